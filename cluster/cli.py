@@ -1,0 +1,91 @@
+"""The frame around every command: settings in, errors out as a sentence, a hint and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from invoke import Exit, task
+
+from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from invoke import Context, Task
+
+    from cluster.progress import Output
+    from cluster.settings import Settings
+
+# Invoke switches the writing of bytecode off for its whole process; our own modules are worth keeping compiled.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a command receives: what the user chose, and where facts go."""
+
+    settings: Settings
+    output: Output
+    environ: dict[str, str]
+
+
+def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[..., None]]]:
+    """Make an Invoke task whose first argument is a ``Session``, and whose errors end as they should.
+
+    *options* are those of ``invoke.task``. A ``json`` argument of the task chooses the form of the output.
+    """
+
+    def decorate(function: Callable[..., None]) -> Task[Callable[..., None]]:
+        @functools.wraps(function)
+        def run(context: Context, *args: Any, **kwargs: Any) -> None:
+            guarded(function, context, *args, **kwargs)
+
+        made: Task[Callable[..., None]] = task(**options)(run)
+        return made
+
+    return decorate
+
+
+def guarded(function: Callable[..., None], context: Context, *args: Any, **kwargs: Any) -> None:
+    """Call *function* with a ``Session`` in place of the context.
+
+    :raises invoke.Exit: with the exit code of ``docs/contracts.md``.
+    """
+    from cluster import progress, settings  # noqa: PLC0415 - not needed for --list and --help
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _terminated)
+    output = progress.choose(as_json=bool(kwargs.get("json")))
+    try:
+        chosen = settings.parse(dict(context.config.get("singer", {})), os.environ)
+        function(Session(chosen, output, dict(os.environ)), *args, **kwargs)
+        sys.stdout.flush()
+    except SetupError as error:
+        if not error.told:
+            output.error(error)
+        raise Exit(code=error.exit_code) from None
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was running is stopped; states are as they were.", file=sys.stderr)
+        raise Exit(code=EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone (| head): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=0) from None
+    except Exit:
+        raise
+    except Exception:  # noqa: BLE001 - the one place: a bug keeps its traceback and gets an exit code of its own
+        traceback.print_exc()
+        print("\nThis is a bug of ours. Please report it with the lines above.", file=sys.stderr)
+        raise Exit(code=EXIT_BUG) from None
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted

@@ -1,0 +1,339 @@
+"""Connectors and pipelines: what stands in ``singer-configs/``, read into typed models.
+
+The words are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where it has them. Keys and defaults
+are listed in ``docs/contracts.md``; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from cluster.errors import SetupError
+from cluster.fields import Fields, listed, nearest, read_object, read_text, read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
+"""A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and file names."""
+
+NAME_ALLOWED = "small letters, digits and hyphens, at most 50"
+CAPABILITIES = ("about", "activate-version", "batch", "catalog", "discover", "hard-delete", "log-based", "properties",
+                "schema-flattening", "soft-delete", "state", "stream-maps", "structured-logging", "test")  # fmt: skip
+SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""The same as the entrypoint's; a test compares them."""
+
+CRON = r"\S+( +\S+){4}"
+DURATION = r"[1-9]\d*(s|m|h)"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A tap or target: a folder below ``singer-configs/``."""
+
+    name: str
+    folder: Path
+    kind: str
+    requirements: tuple[str, ...]
+    """As pip takes them; those in ``projects`` are left out."""
+    projects: tuple[Path, ...]
+    """Folders of this repository that are installed as they are."""
+    executable: str
+    capabilities: tuple[str, ...]
+    python: str | None
+    outputs: tuple[str, ...]
+
+    @property
+    def config(self) -> Path:
+        """Its ``config.json``, which need not be there."""
+        return self.folder / "config.json"
+
+    @property
+    def lock(self) -> Path:
+        """The resolution of its requirements, with hashes."""
+        return self.folder / "requirements.lock"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A tap, a target and when they run: an entry of ``pipelines.yaml``."""
+
+    name: str
+    tap: Connector
+    target: Connector
+    mode: str
+    config: Path
+    catalog: Path
+    target_config: Path
+    initial_state: Path
+    schedule: tuple[str, ...]
+    timezone: str
+    paused: bool
+    resources: Mapping[str, str]
+    timeout: int
+    """Seconds."""
+    retries: int
+    notify: str
+
+
+class Project:
+    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for."""
+
+    def __init__(self, root: Path) -> None:
+        """Take the checkout's folder; nothing is read yet."""
+        self.root = root
+        self.configs = root / "singer-configs"
+
+    def shown(self, path: Path) -> str:
+        """Return *path* as a person at the checkout's root would type it."""
+        return os.path.relpath(path, self.root)
+
+    @cached_property
+    def connector_names(self) -> list[str]:
+        """The names of all connectors: the folders that hold a ``connector.yaml``."""
+        return sorted(file.parent.name for file in self.configs.glob("*/connector.yaml"))
+
+    @cached_property
+    def _entries(self) -> dict[str, Any]:
+        file = self.configs / "pipelines.yaml"
+        entries = read_yaml(file, self.shown(file))
+        if entries is None:
+            return {}
+        if not isinstance(entries, dict):
+            Fields(entries, shown=self.shown(file))
+        return dict(entries)
+
+    @property
+    def pipeline_names(self) -> list[str]:
+        """The names of all pipelines, in the file's order."""
+        return list(self._entries)
+
+    def connector(self, name: str) -> Connector:
+        """Read one connector.
+
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
+        """
+        if name not in self.connector_names:
+            raise SetupError(
+                "E-UNKNOWN",
+                f'There is no connector "{name}".{nearest(name, self.connector_names)} Connectors are {listed(self.connector_names)}.',
+                hint=f"Write singer-configs/{name}/connector.yaml, or name one of these."
+                if re.fullmatch(NAME, name)
+                else f"Name one of these; a name is {NAME_ALLOWED}.",
+            )
+        folder = self.configs / name
+        shown = self.shown(folder / "connector.yaml")
+        if not re.fullmatch(NAME, name):
+            raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
+        fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
+        kind = fields.choice("kind", ("tap", "target"))
+        requirements, projects = self._requirements(fields)
+        connector = Connector(
+            name=name,
+            folder=folder,
+            kind=kind,
+            requirements=requirements,
+            projects=projects,
+            executable=fields.text("executable", name, pattern=r"[A-Za-z0-9._-]+", allowed="the name of a program"),
+            capabilities=fields.texts("capabilities", (), pattern="|".join(CAPABILITIES), allowed=f"a list of {listed(CAPABILITIES)}"),
+            python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
+            outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
+        )
+        for glob in connector.outputs:
+            if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
+                fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
+        fields.finish()
+        if connector.config.exists():
+            read_object(connector.config, self.shown(connector.config))
+        return connector
+
+    def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """Read ``pip_url``: requirements, and folders of this repository."""
+        words: list[str] = []
+        for text in fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository"):
+            try:
+                words += shlex.split(text)
+            except ValueError:
+                fields.refuse("pip_url", "requirements with balanced quotes")
+        requirements, projects = [], []
+        for word in words:
+            if word.startswith("-"):
+                fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
+            folder = (self.root / word).resolve()
+            if "://" not in word and "@" not in word and "/" in word:
+                if not folder.is_relative_to(self.root) or not (folder / "pyproject.toml").is_file():
+                    fields.refuse("pip_url", f"a folder of this repository with a pyproject.toml; {word} is not one")
+                projects.append(folder)
+            else:
+                requirements.append(word)
+        if not requirements and not projects:
+            fields.refuse("pip_url", "at least one requirement")
+        return tuple(requirements), tuple(projects)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Read one pipeline with its connectors.
+
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
+        """
+        if name not in self._entries:
+            raise SetupError(
+                "E-UNKNOWN",
+                f'There is no pipeline "{name}".{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.',
+                hint=f"Add it to {self.shown(self.configs / 'pipelines.yaml')}, or name one of these.",
+            )
+        file = self.configs / "pipelines.yaml"
+        shown = self.shown(file)
+        if not re.fullmatch(NAME, name):
+            raise SetupError("E-CONFIG", f"{shown}: {name!r} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}.")
+        if name in self.connector_names:
+            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
+        fields = Fields(self._entries[name], shown=shown, at=name)
+        tap, target = self._side(fields, "tap"), self._side(fields, "target")
+        pipeline = Pipeline(
+            name=name,
+            tap=tap,
+            target=target,
+            mode=fields.choice("mode", ("streaming", "staged"), "streaming"),
+            config=self._file(fields, "config", tap.config),
+            catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
+            target_config=self._file(fields, "target_config", target.config),
+            initial_state=tap.folder / "state.json",
+            schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
+            timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
+            paused=fields.flag("paused", default=False),
+            resources=self._resources(fields.mapping("resources")),
+            timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
+            retries=fields.number("retries", default=2, least=0, most=10),
+            notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
+        )
+        fields.finish()
+        try:
+            ZoneInfo(pipeline.timezone)
+        except (ValueError, OSError, KeyError):
+            fields.refuse("timezone", "an IANA name such as Europe/Berlin")
+        self._check_files(pipeline)
+        return pipeline
+
+    def _side(self, fields: Fields, kind: str) -> Connector:
+        name = fields.text(kind, allowed=f"the name of a {kind} below singer-configs/")
+        if name not in self.connector_names:
+            fields.refuse(kind, f"one of {listed(self.connector_names)}.{nearest(name, self.connector_names)}".rstrip("."))
+        connector = self.connector(name)
+        if connector.kind != kind:
+            fields.refuse(kind, f"a {kind}; {name} is a {connector.kind}")
+        return connector
+
+    def _file(self, fields: Fields, key: str, default: Path) -> Path:
+        value = fields.text(key, None, allowed="a file below singer-configs/")
+        if value is None:
+            return default
+        file = (self.configs / value).resolve()
+        if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
+            fields.refuse(key, "a file below singer-configs/ that is there")
+        return file
+
+    def _resources(self, fields: Fields) -> dict[str, str]:
+        quantity = r"\d+(\.\d+)?(m|[kKMGT]i?)?"
+        found = {
+            key: fields.text(key, None, pattern=quantity, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
+            for key in ("cpu", "memory")
+        }
+        fields.finish()
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _check_files(self, pipeline: Pipeline) -> None:
+        for file in (pipeline.config, pipeline.target_config):
+            if file.exists():
+                read_object(file, self.shown(file))
+        if pipeline.catalog.exists():
+            check_catalog(read_object(pipeline.catalog, self.shown(pipeline.catalog), "E-CATALOG"), self.shown(pipeline.catalog))
+        if pipeline.initial_state.exists():
+            read_object(pipeline.initial_state, self.shown(pipeline.initial_state), "E-STATE")
+
+
+def _seconds(duration: str) -> int:
+    return int(duration[:-1]) * SECONDS[duration[-1]]
+
+
+def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
+    """See that a catalog has the form that taps expect.
+
+    :raises SetupError: E-CATALOG, it has not.
+    """
+    streams = catalog.get("streams")
+    hint = f"Correct {shown}, or remove it so that it is discovered."
+    if not isinstance(streams, list):
+        raise SetupError("E-CATALOG", f'{shown} has no list "streams".', hint=hint)
+    for number, stream in enumerate(streams):
+        name = stream.get("tap_stream_id", stream.get("stream")) if isinstance(stream, dict) else None
+        if not isinstance(name, str):
+            raise SetupError("E-CATALOG", f'{shown}: streams[{number}] has no "tap_stream_id".', hint=hint)
+        if not isinstance(stream.get("schema"), dict):
+            raise SetupError("E-CATALOG", f'{shown}: the stream "{name}" has no "schema".', hint=hint)
+
+
+def secret_names(file: Path) -> list[str]:
+    """Return the names of the secrets that a config asks for, each once, in order. A missing file asks for none."""
+    if not file.exists():
+        return []
+    names: dict[str, None] = {}
+
+    def look(value: object) -> None:
+        if isinstance(value, str):
+            names.update((found[1], None) for found in SECRET.finditer(value) if found[1])
+        elif isinstance(value, dict):
+            for item in value.values():
+                look(item)
+        elif isinstance(value, list):
+            for item in value:
+                look(item)
+
+    look(json.loads(file.read_bytes()))
+    return list(names)
+
+
+def read_dotenv(file: Path) -> dict[str, str]:
+    """Read ``NAME=value`` lines: comments, blank lines, ``export`` and quotes are understood; nothing is expanded.
+
+    :raises SetupError: E-CONFIG, with the line that is something else.
+    """
+    values: dict[str, str] = {}
+    if not file.exists():
+        return values
+    for number, raw in enumerate(read_text(file, file.name).splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", line)
+        if not found:
+            raise SetupError("E-CONFIG", f"{file.name}, line {number} is not NAME=value.", hint=f"Correct line {number} of {file.name}.")
+        value = found[2]
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        else:
+            value = re.sub(r"\s+#.*$", "", value)
+        values[found[1]] = value
+    return values
+
+
+def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
+    """Find the secrets that a config asks for: in the environment, else in ``.env``.
+
+    :raises SetupError: E-SECRET, one is not set. Values are never part of a message.
+    """
+    found: dict[str, str] = {}
+    for name in secret_names(file):
+        value = environ.get(name, dotenv.get(name))
+        if value is None:
+            raise SetupError("E-SECRET", f"{shown} asks for ${{{name}}}, which is not set.", hint=f"Put {name}=… into .env, or set it in the environment.")
+        found[name] = value
+    return found

@@ -1,0 +1,1 @@
+"""What runs a pipeline. Each engine takes a ``Job`` and leaves a ``Record``."""

@@ -1,0 +1,296 @@
+"""The connectors' environments: one each, made by uv, locked, kept and shared by all runs.
+
+``connector.yaml`` says what people asked for; the resolution with hashes lies beside it in ``requirements.lock`` and
+serves both the local environment and the image. An environment is keyed by that lock, its Python and the content of
+projects of this repository, so that an edit is never run stale and nothing is built twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster.errors import SetupError, file_errors
+from cluster.fields import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from cluster.connectors import Connector
+    from cluster.progress import Output
+    from cluster.settings import Settings
+
+READY = ".ready"
+KEY = "# For: "
+LEAST_PYTHON = "3.11"
+"""Where a connector does not say, its lock holds for every Python from here on."""
+
+IGNORED = {"__pycache__", ".venv", "dist", "build", "tests", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+
+NETWORK = re.compile(
+    r"error sending request|dns error|failed to lookup|connection refused|network unreachable|tcp connect|timed out|"
+    r"client error \(Connect\)|request failed after \d+ retr",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A finished environment: where it is, its program, and the connector's version."""
+
+    folder: Path
+    executable: Path
+    version: str
+    made: bool
+    """Whether it was made just now."""
+
+
+class Environments:
+    """Makes the environments of a checkout, below ``.local/environments``."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the checkout's settings; nothing is made yet."""
+        self.settings = settings
+        self.folder = settings.local / "environments"
+        self.logs = settings.local / "logs" / "environments"
+
+    def ensure(self, connectors: Sequence[Connector], output: Output) -> list[Environment]:
+        """Return an environment for each connector, in order; those that are missing are made in parallel.
+
+        :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-EXECUTABLE, E-DISK.
+        """
+        missing = [connector for connector in connectors if self.find(connector) is None]
+        if not missing:
+            return [found for connector in connectors if (found := self.find(connector))]
+        title = f"{', '.join(connector.name for connector in missing)}"
+        with output.step(title) as step:
+            step.detail = "installing"
+            step.timed = True
+            with ThreadPoolExecutor(max_workers=len(missing)) as pool:
+                made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
+            step.result("environment installed" if len(missing) == 1 else "environments installed")
+        return [made.get(connector.name) or self._make(connector) for connector in connectors]
+
+    def find(self, connector: Connector) -> Environment | None:
+        """Return the connector's environment if it is there and up to date. Looks, never touches."""
+        if not self._locked(connector):
+            return None
+        folder = self.folder / f"{connector.name}-{self._key(connector)}"
+        executable = folder / "bin" / connector.executable
+        if (folder / READY).exists() and executable.exists():
+            return Environment(folder, executable, version(connector), made=False)
+        return None
+
+    # -- the lock
+
+    def _asked(self, connector: Connector) -> str:
+        """Return one line that says what the lock must answer."""
+        projects = [os.path.relpath(folder, self.settings.root) for folder in connector.projects]
+        digest = hashlib.sha256()
+        for folder in connector.projects:
+            digest.update((folder / "pyproject.toml").read_bytes())
+        suffix = f" {digest.hexdigest()[:12]}" if projects else ""
+        return f"python {connector.python or LEAST_PYTHON + '+'}, {' '.join([*connector.requirements, *projects])}{suffix}"
+
+    def _locked(self, connector: Connector) -> bool:
+        """Say whether the lock is there and answers what the connector asks for."""
+        try:
+            with connector.lock.open(encoding="utf-8") as file:
+                return file.readline().rstrip("\n") == KEY + self._asked(connector)
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def lock(self, connector: Connector) -> None:
+        """Resolve the connector's requirements into its ``requirements.lock``.
+
+        :raises SetupError: E-INSTALL, E-NETWORK, E-PYTHON.
+        """
+        part = self.folder / f"{connector.name}.lock.part"
+        part.unlink(missing_ok=True)
+        sources = [str(folder / "pyproject.toml") for folder in connector.projects]
+        arguments = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
+        arguments += ["--python", str(self._python(connector)), "--python-version", connector.python or LEAST_PYTHON]
+        arguments += ["--output-file", str(part), *sources, *(["-"] if connector.requirements else [])]
+        self._uv(connector, arguments, "\n".join(connector.requirements))
+        with file_errors("The lock", connector.lock):
+            text = part.read_text(encoding="utf-8")
+            part.write_text(f"{KEY}{self._asked(connector)}\n# Written by the tool whenever that line changes; commit it.\n{text}", encoding="utf-8")
+            shutil.move(part, connector.lock)
+
+    # -- the environment
+
+    def _key(self, connector: Connector) -> str:
+        digest = hashlib.sha256(connector.lock.read_bytes())
+        digest.update(f"{connector.python or sys.version_info[:2]} {connector.executable}".encode())
+        for folder in connector.projects:
+            for file in project_files(folder):
+                digest.update(f"\0{file.relative_to(folder)}\0".encode())
+                digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
+    def _make(self, connector: Connector) -> Environment:
+        with file_errors("The environment", self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with exclusive(self.folder / f"{connector.name}.lock"):
+                if not self._locked(connector):
+                    self.lock(connector)
+                found = self.find(connector)
+                if found:
+                    return found
+                folder = self.folder / f"{connector.name}-{self._key(connector)}"
+                part = folder.with_name(folder.name + ".part")
+                shutil.rmtree(part, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                try:
+                    self._install(connector, part)
+                    part.rename(folder)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)
+                return Environment(folder, folder / "bin" / connector.executable, version(connector), made=True)
+
+    def _install(self, connector: Connector, folder: Path) -> None:
+        self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self._python(connector)), str(folder)])
+        into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
+        self._uv(connector, [*into, "--no-deps", "--requirements", str(connector.lock)])
+        if connector.projects:
+            self._uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
+        if not (folder / "bin" / connector.executable).exists():
+            there = listed(programs(folder))
+            raise SetupError(
+                "E-EXECUTABLE",
+                f"{connector.name} has no program {connector.executable}; what its packages install: {there}.",
+                hint=f'Correct "executable" in singer-configs/{connector.name}/connector.yaml.',
+            )
+        (folder / READY).touch()
+
+    def _python(self, connector: Connector) -> Path | str:
+        """Return the interpreter for the connector: the one it names, else ours."""
+        if connector.python is None or connector.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
+            return getattr(sys, "_base_executable", sys.executable)
+        result = self._run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])
+        if result.returncode:
+            listing = self._run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
+            there = sorted(set(re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE)), key=lambda text: int(text[2:]))
+            raise SetupError(
+                "E-PYTHON",
+                f"{connector.name} needs Python {connector.python}, which is not on this machine; there is {listed(there)}.",
+                hint=f"Install Python {connector.python}, or change \"python\" in singer-configs/{connector.name}/connector.yaml.",
+            )
+        return result.stdout.strip()
+
+    # -- uv
+
+    def _run(self, arguments: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+        from uv import find_uv_bin  # noqa: PLC0415 - only where something has to be made
+
+        command = [find_uv_bin(), "--no-config", "--no-progress", "--color", "never", *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root)
+
+    def _uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
+        """Run uv, keep what it says, and turn a failure into a sentence."""
+        result = self._run(arguments, stdin)
+        if result.returncode == 0:
+            return
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = self.logs / f"{connector.name}.log"
+        log.write_text(f"uv {' '.join(arguments)}\n{stdin}\n{result.stdout}{result.stderr}", encoding="utf-8")
+        text = result.stderr.strip()
+        if "No space left on device" in text:
+            raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Make room, then run it again.")
+        if NETWORK.search(text):
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} is not installed yet, and the package index cannot be reached.",
+                hint=f"Connect to the network; behind a company's index or proxy set UV_DEFAULT_INDEX or HTTPS_PROXY. Log: {self._shown(log)}",
+            )
+        raise SetupError(
+            "E-INSTALL",
+            f"{connector.name} cannot be installed: {reason(text)}",
+            hint=f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml. Log: {self._shown(log)}',
+        )
+
+    def _shown(self, path: Path) -> str:
+        return os.path.relpath(path, self.settings.root)
+
+    def _environ(self) -> dict[str, str]:
+        """Return uv's environment: its cache is ours, its index is the one that pip knows unless uv has its own."""
+        environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
+        environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
+        if "UV_DEFAULT_INDEX" not in environ and "UV_INDEX_URL" not in environ:
+            index = pip_setting("index-url")
+            if index:
+                environ["UV_DEFAULT_INDEX"] = index
+        if "SSL_CERT_FILE" not in environ:
+            bundle = pip_setting("cert")
+            if bundle:
+                environ["SSL_CERT_FILE"] = bundle
+        return environ
+
+
+def pip_setting(name: str) -> str | None:
+    """Return what pip is set to, from its variables and files: people behind a company's index have told pip already."""
+    value = os.environ.get("PIP_" + name.upper().replace("-", "_"))
+    if value:
+        return value
+    result = subprocess.run([sys.executable, "-m", "pip", "config", "get", f"global.{name}"], capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
+def reason(text: str) -> str:
+    """Return the last cause that uv names, as one sentence."""
+    lines = [line.strip(" ╰─▶│├×·").strip() for line in text.splitlines()]
+    sentences: list[str] = []
+    for line in lines:
+        if sentences and line and not re.match(r"(×|hint|error)", line) and sentences[-1][-1:] not in ".:":
+            sentences[-1] += " " + line
+        elif line:
+            sentences.append(line)
+    causes = [line for line in sentences if not line.startswith(("hint", "No solution found", "error: Failed", "Using"))]
+    found = (causes or sentences or ["uv gave no reason."])[0]
+    found = found.removeprefix("error: ").removeprefix("Because ")
+    return found[:1].upper() + found[1:300] + ("" if found.endswith(".") else ".")
+
+
+def programs(folder: Path) -> list[str]:
+    """Return what the packages of an environment have installed as programs."""
+    own = re.compile(r"python|pip|activate|deactivate|pydoc")
+    return sorted(file.name for file in (folder / "bin").iterdir() if not own.match(file.name))
+
+
+def project_files(folder: Path) -> list[Path]:
+    """Return the files of a project of this repository that make a difference, in a fixed order."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not IGNORED.intersection(file.relative_to(folder).parts) and file.suffix not in {".pyc", ".md"}
+    )
+
+
+def version(connector: Connector) -> str:
+    """Return the connector's version as its lock or its project says, "unknown" where neither does."""
+    if connector.projects:
+        text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
+        found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
+    else:
+        name = re.split(r"[\s\[<>=!~;@]", connector.requirements[0], maxsplit=1)[0]
+        pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))
+        found = re.search(rf"^{pattern}==([^\s;\\]+)", connector.lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else "unknown"
+
+
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Wait until nobody else holds *file*, and hold it. The kernel lets go when the process ends, however it ends."""
+    with file.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

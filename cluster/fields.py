@@ -1,0 +1,187 @@
+"""Strict reading of the files that people write.
+
+Pure but for opening the file. A mistake is answered with the file, the key, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Hashable, Iterable, Mapping
+    from pathlib import Path
+
+SHOWN = 80
+
+
+class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """YAML without surprises: a key that stands twice is an error, not the last one's silent victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is not a string", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+
+
+def read_text(file: Path, shown: str) -> str:
+    """Read a text file.
+
+    :raises SetupError: E-CONFIG, it cannot be read or is not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SetupError("E-CONFIG", f"{shown} is not there.", hint=f"Write {shown}; docs/contracts.md says what stands in it.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError("E-CONFIG", f"{shown} cannot be read: {error}.", hint="Save it as UTF-8 text that you may read.") from None
+
+
+def read_yaml(file: Path, shown: str) -> Any:
+    """Read one YAML document.
+
+    :raises SetupError: E-CONFIG, with line and column.
+    """
+    try:
+        return yaml.load(read_text(file, shown), Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SetupError("E-CONFIG", f"{shown}{place}: {error.problem}.", hint=f"Correct {shown}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SetupError("E-CONFIG", f"{shown} is not YAML: {error}.", hint=f"Correct {shown}.") from None
+
+
+def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    :raises SetupError: *code*, with line and column.
+    """
+    text = read_text(file, shown)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SetupError(code, f"{shown}, line {error.lineno}, column {error.colno}: {error.msg}.", hint=f"Correct {shown}.") from None
+    except (ValueError, RecursionError) as error:
+        raise SetupError(code, f"{shown} is not JSON: {error}.", hint=f"Correct {shown}.") from None
+    if not isinstance(value, dict):
+        raise SetupError(code, f"{shown} holds {describe(value)}, not a JSON object.", hint=f"Correct {shown}: it begins with {{ and ends with }}.")
+    return value
+
+
+def describe(value: object) -> str:
+    """Say what was found, short enough for a sentence."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean "x"?`` or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f' Did you mean "{close[0]}"?' if close else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Join *words* for a sentence."""
+    return ", ".join(words) or "none"
+
+
+class Fields:
+    """The keys of one mapping, each read once; ``finish`` refuses those that nobody asked for."""
+
+    def __init__(self, data: object, *, shown: str, at: str = "") -> None:
+        """Take the mapping that stands in the file *shown*, below the key path *at*.
+
+        :raises SetupError: E-CONFIG, it is not a mapping.
+        """
+        self.shown = shown
+        self.at = at
+        self._asked: list[str] = []
+        if not isinstance(data, dict):
+            self._wrong("", data, "a mapping of keys to values")
+        self._data: Mapping[str, Any] = data
+
+    def _wrong(self, key: str, found: object, allowed: str) -> NoReturn:
+        path = ".".join(part for part in (self.at, key) if part) or "the document"
+        raise SetupError("E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}.", hint=f"Correct {path} in {self.shown}.")
+
+    def _take(self, key: str, default: Any, allowed: str) -> Any:
+        self._asked.append(key)
+        if key in self._data and self._data[key] is not None:
+            return self._data[key]
+        if default is ...:
+            path = ".".join(part for part in (self.at, key) if part)
+            other = nearest(key, set(self._data) - set(self._asked))
+            raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{other}", hint=f"Add {path} to {self.shown}.")
+        return default
+
+    def text(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text") -> Any:
+        """Return a string that matches *pattern* as a whole; *default* (may be None) where the key is absent."""
+        value = self._take(key, default, allowed)
+        if value is not default and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+            self._wrong(key, value, allowed)
+        return value
+
+    def choice(self, key: str, allowed: Collection[str], default: Any = ...) -> str:
+        """Return one of the words *allowed*."""
+        value = self._take(key, default, f"one of {listed(allowed)}")
+        if not isinstance(value, str) or value not in allowed:
+            self._wrong(key, value, f"one of {listed(allowed)}")
+        return value
+
+    def texts(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts") -> tuple[str, ...]:
+        """Return a list of strings; one string stands for a list of one."""
+        value = self._take(key, default, allowed)
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(item, str) and re.fullmatch(pattern, item) for item in values):
+            self._wrong(key, value, allowed)
+        return tuple(values)
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return true or false, and nothing that merely looks so."""
+        value = self._take(key, default, "true or false")
+        if not isinstance(value, bool):
+            self._wrong(key, value, "true or false")
+        return value
+
+    def number(self, key: str, *, default: int, least: int, most: int) -> int:
+        """Return a whole number between *least* and *most*."""
+        value = self._take(key, default, f"a whole number from {least} to {most}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            self._wrong(key, value, f"a whole number from {least} to {most}")
+        return value
+
+    def mapping(self, key: str) -> Fields:
+        """Return the mapping below *key*; an empty one where it is absent."""
+        value = self._take(key, {}, "a mapping of keys to values")
+        return Fields(value, shown=self.shown, at=".".join(part for part in (self.at, key) if part))
+
+    def refuse(self, key: str, allowed: str) -> NoReturn:
+        """Say that the value of *key* is not what is allowed."""
+        self._wrong(key, self._data.get(key), allowed)
+
+    def finish(self) -> None:
+        """Refuse every key that was not asked for.
+
+        :raises SetupError: E-CONFIG, with the nearest known key.
+        """
+        for key in self._data:
+            if key not in self._asked:
+                path = ".".join(part for part in (self.at, key) if part)
+                raise SetupError(
+                    "E-CONFIG",
+                    f"{self.shown}: {path} is not a known key.{nearest(key, self._asked)} Known are {listed(self._asked)}.",
+                    hint=f"Correct or remove {path} in {self.shown}.",
+                )

@@ -1,0 +1,202 @@
+"""Run records and states: what is remembered of a pipeline between its runs.
+
+Keys and fields are those of ``docs/contracts.md``. A record is written when a run begins and again when it ends, so
+that there is no run without one. A state is only ever replaced as a whole, and every version of it is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import SetupError
+from cluster.fields import listed
+
+if TYPE_CHECKING:
+    from cluster.settings import Settings
+    from cluster.store import Store, Version
+
+SCHEMA = 1
+OWNER = "owner.json"
+LETTERS = "bcdfghjkmnpqrstvwxz2456789"
+"""Of a run's suffix: nothing that is easily confused, no vowels and so no words."""
+
+
+def new_run_id() -> str:
+    """Return a run's id: UTC time and a suffix, fit to be a Workflow's name."""
+    suffix = "".join(secrets.choice(LETTERS) for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%S}-{suffix}"
+
+
+@dataclass
+class Side:
+    """One connector of a run."""
+
+    connector: str
+    version: str
+    exit_code: int | None = None
+
+
+@dataclass
+class Record:
+    """What is known of one run: the content of its ``run.json``."""
+
+    run: str
+    pipeline: str
+    engine: str
+    started: str
+    tap: Side
+    target: Side
+    state_before: dict[str, Any] | None
+    status: str = "running"
+    finished: str | None = None
+    seconds: float | None = None
+    records: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+    messages: dict[str, int] = field(default_factory=dict)
+    state_after: dict[str, Any] | None = None
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    raw: str | None = None
+    error: dict[str, str] | None = None
+    schema: int = SCHEMA
+
+    @property
+    def total(self) -> int:
+        """Records of all streams."""
+        return sum(self.records.values())
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Record:
+        """Read a ``run.json``.
+
+        :raises ValueError: it is not one, or of a schema that this version does not know.
+        """
+        try:
+            fields = json.loads(data)
+            if fields["schema"] != SCHEMA:
+                raise ValueError(f"schema {fields['schema']}")
+            return cls(**{**fields, "tap": Side(**fields["tap"]), "target": Side(**fields["target"])})
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+
+    def to_json(self) -> bytes:
+        """Return the content of ``run.json``."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+
+class History:
+    """Records and states of all pipelines, in a store."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """Take an open store."""
+        self.store = store
+        self.settings = settings
+
+    def claim(self, engine: str) -> None:
+        """See that the buckets belong to *engine*; each engine has its own states.
+
+        :raises SetupError: E-ENGINE, they belong to another one.
+        """
+        bucket = self.settings.bucket_configs
+        found = self.store.get(bucket, OWNER)
+        if found is None:
+            self.store.put(bucket, OWNER, json.dumps({"engine": engine}).encode())
+            return
+        try:
+            owner = json.loads(found).get("engine")
+        except (ValueError, AttributeError):
+            owner = "unknown"
+        if owner != engine:
+            raise SetupError(
+                "E-ENGINE",
+                f"The bucket {self.store.url(bucket, OWNER).removesuffix('/' + OWNER)} belongs to the engine {owner}, this is {engine}.",
+                hint="Give this engine buckets of its own: singer.bucket_configs, singer.bucket_artifacts, singer.bucket_outputs.",
+            )
+
+    # -- states
+
+    @staticmethod
+    def state_key(pipeline: str) -> str:
+        """Return where a pipeline's state is."""
+        return f"pipelines/{pipeline}/state.json"
+
+    def state(self, pipeline: str) -> dict[str, Any] | None:
+        """Return the pipeline's state, None where it has none yet.
+
+        :raises SetupError: E-STATE, what is there is not a JSON object.
+        """
+        bucket, key = self.settings.bucket_configs, self.state_key(pipeline)
+        data = self.store.get(bucket, key)
+        if data is None:
+            return None
+        try:
+            state = json.loads(data)
+        except (ValueError, RecursionError):
+            state = None
+        if not isinstance(state, dict):
+            raise SetupError(
+                "E-STATE",
+                f"The state of {pipeline} is not a JSON object: {self.store.url(bucket, key)}.",
+                hint=f"Replace it (state {pipeline} --set FILE) or start over (state {pipeline} --reset).",
+            )
+        return state or None
+
+    def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
+        """Replace the pipeline's state."""
+        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), json.dumps(state).encode())
+
+    def reset_state(self, pipeline: str) -> None:
+        """Remove the pipeline's state; its versions stay."""
+        self.store.delete(self.settings.bucket_configs, self.state_key(pipeline))
+
+    def state_versions(self, pipeline: str) -> list[Version]:
+        """Return the versions of the pipeline's state, newest first."""
+        return self.store.versions(self.settings.bucket_configs, self.state_key(pipeline))
+
+    # -- records
+
+    @staticmethod
+    def record_key(pipeline: str, run: str) -> str:
+        """Return where a run's record is."""
+        return f"runs/{pipeline}/{run}/run.json"
+
+    def save(self, record: Record) -> None:
+        """Write the record."""
+        self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), record.to_json())
+
+    def read(self, pipeline: str, run: str) -> Record | None:
+        """Return one record, None where there is none or it cannot be read."""
+        data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
+        try:
+            return Record.from_json(data) if data is not None else None
+        except ValueError:
+            return None
+
+    def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
+        """Return pipeline and run of every record, newest first."""
+        prefix = f"runs/{pipeline}/" if pipeline else "runs/"
+        parts = (item.key.split("/") for item in self.store.list(self.settings.bucket_artifacts, prefix))
+        found = [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "run.json"]
+        return sorted(found, key=lambda pair: pair[1], reverse=True)
+
+    def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
+        """Return the newest records, newest first."""
+        records = (self.read(*pair) for pair in self.ids(pipeline)[:limit])
+        return [record for record in records if record is not None]
+
+    def find(self, run: str) -> Record:
+        """Return the record of a run, named by its id, an unambiguous part of it, or ``last``.
+
+        :raises SetupError: E-UNKNOWN, there is none, or more than one.
+        """
+        pairs = self.ids()
+        matching = pairs[:1] if run == "last" else [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
+        record = self.read(*matching[0]) if len(matching) == 1 else None
+        if record is None:
+            latest = listed(pair[1] for pair in pairs[:3])
+            many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
+            raise SetupError("E-UNKNOWN", f'The run "{run}"{many}. The latest are: {latest}.', hint="Name one of these, or: last.")
+        return record

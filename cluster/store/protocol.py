@@ -1,0 +1,61 @@
+"""What the engines need of object storage, and what a listing says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Object:
+    """What a listing says of an object. ``size`` in bytes, ``modified`` with a time zone."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of an object, newest first in a list; ``deleted`` marks the moment when it was removed."""
+
+    id: str
+    size: int
+    modified: datetime
+    deleted: bool
+
+
+class Store(Protocol):
+    """What the engines need of object storage. Every method raises SetupError E-STORE or E-DISK where it cannot."""
+
+    def prepare(self, buckets: Mapping[str, bool]) -> None:
+        """Make the buckets that are missing; where the value is true, keep every version."""
+
+    def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
+        """Return the object, or None where there is none."""
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Write the object: readers see the old one or the new one."""
+
+    def upload(self, bucket: str, key: str, file: Path) -> None:
+        """Write the object from *file*, which the store may take for itself."""
+
+    def download(self, bucket: str, key: str, file: Path) -> None:
+        """Write the object into *file*, replacing it as a whole."""
+
+    def list(self, bucket: str, prefix: str = "") -> list[Object]:
+        """Return the objects whose keys begin with *prefix*, by key."""
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove the object, if it is there; its versions stay where versions are kept."""
+
+    def versions(self, bucket: str, key: str) -> list[Version]:
+        """Return all versions of one object, newest first."""
+
+    def url(self, bucket: str, key: str) -> str:
+        """Return where a person finds the object: a path or an ``s3://`` URL."""

@@ -1,0 +1,677 @@
+"""Run one Singer connector: ``entrypoint.py tap`` or ``entrypoint.py target``.
+
+The ENTRYPOINT of every connector image and the runner of the local engine, so that a pipeline behaves alike in both.
+It reads the files at the paths of the origin tutorial (each can be moved by a ``SINGER_*`` variable, see
+``docs/contracts.md``), fills ``${NAME}`` secrets into the config, runs the connector, counts what the tap says and keeps
+the last good state that the target says. Standard library only; memory does not grow with the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+OWN_ERROR = 90
+"""Exit code when the entrypoint itself found the error; connectors use low numbers, signals 128 and above."""
+
+CHUNK = 1 << 20
+PIPE_BYTES = 1 << 20
+REPORT_SECONDS = 0.5
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SECONDS = 5.0
+SHOWN = 200
+"""How many characters of an offending line are shown."""
+
+
+class EntrypointError(Exception):
+    """An observed fact, one thing to do, and the code under which both are documented."""
+
+    def __init__(self, code: str, problem: str, hint: str) -> None:
+        """Keep the three apart; ``str()`` gives the problem."""
+        super().__init__(problem)
+        self.code = code
+        self.problem = problem
+        self.hint = hint
+
+
+# ---------------------------------------------------------------------------------------------------------- secrets
+
+SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def fill(value: Any, secret: Callable[[str], str]) -> Any:
+    """Replace every ``${NAME}`` in the strings of *value* by ``secret(NAME)``; ``$${`` becomes a literal ``${``."""
+    if isinstance(value, str):
+        return SECRET.sub(lambda found: secret(found[1]) if found[1] else "${", value)
+    if isinstance(value, dict):
+        return {key: fill(item, secret) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, secret) for item in value]
+    return value
+
+
+def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], str]:
+    """Return a function that finds a secret in *folder* (a file by its name), else in *environ*."""
+
+    def secret(name: str) -> str:
+        with suppress(OSError):
+            return (folder / name).read_text(encoding="utf-8")
+        try:
+            return environ[name]
+        except KeyError:
+            raise EntrypointError(
+                "E-SECRET", f"config.json asks for ${{{name}}}, which is not set.", f"Set {name} in the environment."
+            ) from None
+
+    return secret
+
+
+# --------------------------------------------------------------------------------------------------------- counting
+
+HEAD = re.compile(
+    rb'[ \t]*\{\s*"type"\s*:\s*"([A-Z_]+)"\s*,\s*(?:"stream"\s*:\s*"([^"\\]*)"\s*[,}]|"value"\s*:\s*[{}])', re.ASCII
+)
+"""The beginning of nearly every Singer message: from it alone type and stream are known, the rest need not be parsed."""
+
+HEAD_BYTES = 1 << 16
+"""Where the head was not found in so many bytes, it will not be: such a line is read whole, then parsed."""
+
+
+class Counter:
+    """Counts the messages of a tap, by type and by stream, in a byte stream that is cut anywhere.
+
+    ``feed`` returns the bytes that may be passed on: only lines known to be Singer messages, in full or as far as they
+    have come. A long line is not held back once its beginning is known, so memory stays flat. Most chunks consist of
+    records of one stream: these are counted by two searches in C, not line by line.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing counted."""
+        self.messages: dict[str, int] = {}
+        self.records: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+        self.lines = 0
+        self._held: list[bytes] = []  # beginning of a line that is not yet understood
+        self._held_bytes = 0
+        self._open: tuple[str, str] | None = None  # type and stream of the line we are in the middle of
+        self._run = b""  # the head that the last record began with
+        self._run_kind = ("", "")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take the next *chunk* and return what may be passed on.
+
+        :raises EntrypointError: E-TAP-OUTPUT, a line is not a Singer message; what came before it is counted.
+        """
+        if self._held:
+            if self._held_bytes > HEAD_BYTES and b"\n" not in chunk:
+                self._hold(chunk)
+                return b""
+            chunk = self._release() + chunk
+        position = 0
+        if self._open is not None:
+            end = chunk.find(b"\n") + 1
+            self._add(self._open, 0, end or len(chunk))
+            if not end:
+                return chunk
+            self._open = None
+            position = end
+        last = chunk.rfind(b"\n") + 1
+        if position < last:
+            self._lines(chunk, position, last)
+            position = last
+        if position == len(chunk) or self._understands(chunk, position):
+            return chunk
+        self._hold(chunk[position:])
+        return chunk[:position]
+
+    def finish(self) -> bytes:
+        """Take the end of the stream and return the last line, if it had no newline.
+
+        :raises EntrypointError: E-TAP-OUTPUT, as ``feed``.
+        """
+        rest = self._release()
+        if rest:
+            self._line(rest)
+        return rest
+
+    def _hold(self, part: bytes) -> None:
+        self._held.append(part)
+        self._held_bytes += len(part)
+
+    def _release(self) -> bytes:
+        held, self._held, self._held_bytes = b"".join(self._held), [], 0
+        return held
+
+    def _lines(self, data: bytes, start: int, end: int) -> None:
+        """Count the complete lines in ``data[start:end]``."""
+        run = self._run
+        if run and data.startswith(run, start):
+            lines = data.count(b"\n", start, end)
+            if 1 + data.count(b"\n" + run, start, end) == lines:
+                self._add(self._run_kind, lines, end - start)
+                self.lines += lines
+                return
+        while start < end:
+            stop = data.index(b"\n", start) + 1
+            run = self._run
+            if run and data.startswith(run, start):
+                self._add(self._run_kind, 1, stop - start)
+                self.lines += 1
+            else:
+                self._line(data[start:stop])
+            start = stop
+
+    def _line(self, line: bytes) -> None:
+        self.lines += 1
+        if not line.strip():
+            return
+        found = HEAD.match(line)
+        kind = self._begins(found) if found else self._parsed(line)
+        self._add(kind, 1, len(line))
+
+    def _understands(self, data: bytes, position: int) -> bool:
+        """Look at a line that has not ended yet: is its beginning enough to count it and let it pass?"""
+        found = HEAD.match(data, position, position + HEAD_BYTES)
+        if not found:
+            return False
+        self._open = self._begins(found)
+        self.lines += 1
+        self._add(self._open, 1, len(data) - position)
+        return True
+
+    def _begins(self, found: re.Match[bytes]) -> tuple[str, str]:
+        kind = found[1].decode("ascii"), (found[2] or b"").decode("utf-8", "replace")
+        if kind[0] == "RECORD":
+            self._run, self._run_kind = found[0].lstrip(b" \t"), kind
+        return kind
+
+    def _parsed(self, line: bytes) -> tuple[str, str]:
+        try:
+            message = json.loads(line)
+            kind = message["type"]
+            stream = message.get("stream", "")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            kind = stream = None
+        if not isinstance(kind, str) or not isinstance(stream, str):
+            shown = line.decode("utf-8", "replace").strip()
+            raise EntrypointError(
+                "E-TAP-OUTPUT",
+                f"Line {self.lines:,} of the tap's output is not a Singer message: {shorten(shown)!r}.",
+                "A tap may print only Singer messages on standard output; its log belongs on standard error.",
+            )
+        return kind, stream
+
+    def _add(self, kind: tuple[str, str], lines: int, size: int) -> None:
+        name, stream = kind
+        if lines:
+            self.messages[name] = self.messages.get(name, 0) + lines
+            if name == "RECORD":
+                self.records[stream] = self.records.get(stream, 0) + lines
+        if stream:
+            self.bytes[stream] = self.bytes.get(stream, 0) + size
+
+
+def shorten(text: str) -> str:
+    """Cut *text* to what fits into a sentence."""
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+# ------------------------------------------------------------------------------------------------------------ state
+
+
+class LastState:
+    """Reads a target's standard output line by line and keeps the last non-empty JSON object."""
+
+    def __init__(self) -> None:
+        """Start without a state."""
+        self.state: dict[str, Any] | None = None
+        self._rest: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next *chunk*.
+
+        :raises EntrypointError: E-TARGET-OUTPUT, a line is not a JSON object.
+        """
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._rest.append(line)
+            self.finish()
+        self._rest.append(rest)
+
+    def finish(self) -> None:
+        """Take the end of the output; a last line needs no newline."""
+        line, self._rest = b"".join(self._rest), []
+        self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        if not line.strip():
+            return
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            shown = line.decode("utf-8", "replace").strip()
+            raise EntrypointError(
+                "E-TARGET-OUTPUT",
+                f"The target printed a line that is not a state (a JSON object): {shorten(shown)!r}.",
+                "A target may print only states on standard output; its log belongs on standard error.",
+            )
+        if value:
+            self.state = value
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def write_whole(path: Path, value: object) -> None:
+    """Write *value* as JSON so that a reader sees the old file or the new one, never half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(value), encoding="utf-8")
+    part.replace(path)
+
+
+def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    :raises EntrypointError: *code*, it is not one.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise EntrypointError(code, f"The {what} is not valid JSON: {error}.", f"Correct the {what}.") from None
+    if not isinstance(value, dict):
+        raise EntrypointError(code, f"The {what} is not a JSON object.", f"Correct the {what}.")
+    return value
+
+
+def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path | None:
+    """Return the first path that is a file: the variable's if it is set, else the defaults."""
+    candidates = [environ[variable]] if environ.get(variable) else defaults
+    return next((path for path in map(Path, candidates) if path.is_file()), None)
+
+
+# ------------------------------------------------------------------------------------------------------------ pipes
+
+
+def open_to_write(path: str, seconds: float) -> int:
+    """Open a file or FIFO for writing and return its descriptor; ``-`` is standard output.
+
+    :raises EntrypointError: E-PIPE, nobody reads the FIFO within *seconds*: the other side may not have started at all.
+    """
+    if path == "-":
+        return 1
+    if not Path(path).is_fifo():
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # ENXIO: no reader yet
+            if time.monotonic() > deadline:
+                raise not_opened(path, "reads", seconds) from None
+            time.sleep(0.02)
+        else:
+            os.set_blocking(descriptor, True)
+            return descriptor
+
+
+def open_to_read(path: str, seconds: float) -> int:
+    """Open a file or FIFO for reading and return its descriptor; ``-`` is standard input.
+
+    :raises EntrypointError: E-PIPE, nobody writes into the FIFO within *seconds*.
+    """
+    if path == "-":
+        return 0
+    if not Path(path).is_fifo():
+        return os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        os.close(descriptor)
+        raise not_opened(path, "writes into", seconds)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def not_opened(path: str, verb: str, seconds: float) -> EntrypointError:
+    """Say that the other side of a FIFO did not come."""
+    return EntrypointError(
+        "E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start."
+    )
+
+
+def widen(descriptor: int) -> None:
+    """Ask for a larger pipe buffer (Linux): fewer, larger reads. Without it everything works, only slower."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl  # noqa: PLC0415 - not on every platform
+
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of *data*, however many calls it takes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def chunks(descriptor: int) -> Iterator[bytes]:
+    """Yield what comes, until the end of the stream."""
+    while data := os.read(descriptor, CHUNK):
+        yield data
+
+
+# ------------------------------------------------------------------------------------------------------- the runner
+
+
+class Runner:
+    """One side of a pipeline: its files, its process, its report."""
+
+    def __init__(self, side: str, environ: Mapping[str, str]) -> None:
+        """Read the settings of *side* (``tap`` or ``target``) from *environ*; nothing is opened yet."""
+        self.side = side
+        self.environ = environ
+        self.executable = environ.get("SINGER_EXECUTABLE", "")
+        self.capabilities = {word for word in environ.get("SINGER_CAPABILITIES", "").split(",") if word}
+        self.pipe_seconds = float(environ.get("SINGER_PIPE_SECONDS", "300"))
+        self.counter = Counter()
+        self.last_state = LastState()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+        self._reported = 0.0
+
+    # -- report
+
+    def report(self, *, exit_code: int | None = None, error: EntrypointError | None = None) -> None:
+        """Bring the report file up to date: at the end, and now and then before."""
+        path = self.environ.get("SINGER_REPORT")
+        if not path:
+            return
+        self._reported = time.monotonic()
+        write_whole(
+            Path(path),
+            {
+                "side": self.side,
+                "records": self.counter.records,
+                "bytes": self.counter.bytes,
+                "messages": self.counter.messages,
+                "exit_code": exit_code,
+                "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
+            },
+        )
+
+    def report_sometimes(self) -> None:
+        """Bring the report up to date unless that was done a moment ago."""
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self.report()
+
+    # -- the connector's process
+
+    def start(self, arguments: list[str], **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the connector.
+
+        :raises EntrypointError: E-EXECUTABLE, there is none.
+        """
+        command = [self.executable, *arguments]
+        hidden = ("SINGER_", "INVOKE_")
+        environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
+        if self.stopping:
+            raise EntrypointError("E-RUNNER", "Stopped before the connector started.", "Run it again.")
+        try:
+            self.process = subprocess.Popen(command, env=environ, **streams)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise EntrypointError(
+                "E-EXECUTABLE", f"{self.executable} cannot be started: {reason}.", 'Correct "executable" in connector.yaml.'
+            ) from None
+        return self.process
+
+    def wait(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for the connector and return its exit code, 128 + n for signal n."""
+        code = process.wait()
+        return code if code >= 0 else 128 - code
+
+    def stop(self) -> None:
+        """Ask the connector to end, and end it if it does not. Safe to call at any time, from any thread."""
+        self.stopping = True
+        process = self.process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def watch_lifeline(self) -> None:
+        """Stop when the engine is gone, however it went: at its end the kernel closes the other side of this pipe."""
+        number = self.environ.get("SINGER_LIFELINE")
+        if not number:
+            return
+        descriptor = int(number)
+        os.set_inheritable(descriptor, False)
+
+        def watch() -> None:
+            with suppress(OSError):
+                os.read(descriptor, 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    # -- files
+
+    def config(self, work: Path) -> list[str]:
+        """Write the config with its secrets filled in, and return the arguments that name it."""
+        path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
+        if path is None:
+            return []
+        secret = secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)
+        filled = work / "config.json"
+        filled.touch(0o600)
+        filled.write_text(json.dumps(fill(read_json(path, "E-CONFIG", "config.json"), secret)), encoding="utf-8")
+        return ["--config", str(filled)]
+
+    def catalog(self, work: Path, config: list[str]) -> list[str]:
+        """Return the arguments that name the catalog: the file, else what discovery finds, else none."""
+        path = existing(self.environ, "SINGER_CATALOG", "/tmp/catalog.json")
+        if path is not None:
+            read_json(path, "E-CATALOG", "catalog")
+        elif "discover" in self.capabilities and self.capabilities & {"catalog", "properties"}:
+            path = work / "catalog.json"
+            path.write_text(json.dumps(select_all(self.discover(config))), encoding="utf-8")
+        else:
+            return []
+        return [self.catalog_flag(), str(path)]
+
+    def catalog_flag(self) -> str:
+        """Return the flag that the tap knows. Where its capabilities do not say, its help does."""
+        if "catalog" in self.capabilities:
+            return "--catalog"
+        if "properties" in self.capabilities:
+            return "--properties"
+        process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text = process.communicate()[0]
+        return "--catalog" if b"--catalog" in text or b"--properties" not in text else "--properties"
+
+    def discover(self, config: list[str]) -> dict[str, Any]:
+        """Ask the tap for its catalog.
+
+        :raises EntrypointError: E-DISCOVERY, the tap failed or printed something else.
+        """
+        process = self.start([*config, "--discover"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        text = process.communicate()[0]
+        code = self.wait(process)
+        hint = "Correct its config.json, or put a catalog.json beside it."
+        if code:
+            raise EntrypointError("E-DISCOVERY", f"The tap's discovery ended with exit code {code}.", hint)
+        try:
+            catalog = json.loads(text)
+        except (ValueError, RecursionError):
+            catalog = None
+        if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
+            shown = shorten(text.decode("utf-8", "replace").strip())
+            raise EntrypointError("E-DISCOVERY", f"The tap's discovery printed no catalog: {shown!r}.", hint)
+        return catalog
+
+    # -- the two sides
+
+    def tap(self, work: Path) -> int:
+        """Run the tap and return its exit code; its messages go to every place of ``SINGER_TAP_OUTPUT``."""
+        config = self.config(work)
+        arguments = [*config, *self.catalog(work, config)]
+        state = existing(self.environ, "SINGER_STATE", "/tmp/state.json")
+        if state is not None and read_json(state, "E-STATE", "state"):
+            arguments += ["--state", str(state)]
+        places = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
+        sinks = [open_to_write(place, self.pipe_seconds) for place in places.split(":")]
+        process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        source = process.stdout.fileno()
+        widen(source)
+        try:
+            for chunk in chunks(source):
+                pass_on(self.counter.feed(chunk), sinks)
+                self.report_sometimes()
+            pass_on(self.counter.finish(), sinks)
+        except BrokenPipeError:
+            self.stop()
+            raise EntrypointError(
+                "E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log."
+            ) from None
+        except EntrypointError:
+            self.stop()
+            raise
+        finally:
+            process.stdout.close()
+        return self.wait(process)
+
+    def target(self, work: Path) -> int:
+        """Run the target and return its exit code; after an exit code of 0 the new state is written."""
+        arguments = self.config(work)
+        folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data")
+        folder.mkdir(parents=True, exist_ok=True)
+        source = existing(self.environ, "SINGER_TAP_INPUT", "/tmp/tap_input.txt")
+        named = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
+        stdin = open_to_read(named, self.pipe_seconds)
+        places = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
+        sinks = [open_to_write(place, self.pipe_seconds) for place in places.split(":") if place]
+        process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
+        assert process.stdout is not None
+        try:
+            for chunk in chunks(process.stdout.fileno()):
+                pass_on(chunk, sinks)
+                self.last_state.feed(chunk)
+            self.last_state.finish()
+        except EntrypointError:
+            self.stop()
+            raise
+        finally:
+            process.stdout.close()
+        code = self.wait(process)
+        if code == 0:
+            # The connector and this process share the descriptor: what it did not read is still there to be read.
+            if os.read(stdin, 1):
+                raise EntrypointError(
+                    "E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log."
+                )
+            if self.last_state.state is not None:
+                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
+        return code
+
+
+def pass_on(data: bytes, sinks: list[int]) -> None:
+    """Write *data* to every sink."""
+    if data:
+        for sink in sinks:
+            write_all(sink, data)
+
+
+def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
+    """Select every stream of a discovered catalog that does not say otherwise, in both forms that taps know."""
+    for stream in catalog["streams"]:
+        if not isinstance(stream, dict):
+            continue
+        metadata = stream.get("metadata")
+        if not isinstance(metadata, list):
+            metadata = stream["metadata"] = []
+        root = next((item for item in metadata if isinstance(item, dict) and item.get("breadcrumb") == []), None)
+        if root is None:
+            root = {"breadcrumb": [], "metadata": {}}
+            metadata.append(root)
+        facts = root.setdefault("metadata", {})
+        chosen = facts.get("selected", facts.get("selected-by-default", True))
+        facts["selected"] = stream["selected"] = bool(chosen) and facts.get("inclusion") != "unsupported"
+    return catalog
+
+
+def run(side: str, environ: Mapping[str, str]) -> int:
+    """Run one side and return the exit code; every error becomes a report and one line on standard error."""
+    runner = Runner(side, environ)
+    runner.watch_lifeline()
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    for number in SIGNALS:
+        signal.signal(number, interrupt)
+    work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}")
+    try:
+        work.mkdir(mode=0o700, parents=True)
+        code = runner.tap(work) if side == "tap" else runner.target(work)
+        runner.report(exit_code=code)
+    except EntrypointError as error:
+        code = OWN_ERROR
+        with suppress(OSError):
+            runner.report(exit_code=code, error=error)
+        print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr)
+    except OSError as error:
+        code = OWN_ERROR
+        full = error.errno in {28, 122}  # ENOSPC, EDQUOT
+        found = EntrypointError(
+            "E-DISK" if full else "E-PIPE",
+            f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
+            "Make room on the disk, then run it again." if full else "See that the folder is there and can be written.",
+        )
+        with suppress(OSError):
+            runner.report(exit_code=code, error=found)
+        print(f"{found.code}  {found.problem}\n→ {found.hint}", file=sys.stderr)
+    finally:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        runner.stop()
+        for name in ("config.json", "catalog.json"):
+            with suppress(OSError):
+                (work / name).unlink()
+        with suppress(OSError):
+            work.rmdir()
+    return code
+
+
+def main() -> NoReturn:
+    """Take the side from the command line, everything else from the environment."""
+    sides = {"tap", "target"}
+    chosen = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SINGER_SIDE", "")
+    if chosen not in sides or not os.environ.get("SINGER_EXECUTABLE"):
+        print("usage: SINGER_EXECUTABLE=<program> entrypoint.py tap|target", file=sys.stderr)
+        raise SystemExit(2)
+    raise SystemExit(run(chosen, os.environ))
+
+
+if __name__ == "__main__":
+    main()

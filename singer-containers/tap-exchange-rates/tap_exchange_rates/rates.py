@@ -1,0 +1,147 @@
+"""Euro reference rates: read the file, choose days, convert to another base.
+
+All functions are pure: bytes, numbers and dates in, plain values out.
+"""
+
+from __future__ import annotations
+
+import csv
+import zlib
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Context, Decimal, DecimalException
+from io import BytesIO
+from operator import attrgetter
+from typing import Any, NamedTuple, Self
+from zipfile import BadZipFile, ZipFile
+
+EURO = "EUR"
+CURRENCIES = (
+    *("AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CYP", "CZK", "DKK", "EEK", "EUR", "GBP", "HKD"),
+    *("HRK", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW", "LTL", "LVL", "MTL", "MXN", "MYR"),
+    *("NOK", "NZD", "PHP", "PLN", "ROL", "RON", "RUB", "SEK", "SGD", "SIT", "SKK", "THB", "TRL"),
+    *("TRY", "USD", "ZAR"),
+)
+"""The euro and the 41 currencies that the ECB has quoted since 1999, in alphabetical order."""
+
+FIRST_DAY = date(1999, 1, 4)
+"""The first day for which the ECB quoted rates."""
+
+_NOT_QUOTED = ("N/A", "")
+_EIGHT_DIGITS = Context(prec=8)
+
+
+class FileError(ValueError):
+    """A file is not what the ECB publishes. The text says what it is instead."""
+
+
+class SettingError(ValueError):
+    """A setting cannot be meant. The text names it, and what to write instead."""
+
+
+class Day(NamedTuple):
+    """The reference rates of one day: units of each quoted currency for one euro."""
+
+    date: date
+    rates: dict[str, Decimal]
+
+
+class Selection(NamedTuple):
+    """What a user asked for: rates against ``base``, from ``first`` to ``last``, both included."""
+
+    base: str
+    first: date
+    last: date
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read ``base``, ``start_date`` and ``end_date``; what is missing or empty is the default.
+
+        Defaults are US dollars, the first day of all, and no end.
+
+        :raises SettingError: not a currency, not a date, or a start after the end.
+        """
+        base = config.get("base") or "USD"
+        if base not in CURRENCIES:
+            known = ", ".join(CURRENCIES)
+            msg = f'base "{base}" is not a currency that the ECB quotes; one of {known}'
+            raise SettingError(msg)
+        first = parse_date("start_date", config.get("start_date") or FIRST_DAY.isoformat())
+        last = parse_date("end_date", config.get("end_date") or date.max.isoformat())
+        if first > last:
+            msg = f"start_date {first} is after end_date {last}; set start_date to {last} or before"
+            raise SettingError(msg)
+        return cls(base, first, last)
+
+    def days(self, days: Iterable[Day], *, after: date = date.min) -> list[Day]:
+        """Return those of ``days`` that lie in the selection, and are later than ``after``."""
+        return [day for day in days if self.first <= day.date <= self.last and day.date > after]
+
+
+def parse_date(name: str, text: str) -> date:
+    """Return the day of an ISO date, or of an ISO date and time as it is written there.
+
+    :raises SettingError: neither of them; ``name`` tells the user where it stands.
+    """
+    try:
+        return datetime.fromisoformat(text).date()
+    except (TypeError, ValueError):
+        msg = f'{name} "{text}" is not a date; write it like 2020-01-31'
+        raise SettingError(msg) from None
+
+
+def read_days(archive: bytes) -> list[Day]:
+    """Read the ECB's zip file with all days, and return them in ascending order.
+
+    The zip holds one CSV: a line for each day, newest first, a column for each currency, ``N/A``
+    where there is no rate, and a comma at each line's end.
+
+    :raises FileError: not such a file, or a damaged one.
+    """
+    try:
+        with ZipFile(BytesIO(archive)) as file:
+            text = file.read(file.namelist()[0]).decode()
+    except (BadZipFile, EOFError, zlib.error):
+        msg = "not a zip file, or a damaged one"
+        raise FileError(msg) from None
+    except (IndexError, UnicodeDecodeError):
+        msg = "a zip file without a table of rates"
+        raise FileError(msg) from None
+
+    header, *lines = list(csv.reader(text.splitlines())) or [[]]
+    if header[:1] != ["Date"] or not lines:
+        msg = "a zip file without a table of rates"
+        raise FileError(msg)
+    try:
+        return sorted((_day(header, line) for line in lines), key=attrgetter("date"))
+    except (ValueError, DecimalException):
+        msg = "a table with a line that is not a day of rates"
+        raise FileError(msg) from None
+
+
+def unknown_currencies(days: Iterable[Day]) -> list[str]:
+    """Return the currencies in ``days`` that have no column, in alphabetical order."""
+    return sorted(set().union(*(day.rates for day in days)).difference(CURRENCIES))
+
+
+def convert(day: Day, base: str) -> dict[str, str | Decimal | None]:
+    """Return the record of a day: ``date``, and for each currency its units for one ``base``.
+
+    Against the euro these are the ECB's own figures, else their quotients with eight significant
+    digits. A currency that was not quoted is None. The base itself must be quoted on that day.
+    """
+    rates = day.rates
+    if base != EURO:
+        divisor = rates[base]
+        rates = {name: _EIGHT_DIGITS.divide(rate, divisor) for name, rate in rates.items()}
+    return {"date": day.date.isoformat(), **{name: rates.get(name) for name in CURRENCIES}}
+
+
+def _day(header: list[str], line: list[str]) -> Day:
+    """Return the day of one line of the table.
+
+    :raises ValueError: a wrong date or number of columns; ``DecimalException``: not a number.
+    """
+    figures = zip(header[1:], line[1:], strict=True)
+    rates = {name: Decimal(figure) for name, figure in figures if figure not in _NOT_QUOTED}
+    return Day(date.fromisoformat(line[0]), {EURO: Decimal(1), **rates})

@@ -1,0 +1,79 @@
+"""The commands, in the order of a first day. Wiring only: what each does is in ``cluster.commands``."""
+
+from __future__ import annotations
+
+from invoke import Collection
+
+from cluster.cli import Session, command
+from cluster.settings import DEFAULTS
+
+ENGINE = "local or argo; default: argo if the platform is up, else local"
+JSON = "print one JSON object per line"
+
+
+@command(help={"engine": ENGINE, "full": "start over: forget where the last run ended", "json": JSON})
+def demo(session: Session, engine: str = "", *, full: bool = False, json: bool = False) -> None:
+    """Run the example: real exchange rates into a CSV file. invoke demo"""
+    from cluster import commands
+
+    commands.demo(session, engine=engine, full=full)
+
+
+@command(help={"pipeline": "its name in pipelines.yaml", "engine": ENGINE, "full": "start over", "raw": "keep what the tap printed", "json": JSON})
+def run(session: Session, pipeline: str, engine: str = "", *, full: bool = False, raw: bool = False, json: bool = False) -> None:
+    """Run one pipeline. invoke run exchange-rates-to-csv"""
+    from cluster import commands
+
+    commands.run(session, pipeline, engine=engine, full=full, keep_raw=raw)
+
+
+@command(help={"pipeline": "only runs of this one", "limit": "how many, newest first", "json": JSON})
+def runs(session: Session, pipeline: str = "", limit: int = 20, *, json: bool = False) -> None:
+    """List the newest runs. invoke runs --limit 5"""
+    from cluster import commands
+
+    commands.runs(session, pipeline=pipeline, limit=limit)
+
+
+@command(help={"run": "a run's id, a part of it, or last", "json": JSON})
+def show(session: Session, run: str, *, json: bool = False) -> None:
+    """Show one run: counts, states, files, logs, errors. invoke show last"""
+    from cluster import commands
+
+    commands.show(session, run)
+
+
+@command(help={"run": "a run's id, a part of it, or last", "json": JSON})
+def fetch(session: Session, run: str, *, json: bool = False) -> None:
+    """Copy a run's files into output/. invoke fetch last"""
+    from cluster import commands
+
+    commands.fetch(session, run)
+
+
+@command(help={"pipeline": "its name in pipelines.yaml", "set": "a file with the new state", "reset": "remove the state", "json": JSON})
+def state(session: Session, pipeline: str, set: str = "", *, reset: bool = False, json: bool = False) -> None:
+    """Show where a pipeline's next run begins, or change it. invoke state exchange-rates-to-csv"""
+    from cluster import commands
+
+    commands.state(session, pipeline, set_to=set, reset=reset)
+
+
+@command(help={"name": "only this connector or pipeline", "json": JSON})
+def check(session: Session, name: str = "", *, json: bool = False) -> None:
+    """Read all of singer-configs/ and say what is wrong. invoke check"""
+    from cluster import commands
+
+    commands.check(session, name)
+
+
+@command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
+def test(session: Session, options: str = "", *, all: bool = False) -> None:
+    """Run the tests. invoke test"""
+    from cluster import commands
+
+    commands.test(session, everything=all, options=options)
+
+
+namespace = Collection(demo, run, runs, show, fetch, state, check, test)
+namespace.configure({"singer": dict(DEFAULTS)})
