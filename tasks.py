@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from invoke import Collection
+from invoke.collection import Collection
 
-from cluster.cli import Session, command
+from cluster.cli import command
+from cluster.session import Session
 from cluster.settings import DEFAULTS
 
 ENGINE = "local or argo; default: argo if the platform is up, else local"
@@ -19,7 +20,15 @@ def demo(session: Session, engine: str = "", *, full: bool = False, json: bool =
     commands.demo(session, engine=engine, full=full)
 
 
-@command(help={"pipeline": "its name in pipelines.yaml", "engine": ENGINE, "full": "start over", "raw": "keep what the tap printed", "json": JSON})
+@command(
+    help={
+        "pipeline": "its name in pipelines.yaml",
+        "engine": ENGINE,
+        "full": "start over",
+        "raw": "keep what the tap printed",
+        "json": JSON,
+    }
+)
 def run(session: Session, pipeline: str, engine: str = "", *, full: bool = False, raw: bool = False, json: bool = False) -> None:
     """Run one pipeline. invoke run exchange-rates-to-csv"""
     from cluster import commands

@@ -7,33 +7,23 @@ import os
 import signal
 import sys
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from invoke import Exit, task
+from invoke.exceptions import Exit
+from invoke.tasks import task
 
 from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError
+from cluster.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from invoke import Context, Task
-
-    from cluster.progress import Output
-    from cluster.settings import Settings
+    from invoke.context import Context
+    from invoke.tasks import Task
 
 # Invoke switches the writing of bytecode off for its whole process; our own modules are worth keeping compiled.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"))
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a command receives: what the user chose, and where facts go."""
-
-    settings: Settings
-    output: Output
-    environ: dict[str, str]
 
 
 def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[..., None]]]:

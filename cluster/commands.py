@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cluster import preview
 from cluster.connectors import Project, read_dotenv, secrets
-from cluster.engines.local import Job, LocalEngine, alone, is_running
+from cluster.engines.job import Job
+from cluster.engines.local import LocalEngine
+from cluster.engines.lock import alone, is_running
 from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.fields import listed, nearest, read_object
@@ -26,10 +28,12 @@ from cluster.store import open_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cluster.cli import Session
     from cluster.connectors import Pipeline
+    from cluster.session import Session
 
 DEMO = "exchange-rates-to-csv"
+SHOWN = 120
+"""How many characters of a state fit into a line."""
 
 
 def _environ(session: Session) -> dict[str, str]:
@@ -47,10 +51,16 @@ def _engine(session: Session, asked: str) -> tuple[str, str]:
     :raises SetupError: E-SETTING, no such engine; E-ENGINE, it is not there.
     """
     if asked and asked not in ENGINES:
-        raise SetupError("E-SETTING", f'There is no engine "{asked}".{nearest(asked, ENGINES)} Engines are {listed(ENGINES)}.', hint="Name one of these, or leave --engine out.")
+        raise SetupError(
+            "E-SETTING",
+            f'There is no engine "{asked}".{nearest(asked, ENGINES)} Engines are {listed(ENGINES)}.',
+            hint="Name one of these, or leave --engine out.",
+        )
     chosen = asked or session.settings.engine
     if chosen == "argo":
-        raise SetupError("E-ENGINE", "The engine argo needs the platform, and this version cannot start one yet.", hint="Use --engine local.")
+        raise SetupError(
+            "E-ENGINE", "The engine argo needs the platform, and this version cannot start one yet.", hint="Use --engine local."
+        )
     if chosen == "local":
         return "local", "--engine says so" if asked else "the setting singer.engine says so"
     return "local", "no platform is up"
@@ -96,7 +106,7 @@ def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: b
         session.output.text(f"Next: {command(f'show {record.run}')} · {command(f'state {pipeline}')}")
 
 
-def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, full: bool, keep_raw: bool, verb: str) -> Record:  # noqa: PLR0913 - options of one command
+def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, full: bool, keep_raw: bool, verb: str) -> Record:
     """Run a pipeline, say what came of it, and put a copy of its files where people look."""
     settings, output = session.settings, session.output
     chosen, reason = _engine(session, engine)
@@ -118,15 +128,16 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
     try:
         record = LocalEngine(settings, history, output, session.environ).run(job, reason, started=lambda run: facts.update(run=run))
     finally:
-        with_state = history.state(name) if facts["run"] else None
-        facts["state"] = with_state
-    urls = [history.store.url(item["bucket"], item["key"]) for item in record.outputs]
-    copies = _copy(history, record, settings.output / name)
-    facts.update(outputs=[str(file) for file in copies] if settings.store == "folder" else urls, records=record.records)
+        if facts["run"]:
+            facts["state"] = history.state(name)
+    # A run that went on from a state adds to what is there; only one that began at the beginning replaces it.
+    added = record.state_before is not None and not full
+    copies = _copy(history, record, settings.output / name / (record.run if added else "")) if record.total else []
+    facts.update(outputs=[str(file) for file in copies], records=record.records)
     output.text()
-    for file, item in zip(copies, record.outputs, strict=True):
-        output.text(f"  {shown(file)}  {megabytes(item['bytes'])}")
-    if not record.outputs:
+    for file in copies:
+        output.text(f"  {shown(file)}  {megabytes(file.stat().st_size)}")
+    if not copies:
         output.text(f"  no file this time{_earlier(settings.output / name)}")
     output.text(f"  state  {_short(record.state_after)} (before: {_short(record.state_before)})")
     if record.state_after == record.state_before and record.total:
@@ -146,7 +157,7 @@ def _copy(history: History, record: Record, folder: Path) -> list[Path]:
 
 
 def _earlier(folder: Path) -> str:
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
+    files = sorted(file for file in folder.glob("*") if file.is_file())
     return f"; from earlier: {shown(files[0])}" if files else ""
 
 
@@ -160,7 +171,7 @@ def _short(state: dict[str, Any] | None) -> str:
         if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
             return str(mark["replication_key_value"])
     text = json.dumps(state)
-    return text if len(text) <= 120 else text[:120] + "…"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _csv_files(history: History, record: Record) -> list[bytes]:
@@ -204,7 +215,9 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
     for record in records:
         session.output.event("run", **_seen(session, record))
     if records:
-        session.output.table([_row(session, record) for record in records], ["run", "pipeline", "engine", "status", "records", "time", "state after"])
+        session.output.table(
+            [_row(session, record) for record in records], ["run", "pipeline", "engine", "status", "records", "time", "state after"]
+        )
 
 
 def _seen(session: Session, record: Record) -> dict[str, Any]:
@@ -218,7 +231,15 @@ def _seen(session: Session, record: Record) -> dict[str, Any]:
 
 def _row(session: Session, record: Record) -> list[str]:
     taken = seconds(record.seconds) if record.seconds is not None else ""
-    return [record.run, record.pipeline, record.engine, _seen(session, record)["status"], f"{record.total:,}", taken, _short(record.state_after)]
+    return [
+        record.run,
+        record.pipeline,
+        record.engine,
+        _seen(session, record)["status"],
+        f"{record.total:,}",
+        taken,
+        _short(record.state_after),
+    ]
 
 
 def show(session: Session, run: str) -> None:
@@ -231,7 +252,10 @@ def show(session: Session, run: str) -> None:
     facts = [
         ("started", record.started),
         ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
-        *((side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side, end in (("tap", fields["tap"]), ("target", fields["target"]))),
+        *(
+            (side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}")
+            for side, end in (("tap", fields["tap"]), ("target", fields["target"]))
+        ),
         *((f"stream {stream}", f"{count:,} records, {megabytes(record.bytes.get(stream, 0))}") for stream, count in record.records.items()),
         ("state", f"{_short(record.state_after)} (before: {_short(record.state_before)})"),
         *(("file", f"{history.store.url(item['bucket'], item['key'])}  {megabytes(item['bytes'])}") for item in record.outputs),
@@ -298,7 +322,11 @@ def check(session: Session, name: str) -> None:
         output.line("✗", "pipelines.yaml", error.problem)
     if name and not connectors and not pipelines:
         known = [*project.connector_names, *project.pipeline_names]
-        raise SetupError("E-UNKNOWN", f'There is no connector or pipeline "{name}".{nearest(name, known)} There are {listed(known)}.', hint="Name one of these, or none to check all.")
+        raise SetupError(
+            "E-UNKNOWN",
+            f'There is no connector or pipeline "{name}".{nearest(name, known)} There are {listed(known)}.',
+            hint="Name one of these, or none to check all.",
+        )
     for kind, names in (("connector", connectors), ("pipeline", pipelines)):
         for item in names:
             try:
@@ -336,13 +364,19 @@ def test(session: Session, *, everything: bool, options: str) -> None:
     stamp = Path(sys.prefix) / wanted.name
     if ours and (not stamp.exists() or stamp.read_bytes() != wanted.read_bytes()):
         with session.output.step("What the tests need") as step:
-            done = subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)], check=False)
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)], check=False
+            )
             if done.returncode:
                 raise SetupError("E-INSTALL", "What the tests need cannot be installed.", hint="See the lines above; then run it again.")
             shutil.copyfile(wanted, stamp)
             step.result("installed")
     if subprocess.run([sys.executable, "-c", "import pytest"], capture_output=True, check=False).returncode:
-        raise SetupError("E-INSTALL", "pytest is not in this environment.", hint=f"Install it: {shown(wanted)} lists all that the tests need; ./invoke test does it by itself.")
+        raise SetupError(
+            "E-INSTALL",
+            "pytest is not in this environment.",
+            hint=f"Install it: {shown(wanted)} lists all that the tests need; ./invoke test does it by itself.",
+        )
     arguments = [sys.executable, "-m", "pytest", *(["--all"] if everything else []), *options.split()]
     code = subprocess.run(arguments, cwd=settings.root, check=False, env={**os.environ, "SINGER_LAUNCHER": ""}).returncode
     if code:

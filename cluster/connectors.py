@@ -233,10 +233,10 @@ class Project:
         return connector
 
     def _file(self, fields: Fields, key: str, default: Path) -> Path:
-        value = fields.text(key, None, allowed="a file below singer-configs/")
+        value: str | None = fields.text(key, None, allowed="a file below singer-configs/")
         if value is None:
             return default
-        file = (self.configs / value).resolve()
+        file: Path = (self.configs / value).resolve()
         if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
             fields.refuse(key, "a file below singer-configs/ that is there")
         return file
@@ -316,12 +316,8 @@ def read_dotenv(file: Path) -> dict[str, str]:
         found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", line)
         if not found:
             raise SetupError("E-CONFIG", f"{file.name}, line {number} is not NAME=value.", hint=f"Correct line {number} of {file.name}.")
-        value = found[2]
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        else:
-            value = re.sub(r"\s+#.*$", "", value)
-        values[found[1]] = value
+        quoted = re.fullmatch(r"(['\"])(.*)\1", found[2])
+        values[found[1]] = quoted[2] if quoted else re.sub(r"\s+#.*$", "", found[2])
     return values
 
 
@@ -334,6 +330,10 @@ def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *
     for name in secret_names(file):
         value = environ.get(name, dotenv.get(name))
         if value is None:
-            raise SetupError("E-SECRET", f"{shown} asks for ${{{name}}}, which is not set.", hint=f"Put {name}=… into .env, or set it in the environment.")
+            raise SetupError(
+                "E-SECRET",
+                f"{shown} asks for ${{{name}}}, which is not set.",
+                hint=f"Put {name}=… into .env, or set it in the environment.",
+            )
         found[name] = value
     return found

@@ -124,7 +124,9 @@ class Environments:
         self._uv(connector, arguments, "\n".join(connector.requirements))
         with file_errors("The lock", connector.lock):
             text = part.read_text(encoding="utf-8")
-            part.write_text(f"{KEY}{self._asked(connector)}\n# Written by the tool whenever that line changes; commit it.\n{text}", encoding="utf-8")
+            part.write_text(
+                f"{KEY}{self._asked(connector)}\n# Written by the tool whenever that line changes; commit it.\n{text}", encoding="utf-8"
+            )
             shutil.move(part, connector.lock)
 
     # -- the environment
@@ -184,7 +186,7 @@ class Environments:
             raise SetupError(
                 "E-PYTHON",
                 f"{connector.name} needs Python {connector.python}, which is not on this machine; there is {listed(there)}.",
-                hint=f"Install Python {connector.python}, or change \"python\" in singer-configs/{connector.name}/connector.yaml.",
+                hint=f'Install Python {connector.python}, or change "python" in singer-configs/{connector.name}/connector.yaml.',
             )
         return result.stdout.strip()
 
@@ -194,7 +196,9 @@ class Environments:
         from uv import find_uv_bin  # noqa: PLC0415 - only where something has to be made
 
         command = [find_uv_bin(), "--no-config", "--no-progress", "--color", "never", *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root)
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root
+        )
 
     def _uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
         """Run uv, keep what it says, and turn a failure into a sentence."""
@@ -211,7 +215,8 @@ class Environments:
             raise SetupError(
                 "E-NETWORK",
                 f"{connector.name} is not installed yet, and the package index cannot be reached.",
-                hint=f"Connect to the network; behind a company's index or proxy set UV_DEFAULT_INDEX or HTTPS_PROXY. Log: {self._shown(log)}",
+                hint="Connect to the network; behind a company's index or proxy set UV_DEFAULT_INDEX or HTTPS_PROXY. "
+                f"Log: {self._shown(log)}",
             )
         raise SetupError(
             "E-INSTALL",
@@ -248,10 +253,10 @@ def pip_setting(name: str) -> str | None:
 
 def reason(text: str) -> str:
     """Return the last cause that uv names, as one sentence."""
-    lines = [line.strip(" ╰─▶│├×·").strip() for line in text.splitlines()]
+    lines = [re.sub(r"^\W+", "", line).strip() for line in text.splitlines()]
     sentences: list[str] = []
     for line in lines:
-        if sentences and line and not re.match(r"(×|hint|error)", line) and sentences[-1][-1:] not in ".:":
+        if sentences and line and not re.match(r"hint|error|Using", line) and sentences[-1][-1:] not in ".:":
             sentences[-1] += " " + line
         elif line:
             sentences.append(line)

@@ -77,7 +77,9 @@ def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any
     except (ValueError, RecursionError) as error:
         raise SetupError(code, f"{shown} is not JSON: {error}.", hint=f"Correct {shown}.") from None
     if not isinstance(value, dict):
-        raise SetupError(code, f"{shown} holds {describe(value)}, not a JSON object.", hint=f"Correct {shown}: it begins with {{ and ends with }}.")
+        raise SetupError(
+            code, f"{shown} holds {describe(value)}, not a JSON object.", hint=f"Correct {shown}: it begins with {{ and ends with }}."
+        )
     return value
 
 
@@ -115,7 +117,9 @@ class Fields:
 
     def _wrong(self, key: str, found: object, allowed: str) -> NoReturn:
         path = ".".join(part for part in (self.at, key) if part) or "the document"
-        raise SetupError("E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}.", hint=f"Correct {path} in {self.shown}.")
+        raise SetupError(
+            "E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}.", hint=f"Correct {path} in {self.shown}."
+        )
 
     def _take(self, key: str, default: Any, allowed: str) -> Any:
         self._asked.append(key)
@@ -141,7 +145,9 @@ class Fields:
             self._wrong(key, value, f"one of {listed(allowed)}")
         return value
 
-    def texts(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts") -> tuple[str, ...]:
+    def texts(
+        self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts"
+    ) -> tuple[str, ...]:
         """Return a list of strings; one string stands for a list of one."""
         value = self._take(key, default, allowed)
         values = [value] if isinstance(value, str) else value

@@ -57,7 +57,7 @@ class Step:
 class Output(Protocol):
     """Where facts go. ``line``, ``text`` and ``table`` are for people, ``event`` is for programs, steps for both."""
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """State a fact for a program."""
 
     def line(self, mark: str, title: str, detail: str = "") -> None:
@@ -112,7 +112,7 @@ def shown(path: Path) -> str:
 class Plain:
     """Lines without colour or cursor movement: for pipes, files and CI."""
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """Programs read ``--json``."""
 
     def line(self, mark: str, title: str, detail: str = "") -> None:
@@ -125,7 +125,7 @@ class Plain:
 
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """See ``Output``."""
-        lines = [list(headers), *[list(row) for row in rows]]
+        lines = [*([list(headers)] if any(headers) else []), *[list(row) for row in rows]]
         widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
         for line in lines:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
@@ -168,8 +168,8 @@ class Terminal:
 
     def __init__(self) -> None:
         """Start with nothing under way."""
-        from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
-        from rich.spinner import Spinner  # noqa: PLC0415 - only where there is a terminal
+        from rich.console import Console
+        from rich.spinner import Spinner
 
         self._console = Console(highlight=False, soft_wrap=True)
         self._spinner = Spinner("dots")
@@ -177,7 +177,7 @@ class Terminal:
         self._live: Live | None = None
         self._lock = threading.RLock()
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """Programs read ``--json``."""
 
     def line(self, mark: str, title: str, detail: str = "") -> None:
@@ -185,7 +185,7 @@ class Terminal:
         self._console.print(self._row(mark, title, detail))
 
     def _row(self, mark: str, title: str, detail: str, *, width: int | None = None) -> Text:
-        from rich.text import Text  # noqa: PLC0415 - only where there is a terminal
+        from rich.text import Text
 
         row = Text()
         row.append(mark, style=STYLES.get(mark, "cyan"))
@@ -201,20 +201,20 @@ class Terminal:
 
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """See ``Output``."""
-        from rich.table import Table  # noqa: PLC0415 - only where there is a terminal
+        from rich.table import Table
 
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_header=any(headers))
         for header in headers:
             table.add_column(header, no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        from rich.padding import Padding  # noqa: PLC0415 - only where there is a terminal
+        from rich.padding import Padding
 
         self._console.print(Padding(table, (0, 0, 0, 2)))
 
     def __rich__(self) -> Any:
         """Draw the steps under way: what ``Live`` asks for, ten times a second."""
-        from rich.console import Group  # noqa: PLC0415 - only where there is a terminal
+        from rich.console import Group
 
         frame = self._spinner.render(time.monotonic())
         mark = getattr(frame, "plain", "·")
@@ -229,7 +229,7 @@ class Terminal:
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """See ``Output``. Steps may overlap."""
-        from rich.live import Live  # noqa: PLC0415 - only where there is a terminal
+        from rich.live import Live
 
         step = Step(title)
         with self._lock:
@@ -254,8 +254,8 @@ class Terminal:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
-        from rich.console import Console  # noqa: PLC0415 - only where there is a terminal
-        from rich.text import Text  # noqa: PLC0415 - only where there is a terminal
+        from rich.console import Console
+        from rich.text import Text
 
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print()
@@ -270,7 +270,7 @@ class Json:
         """Lines of several threads do not mix."""
         self._lock = threading.Lock()
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """See ``Output``."""
         text = json.dumps({"event": name, "time": now(), "schema": SCHEMA, **fields}, default=str)
         with self._lock:

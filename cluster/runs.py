@@ -7,6 +7,7 @@ that there is no run without one. A state is only ever replaced as a whole, and 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -68,23 +69,24 @@ class Record:
         """Records of all streams."""
         return sum(self.records.values())
 
-    @classmethod
-    def from_json(cls, data: bytes) -> Record:
-        """Read a ``run.json``.
 
-        :raises ValueError: it is not one, or of a schema that this version does not know.
-        """
-        try:
-            fields = json.loads(data)
-            if fields["schema"] != SCHEMA:
-                raise ValueError(f"schema {fields['schema']}")
-            return cls(**{**fields, "tap": Side(**fields["tap"]), "target": Side(**fields["target"])})
-        except (KeyError, TypeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+def read_record(data: bytes) -> Record:
+    """Read a ``run.json``.
 
-    def to_json(self) -> bytes:
-        """Return the content of ``run.json``."""
-        return json.dumps(asdict(self), indent=1).encode()
+    :raises ValueError: it is not one, or of a schema that this version does not know.
+    """
+    try:
+        fields = json.loads(data)
+        if fields["schema"] != SCHEMA:
+            raise ValueError(f"schema {fields['schema']}")
+        return Record(**{**fields, "tap": Side(**fields["tap"]), "target": Side(**fields["target"])})
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def write_record(record: Record) -> bytes:
+    """Return the content of ``run.json``."""
+    return json.dumps(asdict(record), indent=1).encode()
 
 
 class History:
@@ -165,21 +167,21 @@ class History:
 
     def save(self, record: Record) -> None:
         """Write the record."""
-        self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), record.to_json())
+        self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
 
     def read(self, pipeline: str, run: str) -> Record | None:
         """Return one record, None where there is none or it cannot be read."""
         data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
         try:
-            return Record.from_json(data) if data is not None else None
+            return read_record(data) if data is not None else None
         except ValueError:
             return None
 
     def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
         """Return pipeline and run of every record, newest first."""
         prefix = f"runs/{pipeline}/" if pipeline else "runs/"
-        parts = (item.key.split("/") for item in self.store.list(self.settings.bucket_artifacts, prefix))
-        found = [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "run.json"]
+        keys = (item.key for item in self.store.objects(self.settings.bucket_artifacts, prefix))
+        found = [(key[1], key[2]) for key in map(re.compile("runs/([^/]+)/([^/]+)/run.json").fullmatch, keys) if key]
         return sorted(found, key=lambda pair: pair[1], reverse=True)
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
@@ -193,7 +195,9 @@ class History:
         :raises SetupError: E-UNKNOWN, there is none, or more than one.
         """
         pairs = self.ids()
-        matching = pairs[:1] if run == "last" else [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
+        matching = (
+            pairs[:1] if run == "last" else [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
+        )
         record = self.read(*matching[0]) if len(matching) == 1 else None
         if record is None:
             latest = listed(pair[1] for pair in pairs[:3])

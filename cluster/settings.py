@@ -7,7 +7,7 @@ parsed strictly here, because Invoke turns the text ``false`` into True. The tab
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -69,18 +69,13 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
 
     :raises SetupError: E-SETTING, an unknown key or a value that is not allowed.
     """
-    for key in given:
-        if key not in DEFAULTS:
-            raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
-    prefix = "INVOKE_SINGER_"
-    for name in environ:
-        if name.startswith(prefix) and name.removeprefix(prefix).lower() not in DEFAULTS:
-            raise _refused(name, f"is not a setting.{nearest(name, [prefix + key.upper() for key in DEFAULTS])}")
-    values = {key: given.get(key, default) for key, default in DEFAULTS.items()}
-    for key, value in values.items():
+    _only_known(given, environ)
+    texts = {}
+    for key, default in DEFAULTS.items():
+        value = given.get(key, default)
         if not isinstance(value, str):
             raise _refused(f"singer.{key}", f"is {describe(value)}; allowed is a text")
-    texts = {key: str(value).strip() for key, value in values.items()}
+        texts[key] = value.strip()
     _one_of("engine", texts["engine"], ENGINES)
     _one_of("store", texts["store"], STORES)
     for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
@@ -89,9 +84,20 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
     if texts["store"] == "s3":
         url = urlsplit(texts["s3_endpoint"])
         if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/") or url.query or url.username:
-            raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
-    assert {field.name for field in fields(Settings)} == {"root", *DEFAULTS}
+            raise _refused(
+                "singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000"
+            )
     return Settings(root=root, **texts)
+
+
+def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None:
+    for key in given:
+        if key not in DEFAULTS:
+            raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
+    prefix = "INVOKE_SINGER_"
+    for name in environ:
+        if name.startswith(prefix) and name.removeprefix(prefix).lower() not in DEFAULTS:
+            raise _refused(name, f"is not a setting.{nearest(name, [prefix + key.upper() for key in DEFAULTS])}")
 
 
 def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -100,4 +106,6 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _refused(name: str, what: str) -> SetupError:
-    return SetupError("E-SETTING", f"{name} {what.rstrip('.')}.", hint="Correct it in invoke.yaml or in the environment; docs/settings.md lists all.")
+    return SetupError(
+        "E-SETTING", f"{name} {what.rstrip('.')}.", hint="Correct it in invoke.yaml or in the environment; docs/settings.md lists all."
+    )

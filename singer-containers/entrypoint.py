@@ -82,9 +82,7 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
 
 # --------------------------------------------------------------------------------------------------------- counting
 
-HEAD = re.compile(
-    rb'[ \t]*\{\s*"type"\s*:\s*"([A-Z_]+)"\s*,\s*(?:"stream"\s*:\s*"([^"\\]*)"\s*[,}]|"value"\s*:\s*[{}])', re.ASCII
-)
+HEAD = re.compile(rb'[ \t]*\{\s*"type"\s*:\s*"([A-Z_]+)"\s*,\s*(?:"stream"\s*:\s*"([^"\\]*)"\s*[,}]|"value"\s*:\s*[{}])', re.ASCII)
 """The beginning of nearly every Singer message: from it alone type and stream are known, the rest need not be parsed."""
 
 HEAD_BYTES = 1 << 16
@@ -184,7 +182,7 @@ class Counter:
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
-        """Look at a line that has not ended yet: is its beginning enough to count it and let it pass?"""
+        """Look at a line that has not ended yet: say whether its beginning is enough to let it pass."""
         found = HEAD.match(data, position, position + HEAD_BYTES)
         if not found:
             return False
@@ -351,15 +349,13 @@ def open_to_read(path: str, seconds: float) -> int:
 
 def not_opened(path: str, verb: str, seconds: float) -> EntrypointError:
     """Say that the other side of a FIFO did not come."""
-    return EntrypointError(
-        "E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start."
-    )
+    return EntrypointError("E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start.")
 
 
 def widen(descriptor: int) -> None:
     """Ask for a larger pipe buffer (Linux): fewer, larger reads. Without it everything works, only slower."""
     with suppress(ImportError, AttributeError, OSError):
-        import fcntl  # noqa: PLC0415 - not on every platform
+        import fcntl
 
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
@@ -551,9 +547,7 @@ class Runner:
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
-            raise EntrypointError(
-                "E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log."
-            ) from None
+            raise EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.") from None
         except EntrypointError:
             self.stop()
             raise
@@ -587,9 +581,7 @@ class Runner:
         if code == 0:
             # The connector and this process share the descriptor: what it did not read is still there to be read.
             if os.read(stdin, 1):
-                raise EntrypointError(
-                    "E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log."
-                )
+                raise EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.")
             if self.last_state.state is not None:
                 write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
         return code

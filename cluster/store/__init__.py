@@ -34,7 +34,11 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         missing = [name for name in names if not environ.get(name)]
         if missing:
-            raise SetupError("E-SECRET", f"The store is S3, and {missing[0]} is not set.", hint=f"Put {missing[0]}=… into .env, or set it in the environment.")
+            raise SetupError(
+                "E-SECRET",
+                f"The store is S3, and {missing[0]} is not set.",
+                hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
+            )
         store = S3Store(
             settings.s3_endpoint,
             access_key=environ[names[0]],

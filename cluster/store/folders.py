@@ -86,7 +86,7 @@ class FolderStore:
             finally:
                 part.unlink(missing_ok=True)
 
-    def list(self, bucket: str, prefix: str = "") -> list[Object]:
+    def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
         base = self.root / bucket
         start = base / prefix.rpartition("/")[0]

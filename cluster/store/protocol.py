@@ -48,7 +48,7 @@ class Store(Protocol):
     def download(self, bucket: str, key: str, file: Path) -> None:
         """Write the object into *file*, replacing it as a whole."""
 
-    def list(self, bucket: str, prefix: str = "") -> list[Object]:
+    def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """Return the objects whose keys begin with *prefix*, by key."""
 
     def delete(self, bucket: str, key: str) -> None:

@@ -32,8 +32,15 @@ REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Expir
 class S3Store:
     """A ``Store`` on an S3 endpoint: MinIO or any other."""
 
-    def __init__(  # noqa: PLR0913 - what S3 needs to be told
-        self, endpoint: str, *, access_key: str, secret_key: str, session_token: str | None = None, region: str, ca_bundle: str | None = None
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        session_token: str | None = None,
+        region: str,
+        ca_bundle: str | None = None,
     ) -> None:
         """Take the endpoint (``http://host:port``) and credentials; nothing is sent yet."""
         url = urlsplit(endpoint)
@@ -98,7 +105,7 @@ class S3Store:
         with self._errors(bucket, key), file_errors(key, file):
             self._client.fget_object(bucket, key, str(file))
 
-    def list(self, bucket: str, prefix: str = "") -> list[Object]:
+    def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
         with self._errors(bucket):
             return [
@@ -139,7 +146,9 @@ class S3Store:
                 ) from None
             if error.code == "XMinioStorageFull":
                 raise SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.") from None
-            raise SetupError("E-STORE", f"{self.endpoint} answers {error.code} for {what}.", hint="See the server's log; then run it again.") from None
+            raise SetupError(
+                "E-STORE", f"{self.endpoint} answers {error.code} for {what}.", hint="See the server's log; then run it again."
+            ) from None
         except (InvalidResponseError, ServerError) as error:
             raise SetupError(
                 "E-STORE", f"{self.endpoint} does not answer as S3 does: {error}.", hint="Correct singer.s3_endpoint; see the server's log."

