@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from invoke.collection import Collection
 
 from cluster.cli import command
-from cluster.session import Session
 from cluster.settings import DEFAULTS
+
+if TYPE_CHECKING:
+    from cluster.session import Session
 
 ENGINE = "local or argo; default: argo if the platform is up, else local"
 JSON = "print one JSON object per line"

@@ -9,7 +9,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     environments   runs          uv makes the connectors' environments; run records
     store          connectors    buckets (folders or S3); what stands in singer-configs/
     progress       settings      what people and programs see; what users may choose
-    fields                       strict reading of files that people write
+    fields         files         strict reading of what people write; private folders
     errors                       problem, hint, code
 
 ``minio`` is imported by ``store`` alone, ``rich`` by ``progress`` alone.

@@ -48,15 +48,14 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
 
     :raises invoke.Exit: with the exit code of ``docs/contracts.md``.
     """
-    from cluster import progress, settings  # noqa: PLC0415 - not needed for --list and --help
+    from cluster import progress  # noqa: PLC0415 - not needed for --list and --help
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _terminated)
     output = progress.choose(as_json=bool(kwargs.get("json")))
     try:
-        chosen = settings.parse(dict(context.config.get("singer", {})), os.environ)
-        function(Session(chosen, output, dict(os.environ)), *args, **kwargs)
+        function(Session(context.config.get("singer", {}), output, os.environ), *args, **kwargs)
         sys.stdout.flush()
     except SetupError as error:
         if not error.told:

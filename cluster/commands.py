@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone, is_running
 from cluster.environments import Environments
-from cluster.errors import SetupError
-from cluster.fields import listed, nearest, read_object
+from cluster.errors import RunError, SetupError
+from cluster.fields import describe, listed, nearest, read_object
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.runs import History, Record
 from cluster.settings import ENGINES
@@ -53,7 +53,7 @@ def _engine(session: Session, asked: str) -> tuple[str, str]:
     if asked and asked not in ENGINES:
         raise SetupError(
             "E-SETTING",
-            f'There is no engine "{asked}".{nearest(asked, ENGINES)} Engines are {listed(ENGINES)}.',
+            f"There is no engine {describe(asked)}.{nearest(asked, ENGINES)} Engines are {listed(ENGINES)}.",
             hint="Name one of these, or leave --engine out.",
         )
     chosen = asked or session.settings.engine
@@ -111,8 +111,8 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
     settings, output = session.settings, session.output
     chosen, reason = _engine(session, engine)
     facts["engine"] = chosen
-    pipeline = Project(settings.root).pipeline(name)
     project = Project(settings.root)
+    pipeline = project.pipeline(name)
     dotenv = read_dotenv(settings.root / ".env")
     found = {
         side: secrets(file, session.environ, dotenv, shown=project.shown(file))
@@ -127,13 +127,15 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
     job = Job(pipeline, tap, target, found, full=full, keep_raw=keep_raw)
     try:
         record = LocalEngine(settings, history, output, session.environ).run(job, reason, started=lambda run: facts.update(run=run))
-    finally:
-        if facts["run"]:
+    except RunError:
+        with suppress(SetupError):  # where the store is the trouble, its state cannot be told
             facts["state"] = history.state(name)
+        raise
     # A run that went on from a state adds to what is there; only one that began at the beginning replaces it.
     added = record.state_before is not None and not full
-    copies = _copy(history, record, settings.output / name / (record.run if added else "")) if record.total else []
-    facts.update(outputs=[str(file) for file in copies], records=record.records)
+    facts.update(records=record.records, state=record.state_after)
+    copies = _copies(session, history, record, settings.output / name / (record.run if added else ""))
+    facts.update(outputs=[str(file) for file in copies])
     output.text()
     for file in copies:
         output.text(f"  {shown(file)}  {megabytes(file.stat().st_size)}")
@@ -143,6 +145,20 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
     if record.state_after == record.state_before and record.total:
         output.line("!", pipeline.target.name, "printed no state: the next run loads the same again")
     return record
+
+
+def _copies(session: Session, history: History, record: Record, folder: Path) -> list[Path]:
+    """Copy the files of a run that moved something. The run has succeeded by now, so that trouble here is a warning."""
+    if not record.total:
+        return []
+    try:
+        return _copy(history, record, folder)
+    except SetupError as error:
+        session.output.line(
+            "!", shown(folder), f"{error.problem} The run itself succeeded: {command(f'fetch {record.run}')} copies its files."
+        )
+        session.output.event("warning", source="output", problem=error.problem)
+        return []
 
 
 def _copy(history: History, record: Record, folder: Path) -> list[Path]:
@@ -324,7 +340,7 @@ def check(session: Session, name: str) -> None:
         known = [*project.connector_names, *project.pipeline_names]
         raise SetupError(
             "E-UNKNOWN",
-            f'There is no connector or pipeline "{name}".{nearest(name, known)} There are {listed(known)}.',
+            f"There is no connector or pipeline {describe(name)}.{nearest(name, known)} There are {listed(known)}.",
             hint="Name one of these, or none to check all.",
         )
     for kind, names in (("connector", connectors), ("pipeline", pipelines)):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from cluster.errors import SetupError
-from cluster.fields import Fields, listed, nearest, read_object, read_text, read_yaml
+from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,10 +122,11 @@ class Project:
 
         :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
         """
-        if name not in self.connector_names:
+        known = self.connector_names
+        if name not in known:
             raise SetupError(
                 "E-UNKNOWN",
-                f'There is no connector "{name}".{nearest(name, self.connector_names)} Connectors are {listed(self.connector_names)}.',
+                f"There is no connector {describe(name)}.{nearest(name, known)} Connectors are {listed(known)}.",
                 hint=f"Write singer-configs/{name}/connector.yaml, or name one of these."
                 if re.fullmatch(NAME, name)
                 else f"Name one of these; a name is {NAME_ALLOWED}.",
@@ -187,13 +188,15 @@ class Project:
         if name not in self._entries:
             raise SetupError(
                 "E-UNKNOWN",
-                f'There is no pipeline "{name}".{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.',
+                f"There is no pipeline {describe(name)}.{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.",
                 hint=f"Add it to {self.shown(self.configs / 'pipelines.yaml')}, or name one of these.",
             )
         file = self.configs / "pipelines.yaml"
         shown = self.shown(file)
         if not re.fullmatch(NAME, name):
-            raise SetupError("E-CONFIG", f"{shown}: {name!r} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}.")
+            raise SetupError(
+                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
+            )
         if name in self.connector_names:
             raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
         fields = Fields(self._entries[name], shown=shown, at=name)

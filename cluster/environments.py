@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.errors import SetupError, file_errors
+from cluster.errors import SetupError
 from cluster.fields import listed
+from cluster.files import file_errors, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ IGNORED = {"__pycache__", ".venv", "dist", "build", "tests", ".pytest_cache", ".
 
 NETWORK = re.compile(
     r"error sending request|dns error|failed to lookup|connection refused|network unreachable|tcp connect|timed out|"
-    r"client error \(Connect\)|request failed after \d+ retr",
+    r"client error \(Connect\)|request failed after \d+ retr|network was disabled|couldn't connect to server|could not resolve host",
     re.IGNORECASE,
 )
 
@@ -78,7 +79,8 @@ class Environments:
             step.timed = True
             with ThreadPoolExecutor(max_workers=len(missing)) as pool:
                 made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
-            step.result("environment installed" if len(missing) == 1 else "environments installed")
+            new = sum(environment.made for environment in made.values())
+            step.result(f"environment{'s' * (new > 1)} installed" if new else "requirements locked")
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
     def find(self, connector: Connector) -> Environment | None:
@@ -142,7 +144,7 @@ class Environments:
 
     def _make(self, connector: Connector) -> Environment:
         with file_errors("The environment", self.folder):
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.folder)
             with exclusive(self.folder / f"{connector.name}.lock"):
                 if not self._locked(connector):
                     self.lock(connector)
@@ -163,7 +165,9 @@ class Environments:
     def _install(self, connector: Connector, folder: Path) -> None:
         self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self._python(connector)), str(folder)])
         into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
-        self._uv(connector, [*into, "--no-deps", "--requirements", str(connector.lock)])
+        # Of a repository or an address there may be no hash; where all have one, none may lack it.
+        hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
+        self._uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
         if connector.projects:
             self._uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
         if not (folder / "bin" / connector.executable).exists():
@@ -205,7 +209,7 @@ class Environments:
         result = self._run(arguments, stdin)
         if result.returncode == 0:
             return
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.logs)
         log = self.logs / f"{connector.name}.log"
         log.write_text(f"uv {' '.join(arguments)}\n{stdin}\n{result.stdout}{result.stderr}", encoding="utf-8")
         text = result.stderr.strip()
@@ -218,11 +222,10 @@ class Environments:
                 hint="Connect to the network; behind a company's index or proxy set UV_DEFAULT_INDEX or HTTPS_PROXY. "
                 f"Log: {self._shown(log)}",
             )
-        raise SetupError(
-            "E-INSTALL",
-            f"{connector.name} cannot be installed: {reason(text)}",
-            hint=f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml. Log: {self._shown(log)}',
-        )
+        remedy = f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml.'
+        if re.search(r"Hash mismatch|--require-hashes|requirements\.lock", text):
+            remedy = f"Restore {self._shown(connector.lock)}, or remove it: the next run makes it anew."
+        raise SetupError("E-INSTALL", f"{connector.name} cannot be installed: {reason(text)}", hint=f"{remedy} Log: {self._shown(log)}")
 
     def _shown(self, path: Path) -> str:
         return os.path.relpath(path, self.settings.root)
@@ -252,18 +255,17 @@ def pip_setting(name: str) -> str | None:
 
 
 def reason(text: str) -> str:
-    """Return the last cause that uv names, as one sentence."""
-    lines = [re.sub(r"^\W+", "", line).strip() for line in text.splitlines()]
-    sentences: list[str] = []
-    for line in lines:
-        if sentences and line and not re.match(r"hint|error|Using", line) and sentences[-1][-1:] not in ".:":
-            sentences[-1] += " " + line
-        elif line:
-            sentences.append(line)
-    causes = [line for line in sentences if not line.startswith(("hint", "No solution found", "error: Failed", "Using"))]
-    found = (causes or sentences or ["uv gave no reason."])[0]
-    found = found.removeprefix("error: ").removeprefix("Because ")
-    return found[:1].upper() + found[1:300] + ("" if found.endswith(".") else ".")
+    """Return what uv says as one sentence: what failed, and the last cause that it names."""
+    error = re.split(r"^hint: ", re.split(r"^error: ", text, flags=re.MULTILINE)[-1], flags=re.MULTILINE)[0]
+    parts = re.split(r"^ +cause: ", error, flags=re.MULTILINE)
+    failed, *causes = ([line.strip() for line in part.splitlines() if line.strip()] for part in parts)
+    found = failed[0] if failed else "uv gave no reason"
+    if causes and causes[-1]:
+        # Of a program that uv ran, the last line that it said; of a conflict, the sentence that uv begins with.
+        cause = causes[-1][-1 if any("stderr]" in line or "-- stderr" in line for line in causes[-1]) else 0]
+        found = cause if found.startswith("No solution found") else f"{found}: {cause}"
+    found = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", found)[:300]
+    return found if found.endswith((".", "?")) else found + "."
 
 
 def programs(folder: Path) -> list[str]:

@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 EXIT_SETUP = 1
 EXIT_RUN = 2
 EXIT_BUG = 70
@@ -45,25 +37,3 @@ class RunError(SetupError):
 
 class Interrupted(KeyboardInterrupt):
     """SIGTERM, handled as Ctrl-C is."""
-
-
-@contextmanager
-def file_errors(what: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says about *path* into a sentence.
-
-    :raises SetupError: E-DISK, the disk is full; E-STORE, anything else.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise SetupError(
-                "E-DISK",
-                f"The disk is full: {what} cannot be written to {path}.",
-                hint="Make room, then run it again. State and earlier files are unchanged.",
-            ) from None
-        raise SetupError(
-            "E-STORE",
-            f"{what} cannot be read or written at {error.filename or path}: {error.strerror or error}.",
-            hint="See that the folder is there, is yours and can be written.",
-        ) from None

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
-from cluster.fields import listed
+from cluster.fields import describe, listed
 
 if TYPE_CHECKING:
     from cluster.settings import Settings
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 OWNER = "owner.json"
-LETTERS = "bcdfghjkmnpqrstvwxz2456789"
-"""Of a run's suffix: nothing that is easily confused, no vowels and so no words."""
+LETTERS = "2456789bcdfghjkmnpqrstvwxz"
+"""Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
 
 
 def new_run_id() -> str:
-    """Return a run's id: UTC time and a suffix, fit to be a Workflow's name."""
-    suffix = "".join(secrets.choice(LETTERS) for _ in range(4))
-    return f"{datetime.now(UTC):%Y%m%dt%H%M%S}-{suffix}"
+    """Return a run's id: UTC time and a suffix, fit to be a Workflow's name.
+
+    Ids sort by time: half of the suffix is the fraction of the second, the other half is random.
+    """
+    now = datetime.now(UTC)
+    high, low = divmod(now.microsecond * len(LETTERS) ** 2 // 1_000_000, len(LETTERS))
+    return f"{now:%Y%m%dt%H%M%S}-{LETTERS[high]}{LETTERS[low]}{secrets.choice(LETTERS)}{secrets.choice(LETTERS)}"
 
 
 @dataclass
@@ -202,5 +206,5 @@ class History:
         if record is None:
             latest = listed(pair[1] for pair in pairs[:3])
             many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
-            raise SetupError("E-UNKNOWN", f'The run "{run}"{many}. The latest are: {latest}.', hint="Name one of these, or: last.")
+            raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
         return record

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cluster.settings import Settings, parse
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cluster.progress import Output
-    from cluster.settings import Settings
 
 
-@dataclass(frozen=True)
 class Session:
     """What the user chose, where facts go, and the environment the tool was started in."""
 
-    settings: Settings
-    output: Output
-    environ: dict[str, str]
+    def __init__(self, given: Mapping[str, object], output: Output, environ: Mapping[str, str]) -> None:
+        """Take what Invoke's configuration holds under ``singer``; it is checked when it is first asked for."""
+        self._given = given
+        self.output = output
+        self.environ = dict(environ)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The choices in force.
+
+        :raises SetupError: E-SETTING, one of them is not allowed.
+        """
+        return parse(self._given, self.environ)

@@ -390,6 +390,7 @@ class Runner:
         self.last_state = LastState()
         self.process: subprocess.Popen[bytes] | None = None
         self.stopping = False
+        self.orphaned = False
         self._reported = 0.0
 
     # -- report
@@ -400,17 +401,16 @@ class Runner:
         if not path:
             return
         self._reported = time.monotonic()
-        write_whole(
-            Path(path),
-            {
-                "side": self.side,
-                "records": self.counter.records,
-                "bytes": self.counter.bytes,
-                "messages": self.counter.messages,
-                "exit_code": exit_code,
-                "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
-            },
-        )
+        facts = {
+            "side": self.side,
+            "records": self.counter.records,
+            "bytes": self.counter.bytes,
+            "messages": self.counter.messages,
+            "exit_code": exit_code,
+            "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
+        }
+        with suppress(OSError):  # a report that cannot be written must not be what ends a run
+            write_whole(Path(path), facts)
 
     def report_sometimes(self) -> None:
         """Bring the report up to date unless that was done a moment ago."""
@@ -466,6 +466,7 @@ class Runner:
         def watch() -> None:
             with suppress(OSError):
                 os.read(descriptor, 1)
+            self.orphaned = True
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=watch, daemon=True).start()
@@ -629,8 +630,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
         runner.report(exit_code=code)
     except EntrypointError as error:
         code = OWN_ERROR
-        with suppress(OSError):
-            runner.report(exit_code=code, error=error)
+        runner.report(exit_code=code, error=error)
         print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr)
     except OSError as error:
         code = OWN_ERROR
@@ -640,8 +640,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
             f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
             "Make room on the disk, then run it again." if full else "See that the folder is there and can be written.",
         )
-        with suppress(OSError):
-            runner.report(exit_code=code, error=found)
+        runner.report(exit_code=code, error=found)
         print(f"{found.code}  {found.problem}\n→ {found.hint}", file=sys.stderr)
     finally:
         for number in SIGNALS:
@@ -652,6 +651,8 @@ def run(side: str, environ: Mapping[str, str]) -> int:
                 (work / name).unlink()
         with suppress(OSError):
             work.rmdir()
+        if runner.orphaned:  # nobody is left to sweep what the connector has started: the whole session ends with us
+            os.killpg(0, signal.SIGKILL)
     return code
 
 

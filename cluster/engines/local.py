@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone
 from cluster.engines.pair import Pair, message
-from cluster.errors import RunError, SetupError, file_errors
+from cluster.errors import RunError, SetupError
+from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
 

@@ -12,7 +12,8 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cluster.errors import SetupError, file_errors
+from cluster.errors import SetupError
+from cluster.files import file_errors, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
     folder = settings.local / "locks"
     file = folder / f"{pipeline}.lock"
     with file_errors("The lock", file):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         handle = file.open("a+", encoding="utf-8")
     with handle:
         try:

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.connectors import secret_names
-from cluster.errors import RunError, SetupError, file_errors
+from cluster.errors import RunError, SetupError
+from cluster.files import file_errors, private_folder
 from cluster.progress import seconds, shown
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ STOP_SECONDS = 8.0
 """How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
 PIPE_BYTES = 1 << 20
 TAIL_BYTES = 1 << 16
+OWN_ERROR = 90
+"""The entrypoint's exit code for an error that it found itself."""
 NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
 
 
@@ -72,7 +75,7 @@ class End:
     def prepare(self, secrets: Mapping[str, str]) -> None:
         """Make the folder with the secrets in it; only the user may look into it."""
         folder = self.folder / "secrets"
-        folder.mkdir(mode=0o700, parents=True)
+        private_folder(folder)
         for name, value in secrets.items():
             file = folder / name
             file.touch(mode=0o600)
@@ -151,11 +154,11 @@ class End:
             return None
         name, report = self.connector.name, self.report()
         after = f"State and earlier files are unchanged. Log: {shown(self.log)}"
-        told = report.get("error")
+        told = report.get("error") or (told_in(self.log) if code == OWN_ERROR else None)
         if isinstance(told, dict):
             problem = str(told["problem"]).replace("The tap's ", f"{name}'s ").replace("The target ", f"{name} ")
             return RunError(told["code"], problem, hint=f"{told['hint']} {after}")
-        if report.get("exit_code") is None:
+        if report.get("exit_code") is None and self.process.returncode < 0:
             return RunError(
                 "E-RUNNER",
                 f"The runner of {name} was killed from outside (exit code {code}).",
@@ -192,8 +195,8 @@ class Pair:
         :raises SetupError: E-TIMEOUT, or the folders cannot be made.
         """
         with file_errors("The run's folder", self.folder):
-            self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, parents=True)
+            private_folder(self.logs)
+            private_folder(self.folder)
             for end in self.ends:
                 end.prepare(self.job.secrets[end.side])
             if state is not None:
@@ -283,6 +286,15 @@ def message(line: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", line)
     found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
     return (found[1] if found else text).strip()
+
+
+def told_in(log: Path) -> dict[str, str] | None:
+    """Return the error that the entrypoint wrote at the end of its log: where the disk is full, there is no report."""
+    try:
+        found = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", log.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:], re.MULTILINE)
+    except OSError:
+        return None
+    return {"code": found[1], "problem": found[2], "hint": found[3]} if found else None
 
 
 def last_words(log: Path, most: int = 300) -> str:

@@ -6,19 +6,21 @@ object in one step. Where versions are kept, a version is written first, so that
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
 import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.errors import SetupError, file_errors
-from cluster.store.protocol import Object, Version
+from cluster.files import file_errors, private_folder
+from cluster.store.protocol import Object, Version, checked, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ABANDONED_SECONDS = 3600
 DELETED = ".deleted"
@@ -37,17 +39,22 @@ class FolderStore:
         """Make the folders, and sweep what an interrupted write left behind."""
         with file_errors("The buckets", self.root):
             for folder in (self.root, self._temporary, *(self.root / name for name in buckets)):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(folder)
             for name, versioned in buckets.items():
                 if versioned:
-                    (self._versions / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+                    private_folder(self._versions / name)
             for part in self._temporary.iterdir():
-                if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                    part.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another process has finished with it
+                    if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                        part.unlink()
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
         """See ``Store``."""
-        file = self._file(bucket, key) if version is None else self._history(bucket, key) / version
+        file = self._file(bucket, key)
+        if version is not None:
+            if "/" in version or version.endswith(DELETED):
+                return None
+            file = self._history(bucket, key) / version
         with file_errors(key, file):
             try:
                 return file.read_bytes()
@@ -61,11 +68,14 @@ class FolderStore:
             self._publish(self._part(data), bucket, key)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
-        """See ``Store``. On the same file system the file is moved, whatever its size."""
+        """See ``Store``. On the same file system the file is moved, whatever its size; what a link leads to is copied."""
         with file_errors(key, self._file(bucket, key)):
             part = self._temporary / secrets.token_hex(8)
             try:
-                shutil.move(file, part)
+                if file.is_symlink():
+                    shutil.copyfile(file, part)
+                else:
+                    shutil.move(file, part)
                 descriptor = os.open(part, os.O_RDONLY)
                 try:
                     os.fsync(descriptor)
@@ -77,67 +87,73 @@ class FolderStore:
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
-        with file_errors(key, file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-            try:
-                shutil.copyfile(self._file(bucket, key), part)
-                part.replace(file)
-            finally:
-                part.unlink(missing_ok=True)
+        source = self._file(bucket, key)
+        with replacing(key, file) as part:
+            shutil.copyfile(source, part)
 
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
         base = self.root / bucket
-        start = base / prefix.rpartition("/")[0]
+        folder = prefix.rpartition("/")[0]
+        if any(part in {"", ".", ".."} for part in folder.split("/")) and "/" in prefix:
+            return []
         found = []
         with file_errors(prefix or bucket, base):
-            for folder, _, names in os.walk(start):
+            for path, _, names in os.walk(base / folder, onerror=_unless_missing):
                 for name in names:
-                    file = Path(folder) / name
+                    file = Path(path) / name
                     key = file.relative_to(base).as_posix()
                     if key.startswith(prefix):
-                        facts = file.stat()
-                        found.append(Object(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
+                        with suppress(FileNotFoundError):  # it was deleted a moment ago
+                            facts = file.stat()
+                            found.append(Object(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
         return sorted(found, key=lambda item: item.key)
 
     def delete(self, bucket: str, key: str) -> None:
         """See ``Store``."""
         file = self._file(bucket, key)
         with file_errors(key, file):
-            if not file.exists():
+            if not self._keeps_versions(bucket):
+                if file.is_file():
+                    file.unlink(missing_ok=True)
                 return
-            if (self._versions / bucket).is_dir():
-                history = self._history(bucket, key)
-                self._part(b"").replace(history / (self._version_id() + DELETED))
-            file.unlink(missing_ok=True)
+            with self._turn(bucket):
+                if file.is_file():
+                    self._place(self._part(b""), self._history(bucket, key) / (self._version_id() + DELETED))
+                    file.unlink()
 
     def versions(self, bucket: str, key: str) -> list[Version]:
         """See ``Store``."""
-        history = self._versions / bucket / key
-        if not history.is_dir():
-            return []
+        history = self._history(bucket, checked(key))
         with file_errors(key, history):
-            return [
-                Version(file.name, file.stat().st_size, datetime.fromtimestamp(file.stat().st_mtime, UTC), file.name.endswith(DELETED))
-                for file in sorted(history.iterdir(), reverse=True)
-            ]
+            if not history.is_dir():
+                return []
+            files = sorted((file for file in history.iterdir() if file.is_file()), reverse=True)
+            facts = [(file.name, file.stat()) for file in files]
+        return [Version(name, fact.st_size, datetime.fromtimestamp(fact.st_mtime, UTC), name.endswith(DELETED)) for name, fact in facts]
 
     def url(self, bucket: str, key: str) -> str:
         """See ``Store``."""
         return str(self._file(bucket, key))
 
     def _file(self, bucket: str, key: str) -> Path:
-        file = self.root / bucket / key
-        if not key or any(part in {"", ".", ".."} for part in key.split("/")) or "\0" in key:
-            raise SetupError("E-STORE", f"{key!r} is not a key.", hint="Name a file below its folder, without .. in it.")
-        return file
+        return self.root / bucket / checked(key)
 
     def _history(self, bucket: str, key: str) -> Path:
-        self._file(bucket, key)
-        history = self._versions / bucket / key
-        history.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return history
+        return self._versions / bucket / key
+
+    def _keeps_versions(self, bucket: str) -> bool:
+        return (self._versions / bucket).is_dir()
+
+    @contextmanager
+    def _turn(self, bucket: str) -> Iterator[None]:
+        """Let one writer at a time into a bucket that keeps versions: the newest version is then what the object is."""
+        descriptor = os.open(self._versions / bucket, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     @staticmethod
     def _version_id() -> str:
@@ -159,16 +175,41 @@ class FolderStore:
         return part
 
     def _publish(self, part: Path, bucket: str, key: str) -> None:
-        """Make a finished temporary file the object, its version first."""
-        file = self.root / bucket / key
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (self._versions / bucket).is_dir():
-            version = self._history(bucket, key) / self._version_id()
-            part.replace(version)
-            part = self._part(version.read_bytes())
-        part.replace(file)
+        """Make a finished temporary file the object, its version first; where that fails, neither is left."""
+        file = self._file(bucket, key)
+        if not self._keeps_versions(bucket):
+            self._place(part, file)
+            return
+        version: Path | None = None
+        try:
+            copy = self._part(part.read_bytes())  # before anything is seen: the disk may be full
+            with self._turn(bucket):
+                version = self._history(bucket, key) / self._version_id()
+                self._place(copy, version)
+                self._place(part, file)
+        except OSError:
+            part.unlink(missing_ok=True)
+            if version is not None:
+                version.unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _place(part: Path, file: Path) -> None:
+        """Rename a finished temporary file, down to the disk."""
+        try:
+            private_folder(file.parent)
+            part.replace(file)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         descriptor = os.open(file.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _unless_missing(error: OSError) -> None:
+    """Let a listing pass over a folder that is not there, and over no other error."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error

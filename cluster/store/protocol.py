@@ -1,14 +1,23 @@
-"""What the engines need of object storage, and what a listing says."""
+"""What the engines need of object storage, what a listing says, and the rules that hold for every store."""
 
 from __future__ import annotations
 
+import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from cluster.errors import SetupError
+from cluster.files import file_errors
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
+
+KEY_BYTES = 1024
+PART_BYTES = 255
+"""Of a key as a whole, which is S3's limit, and of what stands between two slashes, which is that of file systems."""
 
 
 @dataclass(frozen=True)
@@ -59,3 +68,34 @@ class Store(Protocol):
 
     def url(self, bucket: str, key: str) -> str:
         """Return where a person finds the object: a path or an ``s3://`` URL."""
+
+
+def checked(key: str) -> str:
+    """Return *key*, which must be a path below its bucket: what is a key in one store is one in every store.
+
+    :raises SetupError: E-STORE, it is not.
+    """
+    try:
+        parts = [part.encode() for part in key.split("/")]
+    except UnicodeEncodeError:
+        parts = []  # not text
+    unfit = any(part.strip() in {b".", b".."} or not 0 < len(part) <= PART_BYTES for part in parts)
+    if not parts or unfit or len(b"/".join(parts)) > KEY_BYTES or "\0" in key:
+        raise SetupError("E-STORE", f"{key!r} is not a key.", hint="Name a file below its folder, without .. in it.")
+    return key
+
+
+@contextmanager
+def replacing(key: str, file: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside *file* that takes its place when the body has ended well.
+
+    :raises SetupError: E-STORE or E-DISK, it cannot be written; *file* is as it was.
+    """
+    part = file.with_name(f".{secrets.token_hex(8)}.part")
+    with file_errors(key, file):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
@@ -15,17 +15,40 @@ from minio.commonconfig import ENABLED
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
-from cluster.errors import SetupError, file_errors
-from cluster.store.protocol import Object, Version
+from cluster.errors import SetupError
+from cluster.files import file_errors
+from cluster.store.protocol import Object, Version, checked, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 30
+PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """MethodNotAllowed is S3's answer to a GET of a delete marker by its version."""
+UNREACHABLE = (
+    "Connection refused",
+    "Connection reset",
+    "timed out",
+    "No route to host",
+    "Network is unreachable",
+    "Name or service not known",
+    "Temporary failure in name resolution",
+    "certificate verify failed",
+)
+UNEXPECTED = {
+    "IncompleteRead": "its answer broke off",
+    "InvalidChunkLength": "its answer broke off",
+    "without response": "it ends the connection without a word",
+    "BadStatusLine": "it is not an HTTP server",
+    "error responses": "it answers with server errors again and again",
+    "too many redirects": "it redirects without end",
+    "SSL": "it does not speak TLS as it should",
+}
+"""What urllib3 says of an answer that cannot be used, and what a person can make of it."""
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
 
 
@@ -41,26 +64,39 @@ class S3Store:
         session_token: str | None = None,
         region: str,
         ca_bundle: str | None = None,
+        connect_seconds: float = CONNECT_SECONDS,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
-        """Take the endpoint (``http://host:port``) and credentials; nothing is sent yet."""
+        """Take the endpoint (``http://host:port``) and credentials; nothing is sent yet.
+
+        :raises SetupError: E-SETTING, the endpoint or the region cannot be one.
+        """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
         retry = urllib3.Retry(total=3, connect=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
-        self._client = Minio(
-            url.netloc,
-            access_key=access_key,
-            secret_key=secret_key,
-            session_token=session_token,
-            region=region,
-            secure=url.scheme == "https",
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-                retries=retry,
-                maxsize=4,
-                cert_reqs="CERT_REQUIRED",
-                ca_certs=ca_bundle or certifi.where(),
-            ),
+        http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            retries=retry,
+            maxsize=4,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=ca_bundle or certifi.where(),
         )
+        try:
+            self._client = Minio(
+                url.netloc,
+                access_key=access_key,
+                secret_key=secret_key,
+                session_token=session_token,
+                region=region,
+                secure=url.scheme == "https",
+                http_client=http,
+            )
+        except ValueError as error:
+            raise SetupError(
+                "E-SETTING",
+                f"{endpoint} in the region {region} is not an address: {error}.",
+                hint="Correct singer.s3_endpoint or singer.s3_region.",
+            ) from None
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
         """See ``Store``. Versioning is switched on where it is off."""
@@ -102,8 +138,14 @@ class S3Store:
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
-        with self._errors(bucket, key), file_errors(key, file):
-            self._client.fget_object(bucket, key, str(file))
+        with self._errors(bucket, key), replacing(key, file) as part, part.open("xb") as target:
+            response = self._client.get_object(bucket, key)
+            try:
+                for piece in response.stream(PIECE_BYTES):
+                    target.write(piece)
+            finally:
+                response.close()
+                response.release_conn()
 
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
@@ -129,46 +171,65 @@ class S3Store:
 
     def url(self, bucket: str, key: str) -> str:
         """See ``Store``."""
-        return f"s3://{bucket}/{key}"
+        return f"s3://{bucket}/{checked(key)}"
 
     @contextmanager
-    def _errors(self, bucket: str, key: str = "") -> Iterator[None]:
+    def _errors(self, bucket: str, key: str | None = None) -> Iterator[None]:
         """Turn what the server or the network says into a sentence. Credentials are never part of it."""
-        what = f"s3://{bucket}/{key}" if key else f"the bucket {bucket}"
+        what = f"s3://{bucket}/{checked(key)}" if key is not None else f"the bucket {bucket}"
         try:
             yield
         except S3Error as error:
-            if error.code in REFUSED:
-                raise SetupError(
-                    "E-STORE",
-                    f"{self.endpoint} refuses access to {what}: {error.code}.",
-                    hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user.",
-                ) from None
-            if error.code == "XMinioStorageFull":
-                raise SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.") from None
-            raise SetupError(
-                "E-STORE", f"{self.endpoint} answers {error.code} for {what}.", hint="See the server's log; then run it again."
-            ) from None
+            raise self._refused(error.code, what) from None
         except (InvalidResponseError, ServerError) as error:
+            raise self._not_s3(str(error).partition(", Content-Type:")[0]) from None  # the body could repeat what we sent
+        except ParseError:
+            raise self._not_s3("what it sends is not XML") from None
+        except ValueError as error:
+            if isinstance(error, UnicodeError) or "bucket name" not in str(error):
+                raise self._not_s3("what it sends cannot be read") from None
             raise SetupError(
-                "E-STORE", f"{self.endpoint} does not answer as S3 does: {error}.", hint="Correct singer.s3_endpoint; see the server's log."
+                "E-STORE", f"S3 does not allow the name of the bucket {bucket}.", hint="Correct the singer.bucket_… that names it."
             ) from None
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            raise SetupError(
-                "E-STORE", f"{self.endpoint} cannot be reached: {_plain(reason)}.", hint="Start it, or correct singer.s3_endpoint."
-            ) from None
+            raise self._broken(error) from None
+
+    def _refused(self, code: str | None, what: str) -> SetupError:
+        """Return what an error of S3 means."""
+        if code in REFUSED:
+            return SetupError(
+                "E-STORE",
+                f"{self.endpoint} refuses access to {what}: {code}.",
+                hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user.",
+            )
+        if code == "XMinioStorageFull":
+            return SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.")
+        return SetupError(
+            "E-STORE",
+            f"{self.endpoint} answers {code or 'an unknown error'} for {what}.",
+            hint="See the server's log; then run it again.",
+        )
+
+    def _broken(self, error: urllib3.exceptions.HTTPError) -> SetupError:
+        """Return what an error of the network means."""
+        reason = str(getattr(error, "reason", None) or error)
+        for known in UNREACHABLE:
+            if known.lower() in reason.lower():
+                return SetupError(
+                    "E-STORE",
+                    f"{self.endpoint} cannot be reached: {known[0].lower() + known[1:]}.",
+                    hint="Start it, or correct singer.s3_endpoint.",
+                )
+        return self._not_s3(next((words for name, words in UNEXPECTED.items() if name in reason), type(error).__name__))
+
+    def _not_s3(self, why: str) -> SetupError:
+        """Return the error for an answer that S3 would not give."""
+        return SetupError(
+            "E-STORE", f"{self.endpoint} does not answer as S3 does: {why}.", hint="Correct singer.s3_endpoint; see the server's log."
+        )
 
 
-def _plain(reason: object) -> str:
-    """Return the part of a network error that a person can use."""
-    text = str(reason)
-    for known in ("Connection refused", "timed out", "Name or service not known", "certificate verify failed", "Connection reset"):
-        if known.lower() in text.lower():
-            return known[0].lower() + known[1:]
-    return text.rpartition(": ")[2]
-
-
-def _aware(moment: object) -> datetime:
-    assert isinstance(moment, datetime)
+def _aware(moment: datetime | None) -> datetime:
+    if moment is None:
+        raise ValueError("the server did not say when")
     return moment

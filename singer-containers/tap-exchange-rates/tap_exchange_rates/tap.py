@@ -72,7 +72,7 @@ class ExchangeRateStream(Stream):
 
         :raises SourceError: there is no file.
         """
-        source, url = self.config.get("source") or "auto", self.config.get("url") or ECB_URL
+        source, url = self.config["source"], self.config.get("url") or ECB_URL
         days, not_reachable = load(source, url)
         last = days[-1].date
         if not_reachable:

@@ -1,0 +1,43 @@
+"""Folders that only the user may look into, and what the operating system says about files, as a sentence."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def private_folder(folder: Path) -> Path:
+    """Make *folder* and what is missing above it, for the user's eyes only, and return it. One that is there stays as it is."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def file_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says about *path* into a sentence.
+
+    :raises SetupError: E-DISK, the disk is full; E-STORE, anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise SetupError(
+                "E-DISK",
+                f"The disk is full: {what} cannot be written to {path}.",
+                hint="Make room, then run it again. State and earlier files are unchanged.",
+            ) from None
+        raise SetupError(
+            "E-STORE",
+            f"{what} cannot be read or written at {error.filename or path}: {error.strerror or error}.",
+            hint="See that the folder is there, is yours and can be written.",
+        ) from None

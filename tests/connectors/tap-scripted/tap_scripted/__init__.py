@@ -1,0 +1,89 @@
+"""A tap that does what its config says, step by step: what the tests need to see go wrong.
+
+``{"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}], ["exit", 1]]}``. See ``STEPS``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+CATALOG = {"streams": [{"tap_stream_id": "s", "stream": "s", "schema": {"type": "object", "properties": {"n": {"type": "integer"}}}}]}
+
+
+def option(name: str) -> str | None:
+    """Return the value that follows an option on the command line."""
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else None
+
+
+def load(name: str) -> dict:
+    """Read the JSON file that an option names."""
+    path = option(name)
+    if not path:
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def say(message: object) -> None:
+    """Print one line, at once."""
+    print(message if isinstance(message, str) else json.dumps(message), flush=True)
+
+
+def records(stream: str, count: int, first: int = 0, width: int = 0) -> None:
+    """Print records numbered from *first*, each with a text of *width* characters."""
+    for number in range(first, first + count):
+        record = {"n": number, **({"text": "x" * width} if width else {})}
+        print(json.dumps({"type": "RECORD", "stream": stream, "record": record}))
+    sys.stdout.flush()
+
+
+def argument(name: str) -> None:
+    """Print, as a record, what was given for an option: the file's content, or null."""
+    path = option(name)
+    say({"type": "RECORD", "stream": "s", "record": {"given": load(name) if path else None}})
+
+
+STEPS = {
+    "schema": lambda stream: say(
+        {
+            "type": "SCHEMA",
+            "stream": stream,
+            "key_properties": ["n"],
+            "schema": {"type": "object", "properties": {"n": {"type": "integer"}}},
+        }
+    ),
+    "records": records,
+    "state": lambda value: say({"type": "STATE", "value": value}),
+    "say": say,
+    "raw": lambda text: (sys.stdout.buffer.write(text.encode("latin-1")), sys.stdout.buffer.flush()),
+    "stderr": lambda text: print(text, file=sys.stderr, flush=True),
+    "sleep": time.sleep,
+    "exit": sys.exit,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill_runner": lambda: os.kill(os.getppid(), signal.SIGKILL),
+    "child": lambda: print(subprocess.Popen(["sleep", "600"]).pid, file=sys.stderr, flush=True),
+    "pid": lambda: print(os.getpid(), file=sys.stderr, flush=True),
+    "deaf": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "environment": lambda: print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True),
+    "argument": argument,
+    "touch": lambda path: open(path, "w", encoding="utf-8").close(),
+}
+
+
+def main() -> None:
+    """Do the steps of ``steps``; those of ``again`` where there is a state."""
+    config = load("--config")
+    if "--discover" in sys.argv:
+        for line in config.get("discover", [CATALOG]):
+            say(line)
+        sys.exit(config.get("discover_exit", 0))
+    steps = config.get("steps", [])
+    if option("--state") and "again" in config:
+        steps = config["again"]
+    for name, *arguments in steps:
+        STEPS[name](*arguments)

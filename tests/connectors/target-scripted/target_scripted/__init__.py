@@ -1,0 +1,67 @@
+"""A target that writes records into ``<stream>.jsonl`` and prints states, and misbehaves as its config says.
+
+Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` (lines to print at the end), ``stderr``, ``exit``,
+``exit_at`` (exit code at a line number: ``[3, 7]``), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a
+symbolic link ``[name, where]`` or an empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+
+def finish(config: dict, state: object) -> None:
+    """Do what the config asks for at the end."""
+    if config.get("stderr"):
+        print(config["stderr"], file=sys.stderr, flush=True)
+    if "link" in config:
+        os.symlink(config["link"][1], config["link"][0])
+    if "file" in config:
+        open(config["file"], "w", encoding="utf-8").close()
+    if state is not None and not config.get("silent"):
+        print(json.dumps(state), flush=True)
+    for line in config.get("say", []):
+        print(line if isinstance(line, str) else json.dumps(line), flush=True)
+    time.sleep(config.get("sleep", 0))
+    if config.get("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(config.get("exit", 0))
+
+
+def main() -> None:
+    """Read messages to the end, or as far as the config says."""
+    config = {}
+    if "--config" in sys.argv:
+        with open(sys.argv[sys.argv.index("--config") + 1], encoding="utf-8") as file:
+            config = json.load(file)
+    if config.get("pid"):
+        print(os.getpid(), file=sys.stderr, flush=True)
+    if config.get("environment"):
+        print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True)
+    state = None
+    files: dict = {}
+    # Without a buffer it takes from the pipe just what it reads: what it leaves is there to be seen.
+    for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
+        if not line.strip():
+            continue
+        message = json.loads(line)
+        if message["type"] == "STATE":
+            state = message["value"]
+        elif message["type"] == "RECORD":
+            stream = message["stream"]
+            if stream not in files:
+                files[stream] = open(f"{stream}.jsonl", "a", encoding="utf-8")
+            files[stream].write(json.dumps(message["record"]) + "\n")
+        if config.get("exit_at", [0])[0] == number:
+            sys.exit(config["exit_at"][1])
+        if number == config.get("read"):
+            os._exit(config.get("exit", 0))
+    for file in files.values():
+        file.close()
+    while "wait_for" in config and not os.path.exists(config["wait_for"]):
+        time.sleep(0.02)
+    finish(config, state)

@@ -1,0 +1,283 @@
+"""Object storage for contract tests: a real MinIO, and the same buckets in it and in folders."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster.runs import History
+from cluster.settings import Settings
+from cluster.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+BUILD_SECONDS = 1200
+START_SECONDS = 60
+STARTS = 3
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(item.getsockname()[1]) for item in sockets]
+    for item in sockets:
+        item.close()
+    return ports
+
+
+@dataclass
+class Minio:
+    """A MinIO server of this test session. Tests may kill it; who asks for the next ``minio`` gets it running again."""
+
+    binary: Path
+    folder: Path
+    access_key: str
+    secret_key: str
+    port: int = 0
+    console_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where it answers as S3 does."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def console(self) -> str:
+        """Where it answers with web pages."""
+        return f"http://127.0.0.1:{self.console_port}"
+
+    @property
+    def data(self) -> Path:
+        """What it writes into."""
+        return self.folder / "data"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.folder / "minio.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Its first start chooses the ports, later ones keep them."""
+        for attempt in range(STARTS):
+            if not self.port or (attempt and not self.data.exists()):
+                self.port, self.console_port = free_ports(2)
+            self._launch()
+            if self._answers():
+                return
+            self.stop()
+        pytest.fail(f"MinIO does not start. {self.log} ends:\n{self.log.read_text(encoding='utf-8', errors='replace')[-4000:]}")
+
+    def _launch(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    str(self.binary),
+                    "server",
+                    str(self.data),
+                    f"--address=127.0.0.1:{self.port}",
+                    f"--console-address=127.0.0.1:{self.console_port}",
+                    f"--certs-dir={self.folder / 'certs'}",
+                ],
+                env={
+                    **{name: value for name, value in os.environ.items() if not name.startswith("MINIO_")},
+                    "MINIO_ROOT_USER": self.access_key,
+                    "MINIO_ROOT_PASSWORD": self.secret_key,
+                    "MINIO_UPDATE": "off",
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _answers(self) -> bool:
+        """Wait until it says that it is well; say no when it has ended or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while self.running and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            with suppress(OSError, http.client.HTTPException):
+                connection.request("GET", "/minio/health/cluster")
+                if connection.getresponse().status == http.client.OK:
+                    connection.close()
+                    return self.running
+            connection.close()
+            time.sleep(0.05)
+        return False
+
+    def kill(self) -> None:
+        """Kill it at once, as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it if it does not."""
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def restart(self) -> None:
+        """Start it again where it was, with what it had stored."""
+        self.stop()
+        self.start()
+
+    def environ(self) -> dict[str, str]:
+        """Return what a user sets to use it: the settings and the credentials."""
+        return {
+            "INVOKE_SINGER_STORE": "s3",
+            "INVOKE_SINGER_S3_ENDPOINT": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+
+def minio_binary() -> Path:
+    """Return the MinIO on this machine, building it where there is none.
+
+    :raises LookupError: there is none and it cannot be built; the text tells why.
+    """
+    ours = ROOT / ".local" / "tests" / "bin"
+    go = shutil.which("go")
+    folders = [ours]
+    if go:
+        found = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=False).stdout.strip()
+        folders = [*(Path(folder) / "bin" for folder in found.split(os.pathsep) if folder), ours]
+    binary = shutil.which("minio") or next((str(folder / "minio") for folder in folders if (folder / "minio").is_file()), None)
+    if binary:
+        return Path(binary)
+    if not go:
+        raise LookupError(f"MinIO is not here and Go, which builds it, is not either: put one of the two on PATH (go install {PACKAGE}).")
+    ours.mkdir(parents=True, exist_ok=True)
+    built = subprocess.run(
+        [go, "install", PACKAGE],
+        env={**os.environ, "GOBIN": str(ours)},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=BUILD_SECONDS,
+    )
+    if built.returncode:
+        raise LookupError(f"MinIO is not here and cannot be built: go install {PACKAGE} ended with {built.stderr[-1000:]}")
+    return ours / "minio"
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
+    """Start one MinIO for the session. Where it cannot be had, its tests are skipped; in CI they fail."""
+    try:
+        binary = minio_binary()
+    except LookupError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+    server = Minio(binary, tmp_path_factory.mktemp("minio"), secrets.token_hex(8), secrets.token_hex(20))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def minio(minio_server: Minio) -> Minio:
+    """Return the session's MinIO, running: whatever the test before has done to it."""
+    if not minio_server.running:
+        minio_server.restart()
+    return minio_server
+
+
+@dataclass
+class Place:
+    """A store with its three buckets, as the settings choose it; only this test uses them."""
+
+    settings: Settings
+    environ: dict[str, str]
+
+    def open(self) -> Store:
+        """Return a handle of its own, as another process would have."""
+        return open_store(self.settings, self.environ)
+
+    @property
+    def store(self) -> Store:
+        """The handle that the test uses."""
+        if not hasattr(self, "_store"):
+            self._store = self.open()
+        return self._store
+
+    @property
+    def history(self) -> History:
+        """What is remembered of pipelines."""
+        return History(self.store, self.settings)
+
+    @property
+    def versioned(self) -> str:
+        """The bucket that keeps every version."""
+        return self.settings.bucket_configs
+
+    @property
+    def plain(self) -> str:
+        """A bucket that does not."""
+        return self.settings.bucket_artifacts
+
+    def variables(self) -> dict[str, str]:
+        """Return the settings as a process gets them, with the credentials."""
+        texts = {name: str(value) for name, value in asdict(self.settings).items() if name != "root"}
+        return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
+
+
+def buckets() -> dict[str, str]:
+    """Return names of buckets that nobody else uses, as settings."""
+    suffix = secrets.token_hex(4)
+    return {f"bucket_{name}": f"{name}-{suffix}" for name in ("configs", "artifacts", "outputs")}
+
+
+def s3_place(minio: Minio, root: Path) -> Place:
+    """Return a place in MinIO."""
+    settings = Settings(root=root, store="s3", s3_endpoint=minio.endpoint, **buckets())
+    return Place(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return a place in each kind of store."""
+    root = tmp_path / "root"
+    if request.param == "s3":
+        return s3_place(request.getfixturevalue("minio"), root)
+    return Place(Settings(root=root, **buckets()), {})
+
+
+@pytest.fixture
+def s3(minio: Minio, tmp_path: Path) -> Place:
+    """Return a place in MinIO."""
+    return s3_place(minio, tmp_path / "root")
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Place:
+    """Return a place in folders."""
+    return Place(Settings(root=tmp_path / "root", **buckets()), {})

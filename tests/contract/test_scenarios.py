@@ -1,0 +1,120 @@
+"""The scenario table on the local engine: every command typed, every process real."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from scenarios import BEFORE, CASES, GOOD, Case
+
+if TYPE_CHECKING:
+    from conftest import Checkout
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_scenario(checkout: Checkout, case: Case) -> None:
+    """A run ends as its case says; state and earlier files are kept, and nothing is left over."""
+    checkout.scripted({"steps": GOOD})
+    assert checkout.run().code == 0
+    first = checkout.outputs()
+    assert list(first.values()) == ['{"n": 0}\n{"n": 1}\n']
+
+    checkout.scripted(case.tap, case.target, **case.pipeline)
+    checkout.write(
+        "tap-scripted/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": list(case.capabilities)}
+    )
+    result = checkout.run()
+
+    assert result.error == case.error, result.err
+    assert result.code == (2 if case.error else 0)
+    assert "Traceback" not in result.err
+    assert result.last["event"] == "run.finished"
+    assert result.last["status"] == ("failed" if case.error else "succeeded")
+    assert result.last["state"] == case.state == checkout.state()
+    if case.error:
+        sentence, hint = result.err.strip().splitlines()
+        assert sentence.startswith(f"{case.error}  ")
+        assert hint.startswith("→ ")
+        assert re.search(case.says, sentence + hint)
+        assert checkout.outputs() == first
+    else:
+        files = {name: text for name, text in checkout.outputs().items() if name not in first}
+        assert first.items() <= checkout.outputs().items()
+        assert sum(text.count("\n") for text in files.values()) == case.records
+        assert result.last["records"] == ({"s": case.records} if case.records else {})
+    assert checkout.leftovers() == []
+
+    record = checkout.invoke("show", "last", "--json").last
+    assert record["run"] == result.last["run"]
+    assert record["status"] == result.last["status"]
+    assert record["state_before"] == BEFORE
+    assert record["state_after"] == case.state
+    assert (record["error"] or {}).get("code", "") == case.error
+
+
+def test_the_state_is_what_the_next_run_begins_with(checkout: Checkout) -> None:
+    """The tap is given the stored state, and with --full none."""
+    checkout.scripted({"steps": GOOD, "again": [["schema", "s"], ["argument", "--state"], ["state", {"n": 9}]]})
+    checkout.run()
+
+    assert checkout.run().last["state"] == {"n": 9}
+    assert '{"given": {"n": 2}}\n' in checkout.outputs().values()
+    assert checkout.run("p", "--full").last["state"] == {"n": 2}
+
+
+def test_the_connectors_initial_state(checkout: Checkout) -> None:
+    """Where the store has no state yet, the tap is given the state.json of its folder; later it is not."""
+    checkout.scripted({"steps": [["exit", 1]], "again": [["schema", "s"], ["argument", "--state"], ["state", {"n": 1}]]})
+    checkout.write("tap-scripted/state.json", {"n": 0})
+
+    assert checkout.run().last["state"] == {"n": 1}
+    assert checkout.run().last["state"] == {"n": 1}
+    assert sorted(checkout.outputs().values()) == ['{"given": {"n": 0}}\n', '{"given": {"n": 1}}\n']
+
+
+def test_the_catalog(checkout: Checkout) -> None:
+    """The tap is given its catalog; one that is discovered has every stream selected."""
+    steps = [["schema", "s"], ["argument", "--catalog"]]
+    checkout.scripted({"steps": steps})
+    checkout.write("tap-scripted/catalog.json", {"streams": [{"tap_stream_id": "mine", "schema": {}}]})
+    checkout.run()
+    assert '"mine"' in next(iter(checkout.outputs().values()))
+
+    (checkout.root / "singer-configs/tap-scripted/catalog.json").unlink()
+    checkout.write(
+        "tap-scripted/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": ["discover", "catalog"]}
+    )
+    checkout.run()
+    given = json.loads(max(checkout.outputs().items())[1])["given"]
+    assert given["streams"][0]["selected"] is True
+    assert given["streams"][0]["metadata"] == [{"breadcrumb": [], "metadata": {"selected": True}}]
+
+
+def test_files_for_people(checkout: Checkout) -> None:
+    """A run from the beginning fills output/; one that went on from a state adds a folder beside it."""
+    checkout.scripted({"steps": GOOD, "again": [["schema", "s"], ["records", "s", 1, 2], ["state", {"n": 3}]]})
+    first, second = checkout.run().last, checkout.run().last
+    folder = checkout.root / "output" / "p"
+
+    assert first["outputs"] == [str(folder / "s.jsonl")]
+    assert second["outputs"] == [str(folder / second["run"] / "s.jsonl")]
+    assert (folder / "s.jsonl").read_text() == '{"n": 0}\n{"n": 1}\n'
+    assert (folder / second["run"] / "s.jsonl").read_text() == '{"n": 2}\n'
+
+    third = checkout.run("p", "--full").last
+    assert third["outputs"] == [str(folder / "s.jsonl")]
+    assert checkout.invoke("fetch", first["run"]).code == 0
+    assert (folder / first["run"] / "s.jsonl").read_text() == '{"n": 0}\n{"n": 1}\n'
+
+
+def test_raw_output_is_kept_on_request(checkout: Checkout) -> None:
+    """With --raw, what the tap printed is in the artifacts, byte for byte, and show says where."""
+    checkout.scripted({"steps": GOOD})
+    checkout.run("p", "--raw")
+    record = checkout.invoke("show", "last", "--json").last
+    raw = (checkout.local / "buckets" / "artifacts" / record["raw"]).read_text()
+
+    assert [json.loads(line)["type"] for line in raw.splitlines()] == ["SCHEMA", "RECORD", "RECORD", "STATE"]
+    assert record["raw"] in checkout.invoke("show", "last").out
