@@ -80,7 +80,7 @@ class Environments:
             with ThreadPoolExecutor(max_workers=len(missing)) as pool:
                 made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
             new = sum(environment.made for environment in made.values())
-            step.result(f"environment{'s' * (new > 1)} installed" if new else "requirements locked")
+            step.result(f"environment{'s' * (new > 1)} installed" if new else "ready")
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
     def find(self, connector: Connector) -> Environment | None:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,9 @@ class Minio:
 
     def start(self) -> None:
         """Start it and wait until it answers. Its first start chooses the ports, later ones keep them."""
-        for attempt in range(STARTS):
-            if not self.port or (attempt and not self.data.exists()):
+        first = self.process is None
+        for _ in range(STARTS):
+            if first:
                 self.port, self.console_port = free_ports(2)
             self._launch()
             if self._answers():
@@ -172,17 +174,19 @@ def minio_binary() -> Path:
     if not go:
         raise LookupError(f"MinIO is not here and Go, which builds it, is not either: put one of the two on PATH (go install {PACKAGE}).")
     ours.mkdir(parents=True, exist_ok=True)
-    built = subprocess.run(
-        [go, "install", PACKAGE],
-        env={**os.environ, "GOBIN": str(ours)},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=BUILD_SECONDS,
-    )
-    if built.returncode:
-        raise LookupError(f"MinIO is not here and cannot be built: go install {PACKAGE} ended with {built.stderr[-1000:]}")
+    try:
+        subprocess.run(
+            [go, "install", PACKAGE],
+            env={**os.environ, "GOBIN": str(ours)},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+            timeout=BUILD_SECONDS,
+        )
+    except subprocess.SubprocessError as error:
+        said = str(getattr(error, "stderr", None) or "")[-1000:]
+        raise LookupError(f"MinIO is not here and cannot be built: {error} {said}") from None
     return ours / "minio"
 
 
@@ -222,12 +226,10 @@ class Place:
         """Return a handle of its own, as another process would have."""
         return open_store(self.settings, self.environ)
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The handle that the test uses."""
-        if not hasattr(self, "_store"):
-            self._store = self.open()
-        return self._store
+        return self.open()
 
     @property
     def history(self) -> History:
