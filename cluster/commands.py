@@ -142,7 +142,7 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
     if not copies:
         output.text(f"  no file this time{_earlier(settings.output / name)}")
     output.text(f"  state  {_short(record.state_after)} (before: {_short(record.state_before)})")
-    if record.state_after == record.state_before and record.total:
+    if record.total and not record.state_printed:
         output.line("!", pipeline.target.name, "printed no state: the next run loads the same again")
     return record
 

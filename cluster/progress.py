@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 import threading
 import time
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ SCHEMA = 1
 TITLE_WIDTH = 44
 STYLES = {"✓": "green", "•": "dim", "!": "yellow", "✗": "red", " ": ""}
 MARKS = {"done": "✓", "unchanged": "•", "warning": "!", "failed": "✗"}
+NARROW = 30
+"""A column narrower than this is not worth wrapping into."""
 REMIND_SECONDS = 10
 """Without a terminal, a step that runs for so long says what it is doing."""
 
@@ -182,7 +185,10 @@ class Terminal:
 
     def line(self, mark: str, title: str, detail: str = "") -> None:
         """See ``Output``."""
-        self._console.print(self._row(mark, title, detail))
+        indent = TITLE_WIDTH + 4
+        room = self._console.width - indent
+        lines = textwrap.wrap(detail, room, break_long_words=False, break_on_hyphens=False) if room >= NARROW else [detail]
+        self._console.print(self._row(mark, title, ("\n" + " " * indent).join(lines)))
 
     def _row(self, mark: str, title: str, detail: str, *, width: int | None = None) -> Text:
         from rich.text import Text

@@ -63,6 +63,7 @@ class Record:
     bytes: dict[str, int] = field(default_factory=dict)
     messages: dict[str, int] = field(default_factory=dict)
     state_after: dict[str, Any] | None = None
+    state_printed: bool = False
     outputs: list[dict[str, Any]] = field(default_factory=list)
     raw: str | None = None
     error: dict[str, str] | None = None

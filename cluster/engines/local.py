@@ -93,6 +93,7 @@ class LocalEngine:
                 step.timed = True
                 state = self._load(job, record, folder, step)
                 step.result(told(record), "done" if record.total else "unchanged")
+                record.state_printed = state is not None
                 self._finish(record, "succeeded", began, state)
                 committing = True  # from here on the state may be the new one: what it stands for must stay
                 if state is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.files import file_errors, private_folder
-from cluster.store.protocol import Object, Version, checked, replacing
+from cluster.store.protocol import Object, Version, can_begin, checked, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -94,12 +94,11 @@ class FolderStore:
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
         base = self.root / bucket
-        folder = prefix.rpartition("/")[0]
-        if any(part in {"", ".", ".."} for part in folder.split("/")) and "/" in prefix:
-            return []
-        found = []
+        found: list[Object] = []
+        if not can_begin(prefix):
+            return found
         with file_errors(prefix or bucket, base):
-            for path, _, names in os.walk(base / folder, onerror=_unless_missing):
+            for path, _, names in os.walk(base / prefix.rpartition("/")[0], onerror=_unless_missing):
                 for name in names:
                     file = Path(path) / name
                     key = file.relative_to(base).as_posix()

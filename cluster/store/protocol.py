@@ -80,9 +80,15 @@ def checked(key: str) -> str:
     except UnicodeEncodeError:
         parts = []  # not text
     unfit = any(part.strip() in {b".", b".."} or not 0 < len(part) <= PART_BYTES for part in parts)
-    if not parts or unfit or len(b"/".join(parts)) > KEY_BYTES or "\0" in key:
+    if not key.strip() or not parts or unfit or len(b"/".join(parts)) > KEY_BYTES or "\0" in key:
         raise SetupError("E-STORE", f"{key!r} is not a key.", hint="Name a file below its folder, without .. in it.")
     return key
+
+
+def can_begin(prefix: str) -> bool:
+    """Say whether a key can begin with *prefix*."""
+    *folders, _ = prefix.split("/")
+    return not any(part.strip() in {"", ".", ".."} for part in folders)
 
 
 @contextmanager

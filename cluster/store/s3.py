@@ -17,7 +17,7 @@ from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
 from cluster.files import file_errors
-from cluster.store.protocol import Object, Version, checked, replacing
+from cluster.store.protocol import Object, Version, can_begin, checked, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,16 +29,17 @@ READ_SECONDS = 30
 PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """MethodNotAllowed is S3's answer to a GET of a delete marker by its version."""
-UNREACHABLE = (
-    "Connection refused",
-    "Connection reset",
-    "timed out",
-    "No route to host",
-    "Network is unreachable",
-    "Name or service not known",
-    "Temporary failure in name resolution",
-    "certificate verify failed",
-)
+UNREACHABLE = {
+    "Connection refused": "connection refused",
+    "Connection reset": "connection reset",
+    "timed out": "timed out",
+    "No route to host": "no route to host",
+    "Network is unreachable": "network is unreachable",
+    "Name or service not known": "name or service not known",
+    "Temporary failure in name resolution": "temporary failure in name resolution",
+    "certificate verify failed": "certificate verify failed",
+    "No such file or directory": "SSL_CERT_FILE names no file",
+}
 UNEXPECTED = {
     "IncompleteRead": "its answer broke off",
     "InvalidChunkLength": "its answer broke off",
@@ -48,7 +49,7 @@ UNEXPECTED = {
     "too many redirects": "it redirects without end",
     "SSL": "it does not speak TLS as it should",
 }
-"""What urllib3 says of an answer that cannot be used, and what a person can make of it."""
+"""What urllib3 says of a connection or an answer that cannot be used, and what a person can make of it."""
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
 
 
@@ -115,40 +116,32 @@ class S3Store:
         """See ``Store``."""
         with self._errors(bucket, key):
             try:
-                response = self._client.get_object(bucket, key, version_id=version)
+                return b"".join(self._pieces(bucket, key, version))
             except S3Error as error:
                 if error.code in MISSING:
                     return None
                 raise
-            try:
-                return response.read()
-            finally:
-                response.close()
-                response.release_conn()
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """See ``Store``."""
         with self._errors(bucket, key):
-            self._client.put_object(bucket, key, io.BytesIO(data), len(data), content_type="application/json")
+            self._confirmed(self._client.put_object(bucket, key, io.BytesIO(data), len(data), content_type="application/json").etag)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``. Large files go in parts that become visible together."""
         with self._errors(bucket, key), file_errors(key, file):
-            self._client.fput_object(bucket, key, str(file))
+            self._confirmed(self._client.fput_object(bucket, key, str(file)).etag)
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
         with self._errors(bucket, key), replacing(key, file) as part, part.open("xb") as target:
-            response = self._client.get_object(bucket, key)
-            try:
-                for piece in response.stream(PIECE_BYTES):
-                    target.write(piece)
-            finally:
-                response.close()
-                response.release_conn()
+            for piece in self._pieces(bucket, key):
+                target.write(piece)
 
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
+        if not can_begin(prefix):
+            return []
         with self._errors(bucket):
             return [
                 Object(item.object_name or "", item.size or 0, _aware(item.last_modified))
@@ -163,15 +156,35 @@ class S3Store:
     def versions(self, bucket: str, key: str) -> list[Version]:
         """See ``Store``."""
         with self._errors(bucket, key):
-            return [
-                Version(item.version_id or "", item.size or 0, _aware(item.last_modified), bool(item.is_delete_marker))
-                for item in self._client.list_objects(bucket, prefix=key, recursive=True, include_version=True)
+            listed = self._client.list_objects(bucket, prefix=key, recursive=True, include_version=True)
+            found = [
+                (
+                    item.is_latest == "true",  # S3 may tell times to the second only
+                    Version(item.version_id or "", item.size or 0, _aware(item.last_modified), bool(item.is_delete_marker)),
+                )
+                for item in listed
                 if item.object_name == key
             ]
+        # minio lists the delete markers after all others
+        return [version for _, version in sorted(found, key=lambda item: (item[0], item[1].modified), reverse=True)]
 
     def url(self, bucket: str, key: str) -> str:
         """See ``Store``."""
         return f"s3://{bucket}/{checked(key)}"
+
+    def _pieces(self, bucket: str, key: str, version: str | None = None) -> Iterator[bytes]:
+        response = self._client.get_object(bucket, key, version_id=version)
+        try:
+            self._confirmed(response.headers.get("ETag"))
+            yield from response.stream(PIECE_BYTES)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _confirmed(self, etag: str | None) -> None:
+        """See that an answer is about an object: S3 never leaves the ETag out, and any web server says OK."""
+        if not etag:
+            raise self._not_s3("it does not tell the object's ETag")
 
     @contextmanager
     def _errors(self, bucket: str, key: str | None = None) -> Iterator[None]:
@@ -204,21 +217,21 @@ class S3Store:
             )
         if code == "XMinioStorageFull":
             return SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.")
+        if code in {None, "BadRequest"}:  # an error without S3's description of it
+            return self._not_s3(f"to the request for {what} it says that the request is bad")
         return SetupError(
             "E-STORE",
-            f"{self.endpoint} answers {code or 'an unknown error'} for {what}.",
+            f"{self.endpoint} answers {code} for {what}.",
             hint="See the server's log; then run it again.",
         )
 
     def _broken(self, error: urllib3.exceptions.HTTPError) -> SetupError:
         """Return what an error of the network means."""
         reason = str(getattr(error, "reason", None) or error)
-        for known in UNREACHABLE:
+        for known, words in UNREACHABLE.items():
             if known.lower() in reason.lower():
                 return SetupError(
-                    "E-STORE",
-                    f"{self.endpoint} cannot be reached: {known[0].lower() + known[1:]}.",
-                    hint="Start it, or correct singer.s3_endpoint.",
+                    "E-STORE", f"{self.endpoint} cannot be reached: {words}.", hint="Start it, or correct singer.s3_endpoint."
                 )
         return self._not_s3(next((words for name, words in UNEXPECTED.items() if name in reason), type(error).__name__))
 
