@@ -17,6 +17,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
@@ -245,6 +246,7 @@ class Environments:
         return environ
 
 
+@cache
 def pip_setting(name: str) -> str | None:
     """Return what pip is set to, from its variables and files: people behind a company's index have told pip already."""
     value = os.environ.get("PIP_" + name.upper().replace("-", "_"))

@@ -200,10 +200,12 @@ class History:
         :raises SetupError: E-UNKNOWN, there is none, or more than one.
         """
         pairs = self.ids()
-        matching = (
-            pairs[:1] if run == "last" else [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
-        )
-        record = self.read(*matching[0]) if len(matching) == 1 else None
+        if run == "last":
+            record = next(filter(None, (self.read(*pair) for pair in pairs)), None)
+            matching = pairs[:1]
+        else:
+            matching = [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
+            record = self.read(*matching[0]) if len(matching) == 1 else None
         if record is None:
             latest = listed(pair[1] for pair in pairs[:3])
             many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"

@@ -74,7 +74,7 @@ class S3Store:
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
-        retry = urllib3.Retry(total=3, connect=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+        retry = urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
         http = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
             retries=retry,

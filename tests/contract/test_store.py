@@ -56,6 +56,8 @@ KEYS = (
     "é composed",
     "e\u0301 decomposed",
     "back\\slash",
+    "tab\t and new\nline",
+    " spaces around ",
     "~star*(1)[2]{3}|<4>,:@$!^.csv",
     ".hidden/.file",
     "...",
@@ -77,6 +79,7 @@ NOT_KEYS = (
     "a/./b",
     "a/..",
     " .. /a",
+    " ",
     "nul\0",
     "x" * 256,
     "ü" * 128,
@@ -297,7 +300,26 @@ def test_objects_are_listed_by_prefix(place: Place):
     found = place.store.objects(place.plain)
     assert [(item.key, item.size) for item in found] == sorted(sizes.items())
     assert all(abs(datetime.now(UTC) - item.modified) < timedelta(minutes=5) for item in found)
-    for prefix in ("b", "b/", "b/b", "b/b/", "b/b/c", "ü/", "ü/1", "z/", "c", "b/b/c/", "a/", "b//", "/", "/a", "..", "../", "b/../", "./"):
+    for prefix in (
+        "b",
+        "b/",
+        "b/b",
+        "b/b/",
+        "b/b/c",
+        "ü/",
+        "ü/1",
+        "z/",
+        "c",
+        "b/b/c/",
+        "a/",
+        "b//",
+        "/",
+        "/a",
+        "../",
+        "../b",
+        "b/../",
+        "./",
+    ):
         expected = sorted(key for key in sizes if key.startswith(prefix))
         assert [item.key for item in place.store.objects(place.plain, prefix)] == expected, prefix
     assert place.store.objects(place.versioned) == []
@@ -648,7 +670,7 @@ def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path):
     ("setting", "wrong", "code"),
     [
         ("s3_endpoint", "http://127.0.0.1:99999", "E-SETTING"),
-        ("s3_endpoint", "http://exa mple:9000", "E-SETTING"),
+        ("s3_endpoint", "http://exa mple:9000", "E-STORE"),
         ("s3_region", "not a region", "E-SETTING"),
         ("bucket_configs", "192.168.1.1", "E-STORE"),
         ("s3_endpoint", "http://nobody.invalid:9000", "E-STORE"),
@@ -672,23 +694,26 @@ def test_the_console_is_not_the_store(minio: Minio, s3: Place):
     assert f"{minio.console} does not answer as S3 does" in caught.value.problem
 
 
-def test_a_server_without_tls_is_told(minio: Minio, s3: Place):
-    """Who writes https where there is http gets a sentence."""
+@pytest.mark.parametrize("bundle", ["", "/nobody/made/this/file"])
+def test_a_server_without_tls_is_told(minio: Minio, s3: Place, bundle: str):
+    """Who writes https where there is http, or names certificates that are not there, gets a sentence."""
+    endpoint = minio.endpoint.replace("http:", "https:")
+    wrong = replace(s3, settings=replace(s3.settings, s3_endpoint=endpoint), environ={**s3.environ, "SSL_CERT_FILE": bundle})
     with pytest.raises(SetupError) as caught:
-        replace(s3, settings=replace(s3.settings, s3_endpoint=minio.endpoint.replace("http:", "https:"))).open()
+        wrong.open()
     assert caught.value.code == "E-STORE"
+    assert ("SSL_CERT_FILE" if bundle else "TLS") in caught.value.problem
 
 
 def answer(head: str, body: bytes = b"", kind: str = "text/html", length: int | None = None) -> bytes:
     """Return an HTTP answer."""
     size = len(body) if length is None else length
-    return f"HTTP/1.1 {head}\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n".encode() + body
+    return f'HTTP/1.1 {head}\r\nETag: "1"\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n'.encode() + body
 
 
 ANSWERS: dict[str, bytes | Callable[[bytes], bytes] | None] = {
     "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
     "nothing": b"",
-    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
     "half a body": answer("200 OK", b"<?xml", "application/xml", 100_000),
     "an internal error": answer("500 Internal Server Error", b"<h1>Oops</h1>"),
     "busy": answer("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>", "application/xml"),
@@ -756,6 +781,15 @@ def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callabl
     assert_all_fail(found, *keys)
     assert all(error and endpoint in error.problem for error in found.values())
     assert names(tmp_path / "files") == ["up"]
+
+
+def test_a_web_page_is_not_an_object(tmp_path: Path):
+    """A web server that says OK to everything is no store: no page is taken for a state, and no write for done."""
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\nConnection: close\r\n\r\n<html><br></html>"
+    with server(page) as endpoint:
+        store = S3Store(endpoint, access_key="AKIAMADEUP", secret_key="a-made-up-secret", region="us-east-1")
+        assert_all_fail(errors(store, "bucket", tmp_path, "delete"))
+    assert names(tmp_path) == ["up"]
 
 
 def test_a_download_that_breaks_off_leaves_the_file(tmp_path: Path):
@@ -965,20 +999,6 @@ def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path):
     assert checkout.leftovers() == []
 
 
-def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Place):
-    """With MinIO stopped every command ends with exit code 1, one sentence and a hint, and begins nothing."""
-    checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]})
-    minio.stop()
-    result = checkout.run(**s3.variables())
-    assert (result.code, result.error, result.last["event"], result.last["run"]) == (1, "E-STORE", "run.finished", None)
-    for words in (["runs"], ["show", "last"], ["fetch", "last"], ["state", "p"]):
-        result = checkout.invoke(*words, **s3.variables())
-        assert result.code == 1
-        problem, hint = result.err.strip().splitlines()
-        assert problem == f"E-STORE  {minio.endpoint} cannot be reached: connection refused."
-        assert hint.startswith("→ ")
-
-
 def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Place, tmp_path: Path):
     """When MinIO is killed while a run is under way the run fails, and its state is as it was when MinIO is back."""
     begun = tmp_path / "begun"
@@ -1005,3 +1025,17 @@ def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: P
         ["interrupted", "succeeded"],
     )
     assert checkout.run(**environ).last["state"] == {"n": 5}
+
+
+def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Place):
+    """With MinIO stopped every command ends with exit code 1, one sentence and a hint, and begins nothing."""
+    checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]})
+    minio.stop()
+    result = checkout.run(**s3.variables())
+    assert (result.code, result.error, result.last["event"], result.last["run"]) == (1, "E-STORE", "run.finished", None)
+    for words in (["runs"], ["show", "last"], ["fetch", "last"], ["state", "p"]):
+        result = checkout.invoke(*words, **s3.variables())
+        assert result.code == 1
+        problem, hint = result.err.strip().splitlines()
+        assert problem == f"E-STORE  {minio.endpoint} cannot be reached: connection refused."
+        assert hint.startswith("→ ")

@@ -1,0 +1,148 @@
+"""The launcher on a bare machine: a fresh copy, a system Python, nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Checkout
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """Return a folder with the few programs that a bare machine has, and a home of its own beside it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "home").mkdir()
+    for name in ("sh", "cat", "cmp", "cp", "dirname", "mkdir", "realpath", "rm", "sleep"):
+        found = shutil.which(name)
+        assert found
+        (folder / name).symlink_to(found)
+    return folder
+
+
+def script(file: Path, text: str) -> None:
+    """Write a shell script that can be run."""
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+def python(tools: Path, name: str = "python3") -> None:
+    """Put this Python onto the bare machine."""
+    script(tools / name, f'exec {getattr(sys, "_base_executable", sys.executable)} "$@"')
+
+
+def environ(checkout: Checkout, tools: Path, **more: str) -> dict[str, str]:
+    """Return the environment of the bare machine."""
+    return {**checkout.environ, "PATH": str(tools), "HOME": str(tools.parent / "home"), **more}
+
+
+def launch(checkout: Checkout, tools: Path, *words: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+    """Type ./invoke."""
+    command = [str(checkout.root / "invoke") if cwd else "./invoke", *words]
+    return subprocess.run(
+        command, cwd=cwd or checkout.root, env=environ(checkout, tools, **more), capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_first_use_and_after(checkout: Checkout, tools: Path, tmp_path: Path) -> None:
+    """The first use makes the environment, the next is quiet; nothing is written outside the checkout; printed commands begin with ./."""
+    python(tools)
+    first = launch(checkout, tools, "runs")
+    second = launch(checkout, tools, "runs")
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr
+    assert "Making" in first.stderr
+    assert second.stderr == ""
+    assert second.stdout == "No runs yet. Next: ./invoke demo\n"
+    assert list((tmp_path / "home").iterdir()) == []
+
+    elsewhere = launch(checkout, tools, "runs", cwd=tmp_path)
+    assert elsewhere.stdout == f"No runs yet. Next: {checkout.root}/invoke demo\n"
+
+    lock = checkout.root / "requirements.lock"
+    lock.write_text(lock.read_text() + "# another lock\n")
+    (checkout.root / ".venv/bin/python").unlink()
+    changed = launch(checkout, tools, "--list")
+    assert (changed.returncode, "Making" in changed.stderr) == (0, True)
+    assert "demo" in changed.stdout
+
+
+def test_no_python(checkout: Checkout, tools: Path) -> None:
+    """Without a Python that is new enough there is one sentence and what to do; another name for it is found."""
+    script(tools / "python3", "exit 1")
+    result = launch(checkout, tools, "demo")
+
+    assert result.returncode == 1
+    assert result.stderr == "Python 3.11 or later is not here.\n→ Install it, or name it: SINGER_PYTHON=/path/to/python3.12 ./invoke demo\n"
+    assert not (checkout.root / ".venv").exists()
+
+    result = launch(checkout, tools, "demo", SINGER_PYTHON="/nowhere/python")
+    assert "Python 3.11 or later is not here." in result.stderr
+
+
+def test_no_venv_module(checkout: Checkout, tools: Path) -> None:
+    """Where Debian's python3-venv is missing, that is what is said."""
+    real = getattr(sys, "_base_executable", sys.executable)
+    script(tools / "bare", f'case "$*" in *ensurepip*) exit 1;; esac\nexec {real} "$@"')
+    script(tools / "python3", f'case "$2" in *version_info*) echo {tools / "bare"};; esac')
+    result = launch(checkout, tools, "demo")
+
+    assert result.returncode == 1
+    assert "has no venv module." in result.stderr
+    assert "apt install python3-venv" in result.stderr
+
+
+def test_no_network(checkout: Checkout, tools: Path) -> None:
+    """When the packages cannot be had, that is said with what to do, and the next use begins again."""
+    python(tools)
+    result = launch(checkout, tools, "runs", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+
+    assert result.returncode == 1
+    assert "What requirements.lock names cannot be installed." in result.stderr
+    assert "PIP_INDEX_URL or HTTPS_PROXY" in result.stderr
+    assert launch(checkout, tools, "runs").returncode == 0
+
+
+def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None:
+    """A first use that is killed leaves nothing in the way, and several at once make the environment once."""
+    python(tools)
+    with subprocess.Popen(["./invoke", "runs"], cwd=checkout.root, env=environ(checkout, tools), stderr=subprocess.DEVNULL) as killed:
+        while not (checkout.root / ".venv" / "bin").exists():
+            time.sleep(0.02)
+        os.kill(killed.pid, signal.SIGKILL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    several = [subprocess.Popen(["./invoke", "runs"], cwd=checkout.root, env=environ(checkout, tools), **pipes) for _ in range(3)]
+    told = [process.communicate(timeout=300) for process in several]
+
+    assert [process.returncode for process in several] == [0, 0, 0], told
+    assert sum("Making" in err for _, err in told) == 1
+    assert not (checkout.root / ".venv.making").exists()
+
+
+def test_a_folder_with_a_space(checkout: Checkout, tools: Path, tmp_path: Path) -> None:
+    """A checkout may lie in a folder whose name has spaces and quotes, and may be moved; connectors are found there too."""
+    checkout.scripted({"steps": [["schema", "s"], ["records", "s", 1]]})
+    (checkout.root / ".local/environments").unlink()
+    python(tools)
+    odd = tmp_path / "it's a folder"
+    checkout.root.rename(odd)
+    checkout.root, checkout.local = odd, odd / ".local"
+    assert launch(checkout, tools, "run", "p").returncode == 0
+    moved = tmp_path / "moved elsewhere"
+    odd.rename(moved)
+    checkout.root = moved
+    result = launch(checkout, tools, "run", "p")
+
+    assert result.returncode == 0, result.stderr
+    assert "environments reused" in result.stdout
