@@ -141,7 +141,7 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
         output.text(f"  {shown(file)}  {megabytes(file.stat().st_size)}")
     if not copies:
         output.text(f"  no file this time{_earlier(settings.output / name)}")
-    output.text(f"  state  {_short(record.state_after)} (before: {_short(record.state_before)})")
+    output.text(f"  state  {_states(record)}")
     if record.total and not record.state_printed:
         output.line("!", pipeline.target.name, "printed no state: the next run loads the same again")
     return record
@@ -175,6 +175,11 @@ def _copy(history: History, record: Record, folder: Path) -> list[Path]:
 def _earlier(folder: Path) -> str:
     files = sorted(file for file in folder.glob("*") if file.is_file())
     return f"; from earlier: {shown(files[0])}" if files else ""
+
+
+def _states(record: Record) -> str:
+    same = record.state_after == record.state_before
+    return f"{_short(record.state_after)} ({'unchanged' if same else f'before: {_short(record.state_before)}'})"
 
 
 def _short(state: dict[str, Any] | None) -> str:
@@ -273,7 +278,7 @@ def show(session: Session, run: str) -> None:
             for side, end in (("tap", fields["tap"]), ("target", fields["target"]))
         ),
         *((f"stream {stream}", f"{count:,} records, {megabytes(record.bytes.get(stream, 0))}") for stream, count in record.records.items()),
-        ("state", f"{_short(record.state_after)} (before: {_short(record.state_before)})"),
+        ("state", _states(record)),
         *(("file", f"{history.store.url(item['bucket'], item['key'])}  {megabytes(item['bytes'])}") for item in record.outputs),
         *([("raw", history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
         ("logs", shown(session.settings.local / "logs" / record.pipeline / record.run)),

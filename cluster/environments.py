@@ -190,7 +190,7 @@ class Environments:
             there = sorted(set(re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE)), key=lambda text: int(text[2:]))
             raise SetupError(
                 "E-PYTHON",
-                f"{connector.name} needs Python {connector.python}, which is not on this machine; there is {listed(there)}.",
+                f"{connector.name} needs Python {connector.python}, which is not on PATH; there is {listed(there)}.",
                 hint=f'Install Python {connector.python}, or change "python" in singer-configs/{connector.name}/connector.yaml.',
             )
         return result.stdout.strip()

@@ -163,7 +163,7 @@ class Watch:
         self.record = record
         self.pair = pair
         self.step = step
-        self._warnings = 0
+        self._warnings: list[str] = []
         self._began = self._last_event = time.monotonic()
 
     def __call__(self) -> None:
@@ -184,10 +184,11 @@ class Watch:
     def _show_warnings(self, lines: Iterable[str]) -> None:
         """Show the first warnings of the tap: what it works around is worth knowing."""
         for line in lines:
-            if self._warnings < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line):
-                self._warnings += 1
-                self.output.line("!", self.record.tap.connector, message(line))
-                self.output.event("warning", source=self.record.tap.connector, problem=message(line))
+            said = message(line)
+            if len(self._warnings) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in self._warnings:
+                self._warnings.append(said)
+                self.output.line("!", self.record.tap.connector, said)
+                self.output.event("warning", source=self.record.tap.connector, problem=said)
 
 
 def told(record: Record) -> str:

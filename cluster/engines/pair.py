@@ -169,7 +169,7 @@ class End:
         return RunError(
             f"E-{self.side.upper()}-FAILED",
             f"{name} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
-            hint=f"See its log, and {shown(self.config)}. {after}",
+            hint=f"See its log, and {shown(self.config)}{'' if self.config.exists() else ', which is not there'}. {after}",
         )
 
 
