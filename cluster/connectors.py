@@ -158,13 +158,12 @@ class Project:
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Read ``pip_url``: requirements, and folders of this repository."""
-        words: list[str] = []
-        for text in fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository"):
-            try:
-                words += shlex.split(text)
-            except ValueError:
-                fields.refuse("pip_url", "requirements with balanced quotes")
+        """Read ``pip_url``: requirements, and folders of this repository. A list's items are taken as they are."""
+        given = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        try:
+            words = list(given) if fields.is_list("pip_url") else shlex.split(given[0])
+        except ValueError:
+            fields.refuse("pip_url", "requirements with balanced quotes")
         requirements, projects = [], []
         for word in words:
             if word.startswith("-"):
@@ -312,15 +311,15 @@ def read_dotenv(file: Path) -> dict[str, str]:
     values: dict[str, str] = {}
     if not file.exists():
         return values
-    for number, raw in enumerate(read_text(file, file.name).splitlines(), start=1):
+    for number, raw in enumerate(read_text(file, file.name).split("\n"), start=1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", line)
         if not found:
             raise SetupError("E-CONFIG", f"{file.name}, line {number} is not NAME=value.", hint=f"Correct line {number} of {file.name}.")
-        quoted = re.fullmatch(r"(['\"])(.*)\1", found[2])
-        values[found[1]] = quoted[2] if quoted else re.sub(r"\s+#.*$", "", found[2])
+        quoted = re.fullmatch(r"(['\"])(.*?)\1\s*(?:#.*)?", found[2])
+        values[found[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", found[2])
     return values
 
 

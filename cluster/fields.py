@@ -85,7 +85,10 @@ def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any
 
 def describe(value: object) -> str:
     """Say what was found, short enough for a sentence."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):  # YAML can say things that hold themselves
+        text = "something that holds itself"
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
@@ -154,6 +157,10 @@ class Fields:
         if not isinstance(values, list | tuple) or not all(isinstance(item, str) and re.fullmatch(pattern, item) for item in values):
             self._wrong(key, value, allowed)
         return tuple(values)
+
+    def is_list(self, key: str) -> bool:
+        """Say whether the value of *key* is a list."""
+        return isinstance(self._data.get(key), list)
 
     def flag(self, key: str, *, default: bool) -> bool:
         """Return true or false, and nothing that merely looks so."""

@@ -70,6 +70,6 @@ def latest(table: Table, base: str) -> tuple[list[str], list[list[str]]]:
         values = [rate for date in dates if (rate := table.rates[date].get(currency)) is not None]
         if currency == base or not values:
             continue
-        change = (values[-1] / values[0] - 1) * 100
+        change = (values[-1] / values[0] - 1) * 100 if values[0] else 0.0
         rows.append([f"{base}/{currency}", f"{values[-1]:.6g}", sparkline(values[:: max(1, len(values) // 15)]), f"{change:+.1f} %"])
     return headers, rows

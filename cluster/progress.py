@@ -208,12 +208,15 @@ class Terminal:
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """See ``Output``."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_header=any(headers))
-        for header in headers:
-            table.add_column(header, no_wrap=True)
+        for column, header in enumerate(headers):
+            # What one copies from the first column, such as a run's id, is never cut.
+            least = max((len(row[0]) for row in rows), default=0) if column == 0 else None
+            table.add_column(Text(header), no_wrap=True, min_width=least)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         from rich.padding import Padding
 
         self._console.print(Padding(table, (0, 0, 0, 2)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -30,6 +29,7 @@ OWN_ERROR = 90
 
 CHUNK = 1 << 20
 PIPE_BYTES = 1 << 20
+GATHER_SECONDS = 0.002
 REPORT_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
@@ -68,8 +68,12 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
     """Return a function that finds a secret in *folder* (a file by its name), else in *environ*."""
 
     def secret(name: str) -> str:
-        with suppress(OSError):
+        try:
             return (folder / name).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise EntrypointError("E-SECRET", f"The secret {name} is not text.", f"Write it to {folder / name} as UTF-8.") from None
+        except OSError:
+            pass
         try:
             return environ[name]
         except KeyError:
@@ -298,9 +302,9 @@ def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
 
 
 def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path | None:
-    """Return the first path that is a file: the variable's if it is set, else the defaults."""
+    """Return the first path that is a file or a FIFO: the variable's if it is set, else the defaults."""
     candidates = [environ[variable]] if environ.get(variable) else defaults
-    return next((path for path in map(Path, candidates) if path.is_file()), None)
+    return next((path for path in map(Path, candidates) if path.is_file() or path.is_fifo()), None)
 
 
 # ------------------------------------------------------------------------------------------------------------ pipes
@@ -313,19 +317,9 @@ def open_to_write(path: str, seconds: float) -> int:
     """
     if path == "-":
         return 1
-    if not Path(path).is_fifo():
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # ENXIO: no reader yet
-            if time.monotonic() > deadline:
-                raise not_opened(path, "reads", seconds) from None
-            time.sleep(0.02)
-        else:
-            os.set_blocking(descriptor, True)
-            return descriptor
+    if Path(path).is_fifo():
+        return open_fifo(path, os.O_WRONLY, "reads", seconds)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
 def open_to_read(path: str, seconds: float) -> int:
@@ -335,29 +329,40 @@ def open_to_read(path: str, seconds: float) -> int:
     """
     if path == "-":
         return 0
-    if not Path(path).is_fifo():
-        return os.open(path, os.O_RDONLY)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    if not poll.poll(seconds * 1000):
-        os.close(descriptor)
-        raise not_opened(path, "writes into", seconds)
-    os.set_blocking(descriptor, True)
-    return descriptor
+    if Path(path).is_fifo():
+        return open_fifo(path, os.O_RDONLY, "writes into", seconds)
+    return os.open(path, os.O_RDONLY)
 
 
-def not_opened(path: str, verb: str, seconds: float) -> EntrypointError:
-    """Say that the other side of a FIFO did not come."""
-    return EntrypointError("E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start.")
+def open_fifo(path: str, flags: int, verb: str, seconds: float) -> int:
+    """Open a FIFO, which waits for the other side; in a thread, because nothing else can bound that wait everywhere."""
+    opened: list[int | OSError] = []
+
+    def wait() -> None:
+        try:
+            opened.append(os.open(path, flags))
+        except OSError as error:
+            opened.append(error)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not opened:
+        raise EntrypointError("E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start.")
+    found = opened[0]
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
-def widen(descriptor: int) -> None:
-    """Ask for a larger pipe buffer (Linux): fewer, larger reads. Without it everything works, only slower."""
-    with suppress(ImportError, AttributeError, OSError):
+def widen(descriptor: int) -> int:
+    """Ask for a larger pipe buffer, and return its size; 0 where there is no such thing (it is Linux's)."""
+    try:
         import fcntl
 
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        return 0
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -385,11 +390,12 @@ class Runner:
         self.environ = environ
         self.executable = environ.get("SINGER_EXECUTABLE", "")
         self.capabilities = {word for word in environ.get("SINGER_CAPABILITIES", "").split(",") if word}
-        self.pipe_seconds = float(environ.get("SINGER_PIPE_SECONDS", "300"))
         self.counter = Counter()
         self.last_state = LastState()
         self.process: subprocess.Popen[bytes] | None = None
+        self.starting = False
         self.stopping = False
+        self.interrupted = 0
         self.orphaned = False
         self._reported = 0.0
 
@@ -427,8 +433,7 @@ class Runner:
         command = [self.executable, *arguments]
         hidden = ("SINGER_", "INVOKE_")
         environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
-        if self.stopping:
-            raise EntrypointError("E-RUNNER", "Stopped before the connector started.", "Run it again.")
+        self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
         except OSError as error:
@@ -436,7 +441,17 @@ class Runner:
             raise EntrypointError(
                 "E-EXECUTABLE", f"{self.executable} cannot be started: {reason}.", 'Correct "executable" in connector.yaml.'
             ) from None
+        finally:
+            self.starting = False
+        if self.interrupted:
+            raise SystemExit(128 + self.interrupted)
         return self.process
+
+    def interrupt(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal: end, but not between the start of a process and knowing it."""
+        self.interrupted = number
+        if not self.starting:
+            raise SystemExit(128 + number)
 
     def wait(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for the connector and return its exit code, 128 + n for signal n."""
@@ -473,6 +488,14 @@ class Runner:
 
     # -- files
 
+    def pipe_seconds(self) -> float:
+        """Return how long to wait for the other side of a FIFO."""
+        text = self.environ.get("SINGER_PIPE_SECONDS") or "300"
+        try:
+            return float(text)
+        except ValueError:
+            raise EntrypointError("E-PIPE", f"SINGER_PIPE_SECONDS is {text!r}, not a number.", "Set it to seconds.") from None
+
     def config(self, work: Path) -> list[str]:
         """Write the config with its secrets filled in, and return the arguments that name it."""
         path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
@@ -489,7 +512,7 @@ class Runner:
         path = existing(self.environ, "SINGER_CATALOG", "/tmp/catalog.json")
         if path is not None:
             read_json(path, "E-CATALOG", "catalog")
-        elif "discover" in self.capabilities and self.capabilities & {"catalog", "properties"}:
+        elif "discover" in self.capabilities:
             path = work / "catalog.json"
             path.write_text(json.dumps(select_all(self.discover(config))), encoding="utf-8")
         else:
@@ -536,15 +559,17 @@ class Runner:
         if state is not None and read_json(state, "E-STATE", "state"):
             arguments += ["--state", str(state)]
         places = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
-        sinks = [open_to_write(place, self.pipe_seconds) for place in places.split(":")]
+        sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
-        widen(source)
+        few = widen(source) // 16
         try:
             for chunk in chunks(source):
                 pass_on(self.counter.feed(chunk), sinks)
                 self.report_sometimes()
+                if len(chunk) < few:  # a tap that writes message by message: let some gather, or each wakes the target
+                    time.sleep(GATHER_SECONDS)
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
@@ -563,9 +588,9 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         source = existing(self.environ, "SINGER_TAP_INPUT", "/tmp/tap_input.txt")
         named = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
-        stdin = open_to_read(named, self.pipe_seconds)
+        stdin = open_to_read(named, self.pipe_seconds())
         places = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
-        sinks = [open_to_write(place, self.pipe_seconds) for place in places.split(":") if place]
+        sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
         assert process.stdout is not None
         try:
@@ -607,7 +632,7 @@ def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
         if root is None:
             root = {"breadcrumb": [], "metadata": {}}
             metadata.append(root)
-        facts = root.setdefault("metadata", {})
+        facts = root["metadata"] = root["metadata"] if isinstance(root.get("metadata"), dict) else {}
         chosen = facts.get("selected", facts.get("selected-by-default", True))
         facts["selected"] = stream["selected"] = bool(chosen) and facts.get("inclusion") != "unsupported"
     return catalog
@@ -616,16 +641,14 @@ def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
 def run(side: str, environ: Mapping[str, str]) -> int:
     """Run one side and return the exit code; every error becomes a report and one line on standard error."""
     runner = Runner(side, environ)
-    runner.watch_lifeline()
-
-    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
     for number in SIGNALS:
-        signal.signal(number, interrupt)
-    work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}")
+        signal.signal(number, runner.interrupt)
+    runner.watch_lifeline()
+    made = False
+    work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}-{time.time_ns()}").absolute()
     try:
         work.mkdir(mode=0o700, parents=True)
+        made = True
         code = runner.tap(work) if side == "tap" else runner.target(work)
         runner.report(exit_code=code)
     except EntrypointError as error:
@@ -646,11 +669,12 @@ def run(side: str, environ: Mapping[str, str]) -> int:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         runner.stop()
-        for name in ("config.json", "catalog.json"):
+        if made:  # a folder that was there already is not ours to clear
+            for name in ("config.json", "catalog.json"):
+                with suppress(OSError):
+                    (work / name).unlink()
             with suppress(OSError):
-                (work / name).unlink()
-        with suppress(OSError):
-            work.rmdir()
+                work.rmdir()
         if runner.orphaned:  # nobody is left to sweep what the connector has started: the whole session ends with us
             os.killpg(0, signal.SIGKILL)
     return code

@@ -1,0 +1,301 @@
+"""Connectors and pipelines as they stand in ``singer-configs/``, secrets and ``.env``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from entrypoint import fill
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cluster.connectors import Project, check_catalog, read_dotenv, secret_names, secrets
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Configs:
+    """A checkout with a tap, a target and a pipeline of the two."""
+
+    def __init__(self, root: Path) -> None:
+        """Write the smallest files that are allowed."""
+        self.root = root
+        for side in ("tap", "target"):
+            self.connector(f"{side}-x", kind=side)
+        self.pipelines(p={})
+
+    def write(self, name: str, content: object) -> Path:
+        """Write a file below ``singer-configs/``: a text as it is, anything else as YAML."""
+        file = self.root / "singer-configs" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content if isinstance(content, str) else yaml.safe_dump(content), encoding="utf-8")
+        return file
+
+    def connector(self, name: str, **keys: object) -> None:
+        """Write a ``connector.yaml``."""
+        self.write(f"{name}/connector.yaml", {"kind": "tap", "pip_url": name, **keys})
+
+    def pipelines(self, **entries: dict[str, object]) -> None:
+        """Write ``pipelines.yaml``."""
+        self.write("pipelines.yaml", {name: {"tap": "tap-x", "target": "target-x", **keys} for name, keys in entries.items()})
+
+    @property
+    def project(self) -> Project:
+        """The project as a command sees it."""
+        return Project(self.root)
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Configs:
+    """Return a smallest checkout."""
+    return Configs(tmp_path)
+
+
+def refused(call: Callable[[], object], code: str = "E-CONFIG") -> str:
+    """Return the problem that a call ends with."""
+    with pytest.raises(SetupError) as caught:
+        call()
+    assert caught.value.code == code
+    return caught.value.problem
+
+
+# ----------------------------------------------------------------------------------------------------- requirements
+
+REQUIREMENTS = {
+    "tap-x": ["tap-x"],
+    "tap-x==1.0 other>=2,<3": ["tap-x==1.0", "other>=2,<3"],
+    "tap-x[s3,http]==1.0": ["tap-x[s3,http]==1.0"],
+    "git+https://github.com/me/tap-x.git@v1.0#subdirectory=tap": ["git+https://github.com/me/tap-x.git@v1.0#subdirectory=tap"],
+    "https://example.org/tap-x-1.0.tar.gz": ["https://example.org/tap-x-1.0.tar.gz"],
+    "'tap-x @ git+https://github.com/me/tap-x.git'": ["tap-x @ git+https://github.com/me/tap-x.git"],
+    "\"tap-x==1.0; python_version < '3.12'\" other": ["tap-x==1.0; python_version < '3.12'", "other"],
+    "tap-x==1.0\nother": None,
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), REQUIREMENTS.items())
+def test_requirements_are_separated_by_spaces(configs: Configs, text: str, expected: list[str] | None) -> None:
+    """One text may hold several requirements; what stands in quotes stays together; line breaks are refused."""
+    configs.connector("tap-x", pip_url=text)
+    if expected is None:
+        assert "pip_url" in refused(lambda: configs.project.connector("tap-x"))
+    else:
+        found = configs.project.connector("tap-x")
+        assert (list(found.requirements), found.projects) == (expected, ())
+
+
+def test_requirements_may_be_a_list_and_a_folder(configs: Configs) -> None:
+    """Requirements may be a list, whose items are not split; a folder is told from a requirement, and one that is none is refused."""
+    folder = configs.root / "taps" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text("", encoding="utf-8")
+    configs.connector("tap-x", pip_url=["taps/mine", "./taps/mine", "extra >=1, <2", "other @ git+https://127.0.0.1/x"])
+    found = configs.project.connector("tap-x")
+    assert (found.requirements, found.projects) == (("extra >=1, <2", "other @ git+https://127.0.0.1/x"), (folder, folder))
+    configs.connector("tap-x", pip_url="taps/mine extra==1")
+    found = configs.project.connector("tap-x")
+    assert (found.requirements, found.projects) == (("extra==1",), (folder,))
+    for wrong in ("taps/other", "./taps", "../elsewhere", "/etc/tap"):
+        configs.connector("tap-x", pip_url=wrong)
+        assert "pip_url" in refused(lambda: configs.project.connector("tap-x"))
+
+
+# -------------------------------------------------------------------------------------------------------- pipelines
+
+
+def test_two_pipelines_share_a_tap(configs: Configs) -> None:
+    """Pipelines of one tap may each have a config and a catalog of their own; what they leave out is the connector's."""
+    own = configs.write("tap-x/config.json", "{}")
+    other = configs.write("tap-x/berlin.json", '{"city": "Berlin"}')
+    catalog = configs.write("catalogs/berlin.json", '{"streams": []}')
+    configs.pipelines(one={}, two={"config": "tap-x/berlin.json", "catalog": "catalogs/berlin.json", "timeout": "90s"})
+    one, two = (configs.project.pipeline(name) for name in ("one", "two"))
+    assert configs.project.pipeline_names == ["one", "two"]
+    assert one.tap == two.tap
+    assert (one.config, two.config) == (own, other)
+    assert (one.catalog, two.catalog) == (own.with_name("catalog.json"), catalog)
+    assert one.target_config == two.target_config == configs.root / "singer-configs/target-x/config.json"
+    assert (one.timeout, two.timeout) == (24 * 3600, 90)
+
+
+def test_every_key_of_a_pipeline_is_understood(configs: Configs) -> None:
+    """A pipeline with every key is read as it was meant."""
+    configs.pipelines(
+        p={
+            "mode": "staged",
+            "schedule": ["0 6 * * 1-5", "*/5 0 1 1 *"],
+            "timezone": "Europe/Berlin",
+            "paused": True,
+            "resources": {"cpu": "500m", "memory": "1.5Gi"},
+            "timeout": "6h",
+            "retries": 0,
+            "notify": "always",
+        }
+    )
+    found = configs.project.pipeline("p")
+    assert (found.mode, found.paused, found.timeout, found.retries, found.notify) == ("staged", True, 6 * 3600, 0, "always")
+    assert (found.schedule, found.timezone) == (("0 6 * * 1-5", "*/5 0 1 1 *"), "Europe/Berlin")
+    assert found.resources == {"cpu": "500m", "memory": "1.5Gi"}
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 50, "a-1-b", "9"])
+def test_a_name_that_is_allowed(configs: Configs, name: str) -> None:
+    """A pipeline's name is a DNS label of at most 50 characters."""
+    configs.pipelines(**{name: {}})
+    assert configs.project.pipeline(name).name == name
+
+
+@pytest.mark.parametrize("name", ["A", "a" * 51, "a_b", "-a", "a-", "a.b", "a/b", "ä", "a\n", "tap-x"])
+def test_a_name_that_is_not_allowed(configs: Configs, name: str) -> None:
+    """A name that no object of Kubernetes could have, or that a connector has, is refused."""
+    configs.pipelines(**{name: {}})
+    refused(lambda: configs.project.pipeline(name))
+
+
+def test_an_unknown_name(configs: Configs) -> None:
+    """A name that is misspelt is answered with the one that was meant."""
+    assert 'Did you mean "tap-x"?' in refused(lambda: configs.project.connector("tap-y"), "E-UNKNOWN")
+    configs.pipelines(rates={})
+    assert 'Did you mean "rates"?' in refused(lambda: configs.project.pipeline("rate"), "E-UNKNOWN")
+
+
+def test_without_pipelines(configs: Configs) -> None:
+    """An empty ``pipelines.yaml`` means that there are no pipelines."""
+    configs.write("pipelines.yaml", "# nothing yet\n")
+    assert configs.project.pipeline_names == []
+    assert "Pipelines are none." in refused(lambda: configs.project.pipeline("p"), "E-UNKNOWN")
+
+
+# --------------------------------------------------------------------------------------------------------- catalogs
+
+
+@pytest.mark.parametrize("streams", [[], [{"tap_stream_id": "s", "schema": {}}], [{"stream": "s", "schema": {"type": "object"}, "x": 1}]])
+def test_a_catalog_that_taps_expect(streams: list[dict[str, Any]]) -> None:
+    """Streams with a name and a schema are a catalog, and so are none."""
+    check_catalog({"streams": streams}, "catalog.json")
+
+
+CATALOGS: list[tuple[dict[str, Any], str]] = [
+    ({}, 'x has no list "streams".'),
+    ({"streams": None}, 'x has no list "streams".'),
+    ({"streams": {"s": {}}}, 'x has no list "streams".'),
+    ({"streams": [None]}, 'x: streams[0] has no "tap_stream_id".'),
+    ({"streams": [{"tap_stream_id": "s", "schema": {}}, {"schema": {}}]}, 'x: streams[1] has no "tap_stream_id".'),
+    ({"streams": [{"tap_stream_id": 5, "schema": {}}]}, 'x: streams[0] has no "tap_stream_id".'),
+    ({"streams": [{"tap_stream_id": "s"}]}, 'x: the stream "s" has no "schema".'),
+    ({"streams": [{"tap_stream_id": "s", "schema": "{}"}]}, 'x: the stream "s" has no "schema".'),
+]
+
+
+@pytest.mark.parametrize(("catalog", "problem"), CATALOGS)
+def test_a_catalog_that_is_none(catalog: dict[str, Any], problem: str) -> None:
+    """What is wrong with a catalog is said with the stream that it is wrong with."""
+    assert refused(lambda: check_catalog(catalog, "x"), "E-CATALOG") == problem
+
+
+# ---------------------------------------------------------------------------------------------------------- secrets
+
+dollars = st.text(alphabet="${}AB_1 ", max_size=12) | st.sampled_from(["${A}", "x${B}y${A}", "$${A}", "$$${A}"])
+configs_with_secrets = st.dictionaries(
+    dollars,
+    st.recursive(
+        dollars | st.integers() | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(dollars, inner, max_size=3),
+        max_leaves=6,
+    ),
+)
+
+
+@given(configs_with_secrets)
+def test_the_secrets_that_are_looked_up_are_those_that_are_filled_in(tmp_path_factory: pytest.TempPathFactory, config: object) -> None:
+    """What is asked for before a run is what the entrypoint fills in: the same names, each once, in order."""
+    file = tmp_path_factory.getbasetemp() / "secrets.json"
+    file.write_text(json.dumps(config), encoding="utf-8")
+    filled: dict[str, None] = {}
+
+    def secret(name: str) -> str:
+        filled[name] = None
+        return ""
+
+    fill(config, secret)
+    assert secret_names(file) == list(filled)
+
+
+def test_where_secrets_come_from(tmp_path: Path) -> None:
+    """The environment wins over ``.env``, an empty value is a value, and only what is asked for is taken."""
+    file = tmp_path / "config.json"
+    assert secrets(file, {}, {}, shown="x") == {}
+    file.write_text('{"a": ["${A}", "${B}"], "c": "${C}", "d": "$${D}"}', encoding="utf-8")
+    environ, dotenv = {"A": "1", "C": "", "Z": "z"}, {"A": "2", "B": "3", "C": "4"}
+    assert secrets(file, environ, dotenv, shown="x") == {"A": "1", "B": "3", "C": ""}
+    problem = refused(lambda: secrets(file, {"A": "hidden-value"}, {"B": "hidden-value"}, shown="x"), "E-SECRET")
+    assert problem == "x asks for ${C}, which is not set."
+
+
+# ------------------------------------------------------------------------------------------------------------- .env
+
+keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+one_line = st.text(max_size=20).filter(lambda text: len(f"x{text}x".splitlines()) == 1)
+
+
+@given(st.dictionaries(keys, st.tuples(st.sampled_from("'\""), one_line)))
+@example({"A": ("'", "it's # no comment"), "B": ('"', ' "quoted" $HOME ${A} \\n ')})
+def test_a_quoted_value_comes_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, tuple[str, str]]) -> None:
+    """Whatever stands in quotes is the value: spaces, hashes, dollars, backslashes and other quotes are part of it."""
+    file = tmp_path_factory.getbasetemp() / "dotenv"
+    file.write_text("".join(f"{name}={quote}{value}{quote}\n" for name, (quote, value) in values.items()), encoding="utf-8")
+    assert read_dotenv(file) == {name: value for name, (_, value) in values.items()}
+
+
+@given(st.dictionaries(keys, st.from_regex(r"([!$%&(-~][ !-~]*[!-~])?", fullmatch=True).filter(lambda text: " #" not in text)))
+def test_a_value_without_quotes_comes_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
+    """A value needs no quotes where it does not begin with one or with a space, and has no comment."""
+    file = tmp_path_factory.getbasetemp() / "dotenv"
+    file.write_text("".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8")
+    assert read_dotenv(file) == values
+
+
+LINES = {
+    "A=1": "1",
+    "export A=1": "1",
+    "  A = 1  ": "1",
+    "A=": "",
+    "A=''": "",
+    "A=1 # a comment": "1",
+    "A=1#2": "1#2",
+    "A='1 # 2'": "1 # 2",
+    "A='1' # a comment": "1",
+    'A="it\'s" # a comment': "it's",
+    "A= # a comment": "",
+    "A=b=c": "b=c",
+    "A=$HOME/${B}": "$HOME/${B}",
+    "# A=2\n\nA=1\n\n  # B=3": "1",
+    "A=1\r": "1",
+    "A=1\nA=2": "2",
+}
+
+
+@pytest.mark.parametrize(("text", "value"), LINES.items())
+def test_how_a_line_is_read(tmp_path: Path, text: str, value: str) -> None:
+    """Comments, blank lines, ``export`` and quotes are understood, and nothing is expanded."""
+    file = tmp_path / ".env"
+    file.write_text(text + "\n", encoding="utf-8", newline="")
+    assert read_dotenv(file) == {"A": value}
+
+
+@pytest.mark.parametrize("line", ["A", "=1", "1A=1", "A B=1", "A-B=1", "export", "A: 1"])
+def test_a_line_that_is_something_else(tmp_path: Path, line: str) -> None:
+    """A line that sets nothing is named by its number, and its text, which may be a secret, is not shown."""
+    file = tmp_path / ".env"
+    file.write_text(f"# first\nOK=1\n{line}\n", encoding="utf-8")
+    assert refused(lambda: read_dotenv(file)) == ".env, line 3 is not NAME=value."
+
+
+def test_without_a_dotenv(tmp_path: Path) -> None:
+    """A checkout needs no ``.env``."""
+    assert read_dotenv(tmp_path / ".env") == {}

@@ -1,0 +1,543 @@
+"""The entrypoint as the process that it is in an image: real files, real connectors of a few lines, real signals."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import entrypoint
+import pytest
+
+ENTRYPOINT = Path(entrypoint.__file__)
+RECORD = '{"type": "RECORD", "stream": "s", "record": {"id": 1}}\n'
+STATE = '{"type": "STATE", "value": {"n": 1}}\n'
+SAYS = f"cat <<'END'\n{RECORD}{STATE}END"
+OWN_PATHS = {
+    "SINGER_CONFIG": "config.json",
+    "SINGER_CATALOG": "catalog.json",
+    "SINGER_STATE": "state.json",
+    "SINGER_TAP_OUTPUT": "tap_output.txt:-",
+    "SINGER_TAP_INPUT": "-",
+    "SINGER_TARGET_OUTPUT": "target_output.txt:-",
+    "SINGER_NEW_STATE": "new_state.json",
+    "SINGER_OUTPUT_DIR": "data",
+    "SINGER_SECRETS": "secrets",
+    "SINGER_REPORT": "report.json",
+    "SINGER_WORK": "work",
+}
+
+
+@dataclass
+class Result:
+    """What the process left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Box:
+    """A folder that stands for an image's ``/tmp``: every default path of the contract, moved there by its variable."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take an empty folder."""
+        self.folder = folder
+        self.environ = {"PATH": os.environ["PATH"], "BOX": str(folder)}
+        for variable, name in OWN_PATHS.items():
+            self.environ[variable] = name if name == "-" else str(folder / name)
+
+    def write(self, name: str, content: object) -> Path:
+        """Write a file: a text as it is, anything else as JSON."""
+        file = self.folder / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return file
+
+    def read(self, name: str) -> str:
+        """Read a file, empty where there is none."""
+        file = self.folder / name
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The report."""
+        return dict(json.loads(self.read("report.json")))
+
+    def start(self, side: str, script: str, python: str = sys.executable, **environ: str) -> subprocess.Popen[str]:
+        """Start the entrypoint with a connector that is a script of the shell, in which ``$BOX`` is this folder."""
+        connector = self.write(f"connector-{side}", f"#!/bin/sh\n{script}\n")
+        connector.chmod(0o700)
+        lifeline = environ.get("SINGER_LIFELINE")
+        return subprocess.Popen(
+            [python, "-I", "-S", str(ENTRYPOINT), side],
+            env={**self.environ, "SINGER_EXECUTABLE": str(connector), **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            pass_fds=[int(lifeline)] if lifeline else [],
+        )
+
+    def run(self, side: str, script: str, stdin: str = "", python: str = sys.executable, **environ: str) -> Result:
+        """Run the entrypoint to its end."""
+        with self.start(side, script, python, **environ) as process:
+            out, err = process.communicate(stdin, timeout=30)
+        return Result(process.returncode, out, err)
+
+    def wait_for(self, name: str) -> str:
+        """Wait until the connector has written a file with a line in it, and return the line."""
+        deadline = time.monotonic() + 20
+        while not self.read(name).endswith("\n"):
+            assert time.monotonic() < deadline, f"{name} was not written"
+            time.sleep(0.02)
+        return self.read(name).strip()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """Return an empty box."""
+    return Box(tmp_path)
+
+
+def gone(pid: int) -> bool:
+    """Wait a moment for a process to end, and say whether it has."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z":
+                return True  # dead; who should collect it is not our matter
+        time.sleep(0.02)
+    return False
+
+
+# ------------------------------------------------------------------------------------------------- what is passed on
+
+
+def test_the_tap_gets_its_files_and_its_messages_go_everywhere(box: Box) -> None:
+    """A tap is called with config, catalog and state, and what it prints is in the file and on standard output."""
+    for name in ("config.json", "catalog.json", "state.json"):
+        box.write(name, {"n": name})
+    result = box.run("tap", f'printf "%s\\n" "$@" >"$BOX/arguments"; cat "$2" >"$BOX/config"\n{SAYS}')
+    assert (result.code, result.out, result.err) == (0, RECORD + STATE, "")
+    assert box.read("tap_output.txt") == RECORD + STATE
+    flags = box.read("arguments").split()
+    assert flags[0::2] == ["--config", "--catalog", "--state"]
+    assert flags[3::2] == [str(box.folder / "catalog.json"), str(box.folder / "state.json")]
+    assert json.loads(box.read("config")) == {"n": "config.json"}
+    assert box.report == {
+        "side": "tap",
+        "records": {"s": 1},
+        "bytes": {"s": len(RECORD)},
+        "messages": {"RECORD": 1, "STATE": 1},
+        "exit_code": 0,
+        "error": None,
+    }
+
+
+@pytest.mark.parametrize("side", ["tap", "target"])
+def test_files_that_are_not_there_are_not_named(box: Box, side: str) -> None:
+    """Without config, catalog and state a connector is called without arguments."""
+    result = box.run(side, 'echo "$#" >"$BOX/count"')
+    assert (result.code, box.read("count")) == (0, "0\n")
+
+
+def test_an_empty_state_is_none(box: Box) -> None:
+    """A state that says nothing is not passed on: some taps fail with it."""
+    box.write("state.json", {})
+    assert box.run("tap", 'echo "$#" >"$BOX/count"').code == 0
+    assert box.read("count") == "0\n"
+
+
+def test_the_target_reads_works_and_says_its_state(box: Box) -> None:
+    """A target reads the messages, works in its own folder, and its last state that is not empty is kept."""
+    box.write("config.json", {"delimiter": ";"})
+    result = box.run("target", "cat >read; cat \"$2\" >config; echo '{\"n\": 1}'; echo '{\"n\": 2}'; echo '{}'", RECORD + STATE)
+    states = '{"n": 1}\n{"n": 2}\n{}\n'
+    assert (result.code, result.out, box.read("target_output.txt")) == (0, states, states)
+    assert box.read("data/read") == RECORD + STATE
+    assert json.loads(box.read("data/config")) == {"delimiter": ";"}
+    assert json.loads(box.read("new_state.json")) == {"n": 2}
+    assert (box.report["side"], box.report["exit_code"], box.report["error"]) == ("target", 0, None)
+
+
+def test_the_target_reads_a_file(box: Box) -> None:
+    """A target may read what a tap left in a file, where the two run one after the other."""
+    file = box.write("tap_output.txt", RECORD)
+    assert box.run("target", "cat >read", SINGER_TAP_INPUT=str(file)).code == 0
+    assert box.read("data/read") == RECORD
+
+
+def test_tap_and_target_are_joined_by_a_fifo(box: Box) -> None:
+    """A tap that writes into a FIFO and a target that reads from it meet, whichever comes first."""
+    fifo = box.folder / "fifo"
+    os.mkfifo(fifo)
+    with box.start("target", "cat >read; echo '{\"n\": 1}'", SINGER_TAP_INPUT=str(fifo), SINGER_REPORT="") as target:
+        time.sleep(0.2)
+        tap = box.run("tap", f"sleep 0.2\n{SAYS}", SINGER_TAP_OUTPUT=str(fifo), SINGER_WORK=str(box.folder / "work2"))
+        target.communicate(timeout=30)
+    assert (tap.code, target.returncode) == (0, 0)
+    assert box.read("data/read") == RECORD + STATE
+
+
+@pytest.mark.parametrize(
+    "pipe", ["cp said tap_input.txt", "mkfifo tap_input.txt; timeout 5 sh -c 'cat said >tap_input.txt' &"], ids=["file", "fifo"]
+)
+def test_the_default_paths_are_those_of_the_contract(tmp_path: Path, pipe: str) -> None:
+    """With nothing set but the program, the files are those in /tmp; the pipe between the two may be a file or a FIFO there."""
+    script = f"""
+    set -e
+    mount -t tmpfs tmpfs /tmp || exit 99
+    cd /tmp
+    echo '{{"token": "${{TOKEN}}"}}' >config.json; echo '{{"streams": []}}' >catalog.json; echo '{{"n": 0}}' >state.json
+    mkdir secrets; printf secret >secrets/TOKEN
+    printf '#!/bin/sh\\nprintf "%%s\\\\n" "$@" >arguments; cat "$2" >given\\ncat said\\n' >tap
+    printf '#!/bin/sh\\ncat >read; echo "{{\\\\"n\\\\": 1}}"\\n' >target
+    cat >said <<'END'
+{RECORD}END
+    chmod +x tap target
+    SINGER_EXECUTABLE=/tmp/tap {sys.executable} -I -S {ENTRYPOINT} tap >stdout
+    cmp stdout said; cmp tap_output.txt said; grep -q secret given
+    grep -qx /tmp/catalog.json arguments; grep -qx /tmp/state.json arguments
+    {pipe}
+    SINGER_EXECUTABLE=/tmp/target timeout 10 {sys.executable} -I -S {ENTRYPOINT} target </dev/null >stdout
+    cmp stdout target_output.txt; grep -q n new_state.json
+    cmp data/read said
+    """
+    unshare = shutil.which("unshare")
+    if not unshare or ENTRYPOINT.is_relative_to("/tmp") or Path(sys.executable).is_relative_to("/tmp"):
+        pytest.skip("unshare (Linux) gives the test a /tmp of its own, in which a checkout cannot lie")
+    command = [unshare, "-m", "-r", "timeout", "30", "sh", "-c", script]
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("a /tmp of its own is not allowed here")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# ----------------------------------------------------------------------------------------------------- the exit code
+
+
+@pytest.mark.parametrize("side", ["tap", "target"])
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", 137), ("kill -TERM $$", 143)])
+def test_the_exit_code_is_the_connectors(box: Box, side: str, script: str, code: int) -> None:
+    """A connector's exit code is passed on and reported, 128 + n for signal n."""
+    assert box.run(side, script).code == code
+    assert (box.report["exit_code"], box.report["error"]) == (code, None)
+
+
+def test_a_target_that_fails_leaves_no_state(box: Box) -> None:
+    """The state of a target that failed is not written."""
+    assert box.run("target", "cat >read; echo '{\"n\": 1}'; exit 1", RECORD).code == 1
+    assert not (box.folder / "new_state.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["pipe"], ["--help"]], ids=str)
+def test_wrong_usage_is_told(arguments: list[str]) -> None:
+    """Without a side, or with another word, usage is shown and the exit code is 2."""
+    command = [sys.executable, "-I", "-S", str(ENTRYPOINT), *arguments]
+    done = subprocess.run(command, env={"SINGER_EXECUTABLE": "true"}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+
+
+@pytest.mark.parametrize("environ", [{}, {"SINGER_EXECUTABLE": ""}], ids=str)
+def test_the_executable_is_required(environ: dict[str, str]) -> None:
+    """Without a program to run, usage is shown and the exit code is 2."""
+    done = subprocess.run([sys.executable, "-I", "-S", str(ENTRYPOINT), "tap"], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("usage: ")) == (2, True)
+
+
+FOUND = {
+    "tap, a line that is no message": ("tap", "echo hello", {}, "E-TAP-OUTPUT"),
+    "tap, no such program": ("tap", "", {"SINGER_EXECUTABLE": "/no/such/program"}, "E-EXECUTABLE"),
+    "tap, a program of another machine": ("tap", "", {"SINGER_EXECUTABLE": "/etc/passwd"}, "E-EXECUTABLE"),
+    "tap, nobody reads the FIFO": ("tap", "", {"SINGER_TAP_OUTPUT": "fifo", "SINGER_PIPE_SECONDS": "0.3"}, "E-PIPE"),
+    "tap, a folder that is not there": ("tap", "", {"SINGER_TAP_OUTPUT": "/no/such/folder/file"}, "E-PIPE"),
+    "tap, the disk is full": ("tap", f"{SAYS}", {"SINGER_TAP_OUTPUT": "/dev/full"}, "E-DISK"),
+    "target, a line that is no state": ("target", "cat >read; echo done", {}, "E-TARGET-OUTPUT"),
+    "target, no such program": ("target", "", {"SINGER_EXECUTABLE": "/no/such/program"}, "E-EXECUTABLE"),
+    "target, it ended early": ("target", "echo '{\"n\": 1}'", {}, "E-TARGET-ENDED"),
+    "target, nobody writes into the FIFO": ("target", "", {"SINGER_TAP_INPUT": "fifo", "SINGER_PIPE_SECONDS": "0.3"}, "E-PIPE"),
+    "target, no such input": ("target", "", {"SINGER_TAP_INPUT": "/no/such/file"}, "E-PIPE"),
+}
+
+
+@pytest.mark.parametrize(("side", "script", "environ", "code"), FOUND.values(), ids=FOUND)
+def test_an_error_of_its_own(box: Box, side: str, script: str, environ: dict[str, str], code: str) -> None:
+    """What the entrypoint finds itself ends with 90, a sentence and a hint on standard error, the same in the report, and no state."""
+    if environ.get("SINGER_TAP_OUTPUT") == "/dev/full" and not Path("/dev/full").exists():
+        pytest.skip("/dev/full (Linux) stands for a full disk")
+    os.mkfifo(box.folder / "fifo")
+    environ = {name: str(box.folder / "fifo") if value == "fifo" else value for name, value in environ.items()}
+    result = box.run(side, script, RECORD if side == "target" else "", **environ)
+    error = box.report["error"]
+    assert (result.code, box.report["exit_code"], error["code"]) == (90, 90, code)
+    assert result.err == f"{code}  {error['problem']}\n→ {error['hint']}\n"
+    assert not (box.folder / "new_state.json").exists()
+    assert not (box.folder / "work").exists()
+
+
+UNREADABLE = {
+    "config.json does not parse": ("config.json", "{", "E-CONFIG"),
+    "config.json is a list": ("config.json", "[]", "E-CONFIG"),
+    "config.json is deeper than deep": ("config.json", "[" * 100_000, "E-CONFIG"),
+    "catalog.json does not parse": ("catalog.json", "oops", "E-CATALOG"),
+    "state.json is a text": ("state.json", '"n"', "E-STATE"),
+    "a secret is not set": ("config.json", '{"token": "${NO_SUCH_TOKEN}"}', "E-SECRET"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "code"), UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_is_wrong(box: Box, name: str, content: str, code: str) -> None:
+    """A file that is not what it should be is an error under its own code, and the connector is not started."""
+    box.write(name, content)
+    result = box.run("tap", 'touch "$BOX/started"')
+    assert (result.code, box.report["error"]["code"], result.err.split()[0]) == (90, code, code)
+    assert not (box.folder / "started").exists()
+
+
+def test_a_secret_that_is_not_text(box: Box) -> None:
+    """A secret's file that is not UTF-8 is an error with a sentence, not a traceback."""
+    box.write("config.json", {"token": "${TOKEN}"})
+    box.write("secrets/TOKEN", "").write_bytes(b"\xff\xfe")
+    result = box.run("tap", "true")
+    assert (result.code, "Traceback" in result.err) == (90, False)
+
+
+def test_a_number_that_is_none(box: Box) -> None:
+    """A variable that should be a number and is not is an error with a sentence, not a traceback."""
+    result = box.run("tap", "true", SINGER_PIPE_SECONDS="soon")
+    assert "Traceback" not in result.err
+    assert result.code in {2, 90}
+
+
+def test_a_tap_whose_reader_has_gone(box: Box) -> None:
+    """A tap is stopped when nobody reads any more, and the target is said to be the reason."""
+    with box.start("tap", f"trap '' PIPE\nwhile cat <<'END'\n{RECORD}END\ndo :; done", SINGER_TAP_OUTPUT="-") as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == RECORD
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, box.report["error"]["code"]) == (90, "E-TARGET-ENDED")
+    assert err.startswith("E-TARGET-ENDED  ")
+
+
+# --------------------------------------------------------------------------------------------------------- secrets
+
+
+def test_secrets_are_filled_in_where_only_the_user_can_look(box: Box) -> None:
+    """The config holds the secrets of folder and environment while the connector runs, for its owner only, and is gone afterwards."""
+    box.write("config.json", {"a": "${FROM_FILE}", "b": ["x${FROM_ENVIRONMENT}", "$${LITERAL}"]})
+    box.write("secrets/FROM_FILE", "one")
+    look = (
+        "import os, sys; file = sys.argv[1]; folder = os.path.dirname(file)\n"
+        "print(oct(os.stat(folder).st_mode), oct(os.stat(file).st_mode), open(file).read())"
+    )
+    result = box.run("tap", f'{sys.executable} -I -S -c \'{look}\' "$2" >"$BOX/seen"', FROM_ENVIRONMENT="two", FROM_FILE="not this")
+    assert result.code == 0
+    folder, file, config = box.read("seen").split(maxsplit=2)
+    assert (folder[-3:], file[-3:]) == ("700", "600")
+    assert json.loads(config) == {"a": "one", "b": ["xtwo", "${LITERAL}"]}
+    assert not (box.folder / "work").exists()
+
+
+@pytest.mark.parametrize("name", [".", "tap-x"])
+def test_a_folder_that_is_there_is_not_ours_to_clear(box: Box, name: str) -> None:
+    """A working folder that exists already is used or refused; the user's files in it are not removed."""
+    work = box.folder / name
+    work.mkdir(exist_ok=True)
+    config = work / "config.json"
+    config.write_text("{}", encoding="utf-8")
+    box.run("tap", "true", SINGER_WORK=str(work), SINGER_CONFIG=str(config))
+    assert config.exists()
+
+
+def test_the_connector_sees_no_variable_of_ours(box: Box) -> None:
+    """A connector gets the environment without SINGER_ and INVOKE_ variables: some read their settings from there."""
+    result = box.run("tap", 'env >"$BOX/environment"', INVOKE_X="1", OTHER="2", SINGER_ANYTHING="3")
+    assert result.code == 0
+    seen = box.read("environment")
+    assert "OTHER=2\n" in seen
+    assert "SINGER_" not in seen
+    assert "INVOKE_" not in seen
+
+
+# --------------------------------------------------------------------------------------------------------- catalogs
+
+DISCOVERED = '{"streams": [{"stream": "s", "schema": {}}]}'
+TAP = f"""case "$*" in
+*--help*) echo "$HELP" >&2;;
+*--discover*) echo '{DISCOVERED}';;
+*) printf '%s\\n' "$@" >"$BOX/arguments"; for last; do :; done; cat "$last" >"$BOX/catalog";;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "text", "flag"),
+    [
+        ("catalog,state", "", "--catalog"),
+        ("properties,state", "", "--properties"),
+        ("properties,catalog", "", "--catalog"),
+        ("properties", "[--catalog CATALOG]", "--properties"),
+        ("", "usage: tap [--catalog CATALOG] [--properties PROPERTIES]", "--catalog"),
+        ("state", "usage: tap [--properties PROPERTIES]", "--properties"),
+        ("", "usage: tap", "--catalog"),
+    ],
+)
+def test_the_catalog_is_named_as_the_tap_knows_it(box: Box, capabilities: str, text: str, flag: str) -> None:
+    """The flag follows the capabilities; where they do not say, the tap's help."""
+    box.write("catalog.json", DISCOVERED)
+    assert box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP=text).code == 0
+    assert box.read("arguments").split() == [flag, str(box.folder / "catalog.json")]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "flag"), [("catalog,discover", "--catalog"), ("discover,properties", "--properties"), ("discover", "--properties")]
+)
+def test_without_a_catalog_it_is_discovered(box: Box, capabilities: str, flag: str) -> None:
+    """A tap that knows discovery and has no catalog is asked for it, and every stream is selected."""
+    box.write("config.json", {})
+    result = box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP="usage: tap [--properties PROPERTIES]")
+    assert result.code == 0
+    assert flag in box.read("arguments").split()
+    (stream,) = json.loads(box.read("catalog"))["streams"]
+    assert stream["selected"] is True
+    assert not (box.folder / "work").exists()
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo oops", "echo '[]'", "echo '{\"streams\": {}}'", "true"])
+def test_discovery_that_fails(box: Box, script: str) -> None:
+    """A discovery that ends with an error or prints no catalog is E-DISCOVERY."""
+    result = box.run("tap", script, SINGER_CAPABILITIES="catalog,discover")
+    assert (result.code, box.report["error"]["code"]) == (90, "E-DISCOVERY")
+
+
+# ---------------------------------------------------------------------------------------------------------- endings
+
+WAITS = 'trap \'echo told >"$BOX/told"; exit 7\' TERM; echo $$ >"$BOX/pid"; while :; do sleep 0.05; done'
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("side", ["tap", "target"])
+def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signals) -> None:
+    """When the entrypoint is told to end, so is the connector, in order; nothing of the secrets is left."""
+    box.write("config.json", {"token": "secret"})
+    with box.start(side, WAITS) as process:
+        pid = int(box.wait_for("pid"))
+        time.sleep(0.1)  # the very beginning is the next test's
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    assert box.read("told") == "told\n"
+    assert gone(pid)
+    assert not (box.folder / "work").exists()
+    assert not (box.folder / "new_state.json").exists()
+
+
+def test_a_signal_at_the_very_beginning_stops_the_connector_too(box: Box) -> None:
+    """A connector that was started a moment before the entrypoint is told to end does not outlive it."""
+    outlived = []
+    for _ in range(12):  # each time the moment is a little different
+        box.run("tap", 'kill -TERM $PPID; echo $$ >"$BOX/pid"; exec sleep 20 >/dev/null 2>&1')
+        time.sleep(0.05)
+        pid = int(box.read("pid") or 0)
+        with suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                outlived.append(pid)
+        box.write("pid", "")
+    assert outlived == []
+
+
+def test_the_end_of_the_lifeline_stops_everything(box: Box) -> None:
+    """When whoever started the entrypoint is gone, the connector is told to end, and nothing that it started is left."""
+    reads, writes = os.pipe()
+    script = f"(trap '' TERM; sleep 60) & echo $! >\"$BOX/grandchild\"; {WAITS}"
+    try:
+        with box.start("tap", script, SINGER_LIFELINE=str(reads)) as process:
+            pids = [int(box.wait_for(name)) for name in ("grandchild", "pid")]
+            os.close(writes)
+            writes = -1
+            process.wait(20)
+    finally:
+        os.close(reads)
+        if writes >= 0:
+            os.close(writes)
+    assert all(gone(pid) for pid in pids)
+    assert box.read("told") == "told\n"
+    assert not (box.folder / "work").exists()
+
+
+def test_the_connector_does_not_hold_the_lifeline(box: Box) -> None:
+    """A connector inherits no descriptor but the three standard ones."""
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("descriptors are counted in /proc (Linux)")
+    reads, writes = os.pipe()
+    try:
+        result = box.run("tap", 'ls /proc/self/fd | wc -l >"$BOX/count"', SINGER_LIFELINE=str(reads))
+    finally:
+        os.close(reads)
+        os.close(writes)
+    assert result.code == 0
+    assert int(box.read("count")) == 4  # the three, and the folder that ls reads
+
+
+def test_the_report_is_kept_up_to_date(box: Box) -> None:
+    """While a tap runs its report says how far it has come."""
+    with box.start("tap", f"{SAYS}\nsleep 0.7\n{SAYS}\n{WAITS}") as process:
+        box.wait_for("pid")
+        deadline = time.monotonic() + 10
+        while not box.read("report.json") or not box.report["records"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert box.report["exit_code"] is None
+        process.terminate()
+        process.wait(20)
+
+
+# ------------------------------------------------------------------------------------------------------ old Pythons
+
+
+def old_pythons() -> list[str]:
+    """Find interpreters of 3.8 and 3.9 that really run."""
+    named = [shutil.which(f"python3.{minor}") for minor in (8, 9)]
+    installed = sorted(map(str, Path.home().glob(".pyenv/versions/3.[89].*/bin/python")))
+    found = {}
+    for path in filter(None, [*named, *installed]):
+        done = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found.setdefault(ast.literal_eval(done.stdout), path)
+    return [path for _, path in sorted(found.items())]
+
+
+@pytest.mark.parametrize("side", ["tap", "target"])
+def test_it_runs_on_old_pythons(tmp_path: Path, side: str) -> None:
+    """An image may have a Python as old as 3.8: config, secrets, messages, state and an error work there too."""
+    pythons = old_pythons()
+    if not pythons:
+        pytest.skip("there is no Python 3.8 or 3.9 on this machine")
+    for number, python in enumerate(pythons):
+        (tmp_path / str(number)).mkdir()
+        box = Box(tmp_path / str(number))
+        box.write("config.json", {"token": "${TOKEN}"})
+        says = SAYS if side == "tap" else "cat >read; echo '{\"n\": 1}'"
+        result = box.run(side, f'cat "$2" >"$BOX/config"\n{says}', RECORD, python, TOKEN="secret")
+        assert (result.code, result.err) == (0, "")
+        assert json.loads(box.read("config")) == {"token": "secret"}
+        assert box.report["records"] == ({"s": 1} if side == "tap" else {})
+        assert box.read("new_state.json") == ("" if side == "tap" else '{"n": 1}')
+        assert box.run(side, "cat >/dev/null; echo oops", "", python, TOKEN="secret").code == 90

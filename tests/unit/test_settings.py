@@ -1,0 +1,114 @@
+"""What a user may choose, and what is answered to what cannot be chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.errors import SetupError
+from cluster.settings import DEFAULTS, Settings, parse
+
+
+def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
+    """Return the problem that these settings are refused with."""
+    with pytest.raises(SetupError) as caught:
+        parse(given, environ or {})
+    assert caught.value.code == "E-SETTING"
+    assert "invoke.yaml" in caught.value.hint
+    return caught.value.problem
+
+
+def test_nothing_has_to_be_chosen(tmp_path: Path) -> None:
+    """Without any setting the defaults are in force, and everything written lies below the checkout."""
+    found = parse({}, {}, root=tmp_path)
+    assert found == Settings(root=tmp_path)
+    assert {key: getattr(found, key) for key in DEFAULTS} == DEFAULTS
+    assert all(folder.is_relative_to(tmp_path) for folder in (found.local, found.configs, found.output))
+
+
+def test_a_choice_is_kept() -> None:
+    """Settings that are allowed are in force, without the space around them."""
+    found = parse({"engine": " local ", "store": "s3", "s3_endpoint": "https://s3.example.org:9000/", "bucket_outputs": "my.out-1"}, {})
+    assert (found.engine, found.store, found.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
+    assert (found.bucket_outputs, found.bucket_configs) == ("my.out-1", DEFAULTS["bucket_configs"])
+
+
+@pytest.mark.parametrize("key", ["engine", "store"])
+@given(word=st.text(max_size=10))
+def test_only_known_words(key: str, word: str) -> None:
+    """A word that is not allowed is shown with those that are."""
+    if word.strip() not in {"auto", "local", "argo", "folder", "s3"}:
+        assert refused({key: word}).startswith(f"singer.{key} is ")
+
+
+def test_a_misspelt_word_is_recognised() -> None:
+    """A slip of the finger in a word or in a setting's name is answered with what was meant."""
+    assert 'allowed is one of auto, local, argo. Did you mean "local"?' in refused({"engine": "lcoal"})
+    assert 'Did you mean "engine"?' in refused({"engin": "local"})
+    assert 'Did you mean "INVOKE_SINGER_ENGINE"?' in refused({}, {"INVOKE_SINGER_ENGIN": "local"})
+
+
+@pytest.mark.parametrize("given", [{"engine": "lcoal"}, {"engin": "x"}, {"zzz": "x"}, {"engine": True}, {"bucket_configs": "A"}], ids=str)
+def test_a_refusal_is_a_sentence(given: dict[str, object]) -> None:
+    """What is said ends once, with a full stop or a question mark."""
+    problem = refused(given)
+    assert problem.endswith((".", "?"))
+    assert not problem.endswith("?.")
+    assert ".." not in problem
+
+
+def test_other_variables_do_not_matter() -> None:
+    """Variables of Invoke and of others are no settings; those of ours are, in any case that Invoke reads."""
+    parse({}, {"INVOKE_DEBUG": "1", "SINGER_ENGINE": "x", "INVOKE_SINGERX": "1", "INVOKE_SINGER_ENGINE": "local"})
+    assert refused({}, {"INVOKE_SINGER_": "1"}).startswith("INVOKE_SINGER_ is not a setting.")
+
+
+@pytest.mark.parametrize("value", [True, False, 1, None, ["local"], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("key", list(DEFAULTS))
+def test_every_setting_is_a_text(key: str, value: object) -> None:
+    """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
+    assert refused({key: value}).startswith(f"singer.{key} is ")
+
+
+@pytest.mark.parametrize("name", ["", "a", "ab", "Upper", "under_score", "-a-", "a/b", "ä-bucket", "a" * 64, "a b"])
+@pytest.mark.parametrize("key", ["bucket_configs", "bucket_artifacts", "bucket_outputs"])
+def test_a_bucket_has_a_buckets_name(key: str, name: str) -> None:
+    """What S3 would not take as a bucket's name is refused before anything is written."""
+    assert refused({key: name}).startswith(f"singer.{key} is ")
+
+
+ADDRESSES = [
+    "",
+    "127.0.0.1:9000",
+    "ftp://host",
+    "http://",
+    "http://host/bucket",
+    "http://host/?x=1",
+    "http://me:secret@host",
+    "http://[::1",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_endpoint_is_an_address(address: str) -> None:
+    """With S3 an endpoint that is no plain address is refused; with folders it does not matter."""
+    assert refused({"store": "s3", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
+    assert parse({"s3_endpoint": address}, {}).store == "folder"
+
+
+def test_every_setting_is_documented() -> None:
+    """The table for users lists every setting with its default, and no other."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+    if not page.exists():
+        pytest.skip("docs/settings.md is not written yet")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert {row[0].strip("`").removeprefix("singer.") for row in rows} == set(DEFAULTS)
+    for key, _, default, variable, *_ in rows:
+        name = key.strip("`").removeprefix("singer.")
+        assert variable == f"`INVOKE_SINGER_{name.upper()}`"
+        assert default.startswith(f"`{DEFAULTS[name]}`" if DEFAULTS[name] else ("none", "empty"))
