@@ -16,6 +16,62 @@ ENGINE = "local or argo; default: argo if the platform is up, else local"
 JSON = "print one JSON object per line"
 
 
+@command(help={"plan": "only show what would be done", "timings": "show how long each step took", "json": JSON})
+def up(session: Session, *, plan: bool = False, timings: bool = False, json: bool = False) -> None:
+    """Bring the platform up, or make right what is wrong with it. invoke up"""
+    from cluster import platform
+
+    platform.up(session, timings=timings, plan_only=plan)
+
+
+@command(help={"json": JSON})
+def status(session: Session, *, json: bool = False) -> None:
+    """Show the platform's parts and what each waits for. invoke status"""
+    from cluster import platform
+
+    platform.status(session)
+
+
+@command(help={"door": "argo or minio", "print": "only print the address", "json": JSON})
+def open(session: Session, door: str, *, print: bool = False, json: bool = False) -> None:
+    """Open Argo's or MinIO's pages in the browser. invoke open argo"""
+    from cluster import platform
+
+    platform.open_door(session, door, only_print=print)
+
+
+@command(help={"json": JSON})
+def credentials(session: Session, *, json: bool = False) -> None:
+    """Show MinIO's user and password. invoke credentials"""
+    from cluster import platform
+
+    platform.credentials(session)
+
+
+@command()
+def shell(session: Session) -> None:
+    """Start a shell for kubectl, k9s, aws and mc, set to this platform. invoke shell"""
+    from cluster import platform
+
+    platform.shell(session)
+
+
+@command(help={"json": JSON})
+def stop(session: Session, *, json: bool = False) -> None:
+    """Stop the cluster; up wakes it. invoke stop"""
+    from cluster import platform
+
+    platform.stop(session)
+
+
+@command(help={"yes": "do not ask", "all": "remove the connectors' images too", "json": JSON})
+def teardown(session: Session, *, yes: bool = False, all: bool = False, json: bool = False) -> None:
+    """Take away everything that up has made. invoke teardown"""
+    from cluster import platform
+
+    platform.teardown(session, yes=yes, everything=all)
+
+
 @command(help={"engine": ENGINE, "full": "start over: forget where the last run ended", "json": JSON})
 def demo(session: Session, engine: str = "", *, full: bool = False, json: bool = False) -> None:
     """Run the example: real exchange rates into a CSV file. invoke demo"""
@@ -88,5 +144,5 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
     commands.test(session, everything=all, options=options)
 
 
-namespace = Collection(demo, run, runs, show, fetch, state, check, test)
+namespace = Collection(up, status, open, credentials, shell, stop, teardown, demo, run, runs, show, fetch, state, check, test)
 namespace.configure({"singer": dict(DEFAULTS)})

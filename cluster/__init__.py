@@ -2,15 +2,24 @@
 
 Imports point downwards only, and the import contract in ``pyproject.toml`` says so::
 
-    cli                          errors become a sentence, a hint and an exit code
-    commands                     what each command does
-    preview                      a first look at a run's files
-    engines        session       local: tap | target as two processes; what a command receives
-    environments   runs          uv makes the connectors' environments; run records
-    store          connectors    buckets (folders or S3); what stands in singer-configs/
-    progress       settings      what people and programs see; what users may choose
-    fields         files         strict reading of what people write; private folders
-    errors                       problem, hint, code
+    cli                                     errors become a sentence, a hint and an exit code
+    commands   platform                     what each command does
+    preview    plan  converge               a first look at files; the steps of `up`, and how they are run
+    engines    session  steps               local: tap | target as two processes; what `up` makes true
+    stack                                   the handles that every step receives
+    providers  images                       where a cluster comes from; what runs in it
+    environments  runs                      uv makes the connectors' environments; run records
+    store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
+    programs  instance                      docker and kind; what this checkout remembers of its installation
+    progress   settings                     what people and programs see; what users may choose
+    fields     files                        strict reading of what people write; private folders
+    errors                                  problem, hint, code
 
-``minio`` is imported by ``store`` alone, ``rich`` by ``progress`` alone.
+``minio`` is imported by ``store`` alone, ``kubernetes`` by ``kube`` alone, ``rich`` by ``progress`` alone.
 """
+
+import os
+import sys
+
+# Invoke switches the writing of bytecode off for its whole process; our own modules are worth keeping compiled.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"))

@@ -59,11 +59,11 @@ def _engine(session: Session, asked: str) -> tuple[str, str]:
     chosen = asked or session.settings.engine
     if chosen == "argo":
         raise SetupError(
-            "E-ENGINE", "The engine argo needs the platform, and this version cannot start one yet.", hint="Use --engine local."
+            "E-ENGINE", "The engine argo is not there yet: this version runs pipelines on the engine local.", hint="Use --engine local."
         )
     if chosen == "local":
         return "local", "--engine says so" if asked else "the setting singer.engine says so"
-    return "local", "no platform is up"
+    return "local", "it is the only one so far"
 
 
 @contextmanager

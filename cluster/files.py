@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,21 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def only_one(file: Path, problem: str) -> Iterator[None]:
+    """Hold *file* for as long as the body runs. The kernel lets go when the process ends, however it ends.
+
+    :raises SetupError: E-BUSY with *problem*, somebody else holds it.
+    """
+    private_folder(file.parent)
+    with file.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.") from None
+        yield
 
 
 def private_folder(folder: Path) -> Path:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 ENGINES = ("auto", "local", "argo")
 STORES = ("folder", "s3")
+PORTS = range(1024, 65001)
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 DEFAULTS = {
@@ -31,8 +32,25 @@ DEFAULTS = {
     "bucket_configs": "singer-configs",
     "bucket_artifacts": "artifacts",
     "bucket_outputs": "target-csv-output",
+    "cluster": "singer",
+    "images": "",
+    "mirror": "",
+    "port_argo": "2746",
+    "port_s3": "9000",
+    "port_console": "9001",
 }
 """Every key with its default. Texts only: Invoke casts what comes from the environment to the type of the default."""
+
+
+IMAGES = {
+    "node": "docker.io/kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
+    "controller": "quay.io/argoproj/workflow-controller:v4.1.2",
+    "executor": "quay.io/argoproj/argoexec:v4.1.2",
+    "server": "quay.io/argoproj/argocli:v4.1.2",
+    "minio": "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z",
+    "python": "docker.io/library/python:3.13-slim-bookworm",
+}
+"""What runs, and what our images are built from. The node's digest is the one that kind 0.33.0 names (its defaults/image.go)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,12 @@ class Settings:
     bucket_configs: str = DEFAULTS["bucket_configs"]
     bucket_artifacts: str = DEFAULTS["bucket_artifacts"]
     bucket_outputs: str = DEFAULTS["bucket_outputs"]
+    cluster: str = DEFAULTS["cluster"]
+    images: str = DEFAULTS["images"]
+    mirror: str = DEFAULTS["mirror"]
+    port_argo: str = DEFAULTS["port_argo"]
+    port_s3: str = DEFAULTS["port_s3"]
+    port_console: str = DEFAULTS["port_console"]
 
     @property
     def local(self) -> Path:
@@ -57,6 +81,19 @@ class Settings:
     def configs(self) -> Path:
         """The user's folder: pipelines and connectors."""
         return self.root / "singer-configs"
+
+    def image(self, name: str) -> str:
+        """Return one of ``IMAGES``, replaced by ``singer.images`` or from the mirror that ``singer.mirror`` names."""
+        chosen = pairs(self.images).get(name)
+        if chosen:
+            return chosen
+        registry, _, rest = IMAGES[name].partition("/")
+        return f"{pairs(self.mirror).get(registry, registry)}/{rest}"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The preferred ports on 127.0.0.1."""
+        return {"port_argo": int(self.port_argo), "port_s3": int(self.port_s3), "port_console": int(self.port_console)}
 
     @property
     def output(self) -> Path:
@@ -81,13 +118,37 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
     for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
         if not re.fullmatch(BUCKET, texts[key]):
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a bucket name: small letters, digits, dots and hyphens")
-    if texts["store"] == "s3":
-        url = urlsplit(texts["s3_endpoint"])
-        if url.scheme not in {"http", "https"} or not url.hostname or url.path.strip("/") or url.query or url.username:
-            raise _refused(
-                "singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000"
-            )
+    _check_platform(texts)
+    if texts["store"] == "s3" and not _is_address(texts["s3_endpoint"]):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
     return Settings(root=root, **texts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.hostname) and not (url.path.strip("/") or url.query or url.username)
+
+
+def pairs(text: str) -> dict[str, str]:
+    """Read ``name=value,name=value``."""
+    return {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in text.split(",") if part.strip())}
+
+
+def _check_platform(texts: Mapping[str, str]) -> None:
+    """Check what only the platform needs."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", texts["cluster"]):
+        raise _refused("singer.cluster", f"is {describe(texts['cluster'])}; allowed are small letters, digits and hyphens, at most 40")
+    for key in ("port_argo", "port_s3", "port_console"):
+        if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
+    for key, known in (("images", IMAGES), ("mirror", None)):
+        for name, value in pairs(texts[key]).items():
+            if not value or (known is not None and name not in known):
+                allowed = f"one of {listed(known)}" if known is not None else "a registry such as quay.io"
+                raise _refused(f"singer.{key}", f"has {describe(name)}; allowed is {allowed}, = and its replacement")
 
 
 def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None:
@@ -107,5 +168,7 @@ def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _refused(name: str, what: str) -> SetupError:
     return SetupError(
-        "E-SETTING", f"{name} {what.rstrip('.')}.", hint="Correct it in invoke.yaml or in the environment; docs/settings.md lists all."
+        "E-SETTING",
+        f"{name} {what}" + ("" if what.endswith(("?", ".")) else "."),
+        hint="Correct it in invoke.yaml or in the environment; docs/settings.md lists all.",
     )

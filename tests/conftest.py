@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = (
     "cluster",
     "invoke",
+    "manifests",
     "singer-configs",
     "singer-containers",
     "tasks.py",
@@ -106,10 +107,10 @@ class Checkout:
             text=True,
         )
 
-    def invoke(self, *words: str, **environ: str) -> Result:
-        """Type a command and wait for its end."""
+    def invoke(self, *words: str, seconds: float = 120, **environ: str) -> Result:
+        """Type a command and wait for its end, *seconds* at the most."""
         with self.start(*words, **environ) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=seconds)
         return Result(process.returncode, out, err)
 
     def run(self, pipeline: str = "p", *words: str, **environ: str) -> Result:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from minio.lifecycleconfig import LifecycleConfig
+
 CONNECT_SECONDS = 3
 READ_SECONDS = 30
 PIECE_BYTES = 1 << 20
@@ -167,6 +169,11 @@ class S3Store:
             ]
         # minio lists the delete markers after all others
         return [version for _, version in sorted(found, key=lambda item: (item[0], item[1].modified), reverse=True)]
+
+    def set_lifecycle(self, bucket: str, lifecycle: LifecycleConfig) -> None:
+        """Say what of a bucket goes after how long."""
+        with self._errors(bucket):
+            self._client.set_bucket_lifecycle(bucket, lifecycle)
 
     def url(self, bucket: str, key: str) -> str:
         """See ``Store``."""

@@ -1,0 +1,103 @@
+"""Container images: those of other people, pulled, and the connectors' own, built under content-hash tags.
+
+A tag is the hash of everything that the image is made from, so that nothing is built twice and nothing stale is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from cluster.environments import project_files
+from cluster.errors import SetupError
+from cluster.programs import follow, last_line, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cluster.connectors import Connector
+    from cluster.settings import Settings
+
+REPOSITORY = "singer"
+DEFAULT_PYTHON = "3.13"
+
+
+def tag(connector: Connector, settings: Settings) -> str:
+    """Return the image of a connector: ``singer/<name>:<hash>``."""
+    containers = settings.root / "singer-containers"
+    digest = hashlib.sha256()
+    for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
+        digest.update(file.read_bytes())
+    for folder in connector.projects:
+        for file in project_files(folder):
+            digest.update(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    digest.update(repr(sorted(arguments(connector, settings).items())).encode())
+    return f"{REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
+
+
+def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
+    """Return the build arguments: the values of its ``connector.yaml``."""
+    base = settings.image("python")
+    if connector.python:
+        base = base.replace(f":{DEFAULT_PYTHON}-", f":{connector.python}-")
+    found = {"BASE": base, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
+    found["CAPABILITIES"] = ",".join(connector.capabilities)
+    if connector.projects:
+        found["PROJECT"] = connector.projects[0].relative_to(settings.root).as_posix()
+    return found
+
+
+def absent(images: Sequence[str]) -> list[str]:
+    """Return those of *images* that the laptop's container runtime does not have."""
+    return [image for image in images if run(["docker", "image", "inspect", "--format", "{{.Id}}", image]).returncode]
+
+
+def build(connector: Connector, settings: Settings, say: Callable[[str], None]) -> None:
+    """Build a connector's image.
+
+    :raises SetupError: E-BUILD, with the last line that the builder printed.
+    """
+    command = ["docker", "build", "--file", str(settings.root / "singer-containers" / "Dockerfile"), "--tag", tag(connector, settings)]
+    command += ["--label", "app.kubernetes.io/part-of=singer"]
+    for name, value in arguments(connector, settings).items():
+        command += ["--build-arg", f"{name}={value}"]
+    code, text = follow([*command, str(settings.root)], say)
+    if code:
+        log = settings.local / "logs" / "images" / f"{connector.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(text, encoding="utf-8")
+        raise SetupError(
+            "E-BUILD", f"The image of {connector.name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again."
+        )
+
+
+def pull(image: str, say: Callable[[str], None]) -> None:
+    """Pull an image into the laptop's container runtime.
+
+    :raises SetupError: E-IMAGE-PULL, with what the registry says.
+    """
+    code, text = follow(["docker", "pull", image], say)
+    if code:
+        problem, hint = refusal(image, text)
+        raise SetupError("E-IMAGE-PULL", problem, hint=hint)
+
+
+def refusal(image: str, text: str) -> tuple[str, str]:
+    """Turn what a registry answers into a problem and a hint."""
+    registry = image.partition("/")[0]
+    mirror = f"name a mirror: INVOKE_SINGER_MIRROR={registry}=registry.example.com"
+    known = (
+        ("toomanyrequests", "too many requests", f"Wait an hour, or {mirror}"),
+        ("manifest unknown", "no image of that name", f"Name another one in singer.images, or {mirror}"),
+        ("not found", "no image of that name", f"Name another one in singer.images, or {mirror}"),
+        ("unauthorized", "it wants a login", f"docker login {registry}, or {mirror}"),
+        ("denied", "it wants a login, or the image is gone", f"docker login {registry}, or {mirror}"),
+        ("no such host", "its name is not known", f"Connect to the network, or {mirror}"),
+        ("timeout", "it does not answer", f"Connect to the network, or {mirror}"),
+        ("connection refused", "it does not answer", f"Connect to the network, or {mirror}"),
+        ("x509", "its certificate is not trusted", f"Give Docker your company's CA certificate, or {mirror}"),
+    )
+    for sign, answer, hint in known:
+        if sign in text.lower():
+            return f"{image} cannot be pulled from {registry}: {answer}.", hint
+    return f"{image} cannot be pulled: {last_line(text)}", f"Run it again, or {mirror}"

@@ -1,0 +1,97 @@
+"""What this checkout remembers of its installation: who it is, its ports, and the cluster it began to make.
+
+One checkout, one instance. Everything else is asked of the cluster itself.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+
+from cluster.files import file_errors, private_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PORTS = ("port_argo", "port_s3", "port_console")
+
+
+class Instance:
+    """The file ``.local/instance.json``, written whenever something in it changes."""
+
+    def __init__(self, file: Path) -> None:
+        """Read the file; where there is none this is a new instance, and nothing is written yet."""
+        self.file = file
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = {}
+        self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
+        self._facts.setdefault("id", secrets.token_hex(4))
+
+    @property
+    def id(self) -> str:
+        """What our objects are labelled with."""
+        return str(self._facts["id"])
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports on 127.0.0.1, by the names of their settings."""
+        return dict(self._facts.get("ports", {}))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the creation of the cluster came to its end."""
+        return bool(self._facts.get("complete"))
+
+    def owns(self, cluster: str) -> bool:
+        """Say whether this checkout made, or began to make, the cluster of that name."""
+        return self._facts.get("cluster") == cluster
+
+    def choose_ports(self, preferred: dict[str, int]) -> None:
+        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free."""
+        if self._facts.get("cluster") and self.ports:
+            return
+        chosen: dict[str, int] = {}
+        for name in PORTS:
+            port = preferred[name]
+            while port in chosen.values() or not free(port):
+                port += 1
+            chosen[name] = port
+        self._facts["ports"] = chosen
+
+    def claim(self, cluster: str) -> None:
+        """Write down that a cluster is about to be made by us."""
+        self._facts.update(cluster=cluster, complete=False)
+        self._save()
+
+    def finish(self) -> None:
+        """Write down that the cluster is made."""
+        self._facts["complete"] = True
+        self._save()
+
+    def forget(self) -> None:
+        """Forget the cluster; the instance keeps its id and its preferred ports."""
+        self._facts = {"id": self.id}
+        self._save()
+
+    def _save(self) -> None:
+        with file_errors("The instance", self.file):
+            private_folder(self.file.parent)
+            part = self.file.with_name(f".{self.file.name}")
+            part.write_text(json.dumps(self._facts, indent=1), encoding="utf-8")
+            part.replace(self.file)
+
+
+def free(port: int) -> bool:
+    """Say whether a port of 127.0.0.1 can be published: nobody listens there, on this address or on all of them."""
+    for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - it is tried, and let go at once
+        with socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind((address, port))
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,193 @@
+"""The Kubernetes API, as far as we need it. The only importer of ``kubernetes``.
+
+Objects are plain dicts, as they stand in the manifests. The client library brings authentication, TLS and proxies; paths
+come from a table of the kinds that we use, so that nothing has to be discovered and no discovery can be stale.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+import yaml
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.config.kube_config import new_client_from_config
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+FIELD_MANAGER = "singer"
+TIMEOUT = (3, 30)
+"""Seconds to connect, seconds between two reads."""
+
+ARGO = "apis/argoproj.io/v1alpha1"
+KINDS = {
+    "Namespace": ("api/v1", "namespaces", False),
+    "Node": ("api/v1", "nodes", False),
+    "Pod": ("api/v1", "pods", True),
+    "Secret": ("api/v1", "secrets", True),
+    "ConfigMap": ("api/v1", "configmaps", True),
+    "Service": ("api/v1", "services", True),
+    "ServiceAccount": ("api/v1", "serviceaccounts", True),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims", True),
+    "Event": ("api/v1", "events", True),
+    "Deployment": ("apis/apps/v1", "deployments", True),
+    "StatefulSet": ("apis/apps/v1", "statefulsets", True),
+    "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
+    "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
+    "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False),
+    "Workflow": (ARGO, "workflows", True),
+    "WorkflowTemplate": (ARGO, "workflowtemplates", True),
+    "CronWorkflow": (ARGO, "cronworkflows", True),
+}
+"""Kind to API path, plural, and whether it lives in a namespace."""
+
+
+class Kube:
+    """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
+
+    def __init__(self, kubeconfig: Path, context: str) -> None:
+        """Read the kubeconfig; nothing is sent yet.
+
+        :raises SetupError: E-KUBE, the file or the context in it is not there or not valid.
+        """
+        self.kubeconfig = kubeconfig
+        self.context = context
+        try:
+            self._client = new_client_from_config(str(kubeconfig), context, persist_config=False)  # type: ignore[no-untyped-call]
+        except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
+            raise SetupError(
+                "E-KUBE",
+                f"The context {context} of {kubeconfig} cannot be used: {str(error).splitlines()[0].rstrip('.')}.",
+                hint="See that the file is there, and that the cluster it names still is.",
+            ) from None
+        self._client.configuration.retries = urllib3.Retry(total=0)
+        self.server = str(self._client.configuration.host)
+
+    # -- objects
+
+    def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
+        """Return an object, None where there is none; also where its kind is not known to the cluster."""
+        status, data = self._call("GET", self.path(kind, namespace, name))
+        return None if status == 404 else data
+
+    def objects(self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
+        """Return the objects of a kind that carry *labels* (``key=value,…``), in all namespaces where none is named."""
+        query = [pair for pair in (("labelSelector", labels), ("fieldSelector", fields)) if pair[1]]
+        status, data = self._call("GET", self.path(kind, namespace), query=query)
+        return [] if status == 404 else list(data.get("items", []))
+
+    def apply(self, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+        """Make an object what *document* says, by server-side apply: fields that others own stay theirs.
+
+        :raises SetupError: E-KUBE, the server refuses it.
+        """
+        metadata = document["metadata"]
+        query = [("fieldManager", FIELD_MANAGER), ("force", "true"), ("fieldValidation", "Strict")]
+        query += [("dryRun", "All")] if dry_run else []
+        path = self.path(document["kind"], metadata.get("namespace", ""), metadata["name"])
+        _, data = self._call("PATCH", path, query=query, body=document, content_type="application/apply-patch+yaml", absent=False)
+        return data
+
+    def create(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object; the server may make up its name."""
+        _, data = self._call("POST", self.path(document["kind"], document["metadata"].get("namespace", "")), body=document, absent=False)
+        return data
+
+    def patch(self, kind: str, name: str, namespace: str, change: Mapping[str, Any]) -> dict[str, Any]:
+        """Change some fields of an object by a merge patch."""
+        _, data = self._call(
+            "PATCH", self.path(kind, namespace, name), body=change, content_type="application/merge-patch+json", absent=False
+        )
+        return data
+
+    def delete(self, kind: str, name: str, namespace: str = "") -> bool:
+        """Delete an object and what it owns; say whether it was there."""
+        status, _ = self._call("DELETE", self.path(kind, namespace, name), query=[("propagationPolicy", "Foreground")])
+        return status != 404
+
+    # -- what else is asked
+
+    def log(self, pod: str, namespace: str, container: str, *, lines: int = 20, previous: bool = False) -> str:
+        """Return the last lines of a container's log, nothing where there is none yet."""
+        query = [("container", container), ("tailLines", str(lines)), ("previous", str(previous).lower())]
+        response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
+        return response.data.decode("utf-8", "replace") if response.status == 200 else ""
+
+    def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
+        """Say whether we are allowed to do something."""
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+        body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
+        _, data = self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, absent=False)
+        return bool(data.get("status", {}).get("allowed"))
+
+    def silent(self) -> str | None:
+        """Say why the API server does not answer, None if it does."""
+        try:
+            response = self._send("GET", "/readyz", [], None, "application/json")
+        except SetupError as error:
+            return error.problem.rstrip(".")
+        return None if response.status == 200 else f"the API server answers {response.status}"
+
+    # -- how
+
+    @staticmethod
+    def path(kind: str, namespace: str = "", name: str = "") -> str:
+        """Return the API path of a kind, of a namespace's objects of that kind, or of one object."""
+        root, plural, namespaced = KINDS[kind]
+        middle = f"/namespaces/{namespace}" if namespaced and namespace else ""
+        return f"/{root}{middle}/{plural}" + (f"/{name}" if name else "")
+
+    def _send(self, method: str, path: str, query: Iterable[tuple[str, str]], body: object, content_type: str) -> Any:
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
+        request = self._client.param_serialize(
+            method, path, query_params=list(query), header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            response = self._client.call_api(*request, _request_timeout=TIMEOUT)
+            response.read()
+        except urllib3.exceptions.HTTPError as error:
+            reason = str(getattr(error, "reason", None) or error).rpartition(": ")[2]
+            raise SetupError(
+                "E-KUBE", f"The cluster at {self.server} cannot be reached: {reason}.", hint="See whether it runs; invoke up wakes it."
+            ) from None
+        return response
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Iterable[tuple[str, str]] = (),
+        body: object = None,
+        content_type: str = "application/json",
+        absent: bool = True,
+    ) -> tuple[int, dict[str, Any]]:
+        response = self._send(method, path, query, body, content_type)
+        try:
+            data = json.loads(response.data or b"{}")
+        except ValueError:
+            data = {"message": response.data[:200].decode("utf-8", "replace")}
+        if response.status < 300 or (response.status == 404 and absent):
+            return response.status, data
+        raise refusal(response.status, str(data.get("message", "")), f"{method} {path}")
+
+
+def refusal(status: int, message: str, request: str) -> SetupError:
+    """Turn the API server's refusal into a sentence and a hint."""
+    hints = {
+        401: "The credentials in the kubeconfig are no longer valid: make them anew.",
+        403: "Ask an administrator for this right.",
+        404: "What it needs is not installed there.",
+        409: "Somebody else changed it at the same time: run it again.",
+    }
+    return SetupError(
+        "E-KUBE",
+        f"The cluster refuses ({status}): {message.rstrip('.') or request}.",
+        hint=hints.get(status, f"The request was {request}."),
+    )

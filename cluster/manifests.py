@@ -1,0 +1,134 @@
+"""Kubernetes objects as plain data: load them, set values by path, order them, say why a live one is not ready.
+
+Pure but for reading the files. There is no templating language: a file is valid as it stands, and a value is set at a
+path that must be there.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+Document = dict[str, Any]
+
+CONTENT = "singer/content"
+"""The annotation with a digest of what was applied."""
+
+CRASHES = 3
+"""So many crashes are not bad luck."""
+
+ORDER = (
+    "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "PersistentVolumeClaim",
+    "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow",
+)  # fmt: skip
+"""What must be there first; deletion goes the other way round."""
+
+
+def load(files: Iterable[Path]) -> list[Document]:
+    """Return the documents of YAML files, in their order."""
+    return [document for file in files for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
+
+
+def ordered(documents: Iterable[Document]) -> list[Document]:
+    """Return *documents* in the order in which they can be applied."""
+    return sorted(documents, key=lambda document: ORDER.index(document["kind"]))
+
+
+def name(document: Mapping[str, Any]) -> str:
+    """Return ``kind/name`` as people write it."""
+    return f"{document['kind'].lower()}/{document['metadata']['name']}"
+
+
+def with_value(document: Document, path: str, value: object) -> Document:
+    """Return a copy of *document* with *value* at *path*: keys and list indices joined by dots.
+
+    :raises KeyError: the path is not there; nothing is ever added by a misspelt path.
+    """
+    changed = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    place: Any = changed
+    for part in parents:
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    key: Any = int(last) if isinstance(place, list) else last
+    place[key]
+    place[key] = value
+    return changed
+
+
+def labelled(document: Document, labels: Mapping[str, str]) -> Document:
+    """Return a copy of *document* with more labels on the object itself (not on its pods: selectors stay as they are)."""
+    changed = copy.deepcopy(document)
+    changed["metadata"]["labels"] = {**changed["metadata"].get("labels", {}), **labels}
+    return changed
+
+
+def stamped(document: Document) -> Document:
+    """Return a copy of *document* with an annotation that holds a digest of its content, so that a change is seen at a glance."""
+    changed = copy.deepcopy(document)
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    changed["metadata"]["annotations"] = {**changed["metadata"].get("annotations", {}), CONTENT: digest}
+    return changed
+
+
+def differs(document: Mapping[str, Any], live: Mapping[str, Any] | None) -> str | None:
+    """Say how a live object differs from the stamped *document*, None where it does not."""
+    if live is None:
+        return f"{name(document)} is missing"
+    stamp = document["metadata"]["annotations"][CONTENT]
+    return None if (live["metadata"].get("annotations") or {}).get(CONTENT) == stamp else f"{name(document)} has changed"
+
+
+def not_ready(live: Mapping[str, Any] | None) -> str | None:
+    """Say why a live object is not ready, None if it is."""
+    if live is None:
+        return "not there yet"
+    if live["kind"] in {"Deployment", "StatefulSet"}:
+        return _not_rolled_out(live)
+    wanted = {"CustomResourceDefinition": "Established", "Node": "Ready"}.get(live["kind"])
+    if wanted and condition(live, wanted) != "True":
+        return f"not {wanted.lower()} yet"
+    return None
+
+
+def _not_rolled_out(live: Mapping[str, Any]) -> str | None:
+    status, wanted = live.get("status", {}), live["spec"].get("replicas", 1)
+    if status.get("observedGeneration", 0) < live["metadata"].get("generation", 0):
+        return "not noticed yet"
+    if status.get("updatedReplicas", 0) < wanted:
+        return "its new pods are not there yet"
+    available = status.get("availableReplicas", 0)
+    return None if available >= wanted and status.get("replicas", 0) <= wanted else f"{available} of {wanted} pods are available"
+
+
+def condition(live: Mapping[str, Any], kind: str) -> str:
+    """Return the status of one of an object's conditions: True, False or Unknown."""
+    return next((item["status"] for item in live.get("status", {}).get("conditions", []) if item["type"] == kind), "Unknown")
+
+
+def pod_trouble(pod: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """Say what keeps a pod from running and whether waiting is hopeless, None where nothing does."""
+    for item in pod.get("status", {}).get("conditions", []):
+        if item["type"] == "PodScheduled" and item["status"] == "False":
+            return f"not schedulable: {item.get('message', item.get('reason', 'no reason given'))}", False
+    status = pod.get("status", {})
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        waiting = container.get("state", {}).get("waiting", {})
+        reason = waiting.get("reason", "")
+        image = container.get("image", "")
+        if reason in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
+            return f"cannot pull {image}: {waiting.get('message', reason)}", reason != "ErrImagePull"
+        if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
+            return f"container {container['name']} cannot start: {waiting.get('message', reason)}", False
+        if reason == "CrashLoopBackOff":
+            return f"container {container['name']} keeps crashing", container.get("restartCount", 0) >= CRASHES
+        if reason in {"ContainerCreating", "PodInitializing"}:
+            return f"starting container {container['name']} of {image}", False
+    return None

@@ -1,0 +1,38 @@
+"""Where a cluster comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Provider(Protocol):
+    """A cluster that we may use: found or made, given images, and taken away again as far as it is ours."""
+
+    name: str
+    context: str
+    kubeconfig: Path
+
+    def describe(self) -> str:
+        """Return one line for people: what this is and where."""
+
+    def pending(self) -> str | None:
+        """Say what keeps the cluster from being there, None where nothing does. Looks, never touches."""
+
+    def ensure(self, say: Callable[[str], None]) -> str:
+        """Make the cluster be there: create, start or finish it. Return what was done."""
+
+    def missing_images(self, images: Sequence[str]) -> list[str] | None:
+        """Return those of *images* that no node has, None where no node can be asked."""
+
+    def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
+        """Bring images from the laptop's container runtime to every node, in one archive."""
+
+    def stop(self) -> bool:
+        """Stop the cluster so that ``ensure`` wakes it; say whether it was running."""
+
+    def delete(self) -> list[str]:
+        """Take away what is ours, and return what was taken away."""

@@ -1,0 +1,223 @@
+"""A kind cluster of our own: ``up`` creates it, ``teardown`` deletes it.
+
+Whose a cluster is, is written down before it is created, so that one that was killed halfway is known as ours and
+made anew, and one of the same name that somebody else made is left alone. kind gets a kubeconfig of the project's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cluster import manifests
+from cluster.errors import SetupError
+from cluster.programs import check, find, follow, last_line, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cluster.instance import Instance
+    from cluster.settings import Settings
+
+LABEL = "io.x-k8s.kind.cluster"
+SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KUBECONFIG"}
+"""Variables of the user's own kind work that must not lead ours elsewhere."""
+
+NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
+"""Of ``manifests/kind.yaml``: node port to the instance's port on the laptop."""
+
+
+class Kind:
+    """A cluster of one node, in a container of the laptop's Docker."""
+
+    name = "kind"
+
+    def __init__(self, settings: Settings, instance: Instance) -> None:
+        """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""
+        self.settings = settings
+        self.instance = instance
+        self.cluster = settings.cluster
+        self.context = f"kind-{self.cluster}"
+        self.kubeconfig = settings.local / "kubeconfig"
+        self.node = f"{self.cluster}-control-plane"
+
+    def describe(self) -> str:
+        """See ``Provider``."""
+        return f'kind cluster "{self.cluster}"'
+
+    # -- looking
+
+    def _node_state(self) -> str:
+        """Return the state of the node's container, such as ``running``; nothing where there is none.
+
+        :raises SetupError: E-RUNTIME, Docker does not answer.
+        """
+        names = ["ps", "--all", "--filter", f"label={LABEL}={self.cluster}", "--format", "{{.State}}"]
+        return check(
+            ["docker", *names], code="E-RUNTIME", doing="Asking Docker for its containers", hint="Start Docker, then run it again."
+        ).strip()
+
+    def pending(self) -> str | None:
+        """See ``Provider``."""
+        state = self._node_state()
+        if not state:
+            return "not created yet"
+        if not self.instance.owns(self.cluster):
+            return "a cluster of this name is there, and is not ours"
+        if not self.instance.complete:
+            return "its creation was broken off"
+        if state != "running":
+            return f"its node is {state}"
+        return None if self.kubeconfig.exists() else "its kubeconfig is gone"
+
+    # -- doing
+
+    def ensure(self, say: Callable[[str], None]) -> str:
+        """See ``Provider``.
+
+        :raises SetupError: E-CLUSTER, there is one of this name that is not ours, or kind failed.
+        """
+        state = self._node_state()
+        if state and not self.instance.owns(self.cluster):
+            raise SetupError(
+                "E-CLUSTER",
+                f'There is a kind cluster "{self.cluster}" that this checkout did not make.',
+                hint="Leave it alone by another name: INVOKE_SINGER_CLUSTER=singer2, or singer.cluster in invoke.yaml.",
+            )
+        done = "created"
+        if state and not self.instance.complete:
+            say("removing what a broken-off creation has left")
+            self._kind("delete", "cluster", "--name", self.cluster)
+            state, done = "", "created anew"
+        if not state:
+            self._create(say)
+            return done
+        if state != "running":
+            check(
+                ["docker", "start", self.node],
+                code="E-CLUSTER",
+                doing="Starting the node",
+                hint="See docker logs, or invoke teardown and up.",
+            )
+            done = "started"
+        if not self.kubeconfig.exists():
+            self._kind("export", "kubeconfig", "--name", self.cluster)
+            self.kubeconfig.chmod(0o600)
+            done = "kubeconfig made anew"
+        return done
+
+    def _create(self, say: Callable[[str], None]) -> None:
+        self.instance.claim(self.cluster)
+        command = ["kind", "create", "cluster", "--name", self.cluster, "--config", "-", "--kubeconfig", str(self.kubeconfig)]
+        self.kubeconfig.unlink(missing_ok=True)
+        code, text = follow(command, lambda line: say(line.strip(" •✓✗")), stdin=yaml.safe_dump(self.config()), environ=self._environ())
+        if code:
+            problem, hint = failure(text)
+            raise SetupError("E-CLUSTER", problem, hint=hint)
+        self.kubeconfig.chmod(0o600)
+        self.instance.finish()
+
+    def config(self) -> manifests.Document:
+        """Return kind's configuration: the file of the repository with this instance's ports and node image."""
+        document = manifests.load([self.settings.root / "manifests" / "kind.yaml"])[0]
+        document = manifests.with_value(document, "nodes.0.image", self.settings.image("node"))
+        for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
+            port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
+            document = manifests.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
+        return document
+
+    def _kind(self, *words: str) -> str:
+        command = ["kind", *words, "--kubeconfig", str(self.kubeconfig)]
+        return check(
+            command, code="E-CLUSTER", doing=f"kind {words[0]}", hint="See what kind says; then run it again.", environ=self._environ()
+        )
+
+    @staticmethod
+    def _environ() -> dict[str, str]:
+        return dict.fromkeys(SCRUBBED & os.environ.keys(), "")
+
+    # -- images
+
+    def missing_images(self, images: Sequence[str]) -> list[str] | None:
+        """See ``Provider``."""
+        result = run(["docker", "exec", self.node, "crictl", "images", "--output", "json"])
+        if result.returncode:
+            return None
+        there = {tag for image in json.loads(result.stdout or "{}").get("images", []) for tag in image.get("repoTags", [])}
+        return [image for image in images if full_name(image) not in there]
+
+    def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
+        """See ``Provider``. The archive goes straight into the node's containerd; nothing is written to the disk between.
+
+        :raises SetupError: E-IMAGE, Docker or containerd refused.
+        """
+        say(f"{len(images)} images to the node")
+        importing = ["docker", "exec", "--interactive", self.node, "ctr", "--namespace=k8s.io", "images", "import", "--digests", "-"]
+        with subprocess.Popen([find("docker"), "save", *images], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
+            done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
+            assert saving.stderr is not None
+            said = saving.stderr.read().decode("utf-8", "replace")
+        if saving.returncode or done.returncode:
+            raise SetupError(
+                "E-IMAGE",
+                f"Loading images failed: {last_line(said or done.stderr)}",
+                hint="Run it again; invoke status shows what is missing.",
+            )
+
+    # -- ending
+
+    def stop(self) -> bool:
+        """See ``Provider``."""
+        if self._node_state() != "running" or not self.instance.owns(self.cluster):
+            return False
+        check(["docker", "stop", self.node], code="E-CLUSTER", doing="Stopping the node", hint="See docker ps; then run it again.")
+        return True
+
+    def delete(self) -> list[str]:
+        """See ``Provider``. The volume dies with the node's container."""
+        there = bool(self._node_state())
+        if there and not self.instance.owns(self.cluster):
+            return []
+        if there:
+            self._kind("delete", "cluster", "--name", self.cluster)
+        self.kubeconfig.unlink(missing_ok=True)
+        return [self.describe()] if there else []
+
+
+def full_name(image: str) -> str:
+    """Return an image's name as containerd writes it: with its registry, without a digest behind the tag."""
+    name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image
+    first, slash, _ = name.partition("/")
+    if not slash:
+        return f"docker.io/library/{name}"
+    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
+
+
+def failure(text: str) -> tuple[str, str]:
+    """Turn what kind printed when it failed into a problem and a hint."""
+    known = (
+        ("port is already allocated", "A port that the cluster needs was taken a moment ago.", "Run it again: another port is chosen."),
+        ("address already in use", "A port that the cluster needs was taken a moment ago.", "Run it again: another port is chosen."),
+        ("too many open files", "The limit of inotify instances is reached.", "sudo sysctl -w fs.inotify.max_user_instances=512"),
+        (
+            "toomanyrequests",
+            "The registry of the node's image answers: too many requests.",
+            "Wait an hour, or name a mirror in singer.mirror.",
+        ),
+        (
+            "no such host",
+            "The registry of the node's image cannot be reached.",
+            "Connect to the network, or name a mirror in singer.mirror.",
+        ),
+        ("manifest unknown", "The node's image is not there under that name.", "Name another one: singer.images with node=…"),
+        ("no space left", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
+    )
+    for sign, problem, hint in known:
+        if sign in text.lower():
+            return problem, hint
+    errors = [line for line in text.splitlines() if line.startswith("ERROR")]
+    return f"kind failed: {last_line(errors[-1] if errors else text)}", "See the line above; run it again, or invoke teardown first."

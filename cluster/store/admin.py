@@ -1,0 +1,75 @@
+"""What only MinIO's root may do: the user that pipelines work as, and its policy."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import MinioAdmin
+from minio.commonconfig import ENABLED, Filter
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
+from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cluster.store.s3 import S3Store
+
+POLICY = "singer-pipelines"
+EXPIRING = ("workflows/", "raw/", "uploads/")
+"""Prefixes of the artifacts bucket that do not last; records under ``runs/`` do."""
+
+
+class Admin:
+    """MinIO's administration, on the endpoint of a store. Every call may be repeated."""
+
+    def __init__(self, endpoint: str, credentials: Mapping[str, str]) -> None:
+        """Take the endpoint and root's credentials; nothing is sent yet."""
+        url = urlsplit(endpoint)
+        self.endpoint = endpoint
+        self._admin = MinioAdmin(
+            endpoint=url.netloc,
+            credentials=StaticProvider(credentials["accesskey"], credentials["secretkey"]),
+            secure=url.scheme == "https",
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=3, read=30), retries=urllib3.Retry(total=2, backoff_factor=0.2)
+            ),
+        )
+
+    def allow(self, user: Mapping[str, str], policy: Mapping[str, Any]) -> None:
+        """Make the user with these credentials, and let it do what *policy* says and nothing else."""
+        with self._errors():
+            self._admin.policy_add(POLICY, policy=dict(policy))
+            self._admin.user_add(user["accesskey"], user["secretkey"])
+            self._admin.policy_set(POLICY, user=user["accesskey"])
+
+    def allowed(self, user: str) -> bool:
+        """Say whether the user is there and has the policy."""
+        with self._errors():
+            users = json.loads(self._admin.user_list())
+            return bool(users.get(user, {}).get("policyName") == POLICY)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (MinioAdminException, urllib3.exceptions.HTTPError, ValueError) as error:
+            reason = str(getattr(error, "reason", None) or error).partition("\n")[0][:200]
+            raise SetupError(
+                "E-STORE", f"MinIO's administration at {self.endpoint} failed: {reason}.", hint="invoke status shows how MinIO is."
+            ) from None
+
+
+def expire(store: S3Store, bucket: str, days: int) -> None:
+    """Let what does not last go after *days*."""
+    rules = [
+        Rule(ENABLED, rule_id=f"singer-{prefix.rstrip('/')}", rule_filter=Filter(prefix=prefix), expiration=Expiration(days=days))
+        for prefix in EXPIRING
+    ]
+    store.set_lifecycle(bucket, LifecycleConfig(rules))
