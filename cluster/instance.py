@@ -30,6 +30,8 @@ class Instance:
             found = {}
         self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
         self._facts.setdefault("id", secrets.token_hex(4))
+        self.making = False
+        """Whether this very process makes the cluster now. Not remembered: whoever reads the file later does not."""
 
     @property
     def id(self) -> str:
@@ -67,9 +69,21 @@ class Instance:
         self._facts.update(cluster=cluster, complete=False)
         self._save()
 
+    @property
+    def maker(self) -> int:
+        """The process that makes, or last made, the cluster; 0 where there is none."""
+        return int(self._facts.get("maker", 0))
+
+    def made_by(self, process: int) -> None:
+        """Write down which process makes the cluster: it goes on if we are killed."""
+        self.making = True
+        self._facts["maker"] = process
+        self._save()
+
     def finish(self) -> None:
         """Write down that the cluster is made."""
         self._facts["complete"] = True
+        self._facts.pop("maker", None)
         self._save()
 
     def forget(self) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 INSTALL = {
     "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command.",
@@ -53,10 +58,39 @@ def check(
     return result.stdout
 
 
+def ended(pid: int, words: Collection[str], seconds: float = 10) -> bool:
+    """End a program that an earlier command of ours has left running; say whether there was one.
+
+    It is ended, with its session, only if its command line has all of *words*: the number may be somebody else's by now.
+    """
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
+    except OSError:
+        line = run(["ps", "-o", "command=", "-p", str(pid)]).stdout if sys.platform == "darwin" else ""
+    if not all(word in line for word in words):
+        return False
+    deadline = time.monotonic() + seconds
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            os.killpg(pid, 0)
+            time.sleep(0.1)
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
 def follow(
-    command: list[str], say: Callable[[str], None], *, stdin: str | None = None, environ: Mapping[str, str] | None = None
+    command: list[str],
+    say: Callable[[str], None],
+    *,
+    stdin: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    started: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, str]:
-    """Run a program, handing each line it prints to *say*; return its exit code and all its lines."""
+    """Run a program in a session of its own, handing each line it prints to *say*; return its exit code and all its lines.
+
+    *started* is told its process, for whoever has to end it if we are killed.
+    """
     lines: list[str] = []
     with subprocess.Popen(
         [find(command[0]), *command[1:]],
@@ -67,6 +101,7 @@ def follow(
         env={**os.environ, **(environ or {})},
         start_new_session=True,
     ) as process:
+        started(process.pid)
         assert process.stdout is not None
         try:
             if process.stdin is not None:

@@ -141,16 +141,24 @@ class Loaded:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         deadline = time.monotonic() + self.node_seconds
-        while (missing := stack.provider.missing_images(wanted(stack))) is None:
-            say("waiting for the node")
+        while True:
+            missing = stack.provider.missing_images(wanted(stack))
+            try:
+                if missing:
+                    stack.provider.load_images(missing, say)
+                if missing is not None:
+                    return f"{len(missing)} loaded" if missing else "all there"
+                say("waiting for the node")
+            except SetupError:
+                # The node may be a new one: what a killed creation left is removed while images are on their way there.
+                if time.monotonic() > deadline:
+                    raise
+                say("once more")
             if time.monotonic() > deadline:
                 raise SetupError(
                     "E-TIMEOUT", "The node does not take images.", hint="invoke status looks again; invoke up goes on from here."
                 )
             time.sleep(POLL_SECONDS)
-        if missing:
-            stack.provider.load_images(missing, say)
-        return f"{len(missing)} loaded" if missing else "all there"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""

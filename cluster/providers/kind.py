@@ -15,7 +15,7 @@ import yaml
 
 from cluster import manifests
 from cluster.errors import SetupError
-from cluster.programs import check, find, follow, last_line, run
+from cluster.programs import check, ended, find, follow, last_line, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,6 +89,9 @@ class Kind:
                 hint="Leave it alone by another name: INVOKE_SINGER_CLUSTER=singer2, or singer.cluster in invoke.yaml.",
             )
         done = "created"
+        if not self.instance.complete and self.instance.maker:
+            ended(self.instance.maker, ("kind", "create", self.cluster))
+            state = self._node_state()
         if state and not self.instance.complete:
             say("removing what a broken-off creation has left")
             self._kind("delete", "cluster", "--name", self.cluster)
@@ -112,14 +115,27 @@ class Kind:
 
     def _create(self, say: Callable[[str], None]) -> None:
         self.instance.claim(self.cluster)
-        command = ["kind", "create", "cluster", "--name", self.cluster, "--config", "-", "--kubeconfig", str(self.kubeconfig)]
-        self.kubeconfig.unlink(missing_ok=True)
-        code, text = follow(command, lambda line: say(line.strip(" •✓✗")), stdin=yaml.safe_dump(self.config()), environ=self._environ())
+        code, text = self._kind_create(say)
+        if code and "already exist" in text:
+            # The node of a creation that was killed a moment ago came into being only now.
+            self._kind("delete", "cluster", "--name", self.cluster)
+            code, text = self._kind_create(say)
         if code:
             problem, hint = failure(text)
             raise SetupError("E-CLUSTER", problem, hint=hint)
         self.kubeconfig.chmod(0o600)
         self.instance.finish()
+
+    def _kind_create(self, say: Callable[[str], None]) -> tuple[int, str]:
+        command = ["kind", "create", "cluster", "--name", self.cluster, "--config", "-", "--kubeconfig", str(self.kubeconfig)]
+        self.kubeconfig.unlink(missing_ok=True)
+        return follow(
+            command,
+            lambda line: say(line.strip(" •✓✗")),
+            stdin=yaml.safe_dump(self.config()),
+            environ=self._environ(),
+            started=self.instance.made_by,
+        )
 
     def config(self) -> manifests.Document:
         """Return kind's configuration: the file of the repository with this instance's ports and node image."""
@@ -143,7 +159,9 @@ class Kind:
     # -- images
 
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """See ``Provider``."""
+        """See ``Provider``. A node that a broken-off creation has left is none: it is about to be removed."""
+        if not self.instance.complete and not self.instance.making:
+            return None
         result = run(["docker", "exec", self.node, "crictl", "images", "--output", "json"])
         if result.returncode:
             return None
@@ -158,13 +176,15 @@ class Kind:
         say(f"{len(images)} images to the node")
         importing = ["docker", "exec", "--interactive", self.node, "ctr", "--namespace=k8s.io", "images", "import", "--digests", "-"]
         with subprocess.Popen([find("docker"), "save", *images], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
-            done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
+            assert saving.stdout is not None
             assert saving.stderr is not None
+            done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
+            saving.stdout.close()  # where the import broke off, saving must not wait for a reader for ever
             said = saving.stderr.read().decode("utf-8", "replace")
         if saving.returncode or done.returncode:
             raise SetupError(
                 "E-IMAGE",
-                f"Loading images failed: {last_line(said or done.stderr)}",
+                f"Loading images failed: {last_line(done.stderr or said)}",
                 hint="Run it again; invoke status shows what is missing.",
             )
 
