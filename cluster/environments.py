@@ -113,6 +113,12 @@ class Environments:
         except (OSError, UnicodeDecodeError):
             return False
 
+    def ensure_lock(self, connector: Connector) -> None:
+        """Make the connector's lock, unless it is there and answers what the connector asks for."""
+        private_folder(self.folder)
+        if not self._locked(connector):
+            self.lock(connector)
+
     def lock(self, connector: Connector) -> None:
         """Resolve the connector's requirements into its ``requirements.lock``.
 

@@ -27,7 +27,7 @@ def tag(connector: Connector, settings: Settings) -> str:
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
-        digest.update(file.read_bytes())
+        digest.update(file.read_bytes() if file.exists() else b"")  # a lock that is not there yet is made before the image
     for folder in connector.projects:
         for file in project_files(folder):
             digest.update(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes())
@@ -87,6 +87,7 @@ def refusal(image: str, text: str) -> tuple[str, str]:
     registry = image.partition("/")[0]
     mirror = f"name a mirror: INVOKE_SINGER_MIRROR={registry}=registry.example.com"
     known = (
+        ("too many requests", "too many requests", f"Wait an hour, or {mirror}"),
         ("toomanyrequests", "too many requests", f"Wait an hour, or {mirror}"),
         ("manifest unknown", "no image of that name", f"Name another one in singer.images, or {mirror}"),
         ("not found", "no image of that name", f"Name another one in singer.images, or {mirror}"),

@@ -89,6 +89,7 @@ class Instance:
     def forget(self) -> None:
         """Forget the cluster; the instance keeps its id and its preferred ports."""
         self._facts = {"id": self.id}
+        self.making = False
         self._save()
 
     def _save(self) -> None:

@@ -105,7 +105,9 @@ def _not_rolled_out(live: Mapping[str, Any]) -> str | None:
     if status.get("updatedReplicas", 0) < wanted:
         return "its new pods are not there yet"
     available = status.get("availableReplicas", 0)
-    return None if available >= wanted and status.get("replicas", 0) <= wanted else f"{available} of {wanted} pods are available"
+    if available < wanted:
+        return f"{available} of {wanted} pods are available"
+    return "its old pods are not gone yet" if status.get("replicas", 0) > wanted else None
 
 
 def condition(live: Mapping[str, Any], kind: str) -> str:

@@ -152,12 +152,22 @@ def open_door(session: Session, door: str, *, only_print: bool) -> None:
         webbrowser.open(url)
 
 
+def _secret(stack: Stack, name: str) -> dict[str, str]:
+    """Return the values of one of the platform's Secrets.
+
+    :raises SetupError: E-DOWN, the platform is not up.
+    """
+    why = stack.provider.pending()
+    found = None if why else stack.secret(name)
+    if found is None:
+        raise SetupError("E-DOWN", f"The platform is not up: {why or 'its credentials are not there'}.", hint=command("up"))
+    return found
+
+
 def credentials(session: Session) -> None:
     """Show MinIO's credentials, because they were asked for."""
     stack = Stack(session.settings, session.environ)
-    found = stack.secret(ROOT_SECRET)
-    if found is None:
-        raise SetupError("E-DOWN", "There are no credentials yet.", hint=command("up"))
+    found = _secret(stack, ROOT_SECRET)
     session.output.event("credentials", user=found["accesskey"], password=found["secretkey"])
     session.output.table([["user", found["accesskey"]], ["password", found["secretkey"]]], ["", ""])
 
@@ -165,9 +175,7 @@ def credentials(session: Session) -> None:
 def shell(session: Session) -> None:
     """Start a shell in which kubectl, k9s, aws and mc work with this platform and nothing else."""
     stack = Stack(session.settings, session.environ)
-    found = stack.secret(USER_SECRET)
-    if found is None:
-        raise SetupError("E-DOWN", "The platform is not up.", hint=command("up"))
+    found = _secret(stack, USER_SECRET)
     address = f"127.0.0.1:{stack.instance.ports['port_s3']}"
     environ = {
         "KUBECONFIG": str(stack.provider.kubeconfig),

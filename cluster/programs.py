@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -10,18 +11,19 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 INSTALL = {
     "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command.",
     "kind": "Install kind 0.33 or later: go install sigs.k8s.io/kind@v0.33.0, or brew install kind (https://kind.sigs.k8s.io).",
 }
 SHOWN = 300
+POLL_SECONDS = 0.25
 
 
 def find(program: str) -> str:
@@ -97,7 +99,6 @@ def follow(
         stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
         env={**os.environ, **(environ or {})},
         start_new_session=True,
     ) as process:
@@ -105,19 +106,38 @@ def follow(
         assert process.stdout is not None
         try:
             if process.stdin is not None:
-                process.stdin.write(stdin or "")
+                process.stdin.write((stdin or "").encode())
                 process.stdin.close()
-            for line in process.stdout:
-                lines.append(line.rstrip())
-                if line.strip():
-                    say(line.strip())
+            said = ""
+            for line in _lines(process.stdout):
+                if line is not None:
+                    lines.append(line)
+                    said = line.strip() or said
+                say(said)
         except BaseException:
             process.terminate()
             raise
     return process.returncode, "\n".join(lines)
 
 
+def _lines(stream: IO[bytes]) -> Iterator[str | None]:
+    """Yield the lines of a program's output as they come, and None now and then meanwhile: whoever waits must be able to stop."""
+    rest = b""
+    while True:
+        if not select.select([stream], [], [], POLL_SECONDS)[0]:
+            yield None
+            continue
+        part = os.read(stream.fileno(), 1 << 16)
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace").rstrip()
+        if not part:
+            if rest:
+                yield rest.decode("utf-8", "replace")
+            return
+
+
 def last_line(text: str) -> str:
     """Return the last line that says something, as a sentence."""
     line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it gave no reason")
-    return line[:SHOWN].rstrip(".") + "."
+    return line[:SHOWN] + ("" if line[:SHOWN].endswith((".", "?", "!")) else ".")

@@ -146,7 +146,7 @@ def _check_platform(texts: Mapping[str, str]) -> None:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
     for key, known in (("images", IMAGES), ("mirror", None)):
         for name, value in pairs(texts[key]).items():
-            if not value or (known is not None and name not in known):
+            if not value or not name or (known is not None and name not in known):
                 allowed = f"one of {listed(known)}" if known is not None else "a registry such as quay.io"
                 raise _refused(f"singer.{key}", f"has {describe(name)}; allowed is {allowed}, = and its replacement")
 

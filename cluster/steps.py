@@ -12,6 +12,7 @@ import urllib3
 
 from cluster import images, manifests
 from cluster.connectors import secrets
+from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.runs import OWNER
 from cluster.stack import INSTANCE, NAMESPACE, ROOT_SECRET, USER_SECRET
@@ -108,6 +109,9 @@ class Built:
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
+        environments = Environments(stack.settings)
+        for connector in used(stack):
+            environments.ensure_lock(connector)
         missing = self._missing(stack)
         for connector in missing:
             say(connector.name)

@@ -56,10 +56,16 @@ class Kind:
 
         :raises SetupError: E-RUNTIME, Docker does not answer.
         """
-        names = ["ps", "--all", "--filter", f"label={LABEL}={self.cluster}", "--format", "{{.State}}"]
-        return check(
-            ["docker", *names], code="E-RUNTIME", doing="Asking Docker for its containers", hint="Start Docker, then run it again."
-        ).strip()
+        result = run(["docker", "ps", "--all", "--filter", f"label={LABEL}={self.cluster}", "--format", "{{.State}}"])
+        if result.returncode:
+            denied = "permission denied" in result.stderr.lower()
+            hint = (
+                "Let your user use Docker: sudo usermod -aG docker $USER, then log in again."
+                if denied
+                else "Start Docker, then run it again."
+            )
+            raise SetupError("E-RUNTIME", f"Docker does not answer: {last_line(result.stderr)}", hint=hint)
+        return result.stdout.strip()
 
     def pending(self) -> str | None:
         """See ``Provider``."""
@@ -114,13 +120,17 @@ class Kind:
         return done
 
     def _create(self, say: Callable[[str], None]) -> None:
+        find("kind")
+        again = self.instance.owns(self.cluster)
         self.instance.claim(self.cluster)
         code, text = self._kind_create(say)
-        if code and "already exist" in text:
-            # The node of a creation that was killed a moment ago came into being only now.
+        if code and "already exist" in text and again:
+            # The node of our creation that was killed a moment ago came into being only now.
             self._kind("delete", "cluster", "--name", self.cluster)
             code, text = self._kind_create(say)
         if code:
+            if "already exist" in text or not self._node_state():
+                self.instance.forget()  # what is or comes there is somebody else's
             problem, hint = failure(text)
             raise SetupError("E-CLUSTER", problem, hint=hint)
         self.kubeconfig.chmod(0o600)
@@ -234,10 +244,12 @@ def failure(text: str) -> tuple[str, str]:
             "Connect to the network, or name a mirror in singer.mirror.",
         ),
         ("manifest unknown", "The node's image is not there under that name.", "Name another one: singer.images with node=…"),
+        (": not found", "The node's image is not there under that name.", "Name another one: singer.images with node=…"),
         ("no space left", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
     )
     for sign, problem, hint in known:
         if sign in text.lower():
             return problem, hint
     errors = [line for line in text.splitlines() if line.startswith("ERROR")]
-    return f"kind failed: {last_line(errors[-1] if errors else text)}", "See the line above; run it again, or invoke teardown first."
+    said = text if "Command Output:" in text or not errors else errors[-1]
+    return f"kind failed: {last_line(said)}", "See the line above; run it again, or invoke teardown first."

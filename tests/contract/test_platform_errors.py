@@ -1,0 +1,513 @@
+"""What can go wrong with docker, kind and the user's own clusters: one sentence, one hint, an exit code, and nothing of the user's touched.
+
+The commands are typed as a user types them; `docker` and `kind` are stand-ins that are alone on PATH, say what the real ones say, write into
+the kubeconfig that the real ones would write into, and record what they were asked for.
+"""
+
+# ruff: noqa: E501, ISC004 - tables: a case is a line
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Checkout, Result
+
+SECONDS = 60
+"""No command here has anything to wait for."""
+
+NOT_RUNNING = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+NOT_ALLOWED = (
+    "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: "
+    'Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.47/containers/json": dial unix /var/run/docker.sock: connect: permission denied'
+)
+
+DOCKER = r"""
+case "$1 $2" in
+"ps "*)
+  if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
+  if [ -e "$desk/node" ]; then
+    case "$*" in *--quiet*) echo 0123456789ab ;; *) /bin/cat "$desk/node" ;; esac
+  fi ;;
+"exec "*)
+  case "$*" in
+  *crictl*)
+    if [ -e "$desk/node" ]; then echo '{"images": []}'; else echo "Error response from daemon: No such container: singer-control-plane" >&2; exit 1; fi ;;
+  *import*) /bin/cat >/dev/null ;;
+  esac ;;
+"image inspect") [ -e "$desk/images" ] || { echo "Error response from daemon: No such image: $5" >&2; exit 1; } ;;
+"pull "* | "build "*) : >"$desk/images" ;;
+esac
+"""
+KIND = r"""
+case "$1 $2" in
+"create cluster")
+  /bin/cat >"$desk/kind.yaml"
+  if [ -e "$desk/gate" ]; then read -r _ <"$desk/gate"; /bin/rm -f "$desk/gate"; fi
+  echo 'Creating cluster "singer" ...'
+  /bin/cat "$desk/fails"
+  exit 1 ;;
+"delete cluster")
+  if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
+  [ -e "$desk/stays" ] || /bin/rm -f "$desk/node" ;;
+esac
+"""
+# As the real kind: a kubeconfig that is named, else the one of the environment, else the user's.
+KUBECONFIG = r"""
+kubeconfig=${KUBECONFIG:-$HOME/.kube/config}
+while [ $# -gt 0 ]; do
+  if [ "$1" = --kubeconfig ]; then kubeconfig=$2; fi
+  shift
+done
+"""
+TOUCH = r"""
+( set -- "$@"
+""" + KUBECONFIG + r"""
+echo "# kind was here" >>"$kubeconfig" )
+"""  # fmt: skip
+
+
+class Desk:
+    """A user's machine: what is on PATH, a home with a kubeconfig of its own, and a checkout."""
+
+    def __init__(self, checkout: Checkout, folder: Path) -> None:
+        """Install both programs; Docker runs, has no image and no container."""
+        self.checkout = checkout
+        self.folder = folder
+        self.programs = folder / "programs"
+        self.home = folder / "home"
+        for made in (self.programs, self.home / ".kube", folder / "desk"):
+            made.mkdir(parents=True)
+        self.desk = folder / "desk"
+        self.calls_file = folder / "calls"
+        self.calls_file.touch()
+        self.kubeconfigs = [self.home / ".kube" / "config", self.home / "work.kubeconfig"]
+        for file in self.kubeconfigs:
+            file.write_bytes(b"# mine\r\napiVersion: v1\nkind: Config\ncurrent-context: work\n\n")
+        self.before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in self.kubeconfigs]
+        self.install("docker", DOCKER)
+        self.install("kind", TOUCH + KIND)
+        self.has("fails", "ERROR: failed to create cluster: failed to remove control plane taint: exit status 1")
+
+    def install(self, program: str, body: str) -> None:
+        """Put a program on PATH."""
+        file = self.programs / program
+        record = f"printf '%s\\n' \"{program} $*\" >>'{self.calls_file}'"
+        file.write_text(f"#!/bin/sh\ndesk='{self.desk}'\n{record}\n{body}\n")
+        file.chmod(0o755)
+
+    def refuses(self, program: str, text: str) -> None:
+        """Let a program do nothing but say *text*."""
+        self.has("refusal", text)
+        self.install(program, '/bin/cat "$desk/refusal" >&2\nexit 1')
+
+    def has(self, name: str, text: str = "") -> None:
+        """Set a fact of this machine that the stand-ins know."""
+        (self.desk / name).write_text(text + "\n")
+
+    def owns(self, *, complete: bool = True) -> None:
+        """Let the checkout remember that it made the cluster, which runs."""
+        self.has("node", "running")
+        ports = {"port_argo": 2746, "port_s3": 9000, "port_console": 9001}
+        facts = {"id": "0123abcd", "cluster": "singer", "complete": complete, "ports": ports}
+        (self.checkout.local / "instance.json").write_text(json.dumps(facts))
+        (self.checkout.local / "kubeconfig").write_text("apiVersion: v1\nkind: Config\n")
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What the user has set: only the stand-ins are on PATH."""
+        return {"PATH": str(self.programs), "HOME": str(self.home), "KUBECONFIG": str(self.kubeconfigs[1]), "KIND_CLUSTER_NAME": "work"}
+
+    def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        """Begin to type a command."""
+        return self.checkout.start(*words, **{**self.environ, **environ})
+
+    def type(self, *words: str, **environ: str) -> Result:
+        """Type a command and wait for its end."""
+        return self.checkout.invoke(*words, seconds=SECONDS, **{**self.environ, **environ})
+
+    @property
+    def calls(self) -> list[str]:
+        """What the programs were asked for."""
+        return self.calls_file.read_text().splitlines()
+
+    def asked(self, pattern: str) -> list[str]:
+        """Return the calls in which a pattern is found."""
+        return [call for call in self.calls if re.search(pattern, call)]
+
+    @property
+    def changing(self) -> list[str]:
+        """The calls that change something; all others only look."""
+        return self.asked(r"^kind |^docker (?!ps |exec \S+ crictl images |image inspect |images )")
+
+
+@pytest.fixture
+def desk(checkout: Checkout, tmp_path: Path) -> Iterator[Desk]:
+    """Yield a machine; whatever is typed on it, the user's kubeconfigs are as before."""
+    found = Desk(checkout, tmp_path / "machine")
+    yield found
+    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in found.kubeconfigs] == found.before
+    assert sorted(item.name for item in (found.home / ".kube").iterdir()) == ["config"]
+
+
+def is_one_sentence(result: Result, code: str, *says: str) -> None:
+    """Assert that the user sees the error's code, one sentence and one hint, exit code 1 and no traceback."""
+    lines = result.err.strip().splitlines()
+    assert len(lines) == 2, result.err
+    sentence, hint = lines
+    assert sentence.startswith(f"{code}  "), result.err
+    assert hint.startswith("→ ")
+    assert result.code == 1
+    assert "Traceback" not in result.out
+    for part in says:
+        assert re.search(part, sentence + hint), result.err
+
+
+CHANGES = [("up",), ("stop",), ("teardown", "--yes")]
+
+
+@pytest.mark.parametrize("words", CHANGES, ids=" ".join)
+def test_docker_is_not_installed(desk: Desk, words: tuple[str, ...]) -> None:
+    """Without docker every command that needs it says that it is not installed and where it comes from."""
+    (desk.programs / "docker").unlink()
+
+    is_one_sentence(desk.type(*words), "E-PROGRAM", "docker is not installed", "→ Install .*https://")
+    assert desk.calls == []
+
+
+@pytest.mark.parametrize("words", CHANGES, ids=" ".join)
+def test_docker_is_not_running(desk: Desk, words: tuple[str, ...]) -> None:
+    """When Docker does not answer, its own words are passed on and the hint is to start it."""
+    desk.refuses("docker", NOT_RUNNING)
+
+    is_one_sentence(desk.type(*words), "E-RUNTIME", re.escape(NOT_RUNNING.rstrip("?")), "→ Start Docker")
+    assert desk.asked("^kind") == []
+
+
+def test_a_question_of_dockers_ends_as_one(desk: Desk) -> None:
+    """Docker's own sentence keeps its own end: no full stop behind a question mark."""
+    desk.refuses("docker", NOT_RUNNING)
+
+    assert "running?." not in desk.type("stop").err
+
+
+def test_docker_may_not_be_used(desk: Desk) -> None:
+    """A user who may not talk to Docker is not told to start it, for it runs: the hint is about the right to use it."""
+    desk.refuses("docker", NOT_ALLOWED)
+    result = desk.type("up")
+
+    is_one_sentence(result, "E-RUNTIME", "permission denied", "→ .*(group|right|allow)")
+    assert "→ Start Docker" not in result.err
+
+
+def test_kind_is_not_installed(desk: Desk) -> None:
+    """Without kind the hint has a line that installs it."""
+    (desk.programs / "kind").unlink()
+
+    is_one_sentence(desk.type("up"), "E-PROGRAM", "kind is not installed", r"→ .*(go install sigs\.k8s\.io/kind@v|brew install kind)")
+
+
+@pytest.mark.parametrize("why", ["kind was not installed", "kind failed"])
+def test_a_cluster_that_somebody_makes_after_we_failed(desk: Desk, why: str) -> None:
+    """When our own creation came to nothing, a cluster of that name that somebody else makes later is not taken for ours."""
+    program = (desk.programs / "kind").read_bytes()
+    if why == "kind was not installed":
+        (desk.programs / "kind").unlink()
+    assert desk.type("up").code == 1
+    (desk.programs / "kind").write_bytes(program)
+    (desk.programs / "kind").chmod(0o755)
+    desk.has("node", "running")
+
+    desk.type("teardown", "--yes")
+    assert desk.asked("^kind delete") == []
+    is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make")
+    assert desk.asked("^kind delete") == []
+
+
+KIND_SAYS = {
+    "a port was taken": (
+        'ERROR: failed to create cluster: command "docker run --name singer-control-plane" failed with error: exit status 125\n\nCommand Output: 924bc5\n'
+        "docker: Error response from daemon: driver failed programming external connectivity on endpoint singer-control-plane (b1bc): "
+        "Bind for 127.0.0.1:2746 failed: port is already allocated.",
+        ["port", "→ Run it again"],
+    ),
+    "too many open files": (
+        "ERROR: failed to create cluster: failed to create fsnotify watcher: too many open files",
+        ["inotify", "→ sudo sysctl -w fs.inotify.max_user_instances="],
+    ),
+    "no network": (
+        'ERROR: failed to create cluster: failed to pull image "kindest/node:v1.37.0": command "docker pull kindest/node:v1.37.0" failed with error: exit '
+        'status 1\n\nCommand Output: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
+        ["cannot be reached", "→ Connect to the network.*mirror"],
+    ),
+    "rate limit": (
+        'ERROR: failed to create cluster: failed to pull image "kindest/node:v1.37.0": command "docker pull kindest/node:v1.37.0" failed with error: exit '
+        "status 1\n\nCommand Output: Error response from daemon: toomanyrequests: You have reached your unauthenticated pull rate limit.",
+        ["too many requests", "→ Wait .*mirror"],
+    ),
+    "something else": (
+        "ERROR: failed to create cluster: failed to remove control plane taint: exit status 1",
+        ["failed to remove control plane taint: exit status 1", "→ "],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", KIND_SAYS)
+def test_kind_fails(desk: Desk, case: str) -> None:
+    """When kind cannot make the cluster, its reason becomes one sentence with a remedy; kind was led to our own kubeconfig and name."""
+    text, says = KIND_SAYS[case]
+    desk.has("fails", text)
+
+    is_one_sentence(desk.type("up"), "E-CLUSTER", *says)
+    (call,) = desk.asked("^kind create")
+    assert f"--kubeconfig {desk.checkout.local / 'kubeconfig'}" in call
+    assert "--name singer " in call
+
+
+def test_somebody_else_makes_one_of_that_name_at_the_same_time(desk: Desk) -> None:
+    """When kind finds that a cluster of that name has come into being a moment ago, which this checkout never began, it is left alone."""
+    desk.has("fails", 'ERROR: failed to create cluster: node(s) already exist for a cluster with the name "singer"')
+
+    is_one_sentence(desk.type("up"), "E-CLUSTER")
+    assert desk.asked("^kind delete") == []
+
+
+def test_another_port_after_one_was_taken(desk: Desk) -> None:
+    """The hint to run it again, because a port was taken, is true: the next time another port is chosen."""
+
+    def asked_for() -> int:
+        return int(yaml.safe_load((desk.desk / "kind.yaml").read_text())["nodes"][0]["extraPortMappings"][0]["hostPort"])
+
+    desk.has("fails", "docker: Error response from daemon: Bind for 127.0.0.1:2746 failed: port is already allocated.")
+    assert desk.type("up").code == 1
+    first = asked_for()
+    with socket.create_server(("127.0.0.1", first)):
+        assert desk.type("up").code == 1
+    assert asked_for() != first
+
+
+@pytest.mark.parametrize("state", ["running", "exited", "paused"])
+def test_a_cluster_that_is_not_ours(desk: Desk, state: str) -> None:
+    """A cluster of the same name that this checkout did not make is neither used, started, stopped nor removed, and the hint names a way round."""
+    desk.has("node", state)
+
+    is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make", "→ .*INVOKE_SINGER_CLUSTER=")
+    for words in (("stop",), ("teardown", "--yes"), ("teardown", "--yes", "--all")):
+        assert desk.type(*words).code == 0
+    is_one_sentence(desk.type("status"), "E-DOWN")
+    assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause)") == []
+    assert (desk.desk / "node").exists()
+
+
+def test_nothing_is_loaded_into_a_cluster_that_is_not_ours(desk: Desk) -> None:
+    """Also where Docker is slow to tell whose the cluster is, no image is put on the node of somebody else's."""
+    desk.has("node", "running")
+    desk.has("images")
+    desk.has("slow")
+
+    is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make")
+    assert desk.asked("^docker save|ctr .*import") == []
+
+
+def test_nothing_is_loaded_into_a_cluster_that_is_about_to_be_made_anew(desk: Desk) -> None:
+    """After a creation that was broken off, images wait for the new node instead of going to the old one, which is removed."""
+    desk.owns(complete=False)
+    desk.has("images")
+    desk.has("slow")
+    desk.type("up")
+
+    assert desk.asked("^kind (delete|create)")[0].startswith("kind delete cluster --name singer ")
+    first = desk.calls.index(desk.asked("^kind create")[0])
+    assert [call for call in desk.calls[:first] if call.startswith("docker save")] == []
+
+
+def test_status_without_a_cluster(desk: Desk) -> None:
+    """Without a cluster status says in one sentence what is missing and how to bring it up, and touches nothing."""
+    result = desk.type("status")
+
+    is_one_sentence(result, "E-DOWN", "Cluster", "→ .*up")
+    assert "not created yet" in result.out
+    as_json = desk.type("status", "--json")
+    assert as_json.error == "E-DOWN"
+    assert {event["step"]: event["pending"] for event in as_json.events if event["event"] == "step"}["Cluster"] == "not created yet"
+    assert desk.changing == []
+
+
+def test_the_credentials_of_a_platform_that_is_not_up(desk: Desk) -> None:
+    """Who asks for credentials or a shell before there is a platform is told to bring it up."""
+    for word in ("credentials", "shell"):
+        is_one_sentence(desk.type(word), "E-DOWN", "→ .*up")
+    assert desk.changing == []
+
+
+def test_teardown_asks(desk: Desk) -> None:
+    """Without a terminal and without --yes nobody can agree, so that nothing is removed."""
+    desk.owns()
+
+    is_one_sentence(desk.type("teardown"), "E-SETTING", "→ .*--yes")
+    is_one_sentence(desk.type("teardown", "--all"), "E-SETTING", "→ .*--yes")
+    assert desk.changing == []
+    assert (desk.checkout.local / "kubeconfig").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--all",)], ids=["", "--all"])
+def test_teardown_of_nothing(desk: Desk, words: tuple[str, ...]) -> None:
+    """Where nothing is, teardown is content, as often as it is typed."""
+    for _ in range(2):
+        result = desk.type("teardown", "--yes", *words)
+        assert (result.code, result.err) == (0, "")
+    assert desk.changing == []
+
+
+def test_teardown_of_our_own(desk: Desk) -> None:
+    """Teardown removes the cluster by its name and our kubeconfig, and knows afterwards that nothing is there."""
+    desk.owns()
+    result = desk.type("teardown", "--yes")
+
+    assert (result.code, result.err) == (0, "")
+    kubeconfig = desk.checkout.local / "kubeconfig"
+    assert desk.changing == [f"kind delete cluster --name singer --kubeconfig {kubeconfig}"]
+    assert not kubeconfig.exists()
+    desk.has("node", "running")
+    is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make")
+
+
+def test_teardown_that_leaves_something(desk: Desk) -> None:
+    """When a container of the cluster is still there after its removal, teardown says so and how to remove it."""
+    desk.owns()
+    desk.has("stays")
+
+    is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "1 container", "→ docker rm .*0123456789ab")
+
+
+def test_open(desk: Desk) -> None:
+    """A door's address is printed for people and programs; one that does not exist is answered with those that do."""
+    is_one_sentence(desk.type("open", "nope", "--print"), "E-SETTING", "'nope'", "argo, minio")
+    for door in ("argo", "minio"):
+        result = desk.type("open", door, "--print")
+        assert (result.code, result.err) == (0, "")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", result.out)
+        event = desk.type("open", door, "--print", "--json").last
+        assert (event["event"], event["door"], event["url"]) == ("open", door, result.out.strip())
+    assert desk.changing == []
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Return every file of a checkout but Python's bytecode, and its content."""
+    found = [file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return {str(file.relative_to(root)): file.read_bytes() for file in found}
+
+
+def test_a_plan_touches_nothing(desk: Desk) -> None:
+    """A plan shows every step and every image, and neither runs anything that changes something nor writes a file."""
+    before = files(desk.checkout.root)
+    result = desk.type("up", "--plan")
+
+    assert (result.code, result.err) == (0, "")
+    assert "not created yet" in result.out
+    assert re.search(r"^  quay\.io/argoproj/argocli:", result.out, re.MULTILINE)
+    assert re.search(r"^  singer/tap-exchange-rates:[0-9a-f]{12}$", result.out, re.MULTILINE)
+    events = desk.type("up", "--plan", "--json").events
+    assert {event["event"] for event in events} == {"step"}
+    assert all(event["pending"] for event in events)
+    assert desk.changing == []
+    assert files(desk.checkout.root) == before
+
+
+def test_a_connector_that_has_no_lock_yet(desk: Desk) -> None:
+    """A connector whose lock was not made yet is answered with a sentence and a remedy, not with a traceback."""
+    desk.has("images")
+    (desk.checkout.root / "singer-configs" / "target-csv" / "requirements.lock").unlink()
+    result = desk.type("up", "--plan")
+
+    assert "Traceback" not in result.out + result.err
+    assert result.code in {0, 1}
+
+
+def test_two_at_once(desk: Desk) -> None:
+    """While an up is under way, a second up, a stop and a teardown are refused and leave it alone."""
+    desk.has("images")
+    gate = desk.desk / "gate"
+    subprocess.run(["mkfifo", str(gate)], check=True)
+    with desk.start("up") as first:
+        try:
+            with gate.open("w") as opened:  # opens when kind waits at its other end
+                for words in CHANGES:
+                    is_one_sentence(desk.type(*words), "E-BUSY", "under way", "→ Wait")
+                assert first.poll() is None
+                opened.write("go\n")
+            _, err = first.communicate(timeout=SECONDS)
+        finally:
+            first.kill()
+
+    assert "E-CLUSTER" in err
+    assert first.returncode == 1
+    assert len(desk.asked("^kind create")) == 1
+    assert desk.asked("^kind delete|^docker stop") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_interrupted_while_kind_says_nothing(desk: Desk, number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM while kind pulls an image for minutes without a word ends up soon, with 130."""
+    desk.has("images")
+    gate = desk.desk / "gate"
+    subprocess.run(["mkfifo", str(gate)], check=True)
+    with desk.start("up") as process:
+        try:
+            with gate.open("w"):  # opens when kind waits at its other end
+                process.send_signal(number)
+                _, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_settings_that_cannot_be(desk: Desk) -> None:
+    """A setting of the platform that is not allowed is refused before any program is run."""
+    is_one_sentence(desk.type("up", INVOKE_SINGER_CLUSTER="My_Cluster"), "E-SETTING", "singer.cluster")
+    is_one_sentence(desk.type("up", INVOKE_SINGER_IMAGES="minoi=x:1"), "E-SETTING", "singer.images")
+    is_one_sentence(desk.type("up", INVOKE_SINGER_PORT_S3="80"), "E-SETTING", "singer.port_s3")
+    assert desk.calls == []
+
+
+def test_the_registry_refuses(desk: Desk) -> None:
+    """When an image of the platform cannot be pulled, the user reads which one, why, and that a mirror is the way round."""
+    desk.has("gate-pull")
+    refusal = 'echo "Error response from daemon: toomanyrequests: You have reached your pull rate limit." >&2; exit 1'
+    desk.install("docker", DOCKER.replace('"pull "* | "build "*)', f'"pull "*) {refusal} ;;\n"build "*)'))
+    desk.install("kind", '/bin/cat >/dev/null\nwhile [ -e "$desk/gate-pull" ]; do echo still; /bin/sleep 0.1; done')
+    result = desk.type("up")
+    (desk.desk / "gate-pull").unlink()
+
+    is_one_sentence(
+        result, "E-IMAGE-PULL", r"quay\.io/\S+ cannot be pulled from quay\.io: too many requests", "INVOKE_SINGER_MIRROR=quay.io="
+    )
+
+
+def test_an_image_cannot_be_built(desk: Desk) -> None:
+    """When a connector's image cannot be built, the user reads the builder's last line and where all of them are."""
+    desk.has("gate-pull")
+    refusal = 'echo "#9 1.2 pip is resolving"; echo "ERROR: No matching distribution found for tap-x==9"; exit 1'
+    desk.install("docker", DOCKER.replace('"pull "* | "build "*)', f'"build "*) {refusal} ;;\n"pull "*)'))
+    desk.install("kind", '/bin/cat >/dev/null\nwhile [ -e "$desk/gate-pull" ]; do echo still; /bin/sleep 0.1; done')
+    result = desk.type("up")
+    (desk.desk / "gate-pull").unlink()
+
+    is_one_sentence(result, "E-BUILD", "tap-exchange-rates cannot be built: ERROR: No matching distribution found for tap-x==9", "→ See ")
+    log = re.search(r"See (\S+\.log)", result.err)
+    assert log is not None
+    assert "pip is resolving" in (desk.checkout.root / log[1]).read_text()
