@@ -60,7 +60,7 @@ class Kind:
         if result.returncode:
             denied = "permission denied" in result.stderr.lower()
             hint = (
-                "Let your user use Docker: sudo usermod -aG docker $USER, then log in again."
+                "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
                 if denied
                 else "Start Docker, then run it again."
             )
