@@ -93,7 +93,7 @@ def throughput(lab: Lab, *, quick: bool) -> Iterator[Row]:
     lab.connector("target-core", "target-core==0.1.0", {"work_dir": ".", "path_template": "{stream}.jsonl"})
     yield whole_run(lab.pair("tap-singer-jsonl", "target-core", {"rates": count}), "tap-singer-jsonl, target-core", quick=quick)
 
-    count = 100_000 // share
+    count = 300_000 // share
     people = lab.data / "people.jsonl"
     with people.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(record(number, 40)) + "\n" for number in range(count))
