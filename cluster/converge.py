@@ -102,11 +102,7 @@ def _until(step: Step, stack: Stack, say: object) -> None:
 def look(steps: Sequence[Step], stack: Stack) -> dict[str, str | None]:
     """Look at every fact, without touching anything. What needs a fact that is missing is not looked at."""
     found: dict[str, str | None] = {}
-    with ThreadPoolExecutor(max_workers=len(steps)) as pool:
-        for step in steps:
-            blocked = [need for need in step.needs if found.get(need)]
-            if blocked:
-                found[step.title] = f"waiting for {', '.join(blocked)}"
-            else:
-                found[step.title] = pool.submit(_pending, step, stack).result()
+    for step in steps:
+        blocked = [need for need in step.needs if found.get(need)]
+        found[step.title] = f"waiting for {', '.join(blocked)}" if blocked else _pending(step, stack)
     return found

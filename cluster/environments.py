@@ -116,8 +116,9 @@ class Environments:
     def ensure_lock(self, connector: Connector) -> None:
         """Make the connector's lock, unless it is there and answers what the connector asks for."""
         private_folder(self.folder)
-        if not self._locked(connector):
-            self.lock(connector)
+        with exclusive(self.folder / f"{connector.name}.lock"):  # a run may be making it at this moment
+            if not self._locked(connector):
+                self.lock(connector)
 
     def lock(self, connector: Connector) -> None:
         """Resolve the connector's requirements into its ``requirements.lock``.
@@ -143,10 +144,7 @@ class Environments:
     def _key(self, connector: Connector) -> str:
         digest = hashlib.sha256(connector.lock.read_bytes())
         digest.update(f"{connector.python or sys.version_info[:2]} {connector.executable}".encode())
-        for folder in connector.projects:
-            for file in project_files(folder):
-                digest.update(f"\0{file.relative_to(folder)}\0".encode())
-                digest.update(file.read_bytes())
+        digest.update(project_content(connector))
         return digest.hexdigest()[:12]
 
     def _make(self, connector: Connector) -> Environment:
@@ -288,6 +286,13 @@ def project_files(folder: Path) -> list[Path]:
         file
         for file in folder.rglob("*")
         if file.is_file() and not IGNORED.intersection(file.relative_to(folder).parts) and file.suffix not in {".pyc", ".md"}
+    )
+
+
+def project_content(connector: Connector) -> bytes:
+    """Return names and contents of all that makes a difference in the connector's projects: what keys of environments and images hash."""
+    return b"".join(
+        f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes() for folder in connector.projects for file in project_files(folder)
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from cluster.environments import project_files
+from cluster.environments import project_content
 from cluster.errors import SetupError
 from cluster.programs import follow, last_line, run
 
@@ -28,9 +28,7 @@ def tag(connector: Connector, settings: Settings) -> str:
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # a lock that is not there yet is made before the image
-    for folder in connector.projects:
-        for file in project_files(folder):
-            digest.update(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    digest.update(project_content(connector))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
     return f"{REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
