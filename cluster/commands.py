@@ -22,7 +22,7 @@ from cluster.errors import RunError, SetupError
 from cluster.fields import describe, listed, nearest, read_object
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.runs import History, Record
-from cluster.settings import ENGINES
+from cluster.settings import CHOICES
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def _engine(session: Session, asked: str) -> tuple[str, str]:
 
     :raises SetupError: E-SETTING, no such engine; E-ENGINE, it is not there.
     """
-    if asked and asked not in ENGINES:
+    if asked and asked not in CHOICES["engine"]:
         raise SetupError(
             "E-SETTING",
-            f"There is no engine {describe(asked)}.{nearest(asked, ENGINES)} Engines are {listed(ENGINES)}.",
+            f"There is no engine {describe(asked)}.{nearest(asked, CHOICES['engine'])} Engines are {listed(CHOICES['engine'])}.",
             hint="Name one of these, or leave --engine out.",
         )
     chosen = asked or session.settings.engine

@@ -7,7 +7,7 @@ parsed strictly here, because Invoke turns the text ``false`` into True. The tab
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,27 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
-ENGINES = ("auto", "local", "argo")
-STORES = ("folder", "s3")
 PORTS = range(1024, 65001)
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-
-DEFAULTS = {
-    "engine": "auto",
-    "store": "folder",
-    "s3_endpoint": "",
-    "s3_region": "us-east-1",
-    "bucket_configs": "singer-configs",
-    "bucket_artifacts": "artifacts",
-    "bucket_outputs": "target-csv-output",
-    "cluster": "singer",
-    "images": "",
-    "mirror": "",
-    "port_argo": "2746",
-    "port_s3": "9000",
-    "port_console": "9001",
+LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
+CHOICES = {
+    "engine": ("auto", "local", "argo"),
+    "local_store": ("folder", "s3"),
+    "provider": ("kind", "minikube", "existing"),
+    "runtime": ("auto", "docker", "podman", "nerdctl"),
+    "argo": ("install", "use"),
+    "store": ("install", "use"),
+    "network_policies": ("false", "true"),
 }
-"""Every key with its default. Texts only: Invoke casts what comes from the environment to the type of the default."""
+"""Settings that are one of a few words."""
 
 
 IMAGES = {
@@ -55,22 +47,35 @@ IMAGES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices in force. ``root`` is the checkout; everything we write lies below it."""
+    """The choices in force. ``root`` is the checkout; everything we write lies below it.
+
+    Every other field is a setting with its default. Texts only: Invoke casts what comes from the environment to the
+    type of the default.
+    """
 
     root: Path = ROOT
-    engine: str = DEFAULTS["engine"]
-    store: str = DEFAULTS["store"]
-    s3_endpoint: str = DEFAULTS["s3_endpoint"]
-    s3_region: str = DEFAULTS["s3_region"]
-    bucket_configs: str = DEFAULTS["bucket_configs"]
-    bucket_artifacts: str = DEFAULTS["bucket_artifacts"]
-    bucket_outputs: str = DEFAULTS["bucket_outputs"]
-    cluster: str = DEFAULTS["cluster"]
-    images: str = DEFAULTS["images"]
-    mirror: str = DEFAULTS["mirror"]
-    port_argo: str = DEFAULTS["port_argo"]
-    port_s3: str = DEFAULTS["port_s3"]
-    port_console: str = DEFAULTS["port_console"]
+    engine: str = "auto"
+    local_store: str = "folder"
+    provider: str = "kind"
+    context: str = ""
+    runtime: str = "auto"
+    cluster: str = "singer"
+    namespace: str = "argo"
+    argo: str = "install"
+    store: str = "install"
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    bucket_configs: str = "singer-configs"
+    bucket_artifacts: str = "artifacts"
+    bucket_outputs: str = "target-csv-output"
+    images: str = ""
+    mirror: str = ""
+    port_argo: str = "2746"
+    port_s3: str = "9000"
+    port_console: str = "9001"
+    network_policies: str = "false"
+    proxy: str = ""
+    ca_bundle: str = ""
 
     @property
     def local(self) -> Path:
@@ -101,27 +106,39 @@ class Settings:
         return self.root / "output"
 
 
+DEFAULTS: dict[str, str] = {field.name: field.default for field in fields(Settings) if isinstance(field.default, str)}
+"""Every key with its default."""
+
+
 def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
     """Check what Invoke's configuration holds under ``singer``.
 
     :raises SetupError: E-SETTING, an unknown key or a value that is not allowed.
     """
     _only_known(given, environ)
-    texts = {}
-    for key, default in DEFAULTS.items():
-        value = given.get(key, default)
-        if not isinstance(value, str):
-            raise _refused(f"singer.{key}", f"is {describe(value)}; allowed is a text")
-        texts[key] = value.strip()
-    _one_of("engine", texts["engine"], ENGINES)
-    _one_of("store", texts["store"], STORES)
+    texts = {key: _text(key, given.get(key, default)) for key, default in DEFAULTS.items()}
+    for key, allowed in CHOICES.items():
+        if texts[key] not in allowed:
+            refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
+            raise _refused(f"singer.{key}", refusal)
     for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
         if not re.fullmatch(BUCKET, texts[key]):
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a bucket name: small letters, digits, dots and hyphens")
     _check_platform(texts)
-    if texts["store"] == "s3" and not _is_address(texts["s3_endpoint"]):
+    if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
     return Settings(root=root, **texts)
+
+
+def _text(key: str, value: object) -> str:
+    """Return a value as a text: in YAML a port may be a number, and a switch true or false."""
+    if isinstance(value, bool) and key == "network_policies":
+        return str(value).lower()
+    if isinstance(value, int) and not isinstance(value, bool) and key.startswith("port_"):
+        return str(value)
+    if not isinstance(value, str):
+        raise _refused(f"singer.{key}", f"is {describe(value)}; allowed is a text")
+    return value.strip()
 
 
 def _is_address(text: str) -> bool:
@@ -139,8 +156,11 @@ def pairs(text: str) -> dict[str, str]:
 
 def _check_platform(texts: Mapping[str, str]) -> None:
     """Check what only the platform needs."""
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?", texts["cluster"]):
-        raise _refused("singer.cluster", f"is {describe(texts['cluster'])}; allowed are small letters, digits and hyphens, at most 40")
+    for key in ("cluster", "namespace"):
+        if not re.fullmatch(LABEL, texts[key]):
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
+    if texts["provider"] == "existing" and not texts["context"]:
+        raise _refused("singer.context", 'is ""; allowed is the name of a context (kubectl config get-contexts lists them)')
     for key in ("port_argo", "port_s3", "port_console"):
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
@@ -159,11 +179,6 @@ def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None
     for name in environ:
         if name.startswith(prefix) and name.removeprefix(prefix).lower() not in DEFAULTS:
             raise _refused(name, f"is not a setting.{nearest(name, [prefix + key.upper() for key in DEFAULTS])}")
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise _refused(f"singer.{key}", f"is {describe(value)}; allowed is one of {listed(allowed)}.{nearest(value, allowed)}")
 
 
 def _refused(name: str, what: str) -> SetupError:

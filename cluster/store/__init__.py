@@ -26,7 +26,7 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:
     :raises SetupError: E-STORE, it cannot be reached; E-SECRET, its credentials are not set.
     """
     store: Store
-    if settings.store == "folder":
+    if settings.local_store == "folder":
         store = FolderStore(settings.local / "buckets")
     else:
         from cluster.store.s3 import S3Store  # noqa: PLC0415 - minio takes 0.2 s to import

@@ -150,7 +150,7 @@ class Minio:
     def environ(self) -> dict[str, str]:
         """Return what a user sets to use it: the settings and the credentials."""
         return {
-            "INVOKE_SINGER_STORE": "s3",
+            "INVOKE_SINGER_LOCAL_STORE": "s3",
             "INVOKE_SINGER_S3_ENDPOINT": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -260,7 +260,7 @@ def buckets() -> dict[str, str]:
 
 def s3_place(minio: Minio, root: Path) -> Place:
     """Return a place in MinIO."""
-    settings = Settings(root=root, store="s3", s3_endpoint=minio.endpoint, **buckets())
+    settings = Settings(root=root, local_store="s3", s3_endpoint=minio.endpoint, **buckets())
     return Place(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
 
 

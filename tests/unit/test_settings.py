@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.settings import DEFAULTS, Settings, parse
+from cluster.settings import CHOICES, DEFAULTS, Settings, parse
 
 
 def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
@@ -31,16 +31,18 @@ def test_nothing_has_to_be_chosen(tmp_path: Path) -> None:
 
 def test_a_choice_is_kept() -> None:
     """Settings that are allowed are in force, without the space around them."""
-    found = parse({"engine": " local ", "store": "s3", "s3_endpoint": "https://s3.example.org:9000/", "bucket_outputs": "my.out-1"}, {})
-    assert (found.engine, found.store, found.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
+    found = parse(
+        {"engine": " local ", "local_store": "s3", "s3_endpoint": "https://s3.example.org:9000/", "bucket_outputs": "my.out-1"}, {}
+    )
+    assert (found.engine, found.local_store, found.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
     assert (found.bucket_outputs, found.bucket_configs) == ("my.out-1", DEFAULTS["bucket_configs"])
 
 
-@pytest.mark.parametrize("key", ["engine", "store"])
+@pytest.mark.parametrize("key", list(CHOICES))
 @given(word=st.text(max_size=10))
 def test_only_known_words(key: str, word: str) -> None:
     """A word that is not allowed is shown with those that are."""
-    if word.strip() not in {"auto", "local", "argo", "folder", "s3"}:
+    if word.strip() not in CHOICES[key]:
         assert refused({key: word}).startswith(f"singer.{key} is ")
 
 
@@ -70,7 +72,14 @@ def test_other_variables_do_not_matter() -> None:
 @pytest.mark.parametrize("key", list(DEFAULTS))
 def test_every_setting_is_a_text(key: str, value: object) -> None:
     """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
-    assert refused({key: value}).startswith(f"singer.{key} is ")
+    if not (key == "network_policies" and isinstance(value, bool)):
+        assert refused({key: value}).startswith(f"singer.{key} is ")
+
+
+def test_yaml_may_say_it_as_people_write_it() -> None:
+    """In invoke.yaml a port may be a number and a switch true or false."""
+    found = parse({"port_s3": 9100, "network_policies": True}, {})
+    assert (found.ports["port_s3"], found.network_policies) == (9100, "true")
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "Upper", "under_score", "-a-", "a/b", "ä-bucket", "a" * 64, "a b"])
@@ -94,9 +103,16 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_endpoint_is_an_address(address: str) -> None:
-    """With S3 an endpoint that is no plain address is refused; with folders it does not matter."""
-    assert refused({"store": "s3", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
-    assert parse({"s3_endpoint": address}, {}).store == "folder"
+    """With S3 an endpoint that is no plain address is refused; without it does not matter."""
+    assert refused({"local_store": "s3", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
+    assert refused({"store": "use", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
+    assert parse({"s3_endpoint": address}, {}).local_store == "folder"
+
+
+def test_a_cluster_that_is_there_is_named() -> None:
+    """With the provider existing the context must be named: the user's current one is never taken by accident."""
+    assert refused({"provider": "existing"}).startswith("singer.context is ")
+    assert parse({"provider": "existing", "context": "docker-desktop"}, {}).context == "docker-desktop"
 
 
 def test_every_setting_is_documented() -> None:
