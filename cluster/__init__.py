@@ -8,9 +8,9 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     engines    session  steps               local: tap | target as two processes; what `up` makes true
     stack                                   the handles that every step receives
     providers  images                       where a cluster comes from; what runs in it
-    environments  runs                      uv makes the connectors' environments; run records
+    environments  runs  runtime             uv makes the connectors' environments; run records; docker, podman or nerdctl
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
-    programs  instance                      docker and kind; what this checkout remembers of its installation
+    programs  instance                      other people's programs; what this checkout remembers of its installation
     progress   settings                     what people and programs see; what users may choose
     fields     files                        strict reading of what people write; private folders
     errors                                  problem, hint, code

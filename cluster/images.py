@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING
 
 from cluster.environments import project_content
 from cluster.errors import SetupError
-from cluster.programs import follow, last_line, run
+from cluster.programs import last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from cluster.connectors import Connector
+    from cluster.runtime import Runtime
     from cluster.settings import Settings
 
-REPOSITORY = "singer"
+REPOSITORY = "localhost/singer"
+"""Named as a host, because podman would put that before it: so the name is the same for every runtime and on the node."""
 DEFAULT_PYTHON = "3.13"
+OURS = "app.kubernetes.io/part-of=singer"
+"""The label of every image that we build."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:
-    """Return the image of a connector: ``singer/<name>:<hash>``."""
+    """Return the image of a connector: ``localhost/singer/<name>:<hash>``."""
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
@@ -45,21 +49,16 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     return found
 
 
-def absent(images: Sequence[str]) -> list[str]:
-    """Return those of *images* that the laptop's container runtime does not have."""
-    return [image for image in images if run(["docker", "image", "inspect", "--format", "{{.Id}}", image]).returncode]
-
-
-def build(connector: Connector, settings: Settings, say: Callable[[str], None]) -> None:
-    """Build a connector's image.
+def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
+    """Build a connector's image, for the platform of the runtime, with a second name for people: ``<name>:dev``.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
-    command = ["docker", "build", "--file", str(settings.root / "singer-containers" / "Dockerfile"), "--tag", tag(connector, settings)]
-    command += ["--label", "app.kubernetes.io/part-of=singer"]
+    command = ["build", "--file", str(settings.root / "singer-containers" / "Dockerfile")]
+    command += ["--tag", tag(connector, settings), "--tag", f"{connector.name}:dev", "--label", OURS]
     for name, value in arguments(connector, settings).items():
         command += ["--build-arg", f"{name}={value}"]
-    code, text = follow([*command, str(settings.root)], say)
+    code, text = runtime.follow([*command, str(settings.root)], say)
     if code:
         log = settings.local / "logs" / "images" / f"{connector.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -69,12 +68,12 @@ def build(connector: Connector, settings: Settings, say: Callable[[str], None]) 
         )
 
 
-def pull(image: str, say: Callable[[str], None]) -> None:
+def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     """Pull an image into the laptop's container runtime.
 
     :raises SetupError: E-IMAGE-PULL, with what the registry says.
     """
-    code, text = follow(["docker", "pull", image], say)
+    code, text = runtime.follow(["pull", image], say)
     if code:
         problem, hint = refusal(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)

@@ -13,7 +13,7 @@ from cluster import plan
 from cluster.converge import converge, look
 from cluster.errors import SetupError
 from cluster.files import only_one
-from cluster.programs import run
+from cluster.images import OURS
 from cluster.progress import command, seconds
 from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
 from cluster.steps import wanted
@@ -107,19 +107,18 @@ def _remove(session: Session, stack: Stack, *, everything: bool) -> None:
     output, ours = session.output, stack.instance.owns(stack.settings.cluster)
     with output.step("Cluster") as step:
         gone = stack.provider.delete()
+        left = stack.provider.left() if ours else []
+        if left:
+            hint = f"{stack.runtime.program} rm --force --volumes {' '.join(left)}"
+            raise SetupError("E-LEFT", f"A part of the cluster is still there: {', '.join(left)}.", hint=hint)
         stack.instance.forget()
         step.result("deleted" if gone else "was not there", "done" if gone else "unchanged")
     if everything:
         with output.step("Images of connectors") as step:
-            names = run(["docker", "images", "--quiet", "--filter", "label=app.kubernetes.io/part-of=singer"]).stdout.split()
+            names = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
             if names:
-                run(["docker", "rmi", "--force", *names])
+                stack.runtime.run("rmi", "--force", *names)
             step.result(f"{len(set(names))} removed")
-    left = run(["docker", "ps", "--all", "--quiet", "--filter", f"label=io.x-k8s.kind.cluster={stack.settings.cluster}"]).stdout.split()
-    if left and ours:
-        raise SetupError(
-            "E-LEFT", f"{len(left)} containers of the cluster are still there.", hint=f"docker rm --force --volumes {' '.join(left)}"
-        )
     output.line("✓", "Nothing of ours is left", "0 containers; your kubeconfig was never touched")
 
 

@@ -13,6 +13,7 @@ from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.providers.kind import Kind
 from cluster.runs import History
+from cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,8 @@ class Stack:
         self.environ = {**read_dotenv(settings.root / ".env"), **environ}
         self.instance = Instance(settings.local / "instance.json")
         self.instance.choose_ports(settings.ports)
-        self.provider: Provider = Kind(settings, self.instance)
+        self.runtime = Runtime(settings.runtime)
+        self.provider: Provider = Kind(settings, self.instance, self.runtime)
 
     @cached_property
     def project(self) -> Project:

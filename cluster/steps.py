@@ -82,16 +82,16 @@ class Pulled:
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        missing = images.absent(self._names(stack))
+        missing = stack.runtime.absent(self._names(stack))
         for image in missing:
-            images.pull(image, say)
+            images.pull(image, stack.runtime, say)
         return f"{len(missing)} pulled"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``. What is on the node already need not be on the laptop."""
         if stack.provider.missing_images(self._names(stack)) == []:
             return None
-        missing = images.absent(self._names(stack))
+        missing = stack.runtime.absent(self._names(stack))
         return f"missing: {', '.join(missing)}" if missing else None
 
     @staticmethod
@@ -115,7 +115,7 @@ class Built:
         missing = self._missing(stack)
         for connector in missing:
             say(connector.name)
-            images.build(connector, stack.settings, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
+            images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
         return f"{len(missing)} built: {', '.join(connector.name for connector in missing)}"
 
     def pending(self, stack: Stack) -> str | None:
@@ -129,7 +129,7 @@ class Built:
         missing = stack.provider.missing_images(list(tags))
         if missing is not None:
             tags = {name: tags[name] for name in missing}
-        return [tags[name] for name in images.absent(list(tags))]
+        return [tags[name] for name in stack.runtime.absent(list(tags))]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ class Provider(Protocol):
     """A cluster that we may use: found or made, given images, and taken away again as far as it is ours."""
 
     name: str
+    ours: bool
+    """Whether the cluster itself is made and deleted by us; else only our objects in it are."""
+    publishes: bool
+    """Whether node ports are on 127.0.0.1; else the tool forwards them for as long as it needs them."""
     context: str
     kubeconfig: Path
 
@@ -36,3 +40,6 @@ class Provider(Protocol):
 
     def delete(self) -> list[str]:
         """Take away what is ours, and return what was taken away."""
+
+    def left(self) -> list[str]:
+        """Return the containers of the cluster that are still there after ``delete``."""

@@ -6,25 +6,25 @@ made anew, and one of the same name that somebody else made is left alone. kind 
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import yaml
 
 from cluster import manifests
 from cluster.errors import SetupError
-from cluster.programs import check, ended, find, follow, last_line, run
+from cluster.programs import check, ended, find, follow, last_line
+from cluster.runtime import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cluster.instance import Instance
+    from cluster.runtime import Runtime
     from cluster.settings import Settings
 
 LABEL = "io.x-k8s.kind.cluster"
-SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KUBECONFIG"}
+SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
 
 NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
@@ -32,14 +32,17 @@ NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
 
 
 class Kind:
-    """A cluster of one node, in a container of the laptop's Docker."""
+    """A cluster of one node, in a container of the laptop's runtime."""
 
     name = "kind"
+    ours = True
+    publishes = True
 
-    def __init__(self, settings: Settings, instance: Instance) -> None:
+    def __init__(self, settings: Settings, instance: Instance, runtime: Runtime) -> None:
         """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""
         self.settings = settings
         self.instance = instance
+        self.runtime = runtime
         self.cluster = settings.cluster
         self.context = f"kind-{self.cluster}"
         self.kubeconfig = settings.local / "kubeconfig"
@@ -54,18 +57,10 @@ class Kind:
     def _node_state(self) -> str:
         """Return the state of the node's container, such as ``running``; nothing where there is none.
 
-        :raises SetupError: E-RUNTIME, Docker does not answer.
+        :raises SetupError: E-RUNTIME, the runtime does not answer.
         """
-        result = run(["docker", "ps", "--all", "--filter", f"label={LABEL}={self.cluster}", "--format", "{{.State}}"])
-        if result.returncode:
-            denied = "permission denied" in result.stderr.lower()
-            hint = (
-                "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
-                if denied
-                else "Start Docker, then run it again."
-            )
-            raise SetupError("E-RUNTIME", f"Docker does not answer: {last_line(result.stderr)}", hint=hint)
-        return result.stdout.strip()
+        found = self.runtime.containers(f"{LABEL}={self.cluster}")
+        return found.get(self.node, next(iter(found.values()), ""))
 
     def pending(self) -> str | None:
         """See ``Provider``."""
@@ -106,18 +101,17 @@ class Kind:
             self._create(say)
             return done
         if state != "running":
-            check(
-                ["docker", "start", self.node],
-                code="E-CLUSTER",
-                doing="Starting the node",
-                hint="See docker logs, or invoke teardown and up.",
-            )
+            self._start(state)
             done = "started"
         if not self.kubeconfig.exists():
             self._kind("export", "kubeconfig", "--name", self.cluster)
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"
         return done
+
+    def _start(self, state: str) -> None:
+        hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
+        self.runtime.check("unpause" if state == "paused" else "start", self.node, code="E-CLUSTER", doing="Starting the node", hint=hint)
 
     def _create(self, say: Callable[[str], None]) -> None:
         find("kind")
@@ -162,9 +156,8 @@ class Kind:
             command, code="E-CLUSTER", doing=f"kind {words[0]}", hint="See what kind says; then run it again.", environ=self._environ()
         )
 
-    @staticmethod
-    def _environ() -> dict[str, str]:
-        return dict.fromkeys(SCRUBBED & os.environ.keys(), "")
+    def _environ(self) -> dict[str, str]:
+        return {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
 
     # -- images
 
@@ -172,31 +165,16 @@ class Kind:
         """See ``Provider``. A node that a broken-off creation has left is none: it is about to be removed."""
         if not self.instance.complete and not self.instance.making:
             return None
-        result = run(["docker", "exec", self.node, "crictl", "images", "--output", "json"])
-        if result.returncode:
-            return None
-        there = {tag for image in json.loads(result.stdout or "{}").get("images", []) for tag in image.get("repoTags", [])}
-        return [image for image in images if full_name(image) not in there]
+        there = self.runtime.on_node(self.node)
+        return None if there is None else [image for image in images if full_name(image) not in there]
 
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
-        """See ``Provider``. The archive goes straight into the node's containerd; nothing is written to the disk between.
+        """See ``Provider``.
 
-        :raises SetupError: E-IMAGE, Docker or containerd refused.
+        :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
         say(f"{len(images)} images to the node")
-        importing = ["docker", "exec", "--interactive", self.node, "ctr", "--namespace=k8s.io", "images", "import", "--digests", "-"]
-        with subprocess.Popen([find("docker"), "save", *images], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
-            assert saving.stdout is not None
-            assert saving.stderr is not None
-            done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
-            saving.stdout.close()  # where the import broke off, saving must not wait for a reader for ever
-            said = saving.stderr.read().decode("utf-8", "replace")
-        if saving.returncode or done.returncode:
-            raise SetupError(
-                "E-IMAGE",
-                f"Loading images failed: {last_line(done.stderr or said)}",
-                hint="Run it again; invoke status shows what is missing.",
-            )
+        self.runtime.into_node(self.node, images)
 
     # -- ending
 
@@ -204,7 +182,8 @@ class Kind:
         """See ``Provider``."""
         if self._node_state() != "running" or not self.instance.owns(self.cluster):
             return False
-        check(["docker", "stop", self.node], code="E-CLUSTER", doing="Stopping the node", hint="See docker ps; then run it again.")
+        hint = f"See {self.runtime.program} ps; then run it again."
+        self.runtime.check("stop", self.node, code="E-CLUSTER", doing="Stopping the node", hint=hint)
         return True
 
     def delete(self) -> list[str]:
@@ -217,14 +196,9 @@ class Kind:
         self.kubeconfig.unlink(missing_ok=True)
         return [self.describe()] if there else []
 
-
-def full_name(image: str) -> str:
-    """Return an image's name as containerd writes it: with its registry, without a digest behind the tag."""
-    name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image
-    first, slash, _ = name.partition("/")
-    if not slash:
-        return f"docker.io/library/{name}"
-    return name if "." in first or ":" in first or first == "localhost" else f"docker.io/{name}"
+    def left(self) -> list[str]:
+        """See ``Provider``."""
+        return list(self.runtime.containers(f"{LABEL}={self.cluster}"))
 
 
 def failure(text: str) -> tuple[str, str]:

@@ -38,7 +38,13 @@ case "$1 $2" in
 "ps "*)
   if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
   if [ -e "$desk/node" ]; then
-    case "$*" in *--quiet*) echo 0123456789ab ;; *) /bin/cat "$desk/node" ;; esac
+    read -r state <"$desk/node"
+    case "$state" in
+    running) status="Up 2 minutes" ;;
+    paused) status="Up 2 minutes (Paused)" ;;
+    *) status="Exited (137) 2 hours ago" ;;
+    esac
+    echo "singer-control-plane $status"
   fi ;;
 "exec "*)
   case "$*" in
@@ -47,7 +53,7 @@ case "$1 $2" in
   *import*) /bin/cat >/dev/null ;;
   esac ;;
 "image inspect")
-  case "$5" in singer/*) made=built ;; *) made=pulled ;; esac
+  case "$5" in */singer/*) made=built ;; *) made=pulled ;; esac
   [ -e "$desk/images" ] || [ -e "$desk/$made" ] || { echo "Error response from daemon: No such image: $5" >&2; exit 1; } ;;
 "pull "*) : >"$desk/pulled" ;;
 "build "*) : >"$desk/built" ;;
@@ -391,7 +397,7 @@ def test_teardown_that_leaves_something(desk: Desk) -> None:
     desk.owns()
     desk.has("stays")
 
-    is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "1 container", "→ docker rm .*0123456789ab")
+    is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "1 container", "→ docker rm .*singer-control-plane")
 
 
 def test_open(desk: Desk) -> None:
@@ -420,7 +426,7 @@ def test_a_plan_touches_nothing(desk: Desk) -> None:
     assert (result.code, result.err) == (0, "")
     assert "not created yet" in result.out
     assert re.search(r"^  quay\.io/argoproj/argocli:", result.out, re.MULTILINE)
-    assert re.search(r"^  singer/tap-exchange-rates:[0-9a-f]{12}$", result.out, re.MULTILINE)
+    assert re.search(r"^  localhost/singer/tap-exchange-rates:[0-9a-f]{12}$", result.out, re.MULTILINE)
     events = desk.type("up", "--plan", "--json").events
     assert {event["event"] for event in events} == {"step"}
     assert all(event["pending"] for event in events)

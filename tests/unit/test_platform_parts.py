@@ -23,6 +23,7 @@ from cluster.errors import SetupError
 from cluster.instance import Instance, free
 from cluster.manifests import load
 from cluster.providers import kind
+from cluster.runtime import Runtime, full_name
 from cluster.settings import DEFAULTS, IMAGES, Settings, parse
 from cluster.stack import Stack
 
@@ -337,7 +338,7 @@ def test_images_of_two_checkouts(checkout: Path) -> None:
 
     assert tag(back) == first
     assert tag(back, "tap-y").partition(":")[0] != first.partition(":")[0]
-    assert re.fullmatch(r"singer/tap-x:[0-9a-f]{12}", first)
+    assert re.fullmatch(r"localhost/singer/tap-x:[0-9a-f]{12}", first)
 
 
 def test_a_connector_with_a_python_of_its_own(checkout: Path) -> None:
@@ -434,6 +435,7 @@ def test_what_kind_prints_when_it_fails(text: str, answer: str, remedy: str) -> 
 
 FULL_NAMES = {
     "python:3.13": "docker.io/library/python:3.13",
+    "localhost/singer/tap-x:0123456789ab": "localhost/singer/tap-x:0123456789ab",
     "singer/tap-x:0123456789ab": "docker.io/singer/tap-x:0123456789ab",
     "docker.io/library/python:3.13-slim-bookworm": "docker.io/library/python:3.13-slim-bookworm",
     "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z": "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z",
@@ -448,7 +450,7 @@ FULL_NAMES = {
 @pytest.mark.parametrize(("image", "name"), FULL_NAMES.items())
 def test_an_image_is_recognised_on_the_node(image: str, name: str) -> None:
     """However an image is written in the settings, it is recognised among those on the node, and not loaded again."""
-    assert kind.full_name(image) == name
+    assert full_name(image) == name
 
 
 # -- the plan
@@ -561,7 +563,7 @@ def test_the_cluster_is_made_with_the_ports_and_the_image_that_were_chosen(tmp_p
     instance = Instance(tmp_path / "instance.json")
     first = row(3)
     instance.choose_ports(preferred(first, first + 1, first + 2))
-    found = kind.Kind(settings, instance).config()
+    found = kind.Kind(settings, instance, Runtime("docker")).config()
 
     assert found["nodes"][0].pop("image") == "registry.example.com/node:1"
     assert [item.pop("hostPort") for item in found["nodes"][0]["extraPortMappings"]] == [first, first + 1, first + 2]
