@@ -397,7 +397,7 @@ def test_teardown_that_leaves_something(desk: Desk) -> None:
     desk.owns()
     desk.has("stays")
 
-    is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "1 container", "→ docker rm .*singer-control-plane")
+    is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "still there: singer-control-plane", "→ docker rm .*singer-control-plane")
 
 
 def test_open(desk: Desk) -> None:
