@@ -64,9 +64,19 @@ class Instance:
             chosen[name] = port
         self._facts["ports"] = chosen
 
-    def claim(self, cluster: str) -> None:
-        """Write down that a cluster is about to be made by us."""
-        self._facts.update(cluster=cluster, complete=False)
+    @property
+    def provider(self) -> str:
+        """Where the cluster came from that is remembered; nothing where none is."""
+        return str(self._facts.get("provider", "kind")) if self._facts.get("cluster") else ""
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that is remembered; nothing where none is."""
+        return str(self._facts.get("cluster", ""))
+
+    def claim(self, cluster: str, provider: str = "kind") -> None:
+        """Write down that a cluster is about to be made, or used, by us."""
+        self._facts.update(cluster=cluster, provider=provider, complete=False)
         self._save()
 
     @property

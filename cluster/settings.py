@@ -127,6 +127,8 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
     _check_platform(texts)
     if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
+    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
     return Settings(root=root, **texts)
 
 
