@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 FILES = {"cluster": ("certificate-authority",), "user": ("client-certificate", "client-key", "tokenFile")}
 """Paths in a kubeconfig, which are relative to the file that they stand in."""
-LOOPBACK = ("localhost", "127.", "::1", "0.0.0.0", "kubernetes.docker.internal", "host.docker.internal")  # noqa: S104 - names to compare
+HERE = ("localhost", "kubernetes.docker.internal", "host.docker.internal")
 LOCAL_NAMES = ("docker-desktop", "rancher-desktop", "orbstack", "colima", "minikube", "kind-", "k3d-")
-PRIVATE = ("10.", "172.", "192.168.")
+PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
 
 
 class Context:
@@ -42,7 +43,12 @@ class Context:
     def is_local(self) -> bool:
         """Whether it looks like a cluster on this machine: by its address, or by its name and a private address."""
         host = urlsplit(self.server).hostname or ""
-        return host.startswith(LOOPBACK) or (self.name.startswith(LOCAL_NAMES) and host.startswith(PRIVATE))
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return host in HERE
+        private = any(address in network for network in PRIVATE)
+        return address.is_loopback or address.is_unspecified or (private and self.name.startswith(LOCAL_NAMES))
 
     def save(self, file: Path) -> None:
         """Write it as a kubeconfig for the user's eyes only, unless that is what the file holds."""

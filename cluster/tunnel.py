@@ -72,7 +72,8 @@ class Forward:
         """Why the last connection could not be carried; nothing where it could."""
         self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task[None]] = set()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
         try:
             self._server = self._call(asyncio.start_server(self._carry, "127.0.0.1", port))
         except OSError:
@@ -91,6 +92,8 @@ class Forward:
         """Stop listening, and end the connections that are open."""
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -100,6 +103,7 @@ class Forward:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await self._loop.shutdown_default_executor()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -113,13 +117,16 @@ class Forward:
                     self.problem = await _down(socket, writer)
                 finally:
                     up.cancel()
+                    await asyncio.gather(up, return_exceptions=True)
         except SetupError as error:
             self.problem = error.problem
         except (aiohttp.ClientError, OSError) as error:
             self.problem = str(error)
         finally:
-            writer.close()
             self._connections.discard(task)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def _up(reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -174,6 +181,7 @@ async def _execute(dial: Dial, stdin: IO[bytes] | None, stdout: IO[bytes]) -> No
         finally:
             if sending:
                 sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
 
 async def _send(stdin: IO[bytes], socket: aiohttp.ClientWebSocketResponse) -> None:
