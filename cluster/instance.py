@@ -90,6 +90,23 @@ class Instance:
         self._facts["maker"] = process
         self._save()
 
+    @property
+    def brought(self) -> list[str]:
+        """What was not on this machine before us and is not in the cluster: ``image …`` and ``network …``."""
+        return list(self._facts.get("brought", []))
+
+    def bring(self, *things: str) -> None:
+        """Write down what we are about to bring to this machine."""
+        new = [thing for thing in things if thing not in self.brought]
+        if new:
+            self._facts["brought"] = [*self.brought, *new]
+            self._save()
+
+    def took_away(self, thing: str) -> None:
+        """Write down that something we had brought is gone again."""
+        self._facts["brought"] = [other for other in self.brought if other != thing]
+        self._save()
+
     def finish(self) -> None:
         """Write down that the cluster is made."""
         self._facts["complete"] = True
@@ -97,8 +114,8 @@ class Instance:
         self._save()
 
     def forget(self) -> None:
-        """Forget the cluster; the instance keeps its id and its preferred ports."""
-        self._facts = {"id": self.id}
+        """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
+        self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
         self.making = False
         self._save()
 

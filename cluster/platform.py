@@ -178,15 +178,24 @@ def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool
         step.result("deleted" if gone else "ours is removed from it" if ours else "was not there", "done" if gone or ours else "unchanged")
     if everything:
         with output.step("Images and environments") as step:
-            names = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
-            if names:
-                stack.runtime.run("rmi", "--force", *names)
+            step.result(f"{_images_removed(stack)} images removed")
             for folder in ("environments", "cache", "kept"):
                 shutil.rmtree(stack.settings.local / folder, ignore_errors=True)
-            step.result(f"{len(set(names))} images removed")
     for text in stays:
         output.line("!", "Left", text)
     output.line("✓", "Nothing else of ours is left" if stays else "Nothing of ours is left", "your kubeconfig was never touched")
+
+
+def _images_removed(stack: Stack) -> int:
+    """Remove the images that we have built, and those that came to this machine with us; return how many were there."""
+    built = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
+    if built:
+        stack.runtime.run("rmi", "--force", *built)
+    pulled = [thing for thing in stack.instance.brought if thing.startswith("image ")]
+    for thing in pulled:
+        stack.runtime.run("rmi", thing.removeprefix("image "))
+        stack.instance.took_away(thing)
+    return len(set(built)) + len(pulled)
 
 
 def _kept(stack: Stack, say: Callable[[str], None]) -> str:

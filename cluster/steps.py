@@ -87,6 +87,7 @@ class Pulled:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         missing = stack.runtime.absent(platform_images(stack))
+        stack.instance.bring(*(f"image {image}" for image in missing))
         for image in missing:
             images.pull(image, stack.runtime, say)
         return f"{len(missing)} pulled"
@@ -112,6 +113,8 @@ class Built:
         for connector in used(stack):
             environments.ensure_lock(connector)
         missing = self._missing(stack)
+        bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
+        stack.instance.bring(*(f"image {image}" for image in stack.runtime.absent(sorted(bases))))
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]

@@ -315,7 +315,7 @@ def test_a_cluster_that_is_not_ours(desk: Desk, state: str) -> None:
     for words in (("stop",), ("teardown", "--yes"), ("teardown", "--yes", "--all")):
         assert desk.type(*words).code == 0
     is_one_sentence(desk.type("status"), "E-DOWN")
-    assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause)") == []
+    assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause) ") == []
     assert (desk.desk / "node").exists()
 
 
