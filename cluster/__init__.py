@@ -8,7 +8,8 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     engines    session  steps               local: tap | target as two processes; what `up` makes true
     objects  kept                           what is ours in the cluster; data that outlives it
     stack                                   the handles that every step receives
-    providers  images  tunnel               where a cluster comes from; what runs in it; connections into its pods
+    providers  tunnel                       where a cluster comes from; connections into its pods
+    images                                  what runs in it
     environments  runs  runtime             uv makes the connectors' environments; run records; docker, podman or nerdctl
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's

@@ -91,6 +91,16 @@ class Instance:
         self._save()
 
     @property
+    def pushed(self) -> list[str]:
+        """The images that were pushed for this cluster. Their names are hashes of their content: once is enough."""
+        return list(self._facts.get("pushed", []))
+
+    def push(self, image: str) -> None:
+        """Write down that an image was pushed."""
+        self._facts["pushed"] = [*self.pushed, image]
+        self._save()
+
+    @property
     def brought(self) -> list[str]:
         """What was not on this machine before us and is not in the cluster: ``image …`` and ``network …``."""
         return list(self._facts.get("brought", []))

@@ -44,6 +44,9 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         if plan_only:
             _show_plan(session, stack, steps)
             return
+        if not stack.provider.ours:
+            stack.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
+        stack.provider.ready()
         with _alone(stack):
             changed = converge(steps, stack, output)
         taken = time.monotonic() - began

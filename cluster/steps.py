@@ -157,7 +157,7 @@ class Loaded:
                 say("waiting for the node")
             except SetupError:
                 # The node may be a new one: what a killed creation left is removed while images are on their way there.
-                if time.monotonic() > deadline:
+                if not stack.instance.making or time.monotonic() > deadline:
                     raise
                 say("once more")
             if time.monotonic() > deadline:

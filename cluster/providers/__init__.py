@@ -33,6 +33,12 @@ class Provider(Protocol):
     def describe(self) -> str:
         """Return one line for people: what this is and where."""
 
+    def ready(self) -> None:
+        """See, before anything is begun, that what is needed is there.
+
+        :raises SetupError: it is not.
+        """
+
     def pending(self) -> str | None:
         """Say what keeps the cluster from being there, None where nothing does. Looks, never touches."""
 

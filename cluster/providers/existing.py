@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cluster import kubeconfig
 from cluster.errors import SetupError
+from cluster.images import REPOSITORY, push
 from cluster.programs import check
 from cluster.runtime import full_name
 
@@ -75,6 +76,18 @@ class Existing:
         """See ``Provider``."""
         return f'context "{self.context}" at {self._found.server} · namespace {self.settings.namespace}'
 
+    def ready(self) -> None:
+        """See ``Provider``.
+
+        :raises SetupError: E-CONTEXT; E-IMAGE, connectors' images have no way into this cluster.
+        """
+        if not (self._shares or self._profile or self._nodes or self.settings.registry):
+            raise SetupError(
+                "E-IMAGE",
+                f"The cluster of the context {self.context} cannot take connectors' images from this machine.",
+                hint="Name a registry that it pulls from: INVOKE_SINGER_REGISTRY=registry.example.com/data, or singer.registry.",
+            )
+
     def pending(self) -> str | None:
         """See ``Provider``. Whether its API answers is asked by whoever uses it."""
         return None if self.instance.owns(self.context) and self.instance.complete else "not used yet"
@@ -118,7 +131,11 @@ class Existing:
             return [image for image in images if full_name(image) not in listed]
         if self._nodes:
             return self._missing_on_nodes(images)
-        return [image for image in images if image.startswith("localhost/")]
+        return [image for image in images if image.startswith(self._repository) and image not in self.instance.pushed]
+
+    @property
+    def _repository(self) -> str:
+        return f"{self.settings.registry or REPOSITORY}/"
 
     def _missing_on_nodes(self, images: Sequence[str]) -> list[str] | None:
         there = [self.runtime.on_node(node) for node in self._nodes]
@@ -129,7 +146,7 @@ class Existing:
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
         """See ``Provider``.
 
-        :raises SetupError: E-IMAGE, this cluster does not take images from this laptop.
+        :raises SetupError: E-IMAGE, a node or the registry refuses them.
         """
         if self._profile:
             say(f"{len(images)} images to minikube")
@@ -141,12 +158,11 @@ class Existing:
         for node in self._nodes:
             say(f"{len(images)} images to {node}")
             self.runtime.into_node(node, images)
-        if not (self._profile or self._nodes or self._shares):
-            raise SetupError(
-                "E-IMAGE",
-                f"The cluster of the context {self.context} does not take images from this laptop: {', '.join(images)}.",
-                hint="Use a cluster on this machine (kind, k3d, minikube, Docker Desktop, Rancher Desktop, OrbStack, Colima).",
-            )
+        if not (self._profile or self._nodes):
+            for image in images:
+                say(image)
+                push(image, self.runtime, say)
+                self.instance.push(image)
 
     # -- ending
 

@@ -53,6 +53,14 @@ class Kind:
         """See ``Provider``."""
         return f'kind cluster "{self.cluster}"'
 
+    def ready(self) -> None:
+        """See ``Provider``.
+
+        :raises SetupError: E-PROGRAM, E-RUNTIME.
+        """
+        if not self._node_state():
+            find("kind")
+
     # -- looking
 
     def _node_state(self) -> str:
@@ -115,7 +123,6 @@ class Kind:
         self.runtime.check("unpause" if state == "paused" else "start", self.node, code="E-CLUSTER", doing="Starting the node", hint=hint)
 
     def _create(self, say: Callable[[str], None]) -> None:
-        find("kind")
         again = self.instance.owns(self.cluster)
         self.instance.claim(self.cluster)
         image = self.settings.image("node")
