@@ -41,6 +41,14 @@ def open(session: Session, door: str, *, print: bool = False, json: bool = False
 
 
 @command(help={"json": JSON})
+def forward(session: Session, *, json: bool = False) -> None:
+    """Forward the platform's ports until Ctrl-C, where none is published. invoke forward"""
+    from cluster import platform
+
+    platform.forward(session)
+
+
+@command(help={"json": JSON})
 def credentials(session: Session, *, json: bool = False) -> None:
     """Show MinIO's user and password. invoke credentials"""
     from cluster import platform
@@ -64,12 +72,19 @@ def stop(session: Session, *, json: bool = False) -> None:
     platform.stop(session)
 
 
-@command(help={"yes": "do not ask", "all": "remove the connectors' images too", "json": JSON})
-def teardown(session: Session, *, yes: bool = False, all: bool = False, json: bool = False) -> None:
-    """Take away everything that up has made. invoke teardown"""
+@command(
+    help={
+        "yes": "do not ask",
+        "keep-data": "keep buckets, states and runs for the next up",
+        "all": "remove environments and images too",
+        "json": JSON,
+    }
+)
+def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, all: bool = False, json: bool = False) -> None:
+    """Take away everything that up has made. invoke teardown --keep-data"""
     from cluster import platform
 
-    platform.teardown(session, yes=yes, everything=all)
+    platform.teardown(session, yes=yes, keep_data=keep_data, everything=all)
 
 
 @command(help={"engine": ENGINE, "full": "start over: forget where the last run ended", "json": JSON})
@@ -144,5 +159,5 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
     commands.test(session, everything=all, options=options)
 
 
-namespace = Collection(up, status, open, credentials, shell, stop, teardown, demo, run, runs, show, fetch, state, check, test)
+namespace = Collection(up, status, open, forward, credentials, shell, stop, teardown, demo, run, runs, show, fetch, state, check, test)
 namespace.configure({"singer": dict(DEFAULTS)})

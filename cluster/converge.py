@@ -1,7 +1,4 @@
-"""Runs the steps: what can overlap does, every wait names what it waits for, and the first error stops the rest.
-
-The one place that sleeps.
-"""
+"""Runs the steps: what can overlap does, every wait names what it waits for, and the first error stops the rest."""
 
 from __future__ import annotations
 
@@ -101,8 +98,16 @@ def _until(step: Step, stack: Stack, say: object) -> None:
 
 def look(steps: Sequence[Step], stack: Stack) -> dict[str, str | None]:
     """Look at every fact, without touching anything. What needs a fact that is missing is not looked at."""
+    titles = {step.title for step in steps}
     found: dict[str, str | None] = {}
-    for step in steps:
-        blocked = [need for need in step.needs if found.get(need)]
-        found[step.title] = f"waiting for {', '.join(blocked)}" if blocked else _pending(step, stack)
-    return found
+    with ThreadPoolExecutor(max_workers=len(steps)) as pool:
+        while len(found) < len(steps):
+            ready = [step for step in steps if step.title not in found and all(need in found for need in step.needs if need in titles)]
+            looks = {step.title: pool.submit(_look, step, stack, found) for step in ready}
+            found |= {title: look.result() for title, look in looks.items()}
+    return {step.title: found[step.title] for step in steps}
+
+
+def _look(step: Step, stack: Stack, found: dict[str, str | None]) -> str | None:
+    blocked = [need for need in step.needs if found.get(need)]
+    return f"waiting for {', '.join(blocked)}" if blocked else _pending(step, stack)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 REPOSITORY = "localhost/singer"
-"""Named as a host, because podman would put that before it: so the name is the same for every runtime and on the node."""
+"""Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
 DEFAULT_PYTHON = "3.13"
 COMMIT = "commit"
 COMMIT_FILES = (
@@ -44,14 +44,14 @@ OURS = "app.kubernetes.io/part-of=singer"
 
 
 def tag(connector: Connector, settings: Settings) -> str:
-    """Return the image of a connector: ``localhost/singer/<name>:<hash>``."""
+    """Return the image of a connector: ``localhost/singer/<name>:<hash>``, or in the registry that was chosen."""
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # a lock that is not there yet is made before the image
     digest.update(project_content(connector))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
-    return f"{REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
+    return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
 
 def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
@@ -116,6 +116,19 @@ def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     if code:
         problem, hint = refusal(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)
+
+
+def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
+    """Push an image to the registry that it is named after.
+
+    :raises SetupError: E-IMAGE, with what the registry says.
+    """
+    code, text = runtime.follow(["push", image], say)
+    if code:
+        registry = image.partition("/")[0]
+        raise SetupError(
+            "E-IMAGE", f"{image} cannot be pushed: {last_line(text)}", hint=f"{runtime.program} login {registry}, then run it again."
+        )
 
 
 def refusal(image: str, text: str) -> tuple[str, str]:

@@ -64,9 +64,19 @@ class Instance:
             chosen[name] = port
         self._facts["ports"] = chosen
 
-    def claim(self, cluster: str) -> None:
-        """Write down that a cluster is about to be made by us."""
-        self._facts.update(cluster=cluster, complete=False)
+    @property
+    def provider(self) -> str:
+        """Where the cluster came from that is remembered; nothing where none is."""
+        return str(self._facts.get("provider", "kind")) if self._facts.get("cluster") else ""
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that is remembered; nothing where none is."""
+        return str(self._facts.get("cluster", ""))
+
+    def claim(self, cluster: str, provider: str = "kind") -> None:
+        """Write down that a cluster is about to be made, or used, by us."""
+        self._facts.update(cluster=cluster, provider=provider, complete=False)
         self._save()
 
     @property
@@ -80,6 +90,33 @@ class Instance:
         self._facts["maker"] = process
         self._save()
 
+    @property
+    def pushed(self) -> list[str]:
+        """The images that were pushed for this cluster. Their names are hashes of their content: once is enough."""
+        return list(self._facts.get("pushed", []))
+
+    def push(self, image: str) -> None:
+        """Write down that an image was pushed."""
+        self._facts["pushed"] = [*self.pushed, image]
+        self._save()
+
+    @property
+    def brought(self) -> list[str]:
+        """What was not on this machine before us and is not in the cluster: ``image …`` and ``network …``."""
+        return list(self._facts.get("brought", []))
+
+    def bring(self, *things: str) -> None:
+        """Write down what we are about to bring to this machine."""
+        new = [thing for thing in things if thing not in self.brought]
+        if new:
+            self._facts["brought"] = [*self.brought, *new]
+            self._save()
+
+    def took_away(self, thing: str) -> None:
+        """Write down that something we had brought is gone again."""
+        self._facts["brought"] = [other for other in self.brought if other != thing]
+        self._save()
+
     def finish(self) -> None:
         """Write down that the cluster is made."""
         self._facts["complete"] = True
@@ -87,8 +124,8 @@ class Instance:
         self._save()
 
     def forget(self) -> None:
-        """Forget the cluster; the instance keeps its id and its preferred ports."""
-        self._facts = {"id": self.id}
+        """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
+        self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
         self.making = False
         self._save()
 

@@ -7,7 +7,10 @@ come from a table of the kinds that we use, so that nothing has to be discovered
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+import ssl
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3
 import yaml
@@ -17,7 +20,7 @@ from kubernetes.config.kube_config import new_client_from_config
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 FIELD_MANAGER = "singer"
@@ -40,12 +43,24 @@ KINDS = {
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
+    "PersistentVolume": ("api/v1", "persistentvolumes", False),
+    "StorageClass": ("apis/storage.k8s.io/v1", "storageclasses", False),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False),
     "Workflow": (ARGO, "workflows", True),
     "WorkflowTemplate": (ARGO, "workflowtemplates", True),
     "CronWorkflow": (ARGO, "cronworkflows", True),
 }
 """Kind to API path, plural, and whether it lives in a namespace."""
+
+
+class Dial(NamedTuple):
+    """What a WebSocket to the API server needs."""
+
+    url: str
+    headers: dict[str, str]
+    tls: ssl.SSLContext
+    server_name: str | None
+    proxy: str | None
 
 
 class Kube:
@@ -126,6 +141,13 @@ class Kube:
         _, data = self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, absent=False)
         return bool(data.get("status", {}).get("allowed"))
 
+    @cached_property
+    def version(self) -> tuple[int, int]:
+        """The version of Kubernetes, such as (1, 36)."""
+        _, data = self._call("GET", "/version", absent=False)
+        numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # a minor may be "36+"
+        return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
+
     def silent(self) -> str | None:
         """Say why the API server does not answer, None if it does."""
         try:
@@ -133,6 +155,31 @@ class Kube:
         except SetupError as error:
             return error.problem.rstrip(".")
         return None if response.status == 200 else f"the API server answers {response.status}"
+
+    # -- connections into pods
+
+    def dial(self, path: str, query: Sequence[tuple[str, str]]) -> Dial:
+        """Return what a WebSocket to this path of the API needs: see ``tunnel``."""
+        config = self._client.configuration
+        _, url, headers, *_ = self._client.param_serialize("GET", path, query_params=list(query), auth_settings=["BearerToken"])
+        context = ssl.create_default_context(cafile=config.ssl_ca_cert)
+        if config.cert_file:
+            context.load_cert_chain(config.cert_file, config.key_file)
+        if not config.verify_ssl:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        kept = {name: value for name, value in headers.items() if name.lower() == "authorization"}
+        return Dial(url, kept, context, config.tls_server_name, config.proxy)
+
+    def ready_pod(self, name: str, namespace: str) -> str:
+        """Return a pod of a program that is ready.
+
+        :raises SetupError: E-KUBE, there is none.
+        """
+        for pod in self.objects("Pod", namespace, labels=f"app.kubernetes.io/name={name}"):
+            ready = any(item["type"] == "Ready" and item["status"] == "True" for item in pod.get("status", {}).get("conditions", []))
+            if ready and "deletionTimestamp" not in pod["metadata"]:
+                return str(pod["metadata"]["name"])
+        raise SetupError("E-KUBE", f"No pod of {name} is ready.", hint="invoke status shows what it waits for.")
 
     # -- how
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from cluster.steps import Buckets, Built, Cluster, Configs, ConnectorSecrets, Loaded, Objects, Pulled, Running, Step
+from typing import TYPE_CHECKING
+
+from cluster.objects import Objects
+from cluster.steps import ArgoThere, Buckets, Built, Cluster, Configs, ConnectorSecrets, Loaded, Pulled, Restored, Running, Step
+
+if TYPE_CHECKING:
+    from cluster.settings import Settings
 
 
-def up() -> tuple[Step, ...]:
+def up(settings: Settings) -> tuple[Step, ...]:
     """Return the steps of ``up`` in the order in which people read them; what needs nothing begins at once."""
-    return (
-        Cluster(),
-        Pulled(),
-        Built(),
-        Loaded(),
-        Objects(),
-        Running("Argo Workflows", ("workflow-controller", "argo-server"), door=("port_argo", "/")),
-        Running("MinIO", ("minio",), door=("port_s3", "/minio/health/cluster")),
-        Buckets(),
-        Configs(),
-        ConnectorSecrets(),
-    )
+    argo: Step = Running("Argo Workflows", ("workflow-controller", "argo-server"), door=("argo", "/"))
+    if settings.argo == "use":
+        argo = ArgoThere()
+    minio: tuple[Step, ...] = ()
+    if settings.store == "install":
+        needs = (Objects.title, Loaded.title, Restored.title)
+        minio = (Restored(), Running("MinIO", ("minio",), door=("s3", "/minio/health/cluster"), needs=needs))
+    return (Cluster(), Pulled(), Built(), Loaded(), Objects(), argo, *minio, Buckets(), Configs(), ConnectorSecrets())

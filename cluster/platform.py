@@ -3,59 +3,90 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 import webbrowser
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from cluster import plan
+from cluster import kept, objects, plan
 from cluster.converge import converge, look
 from cluster.errors import SetupError
 from cluster.files import only_one
 from cluster.images import OURS
-from cluster.progress import command, seconds
-from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
-from cluster.steps import wanted
+from cluster.progress import command, megabytes, seconds
+from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
+from cluster.steps import helper_image, wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from cluster.session import Session
+    from cluster.steps import Step
 
-DOORS = {"argo": "port_argo", "minio": "port_console"}
+PAGES = {"argo": "argo", "minio": "console"}
+"""What ``open`` opens: one of ``DOORS``."""
 
 
 def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     """Bring the platform up, or make right what is wrong with it."""
     output, began = session.output, time.monotonic()
-    stack = Stack(session.settings, session.environ)
+    with Stack(session.settings, session.environ) as stack:
+        output.text(f"singer  {stack.provider.describe()}")
+        output.text(f"        {_doors(stack)}")
+        output.text()
+        steps = plan.up(stack.settings)
+        if plan_only:
+            _show_plan(session, stack, steps)
+            return
+        if not stack.provider.ours:
+            stack.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
+        stack.provider.ready()
+        with _alone(stack):
+            changed = converge(steps, stack, output)
+        taken = time.monotonic() - began
+        output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=stack.instance.ports)
+        if not changed:
+            output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(taken))
+            return
+        if timings:
+            rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
+            output.table(rows, ["step", "time"])
+        output.text()
+        output.text(f"Ready in {seconds(taken)}.")
+        if stack.settings.argo == "install":
+            output.text(f"  Argo     {_page(stack, 'argo')}       read-only, no login")
+        if stack.settings.store == "install":
+            output.text(f"  MinIO    {_page(stack, 'minio')}       login: {command('credentials')}")
+        output.text(f"Next: {command('status')} · {command('demo')}")
+
+
+def _doors(stack: Stack) -> str:
+    """Say how the platform will be reached."""
+    if not stack.provider.publishes:
+        return f"nothing is published: {command('open argo')} and {command('forward')} forward ports for as long as they run"
     ports = stack.instance.ports
-    output.text(f"singer  {stack.provider.describe()}")
-    output.text(f"        ports {ports['port_argo']} Argo · {ports['port_s3']} S3 · {ports['port_console']} console, on 127.0.0.1 only")
-    output.text()
-    steps = plan.up()
-    if plan_only:
-        for title, why in look(steps, stack).items():
-            output.line("•" if why is None else " ", title, why or "in place")
-            output.event("step", step=title, pending=why)
-        for image in wanted(stack):
-            output.text(f"  {image}")
-        return
-    with _alone(stack):
-        changed = converge(steps, stack, output)
-    taken = time.monotonic() - began
-    output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=ports)
-    if not changed:
-        output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(taken))
-        return
-    if timings:
-        output.table([[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])], ["step", "time"])
-    output.text()
-    output.text(f"Ready in {seconds(taken)}.")
-    output.text(f"  Argo     http://127.0.0.1:{ports['port_argo']}       read-only, no login")
-    output.text(f"  MinIO    http://127.0.0.1:{ports['port_console']}       login: {command('credentials')}")
-    output.text(f"Next: {command('status')} · {command('demo')}")
+    return f"ports {ports['port_argo']} Argo · {ports['port_s3']} S3 · {ports['port_console']} console, on 127.0.0.1 only"
+
+
+def _page(stack: Stack, page: str) -> str:
+    """Return a page's address, or the command that opens it where no port is published."""
+    return stack.url(PAGES[page]) if stack.provider.publishes else command(f"open {page}")
+
+
+def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...]) -> None:
+    """Show what ``up`` would do."""
+    output = session.output
+    for title, why in look(steps, stack).items():
+        output.line("•" if why is None else " ", title, why or "in place")
+        output.event("step", step=title, pending=why)
+    for image in wanted(stack):
+        output.text(f"  {image}")
 
 
 def status(session: Session) -> None:
@@ -63,8 +94,8 @@ def status(session: Session) -> None:
 
     :raises SetupError: E-DOWN, not all is well.
     """
-    stack = Stack(session.settings, session.environ)
-    found = look(plan.up(), stack)
+    with Stack(session.settings, session.environ) as stack:
+        found = look(plan.up(stack.settings), stack)
     for title, why in found.items():
         session.output.line("✓" if why is None else "!", title, why or "")
         session.output.event("step", step=title, pending=why)
@@ -74,52 +105,116 @@ def status(session: Session) -> None:
 
 
 def stop(session: Session) -> None:
-    """Stop the cluster; ``up`` wakes it."""
-    stack = Stack(session.settings, session.environ)
-    with _alone(stack), session.output.step("Cluster") as step:
-        stopped = stack.provider.stop()
+    """Stop the cluster; ``up`` wakes it. Of a cluster that is not ours only our programs are stopped."""
+    with Stack(session.settings, session.environ) as stack, _alone(stack), session.output.step("Cluster") as step:
+        stopped = stack.provider.stop() if stack.provider.ours else _scaled_down(stack)
         step.result("stopped; nothing is lost" if stopped else "was not running", "done" if stopped else "unchanged")
     session.output.text(f"Next: {command('up')} wakes it.")
 
 
-def teardown(session: Session, *, yes: bool, everything: bool) -> None:
+def _scaled_down(stack: Stack) -> bool:
+    """Stop our programs, and say whether any was running."""
+    if stack.provider.pending():
+        return False
+    wanted_ = [document["metadata"]["name"] for document in stack.documents if document["kind"] == "Deployment"]
+    running = [name for name in wanted_ if ((stack.kube.get("Deployment", name, stack.namespace) or {}).get("spec") or {}).get("replicas")]
+    for name in running:
+        stack.kube.patch("Deployment", name, stack.namespace, {"spec": {"replicas": 0}})
+    return bool(running)
+
+
+def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) -> None:
     """Take away what is ours, and see that nothing of it is left."""
     output = session.output
-    stack = Stack(session.settings, session.environ)
-    ours = stack.instance.owns(stack.settings.cluster)
-    output.text(f"This removes: {stack.provider.describe() if ours else 'nothing that runs'}, with its buckets, states and runs.")
-    output.text(
-        "Kept: connector environments, local runs and files"
-        + (" (--all: connector images go too)." if everything else f" and images ({command('teardown --all')} removes these).")
-    )
-    if not yes and not _agreed():
-        output.text("Nothing was removed.")
-        return
-    with _alone(stack):
-        _remove(session, stack, everything=everything)
+    with Stack(session.settings, session.environ) as stack:
+        output.text(f"This removes: {_holdings(stack)}.")
+        output.text(
+            ("Kept: the buckets with states and runs, " if keep_data else "Kept: ")
+            + "connector environments, local runs and files"
+            + ("." if everything else f", and images ({command('teardown --all')} removes environments and images).")
+        )
+        if not yes and not _agreed():
+            output.text("Nothing was removed.")
+            return
+        with _alone(stack):
+            _remove(session, stack, keep_data=keep_data, everything=everything)
 
 
-def _remove(session: Session, stack: Stack, *, everything: bool) -> None:
-    """Remove the cluster, on request our images too, and look whether anything is left.
+def _holdings(stack: Stack) -> str:
+    """Say what there is to remove, as far as it can be seen; a platform that is half gone is removed all the same."""
+    if not stack.instance.cluster:
+        return "nothing that runs"
+    what = stack.provider.describe() if stack.provider.ours else f"our objects in the {stack.provider.describe()}"
+    try:
+        if stack.provider.pending():
+            return f"{what}, with its buckets, states and runs"
+        store, settings = stack.store(), stack.settings
+        buckets = (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs)
+        sizes = [item.size for bucket in buckets for item in store.objects(bucket)]
+        schedules = stack.kube.objects("CronWorkflow", stack.namespace)
+        return (
+            f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {len(schedules)} schedules and {len(stack.history.ids())} runs"
+        )
+    except SetupError:
+        return f"{what}, with its buckets, states and runs"
 
-    :raises SetupError: E-LEFT, something is.
+
+def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool) -> None:
+    """Remove the cluster or our objects in it, on request our images too, and look whether anything is left.
+
+    :raises SetupError: E-LEFT, something is; E-KEEP, the data cannot be kept, and nothing was removed.
     """
-    output, ours = session.output, stack.instance.owns(stack.settings.cluster)
+    output, ours = session.output, stack.instance.owns(stack.provider.cluster)
+    stays: list[str] = []
+    if keep_data and ours and stack.provider.ours and stack.settings.store == "install":
+        with output.step("Data") as step:
+            step.result(f"kept: {_kept(stack, lambda text: setattr(step, 'detail', text))}")
     with output.step("Cluster") as step:
+        if ours and not stack.provider.ours:
+            stays = list(objects.remove(stack, lambda text: setattr(step, "detail", text), keep_data=keep_data))
         gone = stack.provider.delete()
         left = stack.provider.left() if ours else []
         if left:
             hint = f"{stack.runtime.program} rm --force --volumes {' '.join(left)}"
             raise SetupError("E-LEFT", f"A part of the cluster is still there: {', '.join(left)}.", hint=hint)
         stack.instance.forget()
-        step.result("deleted" if gone else "was not there", "done" if gone else "unchanged")
+        step.result("deleted" if gone else "ours is removed from it" if ours else "was not there", "done" if gone or ours else "unchanged")
     if everything:
-        with output.step("Images of connectors") as step:
-            names = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
-            if names:
-                stack.runtime.run("rmi", "--force", *names)
-            step.result(f"{len(set(names))} removed")
-    output.line("✓", "Nothing of ours is left", "0 containers; your kubeconfig was never touched")
+        with output.step("Images and environments") as step:
+            step.result(f"{_images_removed(stack)} images removed")
+            for folder in ("environments", "cache", "kept"):
+                shutil.rmtree(stack.settings.local / folder, ignore_errors=True)
+    for text in stays:
+        output.line("!", "Left", text)
+    output.line("✓", "Nothing else of ours is left" if stays else "Nothing of ours is left", "your kubeconfig was never touched")
+
+
+def _images_removed(stack: Stack) -> int:
+    """Remove the images that we have built, and those that came to this machine with us; return how many were there."""
+    built = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
+    if built:
+        stack.runtime.run("rmi", "--force", *built)
+    pulled = [thing for thing in stack.instance.brought if thing.startswith("image ")]
+    for thing in pulled:
+        stack.runtime.run("rmi", thing.removeprefix("image "))
+        stack.instance.took_away(thing)
+    return len(set(built)) + len(pulled)
+
+
+def _kept(stack: Stack, say: Callable[[str], None]) -> str:
+    """Keep the buckets, and return what was kept and where.
+
+    :raises SetupError: E-KEEP, they cannot be read.
+    """
+    why = stack.provider.pending() or stack.kube.silent()
+    secrets = {} if why else {name: stack.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
+    if not all(secrets.values()) or why:
+        raise SetupError(
+            "E-KEEP",
+            f"The data cannot be kept: {why or 'its credentials are gone'}. Nothing was removed.",
+            hint=f"{command('up')} first, or leave --keep-data out.",
+        )
+    return kept.save(stack, helper_image(stack), secrets, say)
 
 
 def _alone(stack: Stack) -> AbstractContextManager[None]:
@@ -138,17 +233,38 @@ def _agreed() -> bool:
 
 
 def open_door(session: Session, door: str, *, only_print: bool) -> None:
-    """Open Argo's or MinIO's pages in the browser."""
-    if door not in DOORS:
-        raise SetupError("E-SETTING", f"There is no door {door!r}; there are {', '.join(DOORS)}.", hint="Name one of these.")
-    stack = Stack(session.settings, session.environ)
-    url = f"http://127.0.0.1:{stack.instance.ports[DOORS[door]]}"
-    session.output.event("open", door=door, url=url)
-    session.output.text(
-        url if only_print else f"{url}  " + ("read-only, no login" if door == "argo" else f"login: {command('credentials')}")
-    )
-    if not only_print:
-        webbrowser.open(url)
+    """Open Argo's or MinIO's pages in the browser; where no port is published, forward it until Ctrl-C."""
+    if door not in PAGES:
+        raise SetupError("E-SETTING", f"There is no door {door!r}; there are {', '.join(PAGES)}.", hint="Name one of these.")
+    with Stack(session.settings, session.environ) as stack:
+        url = stack.url(PAGES[door])
+        session.output.event("open", door=door, url=url)
+        session.output.text(
+            url if only_print else f"{url}  " + ("read-only, no login" if door == "argo" else f"login: {command('credentials')}")
+        )
+        if not only_print:
+            webbrowser.open(url)
+        if not stack.provider.publishes:
+            _hold(session)
+
+
+def forward(session: Session) -> None:
+    """Hold the platform's ports on 127.0.0.1 until Ctrl-C, where the provider does not publish them."""
+    with Stack(session.settings, session.environ) as stack:
+        doors = {door: stack.url(door) for door in DOORS if door == "argo" or stack.settings.store == "install"}
+        session.output.event("forward", doors=doors)
+        session.output.table([[door, url] for door, url in doors.items()], ["", ""])
+        if stack.provider.publishes:
+            session.output.text("These ports are published: nothing has to be forwarded.")
+            return
+        _hold(session)
+
+
+def _hold(session: Session) -> None:
+    """Wait until the user ends it."""
+    session.output.text("Forwarding until Ctrl-C.")
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _secret(stack: Stack, name: str) -> dict[str, str]:
@@ -165,27 +281,27 @@ def _secret(stack: Stack, name: str) -> dict[str, str]:
 
 def credentials(session: Session) -> None:
     """Show MinIO's credentials, because they were asked for."""
-    stack = Stack(session.settings, session.environ)
-    found = _secret(stack, ROOT_SECRET)
+    with Stack(session.settings, session.environ) as stack:
+        found = _secret(stack, ROOT_SECRET if stack.settings.store == "install" else USER_SECRET)
     session.output.event("credentials", user=found["accesskey"], password=found["secretkey"])
     session.output.table([["user", found["accesskey"]], ["password", found["secretkey"]]], ["", ""])
 
 
 def shell(session: Session) -> None:
     """Start a shell in which kubectl, k9s, aws and mc work with this platform and nothing else."""
-    stack = Stack(session.settings, session.environ)
-    found = _secret(stack, USER_SECRET)
-    address = f"127.0.0.1:{stack.instance.ports['port_s3']}"
-    environ = {
-        "KUBECONFIG": str(stack.provider.kubeconfig),
-        "AWS_ACCESS_KEY_ID": found["accesskey"],
-        "AWS_SECRET_ACCESS_KEY": found["secretkey"],
-        "AWS_ENDPOINT_URL": f"http://{address}",
-        "AWS_DEFAULT_REGION": stack.settings.s3_region,
-        "MC_HOST_singer": f"http://{found['accesskey']}:{found['secretkey']}@{address}",
-    }
-    program = os.environ.get("SHELL", "/bin/sh")
-    session.output.text(f"{program} with {', '.join(environ)}. exit leaves it.")
-    code = subprocess.run([program], env={**os.environ, **environ}, check=False).returncode
+    with Stack(session.settings, session.environ) as stack:
+        found = _secret(stack, USER_SECRET)
+        address = urlsplit(stack.url("s3"))
+        environ = {
+            "KUBECONFIG": str(stack.provider.kubeconfig),
+            "AWS_ACCESS_KEY_ID": found["accesskey"],
+            "AWS_SECRET_ACCESS_KEY": found["secretkey"],
+            "AWS_ENDPOINT_URL": address.geturl(),
+            "AWS_DEFAULT_REGION": stack.settings.s3_region,
+            "MC_HOST_singer": f"{address.scheme}://{found['accesskey']}:{found['secretkey']}@{address.netloc}",
+        }
+        program = os.environ.get("SHELL", "/bin/sh")
+        session.output.text(f"{program} with {', '.join(environ)}. exit leaves it.")
+        code = subprocess.run([program], env={**os.environ, **environ}, check=False).returncode
     if code:
         raise SystemExit(code)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PORTS = range(1024, 65001)
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 CHOICES = {
     "engine": ("auto", "local", "argo"),
@@ -70,6 +71,7 @@ class Settings:
     bucket_outputs: str = "target-csv-output"
     images: str = ""
     mirror: str = ""
+    registry: str = ""
     port_argo: str = "2746"
     port_s3: str = "9000"
     port_console: str = "9001"
@@ -127,6 +129,8 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
     _check_platform(texts)
     if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
+    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
     return Settings(root=root, **texts)
 
 
@@ -159,8 +163,10 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("cluster", "namespace"):
         if not re.fullmatch(LABEL, texts[key]):
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
-    if texts["provider"] == "existing" and not texts["context"]:
-        raise _refused("singer.context", 'is ""; allowed is the name of a context (kubectl config get-contexts lists them)')
+    if not re.fullmatch(REGISTRY, texts["registry"]):
+        raise _refused(
+            "singer.registry", f"is {describe(texts['registry'])}; allowed is a registry and path such as registry.example.com/data"
+        )
     for key in ("port_argo", "port_s3", "port_console"):
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")

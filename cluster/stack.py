@@ -6,41 +6,82 @@ import secrets
 from base64 import b64decode
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from cluster import manifests
+import yaml
+
+from cluster import manifests, workflows
 from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
+from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
 from cluster.runs import History
 from cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
 
     from cluster.kube import Kube
     from cluster.providers import Provider
     from cluster.settings import Settings
     from cluster.store.s3 import S3Store
+    from cluster.tunnel import Forward
 
-NAMESPACE = "argo"
 PART_OF = "app.kubernetes.io/part-of"
 INSTANCE = "singer/instance"
 ROOT_SECRET = "argo-artifacts-root"  # noqa: S105 - its name
 USER_SECRET = "argo-artifacts"  # noqa: S105 - its name
+DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
+"""What can be reached from the laptop: its preferred port there, the program that answers, and that program's port."""
+INSIDE = "http://argo-artifacts:9000"
+"""Where pods reach our own MinIO."""
+INITLESS = (1, 36)
+"""The first Kubernetes whose image volumes are on by default; init-less pods need them."""
+IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
+"""Deployment to the name of its image in the settings."""
 
 
 class Stack:
     """Settings, provider, and what is opened when it is first needed: the cluster's API and its store."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
-        """Take the settings; nothing is run yet."""
+        """Take the settings; nothing is run yet.
+
+        :raises SetupError: E-CLUSTER, this checkout has a platform from another provider.
+        """
         self.settings = settings
         self.environ = {**read_dotenv(settings.root / ".env"), **environ}
+        self.namespace = settings.namespace
         self.instance = Instance(settings.local / "instance.json")
+        if self.instance.provider not in {"", settings.provider}:
+            was, now = self.instance.provider, settings.provider
+            raise SetupError(
+                "E-CLUSTER",
+                f'This checkout has a platform of the provider {was} ("{self.instance.cluster}"), and singer.provider is {now}.',
+                hint=f"Take it away first: INVOKE_SINGER_PROVIDER={was} invoke teardown. Or set singer.provider to {was}.",
+            )
         self.instance.choose_ports(settings.ports)
         self.runtime = Runtime(settings.runtime)
-        self.provider: Provider = Kind(settings, self.instance, self.runtime)
+        self.provider = self._provider()
+        self._forwards: dict[str, Forward] = {}
+
+    def _provider(self) -> Provider:
+        if self.settings.provider == "existing":
+            return Existing(self.settings, self.instance, self.runtime, self.environ)
+        return Kind(self.settings, self.instance, self.runtime)
+
+    def __enter__(self) -> Self:
+        """Hold what is opened until the body ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close what was opened."""
+        for forward in self._forwards.values():
+            forward.close()
+        self._forwards.clear()
 
     @cached_property
     def project(self) -> Project:
@@ -57,41 +98,115 @@ class Stack:
     @property
     def labels(self) -> dict[str, str]:
         """What our objects carry."""
-        return {INSTANCE: self.instance.id}
+        return {PART_OF: "singer", "app.kubernetes.io/managed-by": "singer", INSTANCE: self.instance.id}
+
+    def owns(self, live: Mapping[str, Any] | None) -> bool:
+        """Say whether a live object carries this instance's label."""
+        return ((live or {}).get("metadata", {}).get("labels") or {}).get(INSTANCE) == self.instance.id
+
+    # -- what shall be in the cluster
 
     @cached_property
     def documents(self) -> list[manifests.Document]:
         """The platform's objects as they shall be, in the order of application; the Secrets are made apart."""
-        folder = self.settings.root / "manifests"
-        files = [folder / "namespace.yaml", *sorted((folder / "argo").glob("*.yaml")), folder / "minio" / "minio.yaml"]
-        documents = [self._with_images(document) for document in manifests.load(files)]
+        documents = [self._placed(self._chosen(document)) for document in manifests.load(self._files())]
+        if self.settings.argo == "use":
+            documents.append(self._placed(self._repository()))
         return [manifests.stamped(manifests.labelled(document, self.labels)) for document in manifests.ordered(documents)]
 
-    def _with_images(self, document: manifests.Document) -> manifests.Document:
-        """Set the images that the settings choose."""
-        image = "spec.template.spec.containers.0.image"
-        chosen = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
-        if document["kind"] == "Deployment":
-            return manifests.with_value(document, image, self.settings.image(chosen[document["metadata"]["name"]]))
-        if document["kind"] == "ConfigMap" and document["metadata"]["name"] == "workflow-controller-configmap":
-            config = document["data"]["config"].replace("quay.io/argoproj/argoexec:v4.1.2", self.settings.image("executor"))
-            return manifests.with_value(document, "data.config", config)
+    def _files(self) -> list[Any]:
+        """Return the manifests that the settings choose."""
+        folder = self.settings.root / "manifests"
+        argo = sorted((folder / "argo").glob("*.yaml")) if self.settings.argo == "install" else [folder / "argo" / "executor.yaml"]
+        minio = [folder / "minio" / "minio.yaml"] if self.settings.store == "install" else []
+        policies = [folder / "network-policies.yaml"] if self.settings.network_policies == "true" else []
+        return [folder / "namespace.yaml", *argo, *minio, *policies, *sorted((folder / "singer").glob("*.yaml"))]
+
+    def _chosen(self, document: manifests.Document) -> manifests.Document:
+        """Set the images, ports and store that the settings choose."""
+        kind, name = document["kind"], document["metadata"]["name"]
+        if kind == "Deployment":
+            return manifests.with_value(document, "spec.template.spec.containers.0.image", self.settings.image(IMAGES[name]))
+        if kind == "Service" and not self.provider.publishes:
+            for port in document["spec"]["ports"]:
+                del port["nodePort"]
+            return manifests.with_value(document, "spec.type", "ClusterIP")
+        if kind == "WorkflowTemplate" or name == workflows.STORE:
+            inside = self.settings.s3_endpoint if self.settings.store == "use" else INSIDE
+            return workflows.placed(document, self.settings, inside.rstrip("/"))
+        if kind == "ConfigMap" and name == "workflow-controller-configmap":
+            return manifests.with_value(document, "data.config", yaml.safe_dump(self._controller(document), sort_keys=False))
         return document
+
+    def _controller(self, document: manifests.Document) -> manifests.Document:
+        """Return the controller's configuration, with what the settings choose."""
+        config: manifests.Document = yaml.safe_load(document["data"]["config"])
+        config = manifests.with_value(config, "executor.image", self.settings.image("executor"))
+        if not self.provider.ours and self.kube.version < INITLESS:
+            config = manifests.with_value(config, "initlessPod.enabled", False)  # noqa: FBT003 - a value of YAML
+        repository = "artifactRepository.s3"
+        config = manifests.with_value(config, f"{repository}.bucket", self.settings.bucket_artifacts)
+        config = manifests.with_value(config, f"{repository}.region", self.settings.s3_region)
+        if self.settings.store == "use":
+            url = urlsplit(self.settings.s3_endpoint)
+            config = manifests.with_value(config, f"{repository}.endpoint", url.netloc)
+            config = manifests.with_value(config, f"{repository}.insecure", url.scheme == "http")
+        return config
+
+    def _repository(self) -> manifests.Document:
+        """Return our artifact repository as an Argo of somebody else's finds it: as the default of our namespace."""
+        source = manifests.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
+        repository = yaml.safe_dump(self._controller(source)["artifactRepository"], sort_keys=False)
+        annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
+        metadata = {"name": "artifact-repositories", "namespace": self.namespace, "annotations": annotations}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"singer": repository}}
+
+    def _placed(self, document: manifests.Document) -> manifests.Document:
+        """Put an object into our namespace: the manifests name it ``argo``."""
+        if document["kind"] == "Namespace":
+            return manifests.with_value(document, "metadata.name", self.namespace)
+        if "namespace" in document["metadata"]:
+            document = manifests.with_value(document, "metadata.namespace", self.namespace)
+        for number, subject in enumerate(document.get("subjects", [])):
+            if "namespace" in subject:
+                document = manifests.with_value(document, f"subjects.{number}.namespace", self.namespace)
+        return document
+
+    # -- how it is reached from here
+
+    def url(self, door: str) -> str:
+        """Return where one of ``DOORS`` is reached from this machine: a published port, else one that is forwarded until we end.
+
+        :raises SetupError: E-KUBE, the cluster cannot be reached.
+        """
+        if door == "s3" and self.settings.store == "use":
+            return self.settings.s3_endpoint.rstrip("/")
+        return f"http://127.0.0.1:{self.port(door)}"
+
+    def port(self, door: str) -> int:
+        """Return the port of a door on 127.0.0.1."""
+        name, program, target = DOORS[door]
+        if self.provider.publishes:
+            return self.instance.ports[name]
+        if door not in self._forwards:
+            from cluster.tunnel import Forward  # noqa: PLC0415 - aiohttp takes 0.2 s to import
+
+            self._forwards[door] = Forward(self.kube, self.namespace, program, target, self.instance.ports[name])
+        return self._forwards[door].port
 
     # -- secrets and store
 
     def secret(self, name: str) -> dict[str, str] | None:
         """Return the values of one of our Secrets, None where it is not there or not filled in."""
-        found = self.kube.get("Secret", name, NAMESPACE)
+        found = self.kube.get("Secret", name, self.namespace)
         data = (found or {}).get("data") or {}
         return {key: b64decode(value).decode() for key, value in data.items()} or None
 
     def make_secret(self, name: str, values: Mapping[str, str]) -> None:
         """Create or replace one of our Secrets."""
-        metadata: dict[str, Any] = {"name": name, "namespace": NAMESPACE}
+        metadata: dict[str, Any] = {"name": name, "namespace": self.namespace}
         document = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": dict(values)}
-        labels = {PART_OF: "singer", "app.kubernetes.io/managed-by": "singer", **self.labels}
-        self.kube.apply(manifests.labelled(document, labels))
+        self.kube.apply(manifests.labelled(document, self.labels))
 
     @staticmethod
     def new_credentials(user: str) -> dict[str, str]:
@@ -107,13 +222,8 @@ class Stack:
 
         found = self.secret(secret)
         if found is None:
-            raise SetupError("E-STORE", "MinIO's credentials are not there yet.", hint="invoke up makes them.")
-        return S3Store(
-            f"http://127.0.0.1:{self.instance.ports['port_s3']}",
-            access_key=found["accesskey"],
-            secret_key=found["secretkey"],
-            region=self.settings.s3_region,
-        )
+            raise SetupError("E-STORE", "The store's credentials are not there yet.", hint="invoke up makes them.")
+        return S3Store(self.url("s3"), access_key=found["accesskey"], secret_key=found["secretkey"], region=self.settings.s3_region)
 
     @cached_property
     def history(self) -> History:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import urllib3
 
-from cluster import images, manifests
+from cluster import images, kept, manifests
 from cluster.connectors import secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
+from cluster.objects import Objects, owner
 from cluster.runs import OWNER
-from cluster.stack import INSTANCE, NAMESPACE, ROOT_SECRET, USER_SECRET
+from cluster.stack import ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cluster.connectors import Connector
+    from cluster.settings import Settings
     from cluster.stack import Stack
 
+ARGO_MAJOR = 4
+"""The first Argo whose manifests know our templates' words."""
 ARTIFACT_DAYS = 14
 POLL_SECONDS = 0.25
-PLATFORM = ("controller", "executor", "server", "minio")
 
 
 class Step(Protocol):
@@ -82,21 +86,17 @@ class Pulled:
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        missing = stack.runtime.absent(self._names(stack))
+        missing = stack.runtime.absent(platform_images(stack))
+        stack.instance.bring(*(f"image {image}" for image in missing))
         for image in missing:
             images.pull(image, stack.runtime, say)
         return f"{len(missing)} pulled"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``. What is on the node already need not be on the laptop."""
-        if stack.provider.missing_images(self._names(stack)) == []:
-            return None
-        missing = stack.runtime.absent(self._names(stack))
+        wanted_ = stack.provider.missing_images(platform_images(stack))
+        missing = stack.runtime.absent(platform_images(stack) if wanted_ is None else wanted_)
         return f"missing: {', '.join(missing)}" if missing else None
-
-    @staticmethod
-    def _names(stack: Stack) -> list[str]:
-        return [stack.settings.image(name) for name in PLATFORM]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class Built:
         for connector in used(stack):
             environments.ensure_lock(connector)
         missing = self._missing(stack)
+        bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
+        stack.instance.bring(*(f"image {image}" for image in stack.runtime.absent(sorted(bases))))
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
@@ -155,7 +157,7 @@ class Loaded:
                 say("waiting for the node")
             except SetupError:
                 # The node may be a new one: what a killed creation left is removed while images are on their way there.
-                if time.monotonic() > deadline:
+                if not stack.instance.making or time.monotonic() > deadline:
                     raise
                 say("once more")
             if time.monotonic() > deadline:
@@ -173,82 +175,20 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Objects:
-    """Everything but the programs themselves is as the manifests say, and what left the manifests is gone."""
+class Restored:
+    """Data that an earlier teardown has kept is in MinIO's volume again."""
 
-    title: str = "Objects"
-    needs: tuple[str, ...] = (Cluster.title,)
-    budget: float = 30
+    title: str = "Kept data"
+    needs: tuple[str, ...] = (Objects.title, Loaded.title)
+    budget: float = 5
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
-        """See ``Step``.
-
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's.
-        """
-        foreign = self._foreign(stack)
-        if foreign:
-            raise SetupError(
-                "E-FOREIGN", f"{foreign} is there and not ours.", hint="Use another cluster: this one has an Argo of somebody else's."
-            )
-        documents = self._documents(stack)
-        for document in documents:
-            say(manifests.name(document))
-            stack.kube.apply(document)
-            if document["kind"] == "Namespace":
-                self._secrets(stack)
-        pruned = self._prune(stack)
-        return f"{len(documents)} applied" + (f", {pruned} pruned" if pruned else "")
+        """See ``Step``."""
+        return kept.load(stack, helper_image(stack), say)
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        live = self._live(stack)
-        differing = [why for document in self._documents(stack) if (why := manifests.differs(document, live.get(key(document))))]
-        if differing:
-            return f"{differing[0]}" + (f", and {len(differing) - 1} more" if len(differing) > 1 else "")
-        if not stack.secret(ROOT_SECRET) or not stack.secret(USER_SECRET):
-            return "credentials are missing"
-        return None
-
-    @staticmethod
-    def _documents(stack: Stack) -> list[manifests.Document]:
-        return [document for document in stack.documents if document["kind"] != "Deployment"]
-
-    @staticmethod
-    def _secrets(stack: Stack) -> None:
-        """Make random credentials once; those that are there stay."""
-        for name, user in ((ROOT_SECRET, "root"), (USER_SECRET, "pipeline")):
-            if not stack.secret(name):
-                stack.make_secret(name, stack.new_credentials(user))
-
-    @staticmethod
-    def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
-        """Return what of ours the cluster has, of the kinds that stand in the manifests."""
-        kinds = sorted({document["kind"] for document in stack.documents})
-        label = f"{INSTANCE}={stack.instance.id}"
-        return {(kind, item["metadata"]["name"]): item for kind in kinds for item in stack.kube.objects(kind, NAMESPACE, labels=label)}
-
-    def _prune(self, stack: Stack) -> int:
-        """Delete what we applied once and no longer do. What carries no digest, such as Secrets, was not applied from a file."""
-        kept = {key(document) for document in stack.documents}
-        gone = [
-            found
-            for found, item in self._live(stack).items()
-            if found not in kept and manifests.CONTENT in (item["metadata"].get("annotations") or {})
-        ]
-        for kind, name in gone:
-            stack.kube.delete(kind, name, NAMESPACE)
-        return len(gone)
-
-    @staticmethod
-    def _foreign(stack: Stack) -> str:
-        """Name a cluster-wide object of ours-to-be that somebody else has made."""
-        for document in stack.documents:
-            if document["kind"] in {"CustomResourceDefinition", "Namespace"}:
-                live = stack.kube.get(document["kind"], document["metadata"]["name"])
-                owner = ((live or {}).get("metadata", {}).get("labels") or {}).get(INSTANCE)
-                if live is not None and owner != stack.instance.id:
-                    return manifests.name(document)
-        return ""
+        return "not brought back yet" if kept.archive(stack.settings).exists() and stack.settings.store == "install" else None
 
 
 @dataclass(frozen=True)
@@ -258,7 +198,7 @@ class Running:
     title: str
     deployments: tuple[str, ...]
     door: tuple[str, str]
-    """The name of a port on the laptop, and a path there that answers 200 when all is well: the last word, for what
+    """One of ``DOORS``, and a path there that answers 200 when all is well: the last word, for what
     Kubernetes says of pods is old for a while after the node was stopped and started."""
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
     budget: float = 300
@@ -272,7 +212,7 @@ class Running:
             for pod in self._pods(stack, name):
                 trouble = manifests.pod_trouble(pod)
                 if trouble and trouble[1]:
-                    stack.kube.delete("Pod", pod["metadata"]["name"], NAMESPACE)
+                    stack.kube.delete("Pod", pod["metadata"]["name"], stack.namespace)
         return "available"
 
     def pending(self, stack: Stack) -> str | None:
@@ -282,19 +222,21 @@ class Running:
         """
         for document in self._documents(stack):
             name = document["metadata"]["name"]
-            live = stack.kube.get("Deployment", name, NAMESPACE)
+            live = stack.kube.get("Deployment", name, stack.namespace)
             why = manifests.differs(document, live) or manifests.not_ready({**(live or {}), "kind": "Deployment"})
+            if live and live["spec"].get("replicas") != document["spec"]["replicas"]:
+                why = "stopped"
             if why:
                 return self._trouble(stack, name) or f"{name}: {why}"
-        port, path = self.door
-        return silent(f"http://127.0.0.1:{stack.instance.ports[port]}{path}")
+        door, path = self.door
+        return silent(stack.url(door) + path)
 
     def _documents(self, stack: Stack) -> list[manifests.Document]:
         return [item for item in stack.documents if item["kind"] == "Deployment" and item["metadata"]["name"] in self.deployments]
 
     @staticmethod
     def _pods(stack: Stack, name: str) -> list[manifests.Document]:
-        pods = stack.kube.objects("Pod", NAMESPACE, labels=f"app.kubernetes.io/name={name}")
+        pods = stack.kube.objects("Pod", stack.namespace, labels=f"app.kubernetes.io/name={name}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def _trouble(self, stack: Stack, name: str) -> str | None:
@@ -309,7 +251,7 @@ class Running:
             why, hopeless = found
             if hopeless:
                 container = pod["spec"]["containers"][0]["name"]
-                log = stack.kube.log(pod["metadata"]["name"], NAMESPACE, container, lines=5, previous=True).strip().splitlines()
+                log = stack.kube.log(pod["metadata"]["name"], stack.namespace, container, lines=5, previous=True).strip().splitlines()
                 said = f' Its last words: "{log[-1]}"' if log else ""
                 raise SetupError(
                     "E-POD", f"deployment/{name}: {why}.{said}", hint="Put that right, then invoke up again; what is done passes at once."
@@ -319,28 +261,71 @@ class Running:
 
 
 @dataclass(frozen=True)
+class ArgoThere:
+    """An Argo Workflows of somebody else's is there, and looks after our namespace."""
+
+    title: str = "Argo Workflows"
+    needs: tuple[str, ...] = (Objects.title,)
+    budget: float = 10
+    program: str = "workflow-controller"
+
+    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+        """See ``Step``."""
+        say(stack.provider.context)
+        return "found"
+
+    def pending(self, stack: Stack) -> str | None:
+        """See ``Step``. Where its Deployment may not be read, its CRDs must be enough.
+
+        :raises SetupError: E-ARGO, there is none, or it is too old.
+        """
+        if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
+            raise SetupError(
+                "E-ARGO",
+                f"There is no Argo Workflows in the cluster of {stack.provider.context}.",
+                hint="Install ours: INVOKE_SINGER_ARGO=install",
+            )
+        if not stack.kube.may("list", "apps", "deployments"):
+            return None
+        controllers = [item for item in stack.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
+        for found in controllers:
+            container = found["spec"]["template"]["spec"]["containers"][0]
+            version = re.search(r":v?(\d+)\.(\d+)", container["image"])
+            if version and int(version[1]) < ARGO_MAJOR:
+                raise SetupError(
+                    "E-ARGO",
+                    f"The Argo Workflows there is {container['image'].rpartition(':')[2]}; our templates need v{ARGO_MAJOR} or later.",
+                    hint="Ask its administrator for an upgrade, or install ours into another cluster.",
+                )
+            namespaced = {"--namespaced"} & set(container.get("args", []))
+            if not namespaced or found["metadata"]["namespace"] == stack.namespace:
+                return None if found.get("status", {}).get("availableReplicas") else f"{found['metadata']['name']} is not available"
+        return "its controller does not look after our namespace" if controllers else "its controller is not there"
+
+
+@dataclass(frozen=True)
 class Buckets:
     """The buckets are there, with their versions and expiry, and the pipelines' user may use them."""
 
     title: str = "Buckets and user"
-    needs: tuple[str, ...] = ("MinIO",)
+    needs: tuple[str, ...] = ("MinIO", Objects.title)
     budget: float = 30
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         from cluster.store.admin import Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
 
-        settings, root = stack.settings, stack.secret(ROOT_SECRET)
-        user = stack.secret(USER_SECRET)
-        assert root is not None
-        assert user is not None
-        store = stack.store(ROOT_SECRET)
+        settings, ours = stack.settings, stack.settings.store == "install"
+        store = stack.store(ROOT_SECRET if ours else USER_SECRET)
         say("buckets")
         store.prepare(self.names(stack))
-        expire(store, settings.bucket_artifacts, ARTIFACT_DAYS)
-        say("user")
-        policy = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
-        Admin(store.endpoint, root).allow(user, policy)
+        if ours:
+            expire(store, settings.bucket_artifacts, ARTIFACT_DAYS)
+            say("user")
+            root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+            assert root is not None
+            assert user is not None
+            Admin(store.endpoint, root).allow(user, policy(settings))
         return f"{len(self.names(stack))} buckets"
 
     def pending(self, stack: Stack) -> str | None:
@@ -388,7 +373,7 @@ class Configs:
 
     @staticmethod
     def _here(stack: Stack) -> dict[str, bytes]:
-        files = {OWNER: json.dumps({"engine": "argo", "instance": stack.instance.id}).encode()}
+        files = {OWNER: owner(stack)}
         for connector in map(stack.project.connector, stack.project.connector_names):
             for name in ("config.json", "catalog.json"):
                 file = connector.folder / name
@@ -444,6 +429,26 @@ def silent(url: str) -> str | None:
     return None if status == HTTPStatus.OK else f"{url} answers {status}"
 
 
+def policy(settings: Settings) -> dict[str, Any]:
+    """Return the policy of the pipelines' user, for the buckets that the settings name."""
+    text = (settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8")
+    names = ("singer-configs", "artifacts", "target-csv-output")
+    chosen = dict(zip(names, (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs), strict=True))
+    found: dict[str, Any] = json.loads(re.sub(r"(?<=arn:aws:s3:::)[a-z-]+", lambda name: chosen[name[0]], text))
+    return found
+
+
+def helper_image(stack: Stack) -> str:
+    """Return an image of ours with Python, for pods that help the platform.
+
+    :raises SetupError: E-KEEP, no pipeline uses one.
+    """
+    found = used(stack)
+    if not found:
+        raise SetupError("E-KEEP", "Data can be kept and brought back only where there is a pipeline.", hint="Add one to pipelines.yaml.")
+    return images.tag(found[0], stack.settings)
+
+
 def used(stack: Stack) -> list[Connector]:
     """Return the connectors that a pipeline uses, each once."""
     pipelines = map(stack.project.pipeline, stack.project.pipeline_names)
@@ -453,9 +458,10 @@ def used(stack: Stack) -> list[Connector]:
 
 def wanted(stack: Stack) -> list[str]:
     """Return all images that the node needs."""
-    return [stack.settings.image(name) for name in PLATFORM] + [images.tag(connector, stack.settings) for connector in used(stack)]
+    return platform_images(stack) + [images.tag(connector, stack.settings) for connector in used(stack)]
 
 
-def key(document: manifests.Document) -> tuple[str, str]:
-    """Return what tells an object from the others of ours."""
-    return document["kind"], document["metadata"]["name"]
+def platform_images(stack: Stack) -> list[str]:
+    """Return the images of other people that the settings choose to install."""
+    argo = ("controller", "executor", "server") if stack.settings.argo == "install" else ()
+    return [stack.settings.image(name) for name in (*argo, *(("minio",) if stack.settings.store == "install" else ()))]

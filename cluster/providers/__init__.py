@@ -17,11 +17,27 @@ class Provider(Protocol):
     """Whether the cluster itself is made and deleted by us; else only our objects in it are."""
     publishes: bool
     """Whether node ports are on 127.0.0.1; else the tool forwards them for as long as it needs them."""
-    context: str
-    kubeconfig: Path
+
+    @property
+    def cluster(self) -> str:
+        """What the instance remembers it by."""
+
+    @property
+    def context(self) -> str:
+        """The name of its context."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The project's own file with that context."""
 
     def describe(self) -> str:
         """Return one line for people: what this is and where."""
+
+    def ready(self) -> None:
+        """See, before anything is begun, that what is needed is there.
+
+        :raises SetupError: it is not.
+        """
 
     def pending(self) -> str | None:
         """Say what keeps the cluster from being there, None where nothing does. Looks, never touches."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cluster.runtime import Runtime
     from cluster.settings import Settings
 
+NETWORK = "kind"
 LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
@@ -51,6 +52,14 @@ class Kind:
     def describe(self) -> str:
         """See ``Provider``."""
         return f'kind cluster "{self.cluster}"'
+
+    def ready(self) -> None:
+        """See ``Provider``.
+
+        :raises SetupError: E-PROGRAM, E-RUNTIME.
+        """
+        if not self._node_state():
+            find("kind")
 
     # -- looking
 
@@ -114,9 +123,10 @@ class Kind:
         self.runtime.check("unpause" if state == "paused" else "start", self.node, code="E-CLUSTER", doing="Starting the node", hint=hint)
 
     def _create(self, say: Callable[[str], None]) -> None:
-        find("kind")
         again = self.instance.owns(self.cluster)
         self.instance.claim(self.cluster)
+        image = self.settings.image("node")
+        self.instance.bring(*(f"image {name}" for name in self.runtime.absent([image])), *self._new_network())
         code, text = self._kind_create(say)
         if code and "already exist" in text and again:
             # The node of our creation that was killed a moment ago came into being only now.
@@ -194,7 +204,22 @@ class Kind:
         if there:
             self._kind("delete", "cluster", "--name", self.cluster)
         self.kubeconfig.unlink(missing_ok=True)
+        self._remove_network()
         return [self.describe()] if there else []
+
+    def _new_network(self) -> list[str]:
+        """Return kind's network, if it is not there yet: kind makes it with the first cluster, and never removes it."""
+        return [f"network {NETWORK}"] if self.runtime.run("network", "inspect", NETWORK).returncode else []
+
+    def _remove_network(self) -> None:
+        """Remove kind's network if it came with us and no other container needs it, also none that is stopped."""
+        thing = f"network {NETWORK}"
+        if (
+            thing in self.instance.brought
+            and not self.runtime.run("ps", "--all", "--quiet", "--filter", f"network={NETWORK}").stdout.strip()
+        ):
+            self.runtime.run("network", "rm", NETWORK)
+            self.instance.took_away(thing)
 
     def left(self) -> list[str]:
         """See ``Provider``."""

@@ -222,6 +222,12 @@ class S3Store:
                 f"{self.endpoint} refuses access to {what}: {code}.",
                 hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user.",
             )
+        if code == "RequestTimeTooSkewed":
+            return SetupError(
+                "E-STORE",
+                f"The clocks of this machine and of {self.endpoint} differ by more than 15 minutes.",
+                hint="Set the clock; after a laptop's sleep restart Docker's virtual machine. Then run it again.",
+            )
         if code == "XMinioStorageFull":
             return SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.")
         if code in {None, "BadRequest"}:  # an error without S3's description of it

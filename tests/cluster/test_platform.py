@@ -1,59 +1,24 @@
-"""The platform on a real cluster: the story of a day, and what can break in between.
-
-Run by ``./invoke test --all`` where docker and kind are. The images are the public ones unless ``INVOKE_SINGER_IMAGES`` names others.
-"""
+"""The platform on a real cluster of its own: the story of a day, and what can break in between."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Checkout
+from clusters import NAME, Platform, kubeconfigs, run, why_not
+from conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from conftest import Result
+    from pathlib import Path
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-NAME = "singer-test"
-SECONDS = 600
-
-
-def why_not() -> str:
-    """Say why there can be no cluster here, nothing if there can."""
-    for program in ("docker", "kind"):
-        if shutil.which(program) is None:
-            return f"{program} is not on PATH"
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
-        return "docker does not answer"
-    return ""
-
-
-class Platform(Checkout):
-    """A checkout whose cluster has a name of its own."""
-
-    def type(self, *words: str) -> Result:
-        """Type a command of the platform, which may take its time."""
-        environ = {name: value for name, value in os.environ.items() if name.startswith(("INVOKE_SINGER_", "DOCKER_"))}
-        return self.invoke(*words, seconds=SECONDS, **{**environ, "INVOKE_SINGER_CLUSTER": NAME})
-
-    def kubectl(self, *words: str) -> str:
-        """Ask the cluster's node itself: no program of the user's is needed."""
-        command = ["docker", "exec", f"{NAME}-control-plane", "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    def port(self, name: str) -> int:
-        """Return one of the instance's ports."""
-        return int(json.loads((self.local / "instance.json").read_text())["ports"][name])
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +30,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator
     found = Platform(tmp_path_factory.mktemp("platform") / "checkout", shared)
     yield found
     found.type("teardown", "--yes")
-
-
-def kubeconfigs() -> dict[str, bytes]:
-    """Return the user's own kubeconfig, byte for byte."""
-    files = [Path.home() / ".kube" / "config", *map(Path, os.environ.get("KUBECONFIG", "").split(os.pathsep))]
-    return {str(file): file.read_bytes() for file in files if file.is_file()}
 
 
 def test_the_story_of_a_day(platform: Platform) -> None:
@@ -132,8 +91,7 @@ def test_who_may_do_what(platform: Platform) -> None:
 def test_killed_while_it_makes_the_cluster(platform: Platform, seconds: float) -> None:
     """An up that is killed at some second is finished by the next one."""
     platform.type("teardown", "--yes")
-    environ = {name: value for name, value in os.environ.items() if name.startswith("INVOKE_SINGER_")}
-    with platform.start("up", **{**environ, "INVOKE_SINGER_CLUSTER": NAME}) as process:
+    with platform.begin("up") as process:
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -152,3 +110,84 @@ def test_a_cluster_that_is_not_ours(platform: Platform, tmp_path: Path, shared: 
     assert (result.code, "did not make" in result.err) == (1, True)
     assert other.type("teardown", "--yes").code == 0
     assert platform.type("status").code == 0
+
+
+def test_data_outlives_the_cluster(platform: Platform) -> None:
+    """After a teardown that keeps data, the next up has the same buckets, versions of state and credentials, and nothing is kept twice."""
+    assert platform.type("up").code == 0
+    password = platform.type("credentials", "--json").last["password"]
+    for number in range(3):
+        put(platform, "pipelines/p/state.json", json.dumps({"n": number}))
+    before = versions(platform, "pipelines/p/state.json")
+    assert len(before) == 3
+
+    torn = platform.type("teardown", "--yes", "--keep-data")
+    assert torn.code == 0, torn.err
+    archive = platform.local / "kept" / "minio.tar"
+    assert str(archive.relative_to(platform.root)) in torn.out
+    assert archive.stat().st_mode & 0o077 == 0
+    assert run("docker", "ps", "-aq", "--filter", f"label=io.x-k8s.kind.cluster={NAME}") == ""
+
+    again = platform.type("up", "--json")
+    assert again.code == 0, again.err
+    assert platform.type("credentials", "--json").last["password"] == password
+    assert versions(platform, "pipelines/p/state.json") == before
+    assert list(archive.parent.iterdir()) == []
+    assert platform.type("status").code == 0
+
+
+def test_data_that_cannot_be_kept(platform: Platform) -> None:
+    """Where the data cannot be read because the cluster is stopped, nothing is removed."""
+    assert platform.type("up").code == 0
+    assert platform.type("stop").code == 0
+    refused = platform.type("teardown", "--yes", "--keep-data")
+
+    assert (refused.code, "E-KEEP" in refused.err, "Nothing was removed" in refused.err) == (1, True, True), refused.err
+    assert run("docker", "ps", "-aq", "--filter", f"label=io.x-k8s.kind.cluster={NAME}") != ""
+
+
+def test_the_seeds_lines(platform: Platform, tmp_path: Path) -> None:
+    """A tap alone and a target alone, by docker run with their configs as bind mounts; the files belong to the user."""
+    assert platform.type("up").code == 0
+    configs, samples = platform.root / "singer-configs", ROOT / "singer-containers" / "samples"
+    mount = "type=bind,source={},target={}"
+    config = mount.format(configs / "tap-exchange-rates" / "config.json", "/opt/code/config.json")
+    said = run("docker", "run", "--rm", "--mount", config, "tap-exchange-rates:dev").splitlines()
+    assert [json.loads(line)["type"] for line in said[:2]] == ["SCHEMA", "RECORD"]
+    assert json.loads(said[-1])["type"] == "STATE"
+
+    (tmp_path / "out").mkdir()
+    user = f"{(tmp_path / 'out').stat().st_uid}:{(tmp_path / 'out').stat().st_gid}"
+    mounts = (
+        mount.format(configs / "target-csv" / "config.json", "/tmp/config.json"),
+        mount.format(samples / "tap-exchange-rates.txt", "/tmp/tap_input.txt"),
+        mount.format(tmp_path / "out", "/tmp/data"),
+    )
+    words = [word for item in mounts for word in ("--mount", item)]
+    state = run("docker", "run", "--rm", "--user", user, *words, "target-csv:dev").splitlines()[-1]
+    assert "bookmarks" in json.loads(state)
+    (file,) = (tmp_path / "out").iterdir()
+    assert len(file.read_text().splitlines()) == 4
+    assert file.stat().st_uid == (tmp_path / "out").stat().st_uid
+
+
+def put(platform: Platform, key: str, text: str) -> None:
+    """Write an object as the pipelines' user, with the shell that users have."""
+    store(platform, f"s.put(b, {key!r}, {text!r}.encode())")
+
+
+def versions(platform: Platform, key: str) -> list[str]:
+    """Return the ids of an object's versions."""
+    return store(platform, f"print(*[v.id for v in s.versions(b, {key!r})])").split()
+
+
+def store(platform: Platform, work: str) -> str:
+    """Do something with the platform's store, as a program of the checkout would."""
+    program = (
+        "import os; from cluster.settings import parse; from cluster.stack import Stack; from pathlib import Path;"
+        f"c = parse({{'cluster': {NAME!r}}}, {{}}, root=Path.cwd()); s = Stack(c, os.environ).store(); b = 'singer-configs'; {work}"
+    )
+    python = shutil.which("python3", path=str(ROOT / ".venv" / "bin")) or "python3"
+    done = subprocess.run([python, "-c", program], cwd=platform.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

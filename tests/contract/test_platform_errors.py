@@ -8,11 +8,13 @@ the kubeconfig that the real ones would write into, and record what they were as
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import signal
 import socket
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -315,7 +317,7 @@ def test_a_cluster_that_is_not_ours(desk: Desk, state: str) -> None:
     for words in (("stop",), ("teardown", "--yes"), ("teardown", "--yes", "--all")):
         assert desk.type(*words).code == 0
     is_one_sentence(desk.type("status"), "E-DOWN")
-    assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause)") == []
+    assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause) ") == []
     assert (desk.desk / "node").exists()
 
 
@@ -520,3 +522,90 @@ def test_an_image_cannot_be_built(desk: Desk) -> None:
     log = re.search(r"See (\S+\.log)", result.err)
     assert log is not None
     assert "pip is resolving" in (desk.checkout.root / log[1]).read_text()
+
+
+# -- a cluster that is there already
+
+GUEST = {"INVOKE_SINGER_PROVIDER": "existing"}
+
+
+def company(desk: Desk, server: str) -> None:
+    """Let the user's kubeconfig have a context of a company's cluster."""
+    content = {
+        "current-context": "company",
+        "contexts": [{"name": "company", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    file = desk.kubeconfigs[1]
+    file.write_text(yaml.safe_dump(content))
+    desk.before[1] = (file.read_bytes(), file.stat().st_mtime_ns)
+
+
+def test_a_context_that_is_not_there(desk: Desk) -> None:
+    """A context that is misspelt, or none where none is current, is answered before any program is run."""
+    company(desk, "https://10.1.2.3:6443")
+
+    is_one_sentence(desk.type("up", **GUEST, INVOKE_SINGER_CONTEXT="compny"), "E-CONTEXT", 'Did you mean "company"')
+    assert desk.calls == []
+
+
+def test_a_context_elsewhere(desk: Desk) -> None:
+    """The user's current context is not taken when its cluster is elsewhere: its address is shown, and the line that names it."""
+    company(desk, "https://10.1.2.3:6443")
+
+    is_one_sentence(desk.type("up", **GUEST), "E-CONTEXT", "https://10.1.2.3:6443", "→ .*INVOKE_SINGER_CONTEXT=company")
+    assert desk.calls == []
+
+
+def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
+    """When the cluster of the context does not answer, that is said within seconds; teardown afterwards has nothing to do."""
+    company(desk, "https://127.0.0.1:1")
+    desk.has("images")
+    chosen = {**GUEST, "INVOKE_SINGER_CONTEXT": "company"}
+
+    is_one_sentence(desk.type("up", **chosen), "E-KUBE", "cannot be reached")
+    assert desk.changing == []
+    is_one_sentence(desk.type("status", **chosen), "E-DOWN")
+
+
+def test_a_cluster_that_cannot_take_images(desk: Desk, server: str) -> None:
+    """A company's cluster takes no images from this machine: before anything is built, the registry's setting is named."""
+    company(desk, server)
+
+    is_one_sentence(desk.type("up", **GUEST, INVOKE_SINGER_CONTEXT="company"), "E-IMAGE", "→ .*INVOKE_SINGER_REGISTRY=")
+    assert desk.asked("^docker (build|pull|push|save)") == []
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Yield the address of an API server that says which version it is, and that it is well."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"major": "1", "minor": "33"}')
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_the_provider_is_changed_while_a_platform_is_up(desk: Desk) -> None:
+    """A kind cluster of this checkout is not forgotten when another provider is chosen: what to type first is said."""
+    desk.owns()
+    company(desk, "https://127.0.0.1:1")
+
+    for words in CHANGES:
+        is_one_sentence(
+            desk.type(*words, **GUEST, INVOKE_SINGER_CONTEXT="company"),
+            "E-CLUSTER",
+            "provider kind",
+            "→ .*INVOKE_SINGER_PROVIDER=kind invoke teardown",
+        )
+    assert desk.changing == []

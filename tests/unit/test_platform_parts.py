@@ -221,6 +221,9 @@ REFUSED = [
     ("cluster", "x-"),
     ("cluster", "x" * 41),
     ("cluster", "a b"),
+    ("registry", "https://registry.example.com"),
+    ("registry", "Registry/x"),
+    ("registry", "registry.example.com/"),
     ("port_argo", ""),
     ("port_argo", "80"),
     ("port_s3", "65001"),
@@ -458,17 +461,17 @@ def test_an_image_is_recognised_on_the_node(image: str, name: str) -> None:
 
 def graph() -> TopologicalSorter[str]:
     """Return what needs what."""
-    return TopologicalSorter({step.title: step.needs for step in plan.up()})
+    return TopologicalSorter({step.title: step.needs for step in plan.up(Settings())})
 
 
 def test_the_plan_can_be_done() -> None:
     """Everything that a step needs is a step of the plan, none needs itself in a circle, and none stands before what it needs."""
-    titles = [step.title for step in plan.up()]
+    titles = [step.title for step in plan.up(Settings())]
 
     assert len(set(titles)) == len(titles)
-    assert {need for step in plan.up() for need in step.needs} <= set(titles)
+    assert {need for step in plan.up(Settings()) for need in step.needs} <= set(titles)
     assert set(graph().static_order()) == set(titles)
-    assert all(titles.index(need) < titles.index(step.title) for step in plan.up() for need in step.needs)
+    assert all(titles.index(need) < titles.index(step.title) for step in plan.up(Settings()) for need in step.needs)
 
 
 def test_what_takes_longest_begins_at_once() -> None:
@@ -477,13 +480,13 @@ def test_what_takes_longest_begins_at_once() -> None:
     started.prepare()
     ready = set(started.get_ready())
 
-    assert ready == {step.title for step in plan.up() if not step.needs}
+    assert ready == {step.title for step in plan.up(Settings()) if not step.needs}
     assert {"Cluster", "Images of Argo and MinIO", "Images of connectors"} <= ready
 
 
 def test_every_step_has_a_time() -> None:
     """Every step ends some day: none may wait for longer than five minutes."""
-    assert all(0 < step.budget <= 300 for step in plan.up())
+    assert all(0 < step.budget <= 300 for step in plan.up(Settings()))
 
 
 # -- what YAML and Python agree on

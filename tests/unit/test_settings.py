@@ -109,12 +109,6 @@ def test_an_endpoint_is_an_address(address: str) -> None:
     assert parse({"s3_endpoint": address}, {}).local_store == "folder"
 
 
-def test_a_cluster_that_is_there_is_named() -> None:
-    """With the provider existing the context must be named: the user's current one is never taken by accident."""
-    assert refused({"provider": "existing"}).startswith("singer.context is ")
-    assert parse({"provider": "existing", "context": "docker-desktop"}, {}).context == "docker-desktop"
-
-
 def test_every_setting_is_documented() -> None:
     """The table for users lists every setting with its default, and no other."""
     page = Path(__file__).resolve().parents[2] / "docs" / "settings.md"

@@ -1,0 +1,299 @@
+"""The platform's objects in the cluster: applied under our label, pruned when they leave the repository, and removed.
+
+What others own is never applied over. Objects of the whole cluster (Argo's CRDs, the namespace) may be there by another
+instance of this project or by an administrator who applied our file: then they are used, and left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from cluster import manifests
+from cluster.errors import SetupError
+from cluster.files import file_errors, private_folder
+from cluster.kept import kept_secrets
+from cluster.progress import shown
+from cluster.stack import INSTANCE, PART_OF, ROOT_SECRET, USER_SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cluster.stack import Stack
+
+WHOLE_CLUSTER = ("CustomResourceDefinition", "Namespace")
+ARGOS = ("CronWorkflow", "Workflow", "WorkflowTemplate")
+MADE = ("Secret", "ConfigMap")
+"""Kinds of which we also make objects that do not stand in a file."""
+KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
+"""What stays in a cluster that is not ours when its data is kept."""
+VERBS = ("get", "list", "create", "patch", "delete")
+GONE_SECONDS = 120
+PODS_SECONDS = 30
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Everything but the programs themselves is as the manifests say, and what left the manifests is gone."""
+
+    title: str = "Objects"
+    needs: tuple[str, ...] = ("Cluster",)
+    budget: float = 30
+
+    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+        """See ``Step``.
+
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not.
+        """
+        say("whose the cluster is")
+        applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
+        _allowed(stack, applied)
+        for document in applied:
+            say(manifests.name(document))
+            stack.kube.apply(document)
+        _secrets(stack)
+        pruned = _prune(stack)
+        return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "")
+
+    def pending(self, stack: Stack) -> str | None:
+        """See ``Step``."""
+        live = _live(stack)
+        differing = []
+        for document in _documents(stack):
+            found = live.get(key(document))
+            if found is None and document["kind"] in WHOLE_CLUSTER and not stack.provider.ours:
+                found = stack.kube.get(document["kind"], document["metadata"]["name"])
+                if _is_shared(stack, found):
+                    continue
+            differing.append(manifests.differs(document, found))
+        why = [text for text in differing if text]
+        if why:
+            return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
+        missing = [name for name in _secret_names(stack) if not stack.secret(name)]
+        return "credentials are missing" if missing else None
+
+    @staticmethod
+    def _there(stack: Stack, document: manifests.Document) -> bool:
+        """Say whether an object of the whole cluster is there already and to be left alone.
+
+        :raises SetupError: E-FOREIGN, it is somebody else's.
+        """
+        live = stack.kube.get(document["kind"], document["metadata"]["name"])
+        if live is None or stack.owns(live):
+            return False
+        if not stack.provider.ours and _is_shared(stack, live):
+            return True
+        name = manifests.name(document)
+        if document["kind"] == "Namespace":
+            hint = "Choose another one: INVOKE_SINGER_NAMESPACE=singer, or singer.namespace in invoke.yaml."
+        else:
+            hint = "Use the Argo that is there (INVOKE_SINGER_ARGO=use), or another cluster."
+        raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
+
+
+def _documents(stack: Stack) -> list[manifests.Document]:
+    return [document for document in stack.documents if document["kind"] != "Deployment"]
+
+
+def _is_shared(stack: Stack, live: manifests.Document | None) -> bool:
+    """Say whether an object was made from our files, by another instance or by an administrator."""
+    return live is not None and not stack.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
+
+
+def key(document: manifests.Document) -> tuple[str, str]:
+    """Return what tells an object from the others of ours."""
+    return document["kind"], document["metadata"]["name"]
+
+
+# ------------------------------------------------------------------------------------------------------------- rights
+
+
+def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
+    """See that we may do what we are about to do, before anything is touched. On a cluster of our own we may do everything.
+
+    :raises SetupError: E-RIGHTS, we may not; what an administrator must apply is written down.
+    """
+    if stack.provider.ours:
+        return
+    whole = [document for document in documents if document["kind"] in WHOLE_CLUSTER]
+    missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
+    if missing:
+        file = stack.settings.local / "for-administrator.yaml"
+        unowned = [_unowned(document) for document in missing]
+        with file_errors("The file for the administrator", file):
+            private_folder(file.parent)
+            file.write_text(yaml.safe_dump_all(unowned, sort_keys=False), encoding="utf-8")
+        names = ", ".join(sorted({document["kind"] for document in missing}))
+        raise SetupError(
+            "E-RIGHTS",
+            f"You may not create a {names} in the cluster of {stack.provider.context}.",
+            hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
+        )
+    kinds = sorted({document["kind"] for document in stack.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
+    refused = [
+        f"{verb} {_resource(stack, kind)[1]}"
+        for kind in kinds
+        for verb in VERBS
+        if not stack.kube.may(verb, *_resource(stack, kind), stack.namespace)
+    ]
+    if refused:
+        raise SetupError(
+            "E-RIGHTS",
+            f"In the namespace {stack.namespace} you may not: {', '.join(refused)}.",
+            hint="Ask an administrator for the role admin in this namespace, then run it again.",
+        )
+
+
+def _resource(stack: Stack, kind: str) -> tuple[str, str]:
+    """Return a kind's API group and plural."""
+    _, *parts = stack.kube.path(kind).strip("/").split("/")
+    return (parts[0], parts[-1]) if len(parts) > 2 else ("", parts[-1])  # noqa: PLR2004 - apis/<group>/<version>/<plural>
+
+
+def _unowned(document: manifests.Document) -> manifests.Document:
+    """Return an object for an administrator to apply: ours by its labels, but of no instance."""
+    labels = {name: value for name, value in document["metadata"]["labels"].items() if name != INSTANCE}
+    return manifests.with_value(document, "metadata.labels", labels)
+
+
+# ------------------------------------------------------------------------------------------------------------ secrets
+
+
+def _secret_names(stack: Stack) -> tuple[str, ...]:
+    return (ROOT_SECRET, USER_SECRET) if stack.settings.store == "install" else (USER_SECRET,)
+
+
+def _secrets(stack: Stack) -> None:
+    """Make random credentials once; those that are there stay, and those that were kept with the data come back."""
+    if stack.settings.store == "use":
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        missing = [name for name in names if not stack.environ.get(name)]
+        if missing:
+            raise SetupError(
+                "E-SECRET",
+                f"store is use, and {missing[0]} is not set.",
+                hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
+            )
+        wanted = {"accesskey": stack.environ[names[0]], "secretkey": stack.environ[names[1]]}
+        if stack.secret(USER_SECRET) != wanted:
+            stack.make_secret(USER_SECRET, wanted)
+        return
+    kept = kept_secrets(stack.settings)
+    for name, user in ((ROOT_SECRET, "root"), (USER_SECRET, "pipeline")):
+        if not stack.secret(name):
+            stack.make_secret(name, kept.get(name) or stack.new_credentials(user))
+
+
+# -------------------------------------------------------------------------------------------------- pruning, removing
+
+
+def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
+    """Return what of ours the cluster has, of the kinds that stand in the manifests."""
+    kinds = sorted({document["kind"] for document in manifests.load(_all_files(stack))})
+    return {key(item): item for kind in kinds for item in _ours(stack, kind)}
+
+
+def _all_files(stack: Stack) -> list[Path]:
+    folder = stack.settings.root / "manifests"
+    return [folder / "namespace.yaml", folder / "network-policies.yaml", *folder.glob("argo/*.yaml"), folder / "minio" / "minio.yaml"]
+
+
+def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
+    """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
+    found = stack.kube.objects(kind, stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
+    return [{**item, "kind": kind} for item in found]
+
+
+def _prune(stack: Stack) -> int:
+    """Delete what we applied once and no longer do. What carries no digest, such as Secrets, was not applied from a file."""
+    wanted = {key(document) for document in stack.documents}
+    gone = [
+        found
+        for found, item in _live(stack).items()
+        if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
+    ]
+    for kind, name in gone:
+        stack.kube.delete(kind, name, stack.namespace)
+    return len(gone)
+
+
+def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iterator[str]:
+    """Remove our objects from a cluster that is not ours, and yield what stays, with its reason.
+
+    :raises SetupError: E-LEFT, something does not go away.
+    """
+    namespace = stack.kube.get("Namespace", stack.namespace)
+    whole = stack.owns(namespace) and not keep_data
+    _end_workflows(stack, say, everything=stack.owns(namespace))
+    for kind in reversed(manifests.ORDER):
+        if kind in WHOLE_CLUSTER or (keep_data and kind in KEPT_KINDS):
+            continue
+        for item in _ours(stack, kind):
+            say(f"{kind.lower()}/{item['metadata']['name']}")
+            stack.kube.delete(kind, item["metadata"]["name"], stack.namespace)
+    if whole:
+        say(f"namespace {stack.namespace}")
+        stack.kube.delete("Namespace", stack.namespace)
+        _until_gone(stack, say)
+    elif keep_data:
+        yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
+    used = _used_elsewhere(stack)
+    for item in _ours(stack, "CustomResourceDefinition"):
+        if used or keep_data:
+            continue
+        say(f"customresourcedefinition/{item['metadata']['name']}")
+        stack.kube.delete("CustomResourceDefinition", item["metadata"]["name"])
+    if used:
+        yield f"Argo's CRDs: {used}"
+
+
+def _end_workflows(stack: Stack, say: Callable[[str], None], *, everything: bool) -> None:
+    """Delete Workflows while the controller is there: their pods carry a finalizer of its."""
+    label = "" if everything else f"{INSTANCE}={stack.instance.id}"
+    for kind in ("CronWorkflow", "Workflow"):
+        for item in stack.kube.objects(kind, stack.namespace, labels=label):
+            say(f"{kind.lower()}/{item['metadata']['name']}")
+            stack.kube.delete(kind, item["metadata"]["name"], stack.namespace)
+    deadline = time.monotonic() + PODS_SECONDS
+    while pods := stack.kube.objects("Pod", stack.namespace, labels="workflows.argoproj.io/workflow"):
+        if time.monotonic() > deadline:
+            for pod in pods:
+                stack.kube.patch("Pod", pod["metadata"]["name"], stack.namespace, {"metadata": {"finalizers": None}})
+            return
+        say(f"{len(pods)} pods of workflows")
+        time.sleep(POLL_SECONDS)
+
+
+def _until_gone(stack: Stack, say: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + GONE_SECONDS
+    while live := stack.kube.get("Namespace", stack.namespace):
+        conditions = live.get("status", {}).get("conditions", [])
+        why = "; ".join(item["message"] for item in conditions if item["status"] == "True" and item["type"].startswith("Namespace"))
+        say(why or f"namespace {stack.namespace}")
+        if time.monotonic() > deadline:
+            raise SetupError(
+                "E-LEFT",
+                f"The namespace {stack.namespace} does not go away: {why or 'the cluster gives no reason'}.",
+                hint=f"kubectl describe namespace {stack.namespace} tells more; teardown goes on from here.",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _used_elsewhere(stack: Stack) -> str:
+    """Say who else uses Argo's CRDs, nothing where nobody does."""
+    others = {item["metadata"]["namespace"] for kind in ARGOS for item in stack.kube.objects(kind)} - {stack.namespace}
+    others |= {item["metadata"]["name"] for item in stack.kube.objects("Namespace", labels=f"{PART_OF}=singer") if not stack.owns(item)} - {
+        stack.namespace
+    }
+    return f"they are used in {', '.join(sorted(others))}" if others else ""
+
+
+def owner(stack: Stack) -> bytes:
+    """Return what stands in the bucket to say whose it is."""
+    return json.dumps({"engine": "argo", "instance": stack.instance.id}).encode()

@@ -1,0 +1,117 @@
+"""What the settings make of the manifests: another namespace, an Argo or a store that is there, ports that are not published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from cluster import plan
+from cluster.settings import Settings, parse
+from cluster.stack import Stack
+from cluster.steps import policy
+
+ROOT = Path(__file__).resolve().parents[2]
+USED = {"store": "use", "s3_endpoint": "https://s3.example.com", "bucket_artifacts": "team-artifacts", "s3_region": "eu-central-1"}
+
+
+def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
+    """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
+    for name in ("manifests", "singer-configs"):
+        (folder / name).symlink_to(ROOT / name)
+    documents = Stack(parse(settings, {}, root=folder), {}).documents
+    for document in documents:
+        if "argoproj" not in document["apiVersion"]:
+            kubernetes_validate.validate(document, "1.36", strict=True)
+    return documents
+
+
+def names(documents: list[dict[str, Any]], kind: str) -> set[str]:
+    """Return the names of the objects of one kind."""
+    return {document["metadata"]["name"] for document in documents if document["kind"] == kind}
+
+
+def config(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the controller's configuration."""
+    (found,) = [item for item in documents if item["metadata"]["name"] == "workflow-controller-configmap"]
+    return dict(yaml.safe_load(found["data"]["config"]))
+
+
+def test_without_a_choice_the_manifests_stand_as_they_are(tmp_path: Path) -> None:
+    """By default the controller's configuration means what its file says, word for word."""
+    source = yaml.safe_load((ROOT / "manifests" / "argo" / "default-argo-configmap.yaml").read_text())
+    assert config(rendered(tmp_path)) == yaml.safe_load(source["data"]["config"])
+
+
+def test_everything_moves_to_another_namespace(tmp_path: Path) -> None:
+    """With another namespace no object and no role stays in the one that the manifests name."""
+    documents = rendered(tmp_path, namespace="team-a", network_policies="true")
+
+    assert names(documents, "Namespace") == {"team-a"}
+    assert {item["metadata"].get("namespace", "team-a") for item in documents} == {"team-a"}
+    subjects = [subject for item in documents for subject in item.get("subjects", [])]
+    assert subjects
+    assert {subject["namespace"] for subject in subjects} == {"team-a"}
+
+
+def test_an_argo_that_is_there(tmp_path: Path) -> None:
+    """With argo: use nothing of Argo's own is applied, and its Argo finds our artifact repository in our namespace."""
+    documents = rendered(tmp_path, argo="use")
+
+    assert names(documents, "CustomResourceDefinition") == set()
+    assert names(documents, "Deployment") == {"minio"}
+    assert names(documents, "ServiceAccount") == {"pipeline"}
+    (repository,) = [item for item in documents if item["metadata"]["name"] == "artifact-repositories"]
+    assert repository["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"] in repository["data"]
+    (found,) = map(yaml.safe_load, repository["data"].values())
+    assert (found["archiveLogs"], found["s3"]["bucket"], found["s3"]["endpoint"]) == (True, "artifacts", "argo-artifacts:9000")
+
+
+def test_a_store_that_is_there(tmp_path: Path) -> None:
+    """With store: use no MinIO is installed, and Argo is led to the endpoint, region and bucket that were named, with TLS."""
+    documents = rendered(tmp_path, **USED)
+
+    assert names(documents, "Deployment") == {"workflow-controller", "argo-server"}
+    assert names(documents, "PersistentVolumeClaim") == set()
+    found = config(documents)["artifactRepository"]["s3"]
+    assert (found["endpoint"], found["insecure"], found["region"], found["bucket"]) == (
+        "s3.example.com",
+        False,
+        "eu-central-1",
+        "team-artifacts",
+    )
+
+
+def test_network_policies_are_a_choice(tmp_path: Path) -> None:
+    """NetworkPolicies are applied only where they were asked for."""
+    assert names(rendered(tmp_path), "NetworkPolicy") == set()
+
+
+def test_network_policies_on_request(tmp_path: Path) -> None:
+    """With network_policies: true each of the three programs has one."""
+    assert names(rendered(tmp_path, network_policies="true"), "NetworkPolicy") == {"minio", "argo-server", "workflow-controller"}
+
+
+@pytest.mark.parametrize("settings", [{}, {"argo": "use"}, USED, {"argo": "use", **USED}], ids=str)
+def test_every_choice_is_a_plan(settings: dict[str, str]) -> None:
+    """Whatever is chosen, the steps that are left come in an order in which they can be done."""
+    titles = [step.title for step in plan.up(parse(settings, {}))]
+    for step in plan.up(parse(settings, {})):
+        assert all(titles.index(need) < titles.index(step.title) for need in step.needs if need in titles)
+    assert ("MinIO" in titles) == ("store" not in settings)
+
+
+def test_the_policy_is_about_the_buckets_that_were_chosen() -> None:
+    """The pipelines' user is allowed the buckets that the settings name, and no others."""
+    found = policy(Settings(bucket_artifacts="a-b", bucket_outputs="out"))
+    named = {resource.removeprefix("arn:aws:s3:::").removesuffix("/*") for item in found["Statement"] for resource in item["Resource"]}
+    assert named == {"singer-configs", "a-b", "out"}
+
+
+def test_a_store_on_this_machine_cannot_be_used_by_pods() -> None:
+    """With store: use an address of this machine alone is refused: pods would look for it in themselves."""
+    with pytest.raises(Exception, match="pods reach"):
+        parse({"store": "use", "s3_endpoint": "http://127.0.0.1:9000"}, {})
