@@ -201,7 +201,13 @@ def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
 
 def _all_files(stack: Stack) -> list[Path]:
     folder = stack.settings.root / "manifests"
-    return [folder / "namespace.yaml", folder / "network-policies.yaml", *folder.glob("argo/*.yaml"), folder / "minio" / "minio.yaml"]
+    return [
+        folder / "namespace.yaml",
+        folder / "network-policies.yaml",
+        *folder.glob("argo/*.yaml"),
+        folder / "minio" / "minio.yaml",
+        *folder.glob("singer/*.yaml"),
+    ]
 
 
 def _ours(stack: Stack, kind: str) -> list[manifests.Document]:

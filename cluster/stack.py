@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from cluster.connectors import Pipeline
     from cluster.kube import Kube
     from cluster.providers import Provider
     from cluster.settings import Settings
@@ -67,6 +68,7 @@ class Stack:
         self.runtime = Runtime(settings.runtime)
         self.provider = self._provider()
         self._forwards: dict[str, Forward] = {}
+        self.only: tuple[str, ...] = ()
 
     def _provider(self) -> Provider:
         if self.settings.provider == "existing":
@@ -87,6 +89,11 @@ class Stack:
     def project(self) -> Project:
         """What stands in ``singer-configs/``."""
         return Project(self.settings.root)
+
+    @property
+    def pipelines(self) -> list[Pipeline]:
+        """The pipelines that the command is about: those in ``only``, where none is named all."""
+        return [self.project.pipeline(name) for name in self.only or self.project.pipeline_names]
 
     @cached_property
     def kube(self) -> Kube:

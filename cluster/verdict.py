@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
+from cluster.progress import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,11 @@ TAIL_BYTES = 1 << 16
 """Of a log's end, so much is looked at."""
 OWN_ERROR = 90
 """The entrypoint's exit code for an error that it found itself."""
+STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
+TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
+NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts", re.IGNORECASE)
+VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
+"""What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
 """What a side says when it is the other one that has failed."""
 
@@ -86,6 +92,31 @@ def explain(tap: RunError | None, target: RunError | None, ended: End) -> RunErr
     if target is not None or tap.code == "E-PIPE":
         return target if target is not None and target.code != "E-PIPE" else tap
     return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
+
+
+def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
+    """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
+    said = [text.strip() for text in messages]
+    again = "State and earlier files are unchanged."
+    if any(map(STOPPED.search, said)):
+        return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
+    if any(map(TOO_LONG.search, said)):
+        return RunError(
+            "E-TIMEOUT",
+            f"{pipeline} was stopped: it took longer than its timeout.",
+            hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
+        )
+    reason = next((text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)), "it gave no reason")
+    code = "E-POD" if NEVER_STARTED.search(reason) else "E-RUNNER"
+    return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+
+
+def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
+    """Say what a run moved."""
+    if not total:
+        return "no new records"
+    streams = "" if len(records) == 1 else f" in {len(records)} streams"
+    return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
 
 
 def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:

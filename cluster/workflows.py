@@ -90,6 +90,9 @@ class Way:
     batch: str = ""
 
 
+PLAIN = Way()
+
+
 @dataclass(frozen=True)
 class Target:
     """Where Workflows go: the namespace, the labels that make them ours, the address of Argo's pages."""
@@ -119,7 +122,7 @@ def resources(pipeline: Pipeline) -> dict[str, Any]:
     return found
 
 
-def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: Way = Way()) -> dict[str, str]:
+def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: Way = PLAIN) -> dict[str, str]:
     """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
     tap, target = pipeline.tap.name, pipeline.target.name
     found = {
@@ -149,7 +152,7 @@ def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
     return found
 
 
-def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = Way()) -> Document:
+def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = PLAIN) -> Document:
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
@@ -162,7 +165,7 @@ def _labels(pipeline: Pipeline, target: Target) -> dict[str, str]:
     return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
 
 
-def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: Target, way: Way = Way()) -> Document:
+def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: Target, way: Way = PLAIN) -> Document:
     """Return the Workflow of one run."""
     labels = _labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
     return {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from contextlib import suppress
@@ -39,9 +38,6 @@ HOPELESS = 90
 NEVER_AGAIN = {"E-OUTPUTS", "E-STATE", "E-ENGINE"}
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
-STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
-TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
-NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,8 @@ class Run:
     target: Side
     shared: Path
     """The folder that the containers of the pod share."""
+    extracted: str = ""
+    """The run whose tap output was loaded; none named, this one's."""
     globs: tuple[str, ...] = ("**/*",)
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
@@ -79,6 +77,7 @@ def read(environ: Mapping[str, str]) -> Run:
         tap=Side(environ["SINGER_TAP"], environ.get("SINGER_TAP_VERSION", "")),
         target=Side(environ["SINGER_TARGET"], environ.get("SINGER_TARGET_VERSION", "")),
         shared=Path(environ.get("SINGER_SHARED", "/singer/shared")),
+        extracted=environ.get("SINGER_FROM_RUN", ""),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
@@ -114,7 +113,7 @@ def commit(run: Run, history: History) -> Record:
     record = begun(run, state)
     reports = {side: report(run.shared / f"{side}.json") for side in ("tap", "target")}
     if not reports["tap"]:  # staged: the tap ran in a pod of its own
-        reports["tap"] = traces(run, history.store).reports["tap"]
+        reports["tap"] = traces(run, history.store, run.extracted).reports["tap"]
     count(record, reports)
     record.tap.exit_code = record.target.exit_code = 0
     publish(run, record, history.store)
@@ -187,7 +186,7 @@ def publish(run: Run, record: Record, store: Store) -> None:
         key = f"{run.pipeline}/{run.run}/{file.relative_to(data).as_posix()}"
         record.outputs.append({"bucket": bucket, "key": key, "bytes": file.stat().st_size})
         store.upload(bucket, key, file)
-    raw = f"raw/{run.pipeline}/{run.run}/tap_output.txt"
+    raw = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
     if (run.shared / "raw").is_file():
         store.upload(run.settings.bucket_artifacts, raw, run.shared / "raw")
         record.raw = raw
@@ -223,10 +222,10 @@ class Traces:
     """Oldest first."""
 
 
-def traces(run: Run, store: Store) -> Traces:
-    """Look below ``workflows/<run>/``, where Argo has put reports and logs by pod."""
+def traces(run: Run, store: Store, other: str = "") -> Traces:
+    """Look below ``workflows/<run>/``, where Argo has put reports and logs by pod; *other* is another run."""
     found = Traces()
-    bucket, prefix = run.settings.bucket_artifacts, f"workflows/{run.run}/"
+    bucket, prefix = run.settings.bucket_artifacts, f"workflows/{other or run.run}/"
     objects = sorted(store.objects(bucket, prefix), key=lambda item: item.modified)
     there = {item.key.removeprefix(prefix) for item in objects}
     for name in (item.key.removeprefix(prefix) for item in objects):
@@ -249,15 +248,9 @@ def traces(run: Run, store: Store) -> Traces:
 def cause(run: Run, left: Traces) -> RunError:
     """Return the error that explains a failed run."""
     said = [str(node.get("message") or "") for node in run.failures]
-    again = "State and earlier files are unchanged."
-    if any(map(STOPPED.search, said)):
-        return RunError("E-CANCELLED", f"The run of {run.pipeline} was stopped.", hint=f"Run it again. {again}")
-    if any(map(TOO_LONG.search, said)):
-        return RunError(
-            "E-TIMEOUT",
-            f"{run.pipeline} was stopped: it took longer than its timeout.",
-            hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
-        )
+    known = verdict.of_argo(run.pipeline, run.run, said)
+    if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
+        return known
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)
     if not lost:
@@ -269,10 +262,8 @@ def cause(run: Run, left: Traces) -> RunError:
             return found
         told = left.reports["main"].get("error")
         if isinstance(told, dict):
-            return RunError(told["code"], told["problem"], hint=f"{told['hint']} {again}")
-    reason = next((text.strip().rstrip(".") for text in reversed(said) if text), "it gave no reason")
-    code = "E-POD" if NEVER_STARTED.search(reason) else "E-RUNNER"
-    return RunError(code, f"The pod of {run.pipeline} ended: {reason}.", hint=f"See logs {run.run}; then run it again. {again}")
+            return RunError(told["code"], told["problem"], hint=f"{told['hint']} State and earlier files are unchanged.")
+    return known
 
 
 def end_of(run: Run, left: Traces, side: str) -> verdict.End:

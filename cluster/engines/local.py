@@ -19,7 +19,7 @@ from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import message, outputs
+from cluster.verdict import message, moved, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,7 +93,7 @@ class LocalEngine:
             with self.output.step(f"{record.tap.connector} → {record.target.connector}") as step:
                 step.timed = True
                 state = self._load(job, record, folder, step)
-                step.result(told(record), "done" if record.total else "unchanged")
+                step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 self._finish(record, "succeeded", began, state)
                 committing = True  # from here on the state may be the new one: what it stands for must stay
@@ -190,11 +190,3 @@ class Watch:
                 self._warnings.append(said)
                 self.output.line("!", self.record.tap.connector, said)
                 self.output.event("warning", source=self.record.tap.connector, problem=said)
-
-
-def told(record: Record) -> str:
-    """Say what a run moved."""
-    if not record.total:
-        return "no new records"
-    streams = "" if len(record.records) == 1 else f" in {len(record.records)} streams"
-    return f"{record.total:,} records{streams}, {megabytes(sum(record.bytes.values()))}"

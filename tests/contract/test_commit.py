@@ -159,6 +159,9 @@ def test_staged_counts_come_from_the_taps_own_pod(pod: Pod) -> None:
     (pod.shared / "tap.json").unlink()
     pod.left(f"{ID}-extract-1", "tap.json", REPORT)
     assert commit.commit(pod.run, pod.history).records == {"s": 3}
+    again = replace(pod.run, run=ID + "2", extracted=ID)
+    pod.write("data/s.csv", "a\n1\n")
+    assert commit.commit(again, pod.history).records == {"s": 3}
 
 
 def test_a_link_out_of_the_folder_is_refused(pod: Pod) -> None:
