@@ -188,7 +188,7 @@ class Restored:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        return "not brought back yet" if kept.archive(stack.settings).exists() and stack.settings.store == "install" else None
+        return "not brought back yet" if kept.archive(stack.settings).exists() else None
 
 
 @dataclass(frozen=True)
