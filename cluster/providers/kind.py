@@ -80,7 +80,13 @@ class Kind:
             return "its creation was broken off"
         if state != "running":
             return f"its node is {state}"
-        return None if self.kubeconfig.exists() else "its kubeconfig is gone"
+        return None if self._kubeconfig_is_whole() else "its kubeconfig is gone"
+
+    def _kubeconfig_is_whole(self) -> bool:
+        try:
+            return f"current-context: {self.context}\n" in self.kubeconfig.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
 
     # -- doing
 
@@ -110,7 +116,8 @@ class Kind:
         if state != "running":
             self._start(state)
             done = "started"
-        if not self.kubeconfig.exists():
+        if not self._kubeconfig_is_whole():
+            self.kubeconfig.unlink(missing_ok=True)
             self._kind("export", "kubeconfig", "--name", self.cluster)
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"
