@@ -48,16 +48,17 @@ class State(NamedTuple):
     kubeconfig: str = ""
 
     @property
-    def gone(self) -> bool:
-        """Whether the profile has no machine: it was removed by hand, or never made."""
-        return self.host == "Nonexistent"
-
-    @property
     def trouble(self) -> str | None:
         """What keeps the cluster from running."""
         if self.host != "Running":
             return f"its node is {self.host.lower()}"
         return None if self.api == "Running" else f"its API server is {self.api.lower()}"
+
+
+LOST = State("without its profile")
+"""A node's container of which this home of minikube's knows nothing."""
+GONE = {"Host": "Nonexistent"}
+"""What a profile is without a machine, or where minikube cannot tell how that is: then it says ``null``."""
 
 
 class Minikube:
@@ -110,14 +111,13 @@ class Minikube:
         containers = self.left()
         result = self._run("status", "--output", "json")
         if result.returncode == NO_PROFILE:
-            return State("Nonexistent") if containers else None
+            return LOST if containers else None
         try:
             found = json.loads(result.stdout)
-        except ValueError:
+            node = (found[0] if isinstance(found, list) else found) or GONE
+            return State(node["Host"], node.get("APIServer", ""), node.get("Kubeconfig", ""))
+        except (ValueError, LookupError, TypeError):
             raise failure(result.stderr + result.stdout) from None
-        nodes = found if isinstance(found, list) else [found]
-        node = nodes[0] if nodes and nodes[0] else {}
-        return State(str(node.get("Host", "Nonexistent")), str(node.get("APIServer", "")), str(node.get("Kubeconfig", "")))
 
     def pending(self) -> str | None:
         """See ``Provider``."""
@@ -150,14 +150,20 @@ class Minikube:
         if self._ended():
             state = self._state()
         done = "created"
-        if state and (state.gone or not self.instance.complete):
+        if state and not self.instance.complete:
             say("removing what a broken-off creation has left")
             self._delete()
             state, done = None, "created anew"
         if state is None:
             self._create(say)
             return done
-        if state.trouble:
+        if state is LOST:
+            raise SetupError(
+                "E-CLUSTER",
+                f'The node of the minikube cluster "{self.cluster}" is there, and minikube does not know of it.',
+                hint="Set MINIKUBE_HOME as it was when the cluster was made, or invoke teardown, which removes the node.",
+            )
+        if state.trouble:  # never deleted, as there are data in it: minikube makes a machine that is gone anew
             self._start([], say)
             return "started"
         if not self._has_kubeconfig(state):
@@ -203,9 +209,13 @@ class Minikube:
         command = ["minikube", "start", "--profile", self.cluster, *flags, *always]
         code, text = follow(command, hear, environ=self._environ, started=self.instance.made_by)
         if code:
+            error = failure(text)
             if not self.instance.complete:
                 self._give_up()
-            raise failure(text)
+            elif error.hint == AGAIN:
+                ports = ", ".join(map(str, self.instance.ports.values()))
+                raise SetupError(error.code, f"One of the cluster's ports is taken: {ports}.", hint="Free it, or invoke teardown and up.")
+            raise error
         self.kubeconfig.chmod(0o600)
         self.instance.finish()
 

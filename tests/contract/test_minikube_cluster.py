@@ -263,14 +263,51 @@ def test_a_kubeconfig_that_is_gone(machine: Machine) -> None:
 
 
 def test_a_machine_that_is_gone(machine: Machine) -> None:
-    """A profile of ours whose machine somebody has removed is made anew, with its ports."""
+    """A profile of ours whose machine is gone, or does not answer, is started and never deleted: there may be data in it."""
     machine.provider().ensure(lambda _: None)
     machine.has("profile-singer", "Nonexistent")
 
     assert machine.provider().pending() == "its node is nonexistent"
-    assert machine.provider().ensure(lambda _: None) == "created anew"
-    first, second = machine.asked("^minikube start")
-    assert first == second
+    assert machine.provider().ensure(lambda _: None) == "started"
+    assert machine.provider().pending() is None
+    assert machine.asked("^minikube delete") == []
+
+
+def test_a_node_without_its_profile(machine: Machine) -> None:
+    """A node of ours of which minikube does not know, because its home is another one now, is left as it is until teardown."""
+    machine.provider().ensure(lambda _: None)
+    (machine.desk / "profile-singer").unlink()
+
+    assert machine.provider().pending() == "its node is without its profile"
+    with pytest.raises(SetupError, match="does not know of it") as raised:
+        machine.provider().ensure(lambda _: None)
+    assert "MINIKUBE_HOME" in raised.value.hint
+    assert machine.asked("^minikube delete") == []
+    assert machine.provider().delete() == ['minikube cluster "singer"']
+    assert machine.provider().left() == []
+
+
+def test_a_port_that_was_taken_while_it_was_stopped(machine: Machine) -> None:
+    """A cluster keeps its ports: where one is taken when it is woken, they are named, and the cluster stays."""
+    machine.provider().ensure(lambda _: None)
+    machine.provider().stop()
+    machine.fails(
+        "GUEST_PROVISION", "error provisioning guest: docker start singer: Bind for 127.0.0.1:9000 failed: port is already allocated"
+    )
+
+    with pytest.raises(SetupError, match=r"is taken: \d+, \d+, \d+\.$") as raised:
+        machine.provider().ensure(lambda _: None)
+    assert "Free it" in raised.value.hint
+    assert machine.profile == "Stopped"
+
+
+def test_minikube_cannot_tell(machine: Machine) -> None:
+    """Where minikube cannot read the profile, its reason is passed on, and nothing is done."""
+    data = '{"name": "HOST_CONFIG_LOAD", "message": "Error getting cluster config: boom", "exitcode": "38", "advice": ""}'
+    machine.install("minikube", f'echo \'{{"type": "io.k8s.sigs.minikube.error", "data": {data}}}\'\nexit 38')
+
+    is_one_sentence(machine.type("up"), "E-CLUSTER", "minikube failed: Error getting cluster config: boom")
+    assert machine.asked("^minikube (?!status )") == []
 
 
 def test_images(machine: Machine) -> None:
