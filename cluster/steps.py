@@ -148,6 +148,8 @@ class Loaded:
         """See ``Step``."""
         deadline = time.monotonic() + self.node_seconds
         while True:
+            if stack.instance.making and not stack.instance.complete:
+                deadline = time.monotonic() + self.node_seconds  # the cluster has a bound of its own
             missing = stack.provider.missing_images(wanted(stack))
             try:
                 if missing:

@@ -14,6 +14,7 @@ import yaml
 from cluster import manifests
 from cluster.errors import SetupError
 from cluster.programs import check, ended, find, follow, last_line
+from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ NETWORK = "kind"
 LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
-
-NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
-"""Of ``manifests/kind.yaml``: node port to the instance's port on the laptop."""
 
 
 class Kind:

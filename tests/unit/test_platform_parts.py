@@ -22,7 +22,7 @@ from cluster.connectors import Project
 from cluster.errors import SetupError
 from cluster.instance import Instance, free
 from cluster.manifests import load
-from cluster.providers import kind
+from cluster.providers import NODE_PORTS, kind
 from cluster.runtime import Runtime, full_name
 from cluster.settings import DEFAULTS, IMAGES, Settings, parse
 from cluster.stack import Stack
@@ -557,7 +557,7 @@ def test_node_ports_are_the_same_everywhere() -> None:
     mapped = {item["containerPort"]: item["hostPort"] for item in kind_config()["nodes"][0]["extraPortMappings"]}
 
     assert behind == mapped
-    assert {port: int(DEFAULTS[name]) for port, name in kind.NODE_PORTS.items()} == mapped
+    assert {port: int(DEFAULTS[name]) for port, name in NODE_PORTS.items()} == mapped
 
 
 def test_the_cluster_is_made_with_the_ports_and_the_image_that_were_chosen(tmp_path: Path) -> None:
