@@ -1,4 +1,4 @@
-"""Running other people's programs: docker and kind. Arguments are lists, never shell lines."""
+"""Running other people's programs: docker, kind and minikube. Arguments are lists, never shell lines."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INSTALL = {
     "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command.",
     "kind": "Install kind 0.33 or later: go install sigs.k8s.io/kind@v0.33.0, or brew install kind (https://kind.sigs.k8s.io).",
+    "minikube": "Install minikube 1.38 or later: brew install minikube, or https://minikube.sigs.k8s.io/docs/start/.",
 }
 SHOWN = 300
 POLL_SECONDS = 0.25

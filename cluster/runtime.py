@@ -205,14 +205,24 @@ class Runtime:
             return None
         return {tag for image in json.loads(result.stdout or "{}").get("images", []) for tag in image.get("repoTags", [])}
 
+    def _save(self, images: Sequence[str], *options: str) -> list[str]:
+        return ["save", *(["--multi-image-archive"] if self.info.product == "podman" else []), *options, *images]
+
+    def save(self, images: Sequence[str], archive: Path) -> None:
+        """Write images into one archive.
+
+        :raises SetupError: E-IMAGE, the runtime refused.
+        """
+        hint = "Run it again; invoke status shows what is missing."
+        self.check(*self._save(images, "--output", str(archive)), code="E-IMAGE", doing="Saving images", hint=hint)
+
     def into_node(self, node: str, images: Sequence[str]) -> None:
         """Bring images into the containerd of a node in one of its containers: in one archive, with nothing on the disk between.
 
         :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
         importing = [self.program, "exec", "--interactive", node, "ctr", "--namespace=k8s.io", "images", "import", "--digests", "-"]
-        save = [find(self.program), "save", *(["--multi-image-archive"] if self.info.product == "podman" else []), *images]
-        with subprocess.Popen(save, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
+        with subprocess.Popen([find(self.program), *self._save(images)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
             assert saving.stdout is not None
             assert saving.stderr is not None
             done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
+from cluster.providers.minikube import Minikube
 from cluster.runs import History
 from cluster.runtime import Runtime
 
@@ -73,7 +74,7 @@ class Stack:
     def _provider(self) -> Provider:
         if self.settings.provider == "existing":
             return Existing(self.settings, self.instance, self.runtime, self.environ)
-        return Kind(self.settings, self.instance, self.runtime)
+        return (Minikube if self.settings.provider == "minikube" else Kind)(self.settings, self.instance, self.runtime)
 
     def __enter__(self) -> Self:
         """Hold what is opened until the body ends."""

@@ -161,6 +161,8 @@ class Loaded:
         """See ``Step``."""
         deadline = time.monotonic() + self.node_seconds
         while True:
+            if stack.instance.making and not stack.instance.complete:
+                deadline = time.monotonic() + self.node_seconds  # the cluster has a bound of its own
             missing = stack.provider.missing_images(wanted(stack))
             try:
                 if missing:
@@ -201,7 +203,7 @@ class Restored:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        return "not brought back yet" if kept.archive(stack.settings).exists() and stack.settings.store == "install" else None
+        return "not brought back yet" if kept.archive(stack.settings).exists() else None
 
 
 @dataclass(frozen=True)

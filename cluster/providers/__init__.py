@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
+"""Of the Services in ``manifests/``: node port to the instance's port on the laptop."""
+
 
 class Provider(Protocol):
     """A cluster that we may use: found or made, given images, and taken away again as far as it is ours."""
@@ -15,8 +18,10 @@ class Provider(Protocol):
     name: str
     ours: bool
     """Whether the cluster itself is made and deleted by us; else only our objects in it are."""
-    publishes: bool
-    """Whether node ports are on 127.0.0.1; else the tool forwards them for as long as it needs them."""
+
+    @property
+    def publishes(self) -> bool:
+        """Whether node ports are on 127.0.0.1; else the tool forwards them for as long as it needs them."""
 
     @property
     def cluster(self) -> str:

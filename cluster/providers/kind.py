@@ -14,6 +14,7 @@ import yaml
 from cluster import manifests
 from cluster.errors import SetupError
 from cluster.programs import check, ended, find, follow, last_line
+from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ NETWORK = "kind"
 LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
-
-NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
-"""Of ``manifests/kind.yaml``: node port to the instance's port on the laptop."""
 
 
 class Kind:
@@ -82,7 +80,13 @@ class Kind:
             return "its creation was broken off"
         if state != "running":
             return f"its node is {state}"
-        return None if self.kubeconfig.exists() else "its kubeconfig is gone"
+        return None if self._kubeconfig_is_whole() else "its kubeconfig is gone"
+
+    def _kubeconfig_is_whole(self) -> bool:
+        try:
+            return f"current-context: {self.context}\n" in self.kubeconfig.read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return False
 
     # -- doing
 
@@ -112,7 +116,8 @@ class Kind:
         if state != "running":
             self._start(state)
             done = "started"
-        if not self.kubeconfig.exists():
+        if not self._kubeconfig_is_whole():
+            self.kubeconfig.unlink(missing_ok=True)
             self._kind("export", "kubeconfig", "--name", self.cluster)
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"

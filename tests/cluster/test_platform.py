@@ -101,6 +101,50 @@ def test_killed_while_it_makes_the_cluster(platform: Platform, seconds: float) -
     assert platform.type("status").code == 0
 
 
+def test_killed_after_each_step(platform: Platform) -> None:
+    """An up that is killed right after any of its steps is finished by the next ones, and they end in the same platform."""
+    platform.type("teardown", "--yes")
+    for _ in range(20):
+        with platform.begin("up", "--json") as process:
+            assert process.stdout
+            for line in process.stdout:
+                event = json.loads(line)
+                if event["event"] == "step.finished" and event["status"] == "done":
+                    process.send_signal(signal.SIGKILL)
+                    break
+            else:
+                break
+            process.communicate()
+    assert platform.type("up", "--json").last["changed"] == []
+    assert platform.type("status").code == 0
+
+
+@pytest.mark.parametrize("what", ["kill", "pause", "stop"])
+def test_a_node_that_was_ended_by_somebody_else(platform: Platform, what: str) -> None:
+    """After the engine was restarted, or the node was stopped or paused by hand, up wakes the platform with its data."""
+    assert platform.type("up").code == 0
+    put(platform, "pipelines/p/state.json", '{"n": 1}')
+    before = versions(platform, "pipelines/p/state.json")
+    run("docker", what, f"{NAME}-control-plane")
+    assert platform.type("status").code == 1
+    woken = platform.type("up", "--json")
+    assert woken.code == 0, woken.err
+    assert versions(platform, "pipelines/p/state.json") == before
+
+
+def test_a_kubeconfig_that_was_deleted(platform: Platform) -> None:
+    """When the project's own kubeconfig is deleted or damaged, up makes it anew."""
+    assert platform.type("up").code == 0
+    file = platform.local / "kubeconfig"
+    file.unlink()
+    assert platform.type("status").code == 1
+    assert platform.type("up").code == 0
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_text("{")
+    assert platform.type("up").code == 0
+    assert platform.type("status").code == 0
+
+
 def test_a_cluster_that_is_not_ours(platform: Platform, tmp_path: Path, shared: Path) -> None:
     """Another checkout neither uses nor removes a cluster of the same name."""
     assert platform.type("up").code == 0

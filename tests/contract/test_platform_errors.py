@@ -133,7 +133,7 @@ class Desk:
         ports = {"port_argo": 2746, "port_s3": 9000, "port_console": 9001}
         facts = {"id": "0123abcd", "cluster": "singer", "complete": complete, "ports": ports}
         (self.checkout.local / "instance.json").write_text(json.dumps(facts))
-        (self.checkout.local / "kubeconfig").write_text("apiVersion: v1\nkind: Config\n")
+        (self.checkout.local / "kubeconfig").write_text("apiVersion: v1\ncurrent-context: kind-singer\nkind: Config\n")
 
     @property
     def environ(self) -> dict[str, str]:

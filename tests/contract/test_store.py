@@ -783,6 +783,16 @@ def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callabl
     assert names(tmp_path / "files") == ["up"]
 
 
+def test_clocks_that_differ():
+    """After a laptop's sleep the store's clock may be behind: that is what is said, and how the clock is set, not a code."""
+    refused = answer("403 Forbidden", b"<Error><Code>RequestTimeTooSkewed</Code><Message>x</Message></Error>", "application/xml")
+    with server(refused) as endpoint:
+        store = S3Store(endpoint, access_key="AKIAMADEUP", secret_key="a-made-up-secret", region="us-east-1")
+        with pytest.raises(SetupError, match=r"clocks of this machine and of .* differ") as caught:
+            store.get("bucket", "key")
+    assert caught.value.hint.startswith("Set the clock")
+
+
 def test_a_web_page_is_not_an_object(tmp_path: Path):
     """A web server that says OK to everything is no store: no page is taken for a state, and no write for done."""
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\nConnection: close\r\n\r\n<html><br></html>"

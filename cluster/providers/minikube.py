@@ -1,0 +1,403 @@
+"""A minikube cluster of our own: ``up`` creates it, ``teardown`` deletes it.
+
+Whose a cluster is, is written down before it is created, as with kind. minikube's own home, with what it has downloaded,
+stays the user's; the kubeconfig is the project's own. What minikube says comes as JSON, a line for each event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cluster.errors import SetupError
+from cluster.programs import ended, find, follow, last_line, run
+from cluster.providers import NODE_PORTS
+from cluster.runtime import full_name
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+
+    from cluster.instance import Instance
+    from cluster.runtime import Runtime
+    from cluster.settings import Settings
+
+KUBERNETES = "v1.36.2"
+"""What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need v1.36 or later."""
+DRIVERS = ("docker", "podman")
+"""Runtimes in which minikube makes its node a container, whose ports it publishes; else it makes a virtual machine."""
+LABEL = "name.minikube.sigs.k8s.io"
+"""What its containers carry, with the profile's name."""
+TYPE = "io.k8s.sigs.minikube."
+NO_PROFILE = 85
+"""Its exit code where there is no profile of that name."""
+ELSEWHERE = ("PROFILE", "DRIVER", "VM_DRIVER", "NODES", "HA", "NAMESPACE", "NO_KUBERNETES", "DOWNLOAD_ONLY", "DRY_RUN", "STATIC_IP")
+SCRUBBED = {f"MINIKUBE_{name}" for name in ELSEWHERE}
+"""Variables that each stand for a flag, and must not lead our cluster elsewhere. How much memory it gets, or where images are
+downloaded from, remains the user's choice."""
+
+
+class State(NamedTuple):
+    """What minikube says of a profile: in its words, such as ``Running``, ``Stopped``, ``Configured``."""
+
+    host: str
+    api: str = ""
+    kubeconfig: str = ""
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps the cluster from running."""
+        if self.host != "Running":
+            return f"its node is {self.host.lower()}"
+        return None if self.api == "Running" else f"its API server is {self.api.lower()}"
+
+
+LOST = State("without its profile")
+"""A node's container of which this home of minikube's knows nothing."""
+GONE = {"Host": "Nonexistent"}
+"""What a profile is without a machine, or where minikube cannot tell how that is: then it says ``null``."""
+
+
+class Minikube:
+    """A profile with one node."""
+
+    name = "minikube"
+    ours = True
+
+    def __init__(self, settings: Settings, instance: Instance, runtime: Runtime) -> None:
+        """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""
+        self.settings = settings
+        self.instance = instance
+        self.runtime = runtime
+        self.cluster = settings.cluster
+        self.context = self.cluster
+        self.kubeconfig = settings.local / "kubeconfig"
+
+    @cached_property
+    def driver(self) -> str:
+        """The driver that minikube is to take; nothing where the choice is left to it.
+
+        :raises SetupError: E-PROGRAM, there is no container runtime.
+        """
+        return self.runtime.program if self.runtime.program in DRIVERS else ""
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the node is a container, which publishes its ports."""
+        return bool(self.driver)
+
+    def describe(self) -> str:
+        """See ``Provider``."""
+        return f'minikube cluster "{self.cluster}"'
+
+    def ready(self) -> None:
+        """See ``Provider``.
+
+        :raises SetupError: E-PROGRAM, E-RUNTIME.
+        """
+        self.left()
+        find("minikube")
+
+    # -- looking
+
+    def _state(self) -> State | None:
+        """Return the state of the profile, None where there is none of that name.
+
+        :raises SetupError: E-PROGRAM, minikube is not there; E-RUNTIME, the runtime does not answer; E-CLUSTER, minikube cannot tell.
+        """
+        containers = self.left()
+        result = self._run("status", "--output", "json")
+        if result.returncode == NO_PROFILE:
+            return LOST if containers else None
+        try:
+            found = json.loads(result.stdout)
+            node = (found[0] if isinstance(found, list) else found) or GONE
+            return State(node["Host"], node.get("APIServer", ""), node.get("Kubeconfig", ""))
+        except (ValueError, LookupError, TypeError):
+            raise failure(result.stderr + result.stdout) from None
+
+    def pending(self) -> str | None:
+        """See ``Provider``."""
+        state = self._state()
+        if state is None:
+            return "not created yet"
+        if not self.instance.owns(self.cluster):
+            return "a cluster of this name is there, and is not ours"
+        if not self.instance.complete:
+            return "its creation was broken off"
+        return state.trouble or (None if self._has_kubeconfig(state) else "its kubeconfig is gone")
+
+    def _has_kubeconfig(self, state: State) -> bool:
+        return state.kubeconfig == "Configured" and self.kubeconfig.exists()
+
+    # -- doing
+
+    def ensure(self, say: Callable[[str], None]) -> str:
+        """See ``Provider``.
+
+        :raises SetupError: E-CLUSTER, there is one of this name that is not ours, or minikube failed.
+        """
+        state = self._state()
+        if state and not self.instance.owns(self.cluster):
+            raise SetupError(
+                "E-CLUSTER",
+                f'There is a minikube profile "{self.cluster}" that this checkout did not make.',
+                hint="Leave it alone by another name: INVOKE_SINGER_CLUSTER=singer2, or singer.cluster in invoke.yaml.",
+            )
+        if self._ended():
+            state = self._state()
+        done = "created"
+        if state and not self.instance.complete:
+            say("removing what a broken-off creation has left")
+            self._delete()
+            state, done = None, "created anew"
+        if state is None:
+            self._create(say)
+            return done
+        if state is LOST:
+            raise SetupError(
+                "E-CLUSTER",
+                f'The node of the minikube cluster "{self.cluster}" is there, and minikube does not know of it.',
+                hint="Set MINIKUBE_HOME as it was when the cluster was made, or invoke teardown, which removes the node.",
+            )
+        if state.trouble:  # never deleted, as there are data in it: minikube makes a machine that is gone anew
+            self._start([], say)
+            return "started"
+        if not self._has_kubeconfig(state):
+            self.kubeconfig.unlink(missing_ok=True)  # of one that is there minikube would lose the embedded certificates
+            self._check("update-context")
+            self.kubeconfig.chmod(0o600)
+            return "kubeconfig made anew"
+        return done
+
+    def _ended(self) -> bool:
+        """End a start that a command of ours, which was killed, has left at work; say whether there was one."""
+        return bool(self.instance.maker) and ended(self.instance.maker, ("minikube", "start", self.cluster))
+
+    def _create(self, say: Callable[[str], None]) -> None:
+        self.instance.claim(self.cluster, self.name)
+        self.kubeconfig.unlink(missing_ok=True)
+        self._start(self._flags(), say)
+
+    def _flags(self) -> list[str]:
+        """Return what is settled when the cluster is created; afterwards minikube remembers it.
+
+        Without ``--keep-context``: the kubeconfig is ours, and kubectl in ``invoke shell`` needs its current context.
+        """
+        flags = [f"--kubernetes-version={KUBERNETES}", "--container-runtime=containerd", "--nodes=1", "--embed-certs"]
+        if self.driver:
+            flags += [f"--driver={self.driver}", "--listen-address=127.0.0.1"]
+            flags += [f"--ports=127.0.0.1:{self.instance.ports[name]}:{port}" for port, name in NODE_PORTS.items()]
+        return flags
+
+    def _start(self, flags: Sequence[str], say: Callable[[str], None]) -> None:
+        """Create the cluster, or start what is there.
+
+        :raises SetupError: E-CLUSTER, minikube failed.
+        """
+        said = "minikube start"
+
+        def hear(line: str) -> None:
+            nonlocal said
+            said = spoken(line) or said
+            say(said)
+
+        always = ["--interactive=false", "--wait=apiserver,system_pods", "--output=json"]
+        command = ["minikube", "start", "--profile", self.cluster, *flags, *always]
+        code, text = follow(command, hear, environ=self._environ, started=self.instance.made_by)
+        if code:
+            error = failure(text)
+            if not self.instance.complete:
+                self._give_up()
+            elif error.hint == AGAIN:
+                ports = ", ".join(map(str, self.instance.ports.values()))
+                raise SetupError(error.code, f"One of the cluster's ports is taken: {ports}.", hint="Free it, or invoke teardown and up.")
+            raise error
+        self.kubeconfig.chmod(0o600)
+        self.instance.finish()
+
+    def _give_up(self) -> None:
+        """Remove what a failed creation has left, as kind does: the next one is free to choose other ports."""
+        with suppress(SetupError):
+            if self._state() is not None:
+                self._delete()
+            self.instance.forget()  # what comes there is somebody else's
+
+    def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return run(["minikube", *words, "--profile", self.cluster], environ=self._environ)
+
+    def _check(self, *words: str) -> str:
+        result = self._run(*words)
+        if result.returncode:
+            raise failure(result.stderr + result.stdout)
+        return result.stdout
+
+    @cached_property
+    def _environ(self) -> dict[str, str]:
+        """Return what minikube is told by variables. A rootless podman it would otherwise run through sudo."""
+        environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), "KUBECONFIG": str(self.kubeconfig)}
+        return {**environ, "MINIKUBE_ROOTLESS": "true"} if self.driver and self.runtime.info.rootless else environ
+
+    # -- images
+
+    def missing_images(self, images: Sequence[str]) -> list[str] | None:
+        """See ``Provider``. A node that is being created is none yet: minikube still unpacks its own images there."""
+        if not self.instance.complete:
+            return None
+        result = self._run("image", "ls", "--format", "json")
+        try:
+            found = json.loads(result.stdout) or []
+        except ValueError:
+            return None
+        there = {tag for image in found for tag in image.get("repoTags") or ()}
+        return [image for image in images if full_name(image) not in there] if there else None
+
+    def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
+        """See ``Provider``. From its standard input minikube would make a file itself, and leave it behind.
+
+        :raises SetupError: E-IMAGE, the runtime or minikube refused.
+        """
+        say(f"{len(images)} images to the node")
+        archive = self.settings.local / "images.tar"
+        try:
+            self.runtime.save(images, archive)
+            result = self._run("image", "load", str(archive))
+        finally:
+            archive.unlink(missing_ok=True)
+        missing = self.missing_images(images)
+        if result.returncode or missing:  # it ends with 0 when a node did not take them, too
+            said = failure(result.stderr).problem if result.returncode else f"the node does not have {', '.join(missing or ())}."
+            raise SetupError("E-IMAGE", f"Loading images failed: {said}", hint="Run it again; invoke status shows what is missing.")
+
+    # -- ending
+
+    def stop(self) -> bool:
+        """See ``Provider``."""
+        state = self._state()
+        if state is None or state.host != "Running" or not self.instance.owns(self.cluster):
+            return False
+        self._check("stop", "--output", "json")
+        return True
+
+    def delete(self) -> list[str]:
+        """See ``Provider``. The volume dies with the profile; what minikube has downloaded stays, as it is the user's."""
+        if self.instance.owns(self.cluster):
+            self._ended()  # else it would make anew what is deleted
+        there = self._state() is not None
+        if there and not self.instance.owns(self.cluster):
+            return []
+        if there:
+            self._delete()
+        self.kubeconfig.unlink(missing_ok=True)
+        return [self.describe()] if there else []
+
+    def _delete(self) -> None:
+        """Delete the profile. minikube then forgets which profile is the user's current one, whichever that is: it is told again."""
+        current = self._run("config", "get", "profile").stdout.strip()
+        self._check("delete", "--output", "json")
+        if current and current != self.cluster:
+            self._check("config", "set", "profile", current)
+
+    def left(self) -> list[str]:
+        """See ``Provider``."""
+        return list(self.runtime.containers(f"{LABEL}={self.cluster}")) if self.driver else []
+
+
+def event(line: str) -> tuple[str, dict[str, str]]:
+    """Return the kind of an event, such as ``step`` or ``download.progress``, and its data; nothing for any other line."""
+    try:
+        found: Any = json.loads(line)
+    except ValueError:
+        return "", {}
+    if not isinstance(found, dict) or not str(found.get("type", "")).startswith(TYPE):
+        return "", {}
+    data = found.get("data")
+    return found["type"].removeprefix(TYPE), {key: str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+
+
+def spoken(line: str) -> str:
+    """Say what an event tells whoever waits: where minikube is, or how far a download; nothing for all others."""
+    kind, data = event(line)
+    artifact = data.get("artifact", "").partition("?")[0].rpartition("/")[2].partition("@")[0]
+    if kind == "step":
+        where = f"step {data['currentstep']} of {data['totalsteps']}: " if data.get("currentstep", "").isdecimal() else ""
+        return where + (data.get("message") or data.get("name", "")).partition("\n")[0].rstrip(" .")
+    if kind == "download":
+        return f"downloading {artifact}"
+    if kind == "download.progress":
+        try:
+            return f"downloading {artifact} {float(data.get('progress', '')):.0%}".replace("%", " %")
+        except ValueError:
+            return f"downloading {artifact}"
+    return f"minikube warns: {last_line(data.get('message', ''))}" if kind == "warning" else ""
+
+
+EXITING = "Exiting due to "
+UNKNOWN = f"This minikube does not know Kubernetes {KUBERNETES}"
+GROUP = "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
+AGAIN = "Run it again: another port is chosen."
+NETWORK = "Connect to the network; behind a proxy set HTTPS_PROXY, and NO_PROXY for 127.0.0.1 and 192.168.49.0/24."
+MEMORY = "Give the container runtime more (Docker Desktop: Settings > Resources), then run it again."
+START = "Start it, then run it again."
+UPDATE = "Update minikube (https://minikube.sigs.k8s.io/docs/start/), or take kind: INVOKE_SINGER_PROVIDER=kind."
+KNOWN: tuple[tuple[str, str, str], ...] = (
+    ("port is already allocated", "A port that the cluster needs was taken a moment ago.", AGAIN),
+    ("address already in use", "A port that the cluster needs was taken a moment ago.", AGAIN),
+    ("ports are not available", "A port that the cluster needs was taken a moment ago.", AGAIN),
+    ("too many open files", "The limit of inotify instances is reached.", "sudo sysctl -w fs.inotify.max_user_instances=512"),
+    ("no space left", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
+    ("_storage ", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
+    ("_docker_newgrp ", "Docker may not be used by this user.", GROUP),
+    ("_not_running ", "minikube's driver does not run: {said}", START),
+    ("_not_healthy ", "minikube's driver is not healthy: {said}", START),
+    ("drv_as_root ", "minikube does not work for root.", "Run it as a user who may use the container runtime."),
+    ("_memory ", "There is too little memory: {said}", MEMORY),
+    ("rsrc_over_alloc_mem ", "There is too little memory: {said}", MEMORY),
+    ("_cores ", "There are too few CPUs: {said}", MEMORY),
+    ("kubernetes/releases/tags", f"{UNKNOWN}, and cannot ask GitHub for it.", f"Connect to the network. {UPDATE}"),
+    ("k8s_fail_connect ", f"{UNKNOWN}, and cannot ask GitHub for it.", f"Connect to the network. {UPDATE}"),
+    ("k8s_new_unsupported ", f"{UNKNOWN}.", UPDATE),
+    ("inet_proxy", "A proxy is in the way: {said}", NETWORK),
+    ("inet_not_tls ", "A proxy is in the way: {said}", NETWORK),
+    ("toomanyrequests", "The registry of the node's image answers: too many requests.", "Wait an hour, then run it again."),
+    ("inet_", "What minikube needs cannot be downloaded: {said}", NETWORK),
+    ("no such host", "What minikube needs cannot be downloaded: {said}", NETWORK),
+    ("failed to download", "What minikube needs cannot be downloaded: {said}", NETWORK),
+    ("unable to find image", "What minikube needs cannot be downloaded: {said}", NETWORK),
+)  # fmt: skip
+"""A sign in the error's name and message, in small letters; what it means, with minikube's own last line; what to do."""
+
+
+def failure(text: str) -> SetupError:
+    """Turn what minikube printed when it failed into an error: what we know in our words, all else in its own.
+
+    The event that ended it has an exit code; others may only tell of a first try. Some commands print no events.
+    """
+    errors = [data for kind, data in map(event, text.splitlines()) if kind == "error"]
+    error = next((data for data in reversed(errors) if "exitcode" in data), errors[-1] if errors else _plain(text))
+    message = error.get("message", "")
+    said = reason(message)
+    signs = f"{error.get('name', '')} {message}".lower()
+    for sign, problem, hint in KNOWN:
+        if sign in signs:
+            return SetupError("E-CLUSTER", problem.format(said=said), hint=hint)
+    advice = " ".join(error.get("advice", "").split())
+    if not advice or "{{" in advice:  # a template that minikube has not filled in
+        advice = "See the line above; run it again, or invoke teardown first."
+    return SetupError("E-CLUSTER", f"minikube failed: {said}", hint=advice)
+
+
+def _plain(text: str) -> dict[str, str]:
+    """Return the error in a text for people: its line is followed by a box with an address for reports."""
+    line = next((line for line in text.splitlines() if EXITING in line), "").partition(EXITING)[2]
+    name, _, message = line.partition(": ")
+    return {"name": name, "message": message} if message else {"message": text}
+
+
+def reason(message: str) -> str:
+    """Return the line of a message that tells most: what a program that minikube ran said last, but for its offer of help."""
+    lines = [line for line in message.splitlines() if line.strip() and not line.startswith("Run '")]
+    return last_line("\n".join(lines))
