@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import Platform, run, why_not
+from clusters import Platform, why_not
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, SCHEMA, Case
 
+from cluster import schedules, workflows
+from cluster.engines.argo import ArgoEngine
+from cluster.progress import Json
 from cluster.settings import Settings
-from cluster.stack import Stack
+from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
+from cluster.steps import policy
+from cluster.store.admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from cluster.runs import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 CLUSTER = "singer-argo"
@@ -33,7 +40,6 @@ ELSEWHERE = {
     "tap that does not listen takes too long": "took longer than its timeout",
 }
 """What the argo engine says in other words."""
-OWN = re.compile("^(tap|target)-scripted")
 
 
 @dataclass
@@ -240,51 +246,41 @@ def test_a_pod_that_is_killed(argo: Argo) -> None:
     assert list(argo.data(name).values()) == ['{"n": 2}\n{"n": 3}\n{"n": 4}\n']
 
 
-def test_an_image_that_is_not_there(argo: Argo) -> None:
-    """A run whose tap has no image is stopped in seconds, and says which image; nothing hangs."""
-    name = argo.pipeline("imageless", {"steps": MORE})
-    argo.set_state(name, BEFORE)
-    began = time.monotonic()
-    process = argo.background(name, lambda: bool(argo.there("workflows", "-n", "argo", "-l", f"singer/pipeline={name}")))
-    assert finished(process)["status"] == "succeeded"
-    [image] = [word for word in argo.kubectl("-n", "argo", "get", "cm", "singer-images", "-o", "jsonpath={.data.tap-scripted}").split()]
-    node = ["docker", "exec", f"{CLUSTER}-control-plane"]
-    argo.set_state(name, BEFORE)
+def submit(argo: Argo, name: str, run_: str, **other: str) -> Record:
+    """Run a pipeline with other parameters than it would have, and follow it."""
     with argo.stack() as stack:
-        from cluster import schedules, workflows  # noqa: PLC0415 - only here
-
         stack.only = (name,)
         pipeline = stack.project.pipeline(name)
-        given = schedules.parameters(stack, pipeline) | {"tap-image": image + "gone"}
-        stack.kube.create(workflows.workflow(pipeline, "imageless-1", given, schedules.target(stack)))
-        from cluster.engines.argo import ArgoEngine  # noqa: PLC0415 - only here
-        from cluster.progress import Json  # noqa: PLC0415 - only here
+        given = schedules.parameters(stack, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
+        stack.kube.create(workflows.workflow(pipeline, run_, given, schedules.target(stack)))
+        [record] = ArgoEngine(stack, Json()).follow({run_: name})
+    return record
 
-        [record] = ArgoEngine(stack, Json()).follow({"imageless-1": name})
+
+@pytest.mark.parametrize("side", ["tap", "target", "commit"])
+def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
+    """A run of which an image is missing is stopped in seconds, and says which one; nothing hangs and nothing moves."""
+    name = argo.pipeline(f"imageless-{side}", {"steps": MORE})
+    argo.set_state(name, BEFORE)
+    began = time.monotonic()
+    record = submit(argo, name, f"{name}-1", **{f"{side}_image": "localhost/singer/gone:1"})
     assert record.error is not None
     assert (record.error["code"], argo.get_state(name)) == ("E-IMAGE-PULL", BEFORE)
-    assert image + "gone" in record.error["problem"]
+    assert "localhost/singer/gone:1" in record.error["problem"]
     assert time.monotonic() - began < 120
-    assert run(*node, "true") == ""
+    assert argo.one(name).last["state"] == AFTER
 
 
 def test_a_config_that_is_not_there(argo: Argo) -> None:
-    """A config that somebody has removed from the bucket is there again before the run; one removed after that fails it."""
+    """A config that is missing in the bucket fails the run, which says which one; a run of ours brings it back first."""
     name = argo.pipeline("configless", {"steps": MORE})
     argo.set_state(name, BEFORE)
-    assert argo.one(name).last["status"] == "succeeded"
-    with argo.stack() as stack:
-        from cluster import schedules, workflows  # noqa: PLC0415 - only here
-        from cluster.engines.argo import ArgoEngine  # noqa: PLC0415 - only here
-        from cluster.progress import Json  # noqa: PLC0415 - only here
-
-        stack.only = (name,)
-        pipeline = stack.project.pipeline(name)
-        given = schedules.parameters(stack, pipeline) | {"tap-config": "pipelines/configless/gone.json"}
-        stack.kube.create(workflows.workflow(pipeline, "configless-1", given, schedules.target(stack)))
-        [record] = ArgoEngine(stack, Json()).follow({"configless-1": name})
-    assert (record.status, argo.get_state(name)) == ("failed", AFTER)
+    record = submit(argo, name, f"{name}-1", tap_config="pipelines/configless/gone.json")
+    assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
     assert "gone.json" in (record.error or {})["problem"]
+    with argo.stack() as stack:
+        stack.store().delete(stack.settings.bucket_configs, f"pipelines/{name}/config.json")
+    assert argo.one(name).last["state"] == AFTER
 
 
 def test_a_store_that_goes_away(argo: Argo) -> None:
@@ -308,10 +304,6 @@ def test_a_bucket_that_refuses_data(argo: Argo) -> None:
     name = argo.pipeline("refused", {"steps": MORE})
     argo.set_state(name, BEFORE)
     with argo.stack() as stack:
-        from cluster.stack import ROOT_SECRET, USER_SECRET  # noqa: PLC0415 - only here
-        from cluster.steps import policy  # noqa: PLC0415 - only here
-        from cluster.store.admin import Admin  # noqa: PLC0415 - only here
-
         root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
         assert root
         assert user
