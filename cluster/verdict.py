@@ -15,9 +15,10 @@ from cluster.errors import RunError, SetupError
 from cluster.progress import megabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+SHOWN_WARNINGS = 3
 TAIL_BYTES = 1 << 16
 """Of a log's end, so much is looked at."""
 OWN_ERROR = 90
@@ -147,6 +148,15 @@ def message(line: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", line)
     found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
     return (found[1] if found else text).strip()
+
+
+def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
+    """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
+    for line in lines:
+        said = message(line)
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known:
+            known.append(said)
+            yield said
 
 
 def told_in(log: bytes) -> dict[str, str] | None:

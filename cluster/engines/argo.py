@@ -141,7 +141,21 @@ class ArgoEngine:
             step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
-            return record
+        if record.status == "succeeded":
+            self._warn(record)
+        return record
+
+    def _warn(self, record: Record) -> None:
+        """Show the tap's first warnings, from the log that Argo has stored. The run has succeeded; what cannot be read is no trouble."""
+        store, bucket, known = self.stack.history.store, self.stack.settings.bucket_artifacts, list[str]()
+        with suppress(SetupError):
+            keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
+            for key in keys:
+                if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
+                    lines = (store.get(bucket, key) or b"").decode("utf-8", "replace").splitlines()
+                    for said in verdict.warnings(lines, known):
+                        self.output.line("!", record.tap.connector, said)
+                        self.output.event("warning", source=record.tap.connector, problem=said)
 
     def _look(self, seen: workflows.Seen, step: Step) -> RunError | None:
         """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
