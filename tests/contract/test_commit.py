@@ -238,6 +238,15 @@ def test_a_pod_that_left_nothing(pod: Pod, message: str, status: str, code: str)
     assert (record.status, (record.error or {}).get("code")) == (status, code)
 
 
+def test_a_runner_that_was_killed_before_it_could_report(pod: Pod) -> None:
+    """What Argo says of the container is enough to name the side and the signal."""
+    pod.left("pod-1", "target.json", {**REPORT, "side": "target"})
+    said = 'main: Error (exit code 64): dependency "tap" exited with non-zero code: 137'
+    record = commit.failed(pod.failed(said, pod="pod-1"), pod.history)
+    assert record.error is not None
+    assert record.error["problem"] == "The runner of tap-x was killed from outside (exit code 137)."
+
+
 def test_a_success_is_never_overwritten(pod: Pod) -> None:
     """A record that says succeeded stays, and what it stands for too; a state that is still missing is brought on."""
     commit.commit(pod.run, pod.history)
