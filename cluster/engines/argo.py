@@ -65,13 +65,13 @@ class ArgoEngine:
         """Return the run's Workflow, None where it is gone: they do not stay for ever, their records do."""
         return self.stack.kube.get("Workflow", run, self.stack.namespace)
 
-    def stop(self, run: str) -> None:
-        """Ask Argo to stop a run; its exit handler still writes the record."""
+    def stop(self, run: str, *, now: bool = False) -> None:
+        """Ask Argo to stop a run; its exit handler still writes the record, unless it shall end *now*."""
         live = self.live(run)
         if live is None:
             return
         seen = workflows.seen(live)
-        how = "Terminate" if seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
+        how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
         self.stack.kube.patch("Workflow", run, self.stack.namespace, {"spec": {"shutdown": how}})
 
     def cancel(self, run: str) -> Record:
@@ -172,8 +172,8 @@ class ArgoEngine:
                 continue
             why, hopeless = trouble
             step.detail = why
-            if hopeless and seen.step != "record":
-                self.stop(seen.run)
+            if hopeless:
+                self.stop(seen.run, now=seen.step == "record")  # where the image of the exit handler is missing, nobody waits for it
                 return RunError(
                     "E-IMAGE-PULL",
                     f"The pod of {seen.pipeline} {why}.",
