@@ -49,9 +49,11 @@ class Objects:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not.
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO.
         """
         say("whose the cluster is")
+        if stack.settings.argo == "use":
+            argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
         _allowed(stack, applied)
         for document in applied:
@@ -95,6 +97,18 @@ class Objects:
         else:
             hint = "Use the Argo that is there (INVOKE_SINGER_ARGO=use), or another cluster."
         raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
+
+
+def argo_is_there(stack: Stack) -> None:
+    """See that the cluster knows Workflows.
+
+    :raises SetupError: E-ARGO, it does not.
+    """
+    if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
+        where = stack.provider.context
+        raise SetupError(
+            "E-ARGO", f"There is no Argo Workflows in the cluster of {where}.", hint="Install ours: INVOKE_SINGER_ARGO=install"
+        )
 
 
 def _documents(stack: Stack) -> list[manifests.Document]:

@@ -15,7 +15,7 @@ from cluster import images, kept, manifests
 from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
-from cluster.objects import Objects, owner
+from cluster.objects import Objects, argo_is_there, owner
 from cluster.runs import OWNER
 from cluster.stack import ROOT_SECRET, USER_SECRET
 from cluster.workflows import NOTIFY, config_key
@@ -294,12 +294,7 @@ class ArgoThere:
 
         :raises SetupError: E-ARGO, there is none, or it is too old.
         """
-        if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
-            raise SetupError(
-                "E-ARGO",
-                f"There is no Argo Workflows in the cluster of {stack.provider.context}.",
-                hint="Install ours: INVOKE_SINGER_ARGO=install",
-            )
+        argo_is_there(stack)
         if not stack.kube.may("list", "apps", "deployments"):
             return None
         controllers = [item for item in stack.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
