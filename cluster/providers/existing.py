@@ -152,7 +152,7 @@ class Existing:
             say(f"{len(images)} images to minikube")
             with tempfile.TemporaryDirectory(dir=self.settings.local) as folder:
                 file = Path(folder) / "images.tar"
-                self.runtime.check("save", "--output", str(file), *images, code="E-IMAGE", doing="Saving images", hint="Run it again.")
+                self.runtime.save(images, file)
                 words = ["minikube", "image", "load", str(file), "--profile", self._profile]
                 check(words, code="E-IMAGE", doing="Loading images", hint="See minikube status; then run it again.")
         for node in self._nodes:
