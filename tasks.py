@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ENGINE = "local or argo; default: argo if the platform is up, else local"
 JSON = "print one JSON object per line"
+RUN = "a run's id, a part of it, or last"
 
 
 @command(help={"plan": "only show what would be done", "timings": "show how long each step took", "json": JSON})
@@ -97,7 +98,7 @@ def demo(session: Session, engine: str = "", *, full: bool = False, json: bool =
 
 @command(
     help={
-        "pipeline": "its name in pipelines.yaml",
+        "pipeline": "its name in pipelines.yaml; several with commas run at once",
         "engine": ENGINE,
         "full": "start over",
         "raw": "keep what the tap printed",
@@ -119,7 +120,7 @@ def runs(session: Session, pipeline: str = "", limit: int = 20, *, json: bool = 
     commands.runs(session, pipeline=pipeline, limit=limit)
 
 
-@command(help={"run": "a run's id, a part of it, or last", "json": JSON})
+@command(help={"run": RUN, "json": JSON})
 def show(session: Session, run: str, *, json: bool = False) -> None:
     """Show one run: counts, states, files, logs, errors. invoke show last"""
     from cluster import commands
@@ -127,7 +128,7 @@ def show(session: Session, run: str, *, json: bool = False) -> None:
     commands.show(session, run)
 
 
-@command(help={"run": "a run's id, a part of it, or last", "json": JSON})
+@command(help={"run": RUN, "json": JSON})
 def fetch(session: Session, run: str, *, json: bool = False) -> None:
     """Copy a run's files into output/. invoke fetch last"""
     from cluster import commands
@@ -135,12 +136,64 @@ def fetch(session: Session, run: str, *, json: bool = False) -> None:
     commands.fetch(session, run)
 
 
-@command(help={"pipeline": "its name in pipelines.yaml", "set": "a file with the new state", "reset": "remove the state", "json": JSON})
-def state(session: Session, pipeline: str, set: str = "", *, reset: bool = False, json: bool = False) -> None:
+@command(help={"run": RUN, "follow": "go on until the run has ended", "json": JSON})
+def logs(session: Session, run: str, *, follow: bool = False, json: bool = False) -> None:
+    """Show what tap and target have said. invoke logs last"""
+    from cluster import commands
+
+    commands.logs(session, run, follow=follow)
+
+
+@command(help={"run": RUN, "json": JSON})
+def cancel(session: Session, run: str, *, json: bool = False) -> None:
+    """Stop a run in the cluster. invoke cancel last"""
+    from cluster import commands
+
+    commands.cancel(session, run)
+
+
+@command(help={"run": RUN, "json": JSON})
+def retry(session: Session, run: str, *, json: bool = False) -> None:
+    """Load again what a failed run of a staged pipeline has extracted. invoke retry last"""
+    from cluster import commands
+
+    commands.retry(session, run)
+
+
+@command(
+    help={
+        "pipeline": "its name in pipelines.yaml",
+        "engine": ENGINE,
+        "set": "a file with the new state",
+        "reset": "remove the state",
+        "history": "show all versions",
+        "rollback": "the version to go back to, as --history shows it",
+        "json": JSON,
+    }
+)
+def state(
+    session: Session,
+    pipeline: str,
+    engine: str = "",
+    set: str = "",
+    rollback: str = "",
+    *,
+    reset: bool = False,
+    history: bool = False,
+    json: bool = False,
+) -> None:
     """Show where a pipeline's next run begins, or change it. invoke state exchange-rates-to-csv"""
     from cluster import commands
 
-    commands.state(session, pipeline, set_to=set, reset=reset)
+    commands.state(session, pipeline, engine=engine, set_to=set, reset=reset, versions=history, rollback=rollback)
+
+
+@command(help={"plan": "only show what would be done", "yaml": "print the objects of schedules, apply nothing", "json": JSON})
+def sync(session: Session, *, plan: bool = False, yaml: bool = False, json: bool = False) -> None:
+    """Bring singer-configs/ into the cluster: images, secrets, configs, schedules. invoke sync --plan"""
+    from cluster import commands
+
+    commands.sync(session, plan_only=plan, as_yaml=yaml)
 
 
 @command(help={"name": "only this connector or pipeline", "json": JSON})
@@ -159,5 +212,7 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
     commands.test(session, everything=all, options=options)
 
 
-namespace = Collection(up, status, open, forward, credentials, shell, stop, teardown, demo, run, runs, show, fetch, state, check, test)
+PLATFORM = (up, status, open, forward, credentials, shell, stop, teardown)
+PIPELINES = (demo, run, runs, show, logs, fetch, cancel, retry, state, sync, check)
+namespace = Collection(*PLATFORM, *PIPELINES, test)
 namespace.configure({"singer": dict(DEFAULTS)})

@@ -4,13 +4,16 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
 
     cli                                     errors become a sentence, a hint and an exit code
     commands   platform                     what each command does
-    preview    plan  converge               a first look at files; the steps of `up`, and how they are run
-    engines    session  steps               local: tap | target as two processes; what `up` makes true
+    preview    plan  converge               a first look at files; the steps of `up` and of `sync`, and how they are run
+    places                                  which engine a command means, and where its runs are
+    engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
+    schedules                               CronWorkflows
     objects  kept                           what is ours in the cluster; data that outlives it
     stack                                   the handles that every step receives
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
     environments  runs  runtime             uv makes the connectors' environments; run records; docker, podman or nerdctl
+    verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's
     progress   settings                     what people and programs see; what users may choose

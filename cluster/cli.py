@@ -60,8 +60,8 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
         if not error.told:
             output.error(error)
         raise Exit(code=error.exit_code) from None
-    except KeyboardInterrupt:
-        print("\nInterrupted. What was running is stopped; states are as they were.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\nInterrupted. {str(error) or 'What was running is stopped; states are as they were.'}", file=sys.stderr)
         raise Exit(code=EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # Whoever read our output has gone (| head): nothing to say, and nobody to say it to.

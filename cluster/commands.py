@@ -7,69 +7,49 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster import preview
+import yaml
+
+from cluster import plan, preview, reader, schedules
 from cluster.connectors import Project, read_dotenv, secrets
+from cluster.converge import converge, look
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
-from cluster.engines.lock import alone, is_running
+from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import RunError, SetupError
 from cluster.fields import describe, listed, nearest, read_object
+from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
-from cluster.runs import History, Record
-from cluster.settings import CHOICES
-from cluster.store import open_store
+from cluster.runs import History, Record, began, new_run_id
+from cluster.schedules import parameters, target
+from cluster.workflows import Way, workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cluster.connectors import Pipeline
     from cluster.session import Session
 
 DEMO = "exchange-rates-to-csv"
+SIDES = ("tap", "target")
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
 
-def _environ(session: Session) -> dict[str, str]:
-    """Return the environment with ``.env`` below it."""
-    return {**read_dotenv(session.settings.root / ".env"), **session.environ}
-
-
-def _history(session: Session) -> History:
-    return History(open_store(session.settings, _environ(session)), session.settings)
-
-
-def _engine(session: Session, asked: str) -> tuple[str, str]:
-    """Return the engine to use and why.
-
-    :raises SetupError: E-SETTING, no such engine; E-ENGINE, it is not there.
-    """
-    if asked and asked not in CHOICES["engine"]:
-        raise SetupError(
-            "E-SETTING",
-            f"There is no engine {describe(asked)}.{nearest(asked, CHOICES['engine'])} Engines are {listed(CHOICES['engine'])}.",
-            hint="Name one of these, or leave --engine out.",
-        )
-    chosen = asked or session.settings.engine
-    if chosen == "argo":
-        raise SetupError(
-            "E-ENGINE", "The engine argo is not there yet: this version runs pipelines on the engine local.", hint="Use --engine local."
-        )
-    if chosen == "local":
-        return "local", "--engine says so" if asked else "the setting singer.engine says so"
-    return "local", "it is the only one so far"
+def _facts(pipeline: str) -> dict[str, Any]:
+    return {"run": None, "pipeline": pipeline, "engine": None, "outputs": [], "records": {}, "state": None}
 
 
 @contextmanager
 def _finishing(session: Session, pipeline: str) -> Iterator[dict[str, Any]]:
     """End the JSON events of a run with ``run.finished``, whatever happens; the body fills in what it knows."""
-    facts: dict[str, Any] = {"run": None, "pipeline": pipeline, "engine": None, "outputs": [], "records": {}, "state": None}
+    facts = _facts(pipeline)
     status = "failed"
     try:
         yield facts
@@ -88,10 +68,9 @@ def _finishing(session: Session, pipeline: str) -> Iterator[dict[str, Any]]:
 def demo(session: Session, *, engine: str, full: bool) -> None:
     """Run the example and look at what came out."""
     output = session.output
-    with _finishing(session, DEMO) as facts:
-        record = _run(session, DEMO, facts, engine=engine, full=full, keep_raw=False, verb="demo")
-        history = _history(session)
-        table = preview.read(_csv_files(history, record))
+    with Places(session) as places, _finishing(session, DEMO) as facts:
+        place, record = _run(session, places, DEMO, facts, engine=engine, way=Way(full=full), verb="demo")
+        table = preview.read(_csv_files(place.history, record))
         if table.dates:
             _show_rates(session, record, table)
         output.text()
@@ -99,42 +78,151 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
 
 
 def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool) -> None:
-    """Run one pipeline."""
-    with _finishing(session, pipeline) as facts:
-        record = _run(session, pipeline, facts, engine=engine, full=full, keep_raw=keep_raw, verb="run")
+    """Run one pipeline, or several at once."""
+    names = [name.strip() for name in pipeline.split(",") if name.strip()]
+    way = Way(full=full, keep_raw=keep_raw)
+    if len(set(names)) > 1:
+        _run_several(session, list(dict.fromkeys(names)), engine=engine, way=way)
+        return
+    name = names[0] if names else pipeline
+    with Places(session) as places, _finishing(session, name) as facts:
+        _, record = _run(session, places, name, facts, engine=engine, way=way, verb="run")
         session.output.text()
-        session.output.text(f"Next: {command(f'show {record.run}')} · {command(f'state {pipeline}')}")
+        session.output.text(f"Next: {command(f'show {record.run}')} · {command(f'state {name}')}")
 
 
-def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, full: bool, keep_raw: bool, verb: str) -> Record:
+def retry(session: Session, run: str) -> None:
+    """Load again what a failed run of a staged pipeline has extracted.
+
+    :raises SetupError: E-ENGINE, there is nothing to load again; E-STATE, other runs came after it.
+    """
+    with Places(session) as places:
+        place, record = places.find(run)
+        raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
+        again = f"Run it again: {command(f'run {record.pipeline}')}"
+        if place.status(record) not in {"failed", "interrupted"}:
+            raise SetupError("E-ENGINE", f"{record.run} is {place.status(record)}: there is nothing to retry.", hint=again)
+        if place.stack is None or record.tap.exit_code != 0 or not place.history.store.objects(place.stack.settings.bucket_artifacts, raw):
+            raise SetupError("E-ENGINE", f"What {record.run} has extracted is not kept as a whole.", hint=again)
+        if place.history.state(record.pipeline) != record.state_before:
+            raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
+        with _finishing(session, record.pipeline) as facts:
+            _run(session, places, record.pipeline, facts, engine="argo", way=Way(replay=record.run), verb="retry")
+
+
+def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, engine: str, way: Way, verb: str) -> tuple[Place, Record]:
     """Run a pipeline, say what came of it, and put a copy of its files where people look."""
+    output = session.output
+    pipeline = Project(session.settings.root).pipeline(name)
+    place, reason = places.choose(engine)
+    facts["engine"] = place.engine
+    output.text(f"{verb}  {name} · engine {place.engine}, because {reason}")
+    output.text()
+    try:
+        if place.stack is None:
+            record = _run_local(session, place, pipeline, reason, facts, way)
+        else:
+            [record] = _run_argo(session, place, [pipeline], reason, way, [facts])
+            _raise(record)
+    except RunError:
+        with suppress(SetupError):  # where the store is the trouble, its state cannot be told
+            facts["state"] = place.history.state(name)
+        raise
+    _tell(session, place, record, facts, way)
+    return place, record
+
+
+def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, facts: dict[str, Any], way: Way) -> Record:
+    """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
-    chosen, reason = _engine(session, engine)
-    facts["engine"] = chosen
     project = Project(settings.root)
-    pipeline = project.pipeline(name)
     dotenv = read_dotenv(settings.root / ".env")
     found = {
         side: secrets(file, session.environ, dotenv, shown=project.shown(file))
         for side, file in (("tap", pipeline.config), ("target", pipeline.target_config))
     }
-    output.text(f"{verb}  {name} · engine {chosen}, because {reason}")
-    output.text()
-    history = _history(session)
     tap, target = Environments(settings).ensure([pipeline.tap, pipeline.target], output)
     if not tap.made and not target.made:
         output.line("✓", f"{pipeline.tap.name}, {pipeline.target.name}", "environments reused")
-    job = Job(pipeline, tap, target, found, full=full, keep_raw=keep_raw)
-    try:
-        record = LocalEngine(settings, history, output, session.environ).run(job, reason, started=lambda run: facts.update(run=run))
-    except RunError:
-        with suppress(SetupError):  # where the store is the trouble, its state cannot be told
-            facts["state"] = history.state(name)
-        raise
+    job = Job(pipeline, tap, target, found, full=way.full, keep_raw=way.keep_raw)
+    return LocalEngine(settings, place.history, output, session.environ).run(job, reason, started=lambda run: facts.update(run=run))
+
+
+def _run_argo(
+    session: Session, place: Place, pipelines: Sequence[Pipeline], reason: str, way: Way, facts: Sequence[dict[str, Any]]
+) -> list[Record]:
+    """Bring to the cluster what the pipelines need, submit their Workflows, and follow them."""
+    stack, engine = place.stack, place.argo
+    assert stack is not None
+    stack.only = tuple(pipeline.name for pipeline in pipelines)
+    converge(plan.needed(), stack, session.output)
+    titles = {}
+    for pipeline, known in zip(pipelines, facts, strict=True):
+        document = workflow(pipeline, new_run_id(), parameters(stack, pipeline, way), target(stack), way)
+        known["run"] = engine.submit(document, reason)
+        sides = f"{pipeline.tap.name} → {pipeline.target.name}"
+        titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
+    return engine.follow(titles)
+
+
+def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Way) -> None:
+    """Run pipelines at once, each as a Workflow of its own; they share a label and nothing else.
+
+    :raises SetupError: E-ENGINE, not on this engine; or what the first failed run says, when all have ended.
+    """
+    output = session.output
+    project = Project(session.settings.root)
+    pipelines = [project.pipeline(name) for name in names]
+    with Places(session) as places:
+        place, reason = places.choose(engine)
+        if place.stack is None:
+            raise SetupError(
+                "E-ENGINE",
+                f"The engine local runs one pipeline at a time, and {len(names)} were named.",
+                hint=f"Run one, or bring the engine argo up: {command('up')}",
+            )
+        batch = new_run_id()
+        output.text(f"run  {', '.join(names)} · engine {place.engine}, because {reason} · batch {batch}")
+        output.text()
+        facts: list[dict[str, Any]] = [_facts(name) | {"engine": place.engine} for name in names]
+        status = dict.fromkeys(names, "failed")
+        try:
+            records = _run_argo(session, place, pipelines, reason, replace(way, batch=batch), facts)
+            for record, known in zip(records, facts, strict=True):
+                status[record.pipeline] = "succeeded" if record.status == "succeeded" else "failed"
+                if record.status == "succeeded":
+                    output.text()
+                    output.text(f"{record.pipeline}")
+                    _tell(session, place, record, known, way)
+        finally:
+            for known in facts:
+                output.event("run.finished", status=status[known["pipeline"]], **known)
+        errors = [RunError(**record.error) for record in records if record.error]
+        for error in errors:
+            output.error(error)
+            error.told = True
+        if errors:
+            raise errors[0]
+
+
+def _raise(record: Record) -> None:
+    """See that a run has succeeded.
+
+    :raises RunError: it has not; what its record says.
+    """
+    if record.error:
+        raise RunError(record.error["code"], record.error["problem"], hint=record.error["hint"])
+    if record.status != "succeeded":
+        raise RunError("E-RUNNER", f"{record.run} is {record.status}.", hint=f"See {command(f'show {record.run}')}")
+
+
+def _tell(session: Session, place: Place, record: Record, facts: dict[str, Any], way: Way) -> None:
+    """Say what came of a run that succeeded."""
+    settings, output, name = session.settings, session.output, record.pipeline
     # A run that went on from a state adds to what is there; only one that began at the beginning replaces it.
-    added = record.state_before is not None and not full
+    added = record.state_before is not None and not way.full
     facts.update(records=record.records, state=record.state_after)
-    copies = _copies(session, history, record, settings.output / name / (record.run if added else ""))
+    copies = _copies(session, place.history, record, settings.output / name / (record.run if added else ""))
     facts.update(outputs=[str(file) for file in copies])
     output.text()
     for file in copies:
@@ -143,8 +231,7 @@ def _run(session: Session, name: str, facts: dict[str, Any], *, engine: str, ful
         output.text(f"  no file this time{_earlier(settings.output / name)}")
     output.text(f"  state  {_states(record)}")
     if record.total and not record.state_printed:
-        output.line("!", pipeline.target.name, "printed no state: the next run loads the same again")
-    return record
+        output.line("!", record.target.connector, "printed no state: the next run loads the same again")
 
 
 def _copies(session: Session, history: History, record: Record, folder: Path) -> list[Path]:
@@ -226,37 +313,37 @@ def _show_rates(session: Session, record: Record, table: preview.Table) -> None:
 
 
 def runs(session: Session, *, pipeline: str, limit: int) -> None:
-    """List the newest runs."""
-    history = _history(session)
+    """List the newest runs of both engines."""
     if pipeline:
         Project(session.settings.root).pipeline(pipeline)
-    records = history.newest(pipeline or None, limit)
-    if not records:
-        session.output.text(f"No runs yet. Next: {command('demo')}")
-    for record in records:
-        session.output.event("run", **_seen(session, record))
-    if records:
-        session.output.table(
-            [_row(session, record) for record in records], ["run", "pipeline", "engine", "status", "records", "time", "state after"]
-        )
+    with Places(session) as places:
+        found = [(place, record) for place in places.all for record in place.newest(pipeline or None, limit)]
+        found = sorted(found, key=lambda pair: began(pair[1].run), reverse=True)[:limit]
+        if not found:
+            session.output.text(f"No runs yet. Next: {command('demo')}")
+        for place, record in found:
+            session.output.event("run", **_seen(place, record))
+        if found:
+            session.output.table(
+                [_row(place, record) for place, record in found], ["run", "pipeline", "engine", "status", "records", "time", "state after"]
+            )
 
 
-def _seen(session: Session, record: Record) -> dict[str, Any]:
-    """Return a record's fields with the status as it is now: a run that was killed could not say so itself."""
+def _seen(place: Place, record: Record) -> dict[str, Any]:
+    """Return a record's fields with the status as it is now."""
     fields = asdict(record)
     del fields["schema"]  # every event has one of its own
-    if record.status == "running" and not is_running(session.settings, record):
-        fields["status"] = "interrupted"
+    fields["status"] = place.status(record)
     return fields
 
 
-def _row(session: Session, record: Record) -> list[str]:
+def _row(place: Place, record: Record) -> list[str]:
     taken = seconds(record.seconds) if record.seconds is not None else ""
     return [
         record.run,
         record.pipeline,
         record.engine,
-        _seen(session, record)["status"],
+        place.status(record),
         f"{record.total:,}",
         taken,
         _short(record.state_after),
@@ -265,26 +352,28 @@ def _row(session: Session, record: Record) -> list[str]:
 
 def show(session: Session, run: str) -> None:
     """Show one run."""
-    history, output = _history(session), session.output
-    record = history.find(run)
-    fields = _seen(session, record)
-    output.event("run", **fields)
-    output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
-    facts = [
-        ("started", record.started),
-        ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
-        *(
-            (side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}")
-            for side, end in (("tap", fields["tap"]), ("target", fields["target"]))
-        ),
-        *((f"stream {stream}", f"{count:,} records, {megabytes(record.bytes.get(stream, 0))}") for stream, count in record.records.items()),
-        ("state", _states(record)),
-        *(("file", f"{history.store.url(item['bucket'], item['key'])}  {megabytes(item['bytes'])}") for item in record.outputs),
-        *([("raw", history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
-        ("logs", shown(session.settings.local / "logs" / record.pipeline / record.run)),
-        *([("error", f"{record.error['code']}  {record.error['problem']}"), ("→", record.error["hint"])] if record.error else []),
-    ]
-    output.table([list(fact) for fact in facts], ["", ""])
+    with Places(session) as places:
+        place, record = places.find(run)
+        history, output = place.history, session.output
+        fields = _seen(place, record)
+        output.event("run", **fields)
+        output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
+        sides = [(side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side in SIDES for end in [fields[side]]]
+        streams = [
+            (f"stream {name}", f"{count:,} records, {megabytes(record.bytes.get(name, 0))}") for name, count in record.records.items()
+        ]
+        facts = [
+            ("started", record.started),
+            ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
+            *sides,
+            *streams,
+            ("state", _states(record)),
+            *(("file", f"{history.store.url(item['bucket'], item['key'])}  {megabytes(item['bytes'])}") for item in record.outputs),
+            *([("raw", history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
+            ("logs", place.logs(record)),
+            *([("error", f"{record.error['code']}  {record.error['problem']}"), ("→", record.error["hint"])] if record.error else []),
+        ]
+        output.table([list(fact) for fact in facts], ["", ""])
 
 
 def _ended(code: int | None) -> str:
@@ -293,35 +382,139 @@ def _ended(code: int | None) -> str:
 
 def fetch(session: Session, run: str) -> None:
     """Copy a run's files into ``output/<pipeline>/<run>/``."""
-    history = _history(session)
-    record = history.find(run)
-    folder = session.settings.output / record.pipeline / record.run
-    for file, item in zip(_copy(history, record, folder), record.outputs, strict=True):
-        session.output.event("file", path=str(file), bytes=item["bytes"])
-        session.output.line("✓", shown(file), megabytes(item["bytes"]))
-    if not record.outputs:
-        session.output.line("•", record.run, "left no files")
+    with Places(session) as places:
+        place, record = places.find(run)
+        folder = session.settings.output / record.pipeline / record.run
+        for file, item in zip(_copy(place.history, record, folder), record.outputs, strict=True):
+            session.output.event("file", path=str(file), bytes=item["bytes"])
+            session.output.line("✓", shown(file), megabytes(item["bytes"]))
+        if not record.outputs:
+            session.output.line("•", record.run, "left no files")
 
 
-def state(session: Session, pipeline: str, *, set_to: str, reset: bool) -> None:
-    """Show a pipeline's state, or replace it, or remove it."""
+def logs(session: Session, run: str, *, follow: bool) -> None:
+    """Show what tap, target and commit have said, on request until the run has ended."""
+    with Places(session) as places:
+        place, record = places.find(run)
+        ended = False
+        shown_: dict[tuple[str, str], str] = {}
+        while True:
+            last, ended = ended, place.status(record) != "running"
+            for side, text in reader.lines(place, record, shown_):
+                session.output.event("log", run=record.run, side=side, line=text)
+                session.output.text(f"{side:<7} {text}")
+            if not follow or (ended and last):
+                break
+            time.sleep(0 if ended else reader.LOOK_SECONDS)
+            record = place.read(record.pipeline, record.run) or record
+        if not shown_:
+            session.output.line("•", record.run, "has no logs, or they have expired")
+
+
+def cancel(session: Session, run: str) -> None:
+    """Stop a run in the cluster."""
+    with Places(session) as places:
+        place, record = places.find(run)
+        engine = place.argo
+        if place.status(record) != "running":
+            session.output.line("•", record.run, f"has ended before: {place.status(record)}")
+            return
+        with session.output.step(record.run) as step:
+            step.detail = "stopping"
+            record = engine.cancel(record.run)
+            late = record.status == "succeeded"
+            step.result("succeeded before it could be stopped" if late else f"{record.status}; the state is as it was")
+
+
+def state(session: Session, pipeline: str, *, engine: str, set_to: str, reset: bool, versions: bool, rollback: str) -> None:
+    """Show a pipeline's state or its history, replace it, remove it, or go back to an earlier one.
+
+    :raises SetupError: E-SETTING, more than one was asked for; E-BUSY, a run is under way; E-STATE, no such version.
+    """
     Project(session.settings.root).pipeline(pipeline)
-    if set_to and reset:
-        raise SetupError("E-SETTING", "--set and --reset were both given.", hint="Give one of the two.")
-    history, output = _history(session), session.output
-    history.claim("local")
-    if set_to or reset:
-        new = read_object(Path(set_to), set_to, "E-STATE") if set_to else None
-        with alone(session.settings, history, pipeline):
-            if new:
-                history.save_state(pipeline, new)
-            else:
-                history.reset_state(pipeline)
-        kept = len(history.state_versions(pipeline))
-        output.line("✓", f"State of {pipeline}", f"{'replaced' if new else 'removed: the next run starts over'}; {kept} versions kept")
-    current = history.state(pipeline)
-    output.event("state", pipeline=pipeline, state=current)
-    output.text(json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+    if sum(map(bool, (set_to, reset, versions, rollback))) > 1:
+        raise SetupError("E-SETTING", "Of --set, --reset, --history and --rollback more than one was given.", hint="Give one of them.")
+    with Places(session) as places:
+        place, _ = places.choose(engine)
+        history, output = place.history, session.output
+        history.claim(place.engine)
+        if set_to or reset or rollback:
+            new = read_object(Path(set_to), set_to, "E-STATE") if set_to else _version(history, pipeline, rollback) if rollback else None
+            with _quiet(session, place, pipeline):
+                if new:
+                    history.save_state(pipeline, new)
+                else:
+                    history.reset_state(pipeline)
+            kept = len(history.state_versions(pipeline))
+            output.line("✓", f"State of {pipeline}", f"{'replaced' if new else 'removed: the next run starts over'}; {kept} versions kept")
+        if versions:
+            _show_versions(session, history, pipeline)
+            return
+        current = history.state(pipeline)
+        output.event("state", pipeline=pipeline, state=current)
+        output.text(json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+
+
+@contextmanager
+def _quiet(session: Session, place: Place, pipeline: str) -> Iterator[None]:
+    """See that no run of the pipeline is under way.
+
+    :raises SetupError: E-BUSY, one is.
+    """
+    if place.stack is None:
+        with alone(session.settings, place.history, pipeline):
+            yield
+        return
+    running = [record.run for record in place.newest(pipeline, None) if record.status == "running"]
+    if running:
+        raise SetupError("E-BUSY", f"A run of {pipeline} is under way ({running[0]}).", hint=f"Wait, or {command(f'cancel {running[0]}')}")
+    yield
+
+
+def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
+    """Return an earlier state, named by the beginning of its version.
+
+    :raises SetupError: E-STATE, there is none, or it was the removal of one.
+    """
+    found = [item for item in history.state_versions(pipeline) if item.id.startswith(version)]
+    key = history.state_key(pipeline)
+    data = history.store.get(history.settings.bucket_configs, key, found[0].id) if len(found) == 1 and not found[0].deleted else None
+    if data is None:
+        hint = f"See {command(f'state {pipeline} --history')}"
+        raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
+    return dict(json.loads(data))
+
+
+def _show_versions(session: Session, history: History, pipeline: str) -> None:
+    rows = []
+    for item in history.state_versions(pipeline):
+        data = None if item.deleted else history.store.get(history.settings.bucket_configs, history.state_key(pipeline), item.id)
+        with suppress(ValueError):
+            found = json.loads(data or b"null")
+        session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
+        rows.append([item.id[:8], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
+    session.output.table(rows, ["version", "time (UTC)", "state"])
+
+
+def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
+    """Bring what stands in ``singer-configs/`` into the cluster: images, secrets, configs, schedules."""
+    output, begun = session.output, time.monotonic()
+    with Places(session) as places:
+        stack = places.argo.stack
+        assert stack is not None
+        if as_yaml:
+            output.text(yaml.safe_dump_all(schedules.documents(stack), sort_keys=False).rstrip())
+            return
+        steps = plan.sync()
+        if plan_only:
+            for title, why in look(steps, stack).items():
+                output.line("•" if why is None else " ", title, why or "in place")
+                output.event("step", step=title, pending=why)
+            return
+        changed = converge(steps, stack, output)
+        output.event("sync.finished", changed=sorted(changed), seconds=round(time.monotonic() - begun, 3))
+        if not changed:
+            output.line("•", "All is as in singer-configs/", seconds(time.monotonic() - begun))
 
 
 # --------------------------------------------------------------------------------------------------------- checking

@@ -36,4 +36,4 @@ class RunError(SetupError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGTERM, handled as Ctrl-C is."""
+    """SIGTERM, or a Ctrl-C of which there is something to say."""

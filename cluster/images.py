@@ -13,7 +13,7 @@ from cluster.errors import SetupError
 from cluster.programs import last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cluster.connectors import Connector
     from cluster.runtime import Runtime
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/singer"
 """Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
 DEFAULT_PYTHON = "3.13"
+COMMIT = "commit"
+COMMIT_FILES = (
+    "singer-containers/Dockerfile.commit",
+    "singer-containers/commit.lock",
+    "singer-containers/commit.py",
+    "singer-containers/notify.py",
+    "cluster/__init__.py",
+    "cluster/errors.py",
+    "cluster/fields.py",
+    "cluster/files.py",
+    "cluster/progress.py",
+    "cluster/runs.py",
+    "cluster/settings.py",
+    "cluster/verdict.py",
+    "cluster/store",
+)
+"""What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the program with these files alone."""
 OURS = "app.kubernetes.io/part-of=singer"
 """The label of every image that we build."""
 
@@ -54,18 +71,40 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
-    command = ["build", "--file", str(settings.root / "singer-containers" / "Dockerfile")]
-    command += ["--tag", tag(connector, settings), "--tag", f"{connector.name}:dev", "--label", OURS]
-    for name, value in arguments(connector, settings).items():
-        command += ["--build-arg", f"{name}={value}"]
+    _build(connector.name, "Dockerfile", tag(connector, settings), arguments(connector, settings), settings, runtime, say)
+
+
+def commit_tag(settings: Settings) -> str:
+    """Return the image of the container that stores what a run has left."""
+    digest = hashlib.sha256(settings.image("python").encode())
+    for name in COMMIT_FILES:
+        path = settings.root / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return f"{REPOSITORY}/{COMMIT}:{digest.hexdigest()[:12]}"
+
+
+def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
+    """Build the image of the container that stores what a run has left.
+
+    :raises SetupError: E-BUILD, with the last line that the builder printed.
+    """
+    _build(COMMIT, "Dockerfile.commit", commit_tag(settings), {"BASE": settings.image("python")}, settings, runtime, say)
+
+
+def _build(
+    name: str, file: str, full: str, arguments: Mapping[str, str], settings: Settings, runtime: Runtime, say: Callable[[str], None]
+) -> None:
+    command = ["build", "--file", str(settings.root / "singer-containers" / file)]
+    command += ["--tag", full, "--tag", f"{name}:dev", "--label", OURS]
+    for key, value in arguments.items():
+        command += ["--build-arg", f"{key}={value}"]
     code, text = runtime.follow([*command, str(settings.root)], say)
     if code:
-        log = settings.local / "logs" / "images" / f"{connector.name}.log"
+        log = settings.local / "logs" / "images" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(text, encoding="utf-8")
-        raise SetupError(
-            "E-BUILD", f"The image of {connector.name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again."
-        )
+        raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 POD = "singer-data"
 FOLDER = "/data"
 SAVE = f"import sys, tarfile; t = tarfile.open(fileobj=sys.stdout.buffer, mode='w|'); t.add('{FOLDER}', '.'); t.close()"
-LOAD = f"import sys, tarfile; tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('{FOLDER}', filter='data')"
+LOAD = f"""
+import sys, tarfile
+try:
+    tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('{FOLDER}', filter='data')
+finally:
+    while sys.stdin.buffer.read(1 << 20): pass  # where it fails, the rest is still to be read
+"""
 CLAIM = "argo-artifacts"
 SECONDS = 120
 LIFE_SECONDS = 3600

@@ -134,6 +134,15 @@ class Kube:
         response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
         return response.data.decode("utf-8", "replace") if response.status == 200 else ""
 
+    def log_since(self, pod: str, namespace: str, container: str, since: str) -> list[tuple[str, str]]:
+        """Return a container's log lines after a time, each with its own; all where *since* is empty."""
+        query = [("container", container), ("timestamps", "true")] + ([("sinceTime", since)] if since else [])
+        response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
+        if response.status != 200:
+            return []
+        pairs = (line.partition(" ") for line in response.data.decode("utf-8", "replace").splitlines())
+        return [(moment, text) for moment, _, text in pairs if moment > since]
+
     def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
         """Say whether we are allowed to do something."""
         attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}

@@ -201,7 +201,13 @@ def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
 
 def _all_files(stack: Stack) -> list[Path]:
     folder = stack.settings.root / "manifests"
-    return [folder / "namespace.yaml", folder / "network-policies.yaml", *folder.glob("argo/*.yaml"), folder / "minio" / "minio.yaml"]
+    return [
+        folder / "namespace.yaml",
+        folder / "network-policies.yaml",
+        *folder.glob("argo/*.yaml"),
+        folder / "minio" / "minio.yaml",
+        *folder.glob("singer/*.yaml"),
+    ]
 
 
 def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
@@ -241,7 +247,9 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
         say(f"namespace {stack.namespace}")
         stack.kube.delete("Namespace", stack.namespace)
         _until_gone(stack, say)
-    elif keep_data:
+    else:
+        _until_all_gone(stack, say, KEPT_KINDS if keep_data else ())
+    if keep_data:
         yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
     used = _used_elsewhere(stack)
     for item in _ours(stack, "CustomResourceDefinition"):
@@ -282,6 +290,17 @@ def _until_gone(stack: Stack, say: Callable[[str], None]) -> None:
                 f"The namespace {stack.namespace} does not go away: {why or 'the cluster gives no reason'}.",
                 hint=f"kubectl describe namespace {stack.namespace} tells more; teardown goes on from here.",
             )
+        time.sleep(POLL_SECONDS)
+
+
+def _until_all_gone(stack: Stack, say: Callable[[str], None], kept: tuple[str, ...]) -> None:
+    """Wait until what we deleted is gone: a Deployment stays until its pods have ended, and the next ``up`` must not meet it."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while left := [item for kind in manifests.ORDER if kind not in (*WHOLE_CLUSTER, *kept) for item in _ours(stack, kind)]:
+        say(f"{manifests.name(left[0])} ends")
+        if time.monotonic() > deadline:
+            names = ", ".join(map(manifests.name, left))
+            raise SetupError("E-LEFT", f"Still there: {names}.", hint="teardown goes on from here; kubectl describe tells more.")
         time.sleep(POLL_SECONDS)
 
 

@@ -36,6 +36,14 @@ def new_run_id() -> str:
     return f"{now:%Y%m%dt%H%M%S}-{LETTERS[high]}{LETTERS[low]}{secrets.choice(LETTERS)}{secrets.choice(LETTERS)}"
 
 
+def began(run: str) -> tuple[str, str]:
+    """Return what runs are sorted by: when they began, then their ids. The name of a scheduled one ends with Unix time."""
+    scheduled = re.search(r"-(\d{10})$", run)
+    if scheduled and not re.match(r"\d{8}t\d{6}-", run):
+        return f"{datetime.fromtimestamp(int(scheduled[1]), UTC):%Y%m%dt%H%M%S}", run
+    return run[:15], run
+
+
 @dataclass
 class Side:
     """One connector of a run."""
@@ -187,7 +195,7 @@ class History:
         prefix = f"runs/{pipeline}/" if pipeline else "runs/"
         keys = (item.key for item in self.store.objects(self.settings.bucket_artifacts, prefix))
         found = [(key[1], key[2]) for key in map(re.compile("runs/([^/]+)/([^/]+)/run.json").fullmatch, keys) if key]
-        return sorted(found, key=lambda pair: pair[1], reverse=True)
+        return sorted(found, key=lambda pair: began(pair[1]), reverse=True)
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
         """Return the newest records, newest first."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cluster import manifests
+from cluster import manifests, workflows
 from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from cluster.connectors import Pipeline
     from cluster.kube import Kube
     from cluster.providers import Provider
     from cluster.settings import Settings
@@ -37,6 +38,8 @@ ROOT_SECRET = "argo-artifacts-root"  # noqa: S105 - its name
 USER_SECRET = "argo-artifacts"  # noqa: S105 - its name
 DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
 """What can be reached from the laptop: its preferred port there, the program that answers, and that program's port."""
+INSIDE = "http://argo-artifacts:9000"
+"""Where pods reach our own MinIO."""
 INITLESS = (1, 36)
 """The first Kubernetes whose image volumes are on by default; init-less pods need them."""
 IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
@@ -66,6 +69,7 @@ class Stack:
         self.runtime = Runtime(settings.runtime)
         self.provider = self._provider()
         self._forwards: dict[str, Forward] = {}
+        self.only: tuple[str, ...] = ()
 
     def _provider(self) -> Provider:
         if self.settings.provider == "existing":
@@ -86,6 +90,11 @@ class Stack:
     def project(self) -> Project:
         """What stands in ``singer-configs/``."""
         return Project(self.settings.root)
+
+    @property
+    def pipelines(self) -> list[Pipeline]:
+        """The pipelines that the command is about: those in ``only``, where none is named all."""
+        return [self.project.pipeline(name) for name in self.only or self.project.pipeline_names]
 
     @cached_property
     def kube(self) -> Kube:
@@ -119,7 +128,7 @@ class Stack:
         argo = sorted((folder / "argo").glob("*.yaml")) if self.settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if self.settings.store == "install" else []
         policies = [folder / "network-policies.yaml"] if self.settings.network_policies == "true" else []
-        return [folder / "namespace.yaml", *argo, *minio, *policies]
+        return [folder / "namespace.yaml", *argo, *minio, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: manifests.Document) -> manifests.Document:
         """Set the images, ports and store that the settings choose."""
@@ -130,6 +139,9 @@ class Stack:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
             return manifests.with_value(document, "spec.type", "ClusterIP")
+        if kind == "WorkflowTemplate" or name == workflows.STORE:
+            inside = self.settings.s3_endpoint if self.settings.store == "use" else INSIDE
+            return workflows.placed(document, self.settings, inside.rstrip("/"))
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
             return manifests.with_value(document, "data.config", yaml.safe_dump(self._controller(document), sort_keys=False))
         return document

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import urllib3
 
 from cluster import images, kept, manifests
-from cluster.connectors import secrets
+from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.objects import Objects, owner
 from cluster.runs import OWNER
 from cluster.stack import ROOT_SECRET, USER_SECRET
+from cluster.workflows import NOTIFY, config_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 ARGO_MAJOR = 4
 """The first Argo whose manifests know our templates' words."""
 ARTIFACT_DAYS = 14
+OWN = ("config", "catalog", "target_config")
+"""What a pipeline may have of its own instead of its connectors'."""
+NOTIFY_URL = "SINGER_NOTIFY_URL"
+"""The variable, or the line in ``.env``, with the address that is told of failed runs."""
 POLL_SECONDS = 0.25
 
 
@@ -112,6 +117,9 @@ class Built:
         environments = Environments(stack.settings)
         for connector in used(stack):
             environments.ensure_lock(connector)
+        if self._no_commit(stack):
+            say(images.COMMIT)
+            images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
         missing = self._missing(stack)
         bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
         stack.instance.bring(*(f"image {image}" for image in stack.runtime.absent(sorted(bases))))
@@ -122,8 +130,13 @@ class Built:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        missing = self._missing(stack)
-        return f"not built: {', '.join(connector.name for connector in missing)}" if missing else None
+        missing = [connector.name for connector in self._missing(stack)] + ([images.COMMIT] if self._no_commit(stack) else [])
+        return f"not built: {', '.join(missing)}" if missing else None
+
+    @staticmethod
+    def _no_commit(stack: Stack) -> bool:
+        tag = images.commit_tag(stack.settings)
+        return stack.provider.missing_images([tag]) != [] and bool(stack.runtime.absent([tag]))
 
     @staticmethod
     def _missing(stack: Stack) -> list[Connector]:
@@ -190,7 +203,7 @@ class Restored:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        return "not brought back yet" if kept.archive(stack.settings).exists() and stack.settings.store == "install" else None
+        return "not brought back yet" if kept.archive(stack.settings).exists() else None
 
 
 @dataclass(frozen=True)
@@ -376,18 +389,30 @@ class Configs:
     @staticmethod
     def _here(stack: Stack) -> dict[str, bytes]:
         files = {OWNER: owner(stack)}
-        for connector in map(stack.project.connector, stack.project.connector_names):
-            for name in ("config.json", "catalog.json"):
+        connectors = used(stack) if stack.only else map(stack.project.connector, stack.project.connector_names)
+        for connector in connectors:
+            for name in ("config.json", "catalog.json", "state.json"):
                 file = connector.folder / name
                 if file.exists():
                     files[f"connectors/{connector.name}/{name}"] = file.read_bytes()
+                elif name == "config.json" and connector.kind == "tap":  # a Workflow's input that may not be missing
+                    files[f"connectors/{connector.name}/{name}"] = b"{}"
+        for pipeline in stack.pipelines:
+            for name in OWN:
+                key = config_key(pipeline, name)
+                if key.startswith("pipelines/"):
+                    files[key] = getattr(pipeline, name).read_bytes()
         return files
 
     @staticmethod
     def _there(stack: Stack) -> dict[str, bytes | None]:
         store, bucket = stack.store(), stack.settings.bucket_configs
-        names = [item.key for prefix in ("connectors/", OWNER) for item in store.objects(bucket, prefix)]
-        return {name: store.get(bucket, name) for name in names}
+        prefixes = ["connectors/", "pipelines/"]
+        if stack.only:
+            prefixes = [f"connectors/{connector.name}/" for connector in used(stack)] + [f"pipelines/{name}/" for name in stack.only]
+        names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
+        states = re.compile("pipelines/[^/]+/state.json")
+        return {name: store.get(bucket, name) for name in names if not states.fullmatch(name)}
 
 
 @dataclass(frozen=True)
@@ -413,12 +438,38 @@ class ConnectorSecrets:
 
     @staticmethod
     def _wanted(stack: Stack) -> dict[str, dict[str, str]]:
-        found = {}
-        for connector in used(stack):
-            values = secrets(connector.config, stack.environ, {}, shown=stack.project.shown(connector.config))
-            if values:
-                found[f"connector-{connector.name}"] = values
-        return found
+        found = {f"connector-{connector.name}": _secrets_of(stack, connector) for connector in used(stack)}
+        if NOTIFY_URL in stack.environ:
+            found[NOTIFY] = {"url": stack.environ[NOTIFY_URL]} if stack.environ[NOTIFY_URL] else {}
+        return {name: values for name, values in found.items() if values}
+
+
+def _secrets_of(stack: Stack, connector: Connector) -> dict[str, str]:
+    """Return the secrets that a connector's configs ask for in any pipeline.
+
+    :raises SetupError: E-SECRET, one that the command's pipelines need is not set; what only others need may be missing.
+    """
+    values: dict[str, str] = {}
+    needed = {pipeline.name for pipeline in stack.pipelines}
+    missing: set[str] = set()
+    for name in stack.project.pipeline_names:
+        try:
+            pipeline = stack.project.pipeline(name)
+        except SetupError:
+            if name in needed:
+                raise
+            continue
+        for side, file in ((pipeline.tap, pipeline.config), (pipeline.target, pipeline.target_config)):
+            if side.name != connector.name:
+                continue
+            try:
+                values |= secrets(file, stack.environ, {}, shown=stack.project.shown(file))
+            except SetupError:
+                if name in needed:
+                    raise
+                missing |= set(secret_names(file))
+    there = stack.secret(f"connector-{connector.name}") or {} if missing else {}
+    return {**{name: there[name] for name in missing if name in there}, **values}
 
 
 def silent(url: str) -> str | None:
@@ -453,14 +504,14 @@ def helper_image(stack: Stack) -> str:
 
 def used(stack: Stack) -> list[Connector]:
     """Return the connectors that a pipeline uses, each once."""
-    pipelines = map(stack.project.pipeline, stack.project.pipeline_names)
-    found = {connector.name: connector for pipeline in pipelines for connector in (pipeline.tap, pipeline.target)}
+    found = {connector.name: connector for pipeline in stack.pipelines for connector in (pipeline.tap, pipeline.target)}
     return list(found.values())
 
 
 def wanted(stack: Stack) -> list[str]:
     """Return all images that the node needs."""
-    return platform_images(stack) + [images.tag(connector, stack.settings) for connector in used(stack)]
+    ours = [images.tag(connector, stack.settings) for connector in used(stack)]
+    return [*platform_images(stack), *ours, images.commit_tag(stack.settings)]
 
 
 def platform_images(stack: Stack) -> list[str]:

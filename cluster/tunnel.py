@@ -122,6 +122,8 @@ class Forward:
             self.problem = error.problem
         except (aiohttp.ClientError, OSError) as error:
             self.problem = str(error)
+        except asyncio.CancelledError:
+            pass  # we end: nobody waits for this task
         finally:
             self._connections.discard(task)
             writer.close()
@@ -160,7 +162,7 @@ async def _down(socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamW
 def execute(
     kube: Kube, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: IO[bytes] | None = None, stdout: IO[bytes]
 ) -> None:
-    """Run a command in a container, with streams of any length.
+    """Run a command in a container, with streams of any length. It must read *stdin* to its end, or the server waits for it for ever.
 
     :raises SetupError: E-KUBE, the cluster refuses, the connection breaks, or the command ends with another exit code than 0.
     """

@@ -33,6 +33,9 @@ GATHER_SECONDS = 0.002
 REPORT_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
+GRACE_SECONDS = 10.0
+"""How long the tap may take to end by itself after the target has failed."""
+LOOK_SECONDS = 0.2
 SHOWN = 200
 """How many characters of an offending line are shown."""
 
@@ -46,6 +49,11 @@ class EntrypointError(Exception):
         self.code = code
         self.problem = problem
         self.hint = hint
+
+
+def target_ended() -> EntrypointError:
+    """Return what to say where the target did not read to the end."""
+    return EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.")
 
 
 # ---------------------------------------------------------------------------------------------------------- secrets
@@ -310,7 +318,7 @@ def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path 
 # ------------------------------------------------------------------------------------------------------------ pipes
 
 
-def open_to_write(path: str, seconds: float) -> int:
+def open_to_write(path: str, seconds: float, ended: Path | None = None) -> int:
     """Open a file or FIFO for writing and return its descriptor; ``-`` is standard output.
 
     :raises EntrypointError: E-PIPE, nobody reads the FIFO within *seconds*: the other side may not have started at all.
@@ -318,11 +326,11 @@ def open_to_write(path: str, seconds: float) -> int:
     if path == "-":
         return 1
     if Path(path).is_fifo():
-        return open_fifo(path, os.O_WRONLY, "reads", seconds)
+        return open_fifo(path, os.O_WRONLY, "reads", seconds, ended)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
 
-def open_to_read(path: str, seconds: float) -> int:
+def open_to_read(path: str, seconds: float, ended: Path | None = None) -> int:
     """Open a file or FIFO for reading and return its descriptor; ``-`` is standard input.
 
     :raises EntrypointError: E-PIPE, nobody writes into the FIFO within *seconds*.
@@ -330,12 +338,15 @@ def open_to_read(path: str, seconds: float) -> int:
     if path == "-":
         return 0
     if Path(path).is_fifo():
-        return open_fifo(path, os.O_RDONLY, "writes into", seconds)
+        return open_fifo(path, os.O_RDONLY, "writes into", seconds, ended)
     return os.open(path, os.O_RDONLY)
 
 
-def open_fifo(path: str, flags: int, verb: str, seconds: float) -> int:
-    """Open a FIFO, which waits for the other side; in a thread, because nothing else can bound that wait everywhere."""
+def open_fifo(path: str, flags: int, verb: str, seconds: float, ended: Path | None = None) -> int:
+    """Open a FIFO, which waits for the other side; in a thread, because nothing else can bound that wait everywhere.
+
+    *ended* is a file that the other side leaves at its end: after that nobody comes any more.
+    """
     opened: list[int | OSError] = []
 
     def wait() -> None:
@@ -346,9 +357,16 @@ def open_fifo(path: str, flags: int, verb: str, seconds: float) -> int:
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    thread.join(seconds)
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < deadline:
+        gone = ended is not None and ended.exists()
+        thread.join(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        if gone:
+            break
     if not opened:
-        raise EntrypointError("E-PIPE", f"Nobody {verb} {path} after {seconds:.0f} s.", "See why the other side did not start.")
+        gone = ended is not None and ended.exists()
+        why = "the other side has ended" if gone else f"after {seconds:.0f} s"
+        raise EntrypointError("E-PIPE", f"Nobody {verb} {path}: {why}.", "See why the other side did not start.")
     found = opened[0]
     if isinstance(found, OSError):
         raise found
@@ -397,16 +415,19 @@ class Runner:
         self.stopping = False
         self.interrupted = 0
         self.orphaned = False
+        self.abandoned = False
+        self.pipe = environ.get("SINGER_PIPE", "")
         self._reported = 0.0
 
     # -- report
 
     def report(self, *, exit_code: int | None = None, error: EntrypointError | None = None) -> None:
         """Bring the report file up to date: at the end, and now and then before."""
+        self._reported = time.monotonic()
+        self.progress(ended=exit_code is not None)
         path = self.environ.get("SINGER_REPORT")
         if not path:
             return
-        self._reported = time.monotonic()
         facts = {
             "side": self.side,
             "records": self.counter.records,
@@ -417,6 +438,15 @@ class Runner:
         }
         with suppress(OSError):  # a report that cannot be written must not be what ends a run
             write_whole(Path(path), facts)
+
+    def progress(self, *, ended: bool) -> None:
+        """Tell Argo how many records the tap has sent so far; how many will come, nobody knows."""
+        path = self.environ.get("ARGO_PROGRESS_FILE")
+        if not path or self.side != "tap":
+            return
+        count = sum(self.counter.records.values())
+        with suppress(OSError):
+            Path(path).write_text(f"{count}/{max(1, count if ended else count + 1)}\n", encoding="utf-8")
 
     def report_sometimes(self) -> None:
         """Bring the report up to date unless that was done a moment ago."""
@@ -486,6 +516,43 @@ class Runner:
 
         threading.Thread(target=watch, daemon=True).start()
 
+    # -- the other side, where both share a folder
+
+    def make_pipe(self) -> None:
+        """Make the FIFO that both sides share, unless the other one was quicker."""
+        if self.pipe:
+            with suppress(FileExistsError):
+                os.mkfifo(self.pipe, 0o600)
+
+    def end_of(self, side: str) -> Path | None:
+        """Return the file that a side leaves beside the FIFO at its end: its exit code stands in it."""
+        return Path(f"{self.pipe}.{side}") if self.pipe else None
+
+    def leave(self, code: int) -> None:
+        """Let the other side know that this one has ended, and how."""
+        path = self.end_of(self.side)
+        if path is not None:
+            with suppress(OSError):
+                path.write_text(str(code), encoding="utf-8")
+
+    def watch_target(self) -> None:
+        """Stop the tap a while after the target has failed: it may have nothing to write for hours, and not notice."""
+        path = self.end_of("target")
+        if path is None or self.side != "tap":
+            return
+
+        def watch(path: Path) -> None:
+            while True:
+                time.sleep(LOOK_SECONDS)
+                with suppress(OSError):
+                    if path.read_text(encoding="utf-8") not in {"", "0"}:
+                        break
+            time.sleep(GRACE_SECONDS)
+            self.abandoned = True
+            self.stop()
+
+        threading.Thread(target=watch, args=(path,), daemon=True).start()
+
     # -- files
 
     def pipe_seconds(self) -> float:
@@ -549,17 +616,24 @@ class Runner:
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery printed no catalog: {shown!r}.", hint)
         return catalog
 
+    def state(self) -> list[str]:
+        """Return the arguments that name the state: the stored one, else the connector's initial one, else none."""
+        if self.environ.get("SINGER_FULL") == "true":
+            return []
+        for path in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
+            if path is not None and read_json(path, "E-STATE", "state"):
+                return ["--state", str(path)]
+        return []
+
     # -- the two sides
 
     def tap(self, work: Path) -> int:
         """Run the tap and return its exit code; its messages go to every place of ``SINGER_TAP_OUTPUT``."""
         config = self.config(work)
         arguments = [*config, *self.catalog(work, config)]
-        state = existing(self.environ, "SINGER_STATE", "/tmp/state.json")
-        if state is not None and read_json(state, "E-STATE", "state"):
-            arguments += ["--state", str(state)]
+        arguments += self.state()
         places = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
-        sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
+        sinks = [open_to_write(place, self.pipe_seconds(), self.end_of("target")) for place in places.split(":") if place]
         process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
@@ -573,7 +647,7 @@ class Runner:
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
-            raise EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.") from None
+            raise target_ended() from None
         except EntrypointError:
             self.stop()
             raise
@@ -588,7 +662,7 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         source = existing(self.environ, "SINGER_TAP_INPUT", "/tmp/tap_input.txt")
         named = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
-        stdin = open_to_read(named, self.pipe_seconds())
+        stdin = open_to_read(named, self.pipe_seconds(), self.end_of("tap"))
         places = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
         sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
@@ -607,7 +681,7 @@ class Runner:
         if code == 0:
             # The connector and this process share the descriptor: what it did not read is still there to be read.
             if os.read(stdin, 1):
-                raise EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.")
+                raise target_ended()
             if self.last_state.state is not None:
                 write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
         return code
@@ -645,16 +719,22 @@ def run(side: str, environ: Mapping[str, str]) -> int:
         signal.signal(number, runner.interrupt)
     runner.watch_lifeline()
     made = False
+    code = 128 + signal.SIGTERM
     work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}-{time.time_ns()}").absolute()
     try:
         work.mkdir(mode=0o700, parents=True)
         made = True
+        runner.make_pipe()
+        runner.watch_target()
         code = runner.tap(work) if side == "tap" else runner.target(work)
+        if runner.abandoned:
+            raise target_ended()
         runner.report(exit_code=code)
     except EntrypointError as error:
         code = OWN_ERROR
-        runner.report(exit_code=code, error=error)
-        print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr)
+        cause = target_ended() if runner.abandoned else error  # what came of stopping the connector is not the cause
+        runner.report(exit_code=code, error=cause)
+        print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     except OSError as error:
         code = OWN_ERROR
         full = error.errno in {28, 122}  # ENOSPC, EDQUOT
@@ -669,6 +749,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         runner.stop()
+        runner.leave(code)
         if made:  # a folder that was there already is not ours to clear
             for name in ("config.json", "catalog.json"):
                 with suppress(OSError):

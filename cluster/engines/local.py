@@ -14,11 +14,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone
-from cluster.engines.pair import Pair, message
+from cluster.engines.pair import Pair
 from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
+from cluster.verdict import message, moved, outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -92,7 +93,7 @@ class LocalEngine:
             with self.output.step(f"{record.tap.connector} → {record.target.connector}") as step:
                 step.timed = True
                 state = self._load(job, record, folder, step)
-                step.result(told(record), "done" if record.total else "unchanged")
+                step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 self._finish(record, "succeeded", began, state)
                 committing = True  # from here on the state may be the new one: what it stands for must stay
@@ -189,34 +190,3 @@ class Watch:
                 self._warnings.append(said)
                 self.output.line("!", self.record.tap.connector, said)
                 self.output.event("warning", source=self.record.tap.connector, problem=said)
-
-
-def told(record: Record) -> str:
-    """Say what a run moved."""
-    if not record.total:
-        return "no new records"
-    streams = "" if len(record.records) == 1 else f" in {len(record.records)} streams"
-    return f"{record.total:,} records{streams}, {megabytes(sum(record.bytes.values()))}"
-
-
-def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
-    """Return the files below *folder* that fit one of *globs*, sorted.
-
-    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not text.
-    """
-    found = {file for glob in globs for file in folder.glob(glob) if not file.is_dir()}
-    home = folder.resolve()
-    for file in found:
-        try:
-            str(file).encode()
-        except UnicodeEncodeError:
-            raise SetupError(
-                "E-OUTPUTS", f"The target left a file whose name is not UTF-8: {file.name!r}.", hint="Give its files other names."
-            ) from None
-        if not file.is_file() or not file.resolve().is_relative_to(home):
-            raise SetupError(
-                "E-OUTPUTS",
-                f"The target left {file.relative_to(folder)}, which is not a file in its own folder.",
-                hint='Correct its config, or "outputs" in its connector.yaml.',
-            )
-    return sorted(found)

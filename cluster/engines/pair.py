@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -20,10 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster import verdict
 from cluster.connectors import secret_names
-from cluster.errors import RunError, SetupError
+from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder
 from cluster.progress import seconds, shown
+from cluster.verdict import TAIL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from cluster.connectors import Connector
     from cluster.engines.job import Job
     from cluster.environments import Environment
+    from cluster.errors import RunError
 
 ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
 TICK_SECONDS = 0.2
@@ -39,9 +41,6 @@ GRACE_SECONDS = 10.0
 STOP_SECONDS = 8.0
 """How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
 PIPE_BYTES = 1 << 20
-TAIL_BYTES = 1 << 16
-OWN_ERROR = 90
-"""The entrypoint's exit code for an error that it found itself."""
 NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
 
 
@@ -147,30 +146,25 @@ class End:
             self._log_read += len(whole)
             yield from whole.decode("utf-8", "replace").splitlines()
 
-    def failure(self) -> RunError | None:
-        """Return what went wrong on this side, None where nothing did or where we stopped it ourselves."""
+    def end(self) -> verdict.End:
+        """Return how this side ended: well where we stopped it ourselves."""
         code = self.exit_code
-        if code == 0 or self.stopped:
-            return None
-        name, report = self.connector.name, self.report()
-        after = f"State and earlier files are unchanged. Log: {shown(self.log)}"
-        told = report.get("error") or (told_in(self.log) if code == OWN_ERROR else None)
-        if isinstance(told, dict):
-            problem = str(told["problem"]).replace("The tap's ", f"{name}'s ").replace("The target ", f"{name} ")
-            return RunError(told["code"], problem, hint=f"{told['hint']} {after}")
-        if report.get("exit_code") is None and self.process.returncode < 0:
-            return RunError(
-                "E-RUNNER",
-                f"The runner of {name} was killed from outside (exit code {code}).",
-                hint=f"See whether the machine is out of memory, then run it again. {after}",
-            )
-        last = last_words(self.log)
-        killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
-        return RunError(
-            f"E-{self.side.upper()}-FAILED",
-            f"{name} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
-            hint=f"See its log, and {shown(self.config)}{'' if self.config.exists() else ', which is not there'}. {after}",
+        return verdict.End(
+            side=self.side,
+            connector=self.connector.name,
+            exit_code=0 if self.stopped else code,
+            report=self.report(),
+            log=self._tail(),
+            killed=self.process.returncode < 0,
+            config=f"{shown(self.config)}{'' if self.config.exists() else ', which is not there'}",
+            log_at=shown(self.log),
         )
+
+    def _tail(self) -> bytes:
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            return log.read()
+        return b""
 
 
 class Pair:
@@ -264,45 +258,6 @@ class Pair:
                 )
 
     def failure(self) -> RunError | None:
-        """Return the error that explains the run, None where both sides ended well.
-
-        Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may
-        leave its target with half a message.
-        """
-        tap, target = self.tap.failure(), self.target.failure()
-        if tap is None or tap.code != "E-TARGET-ENDED":
-            return tap or target
-        if target is not None:
-            return target
-        return RunError(
-            tap.code,
-            f"{self.target.connector.name} ended before it had read everything.",
-            hint=f"See its log. State and earlier files are unchanged. Log: {shown(self.target.log)}",
-        )
-
-
-def message(line: str) -> str:
-    """Return what a log line says, without its colours, time, level and logger."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", line)
-    found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
-    return (found[1] if found else text).strip()
-
-
-def told_in(log: Path) -> dict[str, str] | None:
-    """Return the error that the entrypoint wrote at the end of its log: where the disk is full, there is no report."""
-    try:
-        found = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", log.read_text(encoding="utf-8", errors="replace")[-TAIL_BYTES:], re.MULTILINE)
-    except OSError:
-        return None
-    return {"code": found[1], "problem": found[2], "hint": found[3]} if found else None
-
-
-def last_words(log: Path, most: int = 300) -> str:
-    """Return the last line of a log that says something, without its prefix and any final full stop."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return message(next((line for line in reversed(lines) if line.strip()), ""))[:most].rstrip(". ")
+        """Return the error that explains the run, None where both sides ended well."""
+        tap, target = self.tap.end(), self.target.end()
+        return verdict.explain(tap.failure(), target.failure(), target)

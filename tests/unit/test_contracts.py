@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 RUNNER = Path(entrypoint.__file__)
-SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), RUNNER]
+COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("notify.py")]
+SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
 
@@ -103,15 +104,23 @@ def test_every_key_of_a_run_is_listed() -> None:
     assert {field.name for field in fields(Record)} == first_column("## `run.json`")
 
 
-def test_every_variable_of_the_entrypoint_is_listed() -> None:
-    """Every SINGER_ variable that the entrypoint reads is in the table, and no other."""
-    source = RUNNER.read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("files", "heading"),
+    [
+        ([RUNNER], "## Entrypoint (`singer-containers/entrypoint.py tap|target`)"),
+        (COMMIT, "## Commit (`singer-containers/commit.py commit|finish`)"),
+    ],
+    ids=["entrypoint", "commit"],
+)
+def test_every_variable_of_the_entrypoint_is_listed(files: list[Path], heading: str) -> None:
+    """Every SINGER_ variable that our programs in images read is in the table, and no other."""
     read = {
         node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"SINGER_[A-Z_]+[A-Z]", node.value)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"SINGER_[A-Z0-9_]+[A-Z]", node.value)
     }
-    assert read == first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target`)")
+    assert read == first_column(heading)
 
 
 # -------------------------------------------------------------------------------------------------- singer-configs/

@@ -1,0 +1,222 @@
+"""The argo engine: a run is a Workflow in the cluster. It is submitted and followed from here; it needs us for nothing else.
+
+What happens to data, record and state is decided in the cluster (``singer-containers/commit.py``), so that a run whose
+terminal was closed ends as one that was watched to its end. Neither kubectl nor argo is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from cluster import verdict, workflows
+from cluster.errors import Interrupted, RunError, SetupError
+from cluster.manifests import pod_trouble
+from cluster.progress import command, now
+from cluster.runs import Record, Side
+from cluster.verdict import moved
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cluster.manifests import Document
+    from cluster.progress import Output, Step
+    from cluster.stack import Stack
+
+POLL_SECONDS = 1.0
+SILENT_SECONDS = 60.0
+"""How long the API server may not answer before a run is no longer followed."""
+CANCEL_SECONDS = 90.0
+
+
+class ArgoEngine:
+    """Submits Workflows, follows them, stops them."""
+
+    name = "argo"
+
+    def __init__(self, stack: Stack, output: Output) -> None:
+        """Take the handles; nothing is sent yet."""
+        self.stack = stack
+        self.output = output
+        self._left = threading.Event()
+        """Set when the user lets the runs go on alone."""
+
+    # -- one run
+
+    def submit(self, document: Document, reason: str) -> str:
+        """Create a Workflow and return its run's id.
+
+        :raises SetupError: E-KUBE, E-ENGINE, E-STATE, E-STORE: nothing has begun.
+        """
+        pipeline = document["metadata"]["labels"][workflows.PIPELINE]
+        history = self.stack.history
+        history.claim(self.name)
+        state = history.state(pipeline)
+        self.stack.kube.create(document)
+        run = str(document["metadata"]["name"])
+        self.output.event("run.started", run=run, pipeline=pipeline, engine=self.name, reason=reason, state=state)
+        return run
+
+    def live(self, run: str) -> dict[str, Any] | None:
+        """Return the run's Workflow, None where it is gone: they do not stay for ever, their records do."""
+        return self.stack.kube.get("Workflow", run, self.stack.namespace)
+
+    def stop(self, run: str) -> None:
+        """Ask Argo to stop a run; its exit handler still writes the record."""
+        live = self.live(run)
+        if live is None:
+            return
+        seen = workflows.seen(live)
+        how = "Terminate" if seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
+        self.stack.kube.patch("Workflow", run, self.stack.namespace, {"spec": {"shutdown": how}})
+
+    def cancel(self, run: str) -> Record:
+        """Stop a run, wait for its end, and return its record.
+
+        :raises SetupError: E-TIMEOUT, it does not end.
+        """
+        self.stop(run)
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while (live := self.live(run)) is not None and not workflows.seen(live).ended:
+            if time.monotonic() > deadline:
+                raise SetupError("E-TIMEOUT", f"{run} was told to stop, and has not ended yet.", hint=f"Look again: {command('runs')}")
+            time.sleep(POLL_SECONDS)
+        return self.record(run, live)
+
+    # -- following
+
+    def follow(self, titles: Mapping[str, str]) -> list[Record]:
+        """Follow runs to their ends, each under its title, and return their records.
+
+        :raises Interrupted: Ctrl-C; the runs go on or are stopped, as the user says.
+        """
+        with ThreadPoolExecutor(max_workers=len(titles)) as pool:
+            futures = [pool.submit(self._follow, run, title) for run, title in titles.items()]
+            try:
+                while wait(futures, timeout=0.2).not_done:
+                    pass
+            except KeyboardInterrupt:
+                raise self._interrupted(list(titles)) from None
+            finally:
+                self._left.set()
+        return [future.result() for future in futures]
+
+    def _interrupted(self, runs: Sequence[str]) -> Interrupted:
+        """Ask whether the runs go on; where nobody can be asked, they do."""
+        these = " and ".join(runs)
+        answer = ""
+        if sys.stdin.isatty():
+            with suppress(EOFError, KeyboardInterrupt):
+                answer = input(f"\n{these}: leave it running, or stop it? [L/s] ").strip().lower()
+        if answer not in {"s", "stop"}:
+            return Interrupted(f"{these} goes on in the cluster. {command(f'logs {runs[0]}')} · {command(f'cancel {runs[0]}')} stops it.")
+        for run in runs:
+            self.stop(run)
+        return Interrupted(f"{these} is being stopped; the state is as it was.")
+
+    def _follow(self, run: str, title: str) -> Record:
+        """Look once a second, saying what is seen, until the run has ended."""
+        with self.output.step(title) as step:
+            step.timed = True
+            hopeless: RunError | None = None
+            answered = time.monotonic()
+            live: dict[str, Any] | None = None
+            while not self._left.is_set():
+                try:
+                    live = self.live(run)
+                    if live is None or workflows.seen(live).ended:
+                        break
+                    hopeless = self._look(workflows.seen(live), step) or hopeless
+                    answered = time.monotonic()
+                except SetupError as error:
+                    step.detail = error.problem.rstrip(".")
+                    if time.monotonic() - answered > SILENT_SECONDS:
+                        raise
+                time.sleep(POLL_SECONDS)
+            record = self.record(run, live, hopeless)
+            step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
+            if record.status != "succeeded":
+                step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
+            return record
+
+    def _look(self, seen: workflows.Seen, step: Step) -> RunError | None:
+        """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
+        step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
+        if seen.records:
+            self.output.event("run.progress", run=seen.run, records=seen.records, bytes=None, seconds=round(step.seconds, 1))
+            return None
+        if seen.phase in {"", "Pending"}:
+            return None
+        label = f"workflows.argoproj.io/workflow={seen.run}"
+        for pod in self.stack.kube.objects("Pod", self.stack.namespace, labels=label):
+            trouble = pod_trouble(pod) if pod.get("status", {}).get("phase") in {"Pending", "Running"} else None
+            if trouble is None:
+                continue
+            why, hopeless = trouble
+            step.detail = why
+            if hopeless and seen.step != "record":
+                self.stop(seen.run)
+                return RunError(
+                    "E-IMAGE-PULL",
+                    f"The pod of {seen.pipeline} {why}.",
+                    hint=f"{command('sync')} brings images to the cluster; then run it again. State and earlier files are unchanged.",
+                )
+        return None
+
+    # -- what came of it
+
+    def record(self, run: str, live: Mapping[str, Any] | None, hopeless: RunError | None = None) -> Record:
+        """Return the record of a run; where the cluster could not write one, what its Workflow says, written now if it can be.
+
+        :raises SetupError: E-UNKNOWN, there is neither.
+        """
+        seen = workflows.seen(live) if live is not None else None
+        found, reachable = None, True
+        try:
+            found = self.stack.history.read(seen.pipeline, run) if seen else self.stack.history.find(run)
+        except SetupError as error:
+            if seen is None:
+                raise
+            reachable = error.code not in {"E-STORE", "E-KUBE"}
+        if found is None or (hopeless is not None and found.status != "succeeded"):
+            assert seen is not None
+            found = found or self.partial(live or {})
+            if hopeless is not None:
+                found.error, found.status = hopeless.as_dict(), "failed"
+            if reachable and seen.ended:
+                with suppress(SetupError):
+                    found.state_before = found.state_after = self.stack.history.state(found.pipeline)
+                    self.stack.history.save(found)
+        return found
+
+    @staticmethod
+    def partial(live: Mapping[str, Any]) -> Record:
+        """Return what is known of a run from its Workflow alone."""
+        seen, status = workflows.seen(live), live.get("status", {})
+        record = Record(
+            run=seen.run,
+            pipeline=seen.pipeline,
+            engine=ArgoEngine.name,
+            started=seen.started,
+            tap=Side(seen.given.get("tap", ""), seen.given.get("tap-version", "")),
+            target=Side(seen.given.get("target", ""), seen.given.get("target-version", "")),
+            state_before=None,
+        )
+        if not seen.ended:
+            return record
+        record.status, record.finished = "succeeded", seen.finished or now()
+        if seen.phase != "Succeeded":
+            why = verdict.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
+            record.error, record.status = why.as_dict(), "interrupted" if why.code == "E-CANCELLED" else "failed"
+        return record
+
+
+def messages(status: Mapping[str, Any]) -> list[str]:
+    """Return what Argo says of the pods that failed, the oldest first."""
+    nodes = [node for node in status.get("nodes", {}).values() if node.get("type") == "Pod"]
+    failed = [node for node in nodes if node.get("phase") in {"Failed", "Error"}]
+    return [str(node.get("message") or "") for node in sorted(failed, key=lambda node: str(node.get("finishedAt")))]

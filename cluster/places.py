@@ -1,0 +1,180 @@
+"""Where runs are: the two engines, each with its own records and states, and which of them a command means."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cluster import workflows
+from cluster.connectors import read_dotenv
+from cluster.engines.argo import ArgoEngine
+from cluster.engines.lock import is_running
+from cluster.errors import SetupError
+from cluster.fields import describe, listed, nearest
+from cluster.instance import Instance
+from cluster.progress import command, shown
+from cluster.runs import History, began
+from cluster.settings import CHOICES
+from cluster.stack import Stack
+from cluster.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from cluster.runs import Record
+    from cluster.session import Session
+
+
+@dataclass
+class Place:
+    """One engine's records and states; the argo engine's have the cluster beside them."""
+
+    engine: str
+    history: History
+    session: Session
+    stack: Stack | None = None
+
+    @property
+    def argo(self) -> ArgoEngine:
+        """The engine that works here.
+
+        :raises SetupError: E-ENGINE, this is the local one.
+        """
+        if self.stack is None:
+            raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
+        return ArgoEngine(self.stack, self.session.output)
+
+    def status(self, record: Record) -> str:
+        """Return a record's status as it is now: a run that was killed could not say so itself."""
+        if self.stack is None and record.status == "running" and not is_running(self.session.settings, record):
+            return "interrupted"
+        return record.status
+
+    def logs(self, record: Record) -> str:
+        """Return where a person finds a run's logs."""
+        if self.stack is None:
+            return shown(self.session.settings.local / "logs" / record.pipeline / record.run)
+        return command(f"logs {record.run}")
+
+    def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
+        """Return pipeline and run of every run, newest first: of those with a record, and of those that only Argo knows of."""
+        found = set(self.history.ids(pipeline)) | {(seen.pipeline, seen.run) for seen, _ in self._live(pipeline)}
+        return sorted(found, key=lambda pair: began(pair[1]), reverse=True)
+
+    def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
+        """Return the newest runs, newest first."""
+        live = {seen.run: item for seen, item in self._live(pipeline)}
+        records = (self._read(*pair, live) for pair in self.ids(pipeline)[:limit])
+        return [record for record in records if record is not None]
+
+    def read(self, pipeline: str, run: str) -> Record | None:
+        """Return one run, None where nothing can be read of it."""
+        return self._read(pipeline, run, {seen.run: item for seen, item in self._live(pipeline)})
+
+    def _read(self, pipeline: str, run: str, live: Mapping[str, Any]) -> Record | None:
+        record = self.history.read(pipeline, run)
+        return self.argo.partial(live[run]) if record is None and run in live else record
+
+    def _live(self, pipeline: str | None) -> list[tuple[workflows.Seen, dict[str, Any]]]:
+        if self.stack is None:
+            return []
+        selector = f"{workflows.PIPELINE}={pipeline}" if pipeline else workflows.PIPELINE
+        return [(workflows.seen(live), live) for live in self.stack.kube.objects("Workflow", self.stack.namespace, labels=selector)]
+
+
+class Places:
+    """The engines of this checkout, opened when they are asked for and closed at the end."""
+
+    def __init__(self, session: Session) -> None:
+        """Take the session; nothing is opened yet."""
+        self.session = session
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Hold what is opened until the body ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close what was opened."""
+        self._open.close()
+
+    @cached_property
+    def local(self) -> Place:
+        """The local engine's."""
+        settings = self.session.settings
+        environ = {**read_dotenv(settings.root / ".env"), **self.session.environ}
+        return Place("local", History(open_store(settings, environ), settings), self.session)
+
+    @cached_property
+    def argo(self) -> Place:
+        """The argo engine's.
+
+        :raises SetupError: E-DOWN, the platform is not up.
+        """
+        why = self.down
+        if why:
+            raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
+        return Place("argo", self._stack.history, self.session, self._stack)
+
+    @cached_property
+    def _stack(self) -> Stack:
+        return self._open.enter_context(Stack(self.session.settings, self.session.environ))
+
+    @cached_property
+    def down(self) -> str | None:
+        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers."""
+        instance = Instance(self.session.settings.local / "instance.json")
+        if not instance.complete:
+            return "there is none yet"
+        try:
+            return self._stack.kube.silent()
+        except SetupError as error:
+            return error.problem.rstrip(".")
+
+    def choose(self, asked: str) -> tuple[Place, str]:
+        """Return the engine to use and why.
+
+        :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there.
+        """
+        if asked and asked not in CHOICES["engine"]:
+            raise SetupError(
+                "E-SETTING",
+                f"There is no engine {describe(asked)}.{nearest(asked, CHOICES['engine'])} Engines are {listed(CHOICES['engine'])}.",
+                hint="Name one of these, or leave --engine out.",
+            )
+        chosen = asked or self.session.settings.engine
+        reason = "--engine says so" if asked else "the setting singer.engine says so"
+        if chosen == "argo":
+            return self.argo, reason
+        if chosen == "local":
+            return self.local, reason
+        if self.down:
+            return self.local, f"the platform is not up ({command('up')} starts it)"
+        return self.argo, "the platform is up"
+
+    @property
+    def all(self) -> list[Place]:
+        """Both engines, as far as they are there."""
+        return [self.local] if self.down else [self.local, self.argo]
+
+    def find(self, run: str) -> tuple[Place, Record]:
+        """Return the run of that id, of an unambiguous part of it, or the ``last`` one, with its engine.
+
+        :raises SetupError: E-UNKNOWN, there is none, or more than one.
+        """
+        known = [(place, pipeline, found) for place in self.all for pipeline, found in place.ids()]
+        known.sort(key=lambda item: began(item[2]), reverse=True)
+        if run == "last":
+            matching = known[:1]
+        else:
+            matching = [item for item in known if item[2] == run] or [item for item in known if run and run in item[2]]
+        record = matching[0][0].read(*matching[0][1:]) if len(matching) == 1 else None
+        if record is None:
+            latest = listed(item[2] for item in known[:3])
+            many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
+            raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
+        return matching[0][0], record

@@ -1,0 +1,107 @@
+"""Schedules in the cluster: a CronWorkflow for each pipeline that has one, and the images that Workflows written by hand take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cluster import images, manifests, workflows
+from cluster.environments import version
+from cluster.stack import INSTANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cluster.connectors import Pipeline
+    from cluster.stack import Stack
+
+SUSPENDED = "singer/suspended"
+"""The annotation with what we have said last: what is suspended otherwise, somebody has suspended by hand."""
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """Schedules are as in ``pipelines.yaml``; what somebody has suspended by hand stays so."""
+
+    title: str = "Schedules"
+    needs: tuple[str, ...] = ("Objects", "Images on the node", "Configs", "Connectors' secrets")
+    budget: float = 10
+
+    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+        """See ``Step``."""
+        live = _live(stack)
+        wanted = schedules(stack)
+        for document in wanted:
+            found = live.get(document["metadata"]["name"])
+            if manifests.differs(document, found):
+                say(manifests.name(document))
+                stack.kube.apply(_by_hand(document, found))
+        gone = live.keys() - {document["metadata"]["name"] for document in wanted}
+        for name in sorted(gone):
+            stack.kube.delete("CronWorkflow", name, stack.namespace)
+        stack.kube.apply(_images(stack))
+        return f"{len(wanted)} schedules" + (f", {len(gone)} removed" if gone else "")
+
+    def pending(self, stack: Stack) -> str | None:
+        """See ``Step``."""
+        live = _live(stack)
+        wanted = schedules(stack)
+        differing = [why for document in wanted if (why := manifests.differs(document, live.get(document["metadata"]["name"])))]
+        differing += [f"{name} has left pipelines.yaml" for name in sorted(live.keys() - {item["metadata"]["name"] for item in wanted})]
+        there = stack.kube.get("ConfigMap", workflows.IMAGES, stack.namespace) or {}
+        if there.get("data") != _images(stack)["data"]:
+            differing.append("the list of images has changed")
+        return differing[0] + (f", and {len(differing) - 1} more" if len(differing) > 1 else "") if differing else None
+
+
+def chosen_images(stack: Stack) -> dict[str, str]:
+    """Return the images of the connectors that pipelines use, by connector, and that of ``commit``."""
+    connectors = {connector.name: connector for pipeline in stack.pipelines for connector in (pipeline.tap, pipeline.target)}
+    found = {name: images.tag(connector, stack.settings) for name, connector in connectors.items()}
+    return {**found, workflows.COMMIT: images.commit_tag(stack.settings)}
+
+
+def target(stack: Stack) -> workflows.Target:
+    """Return where Workflows of this installation go."""
+    return workflows.Target(stack.namespace, stack.labels, f"http://127.0.0.1:{stack.instance.ports['port_argo']}")
+
+
+def parameters(stack: Stack, pipeline: Pipeline, way: workflows.Way = workflows.PLAIN) -> dict[str, str]:
+    """Return the parameters with which a pipeline runs in this installation."""
+    versions = {connector.name: version(connector) for connector in (pipeline.tap, pipeline.target)}
+    return workflows.parameters(pipeline, chosen_images(stack), versions, target(stack).ui, way)
+
+
+def schedules(stack: Stack) -> list[manifests.Document]:
+    """Return the CronWorkflows as they shall be."""
+    scheduled = [pipeline for pipeline in stack.pipelines if pipeline.schedule]
+    made = [workflows.cron_workflow(pipeline, parameters(stack, pipeline), target(stack)) for pipeline in scheduled]
+    for document in made:
+        document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
+    return [manifests.stamped(document) for document in made]
+
+
+def documents(stack: Stack) -> list[manifests.Document]:
+    """Return all that is applied here, for people who want to read it."""
+    return [_images(stack), *schedules(stack)]
+
+
+def _images(stack: Stack) -> manifests.Document:
+    return workflows.image_map(chosen_images(stack), target(stack))
+
+
+def _live(stack: Stack) -> dict[str, manifests.Document]:
+    found = stack.kube.objects("CronWorkflow", stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
+    return {item["metadata"]["name"]: item for item in found}
+
+
+def _by_hand(document: manifests.Document, live: manifests.Document | None) -> manifests.Document:
+    """Leave a schedule suspended, or going, that somebody has suspended or resumed by hand since we applied it."""
+    if live is None:
+        return document
+    said = (live["metadata"].get("annotations") or {}).get(SUSPENDED)
+    suspended = bool(live["spec"].get("suspend"))
+    wanted = document["metadata"]["annotations"][SUSPENDED]
+    if said is None or said == str(suspended).lower() or said != wanted:
+        return document
+    return manifests.with_value(document, "spec.suspend", suspended)

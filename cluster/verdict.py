@@ -1,0 +1,162 @@
+"""What two sides have left behind and what it means: the files to publish, and the error that explains a failed run.
+
+Both engines ask here, the local one after its processes have ended and the argo one in the cluster, so that one failure
+has one sentence. Nothing is started, nothing is stored.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import RunError, SetupError
+from cluster.progress import megabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+TAIL_BYTES = 1 << 16
+"""Of a log's end, so much is looked at."""
+OWN_ERROR = 90
+"""The entrypoint's exit code for an error that it found itself."""
+STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
+TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
+NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts", re.IGNORECASE)
+VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
+"""What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
+CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
+"""What a side says when it is the other one that has failed."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How one side ended."""
+
+    side: str
+    """``tap`` or ``target``."""
+    connector: str
+    exit_code: int | None
+    """None where nobody knows."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """The entrypoint's."""
+    log: bytes = b""
+    """The end of its log."""
+    killed: bool = False
+    """Whether its runner was ended by a signal."""
+    config: str = "its config.json"
+    """Where a person finds its config."""
+    log_at: str = ""
+    """Where a person finds its log."""
+
+    @property
+    def after(self) -> str:
+        """What a hint ends with."""
+        return "State and earlier files are unchanged." + (f" Log: {self.log_at}" if self.log_at else "")
+
+    def failure(self) -> RunError | None:
+        """Return what went wrong on this side, None where nothing did."""
+        code = self.exit_code
+        if code == 0:
+            return None
+        told = self.report.get("error") or (told_in(self.log) if code in {OWN_ERROR, None} else None)
+        if isinstance(told, dict):
+            problem = str(told["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
+            return RunError(told["code"], problem, hint=f"{told['hint']} {self.after}")
+        if self.report.get("exit_code") is None and (self.killed or code is None):
+            which = f" (exit code {code})" if code is not None else ""
+            return RunError(
+                "E-RUNNER",
+                f"The runner of {self.connector} was killed from outside{which}.",
+                hint=f"See whether the machine is out of memory, then run it again. {self.after}",
+            )
+        last = last_words(self.log)
+        killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
+        return RunError(
+            f"E-{self.side.upper()}-FAILED",
+            f"{self.connector} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
+            hint=f"See its log, and {self.config}. {self.after}",
+        )
+
+
+def explain(tap: RunError | None, target: RunError | None, ended: End) -> RunError | None:
+    """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
+
+    Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave
+    its target with half a message.
+    """
+    if tap is None or tap.code not in CONSEQUENCES:
+        return tap or target
+    if target is not None or tap.code == "E-PIPE":
+        return target if target is not None and target.code != "E-PIPE" else tap
+    return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
+
+
+def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
+    """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
+    said = [text.strip() for text in messages]
+    again = "State and earlier files are unchanged."
+    if any(map(STOPPED.search, said)):
+        return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
+    if any(map(TOO_LONG.search, said)):
+        return RunError(
+            "E-TIMEOUT",
+            f"{pipeline} was stopped: it took longer than its timeout.",
+            hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
+        )
+    reason = next((text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)), "it gave no reason")
+    code = "E-POD" if NEVER_STARTED.search(reason) else "E-RUNNER"
+    return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+
+
+def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
+    """Say what a run moved."""
+    if not total:
+        return "no new records"
+    streams = "" if len(records) == 1 else f" in {len(records)} streams"
+    return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
+
+
+def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
+    """Return the files below *folder* that fit one of *globs*, sorted.
+
+    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not text.
+    """
+    found = {file for glob in globs for file in folder.glob(glob) if not file.is_dir()}
+    home = folder.resolve()
+    for file in found:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise SetupError(
+                "E-OUTPUTS", f"The target left a file whose name is not UTF-8: {file.name!r}.", hint="Give its files other names."
+            ) from None
+        if not file.is_file() or not file.resolve().is_relative_to(home):
+            raise SetupError(
+                "E-OUTPUTS",
+                f"The target left {file.relative_to(folder)}, which is not a file in its own folder.",
+                hint='Correct its config, or "outputs" in its connector.yaml.',
+            )
+    return sorted(found)
+
+
+def message(line: str) -> str:
+    """Return what a log line says, without its colours, time, level and logger."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
+    return (found[1] if found else text).strip()
+
+
+def told_in(log: bytes) -> dict[str, str] | None:
+    """Return the error that the entrypoint wrote at the end of its log: where the disk is full, there is no report."""
+    text = log[-TAIL_BYTES:].decode("utf-8", "replace")
+    found = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", text, re.MULTILINE)
+    return {"code": found[1], "problem": found[2], "hint": found[3]} if found else None
+
+
+def last_words(log: bytes, most: int = 300) -> str:
+    """Return the last line of a log that says something, without its prefix and any final full stop."""
+    lines = log[-TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+    return message(next((line for line in reversed(lines) if line.strip()), ""))[:most].rstrip(". ")

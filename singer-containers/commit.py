@@ -1,0 +1,383 @@
+"""Store what a run has left, in the cluster: ``commit.py commit`` and, at a Workflow's end, ``commit.py finish``.
+
+The only program of a pipeline's pods that has S3 credentials. ``commit`` runs after tap and target have both ended well,
+and stores the data, then the record, then the state; the first error ends it. ``finish`` runs where that did not happen:
+it removes what was stored, writes the record of the failed run, and tells whoever wants to be told. States, records
+and sentences are those of the local engine: both use the same modules.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import notify
+
+from cluster import verdict
+from cluster.errors import RunError, SetupError
+from cluster.progress import now
+from cluster.runs import History, Record, Side
+from cluster.settings import Settings
+from cluster.store.s3 import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cluster.store import Store
+
+ENGINE = "argo"
+HOPELESS = 90
+"""Exit code of what a second try will not change; the templates' retries leave it out. Anything else is 1."""
+NEVER_AGAIN = {"E-OUTPUTS", "E-STATE", "E-ENGINE"}
+PAUSES = (1.0, 3.0, 10.0, 20.0)
+"""Seconds between the tries to write the record of a failed run: the store may be what failed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the Workflow says of its run, in ``SINGER_*`` variables (``docs/contracts.md``)."""
+
+    pipeline: str
+    run: str
+    started: str
+    tap: Side
+    target: Side
+    shared: Path
+    """The folder that the containers of the pod share."""
+    extracted: str = ""
+    """The run whose tap output was loaded; none named, this one's."""
+    globs: tuple[str, ...] = ("**/*",)
+    status: str = ""
+    failures: tuple[Mapping[str, Any], ...] = ()
+    settings: Settings = field(default_factory=Settings)
+
+
+def read(environ: Mapping[str, str]) -> Run:
+    """Read the run's facts from the environment."""
+    settings = Settings(
+        root=Path("/"),
+        local_store="s3",
+        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
+        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
+        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
+        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
+        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
+    )
+    return Run(
+        pipeline=environ["SINGER_PIPELINE"],
+        run=environ["SINGER_RUN"],
+        started=environ.get("SINGER_STARTED") or now(),
+        tap=Side(environ["SINGER_TAP"], environ.get("SINGER_TAP_VERSION", "")),
+        target=Side(environ["SINGER_TARGET"], environ.get("SINGER_TARGET_VERSION", "")),
+        shared=Path(environ.get("SINGER_SHARED", "/singer/shared")),
+        extracted=environ.get("SINGER_FROM_RUN", ""),
+        globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
+        status=environ.get("SINGER_STATUS", ""),
+        failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
+        settings=settings,
+    )
+
+
+def failures(text: str) -> list[dict[str, Any]]:
+    """Read Argo's ``workflow.failures``, oldest first: a JSON list in a JSON string, or ``null`` where nothing failed."""
+    try:
+        found = json.loads(text)
+        found = json.loads(found) if isinstance(found, str) else found
+    except ValueError:
+        return []
+    nodes = [node for node in found if isinstance(node, dict)] if isinstance(found, list) else []
+    return sorted(nodes, key=lambda node: str(node.get("finishedAt")))
+
+
+# -------------------------------------------------------------------------------------------------------- a success
+
+
+def commit(run: Run, history: History) -> Record:
+    """Store data, record and state of a run whose two sides have ended well. Safe to repeat.
+
+    :raises SetupError: something could not be stored; the state is as it was.
+    """
+    history.claim(ENGINE)
+    state = history.state(run.pipeline) or initial(run, history)
+    earlier = history.read(run.pipeline, run.run)
+    if earlier is not None and settled(earlier, state, history):
+        return earlier
+    clear(run, history.store)
+    record = begun(run, state)
+    reports = {side: report(run.shared / f"{side}.json") for side in ("tap", "target")}
+    if not reports["tap"]:  # staged: the tap ran in a pod of its own
+        reports["tap"] = traces(run, history.store, run.extracted).reports["tap"]
+    count(record, reports)
+    record.tap.exit_code = record.target.exit_code = 0
+    publish(run, record, history.store)
+    new = report(run.shared / "new_state.json") or None
+    record.state_printed = new is not None
+    finished(record, "succeeded", new)
+    history.save(record)
+    if new is not None:
+        history.save_state(run.pipeline, new)
+    return record
+
+
+def settled(record: Record, state: dict[str, Any] | None, history: History) -> bool:
+    """Say whether this run has been committed by an attempt that was killed afterwards; finish what is left of that.
+
+    A record that says succeeded is written when all data is there, so that only the state can be missing.
+    """
+    if record.status != "succeeded":
+        return False
+    if state != record.state_after and state == record.state_before and record.state_after is not None:
+        history.save_state(record.pipeline, record.state_after)
+        return True
+    return state == record.state_after
+
+
+def initial(run: Run, history: History) -> dict[str, Any] | None:
+    """Return the state that the tap begins with where none is stored yet: its connector's own, if it has one."""
+    data = history.store.get(run.settings.bucket_configs, f"connectors/{run.tap.connector}/state.json")
+    try:
+        found = json.loads(data or b"null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found else None
+
+
+def begun(run: Run, state: dict[str, Any] | None) -> Record:
+    """Return a new record of a run that began with *state*."""
+    return Record(
+        run=run.run,
+        pipeline=run.pipeline,
+        engine=ENGINE,
+        started=run.started,
+        tap=run.tap,
+        target=run.target,
+        state_before=state,
+        state_after=state,
+    )
+
+
+def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
+    """Take over what the two sides have reported."""
+    tap = reports["tap"]
+    record.records, record.bytes, record.messages = tap.get("records", {}), tap.get("bytes", {}), tap.get("messages", {})
+    record.tap.exit_code, record.target.exit_code = (reports[side].get("exit_code") for side in ("tap", "target"))
+
+
+def finished(record: Record, status: str, state: dict[str, Any] | None = None) -> None:
+    """Say in the record how and when it ended."""
+    record.status, record.finished = status, now()
+    with suppress(ValueError):
+        began = datetime.fromisoformat(record.started)
+        record.seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
+    record.state_after = state if state is not None else record.state_before
+
+
+def publish(run: Run, record: Record, store: Store) -> None:
+    """Store what the target has left, and what the tap has said where that is kept."""
+    data, bucket = run.shared / "data", run.settings.bucket_outputs
+    for file in verdict.outputs(data, run.globs):
+        key = f"{run.pipeline}/{run.run}/{file.relative_to(data).as_posix()}"
+        record.outputs.append({"bucket": bucket, "key": key, "bytes": file.stat().st_size})
+        store.upload(bucket, key, file)
+    raw = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
+    if (run.shared / "raw").is_file():
+        store.upload(run.settings.bucket_artifacts, raw, run.shared / "raw")
+        record.raw = raw
+    elif store.objects(run.settings.bucket_artifacts, raw):  # staged: it went there before it was loaded
+        record.raw = raw
+
+
+def clear(run: Run, store: Store) -> None:
+    """Remove the data that an earlier attempt of this run has stored."""
+    for item in store.objects(run.settings.bucket_outputs, f"{run.pipeline}/{run.run}/"):
+        store.delete(run.settings.bucket_outputs, item.key)
+
+
+def report(file: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one where there is none."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# -------------------------------------------------------------------------------------------------------- a failure
+
+
+@dataclass
+class Traces:
+    """What the pods of a run have left in the bucket: reports and logs, those of the newest pod that has any."""
+
+    reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {"tap": {}, "target": {}, "main": {}})
+    logs: dict[str, bytes] = field(default_factory=lambda: {"tap": b"", "target": b"", "main": b""})
+    pods: list[str] = field(default_factory=list)
+    """Oldest first."""
+
+
+def traces(run: Run, store: Store, other: str = "") -> Traces:
+    """Look below ``workflows/<run>/``, where Argo has put reports and logs by pod; *other* is another run."""
+    found = Traces()
+    bucket, prefix = run.settings.bucket_artifacts, f"workflows/{other or run.run}/"
+    objects = sorted(store.objects(bucket, prefix), key=lambda item: item.modified)
+    there = {item.key.removeprefix(prefix) for item in objects}
+    for name in (item.key.removeprefix(prefix) for item in objects):
+        pod, _, file = name.partition("/")
+        if pod not in found.pods:
+            found.pods.append(pod)
+        side, _, kind = file.rpartition(".")
+        if side not in found.reports:
+            continue
+        if kind == "json":
+            with suppress(ValueError):
+                found.reports[side] = json.loads(store.get(bucket, prefix + name) or b"{}")
+            if f"{pod}/{side}.log" not in there:  # a step with one container, which Argo calls main
+                found.logs[side] = (store.get(bucket, f"{prefix}{pod}/main.log") or b"")[-verdict.TAIL_BYTES :]
+        elif kind == "log":
+            found.logs[side] = (store.get(bucket, prefix + name) or b"")[-verdict.TAIL_BYTES :]
+    return found
+
+
+def cause(run: Run, left: Traces) -> RunError:
+    """Return the error that explains a failed run."""
+    said = [str(node.get("message") or "") for node in run.failures]
+    known = verdict.of_argo(run.pipeline, run.run, said)
+    if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
+        return known
+    pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
+    lost = bool(pods) and not any(pod in left.pods for pod in pods)
+    if not lost:
+        tap, target = end_of(run, left, "tap"), end_of(run, left, "target")
+        found = verdict.explain(
+            tap.failure() if left.reports["tap"] else None, target.failure() if left.reports["target"] else None, target
+        )
+        if found is not None:
+            return found
+        told = left.reports["main"].get("error")
+        if isinstance(told, dict):
+            return RunError(told["code"], told["problem"], hint=f"{told['hint']} State and earlier files are unchanged.")
+    return known
+
+
+def end_of(run: Run, left: Traces, side: str) -> verdict.End:
+    """Return how a side ended, as far as its traces tell."""
+    connector = run.tap.connector if side == "tap" else run.target.connector
+    found = left.reports[side]
+    config = f"singer-configs/{connector}/config.json"
+    return verdict.End(side, connector, found.get("exit_code"), found, left.logs[side], config=config, log_at=f"logs {run.run}")
+
+
+def failed(run: Run, history: History) -> Record:
+    """Write the record of a run that did not succeed, and remove what it stored. A success is never overwritten.
+
+    :raises SetupError: the store does not let us.
+    """
+    history.claim(ENGINE)
+    try:
+        state = history.state(run.pipeline) or initial(run, history)
+    except SetupError as error:
+        if error.code != "E-STATE":
+            raise
+        state = None
+    earlier = history.read(run.pipeline, run.run)
+    try:
+        if earlier is not None and earlier.status == "succeeded" and (settled(earlier, state, history) or state != earlier.state_before):
+            return earlier
+    except SetupError as error:  # the data is there, and the state cannot be
+        left, why = Traces(), RunError(error.code, error.problem, hint=error.hint)
+    else:
+        left = traces(run, history.store)
+        why = cause(run, left)
+    clear(run, history.store)
+    record = begun(run, state)
+    count(record, left.reports)
+    record.error = why.as_dict()
+    finished(record, "interrupted" if why.code == "E-CANCELLED" else "failed")
+    history.save(record)
+    return record
+
+
+def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Iterable[float] = PAUSES) -> int:
+    """End a run: its record if it failed, and a message to whoever wants one. The message never changes the result."""
+    code, record = 0, None
+    if run.status != "Succeeded":
+        for pause in (*pauses, None):
+            try:
+                record = failed(run, history)
+            except SetupError as error:
+                complain(error)
+                code = 1
+                if pause is not None:
+                    time.sleep(pause)
+            else:
+                code = 0
+                break
+    wanted = environ.get("SINGER_NOTIFY", "failure")
+    if wanted == "always" or (wanted == "failure" and run.status != "Succeeded"):
+        why = None if run.status == "Succeeded" else (record.error if record else cause(run, Traces()).as_dict())
+        log = b"" if why is None else last_log(run, history)
+        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log.decode("utf-8", "replace"))
+    return code
+
+
+def last_log(run: Run, history: History) -> bytes:
+    """Return the log that is worth reading: of the side that failed, else of the tap."""
+    try:
+        left = traces(run, history.store)
+    except SetupError:
+        return b""
+    sides = [side for side in ("tap", "target") if left.reports[side].get("exit_code") not in {0, None}]
+    return left.logs[sides[0] if sides else "tap"]
+
+
+# ------------------------------------------------------------------------------------------------------ the program
+
+
+def complain(error: SetupError) -> None:
+    """Say what is wrong, in the form that all our programs have."""
+    print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
+
+
+def open_history(run: Run, environ: Mapping[str, str]) -> History:
+    """Return states and records in the cluster's store."""
+    store = S3Store(
+        run.settings.s3_endpoint,
+        access_key=environ["AWS_ACCESS_KEY_ID"],
+        secret_key=environ["AWS_SECRET_ACCESS_KEY"],
+        session_token=environ.get("AWS_SESSION_TOKEN"),
+        region=run.settings.s3_region,
+        ca_bundle=environ.get("SSL_CERT_FILE"),
+    )
+    return History(store, run.settings)
+
+
+def main() -> NoReturn:
+    """Do what the command line names; everything else comes from the environment."""
+    command = sys.argv[1] if len(sys.argv) == 2 else ""  # noqa: PLR2004 - the program and its one argument
+    if command not in {"commit", "finish"}:
+        print("usage: commit.py commit|finish", file=sys.stderr)
+        raise SystemExit(2)
+    run = read(os.environ)
+    history = open_history(run, os.environ)
+    if command == "finish":
+        raise SystemExit(finish(run, history, os.environ))
+    try:
+        record = commit(run, history)
+    except SetupError as error:
+        complain(error)
+        with suppress(OSError):
+            (run.shared / "main.json").write_text(json.dumps({"error": error.as_dict()}), encoding="utf-8")
+        raise SystemExit(HOPELESS if error.code in NEVER_AGAIN else 1) from None
+    print(f"{record.total:,} records, {len(record.outputs)} files, state {'moved' if record.state_printed else 'unchanged'}")
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    main()

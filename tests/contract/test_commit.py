@@ -1,0 +1,437 @@
+"""What ends a run in the cluster: the program of the container ``main``, on folders and on a real MinIO."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import commit
+import notify
+import pytest
+from conftest import ROOT
+
+from cluster import images
+from cluster.errors import SetupError
+from cluster.runs import History, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Minio, Place
+
+ID = "20261124t081501-2bcd"
+BEFORE, AFTER = {"n": 2}, {"n": 5}
+REPORT = {"side": "tap", "records": {"s": 3}, "bytes": {"s": 30}, "messages": {"RECORD": 3}, "exit_code": 0, "error": None}
+
+
+class Pod:
+    """A run whose two sides have ended well, and the store that it belongs into."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        """Leave what tap and target leave."""
+        self.place = place
+        self.store = place.store
+        settings = place.settings
+        self.store.prepare({settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False})
+        self.store.put(settings.bucket_configs, "owner.json", b'{"engine": "argo"}')
+        self.shared = folder / "shared"
+        (self.shared / "data").mkdir(parents=True)
+        self.write("data/s.csv", "a\n1\n")
+        self.write("tap.json", REPORT)
+        self.write("target.json", {**REPORT, "side": "target", "records": {}})
+        self.write("new_state.json", AFTER)
+        started = "2026-11-24T08:15:01Z"
+        self.run = commit.Run("p", ID, started, Side("tap-x", "1.0"), Side("target-x", "2.0"), self.shared, settings=settings)
+        self.history = History(self.store, settings)
+
+    def write(self, name: str, content: object) -> None:
+        """Write a file of the shared folder."""
+        (self.shared / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+    def left(self, pod: str, name: str, content: object, run: str = ID) -> None:
+        """Leave in the bucket what Argo stores of a pod."""
+        data = content if isinstance(content, str) else json.dumps(content)
+        self.store.put(self.place.settings.bucket_artifacts, f"workflows/{run}/{pod}/{name}", data.encode())
+
+    def data(self) -> dict[str, bytes | None]:
+        """Return what is published."""
+        bucket = self.place.settings.bucket_outputs
+        return {item.key: self.store.get(bucket, item.key) for item in self.store.objects(bucket)}
+
+    def failed(self, *messages: str, pod: str = "") -> commit.Run:
+        """Return the run as the exit handler sees it."""
+        nodes = [{"message": text, "podName": pod, "finishedAt": str(number)} for number, text in enumerate(messages)]
+        return replace(self.run, status="Failed", failures=tuple(nodes))
+
+
+@pytest.fixture
+def pod(place: Place, tmp_path: Path) -> Pod:
+    """Return a run that is about to be committed."""
+    return Pod(place, tmp_path)
+
+
+def test_data_record_and_state_are_stored(pod: Pod) -> None:
+    """A run that went well has its data, a record in the local engine's form, and the state that the target printed."""
+    pod.history.save_state("p", BEFORE)
+    commit.commit(pod.run, pod.history)
+    record = pod.history.read("p", ID)
+
+    assert record is not None
+    assert (record.status, record.engine, record.records, record.tap.exit_code) == ("succeeded", "argo", {"s": 3}, 0)
+    assert (record.state_before, record.state_after, record.state_printed) == (BEFORE, AFTER, True)
+    assert record.seconds is not None
+    assert record.seconds > 0
+    assert record.outputs == [{"bucket": pod.place.settings.bucket_outputs, "key": f"p/{ID}/s.csv", "bytes": 4}]
+    assert pod.data() == {f"p/{ID}/s.csv": b"a\n1\n"}
+    assert pod.history.state("p") == AFTER
+
+
+def test_no_state_is_a_success_with_the_state_unchanged(pod: Pod) -> None:
+    """Where the target printed no state, the old one stays; where there was none, there is still none."""
+    (pod.shared / "new_state.json").unlink()
+    record = commit.commit(pod.run, pod.history)
+    assert (record.status, record.state_printed, record.state_after, pod.history.state("p")) == ("succeeded", False, None, None)
+
+
+def test_the_initial_state_is_where_the_first_run_began(pod: Pod) -> None:
+    """The connector's own state counts as the state before, until one is stored."""
+    pod.store.put(pod.place.settings.bucket_configs, "connectors/tap-x/state.json", b'{"n": 0}')
+    assert commit.commit(pod.run, pod.history).state_before == {"n": 0}
+    assert commit.commit(replace(pod.run, run=ID + "2"), pod.history).state_before == AFTER
+
+
+def test_a_second_attempt_replaces_the_first_ones_data(pod: Pod) -> None:
+    """What an earlier attempt of this run has stored goes; other runs' data stays."""
+    bucket = pod.place.settings.bucket_outputs
+    pod.store.put(bucket, f"p/{ID}/old.csv", b"half")
+    pod.store.put(bucket, "p/other/s.csv", b"whole")
+    commit.commit(pod.run, pod.history)
+    assert pod.data() == {f"p/{ID}/s.csv": b"a\n1\n", "p/other/s.csv": b"whole"}
+
+
+@pytest.mark.parametrize("state_moved", [True, False], ids=["killed after the state", "killed before the state"])
+def test_an_attempt_after_a_commit_changes_nothing(pod: Pod, *, state_moved: bool) -> None:
+    """Killed after its record was written, a run is only finished, not done again: the data of the first attempt stays."""
+    commit.commit(pod.run, pod.history)
+    if not state_moved:
+        pod.history.reset_state("p")
+    pod.write("data/s.csv", "another answer\n")
+    pod.write("new_state.json", {"n": 6})
+    commit.commit(pod.run, pod.history)
+    assert pod.data() == {f"p/{ID}/s.csv": b"a\n1\n"}
+    assert pod.history.state("p") == AFTER
+
+
+def test_a_state_that_somebody_else_has_set_is_not_taken_for_ours(pod: Pod) -> None:
+    """Where the state is neither the one before nor the one after, the attempt is an ordinary one."""
+    commit.commit(pod.run, pod.history)
+    pod.history.save_state("p", {"n": 99})
+    pod.write("data/s.csv", "b\n")
+    record = commit.commit(pod.run, pod.history)
+    assert (record.state_before, pod.history.state("p")) == ({"n": 99}, AFTER)
+    assert pod.data() == {f"p/{ID}/s.csv": b"b\n"}
+
+
+def test_raw_output_is_kept_where_it_is_there(pod: Pod) -> None:
+    """Streaming leaves it on the shared folder, staged has put it into the bucket before."""
+    pod.write("raw", "said")
+    record = commit.commit(pod.run, pod.history)
+    assert record.raw == f"raw/p/{ID}/tap_output.txt"
+    assert pod.store.get(pod.place.settings.bucket_artifacts, record.raw) == b"said"
+
+    (pod.shared / "raw").unlink(missing_ok=True)
+    pod.history.save_state("p", {"n": 99})
+    assert commit.commit(pod.run, pod.history).raw == record.raw
+
+
+def test_staged_counts_come_from_the_taps_own_pod(pod: Pod) -> None:
+    """Where the tap ran in another pod, its report is the one that this pod has left in the bucket."""
+    (pod.shared / "tap.json").unlink()
+    pod.left(f"{ID}-extract-1", "tap.json", REPORT)
+    assert commit.commit(pod.run, pod.history).records == {"s": 3}
+    again = replace(pod.run, run=ID + "2", extracted=ID)
+    pod.write("data/s.csv", "a\n1\n")
+    assert commit.commit(again, pod.history).records == {"s": 3}
+
+
+def test_a_link_out_of_the_folder_is_refused(pod: Pod) -> None:
+    """Nothing but the target's own files is published, and the state does not move."""
+    (pod.shared / "data" / "passwd").symlink_to("/etc/passwd")
+    with pytest.raises(SetupError, match="passwd") as caught:
+        commit.commit(pod.run, pod.history)
+    assert caught.value.code == "E-OUTPUTS"
+    assert (pod.data(), pod.history.state("p")) == ({}, None)
+
+
+def test_only_what_the_connector_names_is_published(pod: Pod) -> None:
+    """The connector's globs hold here as on the local engine."""
+    pod.write("data/log.txt", "x")
+    commit.commit(replace(pod.run, globs=("*.csv",)), pod.history)
+    assert list(pod.data()) == [f"p/{ID}/s.csv"]
+
+
+def test_another_engines_buckets_are_left_alone(pod: Pod) -> None:
+    """States of the local engine are not ours to move."""
+    pod.store.put(pod.place.settings.bucket_configs, "owner.json", b'{"engine": "local"}')
+    with pytest.raises(SetupError, match="belongs to the engine local"):
+        commit.commit(pod.run, pod.history)
+    assert pod.data() == {}
+
+
+# ------------------------------------------------------------------------------------------------------------ failures
+
+FAILURES = [
+    ("a tap", {"tap.json": {**REPORT, "exit_code": 3}, "tap.log": "ERROR ValueError: no such base"}, "E-TAP-FAILED", 'exit code 3: "ValueError: no such base"'),
+    ("a silent tap", {"tap.json": {**REPORT, "exit_code": 3}}, "E-TAP-FAILED", "its log is empty"),
+    ("an error that the entrypoint found", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-SECRET", "problem": "config.json asks for ${X}", "hint": "Set X."}}}, "E-SECRET", r"asks for \$"),
+    ("a target", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-TARGET-ENDED", "problem": "The target ended", "hint": "See."}}, "target.json": {"side": "target", "exit_code": 7}, "target.log": "no space"}, "E-TARGET-FAILED", "target-x ended with exit code 7"),
+    ("a target that could not begin", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-PIPE", "problem": "Nobody reads", "hint": "See."}}, "target.json": {"side": "target", "exit_code": 90, "error": {"code": "E-CONFIG", "problem": "The config.json is not valid JSON", "hint": "Correct it."}}}, "E-CONFIG", "not valid JSON"),
+    ("a runner that was killed", {"tap.json": {**REPORT, "exit_code": None}}, "E-RUNNER", "The runner of tap-x was killed from outside"),
+    ("the commit", {"tap.json": REPORT, "target.json": REPORT, "main.json": {"error": {"code": "E-STORE", "problem": "S3 refuses", "hint": "See."}}}, "E-STORE", "S3 refuses"),
+    ("a staged tap", {"tap.json": {**REPORT, "exit_code": 3}, "main.log": "WARNING deep trouble"}, "E-TAP-FAILED", "deep trouble"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "code", "says"), [case[1:] for case in FAILURES], ids=[case[0] for case in FAILURES])
+def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, says: str) -> None:
+    """Its record has the sentence that the local engine would have found, from what the pod has left."""
+    pod.history.save_state("p", BEFORE)
+    pod.store.put(pod.place.settings.bucket_outputs, f"p/{ID}/half.csv", b"half")
+    for name, content in files.items():
+        pod.left("pod-1", name, content)
+    record = commit.failed(pod.failed('dependency "tap" exited', pod="pod-1"), pod.history)
+
+    assert record.error is not None
+    assert record.error["code"] == code
+    assert re.search(says, record.error["problem"])
+    assert "State and earlier files are unchanged." in record.error["hint"]
+    assert (record.status, record.state_before, record.state_after) == ("failed", BEFORE, BEFORE)
+    assert pod.history.read("p", ID) == record
+    assert (pod.data(), pod.history.state("p")) == ({}, BEFORE)
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "code"),
+    [
+        ("Stopped with strategy 'Stop'", "interrupted", "E-CANCELLED"),
+        ("Pod was active on the node longer than the specified deadline", "failed", "E-TIMEOUT"),
+        ("Max duration limit exceeded", "failed", "E-TIMEOUT"),
+        ("timeout", "failed", "E-POD"),
+        ("pod deleted", "failed", "E-RUNNER"),
+        ("", "failed", "E-RUNNER"),
+    ],
+)
+def test_a_pod_that_left_nothing(pod: Pod, message: str, status: str, code: str) -> None:
+    """Where no report can be had, what Argo says of the pod is what is known; an earlier attempt's report is not it."""
+    pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 3})
+    record = commit.failed(pod.failed(message, pod="pod-2"), pod.history)
+    assert (record.status, (record.error or {}).get("code")) == (status, code)
+
+
+def test_a_success_is_never_overwritten(pod: Pod) -> None:
+    """A record that says succeeded stays, and what it stands for too; a state that is still missing is brought on."""
+    commit.commit(pod.run, pod.history)
+    assert commit.failed(pod.failed("pod deleted"), pod.history).status == "succeeded"
+    pod.history.reset_state("p")
+    assert commit.failed(pod.failed("pod deleted"), pod.history).status == "succeeded"
+    assert pod.history.state("p") == AFTER
+    pod.history.save_state("p", {"n": 99})
+    assert commit.failed(pod.failed("pod deleted"), pod.history).status == "succeeded"
+    assert (pod.history.state("p"), len(pod.data())) == ({"n": 99}, 1)
+
+
+def test_what_argo_says_of_failures_is_read() -> None:
+    """A JSON list in a JSON string, in the order in which the nodes ended; nothing where nothing failed."""
+    nodes = [{"message": "second", "finishedAt": "2"}, {"message": "first", "finishedAt": "1"}]
+    assert [node["message"] for node in commit.failures(json.dumps(json.dumps(nodes)))] == ["first", "second"]
+    assert commit.failures(json.dumps(nodes))[0]["message"] == "first"
+    assert [commit.failures(text) for text in ('"null"', "null", "", "{{workflow.failures}}")] == [[], [], [], []]
+
+
+# --------------------------------------------------------------------------------------------------------- the program
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """Return a folder with what the image has, and nothing else."""
+    for name in images.COMMIT_FILES[2:]:
+        copy = tmp_path / "image" / Path(name).relative_to("singer-containers" if name.startswith("singer") else ".")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, copy)
+    return tmp_path / "image"
+
+
+def program(image: Path, place: Place, shared: Path, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as the template does."""
+    settings = place.settings
+    given = {
+        "SINGER_PIPELINE": "p",
+        "SINGER_RUN": ID,
+        "SINGER_STARTED": "2026-11-24T08:15:01Z",
+        "SINGER_TAP": "tap-x",
+        "SINGER_TARGET": "target-x",
+        "SINGER_SHARED": str(shared),
+        "SINGER_S3_ENDPOINT": settings.s3_endpoint,
+        "SINGER_BUCKET_CONFIGS": settings.bucket_configs,
+        "SINGER_BUCKET_ARTIFACTS": settings.bucket_artifacts,
+        "SINGER_BUCKET_OUTPUTS": settings.bucket_outputs,
+        **place.environ,
+        **environ,
+    }
+    start = f"import sys; sys.path.insert(0, {str(image)!r}); sys.argv = ['commit.py', {command!r}]; import commit; commit.main()"
+    words = [sys.executable, "-P", "-c", start]
+    return subprocess.run(words, env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_program_in_its_image(image: Path, s3: Place, tmp_path: Path) -> None:
+    """With the files of its image alone it commits a run, and ends a failed one."""
+    pod = Pod(s3, tmp_path)
+    done = program(image, s3, pod.shared, "commit")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "3 records, 1 files, state moved\n"
+    assert pod.history.state("p") == AFTER
+
+    pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 3}, ID + "2")
+    failures = json.dumps(json.dumps([{"message": "no", "podName": "pod-1"}]))
+    ended = program(image, s3, pod.shared, "finish", SINGER_STATUS="Failed", SINGER_FAILURES=failures, SINGER_RUN=ID + "2")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    record = pod.history.read("p", ID + "2")
+    assert record is not None
+    assert (record.status, (record.error or {})["code"]) == ("failed", "E-TAP-FAILED")
+    assert program(image, s3, pod.shared, "nonsense").returncode == 2
+
+
+def test_a_store_that_is_away(image: Path, minio: Minio, s3: Place, tmp_path: Path) -> None:
+    """Nothing is lost when the store is down at the commit: it is told, the state stays, and the next attempt succeeds."""
+    pod = Pod(s3, tmp_path)
+    minio.stop()
+    done = program(image, s3, pod.shared, "commit")
+    assert (done.returncode, done.stderr.split()[0]) == (1, "E-STORE")
+    assert "Traceback" not in done.stderr
+    assert json.loads((pod.shared / "main.json").read_text())["error"]["code"] == "E-STORE"
+    minio.restart()
+    assert program(image, s3, pod.shared, "commit").returncode == 0
+    assert Pod(s3, tmp_path / "again").history.state("p") == AFTER
+
+
+def test_the_dockerfile_copies_what_the_hash_covers() -> None:
+    """Everything that is in the image is in its tag, so that none is ever stale."""
+    lines = (ROOT / "singer-containers/Dockerfile.commit").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    copied = [word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]]
+    assert {"singer-containers/Dockerfile.commit", *copied} == set(images.COMMIT_FILES)
+
+
+# ------------------------------------------------------------------------------------------------------- notifications
+
+
+@dataclass
+class Hook:
+    """A server that takes messages, in the way in which this test wants it to."""
+
+    status: int = 200
+    pause: float = 0.0
+    got: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Start a server on a port of its own."""
+    hook = Hook()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            time.sleep(hook.pause)
+            hook.got.append(body)
+            self.send_response(hook.status)
+            self.send_header("Location", "http://127.0.0.1:9/")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hook.url = f"http://127.0.0.1:{server.server_port}/secret-path"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield hook
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
+    """Send a message about a failed run to an address."""
+    (folder / "url").write_text(url + "\n", encoding="utf-8")
+    error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
+    environ = {"SINGER_NOTIFY_FILE": str(folder / "url"), "SINGER_LINK": "http://127.0.0.1:2746/workflows/argo/x"}
+    return notify.tell(environ, pipeline="p", run=ID, error=error, log="one\ntwo\n", seconds=seconds)
+
+
+def test_a_message_says_what_failed(hook: Hook, tmp_path: Path) -> None:
+    """Pipeline, run, error, last lines and link arrive, for programs and as a text for people."""
+    assert tell(hook.url, tmp_path)
+    [got] = hook.got
+    assert (got["pipeline"], got["run"], got["status"], got["error"]["code"], got["log"]) == (
+        "p",
+        ID,
+        "failed",
+        "E-TAP-FAILED",
+        ["one", "two"],
+    )
+    for part in ("p: run", "E-TAP-FAILED", "→ See its log.", "two", "http://127.0.0.1:2746/"):
+        assert part in got["text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "pause", "says"), [(500, 0, "answers 500"), (403, 0, "answers 403"), (302, 0, "answers 302"), (200, 2, "timed out")]
+)
+def test_a_server_that_refuses_or_sleeps(
+    hook: Hook, tmp_path: Path, capsys: pytest.CaptureFixture[str], status: int, pause: float, says: str
+) -> None:
+    """What goes wrong is one line that does not repeat the address, and is nobody else's trouble."""
+    hook.status, hook.pause = status, pause
+    began = time.monotonic()
+    assert not tell(hook.url, tmp_path, seconds=0.5)
+    assert time.monotonic() - began < 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert "secret-path" not in said
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/secret-path", "file:///etc/secret-path", "secret-path", "http://[secret-path", "", "http://a b/secret-path"]
+)
+def test_an_address_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
+    """A server that is down and an address that is none are said so; no address at all is nothing to say."""
+    assert not tell(url, tmp_path)
+    said = capsys.readouterr().err
+    assert bool(said) is bool(url)
+    assert "secret-path" not in said
+
+
+def test_the_message_never_changes_the_result(hook: Hook, place: Place, tmp_path: Path) -> None:
+    """The record is written first, and the exit code is the record's, whatever the server says."""
+    hook.status = 500
+    pod = Pod(place, tmp_path)
+    (tmp_path / "url").write_text(hook.url, encoding="utf-8")
+    environ = {"SINGER_NOTIFY_FILE": str(tmp_path / "url")}
+    assert commit.finish(pod.failed("pod deleted"), pod.history, environ, pauses=()) == 0
+    assert len(hook.got) == 1
+    assert commit.finish(replace(pod.run, status="Succeeded"), pod.history, environ, pauses=()) == 0
+    assert len(hook.got) == 1
+    assert commit.finish(replace(pod.run, status="Succeeded"), pod.history, {**environ, "SINGER_NOTIFY": "always"}, pauses=()) == 0
+    assert hook.got[1]["status"] == "succeeded"
+    assert commit.finish(pod.failed("pod deleted"), pod.history, {**environ, "SINGER_NOTIFY": "never"}, pauses=()) == 0
+    assert len(hook.got) == 2

@@ -1,0 +1,251 @@
+"""The templates of pipelines and the examples that use them: what must hold of them, whatever their details. Needs no cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from test_contracts import first_column
+from test_manifests_valid import BUCKETS, MANIFESTS, WORKFLOWS, Document, argo_config, find, name_of, violations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TEMPLATES = {name: document for name, document in WORKFLOWS.items() if document["kind"] == "WorkflowTemplate"}
+USES = {name: document for name, document in WORKFLOWS.items() if document["kind"] != "WorkflowTemplate"}
+SIDES = ("tap", "target")
+RESOURCES = '{"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}'
+
+
+def leaves() -> Iterator[tuple[str, Document, Document]]:
+    """Return every template that starts a pod, with a readable name and the WorkflowTemplate that it stands in."""
+    for document in TEMPLATES.values():
+        for template in document["spec"]["templates"]:
+            if "container" in template or "containerSet" in template:
+                yield f"{name_of(document)}:{template['name']}", document, template
+
+
+LEAVES = {name: (document, template) for name, document, template in leaves()}
+each_leaf = pytest.mark.parametrize(("document", "template"), LEAVES.values(), ids=LEAVES.keys())
+each_template = pytest.mark.parametrize("template", [template for _, template in LEAVES.values()], ids=LEAVES.keys())
+
+
+def containers(template: Document) -> dict[str, Document]:
+    """Return the containers of a template by name; that of one alone Argo calls main."""
+    if "container" in template:
+        return {"main": template["container"]}
+    return {container["name"]: container for container in template["containerSet"]["containers"]}
+
+
+def mounts(template: Document, container: str) -> dict[str, str]:
+    """Return what a container really sees: mount path to volume, after the template's patch."""
+    own = containers(template)[container].get("volumeMounts", [])
+    shared = template.get("containerSet", {}).get("volumeMounts", [])
+    patch = json.loads(template.get("podSpecPatch", "{}").replace("{{workflow.parameters.resources}}", RESOURCES) or "{}")
+    changes = [mount for item in patch.get("containers", []) if item["name"] == container for mount in item.get("volumeMounts", [])]
+    gone = {mount["mountPath"] for mount in changes if mount.get("$patch") == "delete"}
+    return {mount["mountPath"]: mount["name"] for mount in [*shared, *own] if mount["mountPath"] not in gone}
+
+
+def environment(container: Document) -> dict[str, Any]:
+    """Return a container's variables, those from Secrets as their references."""
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container.get("env", [])}
+
+
+def side(template: Document, container: str) -> str:
+    """Return whose container it is: the tap's, the target's, or ours."""
+    image = containers(template)[container]["image"]
+    return image.removeprefix("{{workflow.parameters.").removesuffix("-image}}")
+
+
+def parameters(text: str) -> set[str]:
+    """Return the workflow's parameters that a text uses."""
+    return set(re.findall(r"\{\{workflow\.parameters\.([a-z-]+)\}\}", text))
+
+
+@each_template
+def test_pods_are_valid_and_comply_with_restricted(template: Document) -> None:
+    """With Argo's defaults and the parameters filled in, every pod is one that Kubernetes knows and that `restricted` allows."""
+    config = argo_config()
+    spec = {
+        "securityContext": config["workflowDefaults"]["spec"]["securityContext"],
+        "volumes": template.get("volumes", []),
+        "containers": [
+            {"name": name, **config["mainContainer"], **{key: value for key, value in container.items() if key != "dependencies"}}
+            for name, container in containers(template).items()
+        ],
+    }
+    assert violations(spec) == []
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
+    kubernetes_validate.validate(pod, "1.36", strict=True)
+
+
+@each_template
+def test_containers_are_explicit(template: Document) -> None:
+    """Argo never has to ask a registry for an image's command, and a pod whose image never comes ends."""
+    for container in containers(template).values():
+        assert container["command"][0] == "/usr/local/bin/python"
+        assert container["args"]
+    assert template["pendingTimeout"]
+    assert template["activeDeadlineSeconds"]
+
+
+@each_template
+def test_only_our_own_container_has_credentials(template: Document) -> None:
+    """S3 credentials are in the environment of `commit` alone; a connector has its own Secret and nobody else's."""
+    for name, container in containers(template).items():
+        whose = side(template, name)
+        references = [value for value in environment(container).values() if isinstance(value, dict)]
+        assert bool(references) is (whose == "commit")
+        assert all(value["secretKeyRef"]["name"] == "argo-artifacts" for value in references)
+        secrets = {volume["name"]: volume["secret"] for volume in template["volumes"] if "secret" in volume}
+        seen = [secrets[volume]["secretName"] for volume in mounts(template, name).values() if volume in secrets]
+        wanted = {"commit": ["singer-notify"] if template["name"] == "record" else []}
+        assert seen == wanted.get(whose, [f"connector-{{{{workflow.parameters.{whose}}}}}"])
+        assert all(secret["optional"] for secret in secrets.values())
+
+
+@each_template
+def test_a_side_sees_its_own_config_alone(template: Document) -> None:
+    """The config of one side is not among the mounts of the other, and one with its secrets filled in lies in memory."""
+    for name, container in containers(template).items():
+        whose = side(template, name)
+        if whose not in SIDES:
+            continue
+        seen = mounts(template, name)
+        work = next(volume for volume in template["volumes"] if volume["name"] == seen["/singer/work"])
+        assert work["emptyDir"]["medium"] == "Memory"
+        assert environment(container)["SINGER_WORK"].startswith("/singer/work/")
+        for artifact in template["inputs"]["artifacts"]:
+            other = {"tap": "target-config", "target": "tap-config"}[whose]
+            if artifact["name"] == other:
+                assert not any(artifact["path"].startswith(path + "/") for path in seen)
+        others = [sibling for sibling in containers(template) if sibling != name]
+        assert not any(
+            "/singer/work" in mounts(template, sibling) and mounts(template, sibling)["/singer/work"] == work["name"] for sibling in others
+        )
+
+
+@each_template
+def test_inputs_lie_on_volumes(template: Document) -> None:
+    """What is optional and missing is absent: an input that lies on no volume would be an empty folder then."""
+    volumes = template.get("containerSet", template.get("container", {})).get("volumeMounts", [])
+    for artifact in template.get("inputs", {}).get("artifacts", []):
+        assert any(artifact["path"].startswith(mount["mountPath"] + "/") for mount in volumes)
+        assert artifact["archive"] == {"none": {}}
+        assert bool(artifact.get("optional")) is (artifact["name"] not in {"tap-config", "tap-output"})
+
+
+@each_template
+def test_data_and_state_are_never_outputs(template: Document) -> None:
+    """Argo stores outputs of failed pods too: only reports are outputs, and what a tap said, below its own run."""
+    for artifact in template.get("outputs", {}).get("artifacts", []):
+        assert artifact["s3"].keys() == {"key"}
+        assert re.match(r"workflows/\{\{workflow.name\}\}/|raw/.*/\{\{workflow.name\}\}/", artifact["s3"]["key"])
+        assert artifact["path"] in {
+            "/singer/shared/tap.json",
+            "/singer/shared/target.json",
+            "/singer/shared/main.json",
+            "/tmp/tap_output.txt",
+        }
+
+
+def test_nothing_is_committed_before_all_has_ended_well() -> None:
+    """The container that stores results waits for those whose results they are."""
+    stream = containers(LEAVES["streaming:run"][1])
+    assert sorted(stream["main"]["dependencies"]) == ["tap", "target"]
+    assert not stream["tap"].get("dependencies")
+    assert not stream["target"].get("dependencies")
+    assert containers(LEAVES["staged:load"][1])["main"]["dependencies"] == ["target"]
+    [dag] = [template["dag"] for template in find("WorkflowTemplate", "staged")["spec"]["templates"] if template["name"] == "run"]
+    assert {task["name"]: task.get("depends") for task in dag["tasks"]} == {"extract": None, "load": "extract"}
+
+
+@pytest.mark.parametrize("document", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_templates_agree_with_what_they_start(document: Document) -> None:
+    """Every parameter that is used is declared and the other way round; every variable is one that our programs read."""
+    spec = document["spec"]
+    declared = {item["name"] for item in spec["arguments"]["parameters"]}
+    assert parameters(json.dumps(spec)) == declared
+    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target`)")
+    ours = first_column("## Commit (`singer-containers/commit.py commit|finish`)")
+    stored = set(find("ConfigMap", "singer-store")["data"])
+    for template in spec["templates"]:
+        for name, container in containers(template).items() if {"container", "containerSet"} & template.keys() else ():
+            variables = {key for key in environment(container) if key.startswith("SINGER_")}
+            if side(template, name) == "commit":
+                assert variables <= ours
+                assert container["envFrom"] == [{"configMapRef": {"name": "singer-store"}}]
+                assert stored <= ours
+                assert {"SINGER_PIPELINE", "SINGER_RUN", "SINGER_STARTED", "SINGER_TAP", "SINGER_TARGET"} <= variables
+            else:
+                assert variables <= known
+                assert environment(container)["SINGER_REPORT"].startswith("/singer/shared/")
+
+
+@pytest.mark.parametrize("document", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
+    """A mutex by pipeline; and after a success no pod is started unless somebody wants to be told."""
+    spec = document["spec"]
+    assert spec["synchronization"]["mutexes"] == [{"name": "pipeline-{{workflow.parameters.pipeline}}"}]
+    [finish] = [template for template in spec["templates"] if template["name"] == spec["onExit"]]
+    [[step]] = finish["steps"]
+    assert step["when"] == '"{{workflow.status}}" != "Succeeded" || "{{workflow.parameters.notify}}" == "always"'
+    assert step["continueOn"] == {"failed": True, "error": True}
+
+
+@each_template
+def test_retries_are_bounded(template: Document) -> None:
+    """A run is retried as its pipeline says, with pauses, within its timeout; what the entrypoint refuses is not."""
+    if template["name"] == "record":
+        return
+    retry = template["retryStrategy"]
+    assert retry["limit"] == "{{workflow.parameters.retries}}"
+    assert retry["backoff"]["maxDuration"] == template["activeDeadlineSeconds"] == "{{workflow.parameters.timeout}}"
+    assert retry["expression"] == "asInt(lastRetry.exitCode) != 90"
+
+
+@each_template
+def test_the_store_is_named_alike(template: Document) -> None:
+    """Inputs come from the bucket, the endpoint and the region that the commit and Argo itself use."""
+    stored = find("ConfigMap", "singer-store")["data"]
+    assert [stored[f"SINGER_BUCKET_{name}"] for name in ("CONFIGS", "ARTIFACTS", "OUTPUTS")] == list(BUCKETS)
+    repository = argo_config()["artifactRepository"]["s3"]
+    assert stored["SINGER_S3_ENDPOINT"] == f"http://{repository['endpoint']}"
+    for artifact in template.get("inputs", {}).get("artifacts", []):
+        if "bucket" in artifact["s3"]:
+            assert artifact["s3"]["bucket"] == stored["SINGER_BUCKET_CONFIGS"]
+            for key in ("endpoint", "insecure", "region", "accessKeySecret", "secretKeySecret"):
+                assert artifact["s3"][key] == repository[key]
+
+
+@pytest.mark.parametrize("document", USES.values(), ids=USES.keys())
+def test_examples_give_what_the_template_asks_for(document: Document) -> None:
+    """A Workflow and a CronWorkflow for people who write YAML: every parameter without a default is given, and no other name."""
+    spec = document["spec"].get("workflowSpec", document["spec"])
+    template = find("WorkflowTemplate", spec["workflowTemplateRef"]["name"])["spec"]
+    given = {item["name"]: item for item in spec["arguments"]["parameters"]}
+    declared = {item["name"]: item for item in template["arguments"]["parameters"]}
+    assert given.keys() <= declared.keys()
+    assert {name for name, item in declared.items() if not {"value", "valueFrom"} & item.keys()} <= given.keys()
+    for side_ in SIDES:
+        folder = MANIFESTS.parent / "singer-configs" / given[side_]["value"]
+        assert (folder / "connector.yaml").exists()
+        assert given[f"{side_}-image"]["valueFrom"]["configMapKeyRef"] == {"name": "singer-images", "key": given[side_]["value"]}
+    pipelines = yaml.safe_load((MANIFESTS.parent / "singer-configs" / "pipelines.yaml").read_text(encoding="utf-8"))
+    assert given["pipeline"]["value"] in pipelines
+
+
+def test_every_kind_of_workflow_object_is_here() -> None:
+    """Two templates, and one example of each way to use them."""
+    assert sorted(document["kind"] for document in WORKFLOWS.values()) == [
+        "CronWorkflow",
+        "Workflow",
+        "WorkflowTemplate",
+        "WorkflowTemplate",
+    ]
+    assert {name_of(document) for document in TEMPLATES.values()} == {"streaming", "staged"}
