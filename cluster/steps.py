@@ -281,7 +281,7 @@ class ArgoThere:
 
     title: str = "Argo Workflows"
     needs: tuple[str, ...] = (Objects.title,)
-    budget: float = 10
+    budget: float = 60
     program: str = "workflow-controller"
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
