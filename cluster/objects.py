@@ -286,14 +286,14 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
         _until_all_gone(stack, say, KEPT_KINDS if keep_data else ())
     if keep_data:
         yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
-    used = _used_elsewhere(stack)
-    for item in _ours(stack, "CustomResourceDefinition"):
-        if used or keep_data:
-            continue
-        say(f"customresourcedefinition/{item['metadata']['name']}")
-        stack.kube.delete("CustomResourceDefinition", item["metadata"]["name"])
+    crds = [] if keep_data else _ours(stack, "CustomResourceDefinition")
+    used = _used_elsewhere(stack) if crds else ""
     if used:
         yield f"Argo's CRDs: {used}"
+        return
+    for item in crds:
+        say(f"customresourcedefinition/{item['metadata']['name']}")
+        stack.kube.delete("CustomResourceDefinition", item["metadata"]["name"])
 
 
 def _end_workflows(stack: Stack, say: Callable[[str], None], *, everything: bool) -> None:
@@ -341,10 +341,10 @@ def _until_all_gone(stack: Stack, say: Callable[[str], None], kept: tuple[str, .
 
 def _used_elsewhere(stack: Stack) -> str:
     """Say who else uses Argo's CRDs, nothing where nobody does."""
-    others = {item["metadata"]["namespace"] for kind in ARGOS for item in stack.kube.objects(kind)} - {stack.namespace}
-    others |= {item["metadata"]["name"] for item in stack.kube.objects("Namespace", labels=f"{PART_OF}=singer") if not stack.owns(item)} - {
-        stack.namespace
-    }
+    objects = [item for kind in ARGOS for item in _list(stack, kind)]
+    instances = [item for item in _list(stack, "Namespace", labels=f"{PART_OF}=singer") if not stack.owns(item)]
+    others = {item["metadata"]["namespace"] for item in objects} | {item["metadata"]["name"] for item in instances}
+    others -= {stack.namespace}
     return f"they are used in {', '.join(sorted(others))}" if others else ""
 
 
