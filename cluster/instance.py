@@ -55,7 +55,7 @@ class Instance:
         return self._facts.get("cluster") == cluster
 
     def choose_ports(self, preferred: dict[str, int]) -> None:
-        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free."""
+        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free. Nothing is written yet."""
         if self._facts.get("cluster") and self.ports:
             return
         chosen: dict[str, int] = {}

@@ -142,9 +142,10 @@ class Built:
     def _missing(stack: Stack) -> list[Connector]:
         tags = {images.tag(connector, stack.settings): connector for connector in used(stack)}
         missing = stack.provider.missing_images(list(tags))
-        if missing is not None:
-            tags = {name: tags[name] for name in missing}
-        return [tags[name] for name in stack.runtime.absent(list(tags))]
+        absent = stack.runtime.absent(list(tags) if missing is None else missing)
+        # An image that is on the node need not be here, but for the names that people use with docker run.
+        nameless = stack.runtime.absent([images.readable(connector) for connector in tags.values()])
+        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector) in nameless]
 
 
 @dataclass(frozen=True)
