@@ -39,6 +39,11 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     with Stack(session.settings, session.environ) as stack:
         output.text(f"singer  {stack.provider.describe()}")
         output.text(f"        {_doors(stack)}")
+        if stack.network.describe():
+            output.text(f"        through the proxy {stack.network.describe()}")
+        if stack.network.warning:
+            output.line("!", "Network", stack.network.warning)
+            output.event("warning", source="network", problem=stack.network.warning)
         output.text()
         steps = plan.up(stack.settings)
         if plan_only:
