@@ -18,6 +18,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's
+    network                                 a company's proxy and its certificates
     progress   settings                     what people and programs see; what users may choose
     fields     files                        strict reading of what people write; private folders
     errors                                  problem, hint, code

@@ -124,6 +124,16 @@ class Instance:
             self._facts["brought"] = [other for other in self.brought if other != thing]
             self._save()
 
+    @property
+    def told(self) -> bool:
+        """Whether the cluster's node goes by a proxy or certificates that we gave it."""
+        return bool(self._facts.get("told"))
+
+    def tell(self, *, told: bool) -> None:
+        """Write down whether the cluster's node goes by a proxy or certificates of ours."""
+        self._facts["told"] = told
+        self._save()
+
     def finish(self) -> None:
         """Write down that the cluster is made."""
         with self._lock:

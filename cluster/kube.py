@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3
 import yaml
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.config.config_exception import ConfigException
-from kubernetes.config.kube_config import new_client_from_config
+from kubernetes.config.kube_config import load_kube_config
 
 from cluster.errors import SetupError
+from cluster.network import login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from cluster.network import Network
 
 FIELD_MANAGER = "singer"
 TIMEOUT = (3, 30)
@@ -75,23 +79,31 @@ class RefusedError(SetupError):
 class Kube:
     """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
 
-    def __init__(self, kubeconfig: Path, context: str) -> None:
-        """Read the kubeconfig; nothing is sent yet.
+    def __init__(self, kubeconfig: Path, context: str, network: Network | None = None) -> None:
+        """Read the kubeconfig, and take the proxy of *network* where that has none; nothing is sent yet.
 
         :raises SetupError: E-KUBE, the file or the context in it is not there or not valid.
         """
         self.kubeconfig = kubeconfig
         self.context = context
         try:
-            self._client = new_client_from_config(str(kubeconfig), context, persist_config=False)  # type: ignore[no-untyped-call]
+            config = Configuration()
+            config.proxy = None  # else the environment's, also for what NO_PROXY excludes
+            load_kube_config(str(kubeconfig), context, client_configuration=config, persist_config=False)  # type: ignore[no-untyped-call]
         except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
             raise SetupError(
                 "E-KUBE",
                 f"The context {context} of {kubeconfig} cannot be used: {str(error).splitlines()[0].rstrip('.')}.",
                 hint="See that the file is there, and that the cluster it names still is.",
             ) from None
-        self._client.configuration.retries = urllib3.Retry(total=0)
-        self.server = str(self._client.configuration.host)
+        self.server = str(config.host)
+        if config.proxy is None and network is not None:
+            config.proxy = network.proxy_for(self.server)
+        config.no_proxy = ""
+        if config.proxy and login(config.proxy):
+            config.proxy_headers = urllib3.make_headers(proxy_basic_auth=login(config.proxy))
+        config.retries = urllib3.Retry(total=0)
+        self._client: Any = ApiClient(config)
 
     # -- objects
 

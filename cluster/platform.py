@@ -44,6 +44,11 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     with Stack(session.settings, session.environ) as stack:
         output.text(f"singer  {_target(stack)}")
         output.text(f"        {_doors(stack)}")
+        if stack.network.describe():
+            output.text(f"        through the proxy {stack.network.describe()}")
+        if stack.network.warning:
+            output.line("!", "Network", stack.network.warning)
+            output.event("warning", source="network", problem=stack.network.warning)
         output.text()
         steps = plan.up(stack.settings)
         trouble = _preflight(session, stack)

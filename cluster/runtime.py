@@ -21,7 +21,7 @@ from cluster.programs import check, find, follow, last_line, run
 from cluster.progress import gigabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROGRAMS = ("docker", "podman", "nerdctl")
 PRODUCTS = (
@@ -181,9 +181,9 @@ class Runtime:
         """Run one of its commands that must succeed, and return its standard output."""
         return check([self.program, *words], code=code, doing=doing, hint=hint)
 
-    def follow(self, words: Sequence[str], say: Callable[[str], None]) -> tuple[int, str]:
-        """Run one of its commands, handing each line it prints to *say*."""
-        return follow([self.program, *words], say)
+    def follow(self, words: Sequence[str], say: Callable[[str], None], *, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Run one of its commands, handing each line it prints to *say*; *environ* is added to ours."""
+        return follow([self.program, *words], say, environ=environ)
 
     def containers(self, label: str) -> dict[str, str]:
         """Return the containers that carry a label, by name, each with its state: ``running``, ``paused``, ``exited``, ``created``.
