@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster import plan, preview, reader, schedules
+from cluster import network, plan, preview, reader, schedules
 from cluster.connectors import Project, read_dotenv, secrets
 from cluster.converge import converge, look
 from cluster.engines.job import Job
@@ -145,7 +145,10 @@ def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, 
     if not tap.made and not target.made:
         output.line("✓", f"{pipeline.tap.name}, {pipeline.target.name}", "environments reused")
     job = Job(pipeline, tap, target, found, full=way.full, keep_raw=way.keep_raw)
-    return LocalEngine(settings, place.history, output, session.environ).run(job, reason, started=lambda run: facts.update(run=run))
+    told = network.read(settings, session.environ).variables(session.environ)
+    return LocalEngine(settings, place.history, output, {**session.environ, **told}).run(
+        job, reason, started=lambda run: facts.update(run=run)
+    )
 
 
 def _run_argo(
@@ -578,8 +581,11 @@ def test(session: Session, *, everything: bool, options: str) -> None:
     stamp = Path(sys.prefix) / wanted.name
     if ours and (not stamp.exists() or stamp.read_bytes() != wanted.read_bytes()):
         with session.output.step("What the tests need") as step:
+            told = network.read(settings, session.environ).variables(session.environ)
             done = subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)], check=False
+                [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)],
+                check=False,
+                env={**os.environ, **told},
             )
             if done.returncode:
                 raise SetupError("E-INSTALL", "What the tests need cannot be installed.", hint="See the lines above; then run it again.")

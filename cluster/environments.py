@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from cluster import network
 from cluster.errors import SetupError
 from cluster.fields import listed
 from cluster.files import file_errors, private_folder
@@ -65,6 +66,7 @@ class Environments:
         self.settings = settings
         self.folder = settings.local / "environments"
         self.logs = settings.local / "logs" / "environments"
+        self.network = network.read(settings, os.environ)
 
     def ensure(self, connectors: Sequence[Connector], output: Output) -> list[Environment]:
         """Return an environment for each connector, in order; those that are missing are made in parallel.
@@ -216,15 +218,18 @@ class Environments:
             return
         private_folder(self.logs)
         log = self.logs / f"{connector.name}.log"
-        log.write_text(f"uv {' '.join(arguments)}\n{stdin}\n{result.stdout}{result.stderr}", encoding="utf-8")
+        log.write_text(f"uv {' '.join(arguments)}\n{stdin}\n{self.network.hide(result.stdout + result.stderr)}", encoding="utf-8")
         text = result.stderr.strip()
+        refused = self.network.refusal(f"{connector.name} cannot be installed", text, self._shown(log))
+        if refused:
+            raise refused
         if "No space left on device" in text:
             raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Make room, then run it again.")
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
                 f"{connector.name} is not installed yet, and the package index cannot be reached.",
-                hint="Connect to the network; behind a company's index or proxy set UV_DEFAULT_INDEX or HTTPS_PROXY. "
+                hint="Connect to the network; behind a company's index or proxy set PIP_INDEX_URL or singer.proxy. "
                 f"Log: {self._shown(log)}",
             )
         remedy = f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml.'
@@ -236,13 +241,14 @@ class Environments:
         return os.path.relpath(path, self.settings.root)
 
     def _environ(self) -> dict[str, str]:
-        """Return uv's environment: its cache is ours, its index is the one that pip knows unless uv has its own."""
+        """Return uv's environment: its cache is ours, its index and certificates are those that pip knows unless uv has its own."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
         if "UV_DEFAULT_INDEX" not in environ and "UV_INDEX_URL" not in environ:
             index = pip_setting("index-url")
             if index:
                 environ["UV_DEFAULT_INDEX"] = index
+        environ.update(self.network.variables(environ))
         if "SSL_CERT_FILE" not in environ:
             bundle = pip_setting("cert")
             if bundle:

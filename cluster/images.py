@@ -6,8 +6,10 @@ A tag is the hash of everything that the image is made from, so that nothing is 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
+from cluster import network
 from cluster.environments import project_content
 from cluster.errors import SetupError
 from cluster.programs import last_line
@@ -32,6 +34,7 @@ COMMIT_FILES = (
     "cluster/errors.py",
     "cluster/fields.py",
     "cluster/files.py",
+    "cluster/network.py",
     "cluster/progress.py",
     "cluster/runs.py",
     "cluster/settings.py",
@@ -52,6 +55,11 @@ def tag(connector: Connector, settings: Settings) -> str:
     digest.update(project_content(connector))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
     return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
+
+
+def readable(connector: Connector) -> str:
+    """Return the second name of a connector's image, for people: that of the last one that was built."""
+    return f"{connector.name}:dev"
 
 
 def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
@@ -99,11 +107,22 @@ def _build(
     command += ["--tag", full, "--tag", f"{name}:dev", "--label", OURS]
     for key, value in arguments.items():
         command += ["--build-arg", f"{key}={value}"]
-    code, text = runtime.follow([*command, str(settings.root)], say)
+    found = network.read(settings, os.environ)
+    told = found.in_containers()
+    for key in told:
+        command += ["--build-arg", key]  # with its value from the environment: a password is nobody's argument
+    certificates = found.trusted()
+    if certificates:
+        command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
+    code, text = runtime.follow([*command, str(settings.root)], lambda line: say(found.hide(line)), environ=told)
+    text = found.hide(text)
     if code:
         log = settings.local / "logs" / "images" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(text, encoding="utf-8")
+        refused = found.refusal(f"The image of {name} cannot be built", text, str(log))
+        if refused:
+            raise refused
         raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
 
 
@@ -146,6 +165,7 @@ def refusal(image: str, text: str) -> tuple[str, str]:
         ("timeout", "it does not answer", f"Connect to the network, or {mirror}"),
         ("connection refused", "it does not answer", f"Connect to the network, or {mirror}"),
         ("x509", "its certificate is not trusted", f"Give Docker your company's CA certificate, or {mirror}"),
+        ("proxy", "the proxy on the way there refuses", f"Correct the proxy in Docker's own settings, or {mirror}"),
     )
     for sign, answer, hint in known:
         if sign in text.lower():

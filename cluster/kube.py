@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import urllib3
 import yaml
+from kubernetes.client import ApiClient, Configuration
 from kubernetes.config.config_exception import ConfigException
-from kubernetes.config.kube_config import new_client_from_config
+from kubernetes.config.kube_config import load_kube_config
 
 from cluster.errors import SetupError
+from cluster.network import login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from cluster.network import Network
 
 FIELD_MANAGER = "singer"
 TIMEOUT = (3, 30)
@@ -63,26 +67,43 @@ class Dial(NamedTuple):
     proxy: str | None
 
 
+class RefusedError(SetupError):
+    """The API server refuses a request."""
+
+    def __init__(self, status: int, problem: str, hint: str) -> None:
+        """Keep the HTTP status."""
+        super().__init__("E-KUBE", problem, hint=hint)
+        self.status = status
+
+
 class Kube:
     """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
 
-    def __init__(self, kubeconfig: Path, context: str) -> None:
-        """Read the kubeconfig; nothing is sent yet.
+    def __init__(self, kubeconfig: Path, context: str, network: Network | None = None) -> None:
+        """Read the kubeconfig, and take the proxy of *network* where that has none; nothing is sent yet.
 
         :raises SetupError: E-KUBE, the file or the context in it is not there or not valid.
         """
         self.kubeconfig = kubeconfig
         self.context = context
         try:
-            self._client = new_client_from_config(str(kubeconfig), context, persist_config=False)  # type: ignore[no-untyped-call]
+            config = Configuration()
+            config.proxy = None  # else the environment's, also for what NO_PROXY excludes
+            load_kube_config(str(kubeconfig), context, client_configuration=config, persist_config=False)  # type: ignore[no-untyped-call]
         except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
             raise SetupError(
                 "E-KUBE",
                 f"The context {context} of {kubeconfig} cannot be used: {str(error).splitlines()[0].rstrip('.')}.",
                 hint="See that the file is there, and that the cluster it names still is.",
             ) from None
-        self._client.configuration.retries = urllib3.Retry(total=0)
-        self.server = str(self._client.configuration.host)
+        self.server = str(config.host)
+        if config.proxy is None and network is not None:
+            config.proxy = network.proxy_for(self.server)
+        config.no_proxy = ""
+        if config.proxy and login(config.proxy):
+            config.proxy_headers = urllib3.make_headers(proxy_basic_auth=login(config.proxy))
+        config.retries = urllib3.Retry(total=0)
+        self._client: Any = ApiClient(config)
 
     # -- objects
 
@@ -156,6 +177,12 @@ class Kube:
         _, data = self._call("GET", "/version", absent=False)
         numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # a minor may be "36+"
         return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
+
+    @property
+    def argo(self) -> set[str]:
+        """The plurals of Argo's kinds that the cluster knows, as discovery tells everybody."""
+        _, data = self._call("GET", f"/{ARGO}")
+        return {str(item["name"]) for item in data.get("resources", [])}
 
     def silent(self) -> str | None:
         """Say why the API server does not answer, None if it does."""
@@ -234,7 +261,7 @@ class Kube:
         raise refusal(response.status, str(data.get("message", "")), f"{method} {path}")
 
 
-def refusal(status: int, message: str, request: str) -> SetupError:
+def refusal(status: int, message: str, request: str) -> RefusedError:
     """Turn the API server's refusal into a sentence and a hint."""
     hints = {
         401: "The credentials in the kubeconfig are no longer valid: make them anew.",
@@ -242,8 +269,5 @@ def refusal(status: int, message: str, request: str) -> SetupError:
         404: "What it needs is not installed there.",
         409: "Somebody else changed it at the same time: run it again.",
     }
-    return SetupError(
-        "E-KUBE",
-        f"The cluster refuses ({status}): {message.rstrip('.') or request}.",
-        hint=hints.get(status, f"The request was {request}."),
-    )
+    problem = f"The cluster refuses ({status}): {message.strip().rstrip('.') or request}."
+    return RefusedError(status, problem, hints.get(status, f"The request was {request}."))

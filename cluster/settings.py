@@ -131,6 +131,8 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
     if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+    if texts["proxy"] and not _is_proxy(texts["proxy"]):  # its value may hold a password, and is not shown
+        raise _refused("singer.proxy", "is not the address of a proxy; allowed is one such as http://proxy.example.com:3128")
     return Settings(root=root, **texts)
 
 
@@ -151,6 +153,16 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return url.scheme in {"http", "https"} and bool(url.hostname) and not (url.path.strip("/") or url.query or url.username)
+
+
+def _is_proxy(text: str) -> bool:
+    try:
+        url = urlsplit(text if "://" in text else f"http://{text}")
+        return (
+            url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not (url.path.strip("/") or re.search(r"\s", text))
+        )
+    except ValueError:
+        return False
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
 
-from cluster import manifests, workflows
+from cluster import manifests, network, workflows
 from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
@@ -66,6 +66,7 @@ class Stack:
                 hint=f"Take it away first: INVOKE_SINGER_PROVIDER={was} invoke teardown. Or set singer.provider to {was}.",
             )
         self.instance.choose_ports(settings.ports)
+        self.network = network.read(settings, environ)
         self.runtime = Runtime(settings.runtime)
         self.provider = self._provider()
         self._forwards: dict[str, Forward] = {}
@@ -101,7 +102,7 @@ class Stack:
         """The cluster's API, by the project's own kubeconfig."""
         from cluster.kube import Kube  # noqa: PLC0415 - kubernetes takes 0.3 s to import
 
-        return Kube(self.provider.kubeconfig, self.provider.context)
+        return Kube(self.provider.kubeconfig, self.provider.context, self.network)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -120,6 +121,7 @@ class Stack:
         documents = [self._placed(self._chosen(document)) for document in manifests.load(self._files())]
         if self.settings.argo == "use":
             documents.append(self._placed(self._repository()))
+        documents += self._for_pods()
         return [manifests.stamped(manifests.labelled(document, self.labels)) for document in manifests.ordered(documents)]
 
     def _files(self) -> list[Any]:
@@ -168,6 +170,22 @@ class Stack:
         annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
         metadata = {"name": "artifact-repositories", "namespace": self.namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"singer": repository}}
+
+    def _for_pods(self) -> list[manifests.Document]:
+        """Return what tells pods of the proxy and the certificates, nothing where there are none.
+
+        The variables are a Secret, because a proxy's address may hold a password. The certificates are apart from it: as a
+        variable they would be too long for any program to start.
+        """
+        variables, certificates = self.network.in_pods(), self.network.certificates
+        metadata = {"name": network.NAME, "namespace": self.namespace}
+        encoded = {name: b64encode(value.encode()).decode() for name, value in variables.items()}
+        found: list[manifests.Document] = []
+        if variables:
+            found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": encoded})
+        if certificates:
+            found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
+        return found
 
     def _placed(self, document: manifests.Document) -> manifests.Document:
         """Put an object into our namespace: the manifests name it ``argo``."""
@@ -231,7 +249,15 @@ class Stack:
         found = self.secret(secret)
         if found is None:
             raise SetupError("E-STORE", "The store's credentials are not there yet.", hint="invoke up makes them.")
-        return S3Store(self.url("s3"), access_key=found["accesskey"], secret_key=found["secretkey"], region=self.settings.s3_region)
+        url = self.url("s3")
+        return S3Store(
+            url,
+            access_key=found["accesskey"],
+            secret_key=found["secretkey"],
+            region=self.settings.s3_region,
+            ca_bundle=self.network.trusted() if url.startswith("https:") else None,
+            proxy=self.network.proxy_for(url),
+        )
 
     @cached_property
     def history(self) -> History:

@@ -15,7 +15,7 @@ from cluster import images, kept, manifests
 from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
-from cluster.objects import Objects, owner
+from cluster.objects import Objects, argo_is_there, owner
 from cluster.runs import OWNER
 from cluster.stack import ROOT_SECRET, USER_SECRET
 from cluster.workflows import NOTIFY, config_key
@@ -142,9 +142,10 @@ class Built:
     def _missing(stack: Stack) -> list[Connector]:
         tags = {images.tag(connector, stack.settings): connector for connector in used(stack)}
         missing = stack.provider.missing_images(list(tags))
-        if missing is not None:
-            tags = {name: tags[name] for name in missing}
-        return [tags[name] for name in stack.runtime.absent(list(tags))]
+        absent = stack.runtime.absent(list(tags) if missing is None else missing)
+        # An image that is on the node need not be here, but for the names that people use with docker run.
+        nameless = stack.runtime.absent([images.readable(connector) for connector in tags.values()])
+        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector) in nameless]
 
 
 @dataclass(frozen=True)
@@ -281,7 +282,7 @@ class ArgoThere:
 
     title: str = "Argo Workflows"
     needs: tuple[str, ...] = (Objects.title,)
-    budget: float = 10
+    budget: float = 60
     program: str = "workflow-controller"
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
@@ -294,12 +295,7 @@ class ArgoThere:
 
         :raises SetupError: E-ARGO, there is none, or it is too old.
         """
-        if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
-            raise SetupError(
-                "E-ARGO",
-                f"There is no Argo Workflows in the cluster of {stack.provider.context}.",
-                hint="Install ours: INVOKE_SINGER_ARGO=install",
-            )
+        argo_is_there(stack)
         if not stack.kube.may("list", "apps", "deployments"):
             return None
         controllers = [item for item in stack.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]

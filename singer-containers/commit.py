@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import notify
 
-from cluster import verdict
+from cluster import network, verdict
 from cluster.errors import RunError, SetupError
 from cluster.progress import now
 from cluster.runs import History, Record, Side
@@ -368,6 +368,7 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
         session_token=environ.get("AWS_SESSION_TOKEN"),
         region=run.settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
+        proxy=network.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
     )
     return History(store, run.settings)
 

@@ -152,13 +152,13 @@ class Existing:
             say(f"{len(images)} images to minikube")
             with tempfile.TemporaryDirectory(dir=self.settings.local) as folder:
                 file = Path(folder) / "images.tar"
-                self.runtime.check("save", "--output", str(file), *images, code="E-IMAGE", doing="Saving images", hint="Run it again.")
+                self.runtime.save(images, file)
                 words = ["minikube", "image", "load", str(file), "--profile", self._profile]
                 check(words, code="E-IMAGE", doing="Loading images", hint="See minikube status; then run it again.")
         for node in self._nodes:
             say(f"{len(images)} images to {node}")
             self.runtime.into_node(node, images)
-        if not (self._profile or self._nodes):
+        if not (self._profile or self._nodes or self._shares):
             for image in images:
                 say(image)
                 push(image, self.runtime, say)

@@ -7,12 +7,15 @@ made anew, and one of the same name that somebody else made is left alone. kind 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import yaml
 
-from cluster import manifests
+from cluster import manifests, network
 from cluster.errors import SetupError
+from cluster.instance import free
+from cluster.ports import holder
 from cluster.programs import check, ended, find, follow, last_line
 from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
@@ -28,6 +31,12 @@ NETWORK = "kind"
 LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
+
+PROXY_FILE = "/etc/systemd/system/containerd.service.d/singer-network.conf"
+TRUSTED_FILE = "/etc/ssl/certs/singer-network.pem"
+"""Of the node. Programs in Go trust what lies in that folder, beside the system's own."""
+TAKE_FILE = 'umask 077 && mkdir -p "${1%/*}" && cat >"$1"'
+"""Content comes over standard input: it may hold a password."""
 
 
 class Kind:
@@ -46,6 +55,7 @@ class Kind:
         self.context = f"kind-{self.cluster}"
         self.kubeconfig = settings.local / "kubeconfig"
         self.node = f"{self.cluster}-control-plane"
+        self.network = network.read(settings, os.environ)
 
     def describe(self) -> str:
         """See ``Provider``."""
@@ -80,7 +90,9 @@ class Kind:
             return "its creation was broken off"
         if state != "running":
             return f"its node is {state}"
-        return None if self._kubeconfig_is_whole() else "its kubeconfig is gone"
+        if not self._kubeconfig_is_whole():
+            return "its kubeconfig is gone"
+        return "it does not know the proxy and the certificates that are set" if self._needs_telling() else None
 
     def _kubeconfig_is_whole(self) -> bool:
         try:
@@ -112,6 +124,8 @@ class Kind:
             state, done = "", "created anew"
         if not state:
             self._create(say)
+            if self.network.matters_inside:
+                self._tell(new=True)
             return done
         if state != "running":
             self._start(state)
@@ -121,11 +135,29 @@ class Kind:
             self._kind("export", "kubeconfig", "--name", self.cluster)
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"
+        if self._needs_telling():
+            self._tell(new=False)
+            done = "told of the network"
         return done
 
     def _start(self, state: str) -> None:
+        """Start the node's container.
+
+        :raises SetupError: E-PORT, somebody else has taken one of its ports, which cannot be changed any more; E-CLUSTER.
+        """
+        result = self.runtime.run("unpause" if state == "paused" else "start", self.node)
+        if result.returncode == 0:
+            return
+        if re.search("port is already allocated|address already in use", result.stderr):
+            taken = next((port for port in self.instance.ports.values() if not free(port)), 0)
+            who = holder(taken, self.runtime)
+            raise SetupError(
+                "E-PORT",
+                f"Port {taken or 'of the cluster'}, which the cluster needs, was taken while it was stopped{f', by {who}' if who else ''}.",
+                hint="End that program, then run it again: a cluster's ports are fixed when it is made.",
+            )
         hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
-        self.runtime.check("unpause" if state == "paused" else "start", self.node, code="E-CLUSTER", doing="Starting the node", hint=hint)
+        raise SetupError("E-CLUSTER", f"Starting the node failed: {last_line(result.stderr)}", hint=hint)
 
     def _create(self, say: Callable[[str], None]) -> None:
         again = self.instance.owns(self.cluster)
@@ -172,7 +204,43 @@ class Kind:
         )
 
     def _environ(self) -> dict[str, str]:
-        return {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
+        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node])}
+        return {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
+
+    # -- the node's network
+
+    def _told(self) -> dict[str, str]:
+        """Return the files of the node by which its containerd knows the proxy and the certificates, and what shall be in them.
+
+        All variables are in the file, also those that shall be empty: kind has given the node those of its creation for ever.
+        """
+        subnets = self.runtime.run("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
+        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node, *subnets])}
+        lines = (f'Environment="{name}={value.replace("%", "%%")}"' for name, value in told.items())
+        return {PROXY_FILE: "\n".join(["[Service]", *lines, ""]), TRUSTED_FILE: self.network.certificates}
+
+    def _needs_telling(self) -> bool:
+        """Say whether the node's containerd goes by another proxy or other certificates than it shall. Without either no node is asked."""
+        if not self.network.matters_inside and not self.instance.told:
+            return False
+        there = (self.runtime.run("exec", self.node, "cat", file).stdout for file in (PROXY_FILE, TRUSTED_FILE))
+        return list(there) != list(self._told().values())
+
+    def _tell(self, *, new: bool) -> None:
+        """Tell the node's containerd its proxy and certificates.
+
+        That of a new node has fetched nothing yet, and so read neither; one that runs for longer is restarted, which pods survive.
+        """
+        hint = f"See {self.runtime.program} logs {self.node}; then run it again."
+        for file, content in self._told().items():
+            done = self.runtime.run("exec", "--interactive", self.node, "sh", "-c", TAKE_FILE, "-", file, stdin=content)
+            if done.returncode:
+                raise SetupError("E-CLUSTER", f"The node does not take {file}: {last_line(done.stderr)}", hint=hint)
+        if not new:
+            self.instance.making = True  # images that are on their way are sent once more
+            for words in (("daemon-reload",), ("restart", "containerd")):
+                self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
+        self.instance.tell(told=self.network.matters_inside)
 
     # -- images
 

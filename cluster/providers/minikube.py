@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cluster import network
 from cluster.errors import SetupError
 from cluster.programs import ended, find, follow, last_line, run
 from cluster.providers import NODE_PORTS
@@ -238,7 +239,8 @@ class Minikube:
     @cached_property
     def _environ(self) -> dict[str, str]:
         """Return what minikube is told by variables. A rootless podman it would otherwise run through sudo."""
-        environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), "KUBECONFIG": str(self.kubeconfig)}
+        told = network.read(self.settings, os.environ).variables(os.environ)
+        environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KUBECONFIG": str(self.kubeconfig)}
         return {**environ, "MINIKUBE_ROOTLESS": "true"} if self.driver and self.runtime.info.rootless else environ
 
     # -- images

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cluster import network
 from cluster.errors import SetupError
 from cluster.store.folders import FolderStore
 from cluster.store.protocol import Object, Store, Version
@@ -39,13 +40,15 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:
                 f"The store is S3, and {missing[0]} is not set.",
                 hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
             )
+        found = network.read(settings, environ)
         store = S3Store(
             settings.s3_endpoint,
             access_key=environ[names[0]],
             secret_key=environ[names[1]],
             session_token=environ.get("AWS_SESSION_TOKEN"),
             region=settings.s3_region,
-            ca_bundle=environ.get("SSL_CERT_FILE"),
+            ca_bundle=found.trusted() if settings.s3_endpoint.startswith("https:") else None,
+            proxy=found.proxy_for(settings.s3_endpoint),
         )
     store.prepare({settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False})
     return store

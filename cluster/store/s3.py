@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
@@ -17,6 +17,7 @@ from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
 from cluster.files import file_errors
+from cluster.network import login
 from cluster.store.protocol import Object, Version, can_begin, checked, replacing
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """MethodNotAllowed is S3's answer to a GET of a delete marker by its version."""
 UNREACHABLE = {
+    "407 ": "the proxy on the way there asks for a user and a password",
+    "Unable to connect to proxy": "the proxy on the way there does not answer",
     "Connection refused": "connection refused",
     "Connection reset": "connection reset",
     "timed out": "timed out",
@@ -66,24 +69,27 @@ class S3Store:
         secret_key: str,
         session_token: str | None = None,
         region: str,
-        ca_bundle: str | None = None,
+        ca_bundle: Path | str | None = None,
+        proxy: str | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        """Take the endpoint (``http://host:port``) and credentials; nothing is sent yet.
+        """Take the endpoint (``http://host:port``), credentials, and the proxy on the way there; nothing is sent yet.
 
         :raises SetupError: E-SETTING, the endpoint or the region cannot be one.
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
         retry = urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
-        http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
-            retries=retry,
-            maxsize=4,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=ca_bundle or certifi.where(),
-        )
+        how: dict[str, Any] = {
+            "timeout": urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            "retries": retry,
+            "maxsize": 4,
+            "cert_reqs": "CERT_REQUIRED",
+            "ca_certs": str(ca_bundle or certifi.where()),
+        }
+        headers = urllib3.make_headers(proxy_basic_auth=login(proxy or "") or None)
+        http = urllib3.ProxyManager(proxy, proxy_headers=headers, **how) if proxy else urllib3.PoolManager(**how)
         try:
             self._client = Minio(
                 url.netloc,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 TEMPLATES = {name: document for name, document in WORKFLOWS.items() if document["kind"] == "WorkflowTemplate"}
 USES = {name: document for name, document in WORKFLOWS.items() if document["kind"] != "WorkflowTemplate"}
 SIDES = ("tap", "target")
+NETWORK = {"secretRef": {"name": "singer-network", "optional": True}}
+"""What a pod behind a company's proxy has to know; docs/contracts.md."""
 RESOURCES = '{"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}'
 
 
@@ -179,11 +181,12 @@ def test_templates_agree_with_what_they_start(document: Document) -> None:
             variables = {key for key in environment(container) if key.startswith("SINGER_")}
             if side(template, name) == "commit":
                 assert variables <= ours
-                assert container["envFrom"] == [{"configMapRef": {"name": "singer-store"}}]
+                assert container["envFrom"] == [{"configMapRef": {"name": "singer-store"}}, NETWORK]
                 assert stored <= ours
                 assert {"SINGER_PIPELINE", "SINGER_RUN", "SINGER_STARTED", "SINGER_TAP", "SINGER_TARGET"} <= variables
             else:
                 assert variables <= known
+                assert container["envFrom"] == [NETWORK]
                 assert environment(container)["SINGER_REPORT"].startswith("/singer/shared/")
 
 
