@@ -230,7 +230,7 @@ def _secrets(stack: Stack) -> None:
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests."""
-    kinds = sorted({document["kind"] for document in manifests.load(_all_files(stack))})
+    kinds = sorted({document["kind"] for document in [*manifests.load(_all_files(stack)), *stack.documents]})
     return {key(item): item for kind in kinds for item in _ours(stack, kind)}
 
 
