@@ -6,16 +6,19 @@ All cases of the table are pipelines of one checkout and run in batches; each ha
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
 import os
 import re
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import Platform, why_not
+from clusters import Platform, run, why_not
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, SCHEMA, Case
 
 from cluster import schedules, workflows
@@ -274,7 +277,8 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
     argo.set_state(name, BEFORE)
     record = submit(argo, name, f"{name}-1", tap_config="pipelines/configless/gone.json")
     assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
-    assert "gone.json" in (record.error or {})["problem"]
+    assert record.error is not None
+    assert (record.error["code"], "tap-config" in record.error["problem"]) == ("E-CONFIG", True)
     with argo.stack() as stack:
         stack.store().delete(stack.settings.bucket_configs, f"pipelines/{name}/config.json")
     assert argo.one(name).last["state"] == AFTER
@@ -402,3 +406,45 @@ def test_examples_for_people_who_write_yaml(argo: Argo) -> None:
     run_ = argo.kubectl("create", "-f", "-", "-o", "jsonpath={.metadata.name}", stdin=text)
     argo.kubectl("-n", "argo", "wait", f"workflow/{run_}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
     assert argo.type("show", run_, "--json").last["status"] == "succeeded"
+
+
+def test_the_terminal_is_not_needed(argo: Argo) -> None:
+    """A run whose command was interrupted goes on, says how to see and how to stop it, and ends as any other."""
+    name = argo.pipeline("left", slow(10))
+    process = argo.background(name, lambda: argo.works(name))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on in the cluster" in err
+    [run_] = {event["run"] for event in argo.type("runs", "--pipeline", name, "--json").events}
+    assert f"cancel {run_}" in err
+    assert '"line": ' in argo.type("logs", run_, "--follow", "--json").out
+    assert argo.type("show", run_, "--json").last["status"] == "succeeded"
+    assert argo.get_state(name) == AFTER
+
+
+def test_a_message_about_a_failed_run(argo: Argo) -> None:
+    """Whoever wants to be told is told by the cluster: which pipeline, what failed, the last lines of the log, the link."""
+    got: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500)  # whatever it answers, the run ends as it ended
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    gateway = run("docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}").split()
+    [address] = [word for word in gateway if ":" not in word]
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        name = argo.pipeline("told", {"steps": [["stderr", "last words"], ["exit", 3]]})
+        result = argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL=f"http://{address}:{server.server_port}/")
+        server.shutdown()
+    assert (result.code, result.last["status"]) == (2, "failed")
+    [message] = got
+    assert (message["pipeline"], message["error"]["code"], message["log"]) == (name, "E-TAP-FAILED", ["last words"])
+    assert message["link"].endswith(f"/workflows/argo/{result.last['run']}")
+    assert argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL="").code == 2

@@ -228,6 +228,8 @@ def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, s
         ("Max duration limit exceeded", "failed", "E-TIMEOUT"),
         ("timeout", "failed", "E-POD"),
         ("pod deleted", "failed", "E-RUNNER"),
+        ("supervisor: Error (exit code 64): artifact tap-config failed to load: The specified key does not exist.", "failed", "E-CONFIG"),
+        ("wait: artifact state failed to load: dial tcp 10.96.9.9:9000: connect: connection refused", "failed", "E-STORE"),
         ("", "failed", "E-RUNNER"),
     ],
 )
