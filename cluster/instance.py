@@ -34,6 +34,8 @@ class Instance:
         self._lock = threading.RLock()  # steps run at the same time
         self.making = False
         """Whether this very process makes the cluster now. Not remembered: whoever reads the file later does not."""
+        self.moved: dict[int, int] = {}
+        """Preferred ports that somebody else has, each with the one that was chosen instead."""
 
     @property
     def id(self) -> str:
@@ -64,6 +66,8 @@ class Instance:
             while port in chosen.values() or not free(port):
                 port += 1
             chosen[name] = port
+            if not free(preferred[name]):
+                self.moved[preferred[name]] = port
         self._facts["ports"] = chosen
 
     @property

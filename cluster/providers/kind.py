@@ -14,8 +14,7 @@ import yaml
 
 from cluster import manifests, network
 from cluster.errors import SetupError
-from cluster.instance import free
-from cluster.ports import holder
+from cluster.ports import conflict
 from cluster.programs import check, ended, find, follow, last_line
 from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
@@ -60,6 +59,13 @@ class Kind:
     def describe(self) -> str:
         """See ``Provider``."""
         return f'kind cluster "{self.cluster}"'
+
+    @property
+    def kubernetes(self) -> str:
+        """See ``Provider``."""
+        image = self.runtime.image_of(self.node) or self.settings.image("node")
+        found = re.search(r":v(\d+\.\d+)", image)
+        return found[1] if found else ""
 
     def ready(self) -> None:
         """See ``Provider``.
@@ -148,16 +154,12 @@ class Kind:
         result = self.runtime.run("unpause" if state == "paused" else "start", self.node)
         if result.returncode == 0:
             return
-        if re.search("port is already allocated|address already in use", result.stderr):
-            taken = next((port for port in self.instance.ports.values() if not free(port)), 0)
-            who = holder(taken, self.runtime)
-            raise SetupError(
-                "E-PORT",
-                f"Port {taken or 'of the cluster'}, which the cluster needs, was taken while it was stopped{f', by {who}' if who else ''}.",
-                hint="End that program, then run it again: a cluster's ports are fixed when it is made.",
-            )
+        # docker's last line only says which container it is
+        text = result.stderr.partition("Error: failed to start containers:")[0] or result.stderr
         hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
-        raise SetupError("E-CLUSTER", f"Starting the node failed: {last_line(result.stderr)}", hint=hint)
+        raise conflict(text, self.instance.ports.values(), self.runtime) or SetupError(
+            "E-CLUSTER", f"Starting the node failed: {last_line(text)}", hint=hint
+        )
 
     def _create(self, say: Callable[[str], None]) -> None:
         again = self.instance.owns(self.cluster)
