@@ -76,7 +76,7 @@ class Instance:
 
     def claim(self, cluster: str, provider: str = "kind") -> None:
         """Write down that a cluster is about to be made, or used, by us."""
-        self._facts.update(cluster=cluster, provider=provider, complete=False)
+        self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
         self._save()
 
     @property
