@@ -12,7 +12,9 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     stack                                   the handles that every step receives
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
-    environments  runs  runtime             uv makes the connectors' environments; run records; docker, podman or nerdctl
+    environments  runs                      uv makes the connectors' environments; run records
+    ports  preflight                        who holds a port; what a machine must have
+    runtime                                 docker, podman or nerdctl
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's

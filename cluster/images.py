@@ -57,6 +57,11 @@ def tag(connector: Connector, settings: Settings) -> str:
     return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
 
+def readable(connector: Connector) -> str:
+    """Return the second name of a connector's image, for people: that of the last one that was built."""
+    return f"{connector.name}:dev"
+
+
 def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     """Return the build arguments: the values of its ``connector.yaml``."""
     base = settings.image("python")

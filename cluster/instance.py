@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 from cluster.files import file_errors, private_folder
@@ -30,6 +31,7 @@ class Instance:
             found = {}
         self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
         self._facts.setdefault("id", secrets.token_hex(4))
+        self._lock = threading.RLock()  # steps run at the same time
         self.making = False
         """Whether this very process makes the cluster now. Not remembered: whoever reads the file later does not."""
 
@@ -53,7 +55,7 @@ class Instance:
         return self._facts.get("cluster") == cluster
 
     def choose_ports(self, preferred: dict[str, int]) -> None:
-        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free."""
+        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free. Nothing is written yet."""
         if self._facts.get("cluster") and self.ports:
             return
         chosen: dict[str, int] = {}
@@ -76,8 +78,9 @@ class Instance:
 
     def claim(self, cluster: str, provider: str = "kind") -> None:
         """Write down that a cluster is about to be made, or used, by us."""
-        self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
-        self._save()
+        with self._lock:
+            self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
+            self._save()
 
     @property
     def maker(self) -> int:
@@ -87,8 +90,9 @@ class Instance:
     def made_by(self, process: int) -> None:
         """Write down which process makes the cluster: it goes on if we are killed."""
         self.making = True
-        self._facts["maker"] = process
-        self._save()
+        with self._lock:
+            self._facts["maker"] = process
+            self._save()
 
     @property
     def pushed(self) -> list[str]:
@@ -97,8 +101,9 @@ class Instance:
 
     def push(self, image: str) -> None:
         """Write down that an image was pushed."""
-        self._facts["pushed"] = [*self.pushed, image]
-        self._save()
+        with self._lock:
+            self._facts["pushed"] = [*self.pushed, image]
+            self._save()
 
     @property
     def brought(self) -> list[str]:
@@ -107,15 +112,17 @@ class Instance:
 
     def bring(self, *things: str) -> None:
         """Write down what we are about to bring to this machine."""
-        new = [thing for thing in things if thing not in self.brought]
-        if new:
-            self._facts["brought"] = [*self.brought, *new]
-            self._save()
+        with self._lock:
+            new = [thing for thing in things if thing not in self.brought]
+            if new:
+                self._facts["brought"] = [*self.brought, *new]
+                self._save()
 
     def took_away(self, thing: str) -> None:
         """Write down that something we had brought is gone again."""
-        self._facts["brought"] = [other for other in self.brought if other != thing]
-        self._save()
+        with self._lock:
+            self._facts["brought"] = [other for other in self.brought if other != thing]
+            self._save()
 
     @property
     def told(self) -> bool:
@@ -124,20 +131,23 @@ class Instance:
 
     def tell(self, *, told: bool) -> None:
         """Write down whether the cluster's node goes by a proxy or certificates of ours."""
-        self._facts["told"] = told
-        self._save()
+        with self._lock:
+            self._facts["told"] = told
+            self._save()
 
     def finish(self) -> None:
         """Write down that the cluster is made."""
-        self._facts["complete"] = True
-        self._facts.pop("maker", None)
-        self._save()
+        with self._lock:
+            self._facts["complete"] = True
+            self._facts.pop("maker", None)
+            self._save()
 
     def forget(self) -> None:
         """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
-        self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
-        self.making = False
-        self._save()
+        with self._lock:
+            self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
+            self.making = False
+            self._save()
 
     def _save(self) -> None:
         with file_errors("The instance", self.file):

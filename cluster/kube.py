@@ -67,6 +67,15 @@ class Dial(NamedTuple):
     proxy: str | None
 
 
+class RefusedError(SetupError):
+    """The API server refuses a request."""
+
+    def __init__(self, status: int, problem: str, hint: str) -> None:
+        """Keep the HTTP status."""
+        super().__init__("E-KUBE", problem, hint=hint)
+        self.status = status
+
+
 class Kube:
     """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
 
@@ -169,6 +178,12 @@ class Kube:
         numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # a minor may be "36+"
         return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
 
+    @property
+    def argo(self) -> set[str]:
+        """The plurals of Argo's kinds that the cluster knows, as discovery tells everybody."""
+        _, data = self._call("GET", f"/{ARGO}")
+        return {str(item["name"]) for item in data.get("resources", [])}
+
     def silent(self) -> str | None:
         """Say why the API server does not answer, None if it does."""
         try:
@@ -246,7 +261,7 @@ class Kube:
         raise refusal(response.status, str(data.get("message", "")), f"{method} {path}")
 
 
-def refusal(status: int, message: str, request: str) -> SetupError:
+def refusal(status: int, message: str, request: str) -> RefusedError:
     """Turn the API server's refusal into a sentence and a hint."""
     hints = {
         401: "The credentials in the kubeconfig are no longer valid: make them anew.",
@@ -254,8 +269,5 @@ def refusal(status: int, message: str, request: str) -> SetupError:
         404: "What it needs is not installed there.",
         409: "Somebody else changed it at the same time: run it again.",
     }
-    return SetupError(
-        "E-KUBE",
-        f"The cluster refuses ({status}): {message.rstrip('.') or request}.",
-        hint=hints.get(status, f"The request was {request}."),
-    )
+    problem = f"The cluster refuses ({status}): {message.strip().rstrip('.') or request}."
+    return RefusedError(status, problem, hints.get(status, f"The request was {request}."))

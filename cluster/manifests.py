@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -24,6 +25,7 @@ CONTENT = "singer/content"
 
 CRASHES = 3
 """So many crashes are not bad luck."""
+AT_ONCE_SECONDS = 15
 
 ORDER = (
     "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "PersistentVolumeClaim",
@@ -115,6 +117,16 @@ def condition(live: Mapping[str, Any], kind: str) -> str:
     return next((item["status"] for item in live.get("status", {}).get("conditions", []) if item["type"] == kind), "Unknown")
 
 
+def _ends_at_once(container: Mapping[str, Any]) -> bool:
+    """Say whether a container's last run was a short one: a longer one waited in vain, as for a network that is not there yet."""
+    last = container.get("lastState", {}).get("terminated", {})
+    try:
+        began, ended = (datetime.fromisoformat(last[name]) for name in ("startedAt", "finishedAt"))
+    except (KeyError, TypeError, ValueError):
+        return True
+    return (ended - began).total_seconds() < AT_ONCE_SECONDS
+
+
 def pod_trouble(pod: Mapping[str, Any]) -> tuple[str, bool] | None:
     """Say what keeps a pod from running and whether waiting is hopeless, None where nothing does."""
     for item in pod.get("status", {}).get("conditions", []):
@@ -130,7 +142,7 @@ def pod_trouble(pod: Mapping[str, Any]) -> tuple[str, bool] | None:
         if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
             return f"container {container['name']} cannot start: {waiting.get('message', reason)}", False
         if reason == "CrashLoopBackOff":
-            return f"container {container['name']} keeps crashing", container.get("restartCount", 0) >= CRASHES
+            return f"container {container['name']} keeps crashing", container.get("restartCount", 0) >= CRASHES and _ends_at_once(container)
         if reason in {"ContainerCreating", "PodInitializing"}:
             return f"starting container {container['name']} of {image}", False
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from cluster.stack import Stack
 
+Found = TypeVar("Found")
 WHOLE_CLUSTER = ("CustomResourceDefinition", "Namespace")
 ARGOS = ("CronWorkflow", "Workflow", "WorkflowTemplate")
 MADE = ("Secret", "ConfigMap")
@@ -33,6 +34,7 @@ MADE = ("Secret", "ConfigMap")
 KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 """What stays in a cluster that is not ours when its data is kept."""
 VERBS = ("get", "list", "create", "patch", "delete")
+FORBIDDEN = 403
 GONE_SECONDS = 120
 PODS_SECONDS = 30
 POLL_SECONDS = 0.5
@@ -49,9 +51,11 @@ class Objects:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not.
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO.
         """
         say("whose the cluster is")
+        if stack.settings.argo == "use":
+            argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
         _allowed(stack, applied)
         for document in applied:
@@ -67,10 +71,8 @@ class Objects:
         differing = []
         for document in _documents(stack):
             found = live.get(key(document))
-            if found is None and document["kind"] in WHOLE_CLUSTER and not stack.provider.ours:
-                found = stack.kube.get(document["kind"], document["metadata"]["name"])
-                if _is_shared(stack, found):
-                    continue
+            if found is None and document["kind"] in WHOLE_CLUSTER and self._there(stack, document):
+                continue
             differing.append(manifests.differs(document, found))
         why = [text for text in differing if text]
         if why:
@@ -84,17 +86,34 @@ class Objects:
 
         :raises SetupError: E-FOREIGN, it is somebody else's.
         """
-        live = stack.kube.get(document["kind"], document["metadata"]["name"])
+        kind, name = key(document)
+        hidden: manifests.Document | None = {}
+        live = _seen(lambda: stack.kube.get(kind, name), hidden)
         if live is None or stack.owns(live):
             return False
-        if not stack.provider.ours and _is_shared(stack, live):
-            return True
+        if not stack.provider.ours and (not live or _is_shared(stack, live)):
+            # What may not be looked at is known by what the cluster serves, a namespace also by what may be done in it.
+            served = name.partition(".")[0] in stack.kube.argo
+            known = served if kind != "Namespace" else stack.kube.may("create", "", "configmaps", name) or "workflows" in stack.kube.argo
+            return bool(live) or known
         name = manifests.name(document)
         if document["kind"] == "Namespace":
             hint = "Choose another one: INVOKE_SINGER_NAMESPACE=singer, or singer.namespace in invoke.yaml."
         else:
             hint = "Use the Argo that is there (INVOKE_SINGER_ARGO=use), or another cluster."
         raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
+
+
+def argo_is_there(stack: Stack) -> None:
+    """See that the cluster knows Workflows.
+
+    :raises SetupError: E-ARGO, it does not.
+    """
+    if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
+        where = stack.provider.context
+        raise SetupError(
+            "E-ARGO", f"There is no Argo Workflows in the cluster of {where}.", hint="Install ours: INVOKE_SINGER_ARGO=install"
+        )
 
 
 def _documents(stack: Stack) -> list[manifests.Document]:
@@ -104,6 +123,22 @@ def _documents(stack: Stack) -> list[manifests.Document]:
 def _is_shared(stack: Stack, live: manifests.Document | None) -> bool:
     """Say whether an object was made from our files, by another instance or by an administrator."""
     return live is not None and not stack.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
+
+
+def _list(stack: Stack, kind: str, namespace: str = "", labels: str = "") -> list[manifests.Document]:
+    """Return objects; none where we may not look."""
+    nothing: list[manifests.Document] = []
+    return _seen(lambda: stack.kube.objects(kind, namespace, labels=labels), nothing)
+
+
+def _seen(look: Callable[[], Found], otherwise: Found) -> Found:
+    """Return what a look finds, *otherwise* where we may not look."""
+    try:
+        return look()
+    except SetupError as error:
+        if getattr(error, "status", 0) != FORBIDDEN:
+            raise
+        return otherwise
 
 
 def key(document: manifests.Document) -> tuple[str, str]:
@@ -195,7 +230,8 @@ def _secrets(stack: Stack) -> None:
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
-    kinds = sorted({document["kind"] for document in manifests.load(_all_files(stack))} | set(MADE))
+    documents = [*manifests.load(_all_files(stack)), *stack.documents]
+    kinds = sorted({document["kind"] for document in documents} | set(MADE))
     return {key(item): item for kind in kinds for item in _ours(stack, kind)}
 
 
@@ -212,7 +248,7 @@ def _all_files(stack: Stack) -> list[Path]:
 
 def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
     """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
-    found = stack.kube.objects(kind, stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
+    found = _list(stack, kind, stack.namespace, f"{INSTANCE}={stack.instance.id}")
     return [{**item, "kind": kind} for item in found]
 
 
@@ -234,7 +270,7 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
 
     :raises SetupError: E-LEFT, something does not go away.
     """
-    namespace = stack.kube.get("Namespace", stack.namespace)
+    namespace = _seen(lambda: stack.kube.get("Namespace", stack.namespace), None)
     whole = stack.owns(namespace) and not keep_data
     _end_workflows(stack, say, everything=stack.owns(namespace))
     for kind in reversed(manifests.ORDER):
@@ -251,14 +287,14 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
         _until_all_gone(stack, say, KEPT_KINDS if keep_data else ())
     if keep_data:
         yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
-    used = _used_elsewhere(stack)
-    for item in _ours(stack, "CustomResourceDefinition"):
-        if used or keep_data:
-            continue
-        say(f"customresourcedefinition/{item['metadata']['name']}")
-        stack.kube.delete("CustomResourceDefinition", item["metadata"]["name"])
+    crds = [] if keep_data else _ours(stack, "CustomResourceDefinition")
+    used = _used_elsewhere(stack) if crds else ""
     if used:
         yield f"Argo's CRDs: {used}"
+        return
+    for item in crds:
+        say(f"customresourcedefinition/{item['metadata']['name']}")
+        stack.kube.delete("CustomResourceDefinition", item["metadata"]["name"])
 
 
 def _end_workflows(stack: Stack, say: Callable[[str], None], *, everything: bool) -> None:
@@ -306,10 +342,10 @@ def _until_all_gone(stack: Stack, say: Callable[[str], None], kept: tuple[str, .
 
 def _used_elsewhere(stack: Stack) -> str:
     """Say who else uses Argo's CRDs, nothing where nobody does."""
-    others = {item["metadata"]["namespace"] for kind in ARGOS for item in stack.kube.objects(kind)} - {stack.namespace}
-    others |= {item["metadata"]["name"] for item in stack.kube.objects("Namespace", labels=f"{PART_OF}=singer") if not stack.owns(item)} - {
-        stack.namespace
-    }
+    objects = [item for kind in ARGOS for item in _list(stack, kind)]
+    instances = [item for item in _list(stack, "Namespace", labels=f"{PART_OF}=singer") if not stack.owns(item)]
+    others = {item["metadata"]["namespace"] for item in objects} | {item["metadata"]["name"] for item in instances}
+    others -= {stack.namespace}
     return f"they are used in {', '.join(sorted(others))}" if others else ""
 
 

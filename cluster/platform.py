@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from cluster import kept, objects, plan
 from cluster.converge import converge, look
 from cluster.errors import SetupError
 from cluster.files import only_one
-from cluster.images import OURS
-from cluster.progress import command, megabytes, seconds
+from cluster.images import OURS, REPOSITORY
+from cluster.ports import holder
+from cluster.preflight import Finding, fatal, findings, inotify_limits
+from cluster.progress import command, gigabytes, megabytes, seconds
 from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
 from cluster.steps import helper_image, wanted
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from cluster.steps import Step
 
+IDLE_MEMORY = "0.6 GB"
+"""Measured by ``benchmarks/up.py``: see docs/performance.md."""
 PAGES = {"argo": "argo", "minio": "console"}
 """What ``open`` opens: one of ``DOORS``."""
 
@@ -37,7 +42,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     """Bring the platform up, or make right what is wrong with it."""
     output, began = session.output, time.monotonic()
     with Stack(session.settings, session.environ) as stack:
-        output.text(f"singer  {stack.provider.describe()}")
+        output.text(f"singer  {_target(stack)}")
         output.text(f"        {_doors(stack)}")
         if stack.network.describe():
             output.text(f"        through the proxy {stack.network.describe()}")
@@ -46,9 +51,12 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
             output.event("warning", source="network", problem=stack.network.warning)
         output.text()
         steps = plan.up(stack.settings)
+        trouble = _preflight(session, stack)
         if plan_only:
             _show_plan(session, stack, steps)
             return
+        if trouble:
+            raise trouble
         if not stack.provider.ours:
             stack.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
         stack.provider.ready()
@@ -71,6 +79,35 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         output.text(f"Next: {command('status')} · {command('demo')}")
 
 
+def _target(stack: Stack) -> str:
+    """Say where the platform is, or will be, and what there is to run it."""
+    if not stack.provider.ours:
+        return stack.provider.describe()
+    tag = re.search(r":v(\d+\.\d+)", stack.settings.image("node"))
+    version = f" · Kubernetes {tag[1]}" if tag and stack.settings.provider == "kind" else ""
+    return f"{stack.provider.describe()}{version} · {stack.runtime.info}"
+
+
+def _preflight(session: Session, stack: Stack) -> SetupError | None:
+    """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
+    if not stack.provider.ours or stack.provider.pending() is None:
+        return None
+    found = list(findings(stack.runtime.info, stack.runtime.program, inotify_limits(stack.runtime.info)))
+    if not stack.instance.cluster:
+        found += [_taken(stack, name, port) for name, port in stack.settings.ports.items() if stack.instance.ports[name] != port]
+    for item in found:
+        if not item.fatal:
+            session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
+            session.output.event("warning", source=item.subject, problem=item.fact)
+    return fatal(found)
+
+
+def _taken(stack: Stack, name: str, port: int) -> Finding:
+    """Say who holds a port that was preferred."""
+    who = holder(port, stack.runtime)
+    return Finding(f"Port {port}", f"It is taken{f' by {who}' if who else ''}: {stack.instance.ports[name]} is used instead.", "")
+
+
 def _doors(stack: Stack) -> str:
     """Say how the platform will be reached."""
     if not stack.provider.publishes:
@@ -90,8 +127,19 @@ def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...]) -> None:
     for title, why in look(steps, stack).items():
         output.line("•" if why is None else " ", title, why or "in place")
         output.event("step", step=title, pending=why)
-    for image in wanted(stack):
-        output.text(f"  {image}")
+    sizes = stack.runtime.sizes(wanted(stack))
+    output.text()
+    output.table([[image, megabytes(sizes[image]) if image in sizes else _to_come(image)] for image in wanted(stack)], ["image", "size"])
+    output.event("plan", images={image: sizes.get(image) for image in wanted(stack)}, ports=stack.instance.ports)
+    info = stack.runtime.info
+    free = f", {gigabytes(info.disk)} of disk free" if info.disk is not None else ""
+    output.text()
+    there = f"{gigabytes(info.memory)} of memory{free}"
+    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory, and its cluster about as much again; there are {there}.")
+
+
+def _to_come(image: str) -> str:
+    return "to be built" if image.startswith(REPOSITORY) else "to be pulled"
 
 
 def status(session: Session) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -17,19 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
 from cluster.programs import check, find, follow, last_line, run
+from cluster.progress import gigabytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PROGRAMS = ("docker", "podman", "nerdctl")
 PRODUCTS = (
-    ("Docker Desktop", "docker desktop"),
-    ("OrbStack", "orbstack"),
-    ("Rancher Desktop", "rancher desktop"),
-    ("Rancher Desktop", "lima-rancher-desktop"),
-    ("Colima", "colima"),
+    ("Docker Desktop", "OperatingSystem", "Docker Desktop"),
+    ("OrbStack", "OperatingSystem", "OrbStack"),
+    ("Rancher Desktop", "OperatingSystem", "Rancher Desktop( .*)?"),
+    ("Rancher Desktop", "Name", "lima-rancher-desktop"),
+    ("Colima", "Name", "colima(-.*)?"),
 )
-"""What is sold under a name of its own, and how its ``info`` gives it away: by ``OperatingSystem`` or by ``Name``."""
+"""What is sold under a name of its own, and the key and value of ``info`` that give it away. Machines of Colima have profiles."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -48,11 +50,22 @@ class Info:
     root: str
     """The folder of its images; on this machine only where the runtime is."""
     driver: str
+    delegated: bool = True
+    """Whether containers can be given limits: without root only where systemd delegates them."""
+    remote: bool = False
+    """Whether it says itself that it runs elsewhere."""
+
+    def __str__(self) -> str:
+        """Return what it is, in few words: ``Docker Desktop 27.0 (8.2 GB, 12 CPUs)``."""
+        version = ".".join(self.version.split(".")[:2])
+        has = [gigabytes(self.memory)] if self.memory else []
+        has += [f"{self.cpus} CPU{'s' if self.cpus > 1 else ''}"] if self.cpus else []
+        return " ".join(filter(None, (self.product, version, f"({', '.join(has)})" if has else "")))
 
     @property
     def in_a_machine_of_its_own(self) -> bool:
         """Whether it runs in a virtual machine, so that this machine's memory, disk and sysctls are not its own."""
-        return self.product in {name for name, _ in PRODUCTS} or platform.system() != "Linux"
+        return self.remote or self.product in {name for name, _, _ in PRODUCTS} or platform.system() != "Linux"
 
     @property
     def disk(self) -> int | None:
@@ -76,12 +89,11 @@ def read_info(text: str, program: str) -> Info:
         raise TypeError("no object")
     if "host" in found:
         return _podman(found)
-    names = f"{found.get('OperatingSystem', '')} {found.get('Name', '')}".lower()
-    product = next((name for name, sign in PRODUCTS if sign in names), {"nerdctl": "containerd"}.get(program, "Docker"))
+    product = next((name for name, key, sign in PRODUCTS if re.fullmatch(sign, str(found.get(key) or ""))), "")
     options = " ".join(map(str, found.get("SecurityOptions") or []))
     return Info(
-        product=product,
-        version=str(found.get("ServerVersion") or ""),
+        product=product or ("containerd" if program == "nerdctl" else "docker"),
+        version=str(found.get("ServerVersion") or "").removeprefix("v"),
         platform=_platform(found.get("OSType"), found.get("Architecture")),
         cpus=int(found.get("NCPU") or 0),
         memory=int(found.get("MemTotal") or 0),
@@ -89,6 +101,7 @@ def read_info(text: str, program: str) -> Info:
         cgroups=str(found.get("CgroupVersion") or ""),
         root=str(found.get("DockerRootDir") or "/"),
         driver=str(found.get("Driver") or ""),
+        delegated=all(found.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
     )
 
 
@@ -104,6 +117,8 @@ def _podman(found: dict[str, Any]) -> Info:
         cgroups=str(host.get("cgroupVersion") or "").removeprefix("v"),
         root=str(store.get("graphRoot") or "/"),
         driver=str(store.get("graphDriverName") or ""),
+        delegated={"cpu", "memory", "pids"} <= set(host.get("cgroupControllers", ("cpu", "memory", "pids"))),
+        remote=bool(host.get("serviceIsRemote")),
     )
 
 

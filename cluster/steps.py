@@ -15,9 +15,9 @@ from cluster import images, kept, manifests
 from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
-from cluster.objects import Objects, owner
+from cluster.objects import Objects, argo_is_there, owner
 from cluster.runs import OWNER
-from cluster.stack import ROOT_SECRET, USER_SECRET
+from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET
 from cluster.workflows import NOTIFY, config_key
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Built:
         environments = Environments(stack.settings)
         for connector in used(stack):
             environments.ensure_lock(connector)
-        if self._no_commit(stack):
+        built = [images.COMMIT] if self._no_commit(stack) else []
+        if built:
             say(images.COMMIT)
             images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
         missing = self._missing(stack)
@@ -126,7 +127,8 @@ class Built:
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
-        return f"{len(missing)} built: {', '.join(connector.name for connector in missing)}"
+        built += [connector.name for connector in missing]
+        return f"{len(built)} built: {', '.join(built)}"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
@@ -142,9 +144,10 @@ class Built:
     def _missing(stack: Stack) -> list[Connector]:
         tags = {images.tag(connector, stack.settings): connector for connector in used(stack)}
         missing = stack.provider.missing_images(list(tags))
-        if missing is not None:
-            tags = {name: tags[name] for name in missing}
-        return [tags[name] for name in stack.runtime.absent(list(tags))]
+        absent = stack.runtime.absent(list(tags) if missing is None else missing)
+        # An image that is on the node need not be here, but for the names that people use with docker run.
+        nameless = stack.runtime.absent([images.readable(connector) for connector in tags.values()])
+        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector) in nameless]
 
 
 @dataclass(frozen=True)
@@ -281,7 +284,7 @@ class ArgoThere:
 
     title: str = "Argo Workflows"
     needs: tuple[str, ...] = (Objects.title,)
-    budget: float = 10
+    budget: float = 60
     program: str = "workflow-controller"
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
@@ -294,12 +297,7 @@ class ArgoThere:
 
         :raises SetupError: E-ARGO, there is none, or it is too old.
         """
-        if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
-            raise SetupError(
-                "E-ARGO",
-                f"There is no Argo Workflows in the cluster of {stack.provider.context}.",
-                hint="Install ours: INVOKE_SINGER_ARGO=install",
-            )
+        argo_is_there(stack)
         if not stack.kube.may("list", "apps", "deployments"):
             return None
         controllers = [item for item in stack.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
@@ -426,22 +424,34 @@ class ConnectorSecrets:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         wanted_ = self._wanted(stack)
-        for name, values in wanted_.items():
+        for name in self._differing(stack, wanted_):
             say(name)
-            stack.make_secret(name, values)
-        return f"{len(wanted_)} secrets"
+            if wanted_.get(name):
+                stack.make_secret(name, wanted_[name])
+            else:
+                stack.kube.delete("Secret", name, stack.namespace)
+        return f"{len([name for name, values in wanted_.items() if values])} secrets"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        differing = [name for name, values in self._wanted(stack).items() if stack.secret(name) != values]
+        differing = self._differing(stack, self._wanted(stack))
         return f"not up to date: {', '.join(differing)}" if differing else None
 
     @staticmethod
     def _wanted(stack: Stack) -> dict[str, dict[str, str]]:
+        """Return the Secrets by name; one without values shall not be there."""
         found = {f"connector-{connector.name}": _secrets_of(stack, connector) for connector in used(stack)}
         if NOTIFY_URL in stack.environ:
             found[NOTIFY] = {"url": stack.environ[NOTIFY_URL]} if stack.environ[NOTIFY_URL] else {}
-        return {name: values for name, values in found.items() if values}
+        return found
+
+    @staticmethod
+    def _differing(stack: Stack, wanted_: dict[str, dict[str, str]]) -> list[str]:
+        """Name the Secrets that are not as they shall be, also those of connectors that no pipeline uses any more."""
+        live = stack.kube.objects("Secret", stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
+        names = [item["metadata"]["name"] for item in live]
+        gone = [name for name in names if name.startswith("connector-") and name not in wanted_ and not stack.only]
+        return [name for name, values in wanted_.items() if (stack.secret(name) or {}) != values] + gone
 
 
 def _secrets_of(stack: Stack, connector: Connector) -> dict[str, str]:

@@ -158,7 +158,7 @@ class Existing:
         for node in self._nodes:
             say(f"{len(images)} images to {node}")
             self.runtime.into_node(node, images)
-        if not (self._profile or self._nodes):
+        if not (self._profile or self._nodes or self._shares):
             for image in images:
                 say(image)
                 push(image, self.runtime, say)

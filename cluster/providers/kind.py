@@ -7,12 +7,15 @@ made anew, and one of the same name that somebody else made is left alone. kind 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import yaml
 
 from cluster import manifests, network
 from cluster.errors import SetupError
+from cluster.instance import free
+from cluster.ports import holder
 from cluster.programs import check, ended, find, follow, last_line
 from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
@@ -138,8 +141,23 @@ class Kind:
         return done
 
     def _start(self, state: str) -> None:
+        """Start the node's container.
+
+        :raises SetupError: E-PORT, somebody else has taken one of its ports, which cannot be changed any more; E-CLUSTER.
+        """
+        result = self.runtime.run("unpause" if state == "paused" else "start", self.node)
+        if result.returncode == 0:
+            return
+        if re.search("port is already allocated|address already in use", result.stderr):
+            taken = next((port for port in self.instance.ports.values() if not free(port)), 0)
+            who = holder(taken, self.runtime)
+            raise SetupError(
+                "E-PORT",
+                f"Port {taken or 'of the cluster'}, which the cluster needs, was taken while it was stopped{f', by {who}' if who else ''}.",
+                hint="End that program, then run it again: a cluster's ports are fixed when it is made.",
+            )
         hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
-        self.runtime.check("unpause" if state == "paused" else "start", self.node, code="E-CLUSTER", doing="Starting the node", hint=hint)
+        raise SetupError("E-CLUSTER", f"Starting the node failed: {last_line(result.stderr)}", hint=hint)
 
     def _create(self, say: Callable[[str], None]) -> None:
         again = self.instance.owns(self.cluster)

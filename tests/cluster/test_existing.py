@@ -23,6 +23,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 OURS = "app.kubernetes.io/part-of=singer"
 
 
+def image(name: str) -> str:
+    """Return one of the images that the settings choose."""
+    return parse({"images": given().get("INVOKE_SINGER_IMAGES", "")}, {}).image(name)
+
+
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield the kubeconfig of a cluster that somebody else has made."""
@@ -30,10 +35,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if reason:
         pytest.skip(reason)
     file = tmp_path_factory.mktemp("elsewhere") / "config"
-    settings = {name.removeprefix("INVOKE_SINGER_").lower(): value for name, value in given().items()}
-    image = parse({"images": settings.get("images", "")}, {}).image("node")
     subprocess.run(["kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file)], capture_output=True, check=False)
-    run("kind", "create", "cluster", "--name", OTHER, "--image", image, "--wait", "180s", "--kubeconfig", str(file))
+    run("kind", "create", "cluster", "--name", OTHER, "--image", image("node"), "--wait", "180s", "--kubeconfig", str(file))
     yield file
     run("kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file))
 
@@ -118,6 +121,7 @@ def test_an_argo_that_is_used(guest: Platform) -> None:
     missing = guest.type("up", INVOKE_SINGER_ARGO="use", INVOKE_SINGER_NAMESPACE="ours")
     assert (missing.code, "E-ARGO" in missing.err) == (1, True), missing.err
     guest.type("teardown", "--yes", INVOKE_SINGER_ARGO="use", INVOKE_SINGER_NAMESPACE="ours")
+    run("kind", "load", "docker-image", *map(image, ("controller", "executor", "server")), "--name", guest.cluster)
     guest.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     try:
         used = guest.type("up", "--json", INVOKE_SINGER_ARGO="use")
@@ -162,9 +166,8 @@ spec:
 
 def test_a_store_that_is_used(guest: Platform) -> None:
     """With store: use no MinIO of ours is installed: buckets and configs are in the S3 that was named, and stay when we go."""
-    image = next(line.split()[0] for line in guest.type("up", "--plan").out.splitlines() if "/minio" in line)
-    run("kind", "load", "docker-image", image, "--name", guest.cluster)
-    guest.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image))
+    run("kind", "load", "docker-image", image("minio"), "--name", guest.cluster)
+    guest.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
     guest.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
     address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{guest.cluster}-control-plane").strip()
     settings = {"INVOKE_SINGER_STORE": "use", "INVOKE_SINGER_S3_ENDPOINT": f"http://{address}:30999"}

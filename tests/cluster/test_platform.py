@@ -161,8 +161,8 @@ def test_data_outlives_the_cluster(platform: Platform) -> None:
     assert platform.type("up").code == 0
     password = platform.type("credentials", "--json").last["password"]
     for number in range(3):
-        put(platform, "pipelines/p/state.json", json.dumps({"n": number}))
-    before = versions(platform, "pipelines/p/state.json")
+        put(platform, "pipelines/kept/state.json", json.dumps({"n": number}))
+    before = versions(platform, "pipelines/kept/state.json")
     assert len(before) == 3
 
     torn = platform.type("teardown", "--yes", "--keep-data")
@@ -175,7 +175,7 @@ def test_data_outlives_the_cluster(platform: Platform) -> None:
     again = platform.type("up", "--json")
     assert again.code == 0, again.err
     assert platform.type("credentials", "--json").last["password"] == password
-    assert versions(platform, "pipelines/p/state.json") == before
+    assert versions(platform, "pipelines/kept/state.json") == before
     assert list(archive.parent.iterdir()) == []
     assert platform.type("status").code == 0
 

@@ -251,6 +251,18 @@ def test_it_is_not_led_elsewhere(machine: Machine) -> None:
     machine.install("minikube", MINIKUBE)
 
 
+def test_a_virtual_machine(machine: Machine) -> None:
+    """Where minikube has to make a virtual machine it chooses its driver, and no port is published."""
+    machine.install("nerdctl", DOCKER)
+    provider = Minikube(machine.provider().settings, machine.provider().instance, Runtime("nerdctl"))
+
+    assert not provider.publishes
+    assert provider.ensure(lambda _: None) == "created"
+    (start,) = machine.asked("^minikube start")
+    assert not re.search("--(driver|ports|listen-address)", start)
+    assert provider.delete() == [provider.describe()]
+
+
 def test_a_kubeconfig_that_is_gone(machine: Machine) -> None:
     """A kubeconfig of ours that was deleted is made anew, without a new cluster."""
     machine.provider().ensure(lambda _: None)
@@ -421,6 +433,29 @@ def test_killed_at_any_moment(machine: Machine, moment: str) -> None:
     assert machine.provider().pending() is None
     assert machine.provider().delete()
     assert machine.provider().left() == []
+
+
+def test_killed_while_it_wakes(machine: Machine) -> None:
+    """A cluster that was complete is started again after an up that was killed while it woke it, and never deleted."""
+    machine.has("images")
+    machine.provider().ensure(lambda _: None)
+    machine.provider().stop()
+    gate = machine.desk / "gate-container"
+    subprocess.run(["/usr/bin/mkfifo", str(gate)], check=True)
+    with machine.start("up") as process:
+        try:
+            with gate.open("w"):
+                maker = machine.maker()
+                process.kill()
+                process.communicate()
+                gate.unlink()
+                assert machine.provider().ensure(lambda _: None) == "started"
+                assert not ended(maker, ("minikube", "start"))
+        finally:
+            process.kill()
+
+    assert machine.provider().pending() is None
+    assert machine.asked("^minikube delete") == []
 
 
 @pytest.mark.parametrize("moment", ["early", "profile", "container"])

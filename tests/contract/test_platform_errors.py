@@ -35,10 +35,17 @@ NOT_ALLOWED = (
     'Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.47/containers/json": dial unix /var/run/docker.sock: connect: permission denied'
 )
 
+HEALTHY = json.dumps(
+    {
+        "OperatingSystem": "Docker Desktop", "ServerVersion": "28.2.2", "OSType": "linux", "Architecture": "aarch64", "NCPU": 8,
+        "MemTotal": 16_000_000_000, "CgroupVersion": "2", "DockerRootDir": "/var/lib/docker", "Driver": "overlayfs",
+    }
+)  # fmt: skip
 DOCKER = r"""
 case "$1 $2" in
 "ps "*)
   if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
+  case "$*" in *publish=*) exit 0 ;; esac
   if [ -e "$desk/node" ]; then
     read -r state <"$desk/node"
     case "$state" in
@@ -55,9 +62,11 @@ case "$1 $2" in
   *import*) /bin/cat >/dev/null ;;
   esac ;;
 "image inspect")
-  case "$5" in */singer/*) made=built ;; *) made=pulled ;; esac
+  case "$5" in */singer/*|*:dev) made=built ;; *) made=pulled ;; esac
   [ -e "$desk/images" ] || [ -e "$desk/$made" ] || { echo "Error response from daemon: No such image: $5" >&2; exit 1; } ;;
 "pull "*) : >"$desk/pulled" ;;
+"info "*) /bin/cat "$desk/info" ;;
+"start "*|"unpause "*) [ ! -e "$desk/port-taken" ] || { /bin/cat "$desk/port-taken" >&2; exit 1; } ;;
 "build "*) : >"$desk/built" ;;
 esac
 """
@@ -109,6 +118,7 @@ class Desk:
         self.before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in self.kubeconfigs]
         self.install("docker", DOCKER)
         self.install("kind", TOUCH + KIND)
+        self.has("info", HEALTHY)
         self.has("fails", "ERROR: failed to create cluster: failed to remove control plane taint: exit status 1")
 
     def install(self, program: str, body: str) -> None:
@@ -160,7 +170,7 @@ class Desk:
     @property
     def changing(self) -> list[str]:
         """The calls that change something; all others only look."""
-        return self.asked(r"^kind |^docker (?!ps |exec \S+ crictl images |image inspect |images )")
+        return self.asked(r"^kind |^docker (?!ps |info |network inspect |exec \S+ crictl images |image inspect |images )")
 
 
 @pytest.fixture
@@ -428,10 +438,10 @@ def test_a_plan_touches_nothing(desk: Desk) -> None:
     assert (result.code, result.err) == (0, "")
     assert "not created yet" in result.out
     assert re.search(r"^  quay\.io/argoproj/argocli:", result.out, re.MULTILINE)
-    assert re.search(r"^  localhost/singer/tap-exchange-rates:[0-9a-f]{12}$", result.out, re.MULTILINE)
+    assert re.search(r"^ +localhost/singer/tap-exchange-rates:[0-9a-f]{12} +to be built$", result.out, re.MULTILINE)
     events = desk.type("up", "--plan", "--json").events
-    assert {event["event"] for event in events} == {"step"}
-    assert all(event["pending"] for event in events)
+    assert {event["event"] for event in events} == {"step", "plan"}
+    assert all(event["pending"] for event in events if event["event"] == "step")
     assert desk.changing == []
     assert files(desk.checkout.root) == before
 
@@ -518,10 +528,69 @@ def test_an_image_cannot_be_built(desk: Desk) -> None:
     result = desk.type("up")
     (desk.desk / "gate-pull").unlink()
 
-    is_one_sentence(result, "E-BUILD", "tap-exchange-rates cannot be built: ERROR: No matching distribution found for tap-x==9", "→ See ")
+    is_one_sentence(
+        result, "E-BUILD", "(tap-exchange-rates|commit) cannot be built: ERROR: No matching distribution found for tap-x==9", "→ See "
+    )
     log = re.search(r"See (\S+\.log)", result.err)
     assert log is not None
     assert "pip is resolving" in (desk.checkout.root / log[1]).read_text()
+
+
+# -- what the machine lacks, and who holds its ports
+
+
+def test_the_first_lines_say_where_and_with_what(desk: Desk) -> None:
+    """Before anything is done the user reads which cluster, which Kubernetes, on what, and the ports."""
+    lines = desk.type("up").out.splitlines()
+    assert lines[0] == 'singer  kind cluster "singer" · Kubernetes 1.37 · Docker Desktop 28.2 (16 GB, 8 CPUs)'
+    assert "127.0.0.1 only" in lines[1]
+
+
+def test_too_little_memory(desk: Desk) -> None:
+    """With too little memory nothing is begun, and it is said where this product is given more; with a little more it is a warning."""
+    desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
+    is_one_sentence(
+        desk.type("up"), "E-RESOURCES", "Docker Desktop has 2.0 GB of memory", "→ Docker Desktop: Settings > Resources > Memory"
+    )
+    assert desk.changing == []
+
+    desk.has("info", HEALTHY.replace("16000000000", "3500000000"))
+    assert re.search(r"^! Memory +Docker Desktop has 3\.5 GB", desk.type("up").out, re.MULTILINE)
+
+
+def test_a_machine_that_is_too_small_says_so_in_the_plan(desk: Desk) -> None:
+    """The plan is shown in any case: images with their sizes, ports, memory; nothing is touched."""
+    desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
+    result = desk.type("up", "--plan")
+
+    assert result.code == 0
+    assert "to be pulled" in result.out
+    assert "to be built" in result.out
+    assert "2.0 GB of memory" in result.out
+    assert desk.changing == []
+
+
+def test_who_holds_a_port_that_was_preferred(desk: Desk) -> None:
+    """When a preferred port is taken, the user reads by whom and which is used instead."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        out = desk.type("up", "--plan", INVOKE_SINGER_PORT_S3=str(port)).out
+    assert re.search(rf"^! Port {port} +It is taken by .+: \d+ is used instead\.", out, re.MULTILINE)
+
+
+def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: Desk) -> None:
+    """When the node cannot start because of its port, the user reads which, by whom, and what to do: nothing is removed."""
+    desk.owns()
+    desk.has("node", "exited")
+    desk.has("images")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        file = desk.checkout.local / "instance.json"
+        facts = json.loads(file.read_text())
+        file.write_text(json.dumps({**facts, "ports": {**facts["ports"], "port_s3": port}}))
+        desk.has("port-taken", f"Error response from daemon: driver failed: Bind for 127.0.0.1:{port} failed: port is already allocated")
+        is_one_sentence(desk.type("up"), "E-PORT", f"Port {port}, .* by .*pid", "→ End that program")
+    assert (desk.desk / "node").exists()
 
 
 # -- a cluster that is there already

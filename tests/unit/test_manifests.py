@@ -320,12 +320,20 @@ CRASHED = {"terminated": {"reason": "Error", "exitCode": 1}}
 CRASHING = waiting("CrashLoopBackOff", "back-off 40s restarting failed container=minio pod=minio-6d5f7c9b8-x2x7k_argo(5f1c)")
 RUNNING = {"running": {"startedAt": "2026-11-22T20:35:12Z"}}
 
+
+def lasted(seconds: int) -> Document:
+    """Return the last state of a container that ran for so long."""
+    return {"terminated": {"exitCode": 1, "startedAt": "2026-11-22T20:35:00Z", "finishedAt": f"2026-11-22T20:35:{seconds:02}Z"}}
+
+
 TROUBLES: dict[str, tuple[Document, str, bool]] = {
     "no room on the node": (pod(scheduled=NOWHERE), "1 Insufficient memory", False),
     "not schedulable, without a message": (pod(scheduled={"type": "PodScheduled", "status": "False", "reason": "SchedulerError"}), "SchedulerError", False),
     "first try to pull": (pod(container(waiting("ErrImagePull", GONE))), f"cannot pull {IMAGE}.*not found", False),
     "tries to pull were given up": (pod(container(waiting("ImagePullBackOff", BACK_OFF))), f"cannot pull {IMAGE}.*not found", True),
     "an image that may not be pulled": (pod(container(waiting("ErrImageNeverPull", f'Container image "{IMAGE}" is not present with pull policy of Never'))), "is not present", True),
+    "crashes after having waited": (pod(container(CRASHING, 5, lastState=lasted(31))), "keeps crashing", False),
+    "crashes at once": (pod(container(CRASHING, 5, lastState=lasted(2))), "keeps crashing", True),
     "no name of an image": (pod(container(waiting("InvalidImageName", "couldn't parse image name"), image="a b")), "cannot pull a b", True),
     "image of an init container": (pod(container(waiting("PodInitializing")), init=(container(waiting("ImagePullBackOff"), image="init:1"),)), "cannot pull init:1", True),
     "a Secret that is not there yet": (pod(container(waiting("CreateContainerConfigError", 'secret "argo-artifacts" not found'))), 'minio cannot start: secret "argo-artifacts" not found', False),

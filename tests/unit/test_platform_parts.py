@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,16 @@ def test_ports_stay_while_there_is_a_cluster(tmp_path: Path) -> None:
         assert chosen(file, first + 3, first + 4, first + 5) == [first, first + 1, first + 2]
     Instance(file).forget()
     assert chosen(file, first + 3, first + 4, first + 5) == [first + 3, first + 4, first + 5]
+
+
+def test_steps_write_down_at_the_same_time(tmp_path: Path) -> None:
+    """What steps that overlap write down is all there afterwards, and none stumbles over another."""
+    instance = Instance(tmp_path / "instance.json")
+    things = [f"image {number}" for number in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(instance.bring, things))
+
+    assert sorted(Instance(tmp_path / "instance.json").brought) == sorted(things)
 
 
 # -- what is remembered
