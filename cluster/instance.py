@@ -83,7 +83,7 @@ class Instance:
     def claim(self, cluster: str, provider: str = "kind") -> None:
         """Write down that a cluster is about to be made, or used, by us."""
         with self._lock:
-            self._facts.update(cluster=cluster, provider=provider, complete=False)
+            self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
             self._save()
 
     @property
@@ -135,8 +135,9 @@ class Instance:
 
     def tell(self, *, told: bool) -> None:
         """Write down whether the cluster's node goes by a proxy or certificates of ours."""
-        self._facts["told"] = told
-        self._save()
+        with self._lock:
+            self._facts["told"] = told
+            self._save()
 
     def finish(self) -> None:
         """Write down that the cluster is made."""

@@ -35,7 +35,7 @@ class Schedules:
             found = live.get(document["metadata"]["name"])
             if manifests.differs(document, found):
                 say(manifests.name(document))
-                stack.kube.apply(_by_hand(document, found))
+                stack.kube.apply(as_left(document, found))
         gone = live.keys() - {document["metadata"]["name"] for document in wanted}
         for name in sorted(gone):
             stack.kube.delete("CronWorkflow", name, stack.namespace)
@@ -95,7 +95,7 @@ def _live(stack: Stack) -> dict[str, manifests.Document]:
     return {item["metadata"]["name"]: item for item in found}
 
 
-def _by_hand(document: manifests.Document, live: manifests.Document | None) -> manifests.Document:
+def as_left(document: manifests.Document, live: manifests.Document | None) -> manifests.Document:
     """Leave a schedule suspended, or going, that somebody has suspended or resumed by hand since we applied it."""
     if live is None:
         return document

@@ -17,7 +17,7 @@ from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.objects import Objects, argo_is_there, owner
 from cluster.runs import OWNER
-from cluster.stack import ROOT_SECRET, USER_SECRET
+from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET
 from cluster.workflows import NOTIFY, config_key
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Built:
         environments = Environments(stack.settings)
         for connector in used(stack):
             environments.ensure_lock(connector)
-        if self._no_commit(stack):
+        built = [images.COMMIT] if self._no_commit(stack) else []
+        if built:
             say(images.COMMIT)
             images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
         missing = self._missing(stack)
@@ -126,7 +127,8 @@ class Built:
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
-        return f"{len(missing)} built: {', '.join(connector.name for connector in missing)}"
+        built += [connector.name for connector in missing]
+        return f"{len(built)} built: {', '.join(built)}"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
@@ -422,22 +424,34 @@ class ConnectorSecrets:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         wanted_ = self._wanted(stack)
-        for name, values in wanted_.items():
+        for name in self._differing(stack, wanted_):
             say(name)
-            stack.make_secret(name, values)
-        return f"{len(wanted_)} secrets"
+            if wanted_.get(name):
+                stack.make_secret(name, wanted_[name])
+            else:
+                stack.kube.delete("Secret", name, stack.namespace)
+        return f"{len([name for name, values in wanted_.items() if values])} secrets"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        differing = [name for name, values in self._wanted(stack).items() if stack.secret(name) != values]
+        differing = self._differing(stack, self._wanted(stack))
         return f"not up to date: {', '.join(differing)}" if differing else None
 
     @staticmethod
     def _wanted(stack: Stack) -> dict[str, dict[str, str]]:
+        """Return the Secrets by name; one without values shall not be there."""
         found = {f"connector-{connector.name}": _secrets_of(stack, connector) for connector in used(stack)}
         if NOTIFY_URL in stack.environ:
             found[NOTIFY] = {"url": stack.environ[NOTIFY_URL]} if stack.environ[NOTIFY_URL] else {}
-        return {name: values for name, values in found.items() if values}
+        return found
+
+    @staticmethod
+    def _differing(stack: Stack, wanted_: dict[str, dict[str, str]]) -> list[str]:
+        """Name the Secrets that are not as they shall be, also those of connectors that no pipeline uses any more."""
+        live = stack.kube.objects("Secret", stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
+        names = [item["metadata"]["name"] for item in live]
+        gone = [name for name in names if name.startswith("connector-") and name not in wanted_ and not stack.only]
+        return [name for name, values in wanted_.items() if (stack.secret(name) or {}) != values] + gone
 
 
 def _secrets_of(stack: Stack, connector: Connector) -> dict[str, str]:

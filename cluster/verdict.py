@@ -15,9 +15,10 @@ from cluster.errors import RunError, SetupError
 from cluster.progress import megabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+SHOWN_WARNINGS = 3
 TAIL_BYTES = 1 << 16
 """Of a log's end, so much is looked at."""
 OWN_ERROR = 90
@@ -25,6 +26,7 @@ OWN_ERROR = 90
 STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
 TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
 NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts", re.IGNORECASE)
+UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
@@ -106,6 +108,14 @@ def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
             f"{pipeline} was stopped: it took longer than its timeout.",
             hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
         )
+    unread = next((found for found in map(UNREAD.search, reversed(said)) if found), None)
+    if unread is not None:
+        what = f"The input {unread[1]} of {pipeline} cannot be read: {unread[2].rstrip('.')}."
+        if "does not exist" in unread[2]:
+            return RunError(
+                "E-CONFIG", what, hint=f"Bring the configs into the bucket (sync), or correct the parameter of that name. {again}"
+            )
+        return RunError("E-STORE", what, hint=f"See that the store is up, then run it again. {again}")
     reason = next((text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)), "it gave no reason")
     code = "E-POD" if NEVER_STARTED.search(reason) else "E-RUNNER"
     return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
@@ -147,6 +157,15 @@ def message(line: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", line)
     found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
     return (found[1] if found else text).strip()
+
+
+def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
+    """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
+    for line in lines:
+        said = message(line)
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known:
+            known.append(said)
+            yield said
 
 
 def told_in(log: bytes) -> dict[str, str] | None:

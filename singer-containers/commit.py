@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import suppress
@@ -36,6 +37,8 @@ ENGINE = "argo"
 HOPELESS = 90
 """Exit code of what a second try will not change; the templates' retries leave it out. Anything else is 1."""
 NEVER_AGAIN = {"E-OUTPUTS", "E-STATE", "E-ENGINE"}
+WAITED = re.compile(r'dependency "(tap|target)" exited with non-zero code: (\d+)')
+"""What Argo says of a container whose dependency has failed."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
 
@@ -254,10 +257,10 @@ def cause(run: Run, left: Traces) -> RunError:
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)
     if not lost:
-        tap, target = end_of(run, left, "tap"), end_of(run, left, "target")
-        found = verdict.explain(
-            tap.failure() if left.reports["tap"] else None, target.failure() if left.reports["target"] else None, target
-        )
+        codes = {side: code for text in said[-1:] for side, code in WAITED.findall(text)}
+        ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
+        failed = {side: end.failure() if left.reports[side] or side in codes else None for side, end in ends.items()}
+        found = verdict.explain(failed["tap"], failed["target"], ends["target"])
         if found is not None:
             return found
         told = left.reports["main"].get("error")
@@ -266,12 +269,23 @@ def cause(run: Run, left: Traces) -> RunError:
     return known
 
 
-def end_of(run: Run, left: Traces, side: str) -> verdict.End:
-    """Return how a side ended, as far as its traces tell."""
+def end_of(run: Run, left: Traces, side: str, waited: str | None) -> verdict.End:
+    """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
     connector = run.tap.connector if side == "tap" else run.target.connector
     found = left.reports[side]
-    config = f"singer-configs/{connector}/config.json"
-    return verdict.End(side, connector, found.get("exit_code"), found, left.logs[side], config=config, log_at=f"logs {run.run}")
+    code = found.get("exit_code")
+    if code is None and waited is not None:
+        code = int(waited)
+    return verdict.End(
+        side,
+        connector,
+        code,
+        found,
+        left.logs[side],
+        killed=found.get("exit_code") is None and (code or 0) > 128,  # noqa: PLR2004 - 128 + n for signal n
+        config=f"singer-configs/{connector}/config.json",
+        log_at=f"logs {run.run}",
+    )
 
 
 def failed(run: Run, history: History) -> Record:

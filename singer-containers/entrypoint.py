@@ -724,6 +724,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
     try:
         work.mkdir(mode=0o700, parents=True)
         made = True
+        runner.report()
         runner.make_pipe()
         runner.watch_target()
         code = runner.tap(work) if side == "tap" else runner.target(work)

@@ -65,13 +65,13 @@ class ArgoEngine:
         """Return the run's Workflow, None where it is gone: they do not stay for ever, their records do."""
         return self.stack.kube.get("Workflow", run, self.stack.namespace)
 
-    def stop(self, run: str) -> None:
-        """Ask Argo to stop a run; its exit handler still writes the record."""
+    def stop(self, run: str, *, now: bool = False) -> None:
+        """Ask Argo to stop a run; its exit handler still writes the record, unless it shall end *now*."""
         live = self.live(run)
         if live is None:
             return
         seen = workflows.seen(live)
-        how = "Terminate" if seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
+        how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
         self.stack.kube.patch("Workflow", run, self.stack.namespace, {"spec": {"shutdown": how}})
 
     def cancel(self, run: str) -> Record:
@@ -141,7 +141,21 @@ class ArgoEngine:
             step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
-            return record
+        if record.status == "succeeded":
+            self._warn(record)
+        return record
+
+    def _warn(self, record: Record) -> None:
+        """Show the tap's first warnings, from the log that Argo has stored. The run has succeeded; what cannot be read is no trouble."""
+        store, bucket, known = self.stack.history.store, self.stack.settings.bucket_artifacts, list[str]()
+        with suppress(SetupError):
+            keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
+            for key in keys:
+                if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
+                    lines = (store.get(bucket, key) or b"").decode("utf-8", "replace").splitlines()
+                    for said in verdict.warnings(lines, known):
+                        self.output.line("!", record.tap.connector, said)
+                        self.output.event("warning", source=record.tap.connector, problem=said)
 
     def _look(self, seen: workflows.Seen, step: Step) -> RunError | None:
         """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
@@ -158,8 +172,8 @@ class ArgoEngine:
                 continue
             why, hopeless = trouble
             step.detail = why
-            if hopeless and seen.step != "record":
-                self.stop(seen.run)
+            if hopeless:
+                self.stop(seen.run, now=seen.step == "record")  # where the image of the exit handler is missing, nobody waits for it
                 return RunError(
                     "E-IMAGE-PULL",
                     f"The pod of {seen.pipeline} {why}.",

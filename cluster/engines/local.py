@@ -7,7 +7,6 @@ ended with exit code 0 and the outputs and the record are stored. In every other
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from contextlib import suppress
@@ -19,7 +18,7 @@ from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import message, moved, outputs
+from cluster.verdict import moved, outputs, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 EVENT_SECONDS = 1.0
-SHOWN_WARNINGS = 3
 
 
 class LocalEngine:
@@ -184,9 +182,6 @@ class Watch:
 
     def _show_warnings(self, lines: Iterable[str]) -> None:
         """Show the first warnings of the tap: what it works around is worth knowing."""
-        for line in lines:
-            said = message(line)
-            if len(self._warnings) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in self._warnings:
-                self._warnings.append(said)
-                self.output.line("!", self.record.tap.connector, said)
-                self.output.event("warning", source=self.record.tap.connector, problem=said)
+        for said in warnings(lines, self._warnings):
+            self.output.line("!", self.record.tap.connector, said)
+            self.output.event("warning", source=self.record.tap.connector, problem=said)

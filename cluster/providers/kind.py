@@ -131,7 +131,7 @@ class Kind:
         if not state:
             self._create(say)
             if self.network.matters_inside:
-                self._tell(new=True)
+                self._tell()
             return done
         if state != "running":
             self._start(state)
@@ -142,7 +142,7 @@ class Kind:
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"
         if self._needs_telling():
-            self._tell(new=False)
+            self._tell()
             done = "told of the network"
         return done
 
@@ -206,18 +206,16 @@ class Kind:
         )
 
     def _environ(self) -> dict[str, str]:
-        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node])}
-        return {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
+        """Return what kind is told. No proxy: kubeadm would write it, password and all, into the pods of Kubernetes itself."""
+        hidden = dict.fromkeys((SCRUBBED & os.environ.keys()) | set(network.PROXY_VARIABLES), "")
+        return {**hidden, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
 
     # -- the node's network
 
     def _told(self) -> dict[str, str]:
-        """Return the files of the node by which its containerd knows the proxy and the certificates, and what shall be in them.
-
-        All variables are in the file, also those that shall be empty: kind has given the node those of its creation for ever.
-        """
+        """Return the files of the node by which its containerd knows the proxy and the certificates, and what shall be in them."""
         subnets = self.runtime.run("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
-        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node, *subnets])}
+        told = self.network.in_containers([self.node, *subnets])
         lines = (f'Environment="{name}={value.replace("%", "%%")}"' for name, value in told.items())
         return {PROXY_FILE: "\n".join(["[Service]", *lines, ""]), TRUSTED_FILE: self.network.certificates}
 
@@ -228,20 +226,16 @@ class Kind:
         there = (self.runtime.run("exec", self.node, "cat", file).stdout for file in (PROXY_FILE, TRUSTED_FILE))
         return list(there) != list(self._told().values())
 
-    def _tell(self, *, new: bool) -> None:
-        """Tell the node's containerd its proxy and certificates.
-
-        That of a new node has fetched nothing yet, and so read neither; one that runs for longer is restarted, which pods survive.
-        """
+    def _tell(self) -> None:
+        """Tell the node's containerd its proxy and certificates, and restart it, which pods survive."""
         hint = f"See {self.runtime.program} logs {self.node}; then run it again."
         for file, content in self._told().items():
             done = self.runtime.run("exec", "--interactive", self.node, "sh", "-c", TAKE_FILE, "-", file, stdin=content)
             if done.returncode:
                 raise SetupError("E-CLUSTER", f"The node does not take {file}: {last_line(done.stderr)}", hint=hint)
-        if not new:
-            self.instance.making = True  # images that are on their way are sent once more
-            for words in (("daemon-reload",), ("restart", "containerd")):
-                self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
+        self.instance.making = True  # images that are on their way are sent once more
+        for words in (("daemon-reload",), ("restart", "containerd")):
+            self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
         self.instance.tell(told=self.network.matters_inside)
 
     # -- images
@@ -250,6 +244,8 @@ class Kind:
         """See ``Provider``. A node that a broken-off creation has left is none: it is about to be removed."""
         if not self.instance.complete and not self.instance.making:
             return None
+        if self.network.matters_inside and not self.instance.told:
+            return None  # its containerd is about to be restarted
         there = self.runtime.on_node(self.node)
         return None if there is None else [image for image in images if full_name(image) not in there]
 

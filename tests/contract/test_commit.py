@@ -228,6 +228,8 @@ def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, s
         ("Max duration limit exceeded", "failed", "E-TIMEOUT"),
         ("timeout", "failed", "E-POD"),
         ("pod deleted", "failed", "E-RUNNER"),
+        ("supervisor: Error (exit code 64): artifact tap-config failed to load: The specified key does not exist.", "failed", "E-CONFIG"),
+        ("wait: artifact state failed to load: dial tcp 10.96.9.9:9000: connect: connection refused", "failed", "E-STORE"),
         ("", "failed", "E-RUNNER"),
     ],
 )
@@ -236,6 +238,15 @@ def test_a_pod_that_left_nothing(pod: Pod, message: str, status: str, code: str)
     pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 3})
     record = commit.failed(pod.failed(message, pod="pod-2"), pod.history)
     assert (record.status, (record.error or {}).get("code")) == (status, code)
+
+
+def test_a_runner_that_was_killed_before_it_could_report(pod: Pod) -> None:
+    """What Argo says of the container is enough to name the side and the signal."""
+    pod.left("pod-1", "target.json", {**REPORT, "side": "target"})
+    said = 'main: Error (exit code 64): dependency "tap" exited with non-zero code: 137'
+    record = commit.failed(pod.failed(said, pod="pod-1"), pod.history)
+    assert record.error is not None
+    assert record.error["problem"] == "The runner of tap-x was killed from outside (exit code 137)."
 
 
 def test_a_success_is_never_overwritten(pod: Pod) -> None:
@@ -327,7 +338,8 @@ def test_a_store_that_is_away(image: Path, minio: Minio, s3: Place, tmp_path: Pa
 def test_the_dockerfile_copies_what_the_hash_covers() -> None:
     """Everything that is in the image is in its tag, so that none is ever stale."""
     lines = (ROOT / "singer-containers/Dockerfile.commit").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
-    copied = [word for line in lines if line.startswith("COPY") for word in line.split()[1:-1]]
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY") and not line.startswith(("COPY --from", "COPY ${NETWORK}"))]
+    copied = [word for words in copies for word in words]
     assert {"singer-containers/Dockerfile.commit", *copied} == set(images.COMMIT_FILES)
 
 

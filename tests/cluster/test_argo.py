@@ -1,0 +1,450 @@
+"""Pipelines in a real cluster: the scenario table on the argo engine, and what only a cluster can do to a run.
+
+All cases of the table are pipelines of one checkout and run in batches; each has a state of its own to begin with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from clusters import Platform, run, why_not
+from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, SCHEMA, Case
+
+from cluster import schedules, workflows
+from cluster.engines.argo import ArgoEngine
+from cluster.progress import Json
+from cluster.settings import Settings
+from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
+from cluster.steps import policy
+from cluster.store.admin import Admin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cluster.runs import Record
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+CLUSTER = "singer-argo"
+BATCH = 4
+TIMEOUT = "20s"
+ELSEWHERE = {
+    "tap takes too long": "took longer than its timeout",
+    "tap that does not listen takes too long": "took longer than its timeout",
+}
+"""What the argo engine says in other words."""
+
+
+@dataclass
+class Done:
+    """What came of a run."""
+
+    last: dict[str, Any]
+    record: dict[str, Any]
+
+
+class Argo(Platform):
+    """A checkout with a platform, whose pipelines are made of the scripted connectors."""
+
+    def connector(self, name: str, side: str, capabilities: list[str]) -> None:
+        """Write a connector that is one of the scripted ones."""
+        words = {"kind": side, "pip_url": f"tests/connectors/{side}-scripted", "executable": f"{side}-scripted"}
+        self.write(f"{name}/connector.yaml", {**words, "capabilities": capabilities})
+        self.write(f"{name}/config.json", {})
+
+    def pipeline(self, name: str, tap: object, target: object = None, connector: str = "tap-scripted", **more: Any) -> str:
+        """Add a pipeline with configs of its own, or replace it."""
+        self.write(f"own/{name}-tap.json", tap)
+        self.write(f"own/{name}-target.json", target or {})
+        file = self.root / "singer-configs" / "pipelines.yaml"
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+        entries[name] = {
+            "tap": connector,
+            "target": "target-scripted",
+            "config": f"own/{name}-tap.json",
+            "target_config": f"own/{name}-target.json",
+            "retries": 0,
+            **more,
+        }
+        self.write("pipelines.yaml", entries)
+        return name
+
+    def stack(self) -> Stack:
+        """Return handles on the cluster."""
+        return Stack(Settings(root=self.root, cluster=self.cluster, images=os.environ.get("INVOKE_SINGER_IMAGES", "")), {})
+
+    def set_state(self, name: str, value: dict[str, Any]) -> None:
+        """Give a pipeline a state to begin with."""
+        with self.stack() as stack:
+            stack.history.save_state(name, value)
+
+    def get_state(self, name: str) -> Any:
+        """Return a pipeline's state."""
+        with self.stack() as stack:
+            return stack.history.state(name)
+
+    def data(self, name: str) -> dict[str, str]:
+        """Return what is published of a pipeline."""
+        with self.stack() as stack:
+            store, bucket = stack.store(), stack.settings.bucket_outputs
+            return {item.key: (store.get(bucket, item.key) or b"").decode() for item in store.objects(bucket, f"{name}/")}
+
+    def runs(self, *names: str, **environ: str) -> dict[str, Done]:
+        """Run pipelines at once and return what came of each."""
+        result = self.type("run", ",".join(names), "--engine", "argo", "--json", **environ)
+        assert "Traceback" not in result.err, result.err
+        ends = {event["pipeline"]: event for event in result.events if event["event"] == "run.finished"}
+        assert ends.keys() == set(names), result.err
+        return {name: Done(end, self.type("show", end["run"], "--json").last if end["run"] else {}) for name, end in ends.items()}
+
+    def one(self, name: str) -> Done:
+        """Run one pipeline."""
+        return self.runs(name)[name]
+
+    def background(self, name: str, until: Callable[[], bool], seconds: float = 120) -> Any:
+        """Begin to run a pipeline and wait until something is so."""
+        process = self.begin("run", name, "--engine", "argo", "--json")
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, "it did not come to that"
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.5)
+        return process
+
+    def pods(self, name: str) -> list[dict[str, Any]]:
+        """Return the pods of a pipeline's runs that have not ended."""
+        runs = {item["metadata"]["name"] for item in self.there("workflows", "-n", "argo", "-l", f"singer/pipeline={name}")}
+        label = "workflows.argoproj.io/workflow"
+        pods = self.there("pods", "-n", "argo", "-l", label)
+        return [pod for pod in pods if pod["metadata"]["labels"][label] in runs and pod["status"]["phase"] in {"Pending", "Running"}]
+
+    def works(self, name: str) -> bool:
+        """Say whether the tap of a pipeline is running."""
+        statuses = [item for pod in self.pods(name) for item in pod["status"].get("containerStatuses", [])]
+        return any(item["name"] == "tap" and "running" in item["state"] for item in statuses)
+
+
+@pytest.fixture(scope="module")
+def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
+    """Yield a checkout whose platform is up."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    found = Argo(tmp_path_factory.mktemp("argo") / "checkout", shared, CLUSTER)
+    found.connector("tap-scripted", "tap", ["catalog", "state"])
+    found.connector("tap-discovering", "tap", ["discover", "catalog"])
+    found.connector("target-scripted", "target", [])
+    found.pipeline("other", {"steps": []}, connector="tap-discovering")
+    try:
+        up = found.type("up", "--json")
+        assert up.code == 0, up.err
+        yield found
+    finally:
+        found.type("teardown", "--yes")
+
+
+def pipeline_of(case: Case) -> str:
+    """Return the name of a case's pipeline."""
+    return f"case-{CASES.index(case):02}"
+
+
+@pytest.fixture(scope="module")
+def results(argo: Argo, request: pytest.FixtureRequest) -> dict[str, Done]:
+    """Run all cases that this session has chosen, a few at a time."""
+    params = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    cases = [given["case"] for given in params if isinstance(given.get("case"), Case)]
+    for case in cases:
+        name, more = pipeline_of(case), {**case.pipeline}
+        if "timeout" in more:
+            more["timeout"] = TIMEOUT  # a pod needs longer than a second to begin
+        argo.pipeline(name, case.tap, case.target, "tap-discovering" if "discover" in case.capabilities else "tap-scripted", **more)
+        argo.set_state(name, BEFORE)
+    found: dict[str, Done] = {}
+    names = [pipeline_of(case) for case in cases]
+    for start in range(0, len(names), BATCH):
+        batch = names[start : start + BATCH]
+        found |= argo.runs(*batch) if len(batch) > 1 else {batch[0]: argo.one(batch[0])}
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_scenario(argo: Argo, results: dict[str, Done], case: Case) -> None:
+    """A run ends in the cluster as it does on the laptop: same error, same state, same data, and a record of it."""
+    name = pipeline_of(case)
+    done = results[name]
+    record, error = done.record, done.record["error"] or {}
+    assert error.get("code", "") == case.error, record
+    assert done.last["status"] == record["status"] == ("failed" if case.error else "succeeded")
+    assert argo.get_state(name) == record["state_after"] == case.state
+    assert record["state_before"] == BEFORE
+    data = argo.data(name)
+    if case.error:
+        says = ELSEWHERE.get(case.name, case.says)
+        assert re.search(says, f"{error['problem']} {error['hint']}"), error
+        assert data == {}
+    else:
+        assert sum(text.count("\n") for text in data.values()) == case.records
+        assert record["records"] == ({"s": case.records} if case.records else {})
+
+
+# ------------------------------------------------------------------------------------------------- equal on both engines
+
+
+def test_the_example_is_the_same_on_both_engines(argo: Argo) -> None:
+    """From the packaged rates up to a fixed day, the two engines leave the same file, byte for byte."""
+    config = json.loads((argo.root / "singer-configs/tap-exchange-rates/config.json").read_text())
+    argo.write("tap-exchange-rates/config.json", {**config, "source": "packaged", "end_date": "2024-12-31"})
+    hashes = set()
+    for engine in ("local", "argo"):
+        result = argo.type("run", "exchange-rates-to-csv", "--engine", engine, "--full", "--json")
+        assert result.code == 0, result.err
+        [file] = result.last["outputs"]
+        with open(file, "rb") as content:  # noqa: PTH123 - a path in an event
+            hashes.add(hashlib.sha256(content.read()).hexdigest())
+    assert len(hashes) == 1
+    engines = {event["engine"] for event in argo.type("runs", "--pipeline", "exchange-rates-to-csv", "--json").events}
+    assert engines == {"local", "argo"}
+
+
+# ---------------------------------------------------------------------------------------------- what a cluster can do
+
+
+def slow(seconds: float) -> dict[str, Any]:
+    """Return a tap that takes its time, then sends three records and a state."""
+    return {"steps": [SCHEMA, ["records", "s", 3, 2], ["sleep", seconds], ["state", AFTER]]}
+
+
+def finished(process: Any) -> dict[str, Any]:
+    """Wait for a command and return its last event."""
+    out, err = process.communicate(timeout=300)
+    assert "Traceback" not in err, err
+    return dict(json.loads(out.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("seconds", [0, 5, 14, 21])
+def test_a_pod_that_is_killed(argo: Argo, seconds: float) -> None:
+    """A pod that is deleted at any moment: the run succeeds with its rows once, or it fails and nothing has moved."""
+    name = argo.pipeline(f"killed-{seconds}", slow(12))
+    argo.set_state(name, BEFORE)
+    process = argo.background(name, lambda: argo.works(name))
+    time.sleep(seconds)
+    for pod in argo.pods(name):
+        argo.kubectl("-n", "argo", "delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--ignore-not-found")
+    last = finished(process)
+    state, data = argo.get_state(name), list(argo.data(name).values())
+    assert (last["status"], state, data) in [("succeeded", AFTER, ['{"n": 2}\n{"n": 3}\n{"n": 4}\n']), ("failed", BEFORE, [])]
+
+
+def submit(argo: Argo, name: str, run_: str, **other: str) -> Record:
+    """Run a pipeline with other parameters than it would have, and follow it."""
+    with argo.stack() as stack:
+        stack.only = (name,)
+        pipeline = stack.project.pipeline(name)
+        given = schedules.parameters(stack, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
+        stack.kube.create(workflows.workflow(pipeline, run_, given, schedules.target(stack)))
+        [record] = ArgoEngine(stack, Json()).follow({run_: name})
+    return record
+
+
+@pytest.mark.parametrize("side", ["tap", "target", "commit"])
+def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
+    """A run of which an image is missing is stopped in seconds, and says which one; nothing hangs and nothing moves."""
+    name = argo.pipeline(f"imageless-{side}", {"steps": MORE})
+    argo.set_state(name, BEFORE)
+    began = time.monotonic()
+    record = submit(argo, name, f"{name}-1", **{f"{side}_image": "localhost/singer/gone:1"})
+    assert record.error is not None
+    assert (record.error["code"], argo.get_state(name)) == ("E-IMAGE-PULL", BEFORE)
+    assert "localhost/singer/gone:1" in record.error["problem"]
+    assert time.monotonic() - began < 120
+    assert argo.one(name).last["state"] == AFTER
+
+
+def test_a_config_that_is_not_there(argo: Argo) -> None:
+    """A config that is missing in the bucket fails the run, which says which one; a run of ours brings it back first."""
+    name = argo.pipeline("configless", {"steps": MORE})
+    argo.set_state(name, BEFORE)
+    record = submit(argo, name, f"{name}-1", tap_config="pipelines/configless/gone.json")
+    assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
+    assert record.error is not None
+    assert (record.error["code"], "tap-config" in record.error["problem"]) == ("E-CONFIG", True)
+    with argo.stack() as stack:
+        stack.store().delete(stack.settings.bucket_configs, f"pipelines/{name}/config.json")
+    assert argo.one(name).last["state"] == AFTER
+
+
+def test_a_store_that_goes_away(argo: Argo) -> None:
+    """MinIO down in the middle of a run and back before its end does no harm; down at the end, the state stays."""
+    name = argo.pipeline("storeless", slow(12))
+    argo.set_state(name, BEFORE)
+    process = argo.background(name, lambda: argo.works(name))
+    argo.kubectl("-n", "argo", "scale", "deployment/minio", "--replicas=0")
+    last = finished(process)
+    argo.kubectl("-n", "argo", "scale", "deployment/minio", "--replicas=1")
+    argo.kubectl("-n", "argo", "rollout", "status", "deployment/minio", "--timeout=120s")
+    assert last["status"] == "failed"
+    assert (argo.get_state(name), argo.data(name)) == (BEFORE, {})
+    record = argo.type("show", last["run"], "--json").last
+    assert (record["status"], record["state_after"] in (BEFORE, None)) == ("failed", True)
+    assert argo.one(name).last["state"] == AFTER
+
+
+def test_a_bucket_that_refuses_data(argo: Argo) -> None:
+    """Where the data bucket takes nothing and the state bucket does, the state does not move."""
+    name = argo.pipeline("refused", {"steps": MORE})
+    argo.set_state(name, BEFORE)
+    with argo.stack() as stack:
+        root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+        assert root
+        assert user
+        admin = Admin(stack.url("s3"), root)
+        rules = policy(stack.settings)
+        deny = {"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{stack.settings.bucket_outputs}/*"]}
+        admin.allow(user, {**rules, "Statement": [*rules["Statement"], deny]})
+        try:
+            done = argo.one(name)
+        finally:
+            admin.allow(user, rules)
+    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-STORE")
+    assert (argo.get_state(name), argo.data(name)) == (BEFORE, {})
+    assert argo.one(name).last["state"] == AFTER
+
+
+def test_two_runs_of_one_pipeline(argo: Argo) -> None:
+    """The second waits for the first; both succeed, one after the other."""
+    name = argo.pipeline("twice", slow(10))
+    processes = [argo.background(name, lambda: argo.works(name)), argo.begin("run", name, "--engine", "argo", "--json")]
+    ends = [finished(process) for process in processes]
+    assert [end["status"] for end in ends] == ["succeeded", "succeeded"]
+    records = [argo.type("show", end["run"], "--json").last for end in ends]
+    assert records[1]["state_before"] == AFTER
+    assert records[0]["finished"] <= records[1]["finished"]
+
+
+def test_cancel(argo: Argo) -> None:
+    """A run that is stopped is interrupted, its state stays, and the terminal that followed it is told."""
+    name = argo.pipeline("cancelled", slow(120))
+    argo.set_state(name, BEFORE)
+    process = argo.background(name, lambda: argo.works(name))
+    assert argo.type("cancel", "last").code == 0
+    last = finished(process)
+    record = argo.type("show", last["run"], "--json").last
+    assert (last["status"], record["status"], record["error"]["code"]) == ("failed", "interrupted", "E-CANCELLED")
+    assert (argo.get_state(name), argo.data(name)) == (BEFORE, {})
+
+
+def test_staged(argo: Argo) -> None:
+    """The tap's output is kept; a load that failed is retried from it, without the tap."""
+    name = argo.pipeline("staged", {"steps": GOOD}, {"exit": 3}, mode="staged")
+    failed = argo.one(name)
+    assert (failed.record["status"], failed.record["error"]["code"]) == ("failed", "E-TARGET-FAILED")
+    assert argo.data(name) == {}
+    argo.pipeline(name, {"steps": [["exit", 1]]}, {}, mode="staged")
+    again = argo.type("retry", failed.last["run"], "--json")
+    assert again.code == 0, again.err
+    assert (argo.get_state(name), list(argo.data(name).values())) == (BEFORE, ['{"n": 0}\n{"n": 1}\n'])
+    record = argo.type("show", again.last["run"], "--json").last
+    assert (record["records"], failed.last["run"] in record["raw"]) == ({"s": 2}, True)
+
+    argo.pipeline(name, {"steps": [["exit", 1]]}, {}, mode="staged")
+    assert argo.one(name).record["error"]["code"] == "E-TAP-FAILED"
+    argo.pipeline(name, {"steps": MORE}, {}, mode="staged")
+    assert argo.one(name).last["state"] == AFTER
+
+
+def test_a_schedule(argo: Argo) -> None:
+    """A schedule runs by itself; paused it does not; one that has left pipelines.yaml is gone. Each sync changes what changed."""
+    name = argo.pipeline("minutely", {"steps": GOOD}, schedule="* * * * *")
+    assert argo.type("sync", "--json").last["changed"]
+    assert argo.type("sync", "--json").last["changed"] == []
+    deadline = time.monotonic() + 150
+    while not (found := [event for event in argo.type("runs", "--pipeline", name, "--json").events if event["status"] == "succeeded"]):
+        assert time.monotonic() < deadline
+        time.sleep(2)
+    assert found[0]["run"].startswith("minutely-")
+    assert found[0]["records"] == {"s": 2}
+    argo.pipeline(name, {"steps": GOOD}, schedule="* * * * *", paused=True)
+    assert argo.type("sync", "--json").last["changed"] == ["Schedules"]
+    [cron] = [item for item in argo.there("cronworkflows", "-n", "argo") if item["metadata"]["name"] == name]
+    assert cron["spec"]["suspend"] is True
+    argo.pipeline(name, {"steps": GOOD})
+    assert argo.type("sync", "--json").last["changed"] == ["Schedules"]
+    assert name not in {item["metadata"]["name"] for item in argo.there("cronworkflows", "-n", "argo")}
+
+
+def test_a_secret_shows_up_nowhere(argo: Argo) -> None:
+    """A connector's secret is in its Secret alone: not in the bucket, not in a Workflow, a pod, a log."""
+    secret = "s3cr3t-7f1d9a"
+    name = argo.pipeline("secretive", {"steps": GOOD, "token": "${TOKEN}"})
+    result = argo.type("run", name, "--engine", "argo", "--json", TOKEN=secret)
+    assert result.code == 0, result.err
+    assert secret not in result.out + result.err
+    assert secret not in argo.kubectl("-n", "argo", "get", "workflows,pods,configmaps,events,cronworkflows", "-o", "json")
+    assert secret not in argo.type("logs", "last").out
+    with argo.stack() as stack:
+        store = stack.store()
+        for bucket in (stack.settings.bucket_configs, stack.settings.bucket_artifacts, stack.settings.bucket_outputs):
+            for item in store.objects(bucket):
+                assert secret.encode() not in (store.get(bucket, item.key) or b"")
+        assert stack.secret("connector-tap-scripted") == {"TOKEN": secret}
+
+
+def test_examples_for_people_who_write_yaml(argo: Argo) -> None:
+    """The Workflow of the repository runs as `kubectl create` gives it to the cluster, and its run is one of ours."""
+    text = (argo.root / "manifests/singer/examples/workflow.yaml").read_text(encoding="utf-8")
+    run_ = argo.kubectl("create", "-f", "-", "-o", "jsonpath={.metadata.name}", stdin=text)
+    argo.kubectl("-n", "argo", "wait", f"workflow/{run_}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+    assert argo.type("show", run_, "--json").last["status"] == "succeeded"
+
+
+def test_the_terminal_is_not_needed(argo: Argo) -> None:
+    """A run whose command was interrupted goes on, says how to see and how to stop it, and ends as any other."""
+    name = argo.pipeline("left", slow(10))
+    process = argo.background(name, lambda: argo.works(name))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on in the cluster" in err
+    [run_] = {event["run"] for event in argo.type("runs", "--pipeline", name, "--json").events}
+    assert f"cancel {run_}" in err
+    assert '"line": ' in argo.type("logs", run_, "--follow", "--json").out
+    assert argo.type("show", run_, "--json").last["status"] == "succeeded"
+    assert argo.get_state(name) == AFTER
+
+
+def test_a_message_about_a_failed_run(argo: Argo) -> None:
+    """Whoever wants to be told is told by the cluster: which pipeline, what failed, the last lines of the log, the link."""
+    got: list[dict[str, Any]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500)  # whatever it answers, the run ends as it ended
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    gateway = run("docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}").split()
+    [address] = [word for word in gateway if ":" not in word]
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        name = argo.pipeline("told", {"steps": [["stderr", "last words"], ["exit", 3]]})
+        result = argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL=f"http://{address}:{server.server_port}/")
+        server.shutdown()
+    assert (result.code, result.last["status"]) == (2, "failed")
+    [message] = got
+    assert (message["pipeline"], message["error"]["code"], message["log"]) == (name, "E-TAP-FAILED", ["last words"])
+    assert message["link"].endswith(f"/workflows/argo/{result.last['run']}")
+    assert argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL="").code == 2
