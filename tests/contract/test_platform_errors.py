@@ -170,7 +170,7 @@ class Desk:
     @property
     def changing(self) -> list[str]:
         """The calls that change something; all others only look."""
-        return self.asked(r"^kind |^docker (?!ps |info |network inspect |exec \S+ crictl images |image inspect |images )")
+        return self.asked(r"^kind |^docker (?!ps |info |network inspect |exec \S+ (?:crictl images|cat) |image inspect |images )")
 
 
 @pytest.fixture
