@@ -34,6 +34,8 @@ class Instance:
         self._lock = threading.RLock()  # steps run at the same time
         self.making = False
         """Whether this very process makes the cluster now. Not remembered: whoever reads the file later does not."""
+        self.moved: dict[int, int] = {}
+        """Preferred ports that somebody else has, each with the one that was chosen instead."""
 
     @property
     def id(self) -> str:
@@ -64,6 +66,8 @@ class Instance:
             while port in chosen.values() or not free(port):
                 port += 1
             chosen[name] = port
+            if not free(preferred[name]):
+                self.moved[preferred[name]] = port
         self._facts["ports"] = chosen
 
     @property
@@ -79,7 +83,7 @@ class Instance:
     def claim(self, cluster: str, provider: str = "kind") -> None:
         """Write down that a cluster is about to be made, or used, by us."""
         with self._lock:
-            self._facts.update(cluster=cluster, provider=provider, complete=False)
+            self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
             self._save()
 
     @property
@@ -131,8 +135,9 @@ class Instance:
 
     def tell(self, *, told: bool) -> None:
         """Write down whether the cluster's node goes by a proxy or certificates of ours."""
-        self._facts["told"] = told
-        self._save()
+        with self._lock:
+            self._facts["told"] = told
+            self._save()
 
     def finish(self) -> None:
         """Write down that the cluster is made."""

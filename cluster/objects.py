@@ -229,8 +229,9 @@ def _secrets(stack: Stack) -> None:
 
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
-    """Return what of ours the cluster has, of the kinds that stand in the manifests."""
-    kinds = sorted({document["kind"] for document in [*manifests.load(_all_files(stack)), *stack.documents]})
+    """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
+    documents = [*manifests.load(_all_files(stack)), *stack.documents]
+    kinds = sorted({document["kind"] for document in documents} | set(MADE))
     return {key(item): item for kind in kinds for item in _ours(stack, kind)}
 
 

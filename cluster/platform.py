@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from cluster.runtime import Info
     from cluster.session import Session
     from cluster.steps import Step
 
@@ -44,6 +44,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     with Stack(session.settings, session.environ) as stack:
         output.text(f"singer  {_target(stack)}")
         output.text(f"        {_doors(stack)}")
+        _started(session, stack)
         if stack.network.describe():
             output.text(f"        through the proxy {stack.network.describe()}")
         if stack.network.warning:
@@ -53,7 +54,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         steps = plan.up(stack.settings)
         trouble = _preflight(session, stack)
         if plan_only:
-            _show_plan(session, stack, steps)
+            _show_plan(session, stack, steps, trouble)
             return
         if trouble:
             raise trouble
@@ -81,31 +82,48 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
 
 def _target(stack: Stack) -> str:
     """Say where the platform is, or will be, and what there is to run it."""
-    if not stack.provider.ours:
-        return stack.provider.describe()
-    tag = re.search(r":v(\d+\.\d+)", stack.settings.image("node"))
-    version = f" · Kubernetes {tag[1]}" if tag and stack.settings.provider == "kind" else ""
-    return f"{stack.provider.describe()}{version} · {stack.runtime.info}"
+    info, version = _info(stack), stack.provider.kubernetes
+    return " · ".join(filter(None, (stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
+
+
+def _info(stack: Stack) -> Info | None:
+    """Return what the laptop's runtime says, None where the cluster is not in it."""
+    return stack.runtime.info if stack.provider.ours and stack.provider.publishes else None
+
+
+def _started(session: Session, stack: Stack) -> None:
+    """Tell a program where the platform is, or will be, and on what."""
+    info, keys = _info(stack), ("product", "version", "platform", "cpus", "memory", "disk")
+    session.output.event(
+        "up.started",
+        provider=stack.provider.name,
+        cluster=stack.provider.cluster,
+        kubernetes=stack.provider.kubernetes or None,
+        runtime={key: getattr(info, key) for key in keys} if info else None,
+        ports=stack.instance.ports if stack.provider.publishes else {},
+    )
 
 
 def _preflight(session: Session, stack: Stack) -> SetupError | None:
     """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
-    if not stack.provider.ours or stack.provider.pending() is None:
+    info = _info(stack)
+    if info is None or stack.provider.pending() is None:
         return None
-    found = list(findings(stack.runtime.info, stack.runtime.program, inotify_limits(stack.runtime.info)))
-    if not stack.instance.cluster:
-        found += [_taken(stack, name, port) for name, port in stack.settings.ports.items() if stack.instance.ports[name] != port]
+    found = list(findings(info, stack.runtime.program, inotify_limits(info), anew=not stack.instance.complete))
+    found += [_taken(stack, preferred, used) for preferred, used in stack.instance.moved.items()]
     for item in found:
         if not item.fatal:
             session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
-            session.output.event("warning", source=item.subject, problem=item.fact)
+            session.output.event("warning", source=item.subject, problem=item.fact, hint=item.remedy)
+    if not all(item.fatal for item in found):
+        session.output.text()
     return fatal(found)
 
 
-def _taken(stack: Stack, name: str, port: int) -> Finding:
+def _taken(stack: Stack, preferred: int, used: int) -> Finding:
     """Say who holds a port that was preferred."""
-    who = holder(port, stack.runtime)
-    return Finding(f"Port {port}", f"It is taken{f' by {who}' if who else ''}: {stack.instance.ports[name]} is used instead.", "")
+    who = holder(preferred, stack.runtime)
+    return Finding(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
 
 
 def _doors(stack: Stack) -> str:
@@ -121,21 +139,36 @@ def _page(stack: Stack, page: str) -> str:
     return stack.url(PAGES[page]) if stack.provider.publishes else command(f"open {page}")
 
 
-def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...]) -> None:
-    """Show what ``up`` would do."""
+def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble: SetupError | None) -> None:
+    """Show what ``up`` would do, and what it would stop at."""
     output = session.output
+    if trouble:
+        output.line("✗", "This would stop it", f"{trouble.problem} {trouble.hint}")
+        output.event("warning", source="preflight", problem=trouble.problem, hint=trouble.hint)
+        output.text()
     for title, why in look(steps, stack).items():
         output.line("•" if why is None else " ", title, why or "in place")
         output.event("step", step=title, pending=why)
-    sizes = stack.runtime.sizes(wanted(stack))
+    sizes = _sizes(stack)
     output.text()
-    output.table([[image, megabytes(sizes[image]) if image in sizes else _to_come(image)] for image in wanted(stack)], ["image", "size"])
-    output.event("plan", images={image: sizes.get(image) for image in wanted(stack)}, ports=stack.instance.ports)
-    info = stack.runtime.info
-    free = f", {gigabytes(info.disk)} of disk free" if info.disk is not None else ""
+    rows = [[image.partition("@")[0], _to_come(image) if size is None else megabytes(size)] for image, size in sizes.items()]
+    output.table(rows, ["image", "size"])
+    output.event("plan", images=sizes, ports=stack.instance.ports)
+    info = _info(stack)
     output.text()
-    there = f"{gigabytes(info.memory)} of memory{free}"
-    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory, and its cluster about as much again; there are {there}.")
+    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and its cluster about as much again." if info else "."))
+    if info:
+        free = f"{gigabytes(info.disk)} of disk free" if info.disk is not None else "a disk of its own, which cannot be seen from here"
+        output.text(f"  {info.product} has {gigabytes(info.memory)} of memory, and {free}.")
+
+
+def _sizes(stack: Stack) -> dict[str, int | None]:
+    """Return every image with its unpacked size, None where it is not on this machine."""
+    names = [stack.settings.image("node")] * (stack.provider.name == "kind") + wanted(stack)
+    found = {}
+    with suppress(SetupError):  # a cluster that is there needs no runtime here
+        found = stack.runtime.sizes(names)
+    return {name: found.get(name) for name in names}
 
 
 def _to_come(image: str) -> str:

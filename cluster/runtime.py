@@ -198,6 +198,23 @@ class Runtime:
         lines = (line.split() for line in result.stdout.splitlines())
         return {words[0]: _state(words[1:]) for words in lines if words}
 
+    def publisher(self, port: int) -> str:
+        """Return the container that publishes a port of this machine; nothing where none does.
+
+        Read from ``Ports``, which all three programs have; a filter for it has docker alone.
+        """
+        for line in self.run("ps", "--format", "{{.Names}}\t{{.Ports}}").stdout.splitlines():
+            name, _, ports = line.partition("\t")
+            for first, last in re.findall(r":(\d+)(?:-(\d+))?->", ports):
+                if int(first) <= port <= int(last or first):
+                    return name
+        return ""
+
+    def image_of(self, container: str) -> str:
+        """Return the image that a container was made from; nothing where there is none, or it does not say."""
+        result = self.run("container", "inspect", "--format", "{{.Config.Image}}", container)
+        return "" if result.returncode else result.stdout.strip()
+
     # -- images
 
     def absent(self, images: Sequence[str]) -> list[str]:

@@ -117,7 +117,8 @@ class Built:
         environments = Environments(stack.settings)
         for connector in used(stack):
             environments.ensure_lock(connector)
-        if self._no_commit(stack):
+        built = [images.COMMIT] if self._no_commit(stack) else []
+        if built:
             say(images.COMMIT)
             images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
         missing = self._missing(stack)
@@ -126,7 +127,8 @@ class Built:
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
-        return f"{len(missing)} built: {', '.join(connector.name for connector in missing)}"
+        built += [connector.name for connector in missing]
+        return f"{len(built)} built: {', '.join(built)}"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""

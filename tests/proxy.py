@@ -102,16 +102,18 @@ class _Handler(StreamRequestHandler):
     def _look_into(self, target: str) -> None:
         host, _, port = target.rpartition(":")
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        with (
-            self.server.certificate(host).wrap_socket(self.connection, server_side=True) as here,
-            socket.create_connection((host, int(port)), SECONDS) as plain,
-            ssl.create_default_context().wrap_socket(plain, server_hostname=host) as there,
-        ):
+        with self.server.certificate(host).wrap_socket(self.connection, server_side=True) as here:
             first = here.recv(PIECE_BYTES)
             method, path, *_ = first.split(b"\r\n", 1)[0].decode().split()
             self.server.seen.append(f"{method} https://{host}{path}")
-            there.sendall(first)
-            _join(here, there)
+            try:
+                plain = socket.create_connection((host, int(port)), SECONDS)
+            except OSError:
+                here.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            with plain, ssl.create_default_context().wrap_socket(plain, server_hostname=host) as there:
+                there.sendall(first)
+                _join(here, there)
 
 
 def _join(here: socket.socket, there: socket.socket) -> None:

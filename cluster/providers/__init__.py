@@ -38,6 +38,10 @@ class Provider(Protocol):
     def describe(self) -> str:
         """Return one line for people: what this is and where."""
 
+    @property
+    def kubernetes(self) -> str:
+        """The version of Kubernetes, such as ``1.37``; nothing where only the cluster itself can tell."""
+
     def ready(self) -> None:
         """See, before anything is begun, that what is needed is there.
 

@@ -76,6 +76,11 @@ class Existing:
         """See ``Provider``."""
         return f'context "{self.context}" at {self._found.server} · namespace {self.settings.namespace}'
 
+    @property
+    def kubernetes(self) -> str:
+        """See ``Provider``."""
+        return ""
+
     def ready(self) -> None:
         """See ``Provider``.
 

@@ -14,8 +14,7 @@ import yaml
 
 from cluster import manifests, network
 from cluster.errors import SetupError
-from cluster.instance import free
-from cluster.ports import holder
+from cluster.ports import conflict
 from cluster.programs import check, ended, find, follow, last_line
 from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
@@ -60,6 +59,13 @@ class Kind:
     def describe(self) -> str:
         """See ``Provider``."""
         return f'kind cluster "{self.cluster}"'
+
+    @property
+    def kubernetes(self) -> str:
+        """See ``Provider``."""
+        image = self.runtime.image_of(self.node) or self.settings.image("node")
+        found = re.search(r":v(\d+\.\d+)", image)
+        return found[1] if found else ""
 
     def ready(self) -> None:
         """See ``Provider``.
@@ -125,7 +131,7 @@ class Kind:
         if not state:
             self._create(say)
             if self.network.matters_inside:
-                self._tell(new=True)
+                self._tell()
             return done
         if state != "running":
             self._start(state)
@@ -136,7 +142,7 @@ class Kind:
             self.kubeconfig.chmod(0o600)
             done = "kubeconfig made anew"
         if self._needs_telling():
-            self._tell(new=False)
+            self._tell()
             done = "told of the network"
         return done
 
@@ -148,16 +154,12 @@ class Kind:
         result = self.runtime.run("unpause" if state == "paused" else "start", self.node)
         if result.returncode == 0:
             return
-        if re.search("port is already allocated|address already in use", result.stderr):
-            taken = next((port for port in self.instance.ports.values() if not free(port)), 0)
-            who = holder(taken, self.runtime)
-            raise SetupError(
-                "E-PORT",
-                f"Port {taken or 'of the cluster'}, which the cluster needs, was taken while it was stopped{f', by {who}' if who else ''}.",
-                hint="End that program, then run it again: a cluster's ports are fixed when it is made.",
-            )
+        # docker's last line only says which container it is
+        text = result.stderr.partition("Error: failed to start containers:")[0] or result.stderr
         hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
-        raise SetupError("E-CLUSTER", f"Starting the node failed: {last_line(result.stderr)}", hint=hint)
+        raise conflict(text, self.instance.ports.values(), self.runtime) or SetupError(
+            "E-CLUSTER", f"Starting the node failed: {last_line(text)}", hint=hint
+        )
 
     def _create(self, say: Callable[[str], None]) -> None:
         again = self.instance.owns(self.cluster)
@@ -204,18 +206,16 @@ class Kind:
         )
 
     def _environ(self) -> dict[str, str]:
-        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node])}
-        return {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
+        """Return what kind is told. No proxy: kubeadm would write it, password and all, into the pods of Kubernetes itself."""
+        hidden = dict.fromkeys((SCRUBBED & os.environ.keys()) | set(network.PROXY_VARIABLES), "")
+        return {**hidden, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
 
     # -- the node's network
 
     def _told(self) -> dict[str, str]:
-        """Return the files of the node by which its containerd knows the proxy and the certificates, and what shall be in them.
-
-        All variables are in the file, also those that shall be empty: kind has given the node those of its creation for ever.
-        """
+        """Return the files of the node by which its containerd knows the proxy and the certificates, and what shall be in them."""
         subnets = self.runtime.run("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
-        told = {**dict.fromkeys(network.PROXY_VARIABLES, ""), **self.network.in_containers([self.node, *subnets])}
+        told = self.network.in_containers([self.node, *subnets])
         lines = (f'Environment="{name}={value.replace("%", "%%")}"' for name, value in told.items())
         return {PROXY_FILE: "\n".join(["[Service]", *lines, ""]), TRUSTED_FILE: self.network.certificates}
 
@@ -226,20 +226,16 @@ class Kind:
         there = (self.runtime.run("exec", self.node, "cat", file).stdout for file in (PROXY_FILE, TRUSTED_FILE))
         return list(there) != list(self._told().values())
 
-    def _tell(self, *, new: bool) -> None:
-        """Tell the node's containerd its proxy and certificates.
-
-        That of a new node has fetched nothing yet, and so read neither; one that runs for longer is restarted, which pods survive.
-        """
+    def _tell(self) -> None:
+        """Tell the node's containerd its proxy and certificates, and restart it, which pods survive."""
         hint = f"See {self.runtime.program} logs {self.node}; then run it again."
         for file, content in self._told().items():
             done = self.runtime.run("exec", "--interactive", self.node, "sh", "-c", TAKE_FILE, "-", file, stdin=content)
             if done.returncode:
                 raise SetupError("E-CLUSTER", f"The node does not take {file}: {last_line(done.stderr)}", hint=hint)
-        if not new:
-            self.instance.making = True  # images that are on their way are sent once more
-            for words in (("daemon-reload",), ("restart", "containerd")):
-                self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
+        self.instance.making = True  # images that are on their way are sent once more
+        for words in (("daemon-reload",), ("restart", "containerd")):
+            self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
         self.instance.tell(told=self.network.matters_inside)
 
     # -- images
@@ -248,6 +244,8 @@ class Kind:
         """See ``Provider``. A node that a broken-off creation has left is none: it is about to be removed."""
         if not self.instance.complete and not self.instance.making:
             return None
+        if self.network.matters_inside and not self.instance.told:
+            return None  # its containerd is about to be restarted
         there = self.runtime.on_node(self.node)
         return None if there is None else [image for image in images if full_name(image) not in there]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster import network
 from cluster.errors import SetupError
+from cluster.ports import conflict
 from cluster.programs import ended, find, follow, last_line, run
 from cluster.providers import NODE_PORTS
 from cluster.runtime import full_name
@@ -93,6 +94,11 @@ class Minikube:
     def describe(self) -> str:
         """See ``Provider``."""
         return f'minikube cluster "{self.cluster}"'
+
+    @property
+    def kubernetes(self) -> str:
+        """See ``Provider``."""
+        return ".".join(KUBERNETES.removeprefix("v").split(".")[:2])
 
     def ready(self) -> None:
         """See ``Provider``.
@@ -214,8 +220,7 @@ class Minikube:
             if not self.instance.complete:
                 self._give_up()
             elif error.hint == AGAIN:
-                ports = ", ".join(map(str, self.instance.ports.values()))
-                raise SetupError(error.code, f"One of the cluster's ports is taken: {ports}.", hint="Free it, or invoke teardown and up.")
+                raise conflict(text, self.instance.ports.values(), self.runtime) or error
             raise error
         self.kubeconfig.chmod(0o600)
         self.instance.finish()

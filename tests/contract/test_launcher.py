@@ -110,7 +110,7 @@ def test_no_network(checkout: Checkout, tools: Path) -> None:
 
     assert result.returncode == 1
     assert "What requirements.lock names cannot be installed." in result.stderr
-    assert "PIP_INDEX_URL or HTTPS_PROXY" in result.stderr
+    assert "PIP_INDEX_URL or INVOKE_SINGER_PROXY" in result.stderr
     assert launch(checkout, tools, "runs").returncode == 0
 
 

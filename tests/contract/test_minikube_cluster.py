@@ -307,9 +307,10 @@ def test_a_port_that_was_taken_while_it_was_stopped(machine: Machine) -> None:
         "GUEST_PROVISION", "error provisioning guest: docker start singer: Bind for 127.0.0.1:9000 failed: port is already allocated"
     )
 
-    with pytest.raises(SetupError, match=r"is taken: \d+, \d+, \d+\.$") as raised:
+    with pytest.raises(SetupError, match=r"^Port 9000, which the cluster needs, was taken") as raised:
         machine.provider().ensure(lambda _: None)
-    assert "Free it" in raised.value.hint
+    assert raised.value.code == "E-PORT"
+    assert "End that program" in raised.value.hint
     assert machine.profile == "Stopped"
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import random
 import re
 import signal
 import socket
@@ -19,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+
+from cluster.instance import free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +49,7 @@ DOCKER = r"""
 case "$1 $2" in
 "ps "*)
   if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
-  case "$*" in *publish=*) exit 0 ;; esac
+  case "$*" in *Ports*) [ ! -e "$desk/published" ] || /bin/cat "$desk/published"; exit 0 ;; esac
   if [ -e "$desk/node" ]; then
     read -r state <"$desk/node"
     case "$state" in
@@ -61,7 +65,9 @@ case "$1 $2" in
     if [ -e "$desk/node" ]; then echo '{"images": []}'; else echo "Error response from daemon: No such container: singer-control-plane" >&2; exit 1; fi ;;
   *import*) /bin/cat >/dev/null ;;
   esac ;;
+"container inspect") [ ! -e "$desk/made-from" ] || /bin/cat "$desk/made-from" ;;
 "image inspect")
+  if [ -e "$desk/sizes" ]; then case "$4 $5" in *Size*kindest/node*) echo 123400000; exit 0 ;; esac; fi
   case "$5" in */singer/*|*:dev) made=built ;; *) made=pulled ;; esac
   [ -e "$desk/images" ] || [ -e "$desk/$made" ] || { echo "Error response from daemon: No such image: $5" >&2; exit 1; } ;;
 "pull "*) : >"$desk/pulled" ;;
@@ -137,10 +143,10 @@ class Desk:
         """Set a fact of this machine that the stand-ins know."""
         (self.desk / name).write_text(text + "\n")
 
-    def owns(self, *, complete: bool = True) -> None:
+    def owns(self, *, complete: bool = True, first: int = 9000) -> None:
         """Let the checkout remember that it made the cluster, which runs."""
         self.has("node", "running")
-        ports = {"port_argo": 2746, "port_s3": 9000, "port_console": 9001}
+        ports = {"port_s3": first, "port_console": first + 1, "port_argo": first + 2}
         facts = {"id": "0123abcd", "cluster": "singer", "complete": complete, "ports": ports}
         (self.checkout.local / "instance.json").write_text(json.dumps(facts))
         (self.checkout.local / "kubeconfig").write_text("apiVersion: v1\ncurrent-context: kind-singer\nkind: Config\n")
@@ -170,7 +176,9 @@ class Desk:
     @property
     def changing(self) -> list[str]:
         """The calls that change something; all others only look."""
-        return self.asked(r"^kind |^docker (?!ps |info |network inspect |exec \S+ crictl images |image inspect |images )")
+        return self.asked(
+            r"^kind |^docker (?!ps |info |network inspect |exec \S+ (crictl images|cat) |image inspect |images |container inspect )"
+        )
 
 
 @pytest.fixture
@@ -440,7 +448,7 @@ def test_a_plan_touches_nothing(desk: Desk) -> None:
     assert re.search(r"^  quay\.io/argoproj/argocli:", result.out, re.MULTILINE)
     assert re.search(r"^ +localhost/singer/tap-exchange-rates:[0-9a-f]{12} +to be built$", result.out, re.MULTILINE)
     events = desk.type("up", "--plan", "--json").events
-    assert {event["event"] for event in events} == {"step", "plan"}
+    assert {event["event"] for event in events} - {"warning"} == {"up.started", "step", "plan"}  # a port may be taken here
     assert all(event["pending"] for event in events if event["event"] == "step")
     assert desk.changing == []
     assert files(desk.checkout.root) == before
@@ -558,39 +566,105 @@ def test_too_little_memory(desk: Desk) -> None:
     assert re.search(r"^! Memory +Docker Desktop has 3\.5 GB", desk.type("up").out, re.MULTILINE)
 
 
-def test_a_machine_that_is_too_small_says_so_in_the_plan(desk: Desk) -> None:
-    """The plan is shown in any case: images with their sizes, ports, memory; nothing is touched."""
+def test_the_plan_says_what_it_would_take(desk: Desk) -> None:
+    """The plan is shown in any case: every image with its size, that of the node too, memory, disk, and what would stop it; nothing is touched."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
+    desk.has("sizes")
     result = desk.type("up", "--plan")
 
     assert result.code == 0
+    assert re.search(
+        r"^✗ This would stop it +Docker Desktop has 2\.0 GB of memory: the platform needs 2\.5 GB\. Docker Desktop: ",
+        result.out,
+        re.MULTILINE,
+    )
+    assert re.search(r"^ +docker\.io/kindest/node:v1\.37\.0 +123\.4 MB$", result.out, re.MULTILINE)
     assert "to be pulled" in result.out
     assert "to be built" in result.out
-    assert "2.0 GB of memory" in result.out
+    assert "Docker Desktop has 2.0 GB of memory, and a disk of its own, which cannot be seen from here." in result.out
+    started, *others = desk.type("up", "--plan", "--json").events
+    assert (started["event"], started["kubernetes"], started["runtime"]["memory"]) == ("up.started", "1.37", 2_000_000_000)
+    (plan,) = [event for event in others if event["event"] == "plan"]
+    assert set(plan["images"].values()) == {123_400_000, None}
     assert desk.changing == []
 
 
+def test_the_kubernetes_that_runs(desk: Desk) -> None:
+    """Of a cluster that is there its own Kubernetes is named, not the one that a new cluster would have."""
+    desk.owns()
+    desk.has("made-from", "docker.io/kindest/node:v1.36.1@sha256:ab")
+    assert "· Kubernetes 1.36 ·" in desk.type("up", "--plan").out
+
+
+def test_a_cluster_that_runs_is_not_checked(desk: Desk) -> None:
+    """What must be there before a cluster is made or woken does not stop an up that finds it running."""
+    desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
+    desk.owns()
+    (desk.checkout.local / "kubeconfig").write_text("apiVersion: v1\nkind: Config\ncurrent-context: kind-singer\nclusters: []\n")
+    assert "This would stop it" not in desk.type("up", "--plan", SSL_CERT_FILE="").out  # no certificates to tell the node of
+
+    desk.has("node", "exited")
+    is_one_sentence(desk.type("up"), "E-RESOURCES", "2.0 GB")
+
+
+def row(count: int) -> int:
+    """Return the first of *count* neighbouring ports that are free."""
+    return next(first for first in random.sample(range(20000, 30000), 500) if all(free(first + more) for more in range(count)))
+
+
 def test_who_holds_a_port_that_was_preferred(desk: Desk) -> None:
-    """When a preferred port is taken, the user reads by whom and which is used instead."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        out = desk.type("up", "--plan", INVOKE_SINGER_PORT_S3=str(port)).out
-    assert re.search(rf"^! Port {port} +It is taken by .+: \d+ is used instead\.", out, re.MULTILINE)
+    """When a preferred port is taken, the user reads by which program or container and what is used instead; of no other port anything is said."""
+    port = row(4)
+    with socket.create_server(("127.0.0.1", port)):
+        settings = {
+            "INVOKE_SINGER_PORT_S3": str(port),
+            "INVOKE_SINGER_PORT_CONSOLE": str(port + 1),
+            "INVOKE_SINGER_PORT_ARGO": str(port + 3),
+        }
+        out = desk.type("up", "--plan", **settings).out
+        taken = re.findall(r"^! (.+)", out, re.MULTILINE)
+        assert len(taken) == 1, out
+        assert re.fullmatch(rf'Port {port} +It is taken by "\S+" \(pid {os.getpid()}\): {port + 1} is used instead\.', taken[0])
+        desk.has("published", f"web\t0.0.0.0:{port - 1}-{port + 1}->80-82/tcp")
+        assert 'It is taken by the container "web": ' in desk.type("up", "--plan", **settings).out
+        desk.owns(first=port)  # a cluster keeps its ports
+        assert "It is taken" not in desk.type("up", "--plan", **settings).out
 
 
-def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: Desk) -> None:
+TAKEN = {
+    "docker": "Error response from daemon: driver failed programming external connectivity on endpoint singer-control-plane (b1bc): Bind for 127.0.0.1:{port} failed: port is already allocated",
+    "docker 20": "Error response from daemon: driver failed programming external connectivity on endpoint singer-control-plane (9469): Error starting userland proxy: listen tcp4 127.0.0.1:{port}: bind: address already in use\nError: failed to start containers: singer-control-plane",
+    "docker 28": "Error response from daemon: failed to set up container networking: driver failed programming external connectivity on endpoint singer-control-plane (b1bc): failed to bind host port 127.0.0.1:{port}/tcp: address already in use",
+    "Docker Desktop": "Error response from daemon: Ports are not available: exposing port TCP 127.0.0.1:{port} -> 127.0.0.1:0: listen tcp 127.0.0.1:{port}: bind: address already in use",
+    "podman": 'Error: unable to start container "b1bc": rootlessport listen tcp 127.0.0.1:{port}: bind: address already in use',
+    "no port named": "Error: address already in use",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("runtime", TAKEN)
+def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: Desk, runtime: str) -> None:
     """When the node cannot start because of its port, the user reads which, by whom, and what to do: nothing is removed."""
+    port = row(3)
+    with socket.create_server(("127.0.0.1", port)):
+        desk.owns(first=port)
+        desk.has("node", "exited")
+        desk.has("images")
+        desk.has("port-taken", TAKEN[runtime].format(port=port))
+        is_one_sentence(desk.type("up"), "E-PORT", rf'Port {port}, .* by "\S+" \(pid {os.getpid()}\)', "→ End that program")
+    assert desk.asked("^kind") == []
+    assert (desk.desk / "node").exists()
+
+
+def test_a_node_that_does_not_start(desk: Desk) -> None:
+    """When the node cannot start for another reason, the runtime's own words are passed on, not its count of what failed."""
     desk.owns()
     desk.has("node", "exited")
     desk.has("images")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        file = desk.checkout.local / "instance.json"
-        facts = json.loads(file.read_text())
-        file.write_text(json.dumps({**facts, "ports": {**facts["ports"], "port_s3": port}}))
-        desk.has("port-taken", f"Error response from daemon: driver failed: Bind for 127.0.0.1:{port} failed: port is already allocated")
-        is_one_sentence(desk.type("up"), "E-PORT", f"Port {port}, .* by .*pid", "→ End that program")
-    assert (desk.desk / "node").exists()
+    desk.has("port-taken", "Error response from daemon: network kind not found\nError: failed to start containers: singer-control-plane")
+
+    is_one_sentence(
+        desk.type("up"), "E-CLUSTER", "Starting the node failed: .*network kind not found", "→ See docker logs singer-control-plane"
+    )
 
 
 # -- a cluster that is there already
@@ -636,6 +710,16 @@ def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
     is_one_sentence(desk.type("up", **chosen), "E-KUBE", "cannot be reached")
     assert desk.changing == []
     is_one_sentence(desk.type("status", **chosen), "E-DOWN")
+
+
+def test_the_plan_for_a_cluster_that_is_there_needs_no_runtime(desk: Desk) -> None:
+    """Where the cluster is not in a runtime of this machine, a machine without one sees the whole plan."""
+    company(desk, "https://127.0.0.1:1")
+    (desk.programs / "docker").unlink()
+    result = desk.type("up", "--plan", **GUEST, INVOKE_SINGER_CONTEXT="company")
+
+    assert (result.code, result.err) == (0, "")
+    assert "quay.io/minio/minio" in result.out
 
 
 def test_a_cluster_that_cannot_take_images(desk: Desk, server: str) -> None:
