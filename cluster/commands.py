@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster import network, plan, preview, reader, schedules
+from cluster import network, preview, reader
 from cluster.connectors import Project, read_dotenv, secrets
-from cluster.converge import converge, look
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
@@ -27,7 +26,6 @@ from cluster.fields import describe, listed, nearest, read_object
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.runs import History, Record, new_run_id
-from cluster.schedules import parameters, target
 from cluster.workflows import Way, workflow
 
 if TYPE_CHECKING:
@@ -155,6 +153,10 @@ def _run_argo(
     session: Session, place: Place, pipelines: Sequence[Pipeline], reason: str, way: Way, facts: Sequence[dict[str, Any]]
 ) -> list[Record]:
     """Bring to the cluster what the pipelines need, submit their Workflows, and follow them."""
+    from cluster import plan  # noqa: PLC0415 - a run on this machine needs none of these
+    from cluster.converge import converge  # noqa: PLC0415
+    from cluster.schedules import parameters, target  # noqa: PLC0415
+
     stack, engine = place.stack, place.argo
     assert stack is not None
     stack.only = tuple(pipeline.name for pipeline in pipelines)
@@ -499,6 +501,9 @@ def _show_versions(session: Session, history: History, pipeline: str) -> None:
 
 def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
     """Bring what stands in ``singer-configs/`` into the cluster: images, secrets, configs, schedules."""
+    from cluster import plan, schedules  # noqa: PLC0415 - no other command here needs them
+    from cluster.converge import converge, look  # noqa: PLC0415
+
     output, begun = session.output, time.monotonic()
     with Places(session) as places:
         stack = places.argo.stack

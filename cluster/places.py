@@ -18,7 +18,6 @@ from cluster.instance import Instance
 from cluster.progress import command, shown
 from cluster.runs import History, began, newest_first
 from cluster.settings import CHOICES
-from cluster.stack import Stack
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.runs import Record
     from cluster.session import Session
+    from cluster.stack import Stack
 
 
 @dataclass
@@ -123,6 +123,8 @@ class Places:
 
     @cached_property
     def _stack(self) -> Stack:
+        from cluster.stack import Stack  # noqa: PLC0415 - a run on this machine needs nothing of it
+
         return self._open.enter_context(Stack(self.session.settings, self.session.environ))
 
     @cached_property

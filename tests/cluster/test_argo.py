@@ -149,7 +149,8 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
     found.connector("tap-scripted", "tap", ["catalog", "state"])
     found.connector("tap-discovering", "tap", ["discover", "catalog"])
     found.connector("target-scripted", "target", [])
-    found.pipeline("other", {"steps": []}, connector="tap-discovering")
+    found.pipeline("one", {"steps": []})
+    found.pipeline("another", {"steps": []}, connector="tap-discovering")
     try:
         up = found.type("up", "--json")
         assert up.code == 0, up.err
