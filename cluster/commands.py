@@ -26,7 +26,7 @@ from cluster.errors import RunError, SetupError
 from cluster.fields import describe, listed, nearest, read_object
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
-from cluster.runs import History, Record, began, new_run_id
+from cluster.runs import History, Record, new_run_id
 from cluster.schedules import parameters, target
 from cluster.workflows import Way, workflow
 
@@ -321,7 +321,7 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
         Project(session.settings.root).pipeline(pipeline)
     with Places(session) as places:
         found = [(place, record) for place in places.all for record in place.newest(pipeline or None, limit)]
-        found = sorted(found, key=lambda pair: began(pair[1].run), reverse=True)[:limit]
+        found = sorted(found, key=lambda pair: pair[1].started, reverse=True)[:limit]
         if not found:
             session.output.text(f"No runs yet. Next: {command('demo')}")
         for place, record in found:

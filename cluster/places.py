@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest
 from cluster.instance import Instance
 from cluster.progress import command, shown
-from cluster.runs import History, began
+from cluster.runs import History, began, newest_first
 from cluster.settings import CHOICES
 from cluster.stack import Stack
 from cluster.store import open_store
@@ -60,15 +61,15 @@ class Place:
             return shown(self.session.settings.local / "logs" / record.pipeline / record.run)
         return command(f"logs {record.run}")
 
-    def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
-        """Return pipeline and run of every run, newest first: of those with a record, and of those that only Argo knows of."""
-        found = set(self.history.ids(pipeline)) | {(seen.pipeline, seen.run) for seen, _ in self._live(pipeline)}
-        return sorted(found, key=lambda pair: began(pair[1]), reverse=True)
+    def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
+        """Return pipeline and run of every run, and when it began: of those with a record, and of those that only Argo knows of."""
+        live = {(seen.pipeline, seen.run): began(seen.run, datetime.fromisoformat(seen.started)) for seen, _ in self._live(pipeline)}
+        return self.history.dated(pipeline) | live
 
     def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
         """Return the newest runs, newest first."""
         live = {seen.run: item for seen, item in self._live(pipeline)}
-        records = (self._read(*pair, live) for pair in self.ids(pipeline)[:limit])
+        records = (self._read(*pair, live) for pair in newest_first(self.dated(pipeline))[:limit])
         return [record for record in records if record is not None]
 
     def read(self, pipeline: str, run: str) -> Record | None:
@@ -166,8 +167,8 @@ class Places:
 
         :raises SetupError: E-UNKNOWN, there is none, or more than one.
         """
-        known = [(place, pipeline, found) for place in self.all for pipeline, found in place.ids()]
-        known.sort(key=lambda item: began(item[2]), reverse=True)
+        dated = [(moment, found, pipeline, place) for place in self.all for (pipeline, found), moment in place.dated().items()]
+        known = [(place, pipeline, found) for _, found, pipeline, place in sorted(dated, key=lambda item: item[:2], reverse=True)]
         if run == "last":
             matching = known[:1]
         else:

@@ -36,12 +36,20 @@ def new_run_id() -> str:
     return f"{now:%Y%m%dt%H%M%S}-{LETTERS[high]}{LETTERS[low]}{secrets.choice(LETTERS)}{secrets.choice(LETTERS)}"
 
 
-def began(run: str) -> tuple[str, str]:
-    """Return what runs are sorted by: when they began, then their ids. The name of a scheduled one ends with Unix time."""
-    scheduled = re.search(r"-(\d{10})$", run)
-    if scheduled and not re.match(r"\d{8}t\d{6}-", run):
-        return f"{datetime.fromtimestamp(int(scheduled[1]), UTC):%Y%m%dt%H%M%S}", run
-    return run[:15], run
+def began(run: str, otherwise: datetime) -> str:
+    """Return when a run began, as its id tells it, so that runs can be sorted: ours begin with the time, scheduled ones end with it.
+
+    Where the id tells nothing, as with a Workflow that somebody has created by hand, *otherwise* is taken.
+    """
+    ours, scheduled = re.match(r"\d{8}t\d{6}(?=-)", run), re.search(r"-(\d{10})$", run)
+    if ours:
+        return ours[0]
+    return f"{datetime.fromtimestamp(int(scheduled[1]), UTC) if scheduled else otherwise:%Y%m%dt%H%M%S}"
+
+
+def newest_first(dated: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
+    """Return pipelines and runs, those that began last first; of those that began at once, by their ids."""
+    return sorted(dated, key=lambda pair: (dated[pair], pair[1]), reverse=True)
 
 
 @dataclass
@@ -190,12 +198,16 @@ class History:
         except ValueError:
             return None
 
+    def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
+        """Return pipeline and run of every record, and when the run began."""
+        prefix = f"runs/{pipeline}/" if pipeline else "runs/"
+        items = self.store.objects(self.settings.bucket_artifacts, prefix)
+        keys = ((re.fullmatch("runs/([^/]+)/([^/]+)/run.json", item.key), item.modified) for item in items)
+        return {(key[1], key[2]): began(key[2], modified) for key, modified in keys if key}
+
     def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
         """Return pipeline and run of every record, newest first."""
-        prefix = f"runs/{pipeline}/" if pipeline else "runs/"
-        keys = (item.key for item in self.store.objects(self.settings.bucket_artifacts, prefix))
-        found = [(key[1], key[2]) for key in map(re.compile("runs/([^/]+)/([^/]+)/run.json").fullmatch, keys) if key]
-        return sorted(found, key=lambda pair: began(pair[1]), reverse=True)
+        return newest_first(self.dated(pipeline))
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
         """Return the newest records, newest first."""

@@ -24,6 +24,7 @@ from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, SCHEMA, Case
 from cluster import schedules, workflows
 from cluster.engines.argo import ArgoEngine
 from cluster.progress import Json
+from cluster.runs import new_run_id
 from cluster.settings import Settings
 from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
 from cluster.steps import policy
@@ -131,8 +132,11 @@ class Argo(Platform):
 
     def works(self, name: str) -> bool:
         """Say whether the tap of a pipeline is running."""
-        statuses = [item for pod in self.pods(name) for item in pod["status"].get("containerStatuses", [])]
-        return any(item["name"] == "tap" and "running" in item["state"] for item in statuses)
+        return any(item["name"] == "tap" and "running" in item["state"] for item in self.statuses(name))
+
+    def statuses(self, name: str) -> list[dict[str, Any]]:
+        """Return what the containers of a pipeline's pods are doing."""
+        return [item for pod in self.pods(name) for item in pod["status"].get("containerStatuses", [])]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +192,7 @@ def test_scenario(argo: Argo, results: dict[str, Done], case: Case) -> None:
     assert done.last["status"] == record["status"] == ("failed" if case.error else "succeeded")
     assert argo.get_state(name) == record["state_after"] == case.state
     assert record["state_before"] == BEFORE
-    data = argo.data(name)
+    data = {key: text for key, text in argo.data(name).items() if record["run"] in key}
     if case.error:
         says = ELSEWHERE.get(case.name, case.says)
         assert re.search(says, f"{error['problem']} {error['hint']}"), error
@@ -263,7 +267,7 @@ def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
     name = argo.pipeline(f"imageless-{side}", {"steps": MORE})
     argo.set_state(name, BEFORE)
     began = time.monotonic()
-    record = submit(argo, name, f"{name}-1", **{f"{side}_image": "localhost/singer/gone:1"})
+    record = submit(argo, name, new_run_id(), **{f"{side}_image": "localhost/singer/gone:1"})
     assert record.error is not None
     assert (record.error["code"], argo.get_state(name)) == ("E-IMAGE-PULL", BEFORE)
     assert "localhost/singer/gone:1" in record.error["problem"]
@@ -275,7 +279,7 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
     """A config that is missing in the bucket fails the run, which says which one; a run of ours brings it back first."""
     name = argo.pipeline("configless", {"steps": MORE})
     argo.set_state(name, BEFORE)
-    record = submit(argo, name, f"{name}-1", tap_config="pipelines/configless/gone.json")
+    record = submit(argo, name, new_run_id(), tap_config="pipelines/configless/gone.json")
     assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
     assert record.error is not None
     assert (record.error["code"], "tap-config" in record.error["problem"]) == ("E-CONFIG", True)
@@ -285,18 +289,22 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
 
 
 def test_a_store_that_goes_away(argo: Argo) -> None:
-    """MinIO down in the middle of a run and back before its end does no harm; down at the end, the state stays."""
+    """MinIO down when results shall be stored: the run fails with the state as it was, and says why; the next one loads all."""
     name = argo.pipeline("storeless", slow(12))
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
     argo.kubectl("-n", "argo", "scale", "deployment/minio", "--replicas=0")
-    last = finished(process)
+    deadline = time.monotonic() + 180
+    while not any(item["name"] == "main" and "terminated" in item["state"] for item in argo.statuses(name)):
+        assert time.monotonic() < deadline
+        time.sleep(1)
     argo.kubectl("-n", "argo", "scale", "deployment/minio", "--replicas=1")
+    last = finished(process)
     argo.kubectl("-n", "argo", "rollout", "status", "deployment/minio", "--timeout=120s")
     assert last["status"] == "failed"
     assert (argo.get_state(name), argo.data(name)) == (BEFORE, {})
     record = argo.type("show", last["run"], "--json").last
-    assert (record["status"], record["state_after"] in (BEFORE, None)) == ("failed", True)
+    assert (record["status"], record["error"]["code"], record["state_after"]) == ("failed", "E-STORE", BEFORE)
     assert argo.one(name).last["state"] == AFTER
 
 

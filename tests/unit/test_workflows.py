@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by":
 TARGET = workflows.Target("argo", LABELS, "http://127.0.0.1:2746")
 IMAGES = {"tap-x": "localhost/singer/tap-x:1", "target-x": "localhost/singer/target-x:2", "commit": "localhost/singer/commit:3"}
 VERSIONS = {"tap-x": "1.0", "target-x": "2.0"}
+LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
 
 
@@ -237,5 +239,5 @@ def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records:
 
 def test_scheduled_runs_are_sorted_among_the_others() -> None:
     """A scheduled run's id ends with Unix time: runs are sorted by when they began, whoever began them."""
-    ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104"]
-    assert sorted(ids, key=began) == ids
+    ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104", "by-hand-x7k2p"]
+    assert sorted(ids, key=lambda run: began(run, LATER)) == ids
