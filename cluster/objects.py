@@ -45,6 +45,7 @@ class Objects:
     """Everything but the programs themselves is as the manifests say, and what left the manifests is gone."""
 
     title: str = "Objects"
+    well: str = "as in manifests/"
     needs: tuple[str, ...] = ("Cluster",)
     budget: float = 30
 

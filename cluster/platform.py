@@ -181,9 +181,11 @@ def status(session: Session) -> None:
     :raises SetupError: E-DOWN, not all is well.
     """
     with Stack(session.settings, session.environ) as stack:
-        found = look(plan.up(stack.settings), stack)
+        steps = plan.up(stack.settings)
+        found = look(steps, stack)
+    well = {step.title: step.well for step in steps}
     for title, why in found.items():
-        session.output.line("✓" if why is None else "!", title, why or "")
+        session.output.line("✓" if why is None else "!", title, why or well[title])
         session.output.event("step", step=title, pending=why)
     missing = [title for title, why in found.items() if why is not None]
     if missing:
