@@ -399,17 +399,15 @@ def logs(session: Session, run: str, *, follow: bool) -> None:
     """Show what tap, target and commit have said, on request until the run has ended."""
     with Places(session) as places:
         place, record = places.find(run)
-        ended = False
         shown_: dict[tuple[str, str], str] = {}
         while True:
-            last, ended = ended, place.status(record) != "running"
+            more = follow and reader.at_work(place, record)
             for side, text in reader.lines(place, record, shown_):
                 session.output.event("log", run=record.run, side=side, line=text)
                 session.output.text(f"{side:<7} {text}")
-            if not follow or (ended and last):
+            if not more:
                 break
-            time.sleep(0 if ended else reader.LOOK_SECONDS)
-            record = place.read(record.pipeline, record.run) or record
+            time.sleep(reader.LOOK_SECONDS)
         if not shown_:
             session.output.line("•", record.run, "has no logs, or they have expired")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
+from cluster.workflows import seen as seen_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cluster.places import Place
     from cluster.runs import Record
@@ -20,17 +21,24 @@ STEPS = {"extract": "tap", "load": "target", "record": "finish", "run": "commit"
 """Whose log that of a container called ``main`` is, by the template; in a streaming pod, and in that of the load, it is the commit's."""
 
 
+def at_work(place: Place, record: Record) -> bool:
+    """Say whether more lines may come. In the cluster a run's record is there a moment before its logs are."""
+    if place.stack is None:
+        return place.status(record) == "running"
+    live = place.argo.live(record.run)
+    return live is not None and not seen_of(live).ended
+
+
 def lines(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     """Yield side and text of each line that is new since the last call; *seen* remembers how far each log was read."""
     if place.stack is None:
         yield from _files(place, record, seen)
         return
-    live = False
-    if record.status == "running":
-        for found in _pods(place, record, seen):
-            live = True
-            yield found
-    if not live and not any(pod for pod, _ in seen):
+    label = f"workflows.argoproj.io/workflow={record.run}"
+    pods = place.stack.kube.objects("Pod", place.stack.namespace, labels=label)
+    if pods:
+        yield from _pods(place, record, pods, seen)
+    elif not any(pod for pod, _ in seen):  # nothing was read from pods before they went
         yield from _stored(place, record, seen)
 
 
@@ -46,10 +54,9 @@ def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> It
         yield from ((side, line) for line in whole[count:])
 
 
-def _pods(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _pods(place: Place, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     stack = place.stack
     assert stack is not None
-    pods = stack.kube.objects("Pod", stack.namespace, labels=f"workflows.argoproj.io/workflow={record.run}")
     for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
         name = pod["metadata"]["name"]
         for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "target", "main"}):
@@ -63,9 +70,12 @@ def _stored(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> I
     history = place.history
     bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
     objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]
+    done = {key for _, key in seen}
     several = {item.key.rpartition("/")[0] for item in objects if not item.key.endswith("/main.log")}
     for item in sorted(objects, key=lambda found: found.modified):
         folder, _, file = item.key.rpartition("/")
+        if item.key in done:
+            continue
         seen["", item.key] = "read"
         try:
             data = history.store.get(bucket, item.key) or b""
