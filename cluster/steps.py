@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ARGO_MAJOR = 4
 """The first Argo whose manifests know our templates' words."""
 ARTIFACT_DAYS = 14
-OWN = ("config", "catalog", "target_config")
+OWN = ("config", "catalog", "initial_state", "target_config")
 """What a pipeline may have of its own instead of its connectors'."""
 NOTIFY_URL = "SINGER_NOTIFY_URL"
 """The variable, or the line in ``.env``, with the address that is told of failed runs."""
@@ -338,14 +338,15 @@ class Buckets:
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        from cluster.store.admin import Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
+        from cluster.store.admin import BACKFILLS, EXPIRING, Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
 
         settings, ours = stack.settings, stack.settings.store == "install"
         store = stack.store(ROOT_SECRET if ours else USER_SECRET)
         say("buckets")
         store.prepare(self.names(stack))
         if ours:
-            expire(store, settings.bucket_artifacts, ARTIFACT_DAYS)
+            expire(store, settings.bucket_artifacts, EXPIRING, ARTIFACT_DAYS)
+            expire(store, settings.bucket_configs, BACKFILLS, ARTIFACT_DAYS)
             say("user")
             root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
             assert root is not None
