@@ -102,14 +102,26 @@ def demo(session: Session, engine: str = "", *, full: bool = False, json: bool =
         "engine": ENGINE,
         "full": "start over",
         "raw": "keep what the tap printed",
+        "from_": "a backfill: the first day to load; the state is neither used nor changed",
+        "to": "the last day of a backfill, where the tap takes an end",
         "json": JSON,
     }
 )
-def run(session: Session, pipeline: str, engine: str = "", *, full: bool = False, raw: bool = False, json: bool = False) -> None:
+def run(
+    session: Session,
+    pipeline: str,
+    engine: str = "",
+    *,
+    full: bool = False,
+    raw: bool = False,
+    from_: str = "",
+    to: str = "",
+    json: bool = False,
+) -> None:
     """Run one pipeline. invoke run exchange-rates-to-csv"""
     from cluster import commands
 
-    commands.run(session, pipeline, engine=engine, full=full, keep_raw=raw)
+    commands.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
 
 
 @command(help={"pipeline": "only runs of this one", "limit": "how many, newest first", "json": JSON})

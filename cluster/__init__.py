@@ -14,7 +14,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     images                                  what runs in it
     environments  runs                      uv makes the connectors' environments; run records
     ports  preflight                        who holds a port; what a machine must have
-    runtime                                 docker, podman or nerdctl
+    runtime    backfill                     docker, podman or nerdctl; a run over days that somebody names
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster import network, preview, reader
+from cluster import backfill, network, preview, reader
 from cluster.connectors import Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
@@ -26,7 +26,7 @@ from cluster.fields import describe, listed, nearest, read_object
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.runs import History, Record, new_run_id
-from cluster.workflows import Way, workflow
+from cluster.workflows import Way, backfill_key, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,10 +75,10 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
         output.text(f"Next: {command('demo')} again loads only new days · {command('runs')} · {command(f'state {DEMO}')}")
 
 
-def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool) -> None:
-    """Run one pipeline, or several at once."""
+def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
+    """Run one pipeline, or several at once; with *first*, and perhaps *last*, over these days."""
     names = [name.strip() for name in pipeline.split(",") if name.strip()]
-    way = Way(full=full, keep_raw=keep_raw)
+    way = Way(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
     if len(set(names)) > 1:
         _run_several(session, list(dict.fromkeys(names)), engine=engine, way=way)
         return
@@ -102,10 +102,11 @@ def retry(session: Session, run: str) -> None:
             raise SetupError("E-ENGINE", f"{record.run} is {place.status(record)}: there is nothing to retry.", hint=again)
         if place.stack is None or record.tap.exit_code != 0 or not place.history.store.objects(place.stack.settings.bucket_artifacts, raw):
             raise SetupError("E-ENGINE", f"What {record.run} has extracted is not kept as a whole.", hint=again)
-        if place.history.state(record.pipeline) != record.state_before:
+        if record.backfill is None and place.history.state(record.pipeline) != record.state_before:
             raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
         with _finishing(session, record.pipeline) as facts:
-            _run(session, places, record.pipeline, facts, engine="argo", way=Way(replay=record.run), verb="retry")
+            way = Way(replay=record.run, backfill=backfill.recorded(record.backfill))
+            _run(session, places, record.pipeline, facts, engine="argo", way=way, verb="retry")
 
 
 def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, engine: str, way: Way, verb: str) -> tuple[Place, Record]:
@@ -114,7 +115,8 @@ def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, 
     pipeline = Project(session.settings.root).pipeline(name)
     place, reason = places.choose(engine)
     facts["engine"] = place.engine
-    output.text(f"{verb}  {name} · engine {place.engine}, because {reason}")
+    span = f" · backfill {way.backfill}" if way.backfill else ""
+    output.text(f"{verb}  {name}{span} · engine {place.engine}, because {reason}")
     output.text()
     try:
         if place.stack is None:
@@ -139,10 +141,11 @@ def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, 
         side: secrets(file, session.environ, dotenv, shown=project.shown(file))
         for side, file in (("tap", pipeline.config), ("target", pipeline.target_config))
     }
+    config = backfill.config(project, pipeline, way.backfill) if way.backfill else None
     tap, target = Environments(settings).ensure([pipeline.tap, pipeline.target], output)
     if not tap.made and not target.made:
         output.line("✓", f"{pipeline.tap.name}, {pipeline.target.name}", "environments reused")
-    job = Job(pipeline, tap, target, found, full=way.full, keep_raw=way.keep_raw)
+    job = Job(pipeline, tap, target, found, way.full, way.keep_raw, way.backfill, config)
     told = network.read(settings, session.environ).variables(session.environ)
     return LocalEngine(settings, place.history, output, {**session.environ, **told}).run(
         job, reason, started=lambda run: facts.update(run=run)
@@ -160,10 +163,17 @@ def _run_argo(
     stack, engine = place.stack, place.argo
     assert stack is not None
     stack.only = tuple(pipeline.name for pipeline in pipelines)
+    # A replay extracts nothing; every other backfill has a config of its own.
+    span = None if way.replay else way.backfill
+    configs = {pipeline.name: backfill.config(stack.project, pipeline, span) for pipeline in pipelines} if span else {}
     converge(plan.needed(), stack, session.output)
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
-        document = workflow(pipeline, new_run_id(), parameters(stack, pipeline, way), target(stack), way)
+        run, given = new_run_id(), parameters(stack, pipeline, way)
+        if pipeline.name in configs:
+            given["tap-config"] = backfill_key(run)
+            place.history.store.put(session.settings.bucket_configs, given["tap-config"], json.dumps(configs[pipeline.name]).encode())
+        document = workflow(pipeline, run, given, target(stack), way)
         known["run"] = engine.submit(document, reason)
         sides = f"{pipeline.tap.name} → {pipeline.target.name}"
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
@@ -224,8 +234,8 @@ def _raise(record: Record) -> None:
 def _tell(session: Session, place: Place, record: Record, facts: dict[str, Any], way: Way) -> None:
     """Say what came of a run that succeeded."""
     settings, output, name = session.settings, session.output, record.pipeline
-    # A run that went on from a state adds to what is there; only one that began at the beginning replaces it.
-    added = record.state_before is not None and not way.full
+    # A run that went on from a state adds to what is there, and so does a backfill; only one that began at the beginning replaces it.
+    added = way.backfill is not None or (record.state_before is not None and not way.full)
     facts.update(records=record.records, state=record.state_after)
     copies = _copies(session, place.history, record, settings.output / name / (record.run if added else ""))
     facts.update(outputs=[str(file) for file in copies])
@@ -235,7 +245,7 @@ def _tell(session: Session, place: Place, record: Record, facts: dict[str, Any],
     if not copies:
         output.text(f"  no file this time{_earlier(settings.output / name)}")
     output.text(f"  state  {_states(record)}")
-    if record.total and not record.state_printed:
+    if record.total and not record.state_printed and way.backfill is None:
         output.line("!", record.target.connector, "printed no state: the next run loads the same again")
 
 
@@ -372,6 +382,7 @@ def show(session: Session, run: str) -> None:
             ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
             *sides,
             *streams,
+            *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             ("state", _states(record)),
             *(("file", f"{history.store.url(item['bucket'], item['key'])}  {megabytes(item['bytes'])}") for item in record.outputs),
             *([("raw", history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),

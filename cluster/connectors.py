@@ -51,6 +51,8 @@ class Connector:
     capabilities: tuple[str, ...]
     python: str | None
     outputs: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    """What its config may hold, as far as somebody has written that down: a backfill asks."""
 
     @property
     def config(self) -> Path:
@@ -148,6 +150,7 @@ class Project:
             capabilities=fields.texts("capabilities", (), pattern="|".join(CAPABILITIES), allowed=f"a list of {listed(CAPABILITIES)}"),
             python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
+            settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
         )
         for glob in connector.outputs:
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
@@ -208,7 +211,7 @@ class Project:
             config=self._file(fields, "config", tap.config),
             catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
             target_config=self._file(fields, "target_config", target.config),
-            initial_state=tap.folder / "state.json",
+            initial_state=self._file(fields, "state", tap.folder / "state.json"),
             schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
             timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
             paused=fields.flag("paused", default=False),

@@ -117,6 +117,16 @@ def find(name: str, environ: Mapping[str, str]) -> Context:
     return found
 
 
+def on_this_machine(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the contexts whose clusters are on this machine; none where there is no kubeconfig that can be read."""
+    try:
+        contexts, clusters, users, _ = _merged(environ)
+    except SetupError:
+        return []
+    whole = [(name, entry) for name, entry in contexts.items() if entry.get("cluster") in clusters and entry.get("user") in users]
+    return [name for name, entry in whole if Context(name, clusters[entry["cluster"]], users[entry["user"]]).is_local]
+
+
 def _merged(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
     """Return contexts, clusters and users by name, and the current context; of two of one name the first counts, as kubectl has it."""
     found: dict[str, dict[str, Any]] = {"context": {}, "cluster": {}, "user": {}}

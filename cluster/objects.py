@@ -21,7 +21,7 @@ from cluster.progress import shown
 from cluster.stack import INSTANCE, PART_OF, ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from cluster.stack import Stack
@@ -45,6 +45,7 @@ class Objects:
     """Everything but the programs themselves is as the manifests say, and what left the manifests is gone."""
 
     title: str = "Objects"
+    well: str = "as in manifests/"
     needs: tuple[str, ...] = ("Cluster",)
     budget: float = 30
 
@@ -74,7 +75,7 @@ class Objects:
             if found is None and document["kind"] in WHOLE_CLUSTER and self._there(stack, document):
                 continue
             differing.append(manifests.differs(document, found))
-        why = [text for text in differing if text]
+        why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
         missing = [name for name in _secret_names(stack) if not stack.secret(name)]
@@ -252,14 +253,17 @@ def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
     return [{**item, "kind": kind} for item in found]
 
 
-def _prune(stack: Stack) -> int:
-    """Delete what we applied once and no longer do. What carries no digest, such as Secrets, was not applied from a file."""
+def _unwanted(stack: Stack, live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
+    """Return what we applied once and no longer do. What carries no digest, such as most Secrets, was not applied as a whole."""
     wanted = {key(document) for document in stack.documents}
-    gone = [
-        found
-        for found, item in _live(stack).items()
-        if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
+    return [
+        found for found, item in live.items() if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
     ]
+
+
+def _prune(stack: Stack) -> int:
+    """Delete what we applied once and no longer do."""
+    gone = _unwanted(stack, _live(stack))
     for kind, name in gone:
         stack.kube.delete(kind, name, stack.namespace)
     return len(gone)

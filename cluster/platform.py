@@ -16,16 +16,19 @@ from urllib.parse import urlsplit
 from cluster import kept, objects, plan
 from cluster.converge import converge, look
 from cluster.errors import SetupError
+from cluster.fields import listed
 from cluster.files import only_one
 from cluster.images import OURS, REPOSITORY
+from cluster.kubeconfig import on_this_machine
 from cluster.ports import holder
 from cluster.preflight import Finding, fatal, findings, inotify_limits
 from cluster.progress import command, gigabytes, megabytes, seconds
+from cluster.settings import DEFAULTS
 from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
 from cluster.steps import helper_image, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from cluster.runtime import Info
@@ -42,15 +45,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     """Bring the platform up, or make right what is wrong with it."""
     output, began = session.output, time.monotonic()
     with Stack(session.settings, session.environ) as stack:
-        output.text(f"singer  {_target(stack)}")
-        output.text(f"        {_doors(stack)}")
-        _started(session, stack)
-        if stack.network.describe():
-            output.text(f"        through the proxy {stack.network.describe()}")
-        if stack.network.warning:
-            output.line("!", "Network", stack.network.warning)
-            output.event("warning", source="network", problem=stack.network.warning)
-        output.text()
+        _begin(session, stack)
         steps = plan.up(stack.settings)
         trouble = _preflight(session, stack)
         if plan_only:
@@ -71,13 +66,33 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         if timings:
             rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
             output.table(rows, ["step", "time"])
-        output.text()
-        output.text(f"Ready in {seconds(taken)}.")
-        if stack.settings.argo == "install":
-            output.text(f"  Argo     {_page(stack, 'argo')}       read-only, no login")
-        if stack.settings.store == "install":
-            output.text(f"  MinIO    {_page(stack, 'minio')}       login: {command('credentials')}")
-        output.text(f"Next: {command('status')} · {command('demo')}")
+        _end(session, stack, taken)
+
+
+def _begin(session: Session, stack: Stack) -> None:
+    """Say where the platform is, or will be, and on what, before anything is done."""
+    output = session.output
+    output.text(f"singer  {_target(stack)}")
+    for line in (_doors(stack), *_others(stack), stack.network.describe() and f"through the proxy {stack.network.describe()}"):
+        if line:
+            output.text(f"        {line}")
+    _started(session, stack)
+    if stack.network.warning:
+        output.line("!", "Network", stack.network.warning)
+        output.event("warning", source="network", problem=stack.network.warning)
+    output.text()
+
+
+def _end(session: Session, stack: Stack, taken: float) -> None:
+    """Say what there is now, and what to type next."""
+    output = session.output
+    output.text()
+    output.text(f"Ready in {seconds(taken)}.")
+    if stack.settings.argo == "install":
+        output.text(f"  Argo     {_page(stack, 'argo')}       read-only, no login")
+    if stack.settings.store == "install":
+        output.text(f"  MinIO    {_page(stack, 'minio')}       login: {command('credentials')}")
+    output.text(f"Next: {command('status')} · {command('demo')}")
 
 
 def _target(stack: Stack) -> str:
@@ -124,6 +139,16 @@ def _taken(stack: Stack, preferred: int, used: int) -> Finding:
     """Say who holds a port that was preferred."""
     who = holder(preferred, stack.runtime)
     return Finding(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
+
+
+def _others(stack: Stack) -> Iterator[str]:
+    """Say, before the first cluster is made, why it is one of this kind, and which others are there."""
+    if stack.instance.cluster or stack.settings.provider != DEFAULTS["provider"]:
+        return
+    there = [name for name in on_this_machine(stack.environ) if name != stack.provider.context]
+    if there:
+        use = f"INVOKE_SINGER_PROVIDER=existing INVOKE_SINGER_CONTEXT={there[0]} {command('up')}"
+        yield f"a cluster of its own, because nothing else is chosen; there is also {listed(there)}: {use}"
 
 
 def _doors(stack: Stack) -> str:
@@ -181,9 +206,11 @@ def status(session: Session) -> None:
     :raises SetupError: E-DOWN, not all is well.
     """
     with Stack(session.settings, session.environ) as stack:
-        found = look(plan.up(stack.settings), stack)
+        steps = plan.up(stack.settings)
+        found = look(steps, stack)
+    well = {step.title: step.well for step in steps}
     for title, why in found.items():
-        session.output.line("✓" if why is None else "!", title, why or "")
+        session.output.line("✓" if why is None else "!", title, why or well[title])
         session.output.event("step", step=title, pending=why)
     missing = [title for title, why in found.items() if why is not None]
     if missing:

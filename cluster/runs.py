@@ -82,6 +82,8 @@ class Record:
     state_printed: bool = False
     outputs: list[dict[str, Any]] = field(default_factory=list)
     raw: str | None = None
+    backfill: dict[str, str | None] | None = None
+    """``from`` and ``to`` of a run that was given dates instead of the state, and left the state as it was."""
     error: dict[str, str] | None = None
     schema: int = SCHEMA
 

@@ -24,6 +24,7 @@ class Schedules:
     """Schedules are as in ``pipelines.yaml``; what somebody has suspended by hand stays so."""
 
     title: str = "Schedules"
+    well: str = "as in pipelines.yaml"
     needs: tuple[str, ...] = ("Objects", "Images on the node", "Configs", "Connectors' secrets")
     budget: float = 10
 

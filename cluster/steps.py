@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ARGO_MAJOR = 4
 """The first Argo whose manifests know our templates' words."""
 ARTIFACT_DAYS = 14
-OWN = ("config", "catalog", "target_config")
+OWN = ("config", "catalog", "initial_state", "target_config")
 """What a pipeline may have of its own instead of its connectors'."""
 NOTIFY_URL = "SINGER_NOTIFY_URL"
 """The variable, or the line in ``.env``, with the address that is told of failed runs."""
@@ -43,6 +43,10 @@ class Step(Protocol):
     @property
     def title(self) -> str:
         """What a person reads."""
+
+    @property
+    def well(self) -> str:
+        """What a person reads where nothing is pending."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -67,6 +71,7 @@ class Cluster:
     """The cluster is there and its API answers."""
 
     title: str = "Cluster"
+    well: str = "its API answers"
     needs: tuple[str, ...] = ()
     budget: float = 180
 
@@ -86,6 +91,7 @@ class Pulled:
     """The platform's images are on the laptop."""
 
     title: str = "Images of Argo and MinIO"
+    well: str = "on this machine, or on the node already"
     needs: tuple[str, ...] = ()
     budget: float = 5
 
@@ -109,6 +115,7 @@ class Built:
     """The connectors' images are built."""
 
     title: str = "Images of connectors"
+    well: str = "built from what singer-configs/ says"
     needs: tuple[str, ...] = ()
     budget: float = 5
 
@@ -155,6 +162,7 @@ class Loaded:
     """All images are on the node."""
 
     title: str = "Images on the node"
+    well: str = "all there"
     needs: tuple[str, ...] = (Pulled.title, Built.title)
     budget: float = 10
     node_seconds: float = 120
@@ -197,6 +205,7 @@ class Restored:
     """Data that an earlier teardown has kept is in MinIO's volume again."""
 
     title: str = "Kept data"
+    well: str = "brought back"
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
     budget: float = 5
 
@@ -219,6 +228,7 @@ class Running:
     """One of ``DOORS``, and a path there that answers 200 when all is well: the last word, for what
     Kubernetes says of pods is old for a while after the node was stopped and started."""
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
+    well: str = "available"
     budget: float = 300
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
@@ -283,6 +293,7 @@ class ArgoThere:
     """An Argo Workflows of somebody else's is there, and looks after our namespace."""
 
     title: str = "Argo Workflows"
+    well: str = "there, and looks after our namespace"
     needs: tuple[str, ...] = (Objects.title,)
     budget: float = 60
     program: str = "workflow-controller"
@@ -321,19 +332,21 @@ class Buckets:
     """The buckets are there, with their versions and expiry, and the pipelines' user may use them."""
 
     title: str = "Buckets and user"
+    well: str = "there, and the pipelines' user may use them"
     needs: tuple[str, ...] = ("MinIO", Objects.title)
     budget: float = 30
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        from cluster.store.admin import Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
+        from cluster.store.admin import BACKFILLS, EXPIRING, Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
 
         settings, ours = stack.settings, stack.settings.store == "install"
         store = stack.store(ROOT_SECRET if ours else USER_SECRET)
         say("buckets")
         store.prepare(self.names(stack))
         if ours:
-            expire(store, settings.bucket_artifacts, ARTIFACT_DAYS)
+            expire(store, settings.bucket_artifacts, EXPIRING, ARTIFACT_DAYS)
+            expire(store, settings.bucket_configs, BACKFILLS, ARTIFACT_DAYS)
             say("user")
             root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
             assert root is not None
@@ -363,6 +376,7 @@ class Configs:
     """The files of ``singer-configs/`` are in the bucket as they are here; states there are never touched."""
 
     title: str = "Configs"
+    well: str = "the same as singer-configs/"
     needs: tuple[str, ...] = (Buckets.title,)
     budget: float = 10
 
@@ -418,6 +432,7 @@ class ConnectorSecrets:
     """What connectors' configs ask for is in a Secret of each connector."""
 
     title: str = "Connectors' secrets"
+    well: str = "as the environment and .env say"
     needs: tuple[str, ...] = (Objects.title,)
     budget: float = 10
 

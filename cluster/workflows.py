@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cluster.backfill import Backfill
     from cluster.connectors import Pipeline
     from cluster.manifests import Document
     from cluster.settings import Settings
@@ -88,6 +89,7 @@ class Way:
     replay: str = ""
     """The run whose tap output is loaded again, without extracting."""
     batch: str = ""
+    backfill: Backfill | None = None
 
 
 PLAIN = Way()
@@ -103,13 +105,18 @@ class Target:
 
 
 def config_key(pipeline: Pipeline, name: str) -> str:
-    """Return where in the bucket of configs a pipeline's ``config``, ``catalog`` or ``target_config`` is."""
+    """Return where in the bucket of configs a pipeline's ``config``, ``catalog``, ``initial_state`` or ``target_config`` is."""
     connector = pipeline.target if name == "target_config" else pipeline.tap
-    own = {"config": connector.config, "catalog": connector.folder / "catalog.json", "target_config": connector.config}[name]
+    own = connector.folder / {"catalog": "catalog.json", "initial_state": "state.json"}.get(name, "config.json")
     file = getattr(pipeline, name)
     if file == own:
         return f"connectors/{connector.name}/{own.name}"
     return f"pipelines/{pipeline.name}/{name}.json"
+
+
+def backfill_key(run: str) -> str:
+    """Return where in the bucket of configs the tap's config of a backfill is; it expires there."""
+    return f"backfills/{run}.json"
 
 
 def resources(pipeline: Pipeline) -> dict[str, Any]:
@@ -132,12 +139,13 @@ def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
         "tap-version": versions.get(tap, ""),
         "tap-config": config_key(pipeline, "config"),
         "tap-catalog": config_key(pipeline, "catalog"),
+        "initial-state": config_key(pipeline, "initial_state"),
         "target": target,
         "target-image": images[target],
         "target-version": versions.get(target, ""),
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
-        "full": str(way.full).lower(),
+        "full": str(way.full or way.backfill is not None).lower(),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "resources": json.dumps(resources(pipeline)),
         "timeout": str(pipeline.timeout),
@@ -145,6 +153,8 @@ def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
         "notify": pipeline.notify,
         "ui": ui,
     }
+    if way.backfill:
+        found["backfill"] = json.dumps(way.backfill.as_dict())
     if pipeline.mode == "streaming":
         found["tap-output"] = f"{RAW}:{PIPE}" if way.keep_raw else PIPE
     elif way.replay:

@@ -57,6 +57,10 @@ class Run:
     extracted: str = ""
     """The run whose tap output was loaded; none named, this one's."""
     globs: tuple[str, ...] = ("**/*",)
+    backfill: dict[str, str | None] | None = None
+    """Of a run that leaves the state as it is."""
+    initial_state: str = "none"
+    """Where in the bucket of configs the state is with which the pipeline begins."""
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
     settings: Settings = field(default_factory=Settings)
@@ -82,6 +86,8 @@ def read(environ: Mapping[str, str]) -> Run:
         shared=Path(environ.get("SINGER_SHARED", "/singer/shared")),
         extracted=environ.get("SINGER_FROM_RUN", ""),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
+        backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
+        initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
         settings=settings,
@@ -122,6 +128,7 @@ def commit(run: Run, history: History) -> Record:
     publish(run, record, history.store)
     new = report(run.shared / "new_state.json") or None
     record.state_printed = new is not None
+    new = None if run.backfill else new
     finished(record, "succeeded", new)
     history.save(record)
     if new is not None:
@@ -143,8 +150,8 @@ def settled(record: Record, state: dict[str, Any] | None, history: History) -> b
 
 
 def initial(run: Run, history: History) -> dict[str, Any] | None:
-    """Return the state that the tap begins with where none is stored yet: its connector's own, if it has one."""
-    data = history.store.get(run.settings.bucket_configs, f"connectors/{run.tap.connector}/state.json")
+    """Return the state that the tap begins with where none is stored yet: its connector's or its pipeline's, if there is one."""
+    data = history.store.get(run.settings.bucket_configs, run.initial_state)
     try:
         found = json.loads(data or b"null")
     except ValueError:
@@ -163,6 +170,7 @@ def begun(run: Run, state: dict[str, Any] | None) -> Record:
         target=run.target,
         state_before=state,
         state_after=state,
+        backfill=run.backfill,
     )
 
 

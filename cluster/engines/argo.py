@@ -6,6 +6,7 @@ terminal was closed ends as one that was watched to its end. Neither kubectl nor
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -219,6 +220,7 @@ class ArgoEngine:
             tap=Side(seen.given.get("tap", ""), seen.given.get("tap-version", "")),
             target=Side(seen.given.get("target", ""), seen.given.get("target-version", "")),
             state_before=None,
+            backfill=json.loads(seen.given.get("backfill") or "null"),
         )
         if not seen.ended:
             return record

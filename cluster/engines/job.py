@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cluster.backfill import Backfill
     from cluster.connectors import Pipeline
     from cluster.environments import Environment
 
@@ -25,3 +26,6 @@ class Job:
     """Start over: the tap gets no state."""
     keep_raw: bool
     """Keep what the tap printed."""
+    backfill: Backfill | None = None
+    config: Mapping[str, Any] | None = None
+    """The tap's config where it is not the pipeline's file: that of a backfill."""

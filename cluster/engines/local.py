@@ -80,6 +80,7 @@ class LocalEngine:
             target=Side(pipeline.target.name, job.target.version),
             state_before=state,
             state_after=state,
+            backfill=job.backfill.as_dict() if job.backfill else None,
         )
 
     def _run(self, job: Job, record: Record, folder: Path) -> None:
@@ -93,6 +94,7 @@ class LocalEngine:
                 state = self._load(job, record, folder, step)
                 step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
+                state = None if job.backfill else state
                 self._finish(record, "succeeded", began, state)
                 committing = True  # from here on the state may be the new one: what it stands for must stay
                 if state is not None:
@@ -114,7 +116,7 @@ class LocalEngine:
         """
         pair = Pair(job, folder, self.settings.local / "logs" / record.pipeline / record.run)
         watch = Watch(self.output, record, pair, step)
-        pair.run(self.environ, None if job.full else record.state_before, watch)
+        pair.run(self.environ, None if job.full or job.backfill else record.state_before, watch)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
         failure = pair.failure()
         if failure is not None:

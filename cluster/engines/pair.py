@@ -49,6 +49,8 @@ class End:
 
     def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
         """Take what belongs to this *side* (``tap`` or ``target``); nothing is made yet."""
+        self.given: Mapping[str, Any] | None = None
+        """Its config where it is not the file's."""
         self.side = side
         self.connector = connector
         self.environment = environment
@@ -79,13 +81,15 @@ class End:
             file = folder / name
             file.touch(mode=0o600)
             file.write_text(value, encoding="utf-8")
+        if self.given is not None:
+            (self.folder / "config.json").write_text(json.dumps(self.given), encoding="utf-8")
 
     def variables(self, job: Job) -> dict[str, str]:
         """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
         return {
             "SINGER_EXECUTABLE": str(self.environment.executable),
             "SINGER_CAPABILITIES": ",".join(self.connector.capabilities),
-            "SINGER_CONFIG": str(self.config),
+            "SINGER_CONFIG": str(self.config if self.given is None else self.folder / "config.json"),
             "SINGER_CATALOG": str(job.pipeline.catalog),
             "SINGER_STATE": str(self.folder / "state.json"),
             "SINGER_TAP_OUTPUT": f"{self.folder / 'raw'}:-" if job.keep_raw else "-",
@@ -178,6 +182,7 @@ class Pair:
         self.folder = folder
         self.tap = End("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
         self.target = End("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
+        self.tap.given = job.config
         self.ends = (self.target, self.tap)
         self._ended: queue.SimpleQueue[End] = queue.SimpleQueue()
 

@@ -12,18 +12,20 @@ from minio import MinioAdmin
 from minio.commonconfig import ENABLED, Filter
 from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
-from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
+from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
 
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cluster.store.s3 import S3Store
 
 POLICY = "singer-pipelines"
 EXPIRING = ("workflows/", "raw/", "uploads/")
 """Prefixes of the artifacts bucket that do not last; records under ``runs/`` do."""
+BACKFILLS = ("backfills/",)
+"""Of the bucket of configs: all else there is kept, with its versions."""
 
 
 class Admin:
@@ -66,10 +68,16 @@ class Admin:
             ) from None
 
 
-def expire(store: S3Store, bucket: str, days: int) -> None:
-    """Let what does not last go after *days*."""
+def expire(store: S3Store, bucket: str, prefixes: Iterable[str], days: int) -> None:
+    """Let what does not last go after *days*, and its older version, where versions are kept, a day later."""
     rules = [
-        Rule(ENABLED, rule_id=f"singer-{prefix.rstrip('/')}", rule_filter=Filter(prefix=prefix), expiration=Expiration(days=days))
-        for prefix in EXPIRING
+        Rule(
+            ENABLED,
+            rule_id=f"singer-{prefix.rstrip('/')}",
+            rule_filter=Filter(prefix=prefix),
+            expiration=Expiration(days=days),
+            noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=1),
+        )
+        for prefix in prefixes
     ]
     store.set_lifecycle(bucket, LifecycleConfig(rules))

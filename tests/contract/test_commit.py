@@ -106,8 +106,22 @@ def test_no_state_is_a_success_with_the_state_unchanged(pod: Pod) -> None:
 def test_the_initial_state_is_where_the_first_run_began(pod: Pod) -> None:
     """The connector's own state counts as the state before, until one is stored."""
     pod.store.put(pod.place.settings.bucket_configs, "connectors/tap-x/state.json", b'{"n": 0}')
-    assert commit.commit(pod.run, pod.history).state_before == {"n": 0}
-    assert commit.commit(replace(pod.run, run=ID + "2"), pod.history).state_before == AFTER
+    run = replace(pod.run, initial_state="connectors/tap-x/state.json")
+    assert commit.commit(run, pod.history).state_before == {"n": 0}
+    assert commit.commit(replace(run, run=ID + "2"), pod.history).state_before == AFTER
+
+
+def test_a_backfill_leaves_the_state(pod: Pod) -> None:
+    """The data and the record of a backfill are stored, the state is not, also by a second attempt; the record says what it was."""
+    pod.history.save_state("p", BEFORE)
+    run = replace(pod.run, backfill={"from": "2024-01-01", "to": None})
+    for _ in range(2):
+        record = commit.commit(run, pod.history)
+        assert (record.status, record.backfill, record.state_after, record.state_printed) == ("succeeded", run.backfill, BEFORE, True)
+        assert pod.data() == {f"p/{ID}/s.csv": b"a\n1\n"}
+    assert pod.history.state("p") == BEFORE
+    assert pod.history.read("p", ID) == record
+    assert len(pod.history.state_versions("p")) == 1
 
 
 def test_a_second_attempt_replaces_the_first_ones_data(pod: Pod) -> None:

@@ -554,6 +554,20 @@ def test_the_first_lines_say_where_and_with_what(desk: Desk) -> None:
     assert "127.0.0.1 only" in lines[1]
 
 
+def test_a_cluster_that_could_be_used_instead(desk: Desk) -> None:
+    """When a cluster on this machine could serve, the first up says so, with the line that takes it; one elsewhere is not offered."""
+    company(desk, "https://10.1.2.3:6443")
+    assert "company" not in desk.type("up", "--plan").out
+    company(desk, "https://127.0.0.1:6443")
+    out = desk.type("up", "--plan").out
+    assert (
+        "because nothing else is chosen; there is also company: INVOKE_SINGER_PROVIDER=existing INVOKE_SINGER_CONTEXT=company invoke up"
+        in out
+    )
+    desk.owns()
+    assert "nothing else is chosen" not in desk.type("up", "--plan").out
+
+
 def test_too_little_memory(desk: Desk) -> None:
     """With too little memory nothing is begun, and it is said where this product is given more; with a little more it is a warning."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))

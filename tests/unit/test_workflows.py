@@ -14,6 +14,7 @@ from hera.workflows import models
 from test_manifests_valid import MANIFESTS, find, unknown
 
 from cluster import workflows
+from cluster.backfill import Backfill
 from cluster.connectors import Connector, Pipeline
 from cluster.runs import began
 from cluster.settings import Settings
@@ -82,6 +83,7 @@ def test_a_run_as_a_document() -> None:
               - {{name: tap-version, value: "1.0"}}
               - {{name: tap-config, value: connectors/tap-x/config.json}}
               - {{name: tap-catalog, value: connectors/tap-x/catalog.json}}
+              - {{name: initial-state, value: connectors/tap-x/state.json}}
               - {{name: target, value: target-x}}
               - {{name: target-image, value: "localhost/singer/target-x:2"}}
               - {{name: target-version, value: "2.0"}}
@@ -122,6 +124,7 @@ WAYS = {
     "from the beginning": Way(full=True),
     "with raw output": Way(keep_raw=True),
     "in a batch": Way(batch=RUN),
+    "over days of the past": Way(backfill=Backfill("2024-01-01")),
 }
 
 
@@ -139,7 +142,7 @@ def test_argo_and_the_template_know_all_of_it(mode: str, way: Way) -> None:
     declared = {item["name"] for item in template["arguments"]["parameters"]}
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
-    assert declared - names <= {"from-run"}
+    assert declared - names <= {"from-run", "backfill"}
     assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
 
 
@@ -147,6 +150,7 @@ def test_the_ways_differ_in_what_they_should() -> None:
     """--full, --raw, a batch and a retry are each one parameter or label."""
     plain = given(PLAIN)
     assert given(PLAIN, WAYS["from the beginning"]) == {**plain, "full": "true"}
+    assert given(PLAIN, WAYS["over days of the past"]) == {**plain, "full": "true", "backfill": '{"from": "2024-01-01", "to": null}'}
     assert given(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
     assert workflows.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
     staged = replace(PLAIN, mode="staged")
