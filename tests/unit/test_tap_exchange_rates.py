@@ -17,7 +17,9 @@ from tap_exchange_rates.rates import (
     FileError,
     Selection,
     SettingError,
+    by_currency,
     convert,
+    currencies,
     parse_date,
     read_days,
     unknown_currencies,
@@ -319,3 +321,22 @@ def test_silence_costs_the_limit_and_no_more() -> None:
         download(url, Limits(answer=0.1))
 
     assert time.monotonic() - start < 1
+
+
+def test_a_record_for_each_currency_of_a_day() -> None:
+    """The long form has the figures of the wide one, and no record where there is no rate."""
+    first = read_days(zipped())[0]
+    assert by_currency(first, "EUR") == [
+        {"date": "1999-01-04", "currency": "EUR", "rate": Decimal(1)},
+        {"date": "1999-01-04", "currency": "HRK", "rate": Decimal("7.5")},
+        {"date": "1999-01-04", "currency": "JPY", "rate": Decimal("133.73")},
+        {"date": "1999-01-04", "currency": "USD", "rate": Decimal("1.1789")},
+    ]
+
+
+def test_when_a_currency_was_quoted() -> None:
+    """Each currency has its first and last day; one without a column is left out here as well."""
+    found = {record["code"]: record for record in currencies(read_days(zipped()))}
+    assert list(found) == ["EUR", "HRK", "JPY", "USD"]
+    assert found["HRK"] == {"code": "HRK", "name": "Croatian kuna", "first_day": "1999-01-04", "last_day": "1999-01-04", "days": 1}
+    assert (found["USD"]["last_day"], found["USD"]["days"]) == ("2026-10-30", 3)

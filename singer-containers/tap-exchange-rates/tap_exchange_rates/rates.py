@@ -16,12 +16,53 @@ from typing import Any, NamedTuple, Self
 from zipfile import BadZipFile, ZipFile
 
 EURO = "EUR"
-CURRENCIES = (
-    *("AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CYP", "CZK", "DKK", "EEK", "EUR", "GBP", "HKD"),
-    *("HRK", "HUF", "IDR", "ILS", "INR", "ISK", "JPY", "KRW", "LTL", "LVL", "MTL", "MXN", "MYR"),
-    *("NOK", "NZD", "PHP", "PLN", "ROL", "RON", "RUB", "SEK", "SGD", "SIT", "SKK", "THB", "TRL"),
-    *("TRY", "USD", "ZAR"),
-)
+NAMES = {
+    "AUD": "Australian dollar",
+    "BGN": "Bulgarian lev",
+    "BRL": "Brazilian real",
+    "CAD": "Canadian dollar",
+    "CHF": "Swiss franc",
+    "CNY": "Chinese yuan renminbi",
+    "CYP": "Cyprus pound",
+    "CZK": "Czech koruna",
+    "DKK": "Danish krone",
+    "EEK": "Estonian kroon",
+    "EUR": "Euro",
+    "GBP": "Pound sterling",
+    "HKD": "Hong Kong dollar",
+    "HRK": "Croatian kuna",
+    "HUF": "Hungarian forint",
+    "IDR": "Indonesian rupiah",
+    "ILS": "Israeli shekel",
+    "INR": "Indian rupee",
+    "ISK": "Icelandic krona",
+    "JPY": "Japanese yen",
+    "KRW": "South Korean won",
+    "LTL": "Lithuanian litas",
+    "LVL": "Latvian lats",
+    "MTL": "Maltese lira",
+    "MXN": "Mexican peso",
+    "MYR": "Malaysian ringgit",
+    "NOK": "Norwegian krone",
+    "NZD": "New Zealand dollar",
+    "PHP": "Philippine peso",
+    "PLN": "Polish zloty",
+    "ROL": "Romanian leu until 2005",
+    "RON": "Romanian leu",
+    "RUB": "Russian rouble",
+    "SEK": "Swedish krona",
+    "SGD": "Singapore dollar",
+    "SIT": "Slovenian tolar",
+    "SKK": "Slovak koruna",
+    "THB": "Thai baht",
+    "TRL": "Turkish lira until 2004",
+    "TRY": "Turkish lira",
+    "USD": "US dollar",
+    "ZAR": "South African rand",
+}
+"""What people call the currencies, in the ECB's own English."""
+
+CURRENCIES = tuple(NAMES)
 """The euro and the 41 currencies that the ECB has quoted since 1999, in alphabetical order."""
 
 FIRST_DAY = date(1999, 1, 4)
@@ -135,6 +176,32 @@ def convert(day: Day, base: str) -> dict[str, str | Decimal | None]:
         divisor = rates[base]
         rates = {name: _EIGHT_DIGITS.divide(rate, divisor) for name, rate in rates.items()}
     return {"date": day.date.isoformat(), **{name: rates.get(name) for name in CURRENCIES}}
+
+
+def by_currency(day: Day, base: str) -> list[dict[str, str | Decimal | None]]:
+    """Return a record for each currency that was quoted on a day: the figures are those of ``convert``."""
+    found = convert(day, base)
+    date_ = found.pop("date")
+    return [{"date": date_, "currency": currency, "rate": rate} for currency, rate in found.items() if rate is not None]
+
+
+def currencies(days: Iterable[Day]) -> list[dict[str, str | int]]:
+    """Return a record for each currency that was quoted on any of the days, which are ascending."""
+    found: dict[str, list[date]] = {}
+    for day in days:
+        for currency in day.rates:
+            found.setdefault(currency, []).append(day.date)
+    return [
+        {
+            "code": currency,
+            "name": NAMES[currency],
+            "first_day": quoted[0].isoformat(),
+            "last_day": quoted[-1].isoformat(),
+            "days": len(quoted),
+        }
+        for currency, quoted in sorted(found.items())
+        if currency in NAMES
+    ]
 
 
 def _day(header: list[str], line: list[str]) -> Day:

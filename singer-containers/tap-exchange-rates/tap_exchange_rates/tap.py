@@ -1,10 +1,13 @@
-"""The tap: its configuration and its one stream, on the Singer SDK."""
+"""The tap: its configuration and its streams, on the Singer SDK."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import date
+from functools import cached_property
 from logging import Logger
+from operator import itemgetter
 from typing import Any, ClassVar, NoReturn
 
 from singer_sdk import Stream, Tap
@@ -19,14 +22,64 @@ from tap_exchange_rates.rates import (
     Day,
     Selection,
     SettingError,
+    by_currency,
     convert,
+    currencies,
     parse_date,
     unknown_currencies,
 )
 from tap_exchange_rates.source import ECB_URL, NOT_REACHABLE, SOURCES, SourceError, load
 
+ONLY_AT_THE_END = sys.maxsize
+"""How often states are sent where several records have the same day: none may stand for a part of one."""
 
-class ExchangeRateStream(Stream):
+
+class RatesStream(Stream):
+    """What the streams have in common: the days that were asked for, and where the last run ended."""
+
+    def chosen(self) -> Selection:
+        """Return what the user asked for, and end the program where that cannot be meant."""
+        try:
+            return Selection.from_config(self.config)
+        except SettingError as error:
+            stop(self.logger, str(error))
+
+    def days(self, selection: Selection, *, after: date = date.min) -> list[Day]:
+        """Return the chosen days, ascending, and end the program where there is no file."""
+        try:
+            return selection.days(self._loaded(), after=after)
+        except SourceError as error:
+            stop(self.logger, str(error))
+
+    def new_days(self, selection: Selection) -> list[Day]:
+        """Return the chosen days that are later than the bookmark and have a rate of the base."""
+        days = self.days(selection, after=self.bookmark())
+        quoted = [day for day in days if selection.base in day.rates]
+        if skipped := len(days) - len(quoted):
+            self.logger.warning("%d days without a rate of %s are left out.", skipped, selection.base)
+        return quoted
+
+    def bookmark(self) -> date:
+        """Return the last day of earlier runs, or a day before all days."""
+        value = self.stream_state.get("replication_key_value")
+        if value is None or self.replication_method != REPLICATION_INCREMENTAL:
+            return date.min
+        try:
+            return parse_date("replication_key_value of the state", value)
+        except SettingError as error:
+            stop(self.logger, str(error))
+
+    def _loaded(self) -> list[Day]:
+        """Return all days of the file. The streams of a run share it.
+
+        :raises SourceError: there is no file.
+        """
+        tap = self._tap
+        assert isinstance(tap, TapExchangeRates)
+        return tap.days
+
+
+class ExchangeRateStream(RatesStream):
     """Stream ``exchange_rate``: a record for each day, with a column for each currency.
 
     The schema is the same for every base and every day, and needs no network.
@@ -45,44 +98,61 @@ class ExchangeRateStream(Stream):
     }
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
-        """Return the chosen days that are later than the bookmark, in ascending order."""
-        try:
-            selection = Selection.from_config(self.config)
-            days = selection.days(self._load(), after=self._bookmark())
-        except (SettingError, SourceError) as error:
-            stop(self.logger, str(error))
-        base = selection.base
-        quoted = [day for day in days if base in day.rates]
-        if skipped := len(days) - len(quoted):
-            self.logger.warning("%d days without a rate of %s are left out.", skipped, base)
-        return (convert(day, base) for day in quoted)
+        """Return the new days, in ascending order."""
+        selection = self.chosen()
+        return (convert(day, selection.base) for day in self.new_days(selection))
 
-    def _bookmark(self) -> date:
-        """Return the last day of earlier runs, or a day before all days.
 
-        :raises SettingError: the state holds something else.
-        """
-        value = self.stream_state.get("replication_key_value")
-        if value is None or self.replication_method != REPLICATION_INCREMENTAL:
-            return date.min
-        return parse_date("replication_key_value of the state", value)
+class ExchangeRateLongStream(RatesStream):
+    """Stream ``exchange_rate_long``: a record for each day and currency."""
 
-    def _load(self) -> list[Day]:
-        """Return all days of the file, and log where it came from when that is not the ECB.
+    name = "exchange_rate_long"
+    primary_keys = ("date", "currency")
+    replication_key = "date"
+    is_sorted = True
+    STATE_MSG_FREQUENCY = ONLY_AT_THE_END
+    selected_by_default = False
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {
+            "date": {"type": "string", "format": "date"},
+            "currency": {"type": "string"},
+            "rate": {"type": "number"},
+        },
+    }
 
-        :raises SourceError: there is no file.
-        """
-        source, url = self.config["source"], self.config.get("url") or ECB_URL
-        days, not_reachable = load(source, url)
-        last = days[-1].date
-        if not_reachable:
-            message = NOT_REACHABLE + " Using the packaged rates, up to %s."
-            self.logger.warning(message, not_reachable, last)
-        elif source == "packaged":
-            self.logger.info("Using the packaged rates, up to %s.", last)
-        if unknown := unknown_currencies(days):
-            self.logger.warning("Left out, having no column: %s.", ", ".join(unknown))
-        return days
+    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
+        """Return the rates of the new days."""
+        selection = self.chosen()
+        for day in self.new_days(selection):
+            yield from by_currency(day, selection.base)
+
+
+class CurrencyStream(RatesStream):
+    """Stream ``currency``: a record for each currency that was quoted on a chosen day; again when a later day was."""
+
+    name = "currency"
+    primary_keys = ("code",)
+    replication_key = "last_day"
+    is_sorted = True
+    STATE_MSG_FREQUENCY = ONLY_AT_THE_END
+    selected_by_default = False
+    schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "properties": {
+            "code": {"type": "string"},
+            "name": {"type": "string"},
+            "first_day": {"type": "string", "format": "date"},
+            "last_day": {"type": "string", "format": "date"},
+            "days": {"type": "integer"},
+        },
+    }
+
+    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
+        """Return the currencies whose last day is later than the bookmark."""
+        known = self.bookmark().isoformat()
+        found = [record for record in currencies(self.days(self.chosen())) if str(record["last_day"]) > known]
+        return sorted(found, key=itemgetter("last_day", "code"))
 
 
 class TapExchangeRates(Tap):
@@ -129,9 +199,27 @@ class TapExchangeRates(Tap):
         except SettingError as error:
             stop(self.logger, str(error))
 
+    @cached_property
+    def days(self) -> list[Day]:
+        """All days of the file; the log tells where it came from when that is not the ECB.
+
+        :raises SourceError: there is no file.
+        """
+        source, url = self.config["source"], self.config.get("url") or ECB_URL
+        days, not_reachable = load(source, url)
+        last = days[-1].date
+        if not_reachable:
+            message = NOT_REACHABLE + " Using the packaged rates, up to %s."
+            self.logger.warning(message, not_reachable, last)
+        elif source == "packaged":
+            self.logger.info("Using the packaged rates, up to %s.", last)
+        if unknown := unknown_currencies(days):
+            self.logger.warning("Left out, having no column: %s.", ", ".join(unknown))
+        return days
+
     def discover_streams(self) -> list[Stream]:
-        """Return the one stream."""
-        return [ExchangeRateStream(self)]
+        """Return the streams. Only the first is loaded where no catalog says otherwise."""
+        return [ExchangeRateStream(self), ExchangeRateLongStream(self), CurrencyStream(self)]
 
 
 def stop(logger: Logger, message: str) -> NoReturn:
