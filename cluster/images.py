@@ -43,7 +43,7 @@ COMMIT_FILES = (
 )
 """What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the program with these files alone."""
 OURS = "app.kubernetes.io/part-of=singer"
-"""The label of every image that we build."""
+"""The label of every image that is built here, by whichever checkout."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:

@@ -18,7 +18,7 @@ from cluster.converge import converge, look
 from cluster.errors import SetupError
 from cluster.fields import listed
 from cluster.files import only_one
-from cluster.images import OURS, REPOSITORY
+from cluster.images import REPOSITORY
 from cluster.kubeconfig import on_this_machine
 from cluster.ports import holder
 from cluster.preflight import Finding, fatal, findings, inotify_limits
@@ -303,15 +303,12 @@ def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool
 
 
 def _images_removed(stack: Stack) -> int:
-    """Remove the images that we have built, and those that came to this machine with us; return how many were there."""
-    built = stack.runtime.run("images", "--quiet", "--filter", f"label={OURS}").stdout.split()
-    if built:
-        stack.runtime.run("rmi", "--force", *built)
-    pulled = [thing for thing in stack.instance.brought if thing.startswith("image ")]
-    for thing in pulled:
+    """Remove the images that this checkout has built, and those that came to this machine with it; return how many there were."""
+    images = [thing for thing in stack.instance.brought if thing.startswith("image ")]
+    for thing in images:
         stack.runtime.run("rmi", thing.removeprefix("image "))
         stack.instance.took_away(thing)
-    return len(set(built)) + len(pulled)
+    return len(images)
 
 
 def _kept(stack: Stack, say: Callable[[str], None]) -> str:

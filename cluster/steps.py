@@ -127,10 +127,12 @@ class Built:
         built = [images.COMMIT] if self._no_commit(stack) else []
         if built:
             say(images.COMMIT)
+            stack.instance.bring(f"image {images.commit_tag(stack.settings)}", f"image {images.COMMIT}:dev")
             images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
         missing = self._missing(stack)
         bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
-        stack.instance.bring(*(f"image {image}" for image in stack.runtime.absent(sorted(bases))))
+        made = [name for connector in missing for name in (images.tag(connector, stack.settings), images.readable(connector))]
+        stack.instance.bring(*(f"image {image}" for image in [*stack.runtime.absent(sorted(bases)), *made]))
         for connector in missing:
             say(connector.name)
             images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
