@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 from clusters import Platform, run, why_not
+from pip._internal.models.index import PyPI
 from proxy import Proxy
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 NAME = "singer-net"
+INDEX = f"{PyPI.simple_url}/colorama/"
+"""A page of the world outside: of the index that pip goes to by itself."""
 PASSWORDS = ("secret-word", "p%40ss")
 NOTHING = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), "")
 """No variable says how the world is reached."""
@@ -116,7 +119,7 @@ def pulls(platform: Platform, proxy: Proxy, image: str) -> bool:
 def test_a_platform_behind_a_proxy(platform: Platform, proxy: Proxy) -> None:
     """Images are built, the node pulls and pods fetch through the proxy; its password is in no image and in no object but a Secret."""
     up(platform, **behind(proxy))
-    assert {"pypi.org", "files.pythonhosted.org"} <= proxy.hosts()
+    assert {PyPI.netloc, PyPI.file_storage_domain} <= proxy.hosts()
     for name in ("target-csv", "commit"):
         tag = f"{name}:dev"
         said = run("docker", "history", "--no-trunc", tag) + run("docker", "image", "inspect", tag)
@@ -125,8 +128,8 @@ def test_a_platform_behind_a_proxy(platform: Platform, proxy: Proxy) -> None:
         assert "No such file" in inside
         assert "proxy" not in inside.lower()
 
-    assert pod(platform, "https://pypi.org/simple/colorama/", "http://argo-artifacts:9000/minio/health/live") == "200 200"
-    assert "GET https://pypi.org/simple/colorama/" in proxy.seen
+    assert pod(platform, INDEX, "http://argo-artifacts:9000/minio/health/live") == "200 200"
+    assert f"GET {INDEX}" in proxy.seen
     assert not any("argo-artifacts" in line for line in proxy.seen + proxy.refused)
     assert pulls(platform, proxy, "one.invalid/x:1")
     assert PASSWORDS[0] not in platform.kubectl("get", "configmaps,pods,deployments,workflowtemplates", "-A", "-o", "yaml")
