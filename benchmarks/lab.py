@@ -95,14 +95,18 @@ class Lab(Checkout):
         self.data = root / "data"
         self.data.mkdir()
         for name, program in (("tap-cat", TAP), ("target-none", TARGET)):
-            module = name.replace("-", "_")
-            package = root / "benchmarks" / "connectors" / name / module
-            package.mkdir(parents=True)
-            (package / "__init__.py").write_text(program, encoding="utf-8")
-            (package.parent / "pyproject.toml").write_text(MANIFEST.format(name=name, module=module), encoding="utf-8")
+            self.package(name, program)
         for name in ("bin", "lib", "pyvenv.cfg", "requirements.lock"):  # for the launcher: an environment that is up to date
             (root / ".venv").mkdir(exist_ok=True)
             (root / ".venv" / name).symlink_to(root / name if name == "requirements.lock" else Path(sys.prefix) / name)
+
+    def package(self, name: str, program: str) -> None:
+        """Make a project of this checkout that installs one program, for ``connector``."""
+        module = name.replace("-", "_")
+        package = self.root / "benchmarks" / "connectors" / name / module
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(program, encoding="utf-8")
+        (package.parent / "pyproject.toml").write_text(MANIFEST.format(name=name, module=module), encoding="utf-8")
 
     def connector(self, name: str, requirement: str, config: dict[str, Any], *capabilities: str) -> None:
         """Write a connector's files."""

@@ -88,12 +88,14 @@ class Pipeline:
 
 
 class Project:
-    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for."""
+    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
 
     def __init__(self, root: Path) -> None:
         """Take the checkout's folder; nothing is read yet."""
         self.root = root
         self.configs = root / "singer-configs"
+        self._connectors: dict[str, Connector] = {}
+        self._pipelines: dict[str, Pipeline] = {}
 
     def shown(self, path: Path) -> str:
         """Return *path* as a person at the checkout's root would type it."""
@@ -120,10 +122,15 @@ class Project:
         return list(self._entries)
 
     def connector(self, name: str) -> Connector:
-        """Read one connector.
+        """Return one connector.
 
         :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
         """
+        if name not in self._connectors:
+            self._connectors[name] = self._read_connector(name)
+        return self._connectors[name]
+
+    def _read_connector(self, name: str) -> Connector:
         known = self.connector_names
         if name not in known:
             raise SetupError(
@@ -183,10 +190,15 @@ class Project:
         return tuple(requirements), tuple(projects)
 
     def pipeline(self, name: str) -> Pipeline:
-        """Read one pipeline with its connectors.
+        """Return one pipeline with its connectors.
 
         :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
         """
+        if name not in self._pipelines:
+            self._pipelines[name] = self._read_pipeline(name)
+        return self._pipelines[name]
+
+    def _read_pipeline(self, name: str) -> Pipeline:
         if name not in self._entries:
             raise SetupError(
                 "E-UNKNOWN",

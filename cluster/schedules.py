@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from cluster import images, manifests, workflows
 from cluster.environments import version
-from cluster.stack import INSTANCE
+from cluster.stack import INSTANCE, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from cluster.connectors import Pipeline
     from cluster.stack import Stack
@@ -32,14 +32,14 @@ class Schedules:
         """See ``Step``."""
         live = _live(stack)
         wanted = schedules(stack)
-        for document in wanted:
-            found = live.get(document["metadata"]["name"])
-            if manifests.differs(document, found):
-                say(manifests.name(document))
-                stack.kube.apply(as_left(document, found))
+
+        def make(document: manifests.Document) -> None:
+            say(manifests.name(document))
+            stack.kube.apply(as_left(document, live.get(document["metadata"]["name"])))
+
+        at_once(make, [document for document in wanted if manifests.differs(document, live.get(document["metadata"]["name"]))])
         gone = live.keys() - {document["metadata"]["name"] for document in wanted}
-        for name in sorted(gone):
-            stack.kube.delete("CronWorkflow", name, stack.namespace)
+        at_once(lambda name: stack.kube.delete("CronWorkflow", name, stack.namespace), sorted(gone))
         stack.kube.apply(_images(stack))
         return f"{len(wanted)} schedules" + (f", {len(gone)} removed" if gone else "")
 
@@ -69,14 +69,19 @@ def target(stack: Stack) -> workflows.Target:
 
 def parameters(stack: Stack, pipeline: Pipeline, way: workflows.Way = workflows.PLAIN) -> dict[str, str]:
     """Return the parameters with which a pipeline runs in this installation."""
-    versions = {connector.name: version(connector) for connector in (pipeline.tap, pipeline.target)}
-    return workflows.parameters(pipeline, chosen_images(stack), versions, target(stack).ui, way)
+    return workflows.parameters(pipeline, chosen_images(stack), _versions([pipeline]), target(stack).ui, way)
+
+
+def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
+    connectors = {connector.name: connector for pipeline in pipelines for connector in (pipeline.tap, pipeline.target)}
+    return {name: version(connector) for name, connector in connectors.items()}
 
 
 def schedules(stack: Stack) -> list[manifests.Document]:
     """Return the CronWorkflows as they shall be."""
     scheduled = [pipeline for pipeline in stack.pipelines if pipeline.schedule]
-    made = [workflows.cron_workflow(pipeline, parameters(stack, pipeline), target(stack)) for pipeline in scheduled]
+    place, tags, versions = target(stack), chosen_images(stack), _versions(scheduled)
+    made = [workflows.cron_workflow(pipeline, workflows.parameters(pipeline, tags, versions, place.ui), place) for pipeline in scheduled]
     for document in made:
         document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
     return [manifests.stamped(document) for document in made]

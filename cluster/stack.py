@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,7 +22,7 @@ from cluster.runs import History
 from cluster.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
     from cluster.store.s3 import S3Store
     from cluster.tunnel import Forward
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AT_ONCE = 8
+"""How many requests are under way at once; the clients keep ten connections."""
 
 PART_OF = "app.kubernetes.io/part-of"
 INSTANCE = "singer/instance"
@@ -44,6 +50,15 @@ INITLESS = (1, 36)
 """The first Kubernetes whose image volumes are on by default; init-less pods need them."""
 IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
 """Deployment to the name of its image in the settings."""
+
+
+def at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Do the same with each of *items*, a few at a time, and return the results in their order.
+
+    :raises Exception: what the first that failed raised; what has not begun by then does not begin.
+    """
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        return list(pool.map(work, items))
 
 
 class Stack:

@@ -17,7 +17,7 @@ from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.objects import Objects, argo_is_there, owner
 from cluster.runs import OWNER
-from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET
+from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET, at_once
 from cluster.workflows import NOTIFY, config_key
 
 if TYPE_CHECKING:
@@ -386,12 +386,14 @@ class Configs:
         """See ``Step``."""
         store, bucket = stack.store(), stack.settings.bucket_configs
         here, there = self._here(stack), self._there(stack)
-        for name in sorted(here.keys() - {name for name in here if there.get(name) == here[name]}):
+
+        def put(name: str) -> None:
             say(name)
             store.put(bucket, name, here[name])
+
+        at_once(put, [name for name in sorted(here) if there.get(name) != here[name]])
         gone = sorted(there.keys() - here.keys())
-        for name in gone:
-            store.delete(bucket, name)
+        at_once(lambda name: store.delete(bucket, name), gone)
         return f"{len(here)} objects" + (f", {len(gone)} removed" if gone else "")
 
     def pending(self, stack: Stack) -> str | None:
@@ -426,7 +428,8 @@ class Configs:
             prefixes = [f"connectors/{connector.name}/" for connector in used(stack)] + [f"pipelines/{name}/" for name in stack.only]
         names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
-        return {name: store.get(bucket, name) for name in names if not states.fullmatch(name)}
+        names = [name for name in names if not states.fullmatch(name)]
+        return dict(zip(names, at_once(lambda name: store.get(bucket, name), names), strict=True))
 
 
 @dataclass(frozen=True)
