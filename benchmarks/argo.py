@@ -50,7 +50,7 @@ def main():
     config = json.load(open(sys.argv[sys.argv.index("--config") + 1]))
     schema = {"type": "object", "properties": {"n": {"type": "integer"}, "text": {"type": "string"}}}
     print(json.dumps({"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": schema}))
-    block = (json.dumps({"type": "RECORD", "stream": "s", "record": {"n": 1, "text": "x" * config["width"]}}) + "\\\\n") * 1000
+    block = (json.dumps({"type": "RECORD", "stream": "s", "record": {"n": 1, "text": "x" * config["width"]}}) + "\\n") * 1000
     for _ in range(config["records"] // 1000):
         sys.stdout.write(block)
     print(json.dumps({"type": "STATE", "value": {"records": config["records"]}}))
