@@ -77,7 +77,7 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
 
 def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
     """Run one pipeline, or several at once; with *first*, and perhaps *last*, over these days."""
-    names = [name.strip() for name in pipeline.split(",") if name.strip()]
+    names = [name.strip(" ") for name in pipeline.split(",") if name.strip(" ")]
     way = Way(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
     if len(set(names)) > 1:
         _run_several(session, list(dict.fromkeys(names)), engine=engine, way=way)

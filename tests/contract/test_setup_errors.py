@@ -79,9 +79,9 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], object], str, str]] = {
     "stored state does not parse": (lambda c: (c.local / "buckets/singer-configs/pipelines/p/state.json").write_text("oops"), "E-STATE", r"--set FILE.*--reset"),
     "buckets of another engine": (lambda c: (c.local / "buckets/singer-configs/owner.json").write_text('{"engine": "argo"}'), "E-ENGINE", "belongs to the engine argo, this is local"),
     "a setting that does not exist": (lambda c: (c.root / "invoke.yaml").write_text("singer: {enigne: local}\n"), "E-SETTING", 'singer.enigne is not a setting. Did you mean "engine"'),
-    "a setting that is not allowed": (lambda c: (c.root / "invoke.yaml").write_text("singer: {store: tape}\n"), "E-SETTING", 'singer.store is "tape"; allowed is one of folder, s3'),
+    "a setting that is not allowed": (lambda c: (c.root / "invoke.yaml").write_text("singer: {local_store: tape}\n"), "E-SETTING", 'singer.local_store is "tape"; allowed is one of folder, s3'),
     "a setting of another type": (lambda c: (c.root / "invoke.yaml").write_text("singer: {store: false}\n"), "E-SETTING", "singer.store is false"),
-    "an S3 store without an address": (lambda c: (c.root / "invoke.yaml").write_text("singer: {store: s3}\n"), "E-SETTING", "singer.s3_endpoint"),
+    "an S3 store without an address": (lambda c: (c.root / "invoke.yaml").write_text("singer: {local_store: s3}\n"), "E-SETTING", "singer.s3_endpoint"),
     "the bucket folder is a file": (lambda c: (c.local / "buckets/artifacts").rename(c.local / "moved") and (c.local / "buckets/artifacts").write_text("x"), "E-STORE", "artifacts"),
 }  # fmt: skip
 
@@ -140,7 +140,7 @@ def test_pipeline_names(used: Checkout, name: str) -> None:
 def test_unknown_engine_and_run(used: Checkout) -> None:
     """An engine, a run or a connector that does not exist is answered with those that do."""
     is_one_sentence(used.invoke("run", "p", "--engine", "loca"), "E-SETTING", 'Did you mean "local"')
-    is_one_sentence(used.invoke("run", "p", "--engine", "argo"), "E-ENGINE", "--engine local")
+    is_one_sentence(used.invoke("run", "p", "--engine", "argo"), "E-DOWN", "The platform is not up")
     is_one_sentence(used.invoke("show", "20200101"), "E-UNKNOWN", "The latest are: 20")
     is_one_sentence(used.invoke("check", "--name", "tap-scriptd"), "E-UNKNOWN", 'Did you mean "tap-scripted"')
     is_one_sentence(used.invoke("run", "p", INVOKE_SINGER_ENGIN="local"), "E-SETTING", "INVOKE_SINGER_ENGIN is not a setting")
@@ -172,7 +172,7 @@ def test_state_command(used: Checkout) -> None:
         file.write_text(text)
         is_one_sentence(used.invoke("state", "p", "--set", str(file)), "E-STATE", "new.json")
     is_one_sentence(used.invoke("state", "p", "--set", "no-such-file.json"), "E-CONFIG", "no-such-file.json")
-    is_one_sentence(used.invoke("state", "p", "--set", str(file), "--reset"), "E-SETTING", "one of the two")
+    is_one_sentence(used.invoke("state", "p", "--set", str(file), "--reset"), "E-SETTING", "Give one of them")
     is_one_sentence(used.invoke("state", "q"), "E-UNKNOWN", "Pipelines are p")
     assert used.state() == BEFORE
 
