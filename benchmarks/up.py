@@ -98,7 +98,10 @@ class Place:
             )
         ]
         documents = [document for document in self.stack.documents if document["kind"] != "Deployment"] + secrets
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(documents))
+        argo = [document for document in documents if document["apiVersion"].startswith("argoproj.io")]
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all([item for item in documents if item not in argo]))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(argo))
         programs = [document for document in self.stack.documents if document["kind"] == "Deployment"]
         self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(programs))
         self.kubectl("-n", "argo", "wait", "--for=condition=Available", "--timeout=300s", "deployment", "--all")
