@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cluster.session import Session
     from cluster.steps import Step
 
-IDLE_MEMORY = "0.6 GB"
+IDLE_MEMORY = "0.4 GB"
 """Measured by ``benchmarks/up.py``: see docs/performance.md."""
 PAGES = {"argo": "argo", "minio": "console"}
 """What ``open`` opens: one of ``DOORS``."""
@@ -181,7 +181,7 @@ def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble:
     output.event("plan", images=sizes, ports=stack.instance.ports)
     info = _info(stack)
     output.text()
-    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and its cluster about as much again." if info else "."))
+    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and an empty cluster about 1 GB." if info else "."))
     if info:
         free = f"{gigabytes(info.disk)} of disk free" if info.disk is not None else "a disk of its own, which cannot be seen from here"
         output.text(f"  {info.product} has {gigabytes(info.memory)} of memory, and {free}.")
