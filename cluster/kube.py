@@ -47,8 +47,6 @@ KINDS = {
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
-    "PersistentVolume": ("api/v1", "persistentvolumes", False),
-    "StorageClass": ("apis/storage.k8s.io/v1", "storageclasses", False),
     "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions", False),
     "Workflow": (ARGO, "workflows", True),
     "WorkflowTemplate": (ARGO, "workflowtemplates", True),

@@ -27,12 +27,11 @@ PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"
 class Context:
     """A context with its cluster and user: all that is needed to reach one cluster, and nothing else."""
 
-    def __init__(self, name: str, cluster: dict[str, Any], user: dict[str, Any], namespace: str = "") -> None:
+    def __init__(self, name: str, cluster: dict[str, Any], user: dict[str, Any]) -> None:
         """Take the three as they stand in a kubeconfig, with absolute paths."""
         self.name = name
         self.cluster = cluster
         self.user = user
-        self.namespace = namespace
 
     @property
     def server(self) -> str:
@@ -107,7 +106,7 @@ def find(name: str, environ: Mapping[str, str]) -> Context:
             f"The context {chosen} names the {' and the '.join(missing)}, which your kubeconfig does not have.",
             hint="Make the kubeconfig anew with the program of that cluster, then run it again.",
         )
-    found = Context(chosen, clusters[entry["cluster"]], users[entry["user"]], str(entry.get("namespace") or ""))
+    found = Context(chosen, clusters[entry["cluster"]], users[entry["user"]])
     if not name and not found.is_local:
         raise SetupError(
             "E-CONTEXT",

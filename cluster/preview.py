@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 DAYS = 30
 CURRENCIES = ("USD", "GBP", "JPY", "CHF", "CNY", "EUR")
-STREAM = "exchange_rate"
 
 
 @dataclass(frozen=True)
