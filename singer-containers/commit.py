@@ -8,9 +8,9 @@ and sentences are those of the local engine: both use the same modules.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import re
 import sys
 import time
 from contextlib import suppress
@@ -37,8 +37,13 @@ ENGINE = "argo"
 HOPELESS = 90
 """Exit code of what a second try will not change; the templates' retries leave it out. Anything else is 1."""
 NEVER_AGAIN = {"E-OUTPUTS", "E-STATE", "E-ENGINE"}
-WAITED = re.compile(r'dependency "(tap|target)" exited with non-zero code: (\d+)')
-"""What Argo says of a container whose dependency has failed."""
+CONTAINERS = Path("/var/run/argo/ctr")
+"""Where Argo leaves each container's exit code, a second late at the most; not where the container itself was killed."""
+START_SECONDS = 300.0
+"""How long a side may take to begin: as long as the entrypoint waits at a FIFO."""
+LOST_SECONDS = 5.0
+"""How long after the end of a side something may tell how it ended."""
+LOOK_SECONDS = 0.05
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
 
@@ -56,6 +61,8 @@ class Run:
     """The folder that the containers of the pod share."""
     extracted: str = ""
     """The run whose tap output was loaded; none named, this one's."""
+    after: tuple[str, ...] = ()
+    """The sides whose ends a commit waits for: those in its own pod."""
     globs: tuple[str, ...] = ("**/*",)
     backfill: dict[str, str | None] | None = None
     """Of a run that leaves the state as it is."""
@@ -85,6 +92,7 @@ def read(environ: Mapping[str, str]) -> Run:
         target=Side(environ["SINGER_TARGET"], environ.get("SINGER_TARGET_VERSION", "")),
         shared=Path(environ.get("SINGER_SHARED", "/singer/shared")),
         extracted=environ.get("SINGER_FROM_RUN", ""),
+        after=tuple(side for side in environ.get("SINGER_AFTER", "").split(",") if side),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
         backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
@@ -103,6 +111,44 @@ def failures(text: str) -> list[dict[str, Any]]:
         return []
     nodes = [node for node in found if isinstance(node, dict)] if isinstance(found, list) else []
     return sorted(nodes, key=lambda node: str(node.get("finishedAt")))
+
+
+# ------------------------------------------------------------------------------------------------- the other containers
+
+
+def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECONDS, lost: float = LOST_SECONDS) -> dict[str, int | None]:
+    """Wait until both sides have ended well or one has not; return the exit codes so far, None of one that is lost.
+
+    The entrypoint's report is there as soon as its connector has ended; Argo's file where the entrypoint was killed; where the
+    whole container was, nothing but its lock, which nobody holds any more.
+    """
+    since: dict[str, float] = dict.fromkeys(run.after, time.monotonic())
+    while True:
+        codes: dict[str, int | None] = {}
+        for side in run.after:
+            held, lock = False, run.shared / f"{side}.lock"
+            with suppress(OSError), lock.open("rb") as file:
+                held = not free(file.fileno())
+            if held:
+                since[side] = time.monotonic()
+            code = report(run.shared / f"{side}.json").get("exit_code")
+            if code is None:
+                with suppress(OSError, ValueError):
+                    code = int((containers / side / "exitcode").read_text(encoding="utf-8"))
+            if code is not None or time.monotonic() - since[side] > (lost if lock.exists() else start):
+                codes[side] = code
+        if len(codes) == len(run.after) or any(codes.values()) or None in codes.values():
+            return codes
+        time.sleep(LOOK_SECONDS)
+
+
+def free(descriptor: int) -> bool:
+    """Say whether nobody holds a lock."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 # -------------------------------------------------------------------------------------------------------- a success
@@ -265,7 +311,7 @@ def cause(run: Run, left: Traces) -> RunError:
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)
     if not lost:
-        codes = {side: code for text in said[-1:] for side, code in WAITED.findall(text)}
+        codes = left.reports["main"].get("ended", {})
         ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
         failed = {side: end.failure() if left.reports[side] or side in codes else None for side, end in ends.items()}
         found = verdict.explain(failed["tap"], failed["target"], ends["target"])
@@ -277,13 +323,13 @@ def cause(run: Run, left: Traces) -> RunError:
     return known
 
 
-def end_of(run: Run, left: Traces, side: str, waited: str | None) -> verdict.End:
+def end_of(run: Run, left: Traces, side: str, waited: int | None) -> verdict.End:
     """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
     connector = run.tap.connector if side == "tap" else run.target.connector
     found = left.reports[side]
     code = found.get("exit_code")
-    if code is None and waited is not None:
-        code = int(waited)
+    if code is None:
+        code = waited
     return verdict.End(
         side,
         connector,
@@ -362,6 +408,12 @@ def last_log(run: Run, history: History) -> bytes:
 # ------------------------------------------------------------------------------------------------------ the program
 
 
+def leave(run: Run, facts: Mapping[str, Any]) -> None:
+    """Leave a report for whoever ends the Workflow."""
+    with suppress(OSError):
+        (run.shared / "main.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
 def complain(error: SetupError) -> None:
     """Say what is wrong, in the form that all our programs have."""
     print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
@@ -391,12 +443,16 @@ def main() -> NoReturn:
     history = open_history(run, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
+    codes = ends(run)
+    if any(code != 0 for code in codes.values()):
+        leave(run, {"ended": codes})
+        print("Nothing is stored: " + ", ".join(f"{side} ended with exit code {code}" for side, code in codes.items() if code != 0))
+        raise SystemExit(HOPELESS if HOPELESS in codes.values() else 1)
     try:
         record = commit(run, history)
     except SetupError as error:
         complain(error)
-        with suppress(OSError):
-            (run.shared / "main.json").write_text(json.dumps({"error": error.as_dict()}), encoding="utf-8")
+        leave(run, {"error": error.as_dict()})
         raise SystemExit(HOPELESS if error.code in NEVER_AGAIN else 1) from None
     print(f"{record.total:,} records, {len(record.outputs)} files, state {'moved' if record.state_printed else 'unchanged'}")
     raise SystemExit(0)

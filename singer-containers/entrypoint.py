@@ -417,6 +417,7 @@ class Runner:
         self.orphaned = False
         self.abandoned = False
         self.pipe = environ.get("SINGER_PIPE", "")
+        self.held: int | None = None
         self._reported = 0.0
 
     # -- report
@@ -534,6 +535,15 @@ class Runner:
         if path is not None:
             with suppress(OSError):
                 path.write_text(str(code), encoding="utf-8")
+
+    def hold(self) -> None:
+        """Hold a lock as long as this process lives, so that others see when it is gone, however it went."""
+        path = self.environ.get("SINGER_LOCK")
+        if path:
+            import fcntl
+
+            self.held = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+            fcntl.flock(self.held, fcntl.LOCK_EX)
 
     def watch_target(self) -> None:
         """Stop the tap a while after the target has failed: it may have nothing to write for hours, and not notice."""
@@ -724,6 +734,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
     try:
         work.mkdir(mode=0o700, parents=True)
         made = True
+        runner.hold()
         runner.report()
         runner.make_pipe()
         runner.watch_target()

@@ -8,36 +8,31 @@ from __future__ import annotations
 import hashlib
 import http.server
 import json
-import os
 import re
 import signal
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
-from clusters import Platform, run, why_not
-from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, SCHEMA, Case
+from argo_checkout import argo_checkout, finished, slow
+from clusters import run
+from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
 
-from cluster import schedules, workflows
-from cluster.engines.argo import ArgoEngine
-from cluster.progress import Json
 from cluster.runs import new_run_id
-from cluster.settings import Settings
-from cluster.stack import ROOT_SECRET, USER_SECRET, Stack
+from cluster.stack import ROOT_SECRET, USER_SECRET
 from cluster.steps import policy
 from cluster.store.admin import Admin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from argo_checkout import Argo, Done
 
     from cluster.runs import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-CLUSTER = "singer-argo"
 BATCH = 4
 TIMEOUT = "20s"
 ELSEWHERE = {
@@ -47,116 +42,11 @@ ELSEWHERE = {
 """What the argo engine says in other words."""
 
 
-@dataclass
-class Done:
-    """What came of a run."""
-
-    last: dict[str, Any]
-    record: dict[str, Any]
-
-
-class Argo(Platform):
-    """A checkout with a platform, whose pipelines are made of the scripted connectors."""
-
-    def connector(self, name: str, side: str, capabilities: list[str]) -> None:
-        """Write a connector that is one of the scripted ones."""
-        words = {"kind": side, "pip_url": f"tests/connectors/{side}-scripted", "executable": f"{side}-scripted"}
-        self.write(f"{name}/connector.yaml", {**words, "capabilities": capabilities})
-        self.write(f"{name}/config.json", {})
-
-    def pipeline(self, name: str, tap: object, target: object = None, connector: str = "tap-scripted", **more: Any) -> str:
-        """Add a pipeline with configs of its own, or replace it."""
-        self.write(f"own/{name}-tap.json", tap)
-        self.write(f"own/{name}-target.json", target or {})
-        file = self.root / "singer-configs" / "pipelines.yaml"
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-        entries[name] = {
-            "tap": connector,
-            "target": "target-scripted",
-            "config": f"own/{name}-tap.json",
-            "target_config": f"own/{name}-target.json",
-            "retries": 0,
-            **more,
-        }
-        self.write("pipelines.yaml", entries)
-        return name
-
-    def stack(self) -> Stack:
-        """Return handles on the cluster."""
-        return Stack(Settings(root=self.root, cluster=self.cluster, images=os.environ.get("INVOKE_SINGER_IMAGES", "")), {})
-
-    def set_state(self, name: str, value: dict[str, Any]) -> None:
-        """Give a pipeline a state to begin with."""
-        with self.stack() as stack:
-            stack.history.save_state(name, value)
-
-    def get_state(self, name: str) -> Any:
-        """Return a pipeline's state."""
-        with self.stack() as stack:
-            return stack.history.state(name)
-
-    def data(self, name: str) -> dict[str, str]:
-        """Return what is published of a pipeline."""
-        with self.stack() as stack:
-            store, bucket = stack.store(), stack.settings.bucket_outputs
-            return {item.key: (store.get(bucket, item.key) or b"").decode() for item in store.objects(bucket, f"{name}/")}
-
-    def runs(self, *names: str, **environ: str) -> dict[str, Done]:
-        """Run pipelines at once and return what came of each."""
-        result = self.type("run", ",".join(names), "--engine", "argo", "--json", **environ)
-        assert "Traceback" not in result.err, result.err
-        ends = {event["pipeline"]: event for event in result.events if event["event"] == "run.finished"}
-        assert ends.keys() == set(names), result.err
-        return {name: Done(end, self.type("show", end["run"], "--json").last if end["run"] else {}) for name, end in ends.items()}
-
-    def one(self, name: str) -> Done:
-        """Run one pipeline."""
-        return self.runs(name)[name]
-
-    def background(self, name: str, until: Callable[[], bool], seconds: float = 120) -> Any:
-        """Begin to run a pipeline and wait until something is so."""
-        process = self.begin("run", name, "--engine", "argo", "--json")
-        deadline = time.monotonic() + seconds
-        while not until():
-            assert time.monotonic() < deadline, "it did not come to that"
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.5)
-        return process
-
-    def pods(self, name: str) -> list[dict[str, Any]]:
-        """Return the pods of a pipeline's runs that have not ended."""
-        runs = {item["metadata"]["name"] for item in self.there("workflows", "-n", "argo", "-l", f"singer/pipeline={name}")}
-        label = "workflows.argoproj.io/workflow"
-        pods = self.there("pods", "-n", "argo", "-l", label)
-        return [pod for pod in pods if pod["metadata"]["labels"][label] in runs and pod["status"]["phase"] in {"Pending", "Running"}]
-
-    def works(self, name: str) -> bool:
-        """Say whether the tap of a pipeline is running."""
-        return any(item["name"] == "tap" and "running" in item["state"] for item in self.statuses(name))
-
-    def statuses(self, name: str) -> list[dict[str, Any]]:
-        """Return what the containers of a pipeline's pods are doing."""
-        return [item for pod in self.pods(name) for item in pod["status"].get("containerStatuses", [])]
-
-
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    found = Argo(tmp_path_factory.mktemp("argo") / "checkout", shared, CLUSTER)
-    found.connector("tap-scripted", "tap", ["catalog", "state"])
-    found.connector("tap-discovering", "tap", ["discover", "catalog"])
-    found.connector("target-scripted", "target", [])
-    found.pipeline("one", {"steps": []})
-    found.pipeline("another", {"steps": []}, connector="tap-discovering")
-    try:
-        up = found.type("up", "--json")
-        assert up.code == 0, up.err
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
         yield found
-    finally:
-        found.type("teardown", "--yes")
 
 
 def pipeline_of(case: Case) -> str:
@@ -225,18 +115,6 @@ def test_the_example_is_the_same_on_both_engines(argo: Argo) -> None:
 # ---------------------------------------------------------------------------------------------- what a cluster can do
 
 
-def slow(seconds: float) -> dict[str, Any]:
-    """Return a tap that takes its time, then sends three records and a state."""
-    return {"steps": [SCHEMA, ["records", "s", 3, 2], ["sleep", seconds], ["state", AFTER]]}
-
-
-def finished(process: Any) -> dict[str, Any]:
-    """Wait for a command and return its last event."""
-    out, err = process.communicate(timeout=300)
-    assert "Traceback" not in err, err
-    return dict(json.loads(out.splitlines()[-1]))
-
-
 @pytest.mark.parametrize("seconds", [0, 5, 14, 21])
 def test_a_pod_that_is_killed(argo: Argo, seconds: float) -> None:
     """A pod that is deleted at any moment: the run succeeds with its rows once, or it fails and nothing has moved."""
@@ -251,15 +129,11 @@ def test_a_pod_that_is_killed(argo: Argo, seconds: float) -> None:
     assert (last["status"], state, data) in [("succeeded", AFTER, ['{"n": 2}\n{"n": 3}\n{"n": 4}\n']), ("failed", BEFORE, [])]
 
 
-def submit(argo: Argo, name: str, run_: str, **other: str) -> Record:
-    """Run a pipeline with other parameters than it would have, and follow it."""
-    with argo.stack() as stack:
-        stack.only = (name,)
-        pipeline = stack.project.pipeline(name)
-        given = schedules.parameters(stack, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
-        stack.kube.create(workflows.workflow(pipeline, run_, given, schedules.target(stack)))
-        [record] = ArgoEngine(stack, Json()).follow({run_: name})
-    return record
+def submit(argo: Argo, name: str, **other: str) -> Record:
+    """Run a pipeline to its end, with other parameters than it would have."""
+    run_ = new_run_id()
+    argo.submit(name, run_, **other)
+    return argo.follow(name, run_)
 
 
 @pytest.mark.parametrize("side", ["tap", "target", "commit"])
@@ -268,7 +142,7 @@ def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
     name = argo.pipeline(f"imageless-{side}", {"steps": MORE})
     argo.set_state(name, BEFORE)
     began = time.monotonic()
-    record = submit(argo, name, new_run_id(), **{f"{side}_image": "localhost/singer/gone:1"})
+    record = submit(argo, name, **{f"{side}_image": "localhost/singer/gone:1"})
     assert record.error is not None
     assert (record.error["code"], argo.get_state(name)) == ("E-IMAGE-PULL", BEFORE)
     assert "localhost/singer/gone:1" in record.error["problem"]
@@ -280,7 +154,7 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
     """A config that is missing in the bucket fails the run, which says which one; a run of ours brings it back first."""
     name = argo.pipeline("configless", {"steps": MORE})
     argo.set_state(name, BEFORE)
-    record = submit(argo, name, new_run_id(), tap_config="pipelines/configless/gone.json")
+    record = submit(argo, name, tap_config="pipelines/configless/gone.json")
     assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
     assert record.error is not None
     assert (record.error["code"], "tap-config" in record.error["problem"]) == ("E-CONFIG", True)

@@ -223,7 +223,7 @@ def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, s
     pod.store.put(pod.place.settings.bucket_outputs, f"p/{ID}/half.csv", b"half")
     for name, content in files.items():
         pod.left("pod-1", name, content)
-    record = commit.failed(pod.failed('dependency "tap" exited', pod="pod-1"), pod.history)
+    record = commit.failed(pod.failed("main: Error (exit code 1)", pod="pod-1"), pod.history)
 
     assert record.error is not None
     assert record.error["code"] == code
@@ -255,10 +255,10 @@ def test_a_pod_that_left_nothing(pod: Pod, message: str, status: str, code: str)
 
 
 def test_a_runner_that_was_killed_before_it_could_report(pod: Pod) -> None:
-    """What Argo says of the container is enough to name the side and the signal."""
+    """What the container beside it has seen of its end is enough to name the side and the signal."""
     pod.left("pod-1", "target.json", {**REPORT, "side": "target"})
-    said = 'main: Error (exit code 64): dependency "tap" exited with non-zero code: 137'
-    record = commit.failed(pod.failed(said, pod="pod-1"), pod.history)
+    pod.left("pod-1", "main.json", {"ended": {"tap": 137}})
+    record = commit.failed(pod.failed("main: Error (exit code 1)", pod="pod-1"), pod.history)
     assert record.error is not None
     assert record.error["problem"] == "The runner of tap-x was killed from outside (exit code 137)."
 
@@ -281,6 +281,56 @@ def test_what_argo_says_of_failures_is_read() -> None:
     assert [node["message"] for node in commit.failures(json.dumps(json.dumps(nodes)))] == ["first", "second"]
     assert commit.failures(json.dumps(nodes))[0]["message"] == "first"
     assert [commit.failures(text) for text in ('"null"', "null", "", "{{workflow.failures}}")] == [[], [], [], []]
+
+
+# ----------------------------------------------------------------------------------------------------- the other sides
+
+HOLDER = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+ENDS = [
+    ("both well", {"tap": 0, "target": 0}, {}, {"tap": 0, "target": 0}),
+    ("one has failed, the other is under way", {"tap": 3, "target": None}, {}, {"tap": 3}),
+    ("one refuses", {"tap": 0, "target": 90}, {}, {"tap": 0, "target": 90}),
+    ("a runner that was killed: Argo knows", {"tap": None, "target": 0}, {"tap": "137"}, {"tap": 137, "target": 0}),
+    ("a report that could not be written: Argo knows", {"target": 0}, {"tap": "0"}, {"tap": 0, "target": 0}),
+    ("Argo's file is not yet whole", {"tap": 0, "target": None}, {"target": ""}, {"tap": 0, "target": None}),
+    ("a container that was killed: nobody knows", {"tap": None, "target": 0}, {}, {"tap": None, "target": 0}),
+    ("never begun", {"target": 0}, {}, {"tap": None, "target": 0}),
+]
+
+
+@pytest.mark.parametrize(("reports", "codes", "found"), [case[1:] for case in ENDS], ids=[case[0] for case in ENDS])
+def test_how_the_sides_have_ended(
+    pod: Pod, tmp_path: Path, reports: dict[str, int | None], codes: dict[str, str], found: dict[str, int | None]
+) -> None:
+    """The commit goes on when both sides have ended well or one has not, and knows how, by whatever is left of them."""
+    for side in ("tap", "target"):
+        (pod.shared / f"{side}.json").unlink()
+        if side in reports:
+            pod.write(f"{side}.json", {**REPORT, "exit_code": reports[side]})
+            pod.write(f"{side}.lock", "")
+        (tmp_path / "ctr" / side).mkdir(parents=True)
+        if side in codes:
+            (tmp_path / "ctr" / side / "exitcode").write_text(codes[side], encoding="utf-8")
+    run = replace(pod.run, after=("tap", "target"))
+    assert commit.ends(run, tmp_path / "ctr", start=0.1, lost=0.1) == found
+
+
+def test_a_side_that_is_under_way_is_waited_for(pod: Pod, tmp_path: Path) -> None:
+    """As long as a side holds its lock it lives, however long it takes; killed, it is lost."""
+    pod.write("tap.json", {**REPORT, "exit_code": None})
+    found: list[dict[str, int | None]] = []
+    run = replace(pod.run, after=("tap", "target"))
+    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, start=0.2, lost=0.2)))
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(pod.shared / "tap.lock")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        thread.start()
+        thread.join(1)
+        waited = not found
+        holder.kill()
+    thread.join(10)
+    assert waited
+    assert found == [{"tap": None, "target": 0}]
 
 
 # --------------------------------------------------------------------------------------------------------- the program

@@ -42,6 +42,16 @@ def records(stream: str, count: int, first: int = 0, width: int = 0) -> None:
     sys.stdout.flush()
 
 
+def count(stream: str, batches: int, size: int, pause: float = 0) -> None:
+    """Go on from the number in the state: records in batches, after each the state, then a pause of seconds."""
+    first = load("--state").get("n", 0)
+    for _ in range(batches):
+        records(stream, size, first)
+        first += size
+        say({"type": "STATE", "value": {"n": first}})
+        time.sleep(pause)
+
+
 def argument(name: str) -> None:
     """Print, as a record, what was given for an option: the file's content, or null."""
     path = option(name)
@@ -58,6 +68,7 @@ STEPS = {
         }
     ),
     "records": records,
+    "count": count,
     "state": lambda value: say({"type": "STATE", "value": value}),
     "say": say,
     "raw": lambda text: (sys.stdout.buffer.write(text.encode("latin-1")), sys.stdout.buffer.flush()),
