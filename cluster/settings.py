@@ -31,6 +31,7 @@ CHOICES = {
     "argo": ("install", "use"),
     "store": ("install", "use"),
     "network_policies": ("false", "true"),
+    "initless_pods": ("auto", "false", "true"),
 }
 """Settings that are one of a few words."""
 
@@ -76,6 +77,7 @@ class Settings:
     port_s3: str = "9000"
     port_console: str = "9001"
     network_policies: str = "false"
+    initless_pods: str = "auto"
     proxy: str = ""
     ca_bundle: str = ""
 
@@ -138,7 +140,7 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
 
 def _text(key: str, value: object) -> str:
     """Return a value as a text: in YAML a port may be a number, and a switch true or false."""
-    if isinstance(value, bool) and key == "network_policies":
+    if isinstance(value, bool) and "true" in CHOICES.get(key, ()):
         return str(value).lower()
     if isinstance(value, int) and not isinstance(value, bool) and key.startswith("port_"):
         return str(value)

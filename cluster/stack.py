@@ -167,8 +167,9 @@ class Stack:
         """Return the controller's configuration, with what the settings choose."""
         config: manifests.Document = yaml.safe_load(document["data"]["config"])
         config = manifests.with_value(config, "executor.image", self.settings.image("executor"))
-        if not self.provider.ours and self.kube.version < INITLESS:
-            config = manifests.with_value(config, "initlessPod.enabled", False)  # noqa: FBT003 - a value of YAML
+        chosen = self.settings.initless_pods
+        initless = chosen == "true" or (chosen == "auto" and (self.provider.ours or self.kube.version >= INITLESS))
+        config = manifests.with_value(config, "initlessPod.enabled", initless)
         repository = "artifactRepository.s3"
         config = manifests.with_value(config, f"{repository}.bucket", self.settings.bucket_artifacts)
         config = manifests.with_value(config, f"{repository}.region", self.settings.s3_region)
