@@ -246,6 +246,27 @@ def test_staged(argo: Argo) -> None:
     assert argo.one(name).last["state"] == AFTER
 
 
+def test_backfills(argo: Argo) -> None:
+    """Several at once, each over the same days; one whose load failed is retried; no state moves, and the records tell."""
+    dated = [["schema", "s"], ["argument", "--config"], ["state", AFTER]]
+    config = {"steps": dated, "start_date": "2020-01-01", "end_date": "2020-12-31"}
+    names = [argo.pipeline("dated-a", config), argo.pipeline("dated-b", config, {"exit": 3}, mode="staged")]
+    for name in names:
+        argo.set_state(name, BEFORE)
+    result = argo.type("run", ",".join(names), "--engine", "argo", "--from", "2024-01-01", "--to", "2024-01-31", "--json")
+    ends = {event["pipeline"]: event for event in result.events if event["event"] == "run.finished"}
+    assert {name: end["status"] for name, end in ends.items()} == {"dated-a": "succeeded", "dated-b": "failed"}
+    argo.pipeline("dated-b", config, {}, mode="staged")
+    again = argo.type("retry", ends["dated-b"]["run"], "--json")
+    assert again.code == 0, again.err
+    for name in names:
+        [text] = argo.data(name).values()
+        given = json.loads(text)["given"]
+        assert (given["start_date"], given["end_date"], argo.get_state(name)) == ("2024-01-01", "2024-01-31", BEFORE)
+        [record] = [event for event in argo.type("runs", "--pipeline", name, "--json").events if event["status"] == "succeeded"]
+        assert record["backfill"] == {"from": "2024-01-01", "to": "2024-01-31"}
+
+
 def test_a_schedule(argo: Argo) -> None:
     """A schedule runs by itself; paused it does not; one that has left pipelines.yaml is gone. Each sync changes what changed."""
     name = argo.pipeline("minutely", {"steps": GOOD}, schedule="* * * * *")
