@@ -143,7 +143,7 @@ def show(session: Session, run: str, *, json: bool = False) -> None:
 @command(
     help={
         "out": "the file to write; default: .local/report.html",
-        "limit": "how many runs, newest first",
+        "limit": "how many, newest first",
         "print": "only print where the page is",
         "json": JSON,
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from cluster.progress import gigabytes, megabytes, seconds
+from cluster.progress import command, gigabytes, megabytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +32,8 @@ TICKS = 7
 LEVELS = 4
 MINUS = "\N{MINUS SIGN}"
 FAILED = ("failed", "interrupted")
+LEGEND = {"well": "succeeded", "open": "running", "bad": "failed or interrupted"}
+"""In the order in which they are drawn: what failed lies on top."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7 * 1440, 14 * 1440)
 MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
@@ -88,23 +90,27 @@ def _section(title: str, *content: str) -> Markup:
 # ------------------------------------------------------------------------------------------------------------ facts
 
 
-def _moment(text: str) -> datetime | None:
-    """Return a record's time; None where somebody has written something else into it."""
+def _moment(record: Record) -> datetime | None:
+    """Return when a run began, in UTC; None where somebody has written something else into its record."""
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
+        found = datetime.fromisoformat(record.started)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _clock(record: Record) -> str:
-    moment = _moment(record.started)
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment else "not known"
+    moment = _moment(record)
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "not known"
 
 
 def _span(records: Sequence[Record], written: datetime) -> tuple[datetime, datetime]:
-    moments = [moment for record in records if (moment := _moment(record.started))]
+    moments = list(filter(None, map(_moment, records)))
     return min(moments, default=written), max(moments, default=written)
+
+
+def _failed(records: Iterable[Record]) -> int:
+    return sum(record.status in FAILED for record in records)
 
 
 def _took(values: Sequence[float]) -> str:
@@ -120,11 +126,10 @@ def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
 
 
 def _figures(records: Sequence[Record]) -> Markup:
-    failed = sum(record.status in FAILED for record in records)
     size = sum(sum(record.bytes.values()) for record in records)
     figures = [
         (f"{len(records):,}", "run" if len(records) == 1 else "runs"),
-        (f"{failed:,}", "failed"),
+        (f"{_failed(records):,}", "failed"),
         (f"{sum(record.total for record in records):,}", "records"),
         (gigabytes(size) if size >= GIGABYTE else megabytes(size), "data"),
         (seconds(sum(record.seconds or 0 for record in records)), "time"),
@@ -167,7 +172,7 @@ def _pipelines(records: Sequence[Record]) -> Markup:
     rows = []
     for name, engine, found in _groups(records):
         times = [record.seconds for record in found if record.seconds is not None]
-        failed = sum(record.status in FAILED for record in found)
+        failed = _failed(found)
         rows.append(
             [
                 element("b", name),
@@ -219,7 +224,8 @@ def _runs(records: Sequence[Record]) -> Markup:
         for record in records[:LISTED]
     ]
     rest = len(records) - LISTED
-    more = [element("p", f"{rest:,} earlier runs are counted above and not listed here.", class_="quiet")] if rest > 0 else []
+    where = f"{rest:,} earlier runs are counted above; {command(f'runs --limit {len(records)}')} lists them."
+    more = [element("p", where, class_="quiet")] if rest > 0 else []
     return joined([_table(heads, rows), *more])
 
 
@@ -239,35 +245,26 @@ def _strip(records: Sequence[Record]) -> Markup:
     for place, record in enumerate(reversed(records), STRIP - len(records)):
         height = 10 + 90 * ((record.seconds or 0) / most if most else 0)
         paths[_kind(record)] += f"M{place * 10 + 5} 100V{100 - height:.0f}"
-    failed = sum(record.status in FAILED for record in records)
-    says = f"The last {len(records)} runs, the longest {seconds(most)}, {failed} failed"
+    says = f"The last {len(records)} runs, the longest {seconds(most)}, {_failed(records)} failed"
     return element("div", _drawing(((path, kind) for kind, path in paths.items()), says, STRIP * 10), class_="strip")
 
 
 def _timeline(records: Sequence[Record], written: datetime) -> Markup:
     """Draw a lane for each pipeline and engine, with a mark where a run began; a failed one is higher."""
-    first, _ = _span(records, written)
-    last = max(written, first + timedelta(minutes=10))
+    first, latest = _span(records, written)
+    last = max(written, latest, first + timedelta(minutes=10))
     lanes = []
     for name, engine, found in _groups(records):
         paths: dict[str, str] = defaultdict(str)
         for record in found:
-            moment = _moment(record.started)
+            kind, moment = _kind(record), _moment(record)
             if moment:
-                kind = _kind(record)
                 paths[kind] += f"M{_share(moment, first, last) * 1000:.1f} {'0V100' if kind == 'bad' else '30V70'}"
-        failed = sum(record.status in FAILED for record in found)
-        drawing = _drawing(((paths[kind], kind) for kind in ("well", "open", "bad")), f"{name}: {len(found)} runs, {failed} failed", 1000)
+        says = f"{name}: {len(found)} runs, {_failed(found)} failed"
+        drawing = _drawing(((paths[kind], kind) for kind in LEGEND), says, 1000)
         lanes += [element("div", name, " ", element("small", engine)), element("div", drawing, class_="lane")]
     labels = element("div", *_labels(first, last), class_="labels")
-    legend = [
-        element("i", class_="well"),
-        "succeeded ",
-        element("i", class_="bad"),
-        "failed or interrupted ",
-        element("i", class_="open"),
-        "running",
-    ]
+    legend = (part for kind, word in LEGEND.items() for part in (element("i", class_=kind), word))
     return joined([element("div", *lanes, element("div"), labels, class_="lanes"), element("p", *legend, class_="quiet legend")])
 
 
@@ -339,7 +336,7 @@ def _ticks(first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """Return three to six round values at equal distances that cover *low* to *high* as far as they lie between."""
+    """Return a few round values at equal distances that cover *low* to *high* as far as they lie between."""
     span = (high - low) or abs(high) / 10 or 1.0
     unit = 10.0 ** math.floor(math.log10(span / 3))
     step = next(unit * factor for factor in (1, 2, 5, 10) if span <= LEVELS * unit * factor)
