@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -516,13 +517,15 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
 
 
 def _show_versions(session: Session, history: History, pipeline: str) -> None:
-    rows = []
-    for item in history.state_versions(pipeline):
+    rows, versions = [], history.state_versions(pipeline)
+    # Versions of the same moment begin alike: as much is shown as tells them apart.
+    width = next(number for number in itertools.count(8) if len({item.id[:number] for item in versions}) == len(versions))
+    for item in versions:
         data = None if item.deleted else history.store.get(history.settings.bucket_configs, history.state_key(pipeline), item.id)
         with suppress(ValueError):
             found = json.loads(data or b"null")
         session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
-        rows.append([item.id[:8], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
+        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
     session.output.table(rows, ["version", "time (UTC)", "state"])
 
 
