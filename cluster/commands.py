@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cluster import backfill, network, preview, reader
-from cluster.connectors import Project, read_dotenv, secrets
+from cluster.connectors import SECRET, Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target")
+SECRET_LENGTH = 4
+"""What is shorter than this stands in too many words to be taken out of them."""
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
@@ -561,7 +564,7 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
         if not found:
             output.text(f"No runs yet. Next: {command('demo')}")
             return
-        records = [replace(record, status=place.status(record)) for place, record in found]
+        records = _to_show(session, found)
         text = page(records, _courses(session, found), datetime.now(UTC))
     with replacing("The report", file) as part:
         part.touch(mode=0o600)
@@ -570,6 +573,26 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
     output.text(shown(file.absolute()))
     if not only_print:
         webbrowser.open(file.absolute().as_uri())
+
+
+def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Record]:
+    """Return records with the status that they have now, and without secrets that a connector has printed: a page is passed on lightly."""
+    root = session.settings.root
+    values = read_dotenv(root / ".env")
+    for file in (root / "singer-configs").rglob("*.json"):
+        with suppress(OSError):
+            names = SECRET.findall(file.read_text(encoding="utf-8", errors="replace"))
+            values |= {name: session.environ[name] for name in names if name in session.environ}
+    known = sorted((value for value in values.values() if len(value) >= SECRET_LENGTH), key=len, reverse=True)
+    hidden = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+    return [
+        replace(
+            record,
+            status=place.status(record),
+            error=record.error and {key: hidden.sub("***", text) for key, text in record.error.items()},
+        )
+        for place, record in found
+    ]
 
 
 def _courses(session: Session, found: Sequence[tuple[Place, Record]]) -> Sequence[Course]:

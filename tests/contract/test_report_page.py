@@ -50,6 +50,18 @@ def test_it_opens_in_the_browser(used: Checkout, tmp_path: Path) -> None:
     assert told.read_text() == (used.local / "report.html").as_uri()
 
 
+def test_no_secrets(checkout: Checkout) -> None:
+    """What a tap has printed of its secrets, from .env or the environment, is not on the page."""
+    steps = [["schema", "s"], ["stderr", "401 for swordfish-17, of user-of-env"], ["exit", 1]]
+    checkout.scripted({"steps": steps, "token": "${TOKEN}", "user": "${USER_NAME}"})
+    (checkout.root / ".env").write_text("TOKEN=swordfish-17\nSHORT=4\n")
+    assert checkout.run(USER_NAME="user-of-env").code == 2
+    assert checkout.invoke("report", "--print", USER_NAME="user-of-env").code == 0
+    page = (checkout.local / "report.html").read_text()
+    assert "401 for ***, of ***" in page
+    assert "swordfish" not in page
+
+
 def test_nothing_to_tell(checkout: Checkout) -> None:
     """Without a run there is no page, and the next command is named."""
     result = checkout.invoke("report", "--print")
