@@ -91,3 +91,12 @@ def test_the_picture_of_the_terminal() -> None:
         for command in re.findall(r"\./invoke ((?:[a-z-]+ ?)+)", line):
             assert command.split()[0] in tasks.namespace.task_names
     assert f'src="docs/{PICTURE.name}"' in read("README.md")
+
+
+def test_the_layers_of_the_architecture_are_modules() -> None:
+    """Each module that the architecture page names is there."""
+    (table,) = re.findall(r"^\| layer \| modules .*?\n\n", read("docs/architecture.md"), re.MULTILINE | re.DOTALL)
+    named = {name for row in table.strip().splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[2])}
+    there = {path.stem for path in (ROOT / "cluster").iterdir() if path.suffix in {"", ".py"}}
+    assert named
+    assert named <= there
