@@ -8,10 +8,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import tasks
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PLATFORM = "With the platform"
 """The sections whose commands need a cluster."""
+CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}
+"""What Invoke's parser knows of each command; made once, because Invoke hands out an option's help only once."""
 SECONDS = 900
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from documents import PAGES, ROOT, commands, read
+from documents import CONTEXTS, PAGES, ROOT, commands, read
 from invoke.parser import Parser
 
 import tasks
@@ -18,7 +18,6 @@ import tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONTEXTS = list(tasks.namespace.to_contexts())
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURE = ROOT / "docs" / "demo.svg"
 
@@ -28,7 +27,7 @@ def understood(command: str) -> None:
     words = shlex.split(command)
     if words[0].startswith("-"):
         return  # Invoke's own, such as --list
-    (context,) = Parser(contexts=CONTEXTS).parse_argv(words)
+    (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
     assert context.name == words[0]
     assert not context.missing_positional_args, command
 

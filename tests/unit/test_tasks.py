@@ -8,13 +8,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from documents import CONTEXTS
 from invoke.parser import Parser
 
 import tasks
 
 SOURCE = Path(tasks.__file__).read_text(encoding="utf-8")
 COMMANDS = sorted(tasks.namespace.tasks)
-CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}
 
 
 def test_it_is_short() -> None:
