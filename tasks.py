@@ -140,6 +140,21 @@ def show(session: Session, run: str, *, json: bool = False) -> None:
     commands.show(session, run)
 
 
+@command(
+    help={
+        "out": "the file to write; default: .local/report.html",
+        "limit": "how many, newest first",
+        "print": "only print where the page is",
+        "json": JSON,
+    }
+)
+def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = False, json: bool = False) -> None:
+    """Write a page about the runs, and open it in the browser. invoke report --out runs.html"""
+    from cluster import commands
+
+    commands.report(session, out=out, limit=limit, only_print=print)
+
+
 @command(help={"run": RUN, "json": JSON})
 def fetch(session: Session, run: str, *, json: bool = False) -> None:
     """Copy a run's files into output/. invoke fetch last"""
@@ -225,6 +240,6 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 
 
 PLATFORM = (up, status, open, forward, credentials, shell, stop, teardown)
-PIPELINES = (demo, run, runs, show, logs, fetch, cancel, retry, state, sync, check)
+PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, check)
 namespace = Collection(*PLATFORM, *PIPELINES, test)
 namespace.configure({"singer": dict(DEFAULTS)})

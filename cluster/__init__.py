@@ -4,7 +4,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
 
     cli                                     errors become a sentence, a hint and an exit code
     commands   platform                     what each command does
-    preview    plan  converge               a first look at files; the steps of `up` and of `sync`, and how they are run
+    preview    report  plan  converge       a look at files and at the past; the steps of `up` and of `sync`, and how they are run
     places                                  which engine a command means, and where its runs are
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
     schedules                               CronWorkflows

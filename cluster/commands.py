@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import webbrowser
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from cluster import backfill, network, preview, reader
-from cluster.connectors import Project, read_dotenv, secrets
+from cluster.connectors import SECRET, Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
@@ -25,17 +29,22 @@ from cluster.errors import RunError, SetupError
 from cluster.fields import describe, listed, nearest, read_object
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
+from cluster.report import page
 from cluster.runs import History, Record, new_run_id
+from cluster.store.protocol import replacing
 from cluster.workflows import Way, backfill_key, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cluster.connectors import Pipeline
+    from cluster.report import Course
     from cluster.session import Session
 
 DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target")
+SECRET_LENGTH = 4
+"""What is shorter than this stands in too many words to be taken out of them."""
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
@@ -68,7 +77,7 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
     output = session.output
     with Places(session) as places, _finishing(session, DEMO) as facts:
         place, record = _run(session, places, DEMO, facts, engine=engine, way=Way(full=full), verb="demo")
-        table = preview.read(_csv_files(place.history, record))
+        table = preview.read(_csv_files(place.history, [record, *place.history.newest(DEMO, limit=50)], preview.DAYS))
         if table.dates:
             _show_rates(session, record, table)
         output.text()
@@ -297,30 +306,36 @@ def _short(state: dict[str, Any] | None) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
-def _csv_files(history: History, record: Record) -> list[bytes]:
-    """Return the CSV files of the pipeline's runs, oldest first: back to the one that started over."""
+def _csv_files(history: History, records: Sequence[Record], days: int) -> list[bytes]:
+    """Return the CSV files of one engine's runs, oldest first: of *records*, newest first, back to one that loaded more than *days*."""
     found: list[bytes] = []
-    for other in [record, *history.newest(record.pipeline, limit=50)]:
-        if other.engine != record.engine or other.status != "succeeded" or (other.run == record.run and other is not record):
+    seen: set[str] = set()
+    for record in records:
+        if record.run in seen or record.engine != records[0].engine or record.status != "succeeded":
             continue
-        data = [history.store.get(item["bucket"], item["key"]) for item in other.outputs if item["key"].endswith(".csv")]
+        seen.add(record.run)
+        data = [history.store.get(item["bucket"], item["key"]) for item in record.outputs if item["key"].endswith(".csv")]
         found[:0] = [part for part in data if part]
-        if other.total > preview.DAYS:
+        if record.total > days:
             break
     return found
+
+
+def _base(session: Session, pipeline: str) -> str:
+    """Return the currency that the rates are of."""
+    config = Project(session.settings.root).pipeline(pipeline).config
+    return str(read_object(config, shown(config)).get("base", "EUR"))
 
 
 def _show_rates(session: Session, record: Record, table: preview.Table) -> None:
     """Show the latest rates, and what this run loaded."""
     output, dates = session.output, table.dates
-    config = Project(session.settings.root).pipeline(record.pipeline).config
-    base = str(read_object(config, shown(config)).get("base", "EUR"))
     if record.total:
         output.text(f"  {record.total:,} days loaded; {dates[0]} to {dates[-1]}, {table.columns} columns")
     else:
         output.text(f"  0 new days: everything up to {dates[-1]} was loaded before ({command('demo --full')} starts over)")
     output.text()
-    headers, rows = preview.latest(table, base)
+    headers, rows = preview.latest(table, _base(session, record.pipeline))
     output.table(rows, headers)
 
 
@@ -332,8 +347,7 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
     if pipeline:
         Project(session.settings.root).pipeline(pipeline)
     with Places(session) as places:
-        found = [(place, record) for place in places.all for record in place.newest(pipeline or None, limit)]
-        found = sorted(found, key=lambda pair: pair[1].started, reverse=True)[:limit]
+        found = _newest(places, pipeline or None, limit)
         if not found:
             session.output.text(f"No runs yet. Next: {command('demo')}")
         for place, record in found:
@@ -342,6 +356,12 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
             session.output.table(
                 [_row(place, record) for place, record in found], ["run", "pipeline", "engine", "status", "records", "time", "state after"]
             )
+
+
+def _newest(places: Places, pipeline: str | None, limit: int) -> list[tuple[Place, Record]]:
+    """Return the newest runs of both engines, newest first, each with where it is."""
+    found = [(place, record) for place in places.all for record in place.newest(pipeline, limit)]
+    return sorted(found, key=lambda pair: pair[1].started, reverse=True)[:limit]
 
 
 def _seen(place: Place, record: Record) -> dict[str, Any]:
@@ -500,13 +520,15 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
 
 
 def _show_versions(session: Session, history: History, pipeline: str) -> None:
-    rows = []
-    for item in history.state_versions(pipeline):
+    rows, versions = [], history.state_versions(pipeline)
+    # Versions of the same moment begin alike: as much is shown as tells them apart.
+    width = next(number for number in itertools.count(8) if len({item.id[:number] for item in versions}) == len(versions))
+    for item in versions:
         data = None if item.deleted else history.store.get(history.settings.bucket_configs, history.state_key(pipeline), item.id)
         with suppress(ValueError):
             found = json.loads(data or b"null")
         session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
-        rows.append([item.id[:8], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
+        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
     session.output.table(rows, ["version", "time (UTC)", "state"])
 
 
@@ -532,6 +554,55 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
         output.event("sync.finished", changed=sorted(changed), seconds=round(time.monotonic() - begun, 3))
         if not changed:
             output.line("•", "All is as in singer-configs/", seconds(time.monotonic() - begun))
+
+
+def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
+    """Write a page about the newest runs of both engines, and open it in the browser."""
+    output, file = session.output, Path(out) if out else session.settings.local / "report.html"
+    with Places(session) as places:
+        found = _newest(places, None, limit)
+        if not found:
+            output.text(f"No runs yet. Next: {command('demo')}")
+            return
+        records = _to_show(session, found)
+        text = page(records, _courses(session, found), datetime.now(UTC))
+    with replacing("The report", file) as part:
+        part.touch(mode=0o600)
+        part.write_text(text, encoding="utf-8")
+    output.event("report", path=str(file), runs=len(found))
+    output.text(shown(file.absolute()))
+    if not only_print:
+        webbrowser.open(file.absolute().as_uri())
+
+
+def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Record]:
+    """Return records with the status that they have now, and without secrets that a connector has printed: a page is passed on lightly."""
+    root = session.settings.root
+    values = read_dotenv(root / ".env")
+    for file in (root / "singer-configs").rglob("*.json"):
+        with suppress(OSError):
+            names = SECRET.findall(file.read_text(encoding="utf-8", errors="replace"))
+            values |= {name: session.environ[name] for name in names if name in session.environ}
+    known = sorted((value for value in values.values() if len(value) >= SECRET_LENGTH), key=len, reverse=True)
+    hidden = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+    return [
+        replace(
+            record,
+            status=place.status(record),
+            error=record.error and {key: hidden.sub("***", text) for key, text in record.error.items()},
+        )
+        for place, record in found
+    ]
+
+
+def _courses(session: Session, found: Sequence[tuple[Place, Record]]) -> Sequence[Course]:
+    """Return the course of the example's rates over a year, as the engine that ran it last has loaded them."""
+    runs = [(place, record) for place, record in found if record.pipeline == DEMO]
+    with suppress(SetupError):
+        if runs:
+            files = _csv_files(runs[0][0].history, [record for _, record in runs], preview.YEAR)
+            return preview.courses(preview.read(files), _base(session, DEMO))
+    return []
 
 
 # --------------------------------------------------------------------------------------------------------- checking

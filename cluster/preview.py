@@ -1,4 +1,4 @@
-"""A first look at the example's files: the latest rates, each with a sparkline. Pure but for reading the CSV files."""
+"""A look at the example's files: the latest rates, each with a sparkline, and their course over a year. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 DAYS = 30
+YEAR = 262
+"""Days in a year on which rates are quoted, or a few more."""
 CURRENCIES = ("USD", "GBP", "JPY", "CHF", "CNY", "EUR")
 
 
@@ -72,3 +75,14 @@ def latest(table: Table, base: str) -> tuple[list[str], list[list[str]]]:
         change = (values[-1] / values[0] - 1) * 100 if values[0] else 0.0
         rows.append([f"{base}/{currency}", f"{values[-1]:.6g}", sparkline(values[:: max(1, len(values) // 15)]), f"{change:+.1f} %"])
     return headers, rows
+
+
+def courses(table: Table, base: str) -> list[tuple[str, list[tuple[datetime, float]]]]:
+    """Return the last year of a few currencies: a title, and its rates, ascending. One with fewer than two rates has no course."""
+    moments = {date: datetime.fromisoformat(date).replace(tzinfo=UTC) for date in table.dates[-YEAR:]}
+    found = []
+    for currency in CURRENCIES:
+        rates = [(moment, rate) for date, moment in moments.items() if (rate := table.rates[date].get(currency)) is not None]
+        if currency != base and len(rates) > 1:
+            found.append((f"{base}/{currency}", rates))
+    return found

@@ -1,24 +1,28 @@
-"""What the README shows works as it stands there."""
+"""What README and tutorial show works as it stands there, from the top of a fresh clone."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from typing import TYPE_CHECKING
 
+import documents
+import pytest
 import yaml
-from conftest import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Checkout
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = documents.read("README.md")
+TUTORIAL = documents.read("docs/tutorial.md")
 
 
 def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
     """The three files of the README, written as they stand there, make a pipeline that runs."""
-    connector, pipeline, scheduled = (
-        text for text in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if not text.startswith("# invoke.yaml")
-    )
+    connector, pipeline = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (config,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     checkout.write("target-jsonl/connector.yaml", connector)
     checkout.write("target-jsonl/config.json", config)
@@ -26,20 +30,31 @@ def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
     file.write_text(file.read_text() + pipeline)
 
     assert checkout.invoke("check").code == 0
-    (known,) = yaml.safe_load(scheduled)
-    others = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != known}
-    file.write_text(scheduled + yaml.safe_dump(others))
-    assert checkout.invoke("check").code == 0
     (name,) = yaml.safe_load(pipeline)
     result = checkout.run(name)
     assert result.code == 0, result.err
     assert result.last["outputs"] == [str(checkout.root / "output" / name / "exchange_rate.jsonl")]
 
 
-def test_every_command_is_one() -> None:
-    """Each command in the table of the README is known to Invoke."""
-    import tasks  # noqa: PLC0415 - only this test needs it
+def test_a_schedule(checkout: Checkout) -> None:
+    """The pipeline of the operations page, with all that it may have, is one."""
+    text = documents.read("docs/operations.md")
+    (scheduled,) = (block.text for block in documents.blocks(text) if block.language == "yaml")
+    checkout.write("pipelines.yaml", scheduled)
+    result = checkout.invoke("check")
+    assert result.code == 0, result.err
 
-    named = set(re.findall(r"\./invoke ([a-z]+)", README))
-    assert named <= set(tasks.namespace.task_names)
-    assert {"demo", "test", "up"} <= named
+
+@pytest.fixture
+def clone(tmp_path: Path, checkout: Checkout) -> Path:
+    """Return a fresh clone; where there is no git, or no repository, a copy of the same files."""
+    if shutil.which("git") and (documents.ROOT / ".git").exists():
+        return documents.fresh_clone(tmp_path)
+    return checkout.root
+
+
+@pytest.mark.parametrize(("text", "least"), [(README, 1), (TUTORIAL, 10)], ids=["README.md", "tutorial.md"])
+def test_every_command_of_a_page(text: str, least: int, clone: Path, checkout: Checkout) -> None:
+    """Each command of the page, but for those that need a platform, works in the order in which they stand, and prints what is shown."""
+    environ = {**checkout.environ, "PATH": os.environ["PATH"]}
+    assert documents.walk(text, clone, environ, platform=False) >= least

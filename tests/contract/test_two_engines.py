@@ -75,6 +75,17 @@ def test_the_states_history(used: Checkout) -> None:
     assert "removed" in used.invoke("state", "p", "--history").out
 
 
+def test_a_version_as_it_is_shown(used: Checkout) -> None:
+    """What the history shows of a version is enough to go back to it, also where several are of one moment."""
+    for number in (4, 5, 6):
+        file = used.write("new.json", {"n": number})
+        assert used.invoke("state", "p", "--set", str(file)).code == 0
+    shown = [line.split()[0] for line in used.invoke("state", "p", "--history").out.splitlines()[1:]]
+    assert len(set(shown)) == 5
+    assert used.invoke("state", "p", "--rollback", shown[2]).code == 0
+    assert used.state() == {"n": 4}
+
+
 def test_one_name_twice_is_one_run(used: Checkout) -> None:
     """A list with one pipeline in it is that pipeline."""
     assert used.invoke("run", "p,p,", "--json").last["pipeline"] == "p"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from documents import CONTEXTS
 from invoke.parser import Parser
 
 import tasks
 
 SOURCE = Path(tasks.__file__).read_text(encoding="utf-8")
 COMMANDS = sorted(tasks.namespace.tasks)
-CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}
 
 
 def test_it_is_short() -> None:
@@ -55,3 +56,20 @@ def test_a_command_says_what_it_does_and_shows_how(name: str) -> None:
 def test_every_option_is_explained(name: str) -> None:
     """Each argument of a command has a line of help."""
     assert [argument.name for argument in CONTEXTS[name].args.values() if not argument.help] == []
+
+
+def test_an_option_is_the_same_everywhere() -> None:
+    """An option that several commands have is a switch in all of them or takes a value in all; --json, --engine and a run mean the same."""
+    kinds: dict[str, set[type]] = defaultdict(set)
+    texts: dict[str, set[str]] = defaultdict(set)
+    for context in CONTEXTS.values():
+        for argument in context.args.values():
+            kinds[argument.name].add(argument.kind)
+            texts[argument.name].add(argument.help)
+    assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+    assert [len(texts[name]) for name in ("json", "engine", "limit", "plan")] == [1, 1, 1, 1]
+
+
+def test_a_script_can_read_every_command() -> None:
+    """Each command has --json, but for the shell and the tests, whose output is that of other programs."""
+    assert {name for name, context in CONTEXTS.items() if "--json" not in context.flags} == {"shell", "test"}
