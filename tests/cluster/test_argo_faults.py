@@ -134,15 +134,16 @@ ODD = "{{workflow.name}} \"quoted\" 'single' {{=1+1}} $HOME ${X} `id` \\ line\nb
 
 def test_odd_values(argo: Argo) -> None:
     """What looks like templates, quotes or line breaks comes out as it went in: in configs, secrets, records, states, messages."""
-    steps: list[list[Any]] = [SCHEMA, ["say", {"type": "RECORD", "stream": "s", "record": {"odd": ODD}}], ["state", {"odd": ODD}]]
-    name = argo.pipeline("odd", {"steps": steps, "token": "${ODD}", "other": ODD.replace("${", "$${")}, {"say": [{"odd": ODD}]})
+    literal = ODD.replace("${", "$${")
+    steps: list[list[Any]] = [SCHEMA, ["say", {"type": "RECORD", "stream": "s", "record": {"odd": literal}}], ["state", {"odd": literal}]]
+    name = argo.pipeline("odd", {"steps": steps, "token": "${ODD}", "other": literal}, {"say": [{"odd": literal}]})
     result = argo.type("run", name, "--engine", "argo", "--json", ODD=ODD)
     assert result.code == 0, result.err
     [text] = argo.data(name).values()
     assert json.loads(text) == {"odd": ODD}
     assert argo.get_state(name) == {"odd": ODD}
 
-    argo.pipeline(name, {"steps": [["stderr", f"first {ODD}"], ["stderr", ODD.replace("\n", " ")], ["exit", 3]]})
+    argo.pipeline(name, {"steps": [["stderr", f"first {literal}"], ["stderr", literal.replace("\n", " ")], ["exit", 3]]})
     done = argo.one(name)
     assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED")
     assert "{{workflow.name}} \"quoted\" 'single' {{=1+1}}" in done.record["error"]["problem"]
