@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,12 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+def log_lines(data: bytes) -> list[str]:
+    """Return the lines of a log, without their ends: LF, CR LF or CR, and nothing else. ``str.splitlines`` would cut at U+2028 too."""
+    text = re.sub(r"\r\n?", "\n", data.decode("utf-8", "replace"))
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import load_kube_config
 
 from cluster.errors import SetupError
+from cluster.files import log_lines
 from cluster.network import login
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Kube:
         response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
         if response.status != 200:
             return []
-        pairs = (line.partition(" ") for line in response.data.decode("utf-8", "replace").splitlines())
+        pairs = (line.partition(" ") for line in log_lines(response.data))
         return [(moment, text) for moment, _, text in pairs if moment > since]
 
     def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:

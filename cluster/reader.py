@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
+from cluster.files import log_lines
 from cluster.workflows import seen as seen_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> It
         file = folder / f"{side}.log"
         if not file.exists():
             continue
-        whole = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        whole = log_lines(file.read_bytes())
         count = int(seen.get(("", side), "0"))
         seen["", side] = str(len(whole))
         yield from ((side, line) for line in whole[count:])
@@ -82,7 +83,7 @@ def _stored(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> I
         except SetupError:
             continue
         side = side_of(folder.rpartition("/")[2], record.run, file.removesuffix(".log"), 3 if folder in several else 1)
-        yield from ((side, line) for line in data.decode("utf-8", "replace").splitlines() if not ARGOS.search(line))
+        yield from ((side, line) for line in log_lines(data) if not ARGOS.search(line))
 
 
 def side_of(pod: str, run: str, container: str, containers: int) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
+from cluster.files import log_lines
 from cluster.progress import megabytes
 
 if TYPE_CHECKING:
@@ -177,5 +178,5 @@ def told_in(log: bytes) -> dict[str, str] | None:
 
 def last_words(log: bytes, most: int = 300) -> str:
     """Return the last line of a log that says something, without its prefix and any final full stop."""
-    lines = log[-TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+    lines = log_lines(log[-TAIL_BYTES:])
     return message(next((line for line in reversed(lines) if line.strip()), ""))[:most].rstrip(". ")

@@ -23,6 +23,7 @@ import notify
 
 from cluster import network, verdict
 from cluster.errors import RunError, SetupError
+from cluster.files import log_lines
 from cluster.progress import now
 from cluster.runs import History, Record, Side
 from cluster.settings import Settings
@@ -391,7 +392,7 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     if wanted == "always" or (wanted == "failure" and run.status != "Succeeded"):
         why = None if run.status == "Succeeded" else (record.error if record else cause(run, Traces()).as_dict())
         log = b"" if why is None else last_log(run, history)
-        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log.decode("utf-8", "replace"))
+        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
     return code
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SECONDS = 10.0
 """The most that an address may take to answer."""
@@ -32,7 +32,13 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def tell(
-    environ: Mapping[str, str], *, pipeline: str, run: str, error: Mapping[str, str] | None, log: str = "", seconds: float = SECONDS
+    environ: Mapping[str, str],
+    *,
+    pipeline: str,
+    run: str,
+    error: Mapping[str, str] | None,
+    log: Sequence[str] = (),
+    seconds: float = SECONDS,
 ) -> bool:
     """Send the message if there is an address; say whether it has arrived. What goes wrong is one line on standard error."""
     try:
@@ -68,9 +74,9 @@ def send(address: str, facts: Mapping[str, Any], seconds: float) -> str:
         return str(getattr(failed, "reason", "") or failed) or type(failed).__name__
 
 
-def message(pipeline: str, run: str, error: Mapping[str, str] | None, log: str, link: str) -> dict[str, Any]:
+def message(pipeline: str, run: str, error: Mapping[str, str] | None, log: Sequence[str], link: str) -> dict[str, Any]:
     """Return what is sent: the facts, and a text for people. Slack takes the text alone."""
-    lines = log.splitlines()[-LINES:]
+    lines = list(log[-LINES:])
     parts = [f"{pipeline}: run {run} " + (f"failed. {error['code']}  {error['problem']}" if error else "succeeded.")]
     parts += [f"→ {error['hint']}"] if error else []
     parts += ["```\n" + "\n".join(lines) + "\n```"] if lines else []

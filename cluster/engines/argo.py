@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster import verdict, workflows
 from cluster.errors import Interrupted, RunError, SetupError
+from cluster.files import log_lines
 from cluster.manifests import pod_trouble
 from cluster.progress import command, now
 from cluster.runs import Record, Side
@@ -153,7 +154,7 @@ class ArgoEngine:
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
                 if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
-                    lines = (store.get(bucket, key) or b"").decode("utf-8", "replace").splitlines()
+                    lines = log_lines(store.get(bucket, key) or b"")
                     for said in verdict.warnings(lines, known):
                         self.output.line("!", record.tap.connector, said)
                         self.output.event("warning", source=record.tap.connector, problem=said)

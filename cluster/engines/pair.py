@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import verdict
 from cluster.connectors import secret_names
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, log_lines, private_folder
 from cluster.progress import seconds, shown
 from cluster.verdict import TAIL_BYTES
 
@@ -148,7 +148,7 @@ class End:
             text = log.read(TAIL_BYTES)
             whole = text[: text.rfind(b"\n") + 1] or (text if len(text) == TAIL_BYTES else b"")
             self._log_read += len(whole)
-            yield from whole.decode("utf-8", "replace").splitlines()
+            yield from log_lines(whole)
 
     def end(self) -> verdict.End:
         """Return how this side ended: well where we stopped it ourselves."""
