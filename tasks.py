@@ -17,6 +17,21 @@ JSON = "print one JSON object per line"
 RUN = "a run's id, a part of it, or last"
 
 
+@command(
+    help={
+        "engine": ENGINE,
+        "fix": "do what is safe: fetch kind into .local/bin, close .env, remove what killed commands have left",
+        "bundle": "write all of it into one file without secrets, for asking for help",
+        "json": JSON,
+    }
+)
+def doctor(session: Session, engine: str = "", *, fix: bool = False, bundle: bool = False, json: bool = False) -> None:
+    """Look at everything that the other commands need. invoke doctor --fix"""
+    from cluster import doctor
+
+    doctor.doctor(session, engine=engine, fix=fix, bundle=bundle)
+
+
 @command(help={"plan": "only show what would be done", "timings": "show how long each step took", "json": JSON})
 def up(session: Session, *, plan: bool = False, timings: bool = False, json: bool = False) -> None:
     """Bring the platform up, or make right what is wrong with it. invoke up"""
@@ -239,7 +254,7 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
     commands.test(session, everything=all, options=options)
 
 
-PLATFORM = (up, status, open, forward, credentials, shell, stop, teardown)
+PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
 PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, check)
 namespace = Collection(*PLATFORM, *PIPELINES, test)
 namespace.configure({"singer": dict(DEFAULTS)})

@@ -3,7 +3,7 @@
 Imports point downwards only, and the import contract in ``pyproject.toml`` says so::
 
     cli                                     errors become a sentence, a hint and an exit code
-    commands   platform                     what each command does
+    commands   platform  doctor             what each command does
     preview    report  plan  converge       a look at files and at the past; the steps of `up` and of `sync`, and how they are run
     places                                  which engine a command means, and where its runs are
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
@@ -13,14 +13,15 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
     environments  runs                      uv makes the connectors' environments; run records
-    ports  preflight                        who holds a port; what a machine must have
+    preflight                               what a machine must have
+    ports                                   who holds a port
     runtime    backfill                     docker, podman or nerdctl; a run over days that somebody names
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
-    programs  instance  kubeconfig          other people's programs; what this checkout remembers; one context of the user's
+    programs  instance  kubeconfig  web     other programs; what this checkout remembers; one context of the user's; the world
     network                                 a company's proxy and its certificates
     progress   settings                     what people and programs see; what users may choose
-    fields     files                        strict reading of what people write; private folders
+    fields     files  advice                strict reading of what people write; private folders; what to type on this system
     errors                                  problem, hint, code
 
 ``minio`` is imported by ``store`` alone, ``kubernetes`` by ``kube`` alone, ``rich`` by ``progress`` alone.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cluster import backfill, network, preview, reader
-from cluster.connectors import SECRET, Project, read_dotenv, secrets
+from cluster.connectors import SECRET, Project, checked, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
@@ -632,7 +632,7 @@ def check(session: Session, name: str) -> None:
     for kind, names in (("connector", connectors), ("pipeline", pipelines)):
         for item in names:
             try:
-                detail = _checked(session, project, kind, item)
+                detail = checked(project, kind, item, session.environ)
             except SetupError as error:
                 problems.append(error)
                 output.line("✗", item, error.problem)
@@ -642,17 +642,6 @@ def check(session: Session, name: str) -> None:
                 output.event("check", kind=kind, name=item, ok=True)
     if problems:
         raise problems[0]
-
-
-def _checked(session: Session, project: Project, kind: str, name: str) -> str:
-    if kind == "connector":
-        connector = project.connector(name)
-        return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
-    pipeline: Pipeline = project.pipeline(name)
-    dotenv = read_dotenv(session.settings.root / ".env")
-    for file in (pipeline.config, pipeline.target_config):
-        secrets(file, session.environ, dotenv, shown=project.shown(file))
-    return f"{pipeline.tap.name} → {pipeline.target.name}"
 
 
 def test(session: Session, *, everything: bool, options: str) -> None:

@@ -338,6 +338,21 @@ def read_dotenv(file: Path) -> dict[str, str]:
     return values
 
 
+def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
+    """Read a connector or a pipeline with all that it needs, and say in few words what it is.
+
+    :raises SetupError: what is wrong with it.
+    """
+    if kind == "connector":
+        connector = project.connector(name)
+        return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
+    pipeline = project.pipeline(name)
+    dotenv = read_dotenv(project.root / ".env")
+    for file in (pipeline.config, pipeline.target_config):
+        secrets(file, environ, dotenv, shown=project.shown(file))
+    return f"{pipeline.tap.name} → {pipeline.target.name}"
+
+
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
     """Find the secrets that a config asks for: in the environment, else in ``.env``.
 

@@ -26,7 +26,7 @@ from cluster.fields import listed
 from cluster.files import file_errors, private_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.connectors import Connector
@@ -244,16 +244,20 @@ class Environments:
         """Return uv's environment: its cache is ours, its index and certificates are those that pip knows unless uv has its own."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
-        if "UV_DEFAULT_INDEX" not in environ and "UV_INDEX_URL" not in environ:
-            index = pip_setting("index-url")
-            if index:
-                environ["UV_DEFAULT_INDEX"] = index
+        index = chosen_index(environ)
+        if index:
+            environ["UV_DEFAULT_INDEX"] = index
         environ.update(self.network.variables(environ))
         if "SSL_CERT_FILE" not in environ:
             bundle = pip_setting("cert")
             if bundle:
                 environ["SSL_CERT_FILE"] = bundle
         return environ
+
+
+def chosen_index(environ: Mapping[str, str]) -> str | None:
+    """Return the package index that uv is set to, else the one that pip is; None where neither is and uv goes to its own."""
+    return environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or pip_setting("index-url")
 
 
 @cache

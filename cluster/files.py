@@ -36,6 +36,20 @@ def only_one(file: Path, problem: str) -> Iterator[None]:
         yield
 
 
+def held(file: Path) -> bool:
+    """Say whether somebody holds *file*, as ``only_one`` does. Looks, never touches."""
+    try:
+        handle = file.open("rb")
+    except OSError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def private_folder(folder: Path) -> Path:
     """Make *folder* and what is missing above it, for the user's eyes only, and return it. One that is there stays as it is."""
     if not folder.is_dir():

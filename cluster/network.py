@@ -182,15 +182,15 @@ class Network:
         """Name the proxy for people, without what is secret."""
         return " and ".join(dict.fromkeys(shown(url) for url in (self.https, self.http) if url))
 
-    def refusal(self, what: str, text: str, log: str) -> SetupError | None:
+    def refusal(self, what: str, text: str, log: str = "") -> SetupError | None:
         """Return what a program's last words mean where it was the proxy or its certificate, None where it was not.
 
-        *what* did not work is a clause; *log* is where all of its words are.
+        *what* did not work is a clause; *log* is where all of its words are, if they are kept.
         """
         through = f"the proxy {self.describe()}" if self.http or self.https else "a proxy"
         for sign, code, problem, hint in REFUSALS:
             if re.search(sign, text, re.IGNORECASE):
-                return SetupError(code, f"{what}: {problem.format(proxy=through)}.", hint=f"{hint} Log: {log}")
+                return SetupError(code, f"{what}: {problem.format(proxy=through)}.", hint=f"{hint} Log: {log}" if log else hint)
         return None
 
     @property

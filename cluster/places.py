@@ -143,6 +143,14 @@ class Places:
 
         :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there.
         """
+        engine, reason = self.engine(asked)
+        return self.argo if engine == "argo" else self.local, reason
+
+    def engine(self, asked: str) -> tuple[str, str]:
+        """Return the name of the engine to use and why; it need not be there.
+
+        :raises SetupError: E-SETTING, no such engine.
+        """
         if asked and asked not in CHOICES["engine"]:
             raise SetupError(
                 "E-SETTING",
@@ -150,14 +158,9 @@ class Places:
                 hint="Name one of these, or leave --engine out.",
             )
         chosen = asked or self.session.settings.engine
-        reason = "--engine says so" if asked else "the setting singer.engine says so"
-        if chosen == "argo":
-            return self.argo, reason
-        if chosen == "local":
-            return self.local, reason
-        if self.down:
-            return self.local, f"the platform is not up ({command('up')} starts it)"
-        return self.argo, "the platform is up"
+        if chosen != "auto":
+            return chosen, "--engine says so" if asked else "the setting singer.engine says so"
+        return ("local", f"the platform is not up ({command('up')} starts it)") if self.down else ("argo", "the platform is up")
 
     @property
     def all(self) -> list[Place]:

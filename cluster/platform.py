@@ -20,8 +20,7 @@ from cluster.fields import listed
 from cluster.files import only_one
 from cluster.images import REPOSITORY
 from cluster.kubeconfig import on_this_machine
-from cluster.ports import holder
-from cluster.preflight import Finding, fatal, findings, inotify_limits
+from cluster.preflight import fatal, ports_taken
 from cluster.progress import command, gigabytes, megabytes, seconds
 from cluster.settings import DEFAULTS
 from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from cluster.runtime import Info
     from cluster.session import Session
     from cluster.steps import Step
 
@@ -97,18 +95,13 @@ def _end(session: Session, stack: Stack, taken: float) -> None:
 
 def _target(stack: Stack) -> str:
     """Say where the platform is, or will be, and what there is to run it."""
-    info, version = _info(stack), stack.provider.kubernetes
+    info, version = stack.host, stack.provider.kubernetes
     return " · ".join(filter(None, (stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
-
-
-def _info(stack: Stack) -> Info | None:
-    """Return what the laptop's runtime says, None where the cluster is not in it."""
-    return stack.runtime.info if stack.provider.ours and stack.provider.publishes else None
 
 
 def _started(session: Session, stack: Stack) -> None:
     """Tell a program where the platform is, or will be, and on what."""
-    info, keys = _info(stack), ("product", "version", "platform", "cpus", "memory", "disk")
+    info, keys = stack.host, ("product", "version", "platform", "cpus", "memory", "disk")
     session.output.event(
         "up.started",
         provider=stack.provider.name,
@@ -121,11 +114,9 @@ def _started(session: Session, stack: Stack) -> None:
 
 def _preflight(session: Session, stack: Stack) -> SetupError | None:
     """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
-    info = _info(stack)
-    if info is None or stack.provider.pending() is None:
+    if stack.host is None or stack.provider.pending() is None:
         return None
-    found = list(findings(info, stack.runtime.program, inotify_limits(info), anew=not stack.instance.complete))
-    found += [_taken(stack, preferred, used) for preferred, used in stack.instance.moved.items()]
+    found = [*stack.lacks(), *ports_taken(stack.instance.moved, stack.runtime)]
     for item in found:
         if not item.fatal:
             session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
@@ -133,12 +124,6 @@ def _preflight(session: Session, stack: Stack) -> SetupError | None:
     if not all(item.fatal for item in found):
         session.output.text()
     return fatal(found)
-
-
-def _taken(stack: Stack, preferred: int, used: int) -> Finding:
-    """Say who holds a port that was preferred."""
-    who = holder(preferred, stack.runtime)
-    return Finding(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
 
 
 def _others(stack: Stack) -> Iterator[str]:
@@ -179,7 +164,7 @@ def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble:
     rows = [[image.partition("@")[0], _to_come(image) if size is None else megabytes(size)] for image, size in sizes.items()]
     output.table(rows, ["image", "size"])
     output.event("plan", images=sizes, ports=stack.instance.ports)
-    info = _info(stack)
+    info = stack.host
     output.text()
     output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and an empty cluster about 1 GB." if info else "."))
     if info:

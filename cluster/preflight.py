@@ -1,6 +1,7 @@
-"""What a machine must have before a cluster is made or woken on it: memory, disk, CPUs, kernel limits.
+"""What a machine must have before a cluster is made or woken on it: memory, disk, CPUs, kernel limits, ports.
 
-Each check goes from readings to a ``Finding``, or to none where all is well; nothing is touched.
+Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a ``Finding``, or to none where all is
+well; nothing is touched.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster import advice
 from cluster.errors import SetupError
+from cluster.ports import holder
 from cluster.progress import gigabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cluster.runtime import Info
+    from cluster.runtime import Info, Runtime
 
 GB = 10**9
 MEMORY_LEAST, MEMORY_GOOD = 2.5 * GB, 4 * GB
 """An empty kind node takes about 1 GB, the idle platform less than 1 GiB on top (``benchmarks/up.py``), a run about 0.3 GB."""
 DISK_LEAST, DISK_GOOD = 5 * GB, 10 * GB
 """All images unpacked are about 2.5 GB, on the laptop and once more on the node."""
+CHECKOUT_LEAST, CHECKOUT_GOOD = 0.5 * GB, 2 * GB
+"""The environments of the examples and their downloads are about 0.3 GB; what a tap loads comes on top."""
 INOTIFY = {"max_user_instances": 512, "max_user_watches": 524288}
 """What kind's documentation asks for (Known Issues, "Pod errors due to too many open files")."""
 INSTANCES_LEAST = 64
@@ -73,6 +78,8 @@ def _memory(info: Info) -> Iterator[Finding]:
     if not info.memory or info.memory >= MEMORY_GOOD:
         return
     remedy = MORE_MEMORY.get(info.product, "End other programs, or use a machine with more memory.")
+    if advice.here().name == "wsl":
+        remedy = advice.MEMORY_OF_WSL
     few = info.memory < MEMORY_LEAST
     needs = f"the platform needs {gigabytes(MEMORY_LEAST)}" if few else "pipelines may be slow"
     yield Finding("Memory", f"{info.product} has {gigabytes(info.memory)} of memory: {needs}.", remedy, fatal=few)
@@ -107,6 +114,21 @@ def inotify_limits(info: Info, folder: Path = Path("/proc/sys/fs/inotify")) -> d
         except (OSError, ValueError):
             continue
     return found
+
+
+def ports_taken(moved: Mapping[int, int], runtime: Runtime | None) -> Iterator[Finding]:
+    """Say who holds each port that was preferred, and which is used in its place."""
+    for preferred, used in moved.items():
+        who = holder(preferred, runtime)
+        yield Finding(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
+
+
+def room(free: int) -> Finding | None:
+    """Say whether the disk of the checkout has too little room for connectors and their data."""
+    if free >= CHECKOUT_GOOD:
+        return None
+    fact = f"{gigabytes(free)} are free where this checkout is: connectors and their files need {gigabytes(CHECKOUT_LEAST)}."
+    return Finding("Checkout", fact, "Make room, or move the checkout.", fatal=free < CHECKOUT_LEAST)
 
 
 def fatal(found: list[Finding]) -> SetupError | None:

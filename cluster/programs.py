@@ -13,18 +13,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from cluster import advice
 from cluster.errors import SetupError
+from cluster.progress import command as ours
+from cluster.settings import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+FOLDER = ROOT / ".local" / "bin"
+"""Programs of this checkout alone, which come before those on PATH."""
 INSTALL = {
-    "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command.",
-    "kind": "Install kind 0.33 or later: go install sigs.k8s.io/kind@v0.33.0, or brew install kind (https://kind.sigs.k8s.io).",
+    "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command"
+    f"{advice.here().choose({key: f': {line}' for key, line in advice.INSTALL_RUNTIME.items()})}.",
+    "kind": f"Let {ours('doctor --fix')} fetch it into this checkout, or install kind 0.33 or later: brew install kind, or "
+    "go install sigs.k8s.io/kind@v0.33.0 (https://kind.sigs.k8s.io).",
     "minikube": "Install minikube 1.38 or later: brew install minikube, or https://minikube.sigs.k8s.io/docs/start/.",
 }
 SHOWN = 300
 POLL_SECONDS = 0.25
+TOO_LONG = 124
+"""The exit code of a program that was given up, as timeout(1) has it."""
+
+
+def which(program: str) -> str | None:
+    """Return where a program is: in this checkout, else on PATH; None where it is in neither."""
+    return shutil.which(program, path=FOLDER) or shutil.which(program)
 
 
 def find(program: str) -> str:
@@ -32,20 +46,42 @@ def find(program: str) -> str:
 
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
-    found = shutil.which(program)
+    found = which(program)
     if found is None:
         raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=INSTALL.get(program, f"Install {program}."))
     return found
 
 
-def run(command: list[str], *, stdin: str | None = None, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], *, stdin: str | None = None, environ: Mapping[str, str] | None = None, seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, whatever its exit code, and return what it printed.
+
+    One that takes longer than *seconds* is killed with all that it has started, and has ended with ``TOO_LONG``.
 
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
-    return subprocess.run(
-        [find(command[0]), *command[1:]], input=stdin, capture_output=True, text=True, check=False, env={**os.environ, **(environ or {})}
-    )
+    words = [find(command[0]), *command[1:]]
+    with subprocess.Popen(
+        words,
+        stdin=None if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, **(environ or {})},
+        start_new_session=seconds is not None,
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return subprocess.CompletedProcess(words, TOO_LONG, "", f"no answer within {seconds:.0f} s")
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
 def check(

@@ -11,11 +11,13 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster import advice
 from cluster.errors import SetupError
 from cluster.programs import check, find, follow, last_line, run
 from cluster.progress import gigabytes
@@ -132,6 +134,8 @@ class Runtime:
     def __init__(self, chosen: str = "auto") -> None:
         """Take what ``singer.runtime`` says; nothing is run yet."""
         self.chosen = chosen
+        self.patience: float | None = None
+        """After how many seconds a command that is run to its end is given up; None: never."""
 
     @cached_property
     def program(self) -> str:
@@ -150,7 +154,7 @@ class Runtime:
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
-        result = run([self.program, "info", "--format", "{{json .}}"])
+        result = self.run("info", "--format", "{{json .}}")
         try:
             found = json.loads(result.stdout)
             if result.returncode or found.get("ServerErrors"):
@@ -166,7 +170,7 @@ class Runtime:
             "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
             if denied
             else {"podman": "Start its machine: podman machine start. Then run it again."}.get(
-                self.program, "Start Docker, then run it again."
+                self.program, f"Start Docker ({advice.here().choose(advice.START_DOCKER)}), then run it again."
             )
         )
         return SetupError("E-RUNTIME", f"{self.program.capitalize()} does not answer: {last_line(text)}", hint=hint)
@@ -175,7 +179,7 @@ class Runtime:
 
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of its commands to its end, whatever its exit code."""
-        return run([self.program, *words], stdin=stdin)
+        return run([self.program, *words], stdin=stdin, seconds=self.patience)
 
     def check(self, *words: str, code: str, doing: str, hint: str) -> str:
         """Run one of its commands that must succeed, and return its standard output."""
@@ -209,6 +213,13 @@ class Runtime:
                 if int(first) <= port <= int(last or first):
                     return name
         return ""
+
+    def read(self, container: str, file: str) -> str:
+        """Return the text of a file in a container, also in one that is stopped; nothing where there is none."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "copy"
+            self.run("cp", f"{container}:{file}", str(copy))
+            return copy.read_text(encoding="utf-8", errors="replace") if copy.is_file() else ""
 
     def image_of(self, container: str) -> str:
         """Return the image that a container was made from; nothing where there is none, or it does not say."""

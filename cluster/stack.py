@@ -15,6 +15,7 @@ from cluster import manifests, network, workflows
 from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
+from cluster.preflight import findings, inotify_limits
 from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
 from cluster.providers.minikube import Minikube
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from cluster.connectors import Pipeline
     from cluster.kube import Kube
+    from cluster.preflight import Finding
     from cluster.providers import Provider
+    from cluster.runtime import Info
     from cluster.settings import Settings
     from cluster.store.s3 import S3Store
     from cluster.tunnel import Forward
@@ -111,6 +114,19 @@ class Stack:
     def pipelines(self) -> list[Pipeline]:
         """The pipelines that the command is about: those in ``only``, where none is named all."""
         return [self.project.pipeline(name) for name in self.only or self.project.pipeline_names]
+
+    @property
+    def host(self) -> Info | None:
+        """What the laptop's runtime says, None where the cluster is not in it.
+
+        :raises SetupError: E-PROGRAM, E-RUNTIME.
+        """
+        return self.runtime.info if self.provider.ours and self.provider.publishes else None
+
+    def lacks(self) -> list[Finding]:
+        """Return what is not as it should be on the machine that the cluster is, or will be, on."""
+        host = self.host
+        return list(findings(host, self.runtime.program, inotify_limits(host), anew=not self.instance.complete)) if host else []
 
     @cached_property
     def kube(self) -> Kube:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, held, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,16 +58,14 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
 def is_running(settings: Settings, record: Record) -> bool:
     """Say whether a run whose record says "running" really is."""
     file = settings.local / "locks" / f"{record.pipeline}.lock"
-    try:
-        handle = file.open(encoding="utf-8")
-    except OSError:
-        return False
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return handle.read().strip() == record.run
-    return False
+    return held(file) and file.read_text(encoding="utf-8").strip() == record.run
+
+
+def killed(settings: Settings) -> dict[str, str]:
+    """Return the runs that were killed and have not been tidied up after, by pipeline; the next run of each, or ``alone``, does it."""
+    files = sorted((settings.local / "locks").glob("*.lock"))
+    runs = {file.stem: file.read_text(encoding="utf-8", errors="replace").strip() for file in files if not held(file)}
+    return {pipeline: run for pipeline, run in runs.items() if re.fullmatch(RUN_ID, run)}
 
 
 def _tidy(settings: Settings, history: History, pipeline: str, run: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 NETWORK = "kind"
+CONTROL_PLANE = "-control-plane"
 LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables of the user's own kind work that must not lead ours elsewhere."""
@@ -34,6 +37,8 @@ SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPER
 PROXY_FILE = "/etc/systemd/system/containerd.service.d/singer-network.conf"
 TRUSTED_FILE = "/etc/ssl/certs/singer-network.pem"
 """Of the node. Programs in Go trust what lies in that folder, beside the system's own."""
+ORIGIN_FILE = "/etc/singer-checkout"
+"""Of the node: the folder of the checkout that made it, so that a cluster whose checkout is gone can be told from somebody else's."""
 TAKE_FILE = 'umask 077 && mkdir -p "${1%/*}" && cat >"$1"'
 """Content comes over standard input: it may hold a password."""
 
@@ -53,7 +58,7 @@ class Kind:
         self.cluster = settings.cluster
         self.context = f"kind-{self.cluster}"
         self.kubeconfig = settings.local / "kubeconfig"
-        self.node = f"{self.cluster}-control-plane"
+        self.node = f"{self.cluster}{CONTROL_PLANE}"
         self.network = network.read(settings, os.environ)
 
     def describe(self) -> str:
@@ -177,6 +182,7 @@ class Kind:
             problem, hint = failure(text)
             raise SetupError("E-CLUSTER", problem, hint=hint)
         self.kubeconfig.chmod(0o600)
+        self.runtime.run(*self._taking(ORIGIN_FILE), stdin=str(self.settings.root))
         self.instance.finish()
 
     def _kind_create(self, say: Callable[[str], None]) -> tuple[int, str]:
@@ -230,13 +236,16 @@ class Kind:
         """Tell the node's containerd its proxy and certificates, and restart it, which pods survive."""
         hint = f"See {self.runtime.program} logs {self.node}; then run it again."
         for file, content in self._told().items():
-            done = self.runtime.run("exec", "--interactive", self.node, "sh", "-c", TAKE_FILE, "-", file, stdin=content)
+            done = self.runtime.run(*self._taking(file), stdin=content)
             if done.returncode:
                 raise SetupError("E-CLUSTER", f"The node does not take {file}: {last_line(done.stderr)}", hint=hint)
         self.instance.making = True  # images that are on their way are sent once more
         for words in (("daemon-reload",), ("restart", "containerd")):
             self.runtime.check("exec", self.node, "systemctl", *words, code="E-CLUSTER", doing="Restarting containerd", hint=hint)
         self.instance.tell(told=self.network.matters_inside)
+
+    def _taking(self, file: str) -> tuple[str, ...]:
+        return ("exec", "--interactive", self.node, "sh", "-c", TAKE_FILE, "-", file)
 
     # -- images
 
@@ -295,6 +304,27 @@ class Kind:
     def left(self) -> list[str]:
         """See ``Provider``."""
         return list(self.runtime.containers(f"{LABEL}={self.cluster}"))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A kind cluster of this machine, whoever made it."""
+
+    name: str
+    state: str
+    """Of its node, such as ``running``."""
+    checkout: Path | None
+    """The folder of the checkout that made it; None where it says nothing, as those that people make by hand."""
+
+
+def clusters(runtime: Runtime) -> list[Found]:
+    """Return all kind clusters of this machine.
+
+    :raises SetupError: E-PROGRAM, E-RUNTIME.
+    """
+    nodes = {name: state for name, state in sorted(runtime.containers(LABEL).items()) if name.endswith(CONTROL_PLANE)}
+    told = {node: runtime.read(node, ORIGIN_FILE).strip() for node in nodes}
+    return [Found(node.removesuffix(CONTROL_PLANE), state, Path(told[node]) if told[node] else None) for node, state in nodes.items()]
 
 
 def failure(text: str) -> tuple[str, str]:

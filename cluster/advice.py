@@ -1,0 +1,71 @@
+"""What people type on this operating system to install, start or enlarge something. Printed, never run by us."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FAMILIES = {
+    "debian": "debian", "ubuntu": "debian", "fedora": "fedora", "rhel": "fedora", "centos": "fedora",
+    "arch": "arch", "suse": "suse", "opensuse": "suse", "alpine": "alpine",
+}  # fmt: skip
+"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family whose package manager it means."""
+INSTALL_RUNTIME = {
+    "macos": "brew install --cask docker, then open -a Docker",
+    "wsl": "install Docker Desktop in Windows, and switch this distribution on in its Settings > Resources > WSL integration",
+    "debian": "sudo apt install docker.io, then sudo usermod -aG docker $USER, and log in again",
+    "fedora": "sudo dnf install podman",
+    "arch": "sudo pacman -S docker, then sudo systemctl enable --now docker and sudo usermod -aG docker $USER, and log in again",
+    "suse": "sudo zypper install docker, then sudo systemctl enable --now docker and sudo usermod -aG docker $USER, and log in again",
+    "alpine": "sudo apk add docker, then sudo rc-update add docker && sudo service docker start",
+}
+START_DOCKER = {
+    "macos": "open -a Docker",
+    "wsl": "start Docker Desktop in Windows",
+    "alpine": "sudo service docker start",
+    "linux": "sudo systemctl start docker",
+}
+SET_CLOCK = {
+    "macos": "sudo sntp -sS time.apple.com",
+    "wsl": "sudo hwclock --hctosys, or in Windows wsl --shutdown",
+    "alpine": "sudo rc-service ntpd restart",
+    "linux": "sudo timedatectl set-ntp true",
+}
+MEMORY_OF_WSL = "In Windows: memory=6GB below [wsl2] in %UserProfile%\\.wslconfig, then wsl --shutdown."
+
+
+@dataclass(frozen=True)
+class System:
+    """An operating system: ``linux``, ``macos`` or ``wsl``, and the family of a Linux, which WSL has too."""
+
+    name: str
+    family: str = ""
+
+    def choose(self, lines: dict[str, str], otherwise: str = "") -> str:
+        """Return what is said for this system: that of its name where it is a special one, of its family, of any Linux."""
+        return next((lines[key] for key in (self.name, self.family, "linux") if key in lines), otherwise)
+
+
+def read(platform: str, release: str, kernel: str) -> System:
+    """Tell the system from ``sys.platform``, the text of ``/etc/os-release`` and the release of the kernel."""
+    if platform == "darwin":
+        return System("macos")
+    words = " ".join(re.findall(r"^ID(?:_LIKE)?=(.*)$", release, re.MULTILINE)).replace('"', " ")
+    family = next((FAMILIES[word.partition("-")[0]] for word in words.split() if word.partition("-")[0] in FAMILIES), "")
+    return System("wsl" if "microsoft" in kernel.lower() else "linux", family)
+
+
+@cache
+def here() -> System:
+    """Return the system that we run on."""
+    return read(sys.platform, _text("/etc/os-release"), _text("/proc/sys/kernel/osrelease"))
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""``invoke doctor``: everything that the other commands need, looked at all at once.
+
+``checks`` looks and touches nothing, ``fixes`` does what is safe, ``bundle`` writes it all down for whoever is asked for help.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cluster.doctor import checks
+from cluster.doctor.checks import Check, Machine, Seen
+from cluster.doctor.limits import begin, within
+from cluster.errors import SetupError
+from cluster.fields import listed
+from cluster.places import Places
+from cluster.progress import command, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from cluster.progress import Output
+    from cluster.session import Session
+
+SECONDS = 6
+"""Nothing is waited for any longer, whatever hangs."""
+MARKS = {"ok": "✓", "slow": "!", "fail": "✗", "unneeded": "•"}
+
+
+def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
+    """Look at everything, put right what is safe on request, and write it down on request.
+
+    :raises SetupError: E-DOCTOR, something that the engine needs does not work; what a fix raised.
+    """
+    output = session.output
+    machine = Machine(session)
+    refused = _fixed(machine, output) if fix else []
+    if fix:
+        machine = Machine(session)  # what was read before may not be so any more
+    chosen, reason = _engine(session, machine, engine)
+    output.text(f"doctor  engine {chosen}, because {reason}")
+    output.text()
+    found = []
+    for seen in _looked(machine, chosen):
+        found.append(seen)
+        _show(output, seen)
+    failed = [seen.name for seen in found if seen.status == "fail"]
+    output.event("doctor.finished", engine=chosen, reason=reason, ok=not failed)
+    output.text()
+    if bundle:
+        from cluster.doctor.bundle import write  # noqa: PLC0415 - on request only
+
+        file = write(machine, [f"engine {chosen}, because {reason}", *map(_line, found)])
+        output.event("bundle", path=str(file))
+        output.text(f"All of this, versions, settings, runs and logs, without secrets: {shown(file)}. Read it before you send it.")
+        output.text()
+    if refused:
+        raise refused[0]
+    if failed:
+        fixable = any(seen.fix for seen in found if seen.status == "fail")
+        hint = f"{command('doctor --fix')} puts right what is safe." if fixable else "Do what stands behind each arrow, then run it again."
+        raise SetupError("E-DOCTOR", f"The engine {chosen} will not work here: see {listed(dict.fromkeys(failed))}.", hint=hint)
+    spared = dict.fromkeys(seen.name for seen in found if seen.status == "unneeded" and seen.hint)
+    output.text(f"The engine {chosen} works here." + (f" {command('up')} would need more: {listed(spared)}." if spared else ""))
+
+
+def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str]:
+    """Return the engine that a command would use, and why; with settings that cannot be, none would be used at all.
+
+    :raises SetupError: E-SETTING, there is no such engine.
+    """
+    if machine.refused:
+        return "local", "the settings cannot be read"
+    with Places(session) as places:
+        return within(SECONDS, partial(places.engine, asked), ("local", "the platform does not answer"))
+
+
+def _looked(machine: Machine, engine: str) -> Iterator[Seen]:
+    """Do all checks at once, and yield what they have seen in their order; what only the other engine needs does not fail."""
+    deadline = time.monotonic() + SECONDS
+    begun = [(check, begin(partial(check.made, machine))) for check in checks.all_checks(machine.settings)]
+    for check, future in begun:
+        for seen in _result(check, future, deadline):
+            spared = check.argo_only and engine == "local" and seen.status == "fail"
+            yield checks.unneeded(seen) if spared else seen
+    yield checks.clock(machine)
+
+
+def _result(check: Check, future: Future[list[Seen]], deadline: float) -> list[Seen]:
+    try:
+        return future.result(max(0, deadline - time.monotonic()))
+    except TimeoutError:
+        return [Seen(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it stays so, see what hangs there.")]
+
+
+def _fixed(machine: Machine, output: Output) -> list[SetupError]:
+    """Do what is safe about what was seen, and return what could not be done."""
+    refused = []
+    fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo") if seen.fix]
+    for name, fix in fixes:
+        try:
+            with output.step(name) as step:
+                step.result(fix())
+        except SetupError as error:
+            output.error(error)
+            error.told = True
+            refused.append(error)
+        else:
+            output.event("doctor.fixed", name=name, done=step.detail)
+    if not fixes:
+        output.line("•", "Nothing to put right that could be done safely")
+    output.text()
+    return refused
+
+
+def _show(output: Output, seen: Seen) -> None:
+    output.line(MARKS[seen.status], seen.name, seen.seen)
+    if seen.hint:
+        output.text(f"  → {seen.hint}")
+    output.event("doctor", name=seen.name, status=seen.status, seen=seen.seen, hint=seen.hint)
+
+
+def _line(seen: Seen) -> str:
+    return f"{MARKS[seen.status]} {seen.name}: {seen.seen}" + (f"\n  → {seen.hint}" if seen.hint else "")

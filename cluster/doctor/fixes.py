@@ -1,0 +1,126 @@
+"""What ``doctor --fix`` does: only what is safe, only in this checkout or to what it has made, never with more rights than the user has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cluster import web
+from cluster.engines.lock import alone
+from cluster.errors import SetupError
+from cluster.files import only_one
+from cluster.instance import Instance
+from cluster.programs import FOLDER, ended
+from cluster.progress import shown
+from cluster.runs import History
+from cluster.runtime import ARCHITECTURES
+from cluster.settings import pairs
+from cluster.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from cluster.network import Network
+    from cluster.settings import Settings
+    from cluster.stack import Stack
+
+KIND = "v0.33.0"
+CHECKSUMS = {
+    "darwin-amd64": "5a99f26f57246dc9319dd294803313197a0f34d33c525b3ea8b655db5916ece0",
+    "darwin-arm64": "0c8c7dbe5e23594a198b786c4bc13dacc101fa6196b0cb0b23a1ca44e61f4b4f",
+    "linux-amd64": "aee6151561422756b764a4ae28e7f44cda5af5a9eead3cc9985112b1de8d8e0d",
+    "linux-arm64": "20022bee6cfcd5086cb7234d218e3454e6090022f2a8f55d1fa7fcf42c3867a2",
+}
+"""SHA-256 of kind as its makers have released it."""
+PUBLISHER = "github.com"
+"""Where; ``singer.mirror`` may name another host for it."""
+
+
+def kind(settings: Settings, network: Network) -> Callable[[], str] | None:
+    """Return what fetches kind into this checkout; None where its makers publish none for this machine."""
+    system = f"{sys.platform}-{ARCHITECTURES.get(platform.machine(), '')}"
+    if system not in CHECKSUMS:
+        return None
+    host = pairs(settings.mirror).get(PUBLISHER, PUBLISHER)
+    return partial(_fetched, f"https://{host}/kubernetes-sigs/kind/releases/download/{KIND}/kind-{system}", CHECKSUMS[system], network)
+
+
+def _fetched(url: str, digest: str, network: Network) -> str:
+    file = FOLDER / "kind"
+    web.fetch(url, digest, file, network)
+    return f"fetched kind {KIND} to {shown(file)}; its checksum is right"
+
+
+def close(file: Path) -> str:
+    """Let nobody but its owner read a file."""
+    file.chmod(0o600)
+    return f"only you may read {shown(file)} now"
+
+
+def platform_lock(settings: Settings) -> Path:
+    """Return what up, stop and teardown hold while they work."""
+    return settings.local / "locks" / "platform"
+
+
+def remove_half(stack: Stack) -> str:
+    """Take away a cluster whose creation was broken off, unless somebody is at it at this moment.
+
+    :raises SetupError: E-BUSY; E-CLUSTER, E-RUNTIME, it cannot be taken away.
+    """
+    with only_one(platform_lock(stack.settings), "Another up, stop or teardown of this checkout is under way."):
+        if stack.instance.maker:
+            ended(stack.instance.maker, (stack.provider.name, stack.provider.cluster))
+        stack.provider.delete()
+        stack.instance.forget()
+    return f"removed what was there of the {stack.provider.describe()}"
+
+
+def tidy(settings: Settings, environ: Mapping[str, str], pipeline: str) -> str:
+    """End the record of a run that was killed, and remove its folder, as the next run of its pipeline would.
+
+    :raises SetupError: E-BUSY, the pipeline runs again by now; E-STORE.
+    """
+    history = History(open_store(settings, environ), settings)
+    with alone(settings, history, pipeline):
+        pass
+    return f"tidied up after the killed run of {pipeline}"
+
+
+def drop(folder: Path) -> str:
+    """Remove a folder that somebody who has ended was making."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return f"removed {shown(folder)}"
+
+
+# -- what the checks ask of files
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the room on a folder's disk; none where we may not write there.
+
+    :raises SetupError: E-STORE, nothing can be written there.
+    """
+    if not os.access(folder, os.W_OK):
+        raise SetupError(
+            "E-STORE", f"Nothing can be written in {folder}.", hint="See that the checkout is yours: ls -ld shows whose it is."
+        )
+    return shutil.disk_usage(folder).free
+
+
+def alive(file: Path) -> bool:
+    """Say whether the process whose number a file holds is there."""
+    with suppress(OSError, ValueError):
+        os.kill(int(file.read_text(encoding="ascii")), 0)
+        return True
+    return False
+
+
+def remembers(checkout: Path, cluster: str) -> bool:
+    """Say whether a checkout is there and knows a cluster as its own."""
+    return (checkout / "cluster").is_dir() and Instance(checkout / ".local" / "instance.json").owns(cluster)
