@@ -20,7 +20,7 @@ from cluster import advice, kubeconfig, network, preflight, web
 from cluster.connectors import Project, checked, read_dotenv
 from cluster.doctor import fixes
 from cluster.engines.lock import killed
-from cluster.environments import Environments, chosen_index
+from cluster.environments import Environments, chosen_index, pip_setting
 from cluster.errors import SetupError
 from cluster.fields import listed, read_text
 from cluster.files import held
@@ -107,9 +107,17 @@ class Machine:
                 found[name] = made.find(self.project.connector(name))
         return found
 
-    def ask(self, url: str) -> web.Answer:
+    @property
+    def index_network(self) -> network.Network:
+        """How the package index is reached: with the certificates that pip is set to, where nothing else names any."""
+        bundle = pip_setting("cert")
+        if self.network.bundle or not bundle:
+            return self.network
+        return replace(self.network, bundle=Path(bundle), bundle_name="pip's configuration")
+
+    def ask(self, url: str, through: network.Network) -> web.Answer:
         """Ask an address, and keep what its clock says."""
-        answer = web.ask(url, self.network)
+        answer = web.ask(url, through)
         self.answers.append(answer)
         return answer
 
@@ -201,7 +209,11 @@ def uv(_: Machine) -> Iterator[Seen]:
         yield Seen("uv", "fail", "its program is not where its package says", hint)
         return
     number = re.search(r"\d+(\.\d+)+", said.stdout)
-    yield Seen("uv", "ok", number[0]) if number else Seen("uv", "fail", f"it does not run: {said.stderr.strip()[:200]}", hint)
+    yield (
+        Seen("uv", "ok", number[0])
+        if number and not said.returncode
+        else Seen("uv", "fail", f"it does not run: {said.stderr.strip()[:200]}", hint)
+    )
 
 
 def checkout(machine: Machine) -> Iterator[Seen]:
@@ -270,7 +282,9 @@ def index(machine: Machine) -> Iterator[Seen]:
     """Look whether the package index answers, from which the connectors' environments are made."""
     url = chosen_index(machine.environ) or _default_index()
     missing = [name for name, made in machine.environments.items() if made is None]
-    yield from _answer(machine, "Package index", url, "" if missing else "the environments of all connectors are there")
+    yield from _answer(
+        machine, "Package index", url, "" if missing else "the environments of all connectors are there", through=machine.index_network
+    )
 
 
 def _default_index() -> str:
@@ -283,16 +297,18 @@ def _default_index() -> str:
 
 
 def registries_of(settings: Settings) -> dict[str, list[str]]:
-    """Return the registries that images come from, each with the images."""
-    wanted = [
-        name for name in IMAGES if (name != "node" or settings.provider == "kind") and (name != "minio" or settings.store == "install")
-    ]
-    if settings.argo == "use":
-        wanted = [name for name in wanted if name not in {"controller", "server"}]
+    """Return the registries that images come from, each with the images; the one that they are pushed to has none for us."""
+    spared = {
+        *(("node",) if settings.provider != "kind" else ()),
+        *(("minio",) if settings.store == "use" else ()),
+        *(("controller", "server", "executor") if settings.argo == "use" else ()),
+    }
     found: dict[str, list[str]] = {}
-    for image in map(settings.image, wanted):
+    for image in map(settings.image, sorted(IMAGES.keys() - spared)):
         found.setdefault(image.partition("/")[0], []).append(image)
-    return found
+    if settings.registry:
+        found.setdefault(settings.registry.partition("/")[0], [])
+    return dict(sorted(found.items()))
 
 
 def registry(name: str, machine: Machine) -> Iterator[Seen]:
@@ -301,7 +317,7 @@ def registry(name: str, machine: Machine) -> Iterator[Seen]:
     images = registries_of(machine.settings)[name]
     there = ""
     with suppress(SetupError):
-        there = "" if machine.runtime.absent(images) else "its images are on this machine"
+        there = "its images are on this machine" if images and not machine.runtime.absent(images) else ""
     refusals = DENIED.keys() - {HTTPStatus.UNAUTHORIZED}  # who has not logged in is answered so
     yield from _answer(machine, f"Registry {name}", url, there, denied=refusals)
 
@@ -311,13 +327,15 @@ def s3(machine: Machine) -> Iterator[Seen]:
     yield from _answer(machine, "S3", machine.settings.s3_endpoint, "", denied=())
 
 
-def _answer(machine: Machine, name: str, url: str, spared: str, *, denied: Iterable[int] = DENIED) -> Iterator[Seen]:
+def _answer(
+    machine: Machine, name: str, url: str, spared: str, *, denied: Iterable[int] = DENIED, through: network.Network | None = None
+) -> Iterator[Seen]:
     """Say whether an address answers; *spared* says why that does not matter at the moment."""
     if not url:
         yield Seen(name, "unneeded", "not asked: which one uv goes to by itself is not known here")
         return
     try:
-        answer = machine.ask(url)
+        answer = machine.ask(url, through or machine.network)
     except SetupError as error:
         status, why, hint = "fail", error.problem.rstrip("."), error.hint
     else:
@@ -429,22 +447,18 @@ def ports(machine: Machine) -> Iterator[Seen]:
             yield _of(item)
         yield Seen("Ports", "ok", f"{line}, on 127.0.0.1 only")
         return
-    if _runs(stack):
-        yield Seen("Ports", "ok", f"{line}: the platform's")
-        return
+    ours: list[str] = []
+    with suppress(SetupError):  # that the runtime does not answer is said already
+        ours = stack.provider.left()
     busy = [port for port in chosen_ports.values() if not free(port)]
+    held_by_us = [port for port in busy if ours and machine.runtime.publisher(port) in ours]
+    busy = [port for port in busy if port not in held_by_us]
     for port in busy:
         who = holder(port, machine.runtime_there)
         fact = f"{port}, which the stopped cluster needs, is taken{f' by {who}' if who else ''}"
         yield Seen("Ports", "fail", fact, "End that program: a cluster's ports are fixed when it is made.")
     if not busy:
-        yield Seen("Ports", "ok", f"{line}: kept for the cluster that is stopped")
-
-
-def _runs(stack: Stack) -> bool:
-    with suppress(SetupError):
-        return stack.provider.pending() is None
-    return False
+        yield Seen("Ports", "ok", f"{line}: the platform's" if held_by_us else f"{line}: kept for the cluster, which is stopped")
 
 
 # ---------------------------------------------------------------------------------------------------------- leftovers
