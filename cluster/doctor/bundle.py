@@ -49,7 +49,7 @@ NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|pri
 SECRET_NAME = re.compile(rf"{NAME}|webhook|(?:^|_)pass(?:$|_)|_pwd$|(?:^|_)key$", re.IGNORECASE)
 """What keys of configs and variables are called whose values are secret."""
 LOOKS = (
-    (re.compile(r"(?<=://)[^/\s\"'@]+@"), f"{HIDDEN}@"),
+    (re.compile(r"(?<=://)[^/\s\"']+@"), f"{HIDDEN}@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
     (re.compile(r"\b(basic|bearer)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
@@ -82,7 +82,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     file = machine.settings.local / f"support-{datetime.now(UTC):%Y%m%dt%H%M%S}.txt"
     with file_errors("The file", file):
         private_folder(file.parent)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", errors="replace") as target:
             target.write(redacted(text, known))
     return file
 
@@ -101,12 +101,16 @@ def redacted(text: str, known: Iterable[str]) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Yield the forms in which a value may be written: as it is, each of its lines, in an address, in JSON, in base64."""
-    for part in {value, *value.splitlines()}:
+    """Yield the forms in which a value may be written: as it is, each of its lines, in an address, in JSON, in base64.
+
+    Of an address what is long in its path and query counts for itself: so webhooks are made.
+    """
+    long = re.findall(r"[^/?&=#]{8,}", value.partition("://")[2].partition("/")[2]) if "://" in value else []
+    for part in {value, *value.splitlines(), *long}:
         if part.strip():
             yield from (part, part.strip(), quote(part, safe=""), quote_plus(part), unquote(part), json.dumps(part)[1:-1])
             yield json.dumps(part, ensure_ascii=False)[1:-1]
-            yield base64.b64encode(part.encode()).decode()
+            yield base64.b64encode(part.encode(errors="surrogateescape")).decode()
 
 
 def _known(machine: Machine) -> Iterator[str]:
@@ -129,7 +133,7 @@ def _known(machine: Machine) -> Iterator[str]:
 def _values(text: str) -> Iterator[str]:
     """Yield what stands behind each ``=`` of a ``.env``, also of one that cannot be parsed: with its quotes and comments, and without."""
     for line in text.splitlines():
-        raw = line.partition("=")[2].strip()
+        raw = (line.partition("=")[2] or line).strip()
         bare = re.sub(r"\s+#.*$", "", raw)
         yield from filter(None, (raw, bare, bare.strip("'\"")))
 

@@ -26,7 +26,7 @@ from cluster.fields import listed, read_text
 from cluster.files import held
 from cluster.instance import free
 from cluster.ports import holder
-from cluster.programs import INSTALL, TOO_LONG, run, which
+from cluster.programs import INSTALL, last_line, run, which
 from cluster.progress import command, gigabytes, seconds, shown
 from cluster.providers import kind
 from cluster.runtime import PROGRAMS, Runtime
@@ -209,11 +209,10 @@ def uv(_: Machine) -> Iterator[Seen]:
         yield Seen("uv", "fail", "its program is not where its package says", hint)
         return
     number = re.search(r"\d+(\.\d+)+", said.stdout)
-    yield (
-        Seen("uv", "ok", number[0])
-        if number and not said.returncode
-        else Seen("uv", "fail", f"it does not run: {said.stderr.strip()[:200]}", hint)
-    )
+    if number and said.returncode == 0:
+        yield Seen("uv", "ok", number[0])
+    else:
+        yield Seen("uv", "fail", f"it does not run: {last_line(said.stderr)}", hint)
 
 
 def checkout(machine: Machine) -> Iterator[Seen]:
@@ -404,8 +403,7 @@ def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[Seen]
     number = re.search(r"v(\d+)\.(\d+)\S*", said.stdout)
     least = ".".join(map(str, LEAST[name]))
     if number is None:
-        why = said.stderr.strip() if said.returncode == TOO_LONG else f"exit code {said.returncode}"
-        yield Seen(name, "fail", f"{shown(Path(where))} does not tell its version: {why}", INSTALL[name], fix)
+        yield Seen(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", INSTALL[name], fix)
     elif (int(number[1]), int(number[2])) < LEAST[name]:
         yield Seen(name, "fail", f"{number[0]} is too old: it takes {least} or later", INSTALL[name], fix)
     else:

@@ -7,23 +7,33 @@ The commands are typed on a machine of stand-ins, as in ``test_platform_errors``
 
 from __future__ import annotations
 
+import base64
+import fcntl
+import hashlib
 import json
 import os
 import re
 import shutil
 import socket
+import ssl
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import pytest
+import trustme
 from proxy import Proxy
+from scenarios import SCHEMA
+from test_interruption import SLOW, alive, eventually, pids
 from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
@@ -213,7 +223,7 @@ CASES = [
     Case("cgroups", has("info", ROOTLESS), "fail", "rootless .* cgroup v1", "cgroup v2", local="unneeded"),
     Case("kind", lambda patient: patient.without("kind"), "fail", "kind is not installed", "doctor --fix", local="unneeded"),
     Case("kind", has("version", "kind v0.20.0 go1.20 linux/amd64"), "fail", "v0.20.0 is too old: it takes 0.33 or later", "doctor --fix", local="unneeded"),
-    Case("kind", lambda patient: patient.install("kind", "exit 3"), "fail", "does not tell its version: exit code 3", "doctor --fix", local="unneeded"),
+    Case("kind", lambda patient: patient.install("kind", "exit 3"), "fail", "does not tell its version: it gave no reason", "doctor --fix", local="unneeded"),
     Case("minikube", lambda _: None, "fail", "minikube is not installed", "Install minikube", {"INVOKE_SINGER_PROVIDER": "minikube"}, "unneeded"),
     Case("Context", lambda _: None, "fail", "no context .nowhere.", "INVOKE_SINGER_CONTEXT", {"INVOKE_SINGER_PROVIDER": "existing", "INVOKE_SINGER_CONTEXT": "nowhere"}, "unneeded"),
     Case("Other checkouts", has("node", "running"), "fail", 'kind cluster "singer" .* did not make it', "INVOKE_SINGER_CLUSTER=singer2", local="unneeded"),
@@ -400,3 +410,272 @@ def test_an_engine_that_does_not_exist(patient: Patient) -> None:
     result = patient.type("doctor", "--engine", "agro")
     assert result.code == 1
     assert 'E-SETTING  There is no engine "agro". Did you mean "argo"?' in result.err
+
+
+# ---------------------------------------------------------------------------------------------------------- putting right
+
+
+class Publisher(ThreadingHTTPServer):
+    """Whoever publishes kind, over TLS with an authority of its own."""
+
+    daemon_threads = True
+    PROGRAM = b"#!/bin/sh\necho 'kind v0.33.0 go1.26.8 linux/amd64'\n"
+
+    def __init__(self, folder: Path) -> None:
+        """Serve the program as a whole, wherever it is asked for."""
+        super().__init__(("127.0.0.1", 0), _Downloads)
+        authority = trustme.CA()
+        self.ca = folder / "publisher.pem"
+        authority.cert_pem.write_to_path(str(self.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.gives = "all"
+        self.asked: list[str] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: who does not trust us hangs up."""
+
+    def __enter__(self) -> Self:
+        """Serve until the body ends."""
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Downloads(BaseHTTPRequestHandler):
+    server: Publisher
+
+    def do_GET(self) -> None:
+        """Send the program, or a page that leads to it, or half of it."""
+        self.server.asked.append(self.path)
+        if self.server.gives == "elsewhere" and not self.path.startswith("/objects/"):
+            self.send_response(302)
+            self.send_header("Location", f"/objects{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        program = self.server.PROGRAM
+        self.send_response(404 if self.server.gives == "nothing" else 200)
+        self.send_header("Content-Length", str(len(program)))
+        self.end_headers()
+        self.wfile.write(program[:10] if self.server.gives == "half" else program)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    """Yield a publisher of kind."""
+    with Publisher(tmp_path) as running:
+        yield running
+
+
+def pin(patient: Patient, digest: str) -> None:
+    """Let the checkout be one that pins another kind, for every platform."""
+    file = patient.checkout.root / "cluster" / "doctor" / "fixes.py"
+    file.write_text(re.sub(r'"[0-9a-f]{64}"', f'"{digest}"', file.read_text()))
+
+
+def fix(patient: Patient, publisher: Publisher | None, *words: str, **settings: str) -> Result:
+    """Type ``doctor --fix`` with a mirror of what GitHub has."""
+    host = f"127.0.0.1:{publisher.server_port}" if publisher else "127.0.0.1:9"
+    mirror = {"INVOKE_SINGER_MIRROR": f"{patient.environ['INVOKE_SINGER_MIRROR']},github.com={host}"}
+    ca = {"INVOKE_SINGER_CA_BUNDLE": str(publisher.ca)} if publisher else {}
+    return patient.type("doctor", "--fix", *ARGO, *words, **{**mirror, **ca, **settings})
+
+
+@pytest.mark.parametrize("gives", ["all", "elsewhere"])
+def test_kind_is_fetched(patient: Patient, publisher: Publisher, gives: str) -> None:
+    """Kind is fetched into the checkout, as its makers published it, and comes before another one that is on PATH."""
+    publisher.gives = gives
+    patient.has("version", "kind v0.20.0 go1.20 linux/amd64")
+    pin(patient, hashlib.sha256(publisher.PROGRAM).hexdigest())
+    result = fix(patient, publisher)
+
+    program = patient.checkout.local / "bin" / "kind"
+    assert result.code == 0, result.out + result.err
+    assert program.read_bytes() == publisher.PROGRAM
+    assert os.access(program, os.X_OK)
+    assert [file.name for file in program.parent.iterdir()] == ["kind"]
+    assert re.search(r"^✓ kind +fetched kind v0\.33\.0 to \.local/bin/kind; its checksum is right", result.out, re.MULTILINE)
+    assert re.search(r"^✓ kind +0\.33\.0 in \.local/bin$", result.out, re.MULTILINE)
+    assert re.fullmatch(r"/kubernetes-sigs/kind/releases/download/v0\.33\.0/kind-\w+-\w+", publisher.asked[0])
+    assert fix(patient, publisher, "--json").code == 0
+    assert len(publisher.asked) == (1 if gives == "all" else 2)
+
+
+@pytest.mark.parametrize(
+    ("gives", "digest", "code", "says"),
+    [
+        ("all", "0" * 64, "E-DOWNLOAD", "the checksum differs"),
+        ("nothing", "", "E-DOWNLOAD", "answers 404 for kind"),
+        ("half", "", "E-DOWNLOAD", "broke off"),
+    ],
+)
+def test_kind_cannot_be_fetched(patient: Patient, publisher: Publisher, gives: str, digest: str, code: str, says: str) -> None:
+    """What is not there, breaks off or is another program is never put in place; the rest of the page is shown all the same."""
+    publisher.gives = gives
+    patient.without("kind")
+    pin(patient, digest or hashlib.sha256(publisher.PROGRAM).hexdigest())
+    result = fix(patient, publisher)
+
+    assert result.code == 1
+    assert re.search(rf"^{code}  .*{says}.*\n→ .*singer\.mirror", result.err, re.MULTILINE), result.err
+    assert list((patient.checkout.local / "bin").iterdir()) == []
+    assert re.search("^✗ kind +kind is not installed", result.out, re.MULTILINE)
+    assert fix(patient, publisher, "--json").error == code
+
+
+def test_kind_cannot_be_reached(patient: Patient, publisher: Publisher) -> None:
+    """Without a network, or with a certificate that nobody knows, that is what is said."""
+    patient.without("kind")
+    assert re.search("^E-NETWORK  https://127.0.0.1:9 is not reachable: the connection is refused", fix(patient, None).err, re.MULTILINE)
+    result = fix(patient, publisher, INVOKE_SINGER_CA_BUNDLE="")
+    assert re.search("^E-CERTIFICATE  https://127.0.0.1:\\d+ is not reachable: a certificate", result.err, re.MULTILINE), result.err
+
+
+@contextmanager
+def under_way(checkout: Checkout) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield a run that takes its time, and its id."""
+    checkout.scripted(SLOW, {"pid": True})
+    with checkout.start("run", "p", "--json", "--engine", "local") as process:
+        assert process.stdout is not None
+        events = (json.loads(line) for line in process.stdout)
+        run = next(event["run"] for event in events if event["event"] == "run.started")
+        eventually(lambda: len(pids(checkout, run)) == 3)
+        yield process, run
+        process.kill()
+
+
+def test_what_is_put_right(patient: Patient) -> None:
+    """What killed commands have left is removed, secrets are closed, and nothing else is touched; the second time there is nothing to do."""
+    checkout = patient.checkout
+    (checkout.root / ".env").write_text("TOKEN=canary\n")
+    (checkout.root / ".env").chmod(0o644)
+    (checkout.root / ".venv.making").mkdir()
+    (checkout.root / ".venv.making" / "pid").write_text(str(1 << 22))
+    patient.owns(complete=False)
+    with under_way(checkout) as (process, run):
+        process.kill()
+        process.wait()
+        eventually(lambda: not [pid for pid in pids(checkout, run) if alive(pid)])
+
+    result = patient.type("doctor", "--json", *ARGO)
+    (env,) = diagnosis(result, ".env")
+    assert (env["status"], env["hint"]) == ("slow", "chmod 600 .env")
+    left = [seen["seen"] for seen in diagnosis(result, "Leftovers")]
+    assert [any(word in text for text in left) for word in ('the kind cluster "singer"', f"the run {run} of p", ".venv")] == [True] * 3
+    assert {seen["status"] for seen in diagnosis(result, "Leftovers")} == {"slow"}
+    assert patient.asked("^kind (delete|create)") == []
+
+    events = patient.type("doctor", "--fix", "--json", *ARGO).events
+    assert len([event for event in events if event["event"] == "doctor.fixed"]) == 4
+    assert (checkout.root / ".env").stat().st_mode & 0o777 == 0o600
+    assert not (checkout.root / ".venv.making").exists()
+    assert [call.split(" --kubeconfig")[0] for call in patient.asked("^kind (delete|create)")] == ["kind delete cluster --name singer"]
+    assert checkout.invoke("show", run, "--json").last["status"] == "interrupted"
+    assert checkout.leftovers() == []
+    assert [event["seen"] for event in events if event.get("name") == "Leftovers" and event["event"] == "doctor"] == ["none"]
+    again = patient.type("doctor", "--fix", *ARGO)
+    assert "• Nothing to put right that could be done safely" in again.out
+
+
+def test_what_is_under_way_is_left_alone(patient: Patient) -> None:
+    """A run, an up and an environment that are under way are no leftovers."""
+    checkout = patient.checkout
+    (checkout.root / ".venv.making").mkdir()
+    (checkout.root / ".venv.making" / "pid").write_text(str(os.getpid()))
+    patient.owns(complete=False)
+    with under_way(checkout) as (process, _), (checkout.local / "locks" / "platform").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = patient.type("doctor", "--fix", "--json", *ARGO)
+        assert [seen["seen"] for seen in diagnosis(result, "Leftovers")] == ["none"]
+        assert [event for event in result.events if event["event"] == "doctor.fixed"] == []
+        assert process.poll() is None
+    assert (checkout.root / ".venv.making").exists()
+    assert patient.asked("^kind (delete|create)") == []
+
+
+# ---------------------------------------------------------------------------------------------------------- the bundle
+
+CANARIES = {name: f"canary-{name}-{number:04x}" for number, name in enumerate(("dotenv", "quoted", "named", "environ", "aws", "typed", "proxy", "index", "notify", "kept", "commented"), 7000)}  # fmt: skip
+
+
+def test_a_bundle_has_no_secret(patient: Patient) -> None:
+    """Wherever secrets are, none of them is in the file for asking for help, in no form; what helps is, for its owner's eyes only."""
+    checkout, secret = patient.checkout, CANARIES
+    odd = 'p"w\\d/ü%&1'
+    (checkout.root / ".env").write_text(
+        f"TOKEN={secret['dotenv']}  # mine\nQUOTED='{secret['quoted']}'\nODD='{odd}'\nPIN=731\n# OLD={secret['commented']}\n"
+        f"SINGER_NOTIFY_URL=https://hooks.example.com/{secret['notify']}\n"
+    )
+    forms = [odd, quote(odd, safe=""), json.dumps(odd)[1:-1], base64.b64encode(odd.encode()).decode()]
+    said = [
+        *secret.values(),
+        *forms,
+        "pin is 731",
+        '{"client_secret": "hunter two"}',
+        "Authorization: Bearer abcdef123456",
+        "https://bob:sesame@x/y",
+    ]
+    checkout.scripted(
+        {"steps": [SCHEMA, *(["stderr", text] for text in said), ["exit", 1]], "token": "${NAMED}", "password": secret["typed"]},
+        {"password": "${ODD}"},
+    )
+    config = checkout.root / "singer-configs" / "tap-scripted" / "config.json"
+    environ = {
+        "NAMED": secret["named"],
+        "MY_API_KEY": secret["environ"],
+        "AWS_SECRET_ACCESS_KEY": secret["aws"],
+        "HTTPS_PROXY": f"http://jane:{secret['proxy']}@127.0.0.1:9",
+        "PIP_INDEX_URL": f"http://bob:{secret['index']}@{patient.world.host}/simple",
+    }
+    assert checkout.run(**{**environ, "HTTPS_PROXY": "", "PIP_INDEX_URL": checkout.environ.get("PIP_INDEX_URL", "")}).code == 2
+    log = next((checkout.local / "logs" / "p").glob("*/tap.log")).read_text()
+    assert all(text in log for text in said)
+    config.write_text(json.dumps({"token": "${NAMED}", "nested": {"password": secret["typed"]}}))
+    kept = checkout.local / "kept"
+    kept.mkdir()
+    (kept / "minio.tar").touch()
+    (kept / "secrets.json").write_text(json.dumps({"argo-artifacts-root": {"accesskey": "root", "secretkey": secret["kept"]}}))
+    with (checkout.local / "logs" / "p" / "kept.log").open("w") as file:
+        file.write(f"minio says {secret['kept']} to root\n")
+
+    result = patient.type("doctor", "--bundle", **environ)
+    (name,) = re.findall(r"\.local/support-\w+\.txt", result.out)
+    bundle = checkout.root / name
+    text = bundle.read_text()
+    for value in [*secret.values(), *forms, "731", "hunter", "abcdef123456", "sesame"]:
+        assert value not in text + result.out + result.err, value
+    assert bundle.stat().st_mode & 0o777 == 0o600
+    for helps in (
+        "## Doctor",
+        "engine local",
+        "Container runtime: Docker Desktop",
+        "python    3.",
+        "kind v0.33.0",
+        "PIP_INDEX_URL=http://***@",
+        '"status": "failed"',
+        "tap.log",
+        "mirror = ",
+    ):
+        assert helps in text, helps
+    assert "bundle" in {event["event"] for event in patient.type("doctor", "--bundle", "--json").events}
+
+
+def test_a_bundle_where_nothing_is_right(patient: Patient) -> None:
+    """Where nothing is right, and nothing was run, the file is written all the same, and has in it what was seen."""
+    patient.without("docker", "kind")
+    (patient.checkout.root / ".env").write_text("nonsense\n")
+    result = patient.type("doctor", "--bundle", INVOKE_SINGER_ENGINE="lcoal")
+
+    (bundle,) = patient.checkout.local.glob("support-*.txt")
+    assert "Traceback" not in result.err
+    assert result.code == 1
+    assert "✗ Settings: singer.engine is" in bundle.read_text()
