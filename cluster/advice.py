@@ -24,7 +24,7 @@ INSTALL_RUNTIME = {
 }
 START_DOCKER = {
     "macos": "open -a Docker",
-    "wsl": "start Docker Desktop in Windows",
+    "wsl": "start Docker Desktop in Windows, or sudo service docker start",
     "alpine": "sudo service docker start",
     "linux": "sudo systemctl start docker",
 }
@@ -44,9 +44,10 @@ class System:
     name: str
     family: str = ""
 
-    def choose(self, lines: dict[str, str], otherwise: str = "") -> str:
-        """Return what is said for this system: that of its name where it is a special one, of its family, of any Linux."""
-        return next((lines[key] for key in (self.name, self.family, "linux") if key in lines), otherwise)
+    def choose(self, lines: dict[str, str]) -> str:
+        """Return what is said for this system: as a special one, for its family, for any Linux; nothing where nothing is."""
+        keys = ([] if self.name == "linux" else [self.name]) + [self.family, "linux"]
+        return next((lines[key] for key in keys if key in lines), "")
 
 
 def read(platform: str, release: str, kernel: str) -> System:

@@ -14,6 +14,10 @@ import pytest
 from clusters import NAME, Platform, kubeconfigs, run, why_not
 from conftest import ROOT
 
+from cluster.providers.kind import Found
+from cluster.providers.kind import clusters as kind_clusters
+from cluster.runtime import Runtime
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -43,6 +47,7 @@ def test_the_story_of_a_day(platform: Platform) -> None:
 
     second = platform.type("up", "--json")
     assert (second.code, second.last["changed"]) == (0, [])
+    assert Found(NAME, "running", platform.root) in kind_clusters(Runtime())
 
     platform.kubectl("-n", "argo", "delete", "deployment", "minio")
     assert platform.type("status").code == 1

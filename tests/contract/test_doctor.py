@@ -32,6 +32,11 @@ from scenarios import SCHEMA
 from test_interruption import SLOW, alive, eventually, pids
 from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 
+from cluster.instance import Instance
+from cluster.providers import kind
+from cluster.runtime import Runtime
+from cluster.settings import Settings
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
@@ -679,3 +684,19 @@ def test_a_bundle_where_nothing_is_right(patient: Patient) -> None:
     assert "Traceback" not in result.err
     assert result.code == 1
     assert "✗ Settings: singer.engine is" in bundle.read_text()
+
+
+def test_a_cluster_says_whose_it_is(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds a cluster that was made by a checkout can tell by which, also when it is stopped."""
+    monkeypatch.setenv("PATH", str(patient.programs))
+    root = patient.checkout.root
+    patient.install("kind", f': >"{root}/.local/kubeconfig"; echo running >"$desk/node"')
+    patient.install("docker", 'case "$*" in *singer-checkout) case "$1" in exec) /bin/cat >"$desk/origin" ;; esac ;; esac' + COPY + DOCKER)
+    runtime = Runtime("docker")
+    assert kind.clusters(runtime) == []
+    settings, instance = Settings(root=root), Instance(root / ".local" / "instance.json")
+    instance.choose_ports(settings.ports)
+    kind.Kind(settings, instance, runtime).ensure(lambda _: None)
+    assert kind.clusters(runtime) == [kind.Found("singer", "running", root)]
+    patient.has("node", "exited")
+    assert kind.clusters(runtime) == [kind.Found("singer", "exited", root)]
