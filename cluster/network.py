@@ -206,8 +206,11 @@ class Network:
 
 
 def read(settings: Settings, environ: Mapping[str, str]) -> Network:
-    """Return what the settings say, and where they say nothing the environment."""
-    http, https = (_address(settings.proxy or _either(environ, name)) for name in ("HTTP_PROXY", "HTTPS_PROXY"))
+    """Return what the settings say, and where they say nothing the environment.
+
+    :raises SetupError: E-PROXY, what the environment names is no address.
+    """
+    http, https = (_address(settings.proxy or _either(environ, name), name) for name in ("HTTP_PROXY", "HTTPS_PROXY"))
     given = [rule.strip() for rule in _either(environ, "NO_PROXY").split(",")]
     name = next((name for name in NAMES_OF_BUNDLE if environ.get(name)), "")
     bundle = settings.ca_bundle or environ.get(name, "")
@@ -252,9 +255,18 @@ def _either(environ: Mapping[str, str], name: str) -> str:
     return environ.get(name) or environ.get(name.lower()) or ""
 
 
-def _address(text: str) -> str:
-    """Return a proxy as an address: people leave ``http://`` out, and some programs insist on it."""
-    return text if not text or "://" in text else f"http://{text}"
+def _address(text: str, name: str) -> str:
+    """Return a proxy as an address: people leave ``http://`` out, and some programs insist on it.
+
+    :raises SetupError: E-PROXY, it is none; it may hold a password, and is not shown.
+    """
+    found = text if not text or "://" in text else f"http://{text}"
+    try:
+        if not found or (urlsplit(found).hostname and urlsplit(found).port != 0):
+            return found
+    except ValueError:
+        pass
+    raise SetupError("E-PROXY", f"What {name} says is not the address of a proxy.", hint=f"Correct {name}: http://proxy.example.com:3128")
 
 
 def _both_cases(http: str, https: str, bypass: Iterable[str]) -> dict[str, str]:

@@ -280,7 +280,7 @@ def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool
     if everything:
         with output.step("Images and environments") as step:
             step.result(f"{_images_removed(stack)} images removed")
-            for folder in ("environments", "cache", "kept"):
+            for folder in ("environments", "cache", "kept", "bin"):
                 shutil.rmtree(stack.settings.local / folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)

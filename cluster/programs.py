@@ -143,8 +143,9 @@ def follow(
         assert process.stdout is not None
         try:
             if process.stdin is not None:
-                process.stdin.write((stdin or "").encode())
-                process.stdin.close()
+                with suppress(BrokenPipeError):  # it has ended before it read; why, it says itself
+                    process.stdin.write((stdin or "").encode())
+                    process.stdin.close()
             said = ""
             for line in _lines(process.stdout):
                 if line is not None:

@@ -189,6 +189,11 @@ def _check_platform(texts: Mapping[str, str]) -> None:
             if not value or not name or (known is not None and name not in known):
                 allowed = f"one of {listed(known)}" if known is not None else "a registry such as quay.io"
                 raise _refused(f"singer.{key}", f"has {describe(name)}; allowed is {allowed}, = and its replacement")
+    for name, value in pairs(texts["mirror"]).items():
+        if not re.fullmatch(REGISTRY, value, re.IGNORECASE):
+            raise _refused(
+                "singer.mirror", f"has {describe(value)} for {name}; allowed is a host and path, as in registry.example.com/quay"
+            )
 
 
 def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None:

@@ -39,11 +39,11 @@ def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
     refused = _fixed(machine, output) if fix else []
     if fix:
         machine = Machine(session)  # what was read before may not be so any more
-    chosen, reason = _engine(session, machine, engine)
+    chosen, reason, up = _engine(session, machine, engine)
     output.text(f"doctor  engine {chosen}, because {reason}")
     output.text()
     found = []
-    for seen in _looked(machine, chosen):
+    for seen in _looked(machine, chosen, up=up):
         found.append(seen)
         _show(output, seen)
     failed = [seen.name for seen in found if seen.status == "fail"]
@@ -66,25 +66,28 @@ def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
     output.text(f"The engine {chosen} works here." + (f" {command('up')} would need more: {listed(spared)}." if spared else ""))
 
 
-def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str]:
-    """Return the engine that a command would use, and why; with settings that cannot be, none would be used at all.
+def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, bool]:
+    """Return the engine that a command would use, why, and whether it is a platform that is up.
 
     :raises SetupError: E-SETTING, there is no such engine.
     """
     if machine.refused:
-        return "local", "the settings cannot be read"
+        return "local", "the settings cannot be read", False
     with Places(session) as places:
-        return within(SECONDS, partial(places.engine, asked), ("local", "the platform does not answer"))
+
+        def choose() -> tuple[str, str, bool]:
+            engine, reason = places.engine(asked)
+            return engine, reason, engine == "argo" and places.down is None
+
+        return within(SECONDS, choose, ("local", "the platform does not answer", False))
 
 
-def _looked(machine: Machine, engine: str) -> Iterator[Seen]:
-    """Do all checks at once, and yield what they have seen in their order; what only the other engine needs does not fail."""
+def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[Seen]:
+    """Do all checks at once, and yield what they have seen in their order, as it counts for the engine."""
     deadline = time.monotonic() + SECONDS
     begun = [(check, begin(partial(check.made, machine))) for check in checks.all_checks(machine.settings)]
     for check, future in begun:
-        for seen in _result(check, future, deadline):
-            spared = check.argo_only and engine == "local" and seen.status == "fail"
-            yield checks.unneeded(seen) if spared else seen
+        yield from (checks.weighed(seen, check, engine, up=up) for seen in _result(check, future, deadline))
     yield checks.clock(machine)
 
 
@@ -98,7 +101,7 @@ def _result(check: Check, future: Future[list[Seen]], deadline: float) -> list[S
 def _fixed(machine: Machine, output: Output) -> list[SetupError]:
     """Do what is safe about what was seen, and return what could not be done."""
     refused = []
-    fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo") if seen.fix]
+    fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo", up=False) if seen.fix]
     for name, fix in fixes:
         try:
             with output.step(name) as step:

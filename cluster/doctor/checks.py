@@ -15,6 +15,7 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cluster import advice, kubeconfig, network, preflight, web
 from cluster.connectors import Project, checked, read_dotenv
@@ -29,7 +30,7 @@ from cluster.ports import holder
 from cluster.programs import INSTALL, last_line, run, which
 from cluster.progress import command, gigabytes, seconds, shown
 from cluster.providers import kind
-from cluster.runtime import PROGRAMS, Runtime
+from cluster.runtime import PROGRAMS, Runtime, full_name
 from cluster.settings import IMAGES, ROOT, Settings
 from cluster.stack import Stack
 
@@ -72,14 +73,18 @@ class Machine:
 
     def __init__(self, session: Session) -> None:
         """Take the session. Settings that cannot be are one of the findings; the others are then made with the defaults."""
-        self.session = session
         self.environ = session.environ
         self.refused: SetupError | None = None
         try:
             self.settings = session.settings
         except SetupError as error:
             self.settings, self.refused = Settings(root=ROOT), error
-        self.network = network.read(self.settings, self.environ)
+        self.lost: SetupError | None = None
+        """Why it is not known how the world is reached."""
+        try:
+            self.network = network.read(self.settings, self.environ)
+        except SetupError as error:
+            self.network, self.lost = network.read(self.settings, {}), error
         self.project = Project(self.settings.root)
         self.answers: list[web.Answer] = []
         self.trouble: SetupError | None = None
@@ -95,7 +100,7 @@ class Machine:
     @property
     def runtime_there(self) -> Runtime | None:
         """The container runtime, None where it is not installed."""
-        return self.runtime if any(map(which, (self.runtime.chosen, *PROGRAMS))) else None
+        return self.runtime if any(map(which, PROGRAMS if self.runtime.chosen == "auto" else (self.runtime.chosen,))) else None
 
     @cached_property
     def environments(self) -> dict[str, Environment | None]:
@@ -257,6 +262,8 @@ def dotenv(machine: Machine) -> Iterator[Seen]:
 
 def proxy(machine: Machine) -> Iterator[Seen]:
     """Look whether somebody listens where the proxy is said to be, and whether containers can reach it."""
+    if machine.lost:
+        raise machine.lost
     found = machine.network
     urls = list(dict.fromkeys(filter(None, (found.https, found.http))))
     if not urls:
@@ -280,10 +287,22 @@ def certificates(machine: Machine) -> Iterator[Seen]:
 def index(machine: Machine) -> Iterator[Seen]:
     """Look whether the package index answers, from which the connectors' environments are made."""
     url = chosen_index(machine.environ) or _default_index()
+    if url and not _is_address(url):
+        remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
+        yield Seen("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
+        return
     missing = [name for name, made in machine.environments.items() if made is None]
     yield from _answer(
         machine, "Package index", url, "" if missing else "the environments of all connectors are there", through=machine.index_network
     )
+
+
+def _is_address(url: str) -> bool:
+    """Say whether an address is one that is asked over the network; a folder of packages is none."""
+    try:
+        return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _default_index() -> str:
@@ -304,7 +323,7 @@ def registries_of(settings: Settings) -> dict[str, list[str]]:
     }
     found: dict[str, list[str]] = {}
     for image in map(settings.image, sorted(IMAGES.keys() - spared)):
-        found.setdefault(image.partition("/")[0], []).append(image)
+        found.setdefault(full_name(image).partition("/")[0], []).append(image)
     if settings.registry:
         found.setdefault(settings.registry.partition("/")[0], [])
     return dict(sorted(found.items()))
@@ -506,7 +525,7 @@ def others(machine: Machine) -> Iterator[Seen]:
     told = [_other(machine, item) for item in found if item not in mine]
     yield from filter(None, told)
     if not any(told):
-        yield Seen("Other checkouts", "ok", "none has a cluster on this machine")
+        yield Seen("Other checkouts", "ok", "none is known to have a cluster here")
 
 
 def _other(machine: Machine, found: kind.Found) -> Seen | None:
@@ -525,6 +544,10 @@ def _other(machine: Machine, found: kind.Found) -> Seen | None:
     return Seen("Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {found.checkout} {gone}", hint)
 
 
-def unneeded(seen: Seen) -> Seen:
-    """Return what was seen as it concerns somebody who only runs the local engine."""
-    return replace(seen, status="unneeded", seen=f"{seen.seen.rstrip('.')}: the local engine runs without it")
+def weighed(seen: Seen, check: Check, engine: str, *, up: bool) -> Seen:
+    """Return what was seen as it counts: the local engine works without a platform, and one that is up without what making it needs."""
+    if not check.argo_only or seen.status != "fail":
+        return seen
+    if engine == "local":
+        return replace(seen, status="unneeded", seen=f"{seen.seen.rstrip('.')}: the local engine runs without it")
+    return replace(seen, status="slow") if up else seen

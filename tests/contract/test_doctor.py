@@ -61,8 +61,8 @@ class World(ThreadingHTTPServer):
         """Answer 200, with the right time, at once."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.host = f"127.0.0.1:{self.server_port}"
-        self.says = {"simple": 200, "v2": 200}
-        """The status, by the first part of the path: of the index, of the registries."""
+        self.says = {"simple": 200, "v2": 200, "readyz": 200}
+        """The status, by the first part of the path: of the index, of the registries, of a cluster's API."""
         self.ahead: float | None = 0
         """By how many seconds its clock is ahead; None: it does not tell."""
         self.answers = threading.Event()
@@ -90,6 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.ahead is not None:
             self.send_header("Date", formatdate(time.time() + self.server.ahead, usegmt=True))
         self.end_headers()
+
+    def do_GET(self) -> None:
+        """Answer alike."""
+        self.do_HEAD()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -214,6 +218,8 @@ CASES = [
     Case(".env", writes(".env", "nonsense\n"), "fail", "line 1 is not NAME=value", "Correct line 1", local="fail"),
     Case("S3", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Connect to the network", {"INVOKE_SINGER_LOCAL_STORE": "s3", "INVOKE_SINGER_S3_ENDPOINT": "http://127.0.0.1:9"}, "fail"),
     Case("Proxy", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Correct singer.proxy", {"INVOKE_SINGER_PROXY": "http://jane:secret@127.0.0.1:9"}, "fail"),
+    Case("Proxy", lambda _: None, "fail", "What HTTPS_PROXY says is not the address of a proxy", "Correct HTTPS_PROXY", {"HTTPS_PROXY": "http://jane:secret@[::1"}, "fail"),
+    Case("Package index", lambda _: None, "slow", "not an address", "PIP_INDEX_URL", {"PIP_INDEX_URL": "http://jane:secret@[::1"}, "slow"),
     Case("Certificates", lambda _: None, "fail", "no.pem, named by singer.ca_bundle, cannot be read", "BEGIN CERTIFICATE", {"INVOKE_SINGER_CA_BUNDLE": "no.pem"}, "fail"),
     Case("Clock", world(ahead=7200), "fail", "2.0 h behind", "sudo |w32tm", local="fail"),
     Case("Clock", world(ahead=-300), "slow", "5 min ahead", "sudo |w32tm", local="slow"),
@@ -386,6 +392,26 @@ def test_clusters_of_other_checkouts(patient: Patient, tmp_path: Path, name: str
         assert does.endswith(f"kind delete cluster --name {name}")
     patient.type("doctor", "--fix", *ARGO)
     assert patient.asked("^kind delete") == []
+
+
+def test_a_platform_that_is_up(patient: Patient) -> None:
+    """Where the platform is up, what making one would need is noted and does not fail: it works without."""
+    patient.owns()
+    cluster, user = {"server": f"http://{patient.world.host}"}, {"token": "t"}
+    config = {
+        "current-context": "kind-singer",
+        "contexts": [{"name": "kind-singer", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
+    }
+    (patient.checkout.local / "kubeconfig").write_text(json.dumps(config))
+    patient.has("info", HEALTHY.replace("16000000000", "2000000000"))
+    patient.without("kind")
+    result = patient.type("doctor", "--json")
+
+    assert (result.last["engine"], result.last["reason"], result.last["ok"]) == ("argo", "the platform is up", True)
+    assert result.code == 0
+    assert {diagnosis(result, name)[0]["status"] for name in ("Memory", "kind")} == {"slow"}
 
 
 def test_nothing_is_right(patient: Patient) -> None:
@@ -690,7 +716,7 @@ def test_a_cluster_says_whose_it_is(patient: Patient, monkeypatch: pytest.Monkey
     """Whoever finds a cluster that was made by a checkout can tell by which, also when it is stopped."""
     monkeypatch.setenv("PATH", str(patient.programs))
     root = patient.checkout.root
-    patient.install("kind", f': >"{root}/.local/kubeconfig"; echo running >"$desk/node"')
+    patient.install("kind", f'/bin/cat >/dev/null; : >"{root}/.local/kubeconfig"; echo running >"$desk/node"')
     patient.install("docker", 'case "$*" in *singer-checkout) case "$1" in exec) /bin/cat >"$desk/origin" ;; esac ;; esac' + COPY + DOCKER)
     runtime = Runtime("docker")
     assert kind.clusters(runtime) == []

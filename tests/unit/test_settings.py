@@ -53,6 +53,12 @@ def test_a_misspelt_word_is_recognised() -> None:
     assert 'Did you mean "INVOKE_SINGER_ENGINE"?' in refused({}, {"INVOKE_SINGER_ENGIN": "local"})
 
 
+@pytest.mark.parametrize("value", ["http://registry.example.com", "two words", "host:port", "[::1"])
+def test_a_mirror_is_a_host(value: str) -> None:
+    """A mirror is a host, perhaps with a port and a path, and nothing else: it becomes a part of images' names."""
+    assert f'has "{value}" for quay.io' in refused({"mirror": f"docker.io=Registry.example.com:5000/Hub,quay.io={value}"})
+
+
 @pytest.mark.parametrize("given", [{"engine": "lcoal"}, {"engin": "x"}, {"zzz": "x"}, {"engine": True}, {"bucket_configs": "A"}], ids=str)
 def test_a_refusal_is_a_sentence(given: dict[str, object]) -> None:
     """What is said ends once, with a full stop or a question mark."""
