@@ -184,6 +184,11 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("port_argo", "port_s3", "port_console"):
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
+    _check_images(texts)
+
+
+def _check_images(texts: Mapping[str, str]) -> None:
+    """Check where images come from."""
     for key, known in (("images", IMAGES), ("mirror", None)):
         for name, value in pairs(texts[key]).items():
             if not value or not name or (known is not None and name not in known):
