@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ SHOWN = 300
 POLL_SECONDS = 0.25
 TOO_LONG = 124
 """The exit code of a program that was given up, as timeout(1) has it."""
+
+_limited: set[subprocess.Popen[str]] = set()
+_given_up = threading.Event()
 
 
 def which(program: str) -> str | None:
@@ -62,6 +66,8 @@ def run(
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
     words = [find(command[0]), *command[1:]]
+    if seconds is not None and _given_up.is_set():
+        return subprocess.CompletedProcess(words, TOO_LONG, "", "given up")
     with subprocess.Popen(
         words,
         stdin=None if stdin is None else subprocess.PIPE,
@@ -72,6 +78,8 @@ def run(
         env={**os.environ, **(environ or {})},
         start_new_session=seconds is not None,
     ) as process:
+        if seconds is not None:
+            _limited.add(process)
         try:
             out, err = process.communicate(stdin, seconds)
         except subprocess.TimeoutExpired:
@@ -81,7 +89,17 @@ def run(
         except BaseException:
             process.kill()
             raise
+        finally:
+            _limited.discard(process)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def give_up() -> None:
+    """Kill what ``run`` still runs for a limited time in other threads, and begin nothing of that kind any more: nobody waits for it."""
+    _given_up.set()
+    for process in list(_limited):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def check(

@@ -15,6 +15,7 @@ from cluster.doctor.limits import begin, within
 from cluster.errors import SetupError
 from cluster.fields import listed
 from cluster.places import Places
+from cluster.programs import give_up
 from cluster.progress import command, shown
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from cluster.progress import Output
     from cluster.session import Session
 
-SECONDS = 6
+SECONDS = 8
 """Nothing is waited for any longer, whatever hangs."""
 MARKS = {"ok": "✓", "slow": "!", "fail": "✗", "unneeded": "•"}
 
@@ -35,35 +36,43 @@ def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
     :raises SetupError: E-DOCTOR, something that the engine needs does not work; what a fix raised.
     """
     output = session.output
-    machine = Machine(session)
-    refused = _fixed(machine, output) if fix else []
-    if fix:
-        machine = Machine(session)  # what was read before may not be so any more
-    chosen, reason, up = _engine(session, machine, engine)
-    output.text(f"doctor  engine {chosen}, because {reason}")
-    output.text()
-    found = []
-    for seen in _looked(machine, chosen, up=up):
-        found.append(seen)
-        _show(output, seen)
-    failed = [seen.name for seen in found if seen.status == "fail"]
-    output.event("doctor.finished", engine=chosen, reason=reason, ok=not failed)
-    output.text()
-    if bundle:
-        from cluster.doctor.bundle import write  # noqa: PLC0415 - on request only
-
-        file = write(machine, [f"engine {chosen}, because {reason}", *map(_line, found)])
-        output.event("bundle", path=str(file))
-        output.text(f"All of this, versions, settings, runs and logs, without secrets: {shown(file)}. Read it before you send it.")
+    try:
+        refused = _fixed(Machine(session), output) if fix else []
+        machine = Machine(session)
+        chosen, reason, up = _engine(session, machine, engine)
+        title = f"engine {chosen}, because {reason}"
+        output.text(f"doctor  {title}")
         output.text()
+        found = []
+        for seen in _looked(machine, chosen, up=up):
+            found.append(seen)
+            _show(output, seen)
+        failed = [seen for seen in found if seen.status == "fail"]
+        output.event("doctor.finished", engine=chosen, reason=reason, ok=not failed)
+        output.text()
+        if bundle:
+            _bundle(machine, output, [title, *map(_line, found)])
+    finally:
+        give_up()
     if refused:
         raise refused[0]
     if failed:
-        fixable = any(seen.fix for seen in found if seen.status == "fail")
+        fixable = any(seen.fix for seen in failed)
         hint = f"{command('doctor --fix')} puts right what is safe." if fixable else "Do what stands behind each arrow, then run it again."
-        raise SetupError("E-DOCTOR", f"The engine {chosen} will not work here: see {listed(dict.fromkeys(failed))}.", hint=hint)
+        names = listed(dict.fromkeys(seen.name for seen in failed))
+        raise SetupError("E-DOCTOR", f"The engine {chosen} will not work here: see {names}.", hint=hint)
     spared = dict.fromkeys(seen.name for seen in found if seen.status == "unneeded" and seen.hint)
     output.text(f"The engine {chosen} works here." + (f" {command('up')} would need more: {listed(spared)}." if spared else ""))
+
+
+def _bundle(machine: Machine, output: Output, lines: list[str]) -> None:
+    """Write the file for asking for help, and say where it is."""
+    from cluster.doctor.bundle import write  # noqa: PLC0415 - on request only
+
+    file = write(machine, lines)
+    output.event("bundle", path=str(file))
+    output.text(f"All of this, versions, settings, runs and logs, without secrets: {shown(file)}. Read it before you send it.")
+    output.text()
 
 
 def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, bool]:

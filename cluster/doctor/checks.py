@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cluster.preflight import Finding
     from cluster.session import Session
 
-PATIENCE = 4
+PATIENCE = 5
 """Seconds after which a program that is asked is given up."""
 LEAST = {"kind": (0, 33), "minikube": (1, 38)}
 SKEW_NOTED, SKEW_MOST = 60, 900

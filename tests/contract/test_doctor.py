@@ -227,7 +227,7 @@ CASES = [
     Case("Container runtime", lambda patient: patient.without("docker"), "fail", "docker is not installed", "Install Docker", local="unneeded"),
     Case("Container runtime", lambda patient: patient.refuses("docker", NOT_RUNNING), "fail", "Docker does not answer: Cannot connect", "Start Docker", local="unneeded"),
     Case("Container runtime", lambda patient: patient.refuses("docker", NOT_ALLOWED), "fail", "permission denied", "usermod -aG docker", local="unneeded"),
-    Case("Container runtime", lambda patient: patient.install("docker", "/bin/sleep 60"), "fail", "Docker does not answer: no answer within 4 s", "Start Docker", local="unneeded"),
+    Case("Container runtime", lambda patient: patient.install("docker", "/bin/sleep 60"), "fail", "Docker does not answer: no answer within 5 s", "Start Docker", local="unneeded"),
     Case("Memory", memory(2 * 10**9), "fail", "2.0 GB of memory: the platform needs 2.5 GB", "Docker Desktop", local="unneeded"),
     Case("Memory", memory(3 * 10**9), "slow", "3.0 GB of memory: pipelines may be slow", "Docker Desktop", local="slow"),
     Case("CPUs", has("info", HEALTHY.replace('"NCPU": 8', '"NCPU": 1')), "slow", "one CPU", "two or more", local="slow"),
@@ -310,6 +310,17 @@ def test_nobody_answers(patient: Patient) -> None:
         (seen,) = diagnosis(result, name)
         assert "no answer within 2 s" in seen["seen"]
     assert result.code == 1
+
+
+def test_a_runtime_that_hangs(patient: Patient) -> None:
+    """A container runtime that never answers is given up, and nothing that was asked of it goes on behind the user's back."""
+    patient.install("docker", 'echo $$ >>"$desk/asked"; exec /bin/sleep 60')
+    result = patient.type("doctor", "--json")
+    (seen,) = diagnosis(result, "Container runtime")
+    assert (seen["status"], result.code) == ("unneeded", 0)
+    processes = [int(number) for number in (patient.desk / "asked").read_text().split()]
+    assert processes
+    assert [process for process in processes if alive(process)] == []
 
 
 def test_a_proxy_that_looks_into_what_passes(patient: Patient, tmp_path: Path) -> None:
