@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import pytest
 import trustme
+from conftest import ROOT
 from proxy import Proxy
 from scenarios import SCHEMA
 from test_interruption import SLOW, alive, eventually, pids
@@ -65,6 +66,8 @@ class World(ThreadingHTTPServer):
         """The status, by the first part of the path: of the index, of the registries, of a cluster's API."""
         self.ahead: float | None = 0
         """By how many seconds its clock is ahead; None: it does not tell."""
+        self.age = 0
+        """How long a proxy has kept what it says."""
         self.answers = threading.Event()
         self.answers.set()
 
@@ -89,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(self.server.says[self.path.split("/")[1]])
         if self.server.ahead is not None:
             self.send_header("Date", formatdate(time.time() + self.server.ahead, usegmt=True))
+            self.send_header("Age", str(self.server.age))
         self.end_headers()
 
     def do_GET(self) -> None:
@@ -189,6 +193,11 @@ def has(name: str, text: str) -> Callable[[Patient], object]:
     return lambda patient: patient.has(name, text)
 
 
+def recorded(name: str) -> Callable[[Patient], object]:
+    """Let the runtime say what a real one has said: see ``tests/unit/runtimes/README.md``."""
+    return lambda patient: patient.has("info", (RECORDED / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def memory(size: int) -> Callable[[Patient], object]:
     """Give the runtime so much memory."""
     return has("info", HEALTHY.replace("16000000000", str(size)))
@@ -210,7 +219,7 @@ def world(**facts: Any) -> Callable[[Patient], object]:
     return lambda patient: [setattr(patient.world, name, value) for name, value in facts.items()]
 
 
-ROOTLESS = HEALTHY.replace('"CgroupVersion": "2"', '"CgroupVersion": "1", "SecurityOptions": ["name=rootless"]')
+RECORDED = ROOT / "tests" / "unit" / "runtimes"
 CASES = [
     Case("Settings", lambda _: None, "fail", "singer.engine is .lcoal.", "invoke.yaml", {"INVOKE_SINGER_ENGINE": "lcoal"}, "fail"),
     Case("Python", writes("requirements.lock", "invoke==9.9 \\\n    --hash=sha256:0\n"), "slow", r"invoke \S+ \(wanted 9\.9\)", ".venv", local="slow"),
@@ -231,7 +240,10 @@ CASES = [
     Case("Memory", memory(2 * 10**9), "fail", "2.0 GB of memory: the platform needs 2.5 GB", "Docker Desktop", local="unneeded"),
     Case("Memory", memory(3 * 10**9), "slow", "3.0 GB of memory: pipelines may be slow", "Docker Desktop", local="slow"),
     Case("CPUs", has("info", HEALTHY.replace('"NCPU": 8', '"NCPU": 1')), "slow", "one CPU", "two or more", local="slow"),
-    Case("cgroups", has("info", ROOTLESS), "fail", "rootless .* cgroup v1", "cgroup v2", local="unneeded"),
+    Case("cgroups", recorded("docker-rootless-ubuntu-cgroup-v1"), "fail", "rootless .* cgroup v1", "cgroup v2", local="unneeded"),
+    Case("cgroups", recorded("podman-rootless-fedora"), "fail", "rootless podman .* nothing is delegated", "Delegate=yes", local="unneeded"),
+    Case("Memory", recorded("colima-macos-arm64"), "fail", "Colima has 2.1 GB of memory", "colima start --memory", local="unneeded"),
+    Case("Clock", world(ahead=-7200, age=7200), "ok", "right to the minute", local="ok"),
     Case("kind", lambda patient: patient.without("kind"), "fail", "kind is not installed", "doctor --fix", local="unneeded"),
     Case("kind", has("version", "kind v0.20.0 go1.20 linux/amd64"), "fail", "v0.20.0 is too old: it takes 0.33 or later", "doctor --fix", local="unneeded"),
     Case("kind", lambda patient: patient.install("kind", "exit 3"), "fail", "does not tell its version: it gave no reason", "doctor --fix", local="unneeded"),
