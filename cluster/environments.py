@@ -131,7 +131,7 @@ class Environments:
         part.unlink(missing_ok=True)
         sources = [str(folder / "pyproject.toml") for folder in connector.projects]
         arguments = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
-        arguments += ["--python", str(self._python(connector)), "--python-version", connector.python or LEAST_PYTHON]
+        arguments += ["--python", str(self.python(connector)), "--python-version", connector.python or LEAST_PYTHON]
         arguments += ["--output-file", str(part), *sources, *(["-"] if connector.requirements else [])]
         self._uv(connector, arguments, "\n".join(connector.requirements))
         with file_errors("The lock", connector.lock):
@@ -170,7 +170,7 @@ class Environments:
                 return Environment(folder, folder / "bin" / connector.executable, version(connector), made=True)
 
     def _install(self, connector: Connector, folder: Path) -> None:
-        self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self._python(connector)), str(folder)])
+        self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
         into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
         # Of a repository or an address there may be no hash; where all have one, none may lack it.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
@@ -186,8 +186,11 @@ class Environments:
             )
         (folder / READY).touch()
 
-    def _python(self, connector: Connector) -> Path | str:
-        """Return the interpreter for the connector: the one it names, else ours."""
+    def python(self, connector: Connector) -> Path | str:
+        """Return the interpreter for the connector: the one it names, else ours.
+
+        :raises SetupError: E-PYTHON, it is not on PATH.
+        """
         if connector.python is None or connector.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
             return getattr(sys, "_base_executable", sys.executable)
         result = self._run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])

@@ -23,7 +23,6 @@ from cluster import kept, plan
 from cluster.connectors import secret_names
 from cluster.converge import look
 from cluster.doctor.limits import within
-from cluster.engines.lock import is_running
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder
 from cluster.programs import run, which
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.doctor.checks import Machine
+    from cluster.runs import Record
 
 SECONDS = 10
 """For the platform to say how it is."""
@@ -46,12 +46,15 @@ HIDDEN = "***"
 SHORT = 4
 """A value shorter than this is only taken out where it stands alone: else nothing could be read any more."""
 NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|authorization)"
-SECRET_NAME = re.compile(rf"{NAME}|webhook|(?:^|_)pass(?:$|_)|_pwd$|(?:^|_)key$", re.IGNORECASE)
+SECRET_NAME = re.compile(rf"{NAME}|webhook|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|(?:^|_)key$", re.IGNORECASE)
 """What keys of configs and variables are called whose values are secret."""
+TRIVIAL = {"true", "false", "none", "null"}
+"""No secrets, whatever a variable with them is called."""
 LOOKS = (
     (re.compile(r"(?<=://)[^/\s\"']+@"), f"{HIDDEN}@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
+    (re.compile(r"(\\?\"auth\\?\"\s*:\s*)\\?\"[^\"]*\"", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(basic|bearer)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
     (
         re.compile(rf"(\b[\w-]*{NAME}[\w-]*[\\\"']*\s*[=:]\s*)(\\?\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;&)}}\]]+)", re.IGNORECASE),
@@ -123,7 +126,11 @@ def _known(machine: Machine) -> Iterator[str]:
         with suppress(OSError, ValueError, RecursionError):
             asked |= set(secret_names(file))
             yield from _typed(json.loads(file.read_bytes()))
-    yield from (value for name, value in machine.environ.items() if name in asked or SECRET_NAME.search(name))
+    named = {name: value for name, value in machine.environ.items() if SECRET_NAME.search(name) and value.lower() not in TRIVIAL}
+    for value in [*named.values(), *(machine.environ[name] for name in asked & machine.environ.keys())]:
+        yield value
+        with suppress(ValueError, RecursionError):
+            yield from _typed(json.loads(value), secret=True)
     urls = [*machine.environ.values(), settings.proxy, machine.network.http, machine.network.https]
     yield from (part for url in urls for part in _logins(url))
     with suppress(SetupError):
@@ -138,7 +145,7 @@ def _values(text: str) -> Iterator[str]:
         yield from filter(None, (raw, bare, bare.strip("'\"")))
 
 
-def _typed(config: object, secret: bool = False) -> Iterator[str]:  # noqa: FBT001, FBT002 - recursion
+def _typed(config: object, *, secret: bool = False) -> Iterator[str]:
     """Yield the values in a config whose keys sound like secrets and that somebody has typed in there."""
     if isinstance(config, dict):
         for key, value in config.items():
@@ -178,7 +185,9 @@ def _settings(machine: Machine) -> list[str]:
     """Return the settings that are not the defaults, and the variables that other programs go by."""
     values = {key: getattr(machine.settings, key) for key in DEFAULTS}
     lines = [f"{key} = {value}" for key, value in values.items() if value != DEFAULTS[key]] or ["the defaults"]
-    names = re.compile(r"(INVOKE_|UV_|PIP_|KIND_|DOCKER_|MINIKUBE_|KUBECONFIG|.*_PROXY$|.*_CA_BUNDLE$|SSL_CERT)", re.IGNORECASE)
+    names = re.compile(
+        r"(INVOKE_|UV_|PIP_|KIND_|DOCKER_(HOST|CONTEXT|CONFIG)$|MINIKUBE_|KUBECONFIG|.*_PROXY$|.*_CA_BUNDLE$|SSL_CERT)", re.IGNORECASE
+    )
     return lines + [f"{name}={value}" for name, value in sorted(machine.environ.items()) if names.match(name)]
 
 
@@ -194,14 +203,20 @@ def _platform(machine: Machine) -> tuple[list[str], list[str]]:
 
 
 def _runs(machine: Machine) -> list[str]:
-    """Return the records of the local engine's newest runs."""
+    """Return the records of the newest runs of either engine."""
+    stack, settings = machine.stack, machine.settings
+    records = []
     try:
-        history = History(open_store(machine.settings, _with_dotenv(machine)), machine.settings)
-        records = history.newest(limit=RUNS)
+        records += History(open_store(settings, _with_dotenv(machine)), settings).newest(limit=RUNS)
+        if stack is not None and stack.instance.complete:
+            records += stack.history.newest(limit=RUNS)
     except SetupError as error:
-        return [f"{error.code}  {error.problem}"]
-    live = {record.run for record in records if is_running(machine.settings, record)}
-    return [json.dumps({**asdict(record), "alive": record.run in live}, indent=1) for record in records] or ["none"]
+        return [*map(_record, records), f"{error.code}  {error.problem}"]
+    return [*map(_record, records)] or ["none"]
+
+
+def _record(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1)
 
 
 def _with_dotenv(machine: Machine) -> Mapping[str, Any]:

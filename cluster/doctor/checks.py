@@ -37,6 +37,7 @@ from cluster.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from cluster.connectors import Connector
     from cluster.environments import Environment
     from cluster.preflight import Finding
     from cluster.session import Session
@@ -194,6 +195,20 @@ def python(machine: Machine) -> Iterator[Seen]:
         yield Seen("Python", "slow", f"{here}, with other packages than requirements.lock: {listed(others[:3])}", hint)
     else:
         yield Seen("Python", "ok", here)
+    made = Environments(machine.settings)
+    for name in machine.project.connector_names:
+        with suppress(SetupError):  # what is wrong with its files is said elsewhere
+            connector = machine.project.connector(name)
+            if connector.python and machine.environments.get(name) is None:
+                yield from _python_of(made, connector)
+
+
+def _python_of(made: Environments, connector: Connector) -> Iterator[Seen]:
+    """Look whether the Python that a connector asks for is there."""
+    try:
+        made.python(connector)
+    except SetupError as error:
+        yield Seen("Python", "fail", error.problem, error.hint)
 
 
 def _version(package: str) -> str | None:

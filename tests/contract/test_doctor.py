@@ -287,6 +287,17 @@ def test_the_index(patient: Patient, status: int, says: str, does: str) -> None:
     assert re.search(does, seen["hint"])
 
 
+def test_a_connector_s_python(patient: Patient) -> None:
+    """A connector that asks for a Python that is not here is named, with those that are."""
+    file = patient.checkout.root / "singer-configs" / "target-csv" / "connector.yaml"
+    file.write_text(file.read_text() + 'python: "3.99"\n')
+    result = patient.type("doctor", "--json")
+    (ours, theirs) = diagnosis(result, "Python")
+    assert (ours["status"], theirs["status"], result.code) == ("ok", "fail", 1)
+    assert "target-csv needs Python 3.99" in theirs["seen"]
+    assert "Install Python 3.99" in theirs["hint"]
+
+
 def test_the_index_is_not_needed_any_more(patient: Patient) -> None:
     """Where all environments are there, an index that does not answer is only noted."""
     patient.only_scripted(made=True)
@@ -658,7 +669,7 @@ def test_what_is_under_way_is_left_alone(patient: Patient) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- the bundle
 
-CANARIES = {name: f"canary-{name}-{number:04x}" for number, name in enumerate(("dotenv", "quoted", "named", "environ", "aws", "typed", "proxy", "index", "notify", "kept", "commented"), 7000)}  # fmt: skip
+CANARIES = {name: f"canary-{name}-{number:04x}" for number, name in enumerate(("dotenv", "quoted", "named", "environ", "aws", "typed", "proxy", "index", "notify", "kept", "commented", "docker"), 7000)}  # fmt: skip
 
 
 def test_a_bundle_has_no_secret(patient: Patient) -> None:
@@ -686,6 +697,7 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
     environ = {
         "NAMED": secret["named"],
         "MY_API_KEY": secret["environ"],
+        "DOCKER_AUTH_CONFIG": json.dumps({"auths": {"registry.example.com": {"auth": secret["docker"]}}}),
         "AWS_SECRET_ACCESS_KEY": secret["aws"],
         "HTTPS_PROXY": f"http://jane:{secret['proxy']}@127.0.0.1:9",
         "PIP_INDEX_URL": f"http://bob:{secret['index']}@{patient.world.host}/simple",
