@@ -22,12 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import pytest
 import trustme
-from conftest import ROOT
 from proxy import Proxy
 from scenarios import SCHEMA
 from test_interruption import SLOW, alive, eventually, pids
@@ -41,7 +41,6 @@ from cluster.settings import Settings
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import TracebackType
 
     from conftest import Checkout, Result
@@ -219,7 +218,7 @@ def world(**facts: Any) -> Callable[[Patient], object]:
     return lambda patient: [setattr(patient.world, name, value) for name, value in facts.items()]
 
 
-RECORDED = ROOT / "tests" / "unit" / "runtimes"
+RECORDED = Path(__file__).resolve().parents[1] / "unit" / "runtimes"
 CASES = [
     Case("Settings", lambda _: None, "fail", "singer.engine is .lcoal.", "invoke.yaml", {"INVOKE_SINGER_ENGINE": "lcoal"}, "fail"),
     Case("Python", writes("requirements.lock", "invoke==9.9 \\\n    --hash=sha256:0\n"), "slow", r"invoke \S+ \(wanted 9\.9\)", ".venv", local="slow"),
