@@ -13,7 +13,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
     environments  runs                      uv makes the connectors' environments; run records
-    preflight                               what a machine must have
+    preflight  redaction                    what a machine must have; secrets taken out of what is passed on
     ports                                   who holds a port
     runtime    backfill                     docker, podman or nerdctl; a run over days that somebody names
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects

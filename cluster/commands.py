@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster import backfill, network, preview, reader
-from cluster.connectors import SECRET, Project, checked, read_dotenv, secrets
+from cluster import backfill, network, preview, reader, redaction
+from cluster.connectors import Project, checked, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 
 DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target")
-SECRET_LENGTH = 4
-"""What is shorter than this stands in too many words to be taken out of them."""
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
@@ -577,19 +574,12 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
 
 def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Record]:
     """Return records with the status that they have now, and without secrets that a connector has printed: a page is passed on lightly."""
-    root = session.settings.root
-    values = read_dotenv(root / ".env")
-    for file in (root / "singer-configs").rglob("*.json"):
-        with suppress(OSError):
-            names = SECRET.findall(file.read_text(encoding="utf-8", errors="replace"))
-            values |= {name: session.environ[name] for name in names if name in session.environ}
-    known = sorted((value for value in values.values() if len(value) >= SECRET_LENGTH), key=len, reverse=True)
-    hidden = re.compile("|".join(map(re.escape, known)) or r"(?!)")
+    secrets_ = set(redaction.known(session.settings, session.environ))
     return [
         replace(
             record,
             status=place.status(record),
-            error=record.error and {key: hidden.sub("***", text) for key, text in record.error.items()},
+            error=record.error and {key: redaction.redacted(text, secrets_) for key, text in record.error.items()},
         )
         for place, record in found
     ]

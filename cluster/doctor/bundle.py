@@ -1,12 +1,7 @@
-"""One file for asking for help: what doctor has seen, versions, settings, the platform, the newest runs, the ends of logs. No secrets.
-
-Two nets, one behind the other: every value that is known to be secret is taken out wherever it stands, in each form in
-which programs write it; then whatever looks like one.
-"""
+"""One file for asking for help: what doctor has seen, versions, settings, the platform, the newest runs, the ends of logs. No secrets."""
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import platform
@@ -17,23 +12,21 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from cluster import kept, plan
-from cluster.connectors import secret_names
 from cluster.converge import look
 from cluster.doctor.limits import within
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder
 from cluster.programs import run, which
+from cluster.redaction import known, redacted
 from cluster.runs import History
 from cluster.settings import DEFAULTS
 from cluster.stack import ROOT_SECRET, USER_SECRET
-from cluster.steps import NOTIFY_URL
 from cluster.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.doctor.checks import Machine
@@ -42,26 +35,6 @@ if TYPE_CHECKING:
 SECONDS = 10
 """For the platform to say how it is."""
 RUNS, LOGS, LINES = 5, 8, 60
-HIDDEN = "***"
-SHORT = 4
-"""A value shorter than this is only taken out where it stands alone: else nothing could be read any more."""
-NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|authorization)"
-SECRET_NAME = re.compile(rf"{NAME}|webhook|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|(?:^|_)key$", re.IGNORECASE)
-"""What keys of configs and variables are called whose values are secret."""
-TRIVIAL = {"true", "false", "none", "null"}
-"""No secrets, whatever a variable with them is called."""
-LOOKS = (
-    (re.compile(r"(?<=://)[^/\s\"']+@"), f"{HIDDEN}@"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"), HIDDEN),
-    (re.compile(r"(\\?\"auth\\?\"\s*:\s*)\\?\"[^\"]*\"", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"\b(basic|bearer)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
-    (
-        re.compile(rf"(\b[\w-]*{NAME}[\w-]*[\\\"']*\s*[=:]\s*)(\\?\"[^\"\n]*\"|'[^'\n]*'|[^\s\"',;&)}}\]]+)", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
-)
-"""What looks like a secret, whoever wrote it: users in addresses, private keys, JSON Web Tokens, headers, ``password=…``."""
 
 
 def write(machine: Machine, findings: Sequence[str]) -> Path:
@@ -72,7 +45,8 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     silence = [f"no answer within {SECONDS} s"]
     nothing: tuple[list[str], list[str]] = (silence, [])
     platform_lines, passwords = within(SECONDS, partial(_platform, machine), nothing)
-    known = {*_known(machine), *passwords}
+    kept_too = (value for values in kept.kept_secrets(machine.settings).values() for value in values.values())
+    secrets = {*known(machine.settings, machine.environ), *passwords, *kept_too}
     parts = {
         "Doctor": list(findings),
         "Versions": _versions(machine),
@@ -86,85 +60,8 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     with file_errors("The file", file):
         private_folder(file.parent)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", errors="replace") as target:
-            target.write(redacted(text, known))
+            target.write(redacted(text, secrets))
     return file
-
-
-# ------------------------------------------------------------------------------------------------------------ secrets
-
-
-def redacted(text: str, known: Iterable[str]) -> str:
-    """Return *text* without the values that are *known* to be secret, and without what looks like one."""
-    forms = {form for value in known for form in _forms(value)}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, HIDDEN) if len(form) >= SHORT else re.sub(rf"(?<![\w*]){re.escape(form)}(?![\w*])", HIDDEN, text)
-    for pattern, instead in LOOKS:
-        text = pattern.sub(instead, text)
-    return text
-
-
-def _forms(value: str) -> Iterator[str]:
-    """Yield the forms in which a value may be written: as it is, each of its lines, in an address, in JSON, in base64.
-
-    Of an address what is long in its path and query counts for itself: so webhooks are made.
-    """
-    long = re.findall(r"[^/?&=#]{8,}", value.partition("://")[2].partition("/")[2]) if "://" in value else []
-    for part in {value, *value.splitlines(), *long}:
-        if part.strip():
-            yield from (part, part.strip(), quote(part, safe=""), quote_plus(part), unquote(part), json.dumps(part)[1:-1])
-            yield json.dumps(part, ensure_ascii=False)[1:-1]
-            yield base64.b64encode(part.encode(errors="surrogateescape")).decode()
-
-
-def _known(machine: Machine) -> Iterator[str]:
-    """Yield every value that is known to be secret."""
-    settings = machine.settings
-    with suppress(OSError):
-        yield from _values((settings.root / ".env").read_text(encoding="utf-8", errors="replace"))
-    asked = {NOTIFY_URL}
-    for file in settings.configs.glob("**/*.json"):
-        with suppress(OSError, ValueError, RecursionError):
-            asked |= set(secret_names(file))
-            yield from _typed(json.loads(file.read_bytes()))
-    named = {name: value for name, value in machine.environ.items() if SECRET_NAME.search(name) and value.lower() not in TRIVIAL}
-    for value in [*named.values(), *(machine.environ[name] for name in asked & machine.environ.keys())]:
-        yield value
-        with suppress(ValueError, RecursionError):
-            yield from _typed(json.loads(value), secret=True)
-    urls = [*machine.environ.values(), settings.proxy, machine.network.http, machine.network.https]
-    yield from (part for url in urls for part in _logins(url))
-    with suppress(SetupError):
-        yield from (value for values in kept.kept_secrets(settings).values() for value in values.values())
-
-
-def _values(text: str) -> Iterator[str]:
-    """Yield what stands behind each ``=`` of a ``.env``, also of one that cannot be parsed: with its quotes and comments, and without."""
-    for line in text.splitlines():
-        raw = (line.partition("=")[2] or line).strip()
-        bare = re.sub(r"\s+#.*$", "", raw)
-        yield from filter(None, (raw, bare, bare.strip("'\"")))
-
-
-def _typed(config: object, *, secret: bool = False) -> Iterator[str]:
-    """Yield the values in a config whose keys sound like secrets and that somebody has typed in there."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield from _typed(value, secret=secret or bool(SECRET_NAME.search(str(key))))
-    elif isinstance(config, list):
-        for value in config:
-            yield from _typed(value, secret=secret)
-    elif secret and isinstance(config, str) and "${" not in config:
-        yield config
-
-
-def _logins(url: str) -> Iterator[str]:
-    """Yield user and password of an address."""
-    with suppress(ValueError):
-        known = urlsplit(url).netloc.rpartition("@")[0]
-        yield from filter(None, (known, known.partition(":")[2] or known))
-
-
-# -------------------------------------------------------------------------------------------------------------- parts
 
 
 def _versions(machine: Machine) -> list[str]:

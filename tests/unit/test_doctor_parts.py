@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from cluster import advice, preflight
 from cluster.doctor import checks, fixes
-from cluster.doctor.bundle import HIDDEN, redacted
 from cluster.doctor.limits import begin, within
 from cluster.files import held, only_one
 from cluster.programs import TOO_LONG, run
+from cluster.redaction import HIDDEN, redacted
 from cluster.settings import IMAGES, Settings
 from cluster.web import Answer
 
