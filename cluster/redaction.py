@@ -24,7 +24,8 @@ HIDDEN = "***"
 SHORT = 4
 """A value shorter than this is only taken out where it stands alone: else nothing could be read any more."""
 NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|authorization)"
-SECRET_NAME = re.compile(rf"{NAME}|webhook|notify_url|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|(?:^|_)key$", re.IGNORECASE)
+KEY = r"(?:^|(?<!primary)(?<!replication)_)key$"
+SECRET_NAME = re.compile(rf"{NAME}|webhook|notify_url|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|{KEY}", re.IGNORECASE)
 """What keys of configs and variables are called whose values are secret."""
 TRIVIAL = {"true", "false", "none", "null"}
 """No secrets, whatever a variable with them is called."""
@@ -73,7 +74,9 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     for file in settings.configs.glob("**/*.json"):
         with suppress(OSError, ValueError, RecursionError):
             asked |= set(secret_names(file))
-            yield from _typed(json.loads(file.read_bytes()))
+            content = json.loads(file.read_bytes())
+            if not (isinstance(content, dict) and "streams" in content):  # a catalog only describes
+                yield from _typed(content)
     named = {name: value for name, value in environ.items() if SECRET_NAME.search(name) and value.lower() not in TRIVIAL}
     for value in [*named.values(), *(environ[name] for name in asked & environ.keys())]:
         yield value

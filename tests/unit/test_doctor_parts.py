@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import advice, preflight
+from cluster import advice, preflight, redaction
 from cluster.doctor import checks, fixes
 from cluster.doctor.limits import begin, within
 from cluster.files import held, only_one
@@ -136,6 +136,22 @@ def test_what_looks_like_a_secret_is_hidden(text: str, secret: str) -> None:
     found = redacted(f"before {text} after", [])
     assert secret not in found
     assert found.startswith("before ")
+
+
+def test_what_is_known_to_be_secret(tmp_path: Path) -> None:
+    """What is secret in configs, ``.env`` and environment is known; keys of streams, and what a catalog describes, are none."""
+    folder = tmp_path / "singer-configs" / "tap-x"
+    folder.mkdir(parents=True)
+    config = {"api_key": "k1", "oauth": {"client_secret": "k2"}, "token": "${NAMED}", "primary_key": "id", "start_date": "2026-01-01"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "catalog.json").write_text('{"streams": [{"schema": {"properties": {"password": {"type": "string"}}}}]}')
+    for number, odd in enumerate(("[1", "5", '"text"', "[{}]", "null")):
+        (folder / f"odd{number}.json").write_text(odd)
+    (tmp_path / ".env").write_text("A=k3\n\nexport B='k4' # mine\n")
+    environ = {"NAMED": "k5", "OTHER": "no", "GH_TOKEN": "k6", "TOKENIZERS_PARALLELISM": "false", "PWD": "/home", "U": "http://me:k7@host/"}
+    found = set(redaction.known(Settings(root=tmp_path), environ))
+    assert {"k1", "k2", "k3", "k4", "k5", "k6", "k7"} <= found
+    assert found & {"id", "string", "2026-01-01", "no", "false", "/home"} == set()
 
 
 def test_what_is_no_secret_stays() -> None:
