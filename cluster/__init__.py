@@ -3,7 +3,7 @@
 Imports point downwards only, and the import contract in ``pyproject.toml`` says so::
 
     cli                                     errors become a sentence, a hint and an exit code
-    commands   platform  doctor             what each command does
+    commands   platform  doctor  workshop   what each command does; connectors are made and tried in the workshop
     preview    report  plan  converge       a look at files and at the past; the steps of `up` and of `sync`, and how they are run
     places                                  which engine a command means, and where its runs are
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true

@@ -53,11 +53,13 @@ class End:
     """Where a person finds its config."""
     log_at: str = ""
     """Where a person finds its log."""
+    unchanged: str = "State and earlier files are unchanged."
+    """What a person need not fear for; nothing where there is nothing to fear for."""
 
     @property
     def after(self) -> str:
         """What a hint ends with."""
-        return "State and earlier files are unchanged." + (f" Log: {self.log_at}" if self.log_at else "")
+        return " ".join(filter(None, (self.unchanged, f"Log: {self.log_at}" if self.log_at else "")))
 
     def failure(self) -> RunError | None:
         """Return what went wrong on this side, None where nothing did."""
@@ -67,6 +69,9 @@ class End:
         told = self.report.get("error") or (told_in(self.log) if code in {OWN_ERROR, None} else None)
         if isinstance(told, dict):
             problem = str(told["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
+            if told["code"] == "E-DISCOVERY":  # it is the tap's log that says why
+                said = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
+                problem = f'{problem.rstrip(".")}: "{said}".' if said else problem
             return RunError(told["code"], problem, hint=f"{told['hint']} {self.after}")
         if self.report.get("exit_code") is None and (self.killed or code is None):
             which = f" (exit code {code})" if code is not None else ""

@@ -1,5 +1,8 @@
 """Run one Singer connector: ``entrypoint.py tap`` or ``entrypoint.py target``.
 
+Outside a pipeline ``entrypoint.py discover`` prints a tap's catalog, ``about`` what the program says of itself, and
+``alone WORDS`` runs it with words of one's own.
+
 The ENTRYPOINT of every connector image and the runner of the local engine, so that a pipeline behaves alike in both.
 It reads the files at the paths of the origin tutorial (each can be moved by a ``SINGER_*`` variable, see
 ``docs/contracts.md``), fills ``${NAME}`` secrets into the config, runs the connector, counts what the tap says and keeps
@@ -17,6 +20,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
+SIDES = ("tap", "target", "about", "discover", "alone")
 OWN_ERROR = 90
 """Exit code when the entrypoint itself found the error; connectors use low numbers, signals 128 and above."""
 
@@ -617,11 +622,8 @@ class Runner:
         hint = "Correct its config.json, or put a catalog.json beside it."
         if code:
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery ended with exit code {code}.", hint)
-        try:
-            catalog = json.loads(text)
-        except (ValueError, RecursionError):
-            catalog = None
-        if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
+        catalog = object_in(text, lambda found: isinstance(found.get("streams"), list))
+        if catalog is None:
             shown = shorten(text.decode("utf-8", "replace").strip())
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery printed no catalog: {shown!r}.", hint)
         return catalog
@@ -696,6 +698,45 @@ class Runner:
                 write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
         return code
 
+    # -- outside a pipeline
+
+    def print_catalog(self, work: Path) -> int:
+        """Print what discovery finds, and nothing but that."""
+        print(json.dumps(self.discover(self.config(work))), flush=True)
+        return 0
+
+    def about(self, _work: Path) -> int:
+        """Print what the connector says of itself, and nothing but that; nothing where it does not know the question."""
+        process = self.start(["--about", "--format=json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        found = object_in(process.communicate()[0])
+        code = self.wait(process)
+        if code == 0 and found is not None:
+            print(json.dumps(found), flush=True)
+        return code
+
+    def alone(self, work: Path, words: list[str]) -> int:
+        """Run the connector with the files that are there and *words*; what it reads and prints is ours, and not looked at."""
+        arguments = self.config(work)
+        catalog = existing(self.environ, "SINGER_CATALOG")
+        if catalog is not None:
+            arguments += [self.catalog_flag(), str(catalog)]
+        arguments += self.state()
+        return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
+
+
+def object_in(output: bytes, wanted: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any] | None:
+    """Return the first JSON object in *output* that is *wanted* and begins a line: some programs greet before they answer."""
+    text = output.decode("utf-8", "replace")
+    decoder = json.JSONDecoder()
+    for start in re.finditer(r"^\s*(?=\{)", text, re.MULTILINE):
+        try:
+            found = decoder.raw_decode(text, start.end())[0]
+        except (ValueError, RecursionError):
+            continue
+        if wanted(found):
+            return dict(found)
+    return None
+
 
 def pass_on(data: bytes, sinks: list[int]) -> None:
     """Write *data* to every sink."""
@@ -722,9 +763,16 @@ def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
     return catalog
 
 
-def run(side: str, environ: Mapping[str, str]) -> int:
+def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     """Run one side and return the exit code; every error becomes a report and one line on standard error."""
     runner = Runner(side, environ)
+    sides: dict[str, Callable[[Path], int]] = {
+        "tap": runner.tap,
+        "target": runner.target,
+        "about": runner.about,
+        "discover": runner.print_catalog,
+        "alone": partial(runner.alone, words=words),
+    }
     for number in SIGNALS:
         signal.signal(number, runner.interrupt)
     runner.watch_lifeline()
@@ -738,7 +786,7 @@ def run(side: str, environ: Mapping[str, str]) -> int:
         runner.report()
         runner.make_pipe()
         runner.watch_target()
-        code = runner.tap(work) if side == "tap" else runner.target(work)
+        code = sides[side](work)
         if runner.abandoned:
             raise target_ended()
         runner.report(exit_code=code)
@@ -775,12 +823,11 @@ def run(side: str, environ: Mapping[str, str]) -> int:
 
 def main() -> NoReturn:
     """Take the side from the command line, everything else from the environment."""
-    sides = {"tap", "target"}
     chosen = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SINGER_SIDE", "")
-    if chosen not in sides or not os.environ.get("SINGER_EXECUTABLE"):
-        print("usage: SINGER_EXECUTABLE=<program> entrypoint.py tap|target", file=sys.stderr)
+    if chosen not in SIDES or not os.environ.get("SINGER_EXECUTABLE"):
+        print(f"usage: SINGER_EXECUTABLE=<program> entrypoint.py {'|'.join(SIDES)}", file=sys.stderr)
         raise SystemExit(2)
-    raise SystemExit(run(chosen, os.environ))
+    raise SystemExit(run(chosen, os.environ, sys.argv[2:]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cluster import verdict
 from cluster.connectors import secret_names
@@ -27,7 +27,7 @@ from cluster.progress import seconds, shown
 from cluster.verdict import TAIL_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from cluster.connectors import Connector
     from cluster.engines.job import Job
@@ -42,6 +42,12 @@ STOP_SECONDS = 8.0
 """How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
 PIPE_BYTES = 1 << 20
 NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
+
+
+def without_secrets(environ: Mapping[str, str], configs: Iterable[Path]) -> dict[str, str]:
+    """Return the user's environment without what these configs ask for: each connector gets its own secrets, in files."""
+    hidden = {name for file in configs for name in secret_names(file)} | NOT_OURS
+    return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
 
 
 class End:
@@ -84,15 +90,14 @@ class End:
         if self.given is not None:
             (self.folder / "config.json").write_text(json.dumps(self.given), encoding="utf-8")
 
-    def variables(self, job: Job) -> dict[str, str]:
+    def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
         return {
             "SINGER_EXECUTABLE": str(self.environment.executable),
             "SINGER_CAPABILITIES": ",".join(self.connector.capabilities),
             "SINGER_CONFIG": str(self.config if self.given is None else self.folder / "config.json"),
-            "SINGER_CATALOG": str(job.pipeline.catalog),
             "SINGER_STATE": str(self.folder / "state.json"),
-            "SINGER_TAP_OUTPUT": f"{self.folder / 'raw'}:-" if job.keep_raw else "-",
+            "SINGER_TAP_OUTPUT": "-",
             "SINGER_TAP_INPUT": "-",
             "SINGER_TARGET_OUTPUT": os.devnull,
             "SINGER_NEW_STATE": str(self.folder / "new_state.json"),
@@ -100,17 +105,18 @@ class End:
             "SINGER_SECRETS": str(self.folder / "secrets"),
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),
+            **more,
         }
 
-    def start(self, environ: Mapping[str, str], lifeline: int, **streams: int) -> None:
+    def start(self, environ: Mapping[str, str], lifeline: int, *words: str, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
         """Start the runner in a session of its own: a Ctrl-C reaches us alone, and we stop both sides in order."""
         path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side],
+                [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side, *words],
                 env={**environ, "PATH": path, "SINGER_LIFELINE": str(lifeline)},
-                stdin=streams["stdin"],
-                stdout=streams["stdout"],
+                stdin=stdin,
+                stdout=stdout,
                 stderr=log,
                 cwd=self.folder,
                 start_new_session=True,
@@ -202,7 +208,7 @@ class Pair:
                 (self.tap.folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
         lifeline, ours = os.pipe()
         try:
-            self._start(self._environ(environ), lifeline)
+            self._start(without_secrets(environ, [end.config for end in self.ends]), lifeline)
             self._follow(look)
         finally:
             for end in self.ends:
@@ -214,18 +220,16 @@ class Pair:
             os.close(ours)
             look()
 
-    def _environ(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the user's environment without anybody's secrets: each side gets its own, in a file."""
-        hidden = {name for end in self.ends for name in secret_names(end.config)} | NOT_OURS
-        return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
-
     def _start(self, environ: Mapping[str, str], lifeline: int) -> None:
         reads, writes = os.pipe()
         with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            self.target.start({**environ, **self.target.variables(self.job)}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
-            self.tap.start({**environ, **self.tap.variables(self.job)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
+            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
+            if self.job.keep_raw:
+                of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
+            self.target.start({**environ, **self.target.variables()}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
+            self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
         finally:
             os.close(reads)
             os.close(writes)

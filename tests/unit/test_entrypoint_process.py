@@ -73,13 +73,15 @@ class Box:
         """The report."""
         return dict(json.loads(self.read("report.json")))
 
-    def start(self, side: str, script: str, python: str = sys.executable, **environ: str) -> subprocess.Popen[str]:
+    def start(
+        self, side: str, script: str, python: str = sys.executable, words: tuple[str, ...] = (), **environ: str
+    ) -> subprocess.Popen[str]:
         """Start the entrypoint with a connector that is a script of the shell, in which ``$BOX`` is this folder."""
         connector = self.write(f"connector-{side}", f"#!/bin/sh\n{script}\n")
         connector.chmod(0o700)
         lifeline = environ.get("SINGER_LIFELINE")
         return subprocess.Popen(
-            [python, "-I", "-S", str(ENTRYPOINT), side],
+            [python, "-I", "-S", str(ENTRYPOINT), side, *words],
             env={**self.environ, "SINGER_EXECUTABLE": str(connector), **environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,9 +91,11 @@ class Box:
             pass_fds=[int(lifeline)] if lifeline else [],
         )
 
-    def run(self, side: str, script: str, stdin: str = "", python: str = sys.executable, **environ: str) -> Result:
+    def run(
+        self, side: str, script: str, stdin: str = "", python: str = sys.executable, words: tuple[str, ...] = (), **environ: str
+    ) -> Result:
         """Run the entrypoint to its end."""
-        with self.start(side, script, python, **environ) as process:
+        with self.start(side, script, python, words, **environ) as process:
             out, err = process.communicate(stdin, timeout=30)
         return Result(process.returncode, out, err)
 
@@ -425,6 +429,57 @@ def test_discovery_that_fails(box: Box, script: str) -> None:
     """A discovery that ends with an error or prints no catalog is E-DISCOVERY."""
     result = box.run("tap", script, SINGER_CAPABILITIES="catalog,discover")
     assert (result.code, box.report["error"]["code"]) == (90, "E-DISCOVERY")
+
+
+# ------------------------------------------------------------------------------------------------ outside a pipeline
+
+GREETINGS = ["", "Welcome to tap 2.0\\n", '{"level": "info"}\\n', "{not JSON}\\n\\n  ", "a {\\n"]
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_a_catalog_is_printed_without_what_comes_before_it(box: Box, greeting: str) -> None:
+    """With the word discover, the catalog is printed and nothing else; a greeting before it does no harm, in a run neither."""
+    box.write("config.json", {"token": "${TOKEN}"})
+    says = f"""cat "$2" >"$BOX/config"; printf '{greeting}%s\\n' '{DISCOVERED}'"""
+    result = box.run("discover", says, TOKEN="secret")
+    assert (result.code, json.loads(result.out)) == (0, json.loads(DISCOVERED))
+    assert json.loads(box.read("config")) == {"token": "secret"}
+    assert not (box.folder / "work").exists()
+    assert box.run("tap", f'case "$*" in *--discover*) {says};; esac', SINGER_CAPABILITIES="catalog,discover", TOKEN="secret").code == 0
+
+
+def test_a_discovery_that_fails_prints_nothing(box: Box) -> None:
+    """What is no catalog is not passed on; the report says why."""
+    result = box.run("discover", "echo oops")
+    assert (result.code, result.out, box.report["error"]["code"]) == (90, "", "E-DISCOVERY")
+
+
+@pytest.mark.parametrize("greeting", GREETINGS[:2])
+def test_what_a_program_says_of_itself(box: Box, greeting: str) -> None:
+    """With the word about, the program is asked without its config, and what it answers is printed and nothing else."""
+    box.write("config.json", {"token": "${NOT_SET}"})
+    result = box.run("about", f"""echo "$@" >"$BOX/arguments"; printf '{greeting}%s' '{{"name": "x"}}'""")
+    assert (result.code, json.loads(result.out)) == (0, {"name": "x"})
+    assert box.read("arguments").split() == ["--about", "--format=json"]
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 2", 2), ("echo hello", 0), ("echo '[1]'", 0)])
+def test_a_program_that_says_nothing_of_itself(box: Box, script: str, code: int) -> None:
+    """A program that does not know the question leaves nothing, and its exit code is passed on."""
+    result = box.run("about", script)
+    assert (result.code, result.out) == (code, "")
+
+
+def test_a_program_alone(box: Box) -> None:
+    """With the word alone, the connector gets its files and what else was typed; what it reads and prints is not looked at."""
+    box.write("config.json", {})
+    box.write("catalog.json", DISCOVERED)
+    box.write("state.json", {"n": 1})
+    (box.folder / "data").mkdir()
+    result = box.run("alone", "pwd; cat; echo $@; exit 3", "no message\n", words=("--dev", "x"), SINGER_CAPABILITIES="catalog")
+    folder = box.folder
+    arguments = f"--config {folder}/work/config.json --catalog {folder}/catalog.json --state {folder}/state.json --dev x"
+    assert (result.code, result.out) == (3, f"{folder}/data\nno message\n{arguments}\n")
 
 
 # ---------------------------------------------------------------------------------------------------------- endings

@@ -1,0 +1,1 @@
+"""What connectors are made and tried with, outside any pipeline."""

@@ -1,0 +1,150 @@
+"""One connector's program, alone: what it says of itself, and what streams it has.
+
+It is started as in a run, by the entrypoint, with the same files and the same environment; its folder, in which its
+secrets lie, is the user's alone and is gone when it has ended, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from cluster import network
+from cluster.connectors import Project, read_dotenv, secrets
+from cluster.engines.pair import STOP_SECONDS, End, without_secrets
+from cluster.environments import Environments
+from cluster.errors import SetupError
+from cluster.fields import listed
+from cluster.files import file_errors, private_folder
+from cluster.progress import seconds as as_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.connectors import Connector
+    from cluster.environments import Environment
+    from cluster.session import Session
+
+ABOUT_SECONDS = 60
+DISCOVER_SECONDS = 600
+"""A database with thousands of tables takes its time."""
+
+
+class Probe:
+    """Runs one connector's program alone, outside any pipeline."""
+
+    def __init__(self, session: Session, connector: Connector) -> None:
+        """Take the connector; its environment is made when its program is first asked for something."""
+        self.session = session
+        self.connector = connector
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The connector's environment.
+
+        :raises SetupError: as ``Environments.ensure``.
+        """
+        [made] = Environments(self.session.settings).ensure([self.connector], self.session.output)
+        return made
+
+    def about(self) -> dict[str, Any] | None:
+        """Return what the program says of itself (``--about --format=json``), None where it does not know that."""
+        with self._answering("about") as (end, answer):
+            return _object(answer) if _ended(end, ABOUT_SECONDS) and end.exit_code == 0 else None
+
+    def discover(self, seconds: float = DISCOVER_SECONDS) -> dict[str, Any]:
+        """Return the tap's catalog.
+
+        :raises SetupError: E-DISCOVERY, it is a target, cannot discover, failed, printed no catalog or took longer than *seconds*;
+            E-SECRET; as ``Environments.ensure``.
+        """
+        name, capabilities = self.connector.name, self.connector.capabilities
+        where = f"singer-configs/{name}/connector.yaml"
+        if self.connector.kind == "target":
+            raise SetupError("E-DISCOVERY", f"{name} is a target; only taps have streams.", hint="Name a tap.")
+        if capabilities and "discover" not in capabilities:
+            raise SetupError(
+                "E-DISCOVERY",
+                f"{name} cannot discover its streams: the capabilities in {where} are {listed(capabilities)}.",
+                hint='Write its catalog.json by hand; or, if its program knows --discover, add "discover" to them.',
+            )
+        with self._answering("discover") as (end, answer):
+            if not _ended(end, seconds):
+                raise SetupError(
+                    "E-DISCOVERY",
+                    f"{name} was stopped: its discovery took longer than {as_seconds(seconds)}.",
+                    hint=f"Give it more with --seconds, or see what it waits for. {end.end().after}",
+                )
+            failure = replace(end.end(), unchanged="").failure()
+            if failure is not None:
+                raise SetupError(failure.code, failure.problem, hint=failure.hint)
+            catalog = _object(answer)
+            assert catalog is not None, "the entrypoint prints a catalog or fails"
+            return catalog
+
+    @contextmanager
+    def _answering(self, side: str) -> Iterator[tuple[End, IO[bytes]]]:
+        """Start the program as ``running`` does, with a file that takes what it prints."""
+        with tempfile.TemporaryFile() as answer, self.running(side, stdout=answer) as end:
+            yield end, answer
+
+    @contextmanager
+    def running(
+        self,
+        side: str,
+        *words: str,
+        stdout: int | IO[bytes],
+        stdin: int | IO[bytes] = subprocess.DEVNULL,
+        **variables: str,
+    ) -> Iterator[End]:
+        """Start the entrypoint's *side* and yield it; what is left of it after the body is ended, and its folder removed.
+
+        :raises SetupError: E-SECRET, its config asks for one that is not set; as ``Environments.ensure``.
+        """
+        settings, environ = self.session.settings, self.session.environ
+        environment = self.environment
+        config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
+        found = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
+        with file_errors("The connector's folder", settings.local):
+            folder = Path(tempfile.mkdtemp(prefix=f"{self.connector.name}-", dir=private_folder(settings.local / "probes")))
+        lifeline, ours = os.pipe()
+        log = private_folder(settings.local / "logs" / "probes") / f"{self.connector.name}.log"
+        end = End(side, self.connector, environment, config, folder, log)
+        try:
+            end.prepare(found)
+            told = network.read(settings, environ).variables(environ)
+            given = {"SINGER_CATALOG": str(folder / "catalog.json"), "SINGER_OUTPUT_DIR": "", **variables}
+            environ = {**without_secrets({**environ, **told}, [end.config]), **end.variables(**given)}
+            end.start(environ, lifeline, *words, stdin=stdin, stdout=stdout)
+            yield end
+        finally:
+            end.terminate()
+            end.kill(time.monotonic() + STOP_SECONDS)
+            os.close(lifeline)
+            os.close(ours)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ended(end: End, seconds: float) -> bool:
+    """Wait for the end, *seconds* at the most, and say whether it came."""
+    try:
+        end.process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _object(answer: IO[bytes]) -> dict[str, Any] | None:
+    """Return the object that the entrypoint has printed, None where it had nothing to print."""
+    answer.seek(0)
+    text = answer.read()
+    return dict(json.loads(text)) if text else None
