@@ -238,12 +238,76 @@ def sync(session: Session, *, plan: bool = False, yaml: bool = False, json: bool
     commands.sync(session, plan_only=plan, as_yaml=yaml)
 
 
-@command(help={"name": "only this connector or pipeline", "json": JSON})
-def check(session: Session, name: str = "", *, json: bool = False) -> None:
-    """Read all of singer-configs/ and say what is wrong. invoke check"""
-    from cluster import commands
+@command(
+    help={
+        "connector": "a tap, below singer-configs/",
+        "stream": "show this one's fields as a tree",
+        "all": "show all streams, however many",
+        "plan": "only show, write nothing",
+        "seconds": "how long the tap may take",
+        "json": JSON,
+    }
+)
+def discover(
+    session: Session, connector: str, stream: str = "", seconds: int = 600, *, all: bool = False, plan: bool = False, json: bool = False
+) -> None:
+    """Write a tap's catalog, keeping what is selected, and show its streams. invoke discover tap-exchange-rates"""
+    from cluster.workshop import streams
 
-    commands.check(session, name)
+    streams.discover(session, connector, plan_only=plan, stream=stream, everything=all, seconds=seconds)
+
+
+@command(
+    help={
+        "connector": "a tap whose catalog was discovered",
+        "stream": "these streams and no others; a name or a glob, several with commas",
+        "field": "these fields and no others of their streams: stream.field",
+        "add": "these streams, or stream.field, as well",
+        "exclude": "not these streams, or not stream.field",
+        "all": "all streams and fields",
+        "none": "no stream",
+        "replication": "INCREMENTAL, FULL_TABLE or LOG_BASED; for one stream stream=FULL_TABLE",
+        "replication-key": "the field to replicate by; for one stream stream=field",
+        "json": JSON,
+    }
+)
+def select(
+    session: Session,
+    connector: str,
+    stream: str = "",
+    field: str = "",
+    add: str = "",
+    exclude: str = "",
+    replication: str = "",
+    replication_key: str = "",
+    *,
+    all: bool = False,
+    none: bool = False,
+    json: bool = False,
+) -> None:
+    """Select what a tap loads, or show what is selected. invoke select tap-exchange-rates --exclude currency"""
+    from cluster.workshop import streams
+
+    streams.choose(session, connector, all, none, stream, field, add, exclude, replication, replication_key)
+
+
+@command(
+    help={
+        "name": "a connector, which is tried; a pipeline, whose files are read; or all, to read every file",
+        "records": "how many records of a tap are enough",
+        "seconds": "how long one run may take",
+        "rows": "how many rows of each stream to show",
+        "yes": "load into a target that asks for secrets without asking",
+        "json": JSON,
+    }
+)
+def check(
+    session: Session, name: str, records: int = 10_000, seconds: int = 60, rows: int = 3, *, yes: bool = False, json: bool = False
+) -> None:
+    """Try a connector out, or read files, and say what is wrong. invoke check tap-exchange-rates"""
+    from cluster.workshop import checking
+
+    checking.check(session, name, checking.Limits(records, seconds, rows), sure=yes)
 
 
 @command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
@@ -255,6 +319,7 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
-PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, check)
-namespace = Collection(*PLATFORM, *PIPELINES, test)
+PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync)
+CONNECTORS = (discover, select, check)
+namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test)
 namespace.configure({"singer": dict(DEFAULTS)})

@@ -25,7 +25,7 @@ from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import RunError, SetupError
-from cluster.fields import describe, listed, nearest, read_object
+from cluster.fields import read_object, words
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.report import page
@@ -83,10 +83,10 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
 
 def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
     """Run one pipeline, or several at once; with *first*, and perhaps *last*, over these days."""
-    names = [name.strip(" ") for name in pipeline.split(",") if name.strip(" ")]
+    names = words(pipeline)
     way = Way(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
-    if len(set(names)) > 1:
-        _run_several(session, list(dict.fromkeys(names)), engine=engine, way=way)
+    if len(names) > 1:
+        _run_several(session, names, engine=engine, way=way)
         return
     name = names[0] if names else pipeline
     with Places(session) as places, _finishing(session, name) as facts:
@@ -595,43 +595,7 @@ def _courses(session: Session, found: Sequence[tuple[Place, Record]]) -> Sequenc
     return []
 
 
-# --------------------------------------------------------------------------------------------------------- checking
-
-
-def check(session: Session, name: str) -> None:
-    """Read every file below ``singer-configs/`` and say what is wrong with each.
-
-    :raises SetupError: the first thing that is wrong, after all have been shown.
-    """
-    project, output = Project(session.settings.root), session.output
-    problems: list[SetupError] = []
-    connectors = [item for item in project.connector_names if name in {"", item}]
-    try:
-        pipelines = [item for item in project.pipeline_names if name in {"", item}]
-    except SetupError as error:
-        pipelines = []
-        problems.append(error)
-        output.line("✗", "pipelines.yaml", error.problem)
-    if name and not connectors and not pipelines:
-        known = [*project.connector_names, *project.pipeline_names]
-        raise SetupError(
-            "E-UNKNOWN",
-            f"There is no connector or pipeline {describe(name)}.{nearest(name, known)} There are {listed(known)}.",
-            hint="Name one of these, or none to check all.",
-        )
-    for kind, names in (("connector", connectors), ("pipeline", pipelines)):
-        for item in names:
-            try:
-                detail = checked(project, kind, item, session.environ)
-            except SetupError as error:
-                problems.append(error)
-                output.line("✗", item, error.problem)
-                output.event("check", kind=kind, name=item, ok=False, **error.as_dict())
-            else:
-                output.line("✓", item, detail)
-                output.event("check", kind=kind, name=item, ok=True)
-    if problems:
-        raise problems[0]
+# ---------------------------------------------------------------------------------------------------------- testing
 
 
 def test(session: Session, *, everything: bool, options: str) -> None:

@@ -19,7 +19,7 @@ from cluster.errors import SetupError
 from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
@@ -30,6 +30,13 @@ CAPABILITIES = ("about", "activate-version", "batch", "catalog", "discover", "ha
                 "schema-flattening", "soft-delete", "state", "stream-maps", "structured-logging", "test")  # fmt: skip
 SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """The same as the entrypoint's; a test compares them."""
+
+SECRET_KEY = re.compile(
+    r"(^|[_-])(password|passwd|passphrase|secret|token|pat|dsn|credentials?|connection_string|sqlalchemy_url)$"
+    r"|(^|[_-])(api|access|account|auth|client|private|secret|signing|encryption)_?key$",
+    re.IGNORECASE,
+)
+"""How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
 
 CRON = r"\S+( +\S+){4}"
 DURATION = r"[1-9]\d*(s|m|h)"
@@ -163,8 +170,7 @@ class Project:
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
         fields.finish()
-        if connector.config.exists():
-            read_object(connector.config, self.shown(connector.config))
+        self._check_config(connector.config, connector)
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
@@ -268,13 +274,17 @@ class Project:
         return {key: value for key, value in found.items() if value is not None}
 
     def _check_files(self, pipeline: Pipeline) -> None:
-        for file in (pipeline.config, pipeline.target_config):
-            if file.exists():
-                read_object(file, self.shown(file))
+        self._check_config(pipeline.config, pipeline.tap)
+        self._check_config(pipeline.target_config, pipeline.target)
         if pipeline.catalog.exists():
             check_catalog(read_object(pipeline.catalog, self.shown(pipeline.catalog), "E-CATALOG"), self.shown(pipeline.catalog))
         if pipeline.initial_state.exists():
             read_object(pipeline.initial_state, self.shown(pipeline.initial_state), "E-STATE")
+
+    def _check_config(self, file: Path, connector: Connector) -> None:
+        if file.exists():
+            shown = self.shown(file)
+            refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown)
 
 
 def _seconds(duration: str) -> int:
@@ -316,6 +326,49 @@ def secret_names(file: Path) -> list[str]:
 
     look(json.loads(file.read_bytes()))
     return list(names)
+
+
+def is_secret_key(key: str) -> bool:
+    """Say whether the value of a key of that name is a secret: ``api_key``, ``apiKey``, ``auth_token``."""
+    return bool(SECRET_KEY.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)))
+
+
+def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: str, known: Collection[str] = ()) -> None:
+    """See that no secret itself stands in a config: in a setting that is *known* to be one, or whose name says so, or in an address.
+
+    :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
+    """
+    for path, value in _texts(config):
+        key = next((part for part in reversed(path) if not part.isdigit()), "")
+        if key in known or _is_typed_secret(key, value):
+            variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
+            raise SetupError(
+                "E-SECRET-TYPED",
+                f"{shown}: {'.'.join(path)} holds a secret itself; the file goes into a bucket, and into git.",
+                hint=f'Put it into .env as {variable}=… and write "${{{variable}}}" in its place.',
+            )
+
+
+def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text that a config says itself, and where; numbers as well, empty texts and those with ``${NAME}`` not."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, (*path, str(number)))
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        text = str(value)
+        if text.strip() and not any(found[1] for found in SECRET.finditer(text)):
+            yield path, text
+
+
+def _is_typed_secret(key: str, text: str) -> bool:
+    """Say whether a text is a secret beyond doubt."""
+    if re.search(r"://[^/@:\s]*:[^/@\s]+@", text):
+        return True
+    address = re.search(r"(^|[_-])(dsn|connection_string|sqlalchemy_url)$", key, re.IGNORECASE)
+    return is_secret_key(key.replace("-", "_")) and not address and not re.match(r"[~.]?/|[A-Za-z]:\\", text)
 
 
 def read_dotenv(file: Path) -> dict[str, str]:

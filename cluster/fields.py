@@ -103,6 +103,11 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(words) or "none"
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a comma list, each once: Invoke takes no lists."""
+    return tuple(dict.fromkeys(word.strip(" ") for word in text.split(",") if word.strip(" ")))
+
+
 class Fields:
     """The keys of one mapping, each read once; ``finish`` refuses those that nobody asked for."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import re
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,29 @@ def private_folder(folder: Path) -> Path:
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+@contextmanager
+def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[Path]:
+    """Write *text* to a file beside *file* and yield that one, to be looked at; after the body it takes the place of *file*, or goes.
+
+    Line ends stay as they are. Permissions are *mode*, or those of the file that was there.
+
+    :raises SetupError: E-DISK, E-STORE.
+    """
+    file = file.resolve()
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with file_errors(file.name, file):
+            part.touch(mode or 0o666)
+            part.write_bytes(text.encode())
+            if mode is None and file.exists():
+                shutil.copymode(file, part)
+        yield part
+        with file_errors(file.name, file):
+            part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

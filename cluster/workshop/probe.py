@@ -1,4 +1,4 @@
-"""One connector's program, alone: what it says of itself, and what streams it has.
+"""One connector's program, alone: what it says of itself, what streams it has, what it does with a few messages.
 
 It is started as in a run, by the entrypoint, with the same files and the same environment; its folder, in which its
 secrets lie, is the user's alone and is gone when it has ended, however it ends.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,9 +27,10 @@ from cluster.errors import SetupError
 from cluster.fields import listed
 from cluster.files import file_errors, private_folder
 from cluster.progress import seconds as as_seconds
+from cluster.verdict import last_words, outputs, warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cluster.connectors import Connector
     from cluster.environments import Environment
@@ -37,6 +39,19 @@ if TYPE_CHECKING:
 ABOUT_SECONDS = 60
 DISCOVER_SECONDS = 600
 """A database with thousands of tables takes its time."""
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    exit_code: int | None
+    """None where it was stopped."""
+    said: str
+    """The last line of its log."""
+    warnings: list[str]
+    """The first warnings in its log."""
 
 
 class Probe:
@@ -61,11 +76,10 @@ class Probe:
         with self._answering("about") as (end, answer):
             return _object(answer) if _ended(end, ABOUT_SECONDS) and end.exit_code == 0 else None
 
-    def discover(self, seconds: float = DISCOVER_SECONDS) -> dict[str, Any]:
-        """Return the tap's catalog.
+    def expect_streams(self) -> None:
+        """See that it can be asked for streams.
 
-        :raises SetupError: E-DISCOVERY, it is a target, cannot discover, failed, printed no catalog or took longer than *seconds*;
-            E-SECRET; as ``Environments.ensure``.
+        :raises SetupError: E-DISCOVERY, it is a target, or cannot discover.
         """
         name, capabilities = self.connector.name, self.connector.capabilities
         where = f"singer-configs/{name}/connector.yaml"
@@ -77,6 +91,15 @@ class Probe:
                 f"{name} cannot discover its streams: the capabilities in {where} are {listed(capabilities)}.",
                 hint='Write its catalog.json by hand; or, if its program knows --discover, add "discover" to them.',
             )
+
+    def discover(self, seconds: float = DISCOVER_SECONDS) -> dict[str, Any]:
+        """Return the tap's catalog.
+
+        :raises SetupError: E-DISCOVERY, as ``expect_streams``, or it failed, printed no catalog or took longer than *seconds*;
+            E-SECRET; as ``Environments.ensure``.
+        """
+        self.expect_streams()
+        name = self.connector.name
         with self._answering("discover") as (end, answer):
             if not _ended(end, seconds):
                 raise SetupError(
@@ -91,6 +114,32 @@ class Probe:
             assert catalog is not None, "the entrypoint prints a catalog or fails"
             return catalog
 
+    def sync(self, catalog: object, state: object, take: Callable[[bytes], bool], seconds: float) -> Ended:
+        """Run the tap with a catalog and a state, where there are any, handing each line to *take*, until that says no.
+
+        :raises SetupError: what the entrypoint found; E-SECRET; as ``Environments.ensure``.
+        """
+        deadline = time.monotonic() + seconds
+        files = {name: content for name, content in (("catalog.json", catalog), ("state.json", state)) if content}
+        with self.running("alone", stdout=subprocess.PIPE, files=files) as end:
+            stopped = not all(map(take, _lines(end, deadline))) or not _ended(end, deadline - time.monotonic())
+            return _how(end, stopped=stopped)
+
+    def load(self, messages: bytes, seconds: float) -> tuple[Ended, bytes, list[str]]:
+        """Give the target messages to read, and return how it ended, what it printed, and the files that it left.
+
+        :raises SetupError: as ``sync``; E-OUTPUTS.
+        """
+        with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as answer:
+            source.write(messages)
+            source.seek(0)
+            with self.running("alone", stdin=source, stdout=answer) as end:
+                how = _how(end, stopped=not _ended(end, seconds))
+                data = end.folder / "data"
+                left = [str(file.relative_to(data)) for file in outputs(data, self.connector.outputs)]
+            answer.seek(0)
+            return how, answer.read(), left
+
     @contextmanager
     def _answering(self, side: str) -> Iterator[tuple[End, IO[bytes]]]:
         """Start the program as ``running`` does, with a file that takes what it prints."""
@@ -104,9 +153,11 @@ class Probe:
         *words: str,
         stdout: int | IO[bytes],
         stdin: int | IO[bytes] = subprocess.DEVNULL,
-        **variables: str,
+        files: Mapping[str, object] | None = None,
     ) -> Iterator[End]:
         """Start the entrypoint's *side* and yield it; what is left of it after the body is ended, and its folder removed.
+
+        *files* are written into the folder before, as JSON: ``catalog.json`` and ``state.json`` are given to the program.
 
         :raises SetupError: E-SECRET, its config asks for one that is not set; as ``Environments.ensure``.
         """
@@ -121,9 +172,12 @@ class Probe:
         end = End(side, self.connector, environment, config, folder, log)
         try:
             end.prepare(found)
+            (folder / "data").mkdir()
+            for name, content in (files or {}).items():
+                (folder / name).write_text(json.dumps(content), encoding="utf-8")
             told = network.read(settings, environ).variables(environ)
-            given = {"SINGER_CATALOG": str(folder / "catalog.json"), "SINGER_OUTPUT_DIR": "", **variables}
-            environ = {**without_secrets({**environ, **told}, [end.config]), **end.variables(**given)}
+            own = end.variables(SINGER_CATALOG=str(folder / "catalog.json"))
+            environ = {**without_secrets({**environ, **told}, [end.config]), **own}
             end.start(environ, lifeline, *words, stdin=stdin, stdout=stdout)
             yield end
         finally:
@@ -141,6 +195,39 @@ def _ended(end: End, seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
+
+
+def _lines(end: End, deadline: float) -> Iterator[bytes]:
+    """Yield what the program prints, line by line, until its end or the *deadline*."""
+    assert end.process.stdout is not None
+    source = end.process.stdout.fileno()
+    rest: list[bytes] = []
+    while select.select([source], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        chunk = os.read(source, CHUNK)
+        *whole, last = chunk.split(b"\n")
+        for line in whole:
+            yield b"".join([*rest, line])
+            rest = []
+        rest.append(last)
+        if not chunk:
+            if any(rest):
+                yield b"".join(rest)
+            return
+
+
+def _how(end: End, *, stopped: bool) -> Ended:
+    """Say how a program ended.
+
+    :raises SetupError: it did not begin: what the entrypoint found.
+    """
+    said = list(warnings(end.new_log_lines(), []))
+    if stopped:
+        return Ended(None, "", said)
+    how = end.end()
+    failure = replace(how, unchanged="").failure()
+    if failure is not None and how.report.get("error"):
+        raise SetupError(failure.code, failure.problem, hint=failure.hint)
+    return Ended(how.exit_code, last_words(how.log), said)
 
 
 def _object(answer: IO[bytes]) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
     file = checkout.root / "singer-configs" / "pipelines.yaml"
     file.write_text(file.read_text() + pipeline)
 
-    assert checkout.invoke("check").code == 0
+    assert checkout.invoke("check", "all").code == 0
     (name,) = yaml.safe_load(pipeline)
     result = checkout.run(name)
     assert result.code == 0, result.err

@@ -69,6 +69,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], object], str, str]] = {
     "config.json is a list": (lambda c: c.write("tap-scripted/config.json", "[]"), "E-CONFIG", "not a JSON object"),
     "config.json is deeper than deep": (lambda c: c.write("tap-scripted/config.json", "[" * 100_000), "E-CONFIG", "is not JSON"),
     "a secret is not set": (lambda c: c.write("tap-scripted/config.json", {"token": "${NO_SUCH_TOKEN}"}), "E-SECRET", r"asks for \$\{NO_SUCH_TOKEN\}, which is not set.*Put NO_SUCH_TOKEN=… into .env"),
+    "a secret in its place": (lambda c: c.write("tap-scripted/config.json", {"steps": [], "auth": {"apiToken": "abc"}}), "E-SECRET-TYPED", r"tap-scripted/config.json: auth.apiToken holds a secret itself.*Put it into .env as TAP_SCRIPTED_APITOKEN=… and write \"\$\{TAP_SCRIPTED_APITOKEN\}\""),
     ".env does not parse": (lambda c: (c.root / ".env").write_text("A=1\nnonsense\n"), "E-CONFIG", ".env, line 2 is not NAME=value"),
     "catalog.json does not parse": (lambda c: c.write("tap-scripted/catalog.json", "{"), "E-CATALOG", "catalog.json, line 1"),
     "catalog.json without streams": (lambda c: c.write("tap-scripted/catalog.json", {"stream": []}), "E-CATALOG", 'has no list "streams"'),
@@ -142,7 +143,7 @@ def test_unknown_engine_and_run(used: Checkout) -> None:
     is_one_sentence(used.invoke("run", "p", "--engine", "loca"), "E-SETTING", 'Did you mean "local"')
     is_one_sentence(used.invoke("run", "p", "--engine", "argo"), "E-DOWN", "The platform is not up")
     is_one_sentence(used.invoke("show", "20200101"), "E-UNKNOWN", "The latest are: 20")
-    is_one_sentence(used.invoke("check", "--name", "tap-scriptd"), "E-UNKNOWN", 'Did you mean "tap-scripted"')
+    is_one_sentence(used.invoke("check", "tap-scriptd"), "E-UNKNOWN", 'Did you mean "tap-scripted"')
     is_one_sentence(used.invoke("run", "p", INVOKE_SINGER_ENGIN="local"), "E-SETTING", "INVOKE_SINGER_ENGIN is not a setting")
 
 
@@ -186,14 +187,17 @@ def test_state_command(used: Checkout) -> None:
 
 
 def test_check_shows_everything_that_is_wrong(used: Checkout) -> None:
-    """The command check reads all of singer-configs/ and names every mistake, not only the first."""
-    assert used.invoke("check").code == 0
+    """The command check all reads all of singer-configs/ and names every mistake, not only the first."""
+    assert used.invoke("check", "all").code == 0
     tap(used, kind="tab")
     used.write("target-csv/config.json", "{")
-    result = used.invoke("check")
+    result = used.invoke("check", "all")
 
     assert result.code == 1
     assert [line[0] for line in result.out.splitlines()].count("✗") >= 3
     assert 'kind is "tab"' in result.out
     assert "target-csv/config.json, line 1" in result.out
-    assert used.invoke("check", "--name", "tap-exchange-rates").code == 0
+    assert used.invoke("check", "exchange-rates-to-csv").code == 1
+    used.write("target-csv/config.json", {})
+    used.write("pipelines.yaml", {"q": {"tap": "tap-exchange-rates", "target": "target-csv"}})
+    assert used.invoke("check", "q").code == 0

@@ -11,7 +11,7 @@ from entrypoint import fill
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.connectors import Project, check_catalog, read_dotenv, secret_names, secrets
+from cluster.connectors import Project, check_catalog, read_dotenv, refuse_typed_secrets, secret_names, secrets
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
@@ -299,3 +299,72 @@ def test_a_line_that_is_something_else(tmp_path: Path, line: str) -> None:
 def test_without_a_dotenv(tmp_path: Path) -> None:
     """A checkout needs no ``.env``."""
     assert read_dotenv(tmp_path / ".env") == {}
+
+
+# ------------------------------------------------------------------------------------------------------ typed secrets
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "variable"),
+    [
+        ({"password": "hunter2"}, "password", "TAP_X_PASSWORD"),
+        ({"api_key": "k"}, "api_key", "TAP_X_API_KEY"),
+        ({"auth": {"clientSecret": "k"}}, "auth.clientSecret", "TAP_X_CLIENTSECRET"),
+        ({"accounts": [{"name": "a"}, {"refresh_token": "k"}]}, "accounts.1.refresh_token", "TAP_X_REFRESH_TOKEN"),
+        ({"tokens": {"private-key": "k"}}, "tokens.private-key", "TAP_X_PRIVATE_KEY"),
+        ({"password": 123456}, "password", "TAP_X_PASSWORD"),
+        ({"password": "$${NOT_FILLED}"}, "password", "TAP_X_PASSWORD"),
+        ({"url": "postgres://me:hunter2@db.example.com/x"}, "url", "TAP_X_URL"),
+        ({"connection_string": "mysql://me:hunter2@db/x"}, "connection_string", "TAP_X_CONNECTION_STRING"),
+    ],
+)
+def test_a_secret_itself_is_refused(configs: Configs, config: dict[str, Any], path: str, variable: str) -> None:
+    """A secret that stands in a config is refused wherever the file is read, with the way out and without its value."""
+    configs.write("tap-x/config.json", json.dumps(config))
+    for read in (lambda: configs.project.connector("tap-x"), lambda: configs.project.pipeline("p")):
+        with pytest.raises(SetupError) as caught:
+            read()
+        error = caught.value
+        assert error.code == "E-SECRET-TYPED"
+        assert error.problem.startswith(f"singer-configs/tap-x/config.json: {path} holds a secret itself")
+        assert f'{variable}=… and write "${{{variable}}}"' in error.hint
+        assert "hunter2" not in error.problem + error.hint
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"password": "${PASSWORD}"},
+        {"url": "postgres://me:${PASSWORD}@db/x"},
+        {"password": ""},
+        {"password": None},
+        {"use_password": True, "token": False},
+        {"token_url": "https://example.com/token", "access_key_id": "AKIA", "token_type": "Bearer"},
+        {"private_key": "/run/keys/me.pem", "credentials": "~/creds.json", "secret": "./file"},
+        {"primary_key": "id", "replication_key": "at", "keys": ["id"], "tokenizer": "x", "monkey": "x"},
+        {"dsn": "sqlite:///data.db", "sqlalchemy_url": "postgres://db/x"},
+        {"url": "https://example.com/a:b@c", "time": "12:30"},
+    ],
+    ids=str,
+)
+def test_what_is_no_secret_is_not_refused(configs: Configs, config: dict[str, Any]) -> None:
+    """Names that only look so, paths, empty texts, true and false, and what is filled in later are no secrets."""
+    configs.write("tap-x/config.json", json.dumps(config))
+    assert configs.project.connector("tap-x").name == "tap-x"
+
+
+def test_a_pipelines_own_config_is_looked_at_too(configs: Configs) -> None:
+    """The files that replace a connector's own config may hold no secret either."""
+    configs.write("other/config.json", json.dumps({"secret_key": "k"}))
+    configs.pipelines(p={"target_config": "other/config.json"})
+    with pytest.raises(SetupError, match=r"other/config\.json: secret_key holds a secret itself") as caught:
+        configs.project.pipeline("p")
+    assert "TARGET_X_SECRET_KEY" in caught.value.hint
+
+
+def test_what_a_program_knows_to_be_secret(configs: Configs) -> None:
+    """A setting that the program calls secret may not be typed, whatever its name."""
+    refuse_typed_secrets({"pin": "${PIN}", "name": "me"}, "tap-x", shown="config.json", known={"pin"})
+    with pytest.raises(SetupError, match=r"config.json: pin holds a secret itself"):
+        refuse_typed_secrets({"pin": "1234"}, "tap-x", shown="config.json", known={"pin"})
+    assert configs.project.connector_names == ["tap-x", "target-x"]

@@ -1,0 +1,359 @@
+"""The command ``check``: what stands in ``singer-configs/``, and whether a connector does what Singer asks of it.
+
+A tap is run twice, for a moment; a target is given messages of our own. Nothing is kept of either: no state, no bucket
+and no file is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cluster.connectors import Project, read_dotenv, refuse_typed_secrets, secret_names, secrets
+from cluster.errors import SetupError
+from cluster.fields import describe, listed, nearest, read_object
+from cluster.progress import seconds as as_seconds
+from cluster.workshop import messages
+from cluster.workshop.catalog import merge, streams_of
+from cluster.workshop.conformance import ERROR, Expected, Finding, Run
+from cluster.workshop.probe import Probe
+from cluster.workshop.streams import catalog_file, count, discovered, read_catalog
+
+if TYPE_CHECKING:
+    from cluster.connectors import Connector
+    from cluster.session import Session
+    from cluster.workshop.conformance import Seen
+    from cluster.workshop.probe import Ended
+
+ALL = "all"
+COLUMNS = 6
+WIDTH = 24
+SHOW_EVERY = 100
+"""After so many records the moving line is brought up to date."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a tap's output is enough, how long a program may take, and how many rows of a stream are shown."""
+
+    records: int
+    seconds: int
+    rows: int
+
+
+def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
+    """Check a connector by trying it, a pipeline by reading its files, or all files.
+
+    :raises SetupError: E-UNKNOWN, there is nothing of that name; E-CHECK, a connector breaks rules; or the first thing that is
+        wrong with a file, after all have been shown.
+    """
+    project = Project(session.settings.root)
+    if min(limits.records, limits.seconds) < 1 or limits.rows < 0:
+        raise SetupError("E-SETTING", "--records and --seconds are numbers from 1, --rows from 0.", hint="Correct it, or leave it out.")
+    if name == ALL:
+        _check_files(session, project)
+    elif name in project.connector_names:
+        _check_connector(session, project, project.connector(name), limits, sure=sure)
+    elif name in project.pipeline_names:
+        _tell(session, "pipeline", name, _pipeline(session, project, name))
+    else:
+        known = [*project.connector_names, *project.pipeline_names]
+        raise SetupError(
+            "E-UNKNOWN",
+            f"There is no connector or pipeline {describe(name)}.{nearest(name, [*known, ALL])} There are {listed(known)}.",
+            hint=f"Name one of these, or {ALL} to read every file.",
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _check_files(session: Session, project: Project) -> None:
+    """Read every file below ``singer-configs/`` and say what is wrong with each.
+
+    :raises SetupError: the first thing that is wrong.
+    """
+    problems: list[SetupError] = []
+    try:
+        pipelines = project.pipeline_names
+    except SetupError as error:
+        pipelines = []
+        problems.append(error)
+        session.output.line("✗", "pipelines.yaml", error.problem)
+    todo = [("connector", item) for item in project.connector_names] + [("pipeline", item) for item in pipelines]
+    for kind, item in todo:
+        try:
+            detail = _connector(project, item) if kind == "connector" else _pipeline(session, project, item)
+        except SetupError as error:
+            problems.append(error)
+            session.output.line("✗", item, error.problem)
+            session.output.event("check", kind=kind, name=item, ok=False, **error.as_dict())
+        else:
+            _tell(session, kind, item, detail)
+    if problems:
+        raise problems[0]
+
+
+def _tell(session: Session, kind: str, name: str, detail: str) -> None:
+    session.output.line("✓", name, detail)
+    session.output.event("check", kind=kind, name=name, ok=True)
+
+
+def _connector(project: Project, name: str) -> str:
+    connector = project.connector(name)
+    if catalog_file(connector).exists():
+        read_catalog(project, connector)
+    return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
+
+
+def _pipeline(session: Session, project: Project, name: str) -> str:
+    pipeline = project.pipeline(name)
+    dotenv = read_dotenv(session.settings.root / ".env")
+    for file in (pipeline.config, pipeline.target_config):
+        secrets(file, session.environ, dotenv, shown=project.shown(file))
+    return f"{pipeline.tap.name} → {pipeline.target.name}"
+
+
+# -------------------------------------------------------------------------------------------------------- connectors
+
+
+def _check_connector(session: Session, project: Project, connector: Connector, limits: Limits, *, sure: bool) -> None:
+    output, name = session.output, connector.name
+    probe = Probe(session, connector)
+    _refuse_secrets_it_knows(project, probe)
+    if connector.kind == "tap":
+        output.text(f"check  {name} · two runs of at most {limits.records:,} records or {as_seconds(limits.seconds)} each; nothing is kept")
+        output.text()
+        findings = _check_tap(session, project, probe, limits)
+    else:
+        output.text(f"check  {name} · {len(messages.CASES)} kinds of messages, in streams named {messages.PREFIX}…")
+        output.text()
+        if not sure and secret_names(connector.config):
+            _ask(name)
+        findings = _check_target(session, probe, limits)
+    for finding in findings:
+        _show(session, name, finding)
+    errors = list(dict.fromkeys(finding.rule for finding in findings if finding.severity == ERROR))
+    if errors:
+        what = f"{name} does not do what Singer asks of it: {listed(errors)}."
+        error = SetupError("E-CHECK", what, hint="See the lines above; docs/contracts.md lists the rules.")
+        output.event("check", kind="connector", name=name, ok=False, **error.as_dict())
+        raise error
+    warned = f", {count(len(findings), 'thing')} to look at" if findings else ""
+    output.text()
+    _tell(session, "connector", name, f"does what Singer asks of a {connector.kind}{warned}")
+
+
+def _refuse_secrets_it_knows(project: Project, probe: Probe) -> None:
+    """See that no secret is typed into the config: the program itself may know which of its settings are secret.
+
+    :raises SetupError: E-SECRET-TYPED.
+    """
+    config = probe.connector.config
+    if not config.exists():
+        return
+    settings = ((probe.about() or {}).get("settings") or {}).get("properties") or {}
+    known = {key for key, facts in settings.items() if isinstance(facts, dict) and facts.get("secret")}
+    refuse_typed_secrets(read_object(config, project.shown(config)), probe.connector.name, shown=project.shown(config), known=known)
+
+
+def _show(session: Session, name: str, finding: Finding) -> None:
+    often = f" {finding.times:,} times." if finding.times > 1 else ""
+    mark = "✗" if finding.severity == ERROR else "!"
+    session.output.line(mark, finding.rule, f"{finding.problem}{often} → {finding.hint}")
+    session.output.event(
+        "finding",
+        connector=name,
+        rule=finding.rule,
+        severity=finding.severity,
+        run=finding.run,
+        stream=finding.stream or None,
+        line=finding.line,
+        times=finding.times,
+        problem=finding.problem,
+        hint=finding.hint,
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- taps
+
+
+def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits) -> list[Finding]:
+    """Run a tap, and again from the state that it has printed, and say which rules it breaks."""
+    connector = probe.connector
+    assert probe.environment  # what has to be installed is shown as a step of its own
+    catalog = _catalog(project, probe, limits)
+    expected = _expected(catalog) if catalog else None
+    initial = connector.folder / "state.json"
+    given = read_object(initial, project.shown(initial), "E-STATE") if initial.exists() else None
+    first = Run(expected, given, rows=limits.rows)
+    _try(session, probe, catalog, first, limits, "first run")
+    findings = first.findings
+    if first.state and not any(finding.rule == "exit-code" for finding in findings):
+        second = Run(expected, first.state, number=2, rows=0)
+        _try(session, probe, catalog, second, limits, "second run, from its state")
+        second.compare(first)
+        findings += second.findings
+    else:
+        session.output.line("•", connector.name, "printed no state to begin a second run from")
+    for stream, seen in first.streams.items():
+        _show_rows(session, connector.name, stream, seen)
+    return findings
+
+
+def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] | None:
+    """Return the catalog that a run would use: the tap's own, else a discovered one, else none."""
+    connector = probe.connector
+    if catalog_file(connector).exists():
+        return read_catalog(project, connector)
+    if "discover" not in connector.capabilities:
+        return None
+    catalog = discovered(probe, limits.seconds)
+    merge(catalog, None)
+    return catalog
+
+
+def _expected(catalog: dict[str, Any]) -> dict[str, Expected]:
+    """Return what a run with this catalog may bring: the streams that are selected, under each name that a tap may use."""
+    expected: dict[str, Expected] = {}
+    for stream in streams_of(catalog):
+        if stream.selected:
+            key = stream.replication_key if stream.method in {"INCREMENTAL", ""} else ""
+            deselected = frozenset(field.path[0] for field in stream.top if not field.selected)
+            expected[str(stream.entry.get("stream_alias") or stream.entry.get("stream") or stream.id)] = Expected(deselected, key)
+    return expected
+
+
+def _try(session: Session, probe: Probe, catalog: object, run: Run, limits: Limits, title: str) -> None:
+    """Run the tap once, as far as the limits let it, and say what came."""
+    output, name = session.output, probe.connector.name
+    with output.step(name) as step:
+        step.detail = title
+
+        def take(line: bytes) -> bool:
+            run.line(line)
+            if run.records % SHOW_EVERY == 0:
+                step.detail = f"{title}: {run.records:,} records"
+            return run.records < limits.records
+
+        how = probe.sync(catalog, run.given, take, limits.seconds)
+        run.finish(how.exit_code, how.said)
+        stopped = ", stopped there" if how.exit_code is None else ""
+        step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(how))
+    for said in how.warnings:
+        output.line("!", name, said)
+        output.event("warning", source=name, problem=said)
+    output.event(
+        "tried",
+        connector=name,
+        run=run.number,
+        records={stream: seen.records for stream, seen in run.streams.items()},
+        lines=run.lines,
+        state=run.state,
+        exit_code=how.exit_code,
+    )
+
+
+def _status(how: Ended) -> str:
+    return "failed" if how.exit_code else "done"
+
+
+def _show_rows(session: Session, name: str, stream: str, seen: Seen) -> None:
+    """Show the first rows of a stream as a table: its keys first, as many fields as fit, values cut."""
+    session.output.event("sample", connector=name, stream=stream, records=seen.records, rows=seen.rows)
+    names = list(dict.fromkeys(key for row in seen.rows for key in (*seen.keys, *row) if key in row))
+    shown = names[:COLUMNS]
+    more = f", {count(len(names) - COLUMNS, 'more field')}" if len(names) > COLUMNS else ""
+    session.output.text()
+    session.output.text(f"  {stream}  {count(seen.records, 'record')}{more}")
+    if shown:
+        session.output.table([[_value(row.get(key, "")) for key in shown] for row in seen.rows], shown)
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
+# ----------------------------------------------------------------------------------------------------------- targets
+
+
+def _ask(name: str) -> None:
+    """Ask whether a target that needs secrets may be given messages: what it loads goes somewhere else than this machine.
+
+    :raises SetupError: E-SETTING, nobody is there to be asked, or the answer is no.
+    """
+    what = f"{name} asks for secrets, so it may load somewhere else than into a folder, and what is loaded there stays."
+    if not sys.stdin.isatty():
+        raise SetupError("E-SETTING", f"{what} Nobody is there to be asked.", hint="Say it beforehand: --yes")
+    if input(f"{what}\nLoad into streams named {messages.PREFIX}…? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise SetupError("E-SETTING", "Nothing was loaded.", hint="Give it a config for tries, or answer with --yes.")
+
+
+def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Finding]:
+    """Give a target every kind of message, then half a message, and say which rules it breaks."""
+    assert probe.environment  # what has to be installed is shown as a step of its own
+    run = Run()
+    name, output = probe.connector.name, session.output
+    with output.step(name) as step:
+        step.detail = "all messages at once"
+        how, printed, left = probe.load(messages.lines(*messages.CASES), limits.seconds)
+        step.result(f"all messages at once: {_ended(how)}", _status(how) if how.exit_code is not None else "failed")
+    if how.exit_code == 0:
+        _judge_states(run, printed)
+    else:
+        _find_guilty(session, probe, limits, run, how)
+    with output.step(name) as step:
+        step.detail = "half a message"
+        broken, _, _ = probe.load(messages.broken(), limits.seconds)
+        step.result(f"half a message: {_ended(broken)}", "done" if broken.exit_code else "failed")
+    if broken.exit_code == 0:
+        run.find("target-broken", "Half a message at the end of its input went unnoticed: it ended with exit code 0.")
+    output.event("tried", connector=name, run=1, records={}, lines=0, state=None, exit_code=how.exit_code, files=left)
+    if left:
+        output.line("✓", name, f"left {count(len(left), 'file')}, which are removed: {listed(left[:COLUMNS])}{'…' * (len(left) > COLUMNS)}")
+    return run.findings
+
+
+def _ended(how: Ended) -> str:
+    if how.exit_code is None:
+        return "took too long, stopped"
+    return f"exit code {how.exit_code}" + (f', "{how.said}"' if how.exit_code and how.said else "")
+
+
+def _judge_states(run: Run, printed: bytes) -> None:
+    """See that nothing but states was printed, and the last one last."""
+    states: list[Any] = []
+    for number, line in enumerate(printed.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            states.append(json.loads(line))
+        except (ValueError, RecursionError):
+            states.append(None)
+        if not isinstance(states[-1], dict):
+            shown = describe(line.decode("utf-8", "replace"))
+            run.find("target-output", f"Line {number} of what it printed is no state: {shown}.", line=number, alike="output")
+    good = [state for state in states if isinstance(state, dict)]
+    if not good:
+        run.find("target-no-state", "It printed no state.")
+    elif good[-1] != messages.END:
+        run.find("target-state", f"The last state that it printed is {describe(good[-1])}, not {describe(messages.END)}.")
+
+
+def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Run, how: Ended) -> None:
+    """Find out which kind of message a target cannot take: each is tried alone."""
+    guilty = []
+    with session.output.step(probe.connector.name) as step:
+        for case in messages.CASES:
+            step.detail = f"the messages {case} alone"
+            alone, _, _ = probe.load(messages.lines(case), limits.seconds)
+            if alone.exit_code != 0:
+                guilty.append(case)
+                run.find("target-messages", f"It cannot take the messages {case}: {_ended(alone)}.", stream=case)
+        step.result(f"each kind of messages alone: {count(len(guilty), 'kind')} of {len(messages.CASES)} not taken", "failed")
+    if not guilty:
+        run.find("target-messages", f"It takes each kind of messages alone, and not all of them at once: {_ended(how)}.")
