@@ -1,4 +1,4 @@
-"""The commands, in the order of a first day. Wiring only: what each does is in ``cluster.commands``."""
+"""The commands, in the order of a first day. Wiring only: what each does is in ``cluster.commands``, ``platform`` and ``workshop``."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ class Stream:
         self.supported = root.get("inclusion") != "unsupported"
         self.selected = self.supported and bool(_first(said, otherwise=unsaid or not self._items))
         self.method = str(root.get("replication-method") or entry.get("replication_method") or self.forced_method)
-        self.replication_key = str(root.get("replication-key") or entry.get("replication_key") or "")
+        only = self.valid_keys[0] if len(self.valid_keys) == 1 else ""
+        self.replication_key = str(root.get("replication-key") or entry.get("replication_key") or only)
 
     def _fields(self, schema: Mapping[str, Any], above: Path, *, selected: bool) -> Iterator[Field]:
         for name, part in _properties(schema).items():

@@ -27,6 +27,7 @@ from cluster.errors import SetupError
 from cluster.fields import listed
 from cluster.files import file_errors, private_folder
 from cluster.progress import seconds as as_seconds
+from cluster.progress import shown as shown_path
 from cluster.verdict import last_words, outputs, warnings
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Probe:
                 raise SetupError(
                     "E-DISCOVERY",
                     f"{name} was stopped: its discovery took longer than {as_seconds(seconds)}.",
-                    hint=f"Give it more with --seconds, or see what it waits for. {end.end().after}",
+                    hint=f"Give it more with --seconds, or see what it waits for. Log: {shown_path(end.log)}",
                 )
             failure = replace(end.end(), unchanged="").failure()
             if failure is not None:

@@ -7,37 +7,20 @@ import os
 import re
 import signal
 import subprocess
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from processes import alive, eventually
 from scenarios import BEFORE, GOOD, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import Checkout
 
 SLOW = {"steps": [SCHEMA, ["records", "s", 3, 2], ["state", {"n": 5}], ["child"], ["pid"], ["sleep", 60]]}
 """A tap that starts a program of its own, and then has all the time in the world."""
-
-
-def eventually(fact: Callable[[], Any], within: float = 20) -> Any:
-    """Wait until *fact* is true and return it."""
-    deadline = time.monotonic() + within
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Say whether a process runs; one that has ended and waits to be noticed does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pids(checkout: Checkout, run: str) -> list[int]:

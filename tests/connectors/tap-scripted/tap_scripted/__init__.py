@@ -79,6 +79,7 @@ STEPS = {
     "kill_runner": lambda: os.kill(os.getppid(), signal.SIGKILL),
     "child": lambda: print(subprocess.Popen(["sleep", "600"]).pid, file=sys.stderr, flush=True),
     "pid": lambda: print(os.getpid(), file=sys.stderr, flush=True),
+    "pid_in": lambda path: print(os.getpid(), file=open(path, "w", encoding="utf-8"), flush=True),
     "deaf": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "environment": lambda: print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True),
     "argument": argument,
@@ -90,6 +91,8 @@ def main() -> None:
     """Do the steps of ``steps``; those of ``again`` where there is a state."""
     config = load("--config")
     if "--discover" in sys.argv:
+        for name, *arguments in config.get("before_discovery", []):
+            STEPS[name](*arguments)
         for line in config.get("discover", [CATALOG]):
             say(line)
         sys.exit(config.get("discover_exit", 0))

@@ -1,8 +1,9 @@
 """A target that writes records into ``<stream>.jsonl`` and prints states, and misbehaves as its config says.
 
 Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` (lines to print at the end), ``stderr``, ``exit``,
-``exit_at`` (exit code at a line number: ``[3, 7]``), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a
-symbolic link ``[name, where]`` or an empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``.
+``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``lenient`` (leave out
+lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
+empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ def finish(config: dict, state: object) -> None:
     sys.exit(config.get("exit", 0))
 
 
+def understand(line: bytes, config: dict) -> dict:
+    """Return the message that stands in a line."""
+    if config.get("exit_on", "\n\n").encode() in line:
+        sys.exit(1)
+    try:
+        return json.loads(line)
+    except ValueError:
+        if config.get("lenient"):
+            return {"type": "NONE"}
+        raise
+
+
 def main() -> None:
     """Read messages to the end, or as far as the config says."""
     config = {}
@@ -48,7 +61,7 @@ def main() -> None:
     for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
         if not line.strip():
             continue
-        message = json.loads(line)
+        message = understand(line, config)
         if message["type"] == "STATE":
             state = message["value"]
         elif message["type"] == "RECORD":
