@@ -38,9 +38,9 @@ SHOW_EVERY = 100
 class Limits:
     """How much of a tap's output is enough, how long a program may take, and how many rows of a stream are shown."""
 
-    records: int
-    seconds: int
-    rows: int
+    records: int = 10_000
+    seconds: int = 60
+    rows: int = 3
 
 
 def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
@@ -197,7 +197,7 @@ def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits)
         second.compare(first)
         findings += second.findings
     else:
-        session.output.line("•", connector.name, "printed no state to begin a second run from")
+        session.output.line("•", connector.name, "no second run: no state to begin it from")
     for stream, seen in first.streams.items():
         _show_rows(session, connector.name, stream, seen)
     return findings
@@ -215,15 +215,17 @@ def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] |
     return catalog
 
 
-def _expected(catalog: dict[str, Any]) -> dict[str, Expected]:
-    """Return what a run with this catalog may bring: the streams that are selected, under each name that a tap may use."""
-    expected: dict[str, Expected] = {}
-    for stream in streams_of(catalog):
-        if stream.selected:
-            key = stream.replication_key if stream.method in {"INCREMENTAL", ""} else ""
-            deselected = frozenset(field.path[0] for field in stream.top if not field.selected)
-            expected[str(stream.entry.get("stream_alias") or stream.entry.get("stream") or stream.id)] = Expected(deselected, key)
-    return expected
+def _expected(catalog: dict[str, Any]) -> list[Expected]:
+    """Return what a run with this catalog may bring."""
+    return [
+        Expected(
+            names=frozenset(stream.names | {str(stream.entry.get("stream_alias") or stream.id)}),
+            selected=stream.selected,
+            left_out=frozenset(field.name for field in stream.top if not field.selected),
+            replication_key=stream.replication_key if stream.method in {"INCREMENTAL", ""} else "",
+        )
+        for stream in streams_of(catalog)
+    ]
 
 
 def _try(session: Session, probe: Probe, catalog: object, run: Run, limits: Limits, title: str) -> None:
@@ -242,7 +244,7 @@ def _try(session: Session, probe: Probe, catalog: object, run: Run, limits: Limi
         run.finish(how.exit_code, how.said)
         stopped = ", stopped there" if how.exit_code is None else ""
         step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(how))
-    for said in how.warnings:
+    for said in how.warnings if run.number == 1 else ():
         output.line("!", name, said)
         output.event("warning", source=name, problem=said)
     output.event(

@@ -7,17 +7,20 @@ and where. A rule that is broken a thousand times in the same way is one finding
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from cluster.fields import describe, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 ERROR, WARNING = "error", "warning"
 
@@ -34,6 +37,7 @@ RULES: dict[str, tuple[str, str]] = {
     "record-undeclared": (WARNING, "Declare the field in the schema; targets leave out what is not declared, or fail."),
     "bookmark-in-record": (WARNING, "Give every record a value for what the stream is replicated by."),
     "not-selected": (ERROR, "Send only what the catalog selects."),
+    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected cannot be told."),
     "nothing-sent": (WARNING, "Send a SCHEMA for every selected stream, also where it has no records."),
     "state-back": (ERROR, "Let bookmarks only move on."),
     "state-missing": (WARNING, "Send a STATE with a bookmark for every incremental stream; without it the next run loads all again."),
@@ -81,13 +85,17 @@ class Finding:
         return RULES[self.rule][1]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Expected:
-    """What the catalog says of a selected stream."""
+    """What the catalog says of a stream."""
 
-    fields: frozenset[str] | None = None
-    """Its fields that are not selected; None where nobody chose."""
+    names: frozenset[str] = frozenset()
+    """Those under which its messages may come."""
+    selected: bool = True
+    left_out: frozenset[str] = frozenset()
+    """Its fields that are not selected."""
     replication_key: str = ""
+    """Where it is incremental."""
 
 
 @dataclass
@@ -109,10 +117,11 @@ class Run:
     """The messages of one run, judged line by line."""
 
     def __init__(
-        self, expected: Mapping[str, Expected] | None = None, state: Mapping[str, Any] | None = None, *, number: int = 1, rows: int = 3
+        self, expected: Sequence[Expected] | None = None, state: Mapping[str, Any] | None = None, *, number: int = 1, rows: int = 3
     ) -> None:
-        """Take the streams that are selected (None: whatever comes), the state that the tap was given, and how many rows to keep."""
+        """Take the streams of the catalog (None: there is none), the state that the tap was given, and how many rows to keep."""
         self.expected = expected
+        self._by_name = {name: one for one in expected or () for name in one.names}
         self.number = number
         self.rows = rows
         self.given = state
@@ -153,7 +162,7 @@ class Run:
             self._here("json", f"is not JSON: {describe(text.decode('utf-8', 'replace').strip())}", alike="json")
             return
         kind = message.get("type") if isinstance(message, dict) else None
-        if kind not in FORMS:
+        if not isinstance(kind, str) or kind not in FORMS:
             shown = describe(kind if kind is not None else message)
             self._here("message-type", f"is no Singer message: {shown}", alike=str(kind))
             return
@@ -173,7 +182,9 @@ class Run:
     def _stream(self, name: str) -> Seen:
         if name not in self.streams:
             self.streams[name] = Seen()
-            if self.expected is not None and name not in self.expected:
+            if self.expected is not None and name not in self._by_name:
+                self._here("stream-unknown", f"is of {name}, which the catalog does not know", stream=name)
+            elif not self._expected(name).selected:
                 self._here("not-selected", f"is of {name}, which is not selected", stream=name)
         return self.streams[name]
 
@@ -199,10 +210,10 @@ class Run:
         except SchemaError as error:
             self._here("schema-form", f"has no valid schema for {name}: {_at(error.absolute_path)}{_said(error.message)}", stream=name)
             return None
-        return kind(schema, format_checker=FORMATS)
+        return kind(schema, registry=Registry(), format_checker=FORMATS)
 
     def _expected(self, name: str) -> Expected:
-        return (self.expected or {}).get(name) or Expected()
+        return self._by_name.get(name, Expected())
 
     def _record(self, name: str, record: dict[str, Any]) -> None:
         seen = self._stream(name)
@@ -214,7 +225,7 @@ class Run:
         for key in seen.keys:
             if record.get(key) is None:
                 self._here("key-in-record", f"is a record of {name} without its key {key}", stream=name, alike=key)
-        for key in sorted(record.keys() & (self._expected(name).fields or frozenset())):
+        for key in sorted(record.keys() & self._expected(name).left_out):
             self._here("not-selected", f"has the field {key} of {name}, which is not selected", stream=name, alike=f"field {key}")
         for key in sorted(record.keys() - (seen.declared if seen.declared is not None else record.keys())):
             self._here("record-undeclared", f"has the field {key}, which the schema of {name} does not declare", stream=name, alike=key)
@@ -227,7 +238,13 @@ class Run:
                 seen.least = value
 
     def _match(self, name: str, seen: Seen, record: dict[str, Any]) -> None:
-        for error in seen.validator.iter_errors(record) if seen.validator else ():
+        try:
+            errors = list(seen.validator.iter_errors(record)) if seen.validator else []
+        except (re.error, Unresolvable, RecursionError) as wrong:  # a pattern that is none, a reference to nowhere or to itself
+            self._here("schema-form", f"cannot be held against the schema of {name}: {_said(str(wrong))}", stream=name, alike="schema")
+            seen.validator = None
+            return
+        for error in errors:
             rule = "record-format" if error.validator == "format" else "record-schema"
             alike = f"{error.validator} {'.'.join(part for part in error.absolute_path if isinstance(part, str))}"
             what = f"does not match the schema of {name}: {_at(error.absolute_path)}{_said(error.message)}"
@@ -236,7 +253,7 @@ class Run:
     # -- states
 
     def _mark_names(self) -> set[str]:
-        known = {item.replication_key for item in (self.expected or {}).values()} | {seen.bookmark for seen in self.streams.values()}
+        known = {one.replication_key for one in self.expected or ()} | {seen.bookmark for seen in self.streams.values()}
         return {MARK} | (known - {""})
 
     def _state(self, state: dict[str, Any]) -> None:
@@ -251,8 +268,8 @@ class Run:
 
     def bookmark(self, stream: str, state: Mapping[str, Any] | None) -> Any:
         """Return where a state says that a stream goes on, None where it does not say."""
-        names = self._mark_names()
-        values = [value for path, value in marks(state or {}, names).items() if stream in path]
+        wanted = {stream, *self._expected(stream).names}
+        values = [value for path, value in marks(state or {}, self._mark_names()).items() if wanted & set(path)]
         return values[0] if len(values) == 1 else None
 
     # -- ends
@@ -264,12 +281,14 @@ class Run:
             self.find("exit-code" if self.number == 1 else "second-run", f"The tap ended with exit code {exit_code}{said}.")
         if exit_code is None or exit_code:
             return
-        for name in self.expected or {}:
-            if name not in self.streams:
-                self.find("nothing-sent", f"Of {name}, which is selected, nothing came.", stream=name)
+        for one in self.expected or ():
+            if one.selected and not one.names & self.streams.keys():
+                self.find("nothing-sent", f"Of {min(one.names)}, which is selected, nothing came.", stream=min(one.names))
         for name, seen in self.streams.items():
-            incremental = self._expected(name).replication_key if self.expected is not None else seen.bookmark
-            if incremental and seen.records and not any(name in path for path in marks(self.state or {}, self._mark_names())):
+            one = self._expected(name)
+            incremental = one.replication_key if self.expected is not None else seen.bookmark
+            kept = any({name, *one.names} & set(path) for path in marks(self.state or {}, self._mark_names()))
+            if incremental and seen.records and not kept:
                 self.find("state-missing", f"No STATE has a bookmark for {name}, which is incremental.", stream=name)
 
     def compare(self, first: Run) -> None:
@@ -298,7 +317,8 @@ def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], An
                 look(item, (*path, str(key)))
         elif isinstance(value, list):
             for number, item in enumerate(value):
-                look(item, (*path, str(number)))
+                part = item.get("context", number) if isinstance(item, dict) else number  # singer-sdk's partitions
+                look(item, (*path, json.dumps(part, sort_keys=True)))
         elif not path or path[-1] in NO_MARKS or value is None or isinstance(value, bool):
             return
         elif path[-1] in names or (isinstance(value, str) and _comparable(value) is not value):

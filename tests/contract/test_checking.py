@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from processes import alive, eventually
 
-from cluster.workshop import messages
-from cluster.workshop.conformance import RULES, Run
+from cluster.workshop.conformance import RULES
 
 if TYPE_CHECKING:
     from conftest import Checkout, Result
@@ -84,7 +82,8 @@ CASES = [
     Case("record-format", [schema(schema=described(at={"type": "string", "format": "date-time"})), record(n=1, at="24.12.2024")], "at: '24.12.2024' is not a 'date-time'"),
     Case("record-undeclared", [SCHEMA, record(n=1, more=2)], "Line 2 has the field more, which the schema of s does not declare"),
     Case("bookmark-in-record", [schema(bookmark_properties=["text"]), record(n=1), marked("x")], "is a record of s without text"),
-    Case("not-selected", [schema(stream="other"), record("other", n=1), *GOOD], "Line 1 is of other, which is not selected", streams=[STREAM]),
+    Case("not-selected", [schema(stream="other"), record("other", n=1), *GOOD], "Line 1 is of other, which is not selected", streams=[STREAM, {**STREAM, "tap_stream_id": "db-other", "stream": "other", "metadata": [{"breadcrumb": [], "metadata": {}}]}]),
+    Case("stream-unknown", [schema(stream="other"), record("other", n=1), *GOOD], "Line 1 is of other, which the catalog does not know", streams=[STREAM]),
     Case("not-selected", [schema(), record(n=1, text="x")], "Line 2 has the field text of s, which is not selected", streams=[{**STREAM, "metadata": [{"breadcrumb": [], "metadata": {"selected": True}}, {"breadcrumb": ["properties", "text"], "metadata": {"selected": False}}]}]),
     Case("nothing-sent", GOOD, "Of silent, which is selected, nothing came", streams=[STREAM, {**STREAM, "tap_stream_id": "silent", "stream": "silent"}]),
     Case("state-back", [SCHEMA, marked(5), marked(4)], r"moves the bookmark bookmarks\.s\.replication_key_value back from 5 to 4"),
@@ -291,16 +290,3 @@ def test_a_secret_that_the_program_knows(checkout: Checkout) -> None:
     refused(checkout.invoke("check", "tap-about"), "E-SECRET-TYPED", "tap-about/config.json: pin holds a secret itself", "TAP_ABOUT_PIN=…")
     checkout.write("tap-about/config.json", {"pin": "${PIN}"})
     assert checkout.invoke("check", "tap-about", PIN="4711").code == 0
-
-
-def test_the_messages_are_whole() -> None:
-    """What a target is given is valid by the rules for taps, and each kind is small."""
-    for case in messages.CASES:
-        run = Run()
-        for line in messages.lines(case).splitlines():
-            run.line(line)
-        run.finish(0)
-        assert run.findings == [], case
-        assert all(name.startswith(messages.PREFIX) for name in run.streams)
-    assert len(messages.lines(*messages.CASES)) < 200_000
-    assert json.loads(messages.lines("plain").splitlines()[-1])["value"] == messages.END
