@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ALL = "all"
 COLUMNS = 6
 WIDTH = 24
+SAID = 120
 SHOW_EVERY = 100
 """After so many records the moving line is brought up to date."""
 
@@ -304,10 +305,10 @@ def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Findin
         step.detail = "all messages at once"
         how, printed, left = probe.load(messages.lines(*messages.CASES), limits.seconds)
         step.result(f"all messages at once: {_ended(how)}", _status(how) if how.exit_code is not None else "failed")
+    if how.exit_code != 0:
+        how, printed = _find_guilty(session, probe, limits, run, how)
     if how.exit_code == 0:
         _judge_states(run, printed)
-    else:
-        _find_guilty(session, probe, limits, run, how)
     with output.step(name) as step:
         step.detail = "half a message"
         broken, _, _ = probe.load(messages.broken(), limits.seconds)
@@ -323,7 +324,8 @@ def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Findin
 def _ended(how: Ended) -> str:
     if how.exit_code is None:
         return "took too long, stopped"
-    return f"exit code {how.exit_code}" + (f', "{how.said}"' if how.exit_code and how.said else "")
+    said = how.said if len(how.said) <= SAID else how.said[:SAID] + "…"
+    return f"exit code {how.exit_code}" + (f', "{said}"' if how.exit_code and said else "")
 
 
 def _judge_states(run: Run, printed: bytes) -> None:
@@ -346,8 +348,8 @@ def _judge_states(run: Run, printed: bytes) -> None:
         run.find("target-state", f"The last state that it printed is {describe(good[-1])}, not {describe(messages.END)}.")
 
 
-def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Run, how: Ended) -> None:
-    """Find out which kind of message a target cannot take: each is tried alone."""
+def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Run, how: Ended) -> tuple[Ended, bytes]:
+    """Find out which kinds of messages a target cannot take, each tried alone; then give it the others at once."""
     guilty = []
     with session.output.step(probe.connector.name) as step:
         for case in messages.CASES:
@@ -355,7 +357,15 @@ def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Run, how: 
             alone, _, _ = probe.load(messages.lines(case), limits.seconds)
             if alone.exit_code != 0:
                 guilty.append(case)
-                run.find("target-messages", f"It cannot take the messages {case}: {_ended(alone)}.", stream=case)
+                rule = "target-version" if case == messages.OPTIONAL else "target-messages"
+                run.find(rule, f"It cannot take the messages {case}: {_ended(alone)}.", stream=case)
         step.result(f"each kind of messages alone: {count(len(guilty), 'kind')} of {len(messages.CASES)} not taken", "failed")
+    others = [case for case in messages.CASES if case not in guilty]
     if not guilty:
         run.find("target-messages", f"It takes each kind of messages alone, and not all of them at once: {_ended(how)}.")
+    if not guilty or not others:
+        return how, b""
+    again, printed, _ = probe.load(messages.lines(*others), limits.seconds)
+    if again.exit_code != 0:
+        run.find("target-messages", f"It takes each of the other kinds of messages alone, and not all of them at once: {_ended(again)}.")
+    return again, printed

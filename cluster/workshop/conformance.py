@@ -46,6 +46,7 @@ RULES: dict[str, tuple[str, str]] = {
     "second-run-all": (ERROR, "Begin where the state says."),
     "second-run-older": (WARNING, "Begin where the state says, unless it is meant to load the last days again."),
     "target-messages": (ERROR, "Take every message that a tap may send, and end with exit code 0; see the target's log."),
+    "target-version": (WARNING, "Do not join it with a tap that sends ACTIVATE_VERSION."),
     "target-output": (ERROR, "Print nothing but states on standard output; a log belongs on standard error."),
     "target-state": (ERROR, "Print the last state, as it came, when all before it is stored."),
     "target-no-state": (WARNING, "Print the state; without it the next run loads the same again."),

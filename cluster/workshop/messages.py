@@ -108,6 +108,8 @@ CASES: dict[str, list[Message]] = {
     ],
 }
 """What is tried, by name; no case needs another one."""
+OPTIONAL = "version"
+"""What came after the specification, and not every target need know."""
 
 
 def lines(*cases: str) -> bytes:

@@ -55,7 +55,7 @@ def discover(session: Session, name: str, *, plan_only: bool, stream: str, every
     else:
         _show_streams(session, name, streams, None if everything else f"discover {name} --all")
     _finish(session, project, connector, streams, changes, written=not plan_only and found != before, same=found == before)
-    output.text(f"Next: {command(f'select {name} --stream …')} · {command(f'check {name}')}")
+    output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
 
 
 def choose(session: Session, name: str, everything: bool, nothing: bool, *lists: str) -> None:  # noqa: FBT001 - as they are typed

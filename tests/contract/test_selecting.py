@@ -119,7 +119,7 @@ def test_streams_and_fields_are_shown(checkout: Checkout) -> None:
     out = typed(checkout, "discover", "tap-classic").out
     assert re.search(r"^  people +5 of 5 +id +INCREMENTAL at +✓$", out, re.MULTILINE)
     assert "written; 2 of 2 streams selected" in out
-    assert "Next: invoke select tap-classic" in out
+    assert "Next: invoke check tap-classic · invoke select tap-classic" in out
     typed(checkout, "select", "tap-classic", "--exclude", "people.address.town,orders")
     out = typed(checkout, "discover", "tap-classic", "--stream", "people").out
     lines = [line.split() for line in out.splitlines() if line.startswith("  ")]
