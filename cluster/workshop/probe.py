@@ -167,7 +167,9 @@ class Probe:
         config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
         found = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
         with file_errors("The connector's folder", settings.local):
-            folder = Path(tempfile.mkdtemp(prefix=f"{self.connector.name}-", dir=private_folder(settings.local / "probes")))
+            probes = private_folder(settings.local / "probes")
+            _sweep(probes)
+            folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
         lifeline, ours = os.pipe()
         log = private_folder(settings.local / "logs" / "probes") / f"{self.connector.name}.log"
         end = End(side, self.connector, environment, config, folder, log)
@@ -187,6 +189,17 @@ class Probe:
             os.close(lifeline)
             os.close(ours)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(probes: Path) -> None:
+    """Remove what commands have left that were killed: there are secrets in it."""
+    for folder in probes.iterdir():
+        try:
+            os.kill(int(folder.name.partition("-")[0]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue  # somebody else's process has the number now
 
 
 def _ended(end: End, seconds: float) -> bool:
