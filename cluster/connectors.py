@@ -340,7 +340,7 @@ def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: st
     """
     for path, value in _texts(config):
         key = next((part for part in reversed(path) if not part.isdigit()), "")
-        if key in known or _is_typed_secret(key, value):
+        if key in known or is_typed_secret(key, value):
             variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
             raise SetupError(
                 "E-SECRET-TYPED",
@@ -363,7 +363,7 @@ def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield path, text
 
 
-def _is_typed_secret(key: str, text: str) -> bool:
+def is_typed_secret(key: str, text: str) -> bool:
     """Say whether a text is a secret beyond doubt."""
     if re.search(r"://[^/@:\s]*:[^/@\s]+@", text):
         return True

@@ -30,6 +30,12 @@ def discover(session: Session, name: str, *, plan_only: bool, stream: str, every
 
     :raises SetupError: E-DISCOVERY; E-CATALOG, the file that is there is not a catalog; E-UNKNOWN, no such connector or stream.
     """
+    write(session, name, plan_only=plan_only, stream=stream, everything=everything, seconds=seconds)
+    session.output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
+
+
+def write(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
+    """Do what ``discover`` does, without saying what comes next."""
     output, project = session.output, Project(session.settings.root)
     connector = project.connector(name)
     file = catalog_file(connector)
@@ -55,7 +61,6 @@ def discover(session: Session, name: str, *, plan_only: bool, stream: str, every
     else:
         _show_streams(session, name, streams, None if everything else f"discover {name} --all")
     _finish(session, project, connector, streams, changes, written=not plan_only and found != before, same=found == before)
-    output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
 
 
 def choose(session: Session, name: str, everything: bool, nothing: bool, *lists: str) -> None:  # noqa: FBT001 - as they are typed
