@@ -243,7 +243,7 @@ def sync(session: Session, *, plan: bool = False, yaml: bool = False, json: bool
         "connector": "a tap, below singer-configs/",
         "stream": "show this one's fields as a tree",
         "all": "show all streams, however many",
-        "plan": "only show, write nothing",
+        "plan": "only show what would be done",
         "seconds": "how long the tap may take",
         "json": JSON,
     }
