@@ -26,11 +26,11 @@ from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import RunError, SetupError
 from cluster.fields import read_object, words
+from cluster.files import replacing
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.report import page
 from cluster.runs import History, Record, new_run_id
-from cluster.store.protocol import replacing
 from cluster.workflows import Way, backfill_key, workflow
 
 if TYPE_CHECKING:

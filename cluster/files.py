@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import re
+import secrets
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -61,26 +61,36 @@ def private_folder(folder: Path) -> Path:
 
 
 @contextmanager
+def replacing(what: str, file: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside *file* that takes its place when the body has ended well.
+
+    :raises SetupError: E-STORE or E-DISK, it cannot be written; *file* is as it was.
+    """
+    part = file.with_name(f".{secrets.token_hex(8)}.part")
+    with file_errors(what, file):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
 def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[Path]:
     """Write *text* to a file beside *file* and yield that one, to be looked at; after the body it takes the place of *file*, or goes.
 
-    Line ends stay as they are. Permissions are *mode*, or those of the file that was there.
+    Line ends stay as they are, and a link stays a link. Permissions are *mode*, or those of the file that was there.
 
     :raises SetupError: E-DISK, E-STORE.
     """
     file = file.resolve()
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with file_errors(file.name, file):
-            part.touch(mode or 0o666)
-            part.write_bytes(text.encode())
-            if mode is None and file.exists():
-                shutil.copymode(file, part)
+    with replacing(file.name, file) as part:
+        part.touch(mode or 0o666)
+        part.write_bytes(text.encode())
+        if mode is None and file.exists():
+            shutil.copymode(file, part)
         yield part
-        with file_errors(file.name, file):
-            part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.files import file_errors, private_folder
-from cluster.store.protocol import Object, Version, can_begin, checked, replacing
+from cluster.files import file_errors, private_folder, replacing
+from cluster.store.protocol import Object, Version, can_begin, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
-from cluster.files import file_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -89,19 +86,3 @@ def can_begin(prefix: str) -> bool:
     """Say whether a key can begin with *prefix*."""
     *folders, _ = prefix.split("/")
     return not any(part.strip() in {"", ".", ".."} for part in folders)
-
-
-@contextmanager
-def replacing(key: str, file: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside *file* that takes its place when the body has ended well.
-
-    :raises SetupError: E-STORE or E-DISK, it cannot be written; *file* is as it was.
-    """
-    part = file.with_name(f".{secrets.token_hex(8)}.part")
-    with file_errors(key, file):
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            yield part
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
-from cluster.files import file_errors
+from cluster.files import file_errors, replacing
 from cluster.network import login
-from cluster.store.protocol import Object, Version, can_begin, checked, replacing
+from cluster.store.protocol import Object, Version, can_begin, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
