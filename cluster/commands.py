@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cluster import backfill, network, preview, reader, redaction
-from cluster.connectors import Project, checked, read_dotenv, secrets
+from cluster.connectors import Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone

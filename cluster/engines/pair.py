@@ -138,6 +138,8 @@ class End:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def report(self) -> dict[str, Any]:
         """Return what the runner has reported so far."""

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.connectors import Project, read_dotenv, refuse_typed_secrets, secret_names, secrets
+from cluster.connectors import Project, checked, refuse_typed_secrets, secret_names
 from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest, read_object
 from cluster.progress import seconds as as_seconds
@@ -58,7 +58,7 @@ def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
     elif name in project.connector_names:
         _check_connector(session, project, project.connector(name), limits, sure=sure)
     elif name in project.pipeline_names:
-        _tell(session, "pipeline", name, _pipeline(session, project, name))
+        _tell(session, "pipeline", name, _checked(session, project, "pipeline", name))
     else:
         known = [*project.connector_names, *project.pipeline_names]
         raise SetupError(
@@ -86,7 +86,7 @@ def _check_files(session: Session, project: Project) -> None:
     todo = [("connector", item) for item in project.connector_names] + [("pipeline", item) for item in pipelines]
     for kind, item in todo:
         try:
-            detail = _connector(project, item) if kind == "connector" else _pipeline(session, project, item)
+            detail = _checked(session, project, kind, item)
         except SetupError as error:
             problems.append(error)
             session.output.line("✗", item, error.problem)
@@ -102,19 +102,11 @@ def _tell(session: Session, kind: str, name: str, detail: str) -> None:
     session.output.event("check", kind=kind, name=name, ok=True)
 
 
-def _connector(project: Project, name: str) -> str:
-    connector = project.connector(name)
-    if catalog_file(connector).exists():
-        read_catalog(project, connector)
-    return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
-
-
-def _pipeline(session: Session, project: Project, name: str) -> str:
-    pipeline = project.pipeline(name)
-    dotenv = read_dotenv(session.settings.root / ".env")
-    for file in (pipeline.config, pipeline.target_config):
-        secrets(file, session.environ, dotenv, shown=project.shown(file))
-    return f"{pipeline.tap.name} → {pipeline.target.name}"
+def _checked(session: Session, project: Project, kind: str, name: str) -> str:
+    detail = checked(project, kind, name, session.environ)
+    if kind == "connector" and catalog_file(project.connector(name)).exists():
+        read_catalog(project, project.connector(name))
+    return detail
 
 
 # -------------------------------------------------------------------------------------------------------- connectors
@@ -135,6 +127,7 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
             _ask(name)
         findings = _check_target(session, probe, limits)
     for finding in findings:
+        finding.problem = probe.hide(finding.problem)
         _show(session, name, finding)
     errors = list(dict.fromkeys(finding.rule for finding in findings if finding.severity == ERROR))
     if errors:

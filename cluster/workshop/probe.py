@@ -15,7 +15,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from cluster.fields import listed
 from cluster.files import file_errors, private_folder
 from cluster.progress import seconds as as_seconds
 from cluster.progress import shown as shown_path
+from cluster.redaction import redacted
 from cluster.verdict import last_words, outputs, warnings
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Probe:
         """Take the connector; its environment is made when its program is first asked for something."""
         self.session = session
         self.connector = connector
+        self.hide: Callable[[str], str] = str
+        """Takes the connector's secrets out of what it has said."""
 
     @cached_property
     def environment(self) -> Environment:
@@ -110,7 +113,7 @@ class Probe:
                 )
             failure = replace(end.end(), unchanged="").failure()
             if failure is not None:
-                raise SetupError(failure.code, failure.problem, hint=failure.hint)
+                raise SetupError(failure.code, self.hide(failure.problem), hint=failure.hint)
             catalog = _object(answer)
             assert catalog is not None, "the entrypoint prints a catalog or fails"
             return catalog
@@ -124,7 +127,7 @@ class Probe:
         files = {name: content for name, content in (("catalog.json", catalog), ("state.json", state)) if content}
         with self.running("alone", stdout=subprocess.PIPE, files=files) as end:
             stopped = not all(map(take, _lines(end, deadline))) or not _ended(end, deadline - time.monotonic())
-            return _how(end, stopped=stopped)
+            return self._how(end, stopped=stopped)
 
     def load(self, messages: bytes, seconds: float) -> tuple[Ended, bytes, list[str]]:
         """Give the target messages to read, and return how it ended, what it printed, and the files that it left.
@@ -135,11 +138,25 @@ class Probe:
             source.write(messages)
             source.seek(0)
             with self.running("alone", stdin=source, stdout=answer) as end:
-                how = _how(end, stopped=not _ended(end, seconds))
+                how = self._how(end, stopped=not _ended(end, seconds))
                 data = end.folder / "data"
                 left = [str(file.relative_to(data)) for file in outputs(data, self.connector.outputs)]
             answer.seek(0)
             return how, answer.read(), left
+
+    def _how(self, end: End, *, stopped: bool) -> Ended:
+        """Say how a program ended.
+
+        :raises SetupError: it did not begin: what the entrypoint found.
+        """
+        said = [self.hide(text) for text in warnings(end.new_log_lines(), [])]
+        if stopped:
+            return Ended(None, "", said)
+        how = end.end()
+        failure = replace(how, unchanged="").failure()
+        if failure is not None and how.report.get("error"):
+            raise SetupError(failure.code, self.hide(failure.problem), hint=failure.hint)
+        return Ended(how.exit_code, self.hide(last_words(how.log)), said)
 
     @contextmanager
     def _answering(self, side: str) -> Iterator[tuple[End, IO[bytes]]]:
@@ -166,6 +183,7 @@ class Probe:
         environment = self.environment
         config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
         found = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
+        self.hide = partial(redacted, known=found.values())
         with file_errors("The connector's folder", settings.local):
             probes = private_folder(settings.local / "probes")
             _sweep(probes)
@@ -227,21 +245,6 @@ def _lines(end: End, deadline: float) -> Iterator[bytes]:
             if any(rest):
                 yield b"".join(rest)
             return
-
-
-def _how(end: End, *, stopped: bool) -> Ended:
-    """Say how a program ended.
-
-    :raises SetupError: it did not begin: what the entrypoint found.
-    """
-    said = list(warnings(end.new_log_lines(), []))
-    if stopped:
-        return Ended(None, "", said)
-    how = end.end()
-    failure = replace(how, unchanged="").failure()
-    if failure is not None and how.report.get("error"):
-        raise SetupError(failure.code, failure.problem, hint=failure.hint)
-    return Ended(how.exit_code, last_words(how.log), said)
 
 
 def _object(answer: IO[bytes]) -> dict[str, Any] | None:

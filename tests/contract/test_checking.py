@@ -202,6 +202,17 @@ def test_it_begins_where_a_run_would(checkout: Checkout) -> None:
     refused(checkout.invoke("check", "tap-scripted"), "E-SECRET", "TOKEN")
 
 
+def test_a_secret_that_is_printed_is_not_shown(checkout: Checkout) -> None:
+    """What a tap prints of its secrets is taken out of what is said about it."""
+    tap(checkout, [["say", "token ${TOKEN}"], ["stderr", "ValueError: ${TOKEN}"], ["exit", 1]], token="${TOKEN}")
+    result = checkout.invoke("check", "tap-scripted", "--json", TOKEN="canary-7f3a9c")
+    assert [one["problem"] for one in findings(result)] == [
+        'The tap ended with exit code 1: "ValueError: ***".',
+        'Line 1 is not JSON: "token ***".',
+    ]
+    assert "canary-7f3a9c" not in result.out + result.err
+
+
 def test_wrong_words(checkout: Checkout) -> None:
     """A name that is none is answered with the nearest, and a limit below one is refused."""
     tap(checkout, GOOD)
