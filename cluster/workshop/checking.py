@@ -15,6 +15,7 @@ from cluster.connectors import Project, checked, refuse_typed_secrets, secret_na
 from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest, read_object
 from cluster.progress import seconds as as_seconds
+from cluster.progress import shown
 from cluster.workshop import messages
 from cluster.workshop.catalog import merge, streams_of
 from cluster.workshop.conformance import ERROR, Expected, Finding, Run
@@ -128,11 +129,11 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
         findings = _check_target(session, probe, limits)
     for finding in findings:
         finding.problem = probe.hide(finding.problem)
-        _show(session, name, finding)
+        _show_finding(session, name, finding)
     errors = list(dict.fromkeys(finding.rule for finding in findings if finding.severity == ERROR))
     if errors:
         what = f"{name} does not do what Singer asks of it: {listed(errors)}."
-        error = SetupError("E-CHECK", what, hint="See the lines above; docs/contracts.md lists the rules.")
+        error = SetupError("E-CHECK", what, hint=f"See the lines above; docs/contracts.md lists the rules. Log: {shown(probe.log)}")
         output.event("check", kind="connector", name=name, ok=False, **error.as_dict())
         raise error
     warned = f", {count(len(findings), 'thing')} to look at" if findings else ""
@@ -153,7 +154,7 @@ def _refuse_secrets_it_knows(project: Project, probe: Probe) -> None:
     refuse_typed_secrets(read_object(config, project.shown(config)), probe.connector.name, shown=project.shown(config), known=known)
 
 
-def _show(session: Session, name: str, finding: Finding) -> None:
+def _show_finding(session: Session, name: str, finding: Finding) -> None:
     often = f" {finding.times:,} times." if finding.times > 1 else ""
     mark = "✗" if finding.severity == ERROR else "!"
     session.output.line(mark, finding.rule, f"{finding.problem}{often} → {finding.hint}")
@@ -260,12 +261,12 @@ def _show_rows(session: Session, name: str, stream: str, seen: Seen) -> None:
     """Show the first rows of a stream as a table: its keys first, as many fields as fit, values cut."""
     session.output.event("sample", connector=name, stream=stream, records=seen.records, rows=seen.rows)
     names = list(dict.fromkeys(key for row in seen.rows for key in (*seen.keys, *row) if key in row))
-    shown = names[:COLUMNS]
+    first = names[:COLUMNS]
     more = f", {count(len(names) - COLUMNS, 'more field')}" if len(names) > COLUMNS else ""
     session.output.text()
     session.output.text(f"  {stream}  {count(seen.records, 'record')}{more}")
-    if shown:
-        session.output.table([[_value(row.get(key, "")) for key in shown] for row in seen.rows], shown)
+    if first:
+        session.output.table([[_value(row.get(key, "")) for key in first] for row in seen.rows], first)
 
 
 def _value(value: object) -> str:
@@ -332,8 +333,8 @@ def _judge_states(run: Run, printed: bytes) -> None:
         except (ValueError, RecursionError):
             states.append(None)
         if not isinstance(states[-1], dict):
-            shown = describe(line.decode("utf-8", "replace"))
-            run.find("target-output", f"Line {number} of what it printed is no state: {shown}.", line=number, alike="output")
+            what = describe(line.decode("utf-8", "replace"))
+            run.find("target-output", f"Line {number} of what it printed is no state: {what}.", line=number, alike="output")
     good = [state for state in states if isinstance(state, dict)]
     if not good:
         run.find("target-no-state", "It printed no state.")

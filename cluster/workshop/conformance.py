@@ -1,4 +1,4 @@
-"""What the Singer specification asks of a tap's messages, as rules that a line, a run or two runs break.
+"""What Singer asks of a tap's messages, as rules that a line, a run or two runs break; and the names of the rules for targets.
 
 Pure: lines go in, findings come out. Each rule has a name, a severity and one thing to do; a finding adds what was seen
 and where. A rule that is broken a thousand times in the same way is one finding.

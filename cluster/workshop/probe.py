@@ -65,6 +65,8 @@ class Probe:
         self.connector = connector
         self.hide: Callable[[str], str] = str
         """Takes the connector's secrets out of what it has said."""
+        self.log = session.settings.local / "logs" / "probes" / f"{connector.name}.log"
+        """What the program has said the last time."""
 
     @cached_property
     def environment(self) -> Environment:
@@ -109,7 +111,7 @@ class Probe:
                 raise SetupError(
                     "E-DISCOVERY",
                     f"{name} was stopped: its discovery took longer than {as_seconds(seconds)}.",
-                    hint=f"Give it more with --seconds, or see what it waits for. Log: {shown_path(end.log)}",
+                    hint=f"Give it more with --seconds, or see what it waits for. Log: {shown_path(self.log)}",
                 )
             failure = replace(end.end(), unchanged="").failure()
             if failure is not None:
@@ -189,8 +191,8 @@ class Probe:
             _sweep(probes)
             folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
         lifeline, ours = os.pipe()
-        log = private_folder(settings.local / "logs" / "probes") / f"{self.connector.name}.log"
-        end = End(side, self.connector, environment, config, folder, log)
+        private_folder(self.log.parent)
+        end = End(side, self.connector, environment, config, folder, self.log)
         try:
             end.prepare(found)
             (folder / "data").mkdir()

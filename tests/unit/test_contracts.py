@@ -15,6 +15,7 @@ from cluster import errors
 from cluster.connectors import Project
 from cluster.errors import SetupError
 from cluster.runs import Record
+from cluster.workshop.conformance import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,6 +98,12 @@ def test_every_event_is_listed() -> None:
         if node.args and isinstance(node.args[0], ast.Constant)
     }
     assert stated == first_column("## JSON events (`--json`)")
+
+
+def test_every_rule_is_listed() -> None:
+    """The table of what ``check`` looks at lists every rule with its severity, and no other."""
+    listed = {row[0].strip("`"): row[1] for row in table("## What `check CONNECTOR` looks at")}
+    assert listed == {name: severity for name, (severity, _) in RULES.items()}
 
 
 def test_every_key_of_a_run_is_listed() -> None:
