@@ -141,9 +141,12 @@ class Kube:
         )
         return data
 
-    def delete(self, kind: str, name: str, namespace: str = "") -> bool:
-        """Delete an object and what it owns; say whether it was there."""
-        status, _ = self._call("DELETE", self.path(kind, namespace, name), query=[("propagationPolicy", "Foreground")])
+    def delete(self, kind: str, name: str, namespace: str = "", *, owned: str = "Foreground") -> bool:
+        """Delete an object; say whether it was there.
+
+        What it owns goes before it (``Foreground``), after it (``Background``, where nobody waits for that), or stays (``Orphan``).
+        """
+        status, _ = self._call("DELETE", self.path(kind, namespace, name), query=[("propagationPolicy", owned)])
         return status != 404
 
     # -- what else is asked

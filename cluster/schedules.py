@@ -39,7 +39,13 @@ class Schedules:
 
         at_once(make, [document for document in wanted if manifests.differs(document, live.get(document["metadata"]["name"]))])
         gone = live.keys() - {document["metadata"]["name"] for document in wanted}
-        at_once(lambda name: stack.kube.delete("CronWorkflow", name, stack.namespace), sorted(gone))
+
+        def remove(name: str) -> None:
+            """Remove a schedule with what it has started, unless a run is under way: that one goes on to its end."""
+            running = live[name].get("status", {}).get("active")
+            stack.kube.delete("CronWorkflow", name, stack.namespace, owned="Orphan" if running else "Background")
+
+        at_once(remove, sorted(gone))
         stack.kube.apply(_images(stack))
         return f"{len(wanted)} schedules" + (f", {len(gone)} removed" if gone else "")
 

@@ -287,6 +287,22 @@ def test_a_schedule(argo: Argo) -> None:
     assert name not in {item["metadata"]["name"] for item in argo.there("cronworkflows", "-n", "argo")}
 
 
+def test_a_schedule_that_is_removed_while_it_runs(argo: Argo) -> None:
+    """A pipeline that has left pipelines.yaml is not started again; the run that is under way goes on to its end."""
+    name = argo.pipeline("leaving", slow(20), schedule="* * * * *")
+    assert argo.type("sync").code == 0
+    deadline = time.monotonic() + 120
+    while not argo.works(name):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    argo.pipeline(name, slow(20))
+    assert argo.type("sync", "--json").last["changed"] == ["Schedules"]
+    [run_] = {event["run"] for event in argo.type("runs", "--pipeline", name, "--json").events}
+    argo.type("logs", run_, "--follow")
+    assert argo.type("show", run_, "--json").last["status"] == "succeeded"
+    assert argo.get_state(name) == AFTER
+
+
 def test_a_secret_shows_up_nowhere(argo: Argo) -> None:
     """A connector's secret is in its Secret alone: not in the bucket, not in a Workflow, a pod, a log."""
     secret = "s3cr3t-7f1d9a"
