@@ -86,11 +86,23 @@ class Environments:
             step.result(f"environment{'s' * (new > 1)} installed" if new else "ready")
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
+    def install(self, connector: Connector, output: Output) -> Path:
+        """Return the folder of the connector's environment, which is made where it is missing; no program is looked for in it.
+
+        :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-DISK.
+        """
+        with output.step(connector.name) as step:
+            step.detail = "installing"
+            step.timed = True
+            folder, made = self._installed(connector)
+            step.result("environment installed" if made else "environment reused")
+        return folder
+
     def find(self, connector: Connector) -> Environment | None:
         """Return the connector's environment if it is there and up to date. Looks, never touches."""
         if not self._locked(connector):
             return None
-        folder = self.folder / f"{connector.name}-{self._key(connector)}"
+        folder = self._place(connector)
         executable = folder / "bin" / connector.executable
         if (folder / READY).exists() and executable.exists():
             return Environment(folder, executable, version(connector), made=False)
@@ -145,20 +157,34 @@ class Environments:
 
     def _key(self, connector: Connector) -> str:
         digest = hashlib.sha256(connector.lock.read_bytes())
-        digest.update(f"{connector.python or sys.version_info[:2]} {connector.executable}".encode())
+        digest.update(f"{connector.python or sys.version_info[:2]}".encode())
         digest.update(project_content(connector))
         return digest.hexdigest()[:12]
 
+    def _place(self, connector: Connector) -> Path:
+        return self.folder / f"{connector.name}-{self._key(connector)}"
+
     def _make(self, connector: Connector) -> Environment:
+        folder, made = self._installed(connector)
+        executable = folder / "bin" / connector.executable
+        if not executable.exists():
+            raise SetupError(
+                "E-EXECUTABLE",
+                f"{connector.name} has no program {connector.executable}; what its packages install: {listed(programs(folder))}.",
+                hint=f'Correct "executable" in singer-configs/{connector.name}/connector.yaml.',
+            )
+        return Environment(folder, executable, version(connector), made=made)
+
+    def _installed(self, connector: Connector) -> tuple[Path, bool]:
+        """Return the folder of the connector's environment, and whether it was made just now."""
         with file_errors("The environment", self.folder):
             private_folder(self.folder)
             with exclusive(self.folder / f"{connector.name}.lock"):
                 if not self._locked(connector):
                     self.lock(connector)
-                found = self.find(connector)
-                if found:
-                    return found
-                folder = self.folder / f"{connector.name}-{self._key(connector)}"
+                folder = self._place(connector)
+                if (folder / READY).exists():
+                    return folder, False
                 part = folder.with_name(folder.name + ".part")
                 shutil.rmtree(part, ignore_errors=True)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -167,7 +193,7 @@ class Environments:
                     part.rename(folder)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
-                return Environment(folder, folder / "bin" / connector.executable, version(connector), made=True)
+                return folder, True
 
     def _install(self, connector: Connector, folder: Path) -> None:
         self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
@@ -177,13 +203,6 @@ class Environments:
         self._uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
         if connector.projects:
             self._uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
-        if not (folder / "bin" / connector.executable).exists():
-            there = listed(programs(folder))
-            raise SetupError(
-                "E-EXECUTABLE",
-                f"{connector.name} has no program {connector.executable}; what its packages install: {there}.",
-                hint=f'Correct "executable" in singer-configs/{connector.name}/connector.yaml.',
-            )
         (folder / READY).touch()
 
     def python(self, connector: Connector) -> Path | str:
