@@ -10,6 +10,8 @@ from cluster.cli import command
 from cluster.settings import DEFAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.session import Session
 
 ENGINE = "local or argo; default: argo if the platform is up, else local"
@@ -310,6 +312,71 @@ def check(
     checking.check(session, name, checking.Limits(records, seconds, rows), sure=yes)
 
 
+@command(
+    iterable=["set"],
+    help={
+        "name": "what to call it, such as tap-github",
+        "pip-url": "its package as pip takes it, or a folder of this repository; default: its name",
+        "kind": "tap or target; default: found out",
+        "target": "the same as --kind target",
+        "executable": "its program; default: the one that the package installs",
+        "python": 'the Python it needs, such as "3.10"',
+        "set": "a setting, key=value; the option may be repeated",
+        "no-input": "ask nothing",
+        "json": JSON,
+    },
+)
+def new(
+    session: Session,
+    name: str,
+    pip_url: str = "",
+    kind: str = "",
+    executable: str = "",
+    python: str = "",
+    set: Sequence[str] | None = None,
+    *,
+    target: bool = False,
+    no_input: bool = False,
+    json: bool = False,
+) -> None:
+    """Make a connector of a package, with its environment, and try it out. invoke new tap-dbf --set path=/data/*.dbf"""
+    from cluster.workshop import making
+
+    wish = making.Wish(name, pip_url, "target" if target else kind, executable, python, making.read_given(set or ()))
+    making.new(session, wish, ask=not (json or no_input))
+
+
+@command(
+    help={
+        "pipeline": "its name: small letters, digits and hyphens",
+        "tap": "the connector that extracts",
+        "target": "the connector that loads",
+        "mode": "streaming (default) or staged",
+        "schedule": 'a cron expression of five fields, such as "0 6 * * *"',
+        "timezone": "of the schedule, such as Europe/Berlin; default: UTC",
+        "timeout": "how long a run may take, such as 30m; default: 24h",
+        "json": JSON,
+    }
+)
+def add(
+    session: Session,
+    pipeline: str,
+    tap: str,
+    target: str,
+    mode: str = "",
+    schedule: str = "",
+    timezone: str = "",
+    timeout: str = "",
+    *,
+    json: bool = False,
+) -> None:
+    """Add a pipeline to pipelines.yaml. invoke add nightly --tap tap-exchange-rates --target target-csv"""
+    from cluster.workshop import adding
+
+    entry = {"tap": tap, "target": target, "mode": mode, "schedule": schedule, "timezone": timezone, "timeout": timeout}
+    adding.add(session, pipeline, entry)
+
+
 @command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
 def test(session: Session, options: str = "", *, all: bool = False) -> None:
     """Run the tests. invoke test"""
@@ -320,6 +387,6 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
 PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync)
-CONNECTORS = (discover, select, check)
+CONNECTORS = (new, discover, select, check, add)
 namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test)
 namespace.configure({"singer": dict(DEFAULTS)})

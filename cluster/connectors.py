@@ -97,10 +97,11 @@ class Pipeline:
 class Project:
     """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
 
-    def __init__(self, root: Path) -> None:
-        """Take the checkout's folder; nothing is read yet."""
+    def __init__(self, root: Path, *, configs: Path | None = None, pipelines: Path | None = None) -> None:
+        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet."""
         self.root = root
-        self.configs = root / "singer-configs"
+        self.configs = configs or root / "singer-configs"
+        self.pipelines_file = pipelines or self.configs / "pipelines.yaml"
         self._connectors: dict[str, Connector] = {}
         self._pipelines: dict[str, Pipeline] = {}
 
@@ -115,7 +116,7 @@ class Project:
 
     @cached_property
     def _entries(self) -> dict[str, Any]:
-        file = self.configs / "pipelines.yaml"
+        file = self.pipelines_file
         entries = read_yaml(file, self.shown(file))
         if entries is None:
             return {}
@@ -209,9 +210,9 @@ class Project:
             raise SetupError(
                 "E-UNKNOWN",
                 f"There is no pipeline {describe(name)}.{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.",
-                hint=f"Add it to {self.shown(self.configs / 'pipelines.yaml')}, or name one of these.",
+                hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
-        file = self.configs / "pipelines.yaml"
+        file = self.pipelines_file
         shown = self.shown(file)
         if not re.fullmatch(NAME, name):
             raise SetupError(
@@ -376,16 +377,22 @@ def read_dotenv(file: Path) -> dict[str, str]:
 
     :raises SetupError: E-CONFIG, with the line that is something else.
     """
+    return parse_dotenv(read_text(file, file.name), file.name) if file.exists() else {}
+
+
+def parse_dotenv(text: str, shown: str) -> dict[str, str]:
+    """Read what stands in a file such as ``.env``.
+
+    :raises SetupError: E-CONFIG, with the line that is something else.
+    """
     values: dict[str, str] = {}
-    if not file.exists():
-        return values
-    for number, raw in enumerate(read_text(file, file.name).split("\n"), start=1):
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", line)
         if not found:
-            raise SetupError("E-CONFIG", f"{file.name}, line {number} is not NAME=value.", hint=f"Correct line {number} of {file.name}.")
+            raise SetupError("E-CONFIG", f"{shown}, line {number} is not NAME=value.", hint=f"Correct line {number} of {shown}.")
         quoted = re.fullmatch(r"(['\"])(.*?)\1\s*(?:#.*)?", found[2])
         values[found[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", found[2])
     return values

@@ -86,8 +86,8 @@ class Environments:
             step.result(f"environment{'s' * (new > 1)} installed" if new else "ready")
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
-    def install(self, connector: Connector, output: Output) -> Path:
-        """Return the folder of the connector's environment, which is made where it is missing; no program is looked for in it.
+    def install(self, connector: Connector, output: Output) -> tuple[Path, bool]:
+        """Return the folder of the connector's environment, and whether it was made just now; no program is looked for in it.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-DISK.
         """
@@ -96,7 +96,7 @@ class Environments:
             step.timed = True
             folder, made = self._installed(connector)
             step.result("environment installed" if made else "environment reused")
-        return folder
+        return folder, made
 
     def find(self, connector: Connector) -> Environment | None:
         """Return the connector's environment if it is there and up to date. Looks, never touches."""

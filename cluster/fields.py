@@ -42,7 +42,7 @@ def read_text(file: Path, shown: str) -> str:
     :raises SetupError: E-CONFIG, it cannot be read or is not UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise SetupError("E-CONFIG", f"{shown} is not there.", hint=f"Write {shown}; docs/contracts.md says what stands in it.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -50,12 +50,20 @@ def read_text(file: Path, shown: str) -> str:
 
 
 def read_yaml(file: Path, shown: str) -> Any:
-    """Read one YAML document.
+    """Read a file that holds one YAML document.
+
+    :raises SetupError: E-CONFIG, with line and column.
+    """
+    return parse_yaml(read_text(file, shown), shown)
+
+
+def parse_yaml(text: str, shown: str) -> Any:
+    """Read one YAML document, which stands in the file *shown*.
 
     :raises SetupError: E-CONFIG, with line and column.
     """
     try:
-        return yaml.load(read_text(file, shown), Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -125,8 +133,9 @@ class Fields:
 
     def _wrong(self, key: str, found: object, allowed: str) -> NoReturn:
         path = ".".join(part for part in (self.at, key) if part) or "the document"
+        end = "" if allowed.endswith("?") else "."
         raise SetupError(
-            "E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}.", hint=f"Correct {path} in {self.shown}."
+            "E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}{end}", hint=f"Correct {path} in {self.shown}."
         )
 
     def _take(self, key: str, default: Any, allowed: str) -> Any:
