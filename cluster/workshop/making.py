@@ -12,14 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.connectors import CAPABILITIES, NAME, NAME_ALLOWED, Project, read_dotenv
+from cluster.connectors import CAPABILITIES, NAME, NAME_ALLOWED, Project, read_dotenv, secret_names
 from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.fields import describe, listed
@@ -70,6 +70,8 @@ class Making:
         self.options: list[Option] = []
         self.about: dict[str, Any] | None = None
         self.package = package.Package("", "", "", ())
+        self.made: Path | None = None
+        """The environment, if it is of this command's making."""
         self.keys: dict[str, Any] = {"kind": wish.kind or "tap", "pip_url": wish.pip_url or wish.name}
         if wish.python:
             self.keys["python"] = wish.python
@@ -101,16 +103,17 @@ class Making:
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
             raise SetupError(error.code, error.problem, hint=hint) from None
-        try:
-            self.package = package.installed(environment, connector)
-            self.keys["executable"] = self._executable(environment)
-            self._understand(self.connector())
-        except BaseException:
-            if made:
-                shutil.rmtree(environment, ignore_errors=True)
-            raise
+        self.made = environment if made else None
+        self.package = package.installed(environment, connector)
+        self.keys["executable"] = self._executable(environment)
+        self._understand(self.connector())
         if self.keys["executable"] == self.wish.name:
             del self.keys["executable"]
+
+    def undo(self) -> None:
+        """Remove what has been made outside of the folder."""
+        if self.made is not None:
+            shutil.rmtree(self.made, ignore_errors=True)
 
     def _executable(self, environment: Path) -> str:
         found, wish = self.package, self.wish
@@ -150,7 +153,8 @@ class Making:
             text = self._help(probe)
             known = {ability for flag, ability in ABILITIES.items() if flag in text}
             kind = "tap" if known else "target"
-            self.options = options.from_readme(self.package.readme)
+            samples = options.from_readme(self.package.readme)
+            self.options = options.needed(samples, self._refusal(probe))
         self._agree(connector.executable, kind)
         self.keys["kind"] = kind
         self.keys["capabilities"] = [item for item in CAPABILITIES if item in known]
@@ -176,16 +180,9 @@ class Making:
 
         :raises SetupError: E-CONNECTOR, it does not start, or knows no ``--config``.
         """
-        with tempfile.TemporaryFile() as answer, probe.running("alone", "--help", stdout=answer) as end:
-            try:
-                code = end.process.wait(ABOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                code = None
-            answer.seek(0)
-            text = answer.read().decode("utf-8", "replace")
-            said = end.log.read_text(encoding="utf-8", errors="replace")
-        if "--config" in text + said:
-            return text + said
+        code, said = self._says(probe, "--help")
+        if "--config" in said:
+            return said
         program = probe.connector.executable
         if code:
             raise SetupError(
@@ -198,6 +195,24 @@ class Making:
             f"{program} is no Singer connector: its help knows no --config.",
             hint="Name the connector's package with --pip-url, or its program with --executable.",
         )
+
+    def _refusal(self, probe: Probe) -> str:
+        """Return what a program of the older kind says to an empty config: which keys it needs."""
+        config = self.folder / "config.json"
+        config.write_text("{}", encoding="utf-8")
+        try:
+            return self._says(probe, "--discover")[1]
+        finally:
+            config.unlink()
+
+    def _says(self, probe: Probe, *words: str) -> tuple[int | None, str]:
+        """Run the program and return its exit code, None where it does not end, and all that it prints."""
+        with tempfile.TemporaryFile() as answer, probe.running("alone", *words, stdout=answer) as end:
+            code = None
+            with suppress(subprocess.TimeoutExpired):
+                code = end.process.wait(ABOUT_SECONDS)
+            answer.seek(0)
+            return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
 
     # -- the config
 
@@ -223,6 +238,9 @@ class Making:
                 config[option.name] = f"${{{variable}}}"
         if self.ask:
             self._ask(config, take)
+        for option in self.options:
+            if option.secret and option.missed:
+                config.setdefault(option.name, f"${{{options.variable(wish.name, option.name)}}}")
         return config, secrets
 
     def _ask(self, config: Mapping[str, Any], take: Any) -> None:
@@ -301,20 +319,25 @@ def new(session: Session, wish: Wish, *, ask: bool) -> None:
     """
     project, output = Project(session.settings.root), session.output
     see_free(project, wish.name)
-    ask = ask and sys.stdin.isatty()
-    locks = session.settings.local / "locks"
+    locks, place = session.settings.local / "locks", project.configs / wish.name
     with only_one(locks / "connectors", "Another connector of this checkout is being made."), _staged(session, wish.name) as folder:
         output.text(f"new  {wish.name} · {wish.pip_url or wish.name}")
         output.text()
-        making = Making(session, wish, folder, ask=ask)
-        making.install()
-        config, secrets = making.configure()
-        connector = making.connector()
-        (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        dotenv.keep(session.settings.root / ".env", secrets)
-        place = project.configs / wish.name
-        with file_errors("The connector", place):
-            folder.rename(place)
+        making = Making(session, wish, folder, ask=ask and sys.stdin.isatty())
+        try:
+            making.install()
+            config, secrets = making.configure()
+            connector = making.connector()
+            (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            dotenv.keep(session.settings.root / ".env", secrets)
+            with file_errors("The connector", place):
+                folder.rename(place)
+        except BaseException:
+            making.undo()
+            raise
+    output.line("✓", project.shown(place), f"{connector.kind}; {listed(sorted(file.name for file in place.iterdir()))}")
+    if secrets:
+        output.line("✓", ".env", listed(sorted(secrets)))
     missing = making.missing(config)
     output.event(
         "connector",
@@ -323,13 +346,10 @@ def new(session: Session, wish: Wish, *, ask: bool) -> None:
         executable=connector.executable,
         capabilities=list(connector.capabilities),
         settings=sorted(config),
-        secrets=sorted(secrets),
+        secrets=secret_names(place / "config.json"),
         missing=missing,
     )
-    output.line("✓", project.shown(place), f"{connector.kind}; {listed(sorted(file.name for file in place.iterdir()))}")
-    if secrets:
-        output.line("✓", ".env", listed(sorted(secrets)))
-    _try_out(session, Project(session.settings.root), wish.name, missing)
+    _try_out(session, wish.name, missing)
 
 
 def see_free(project: Project, name: str) -> None:
@@ -360,14 +380,20 @@ def _staged(session: Session, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _try_out(session: Session, project: Project, name: str, missing: Sequence[str]) -> None:
+def _try_out(session: Session, name: str, missing: Sequence[str]) -> None:
     """Discover and check what was made, as far as its config reaches, and say what comes next."""
-    output, connector = session.output, project.connector(name)
+    project, output = Project(session.settings.root), session.output
+    connector = project.connector(name)
     config = project.shown(connector.config)
-    if missing:
-        output.line("!", config, f"missing: {listed(missing)}")
+    known = {**read_dotenv(session.settings.root / ".env"), **session.environ}
+    unset = [variable for variable in secret_names(connector.config) if variable not in known]
+    for file, names in ((config, missing), (".env", unset)):
+        if names:
+            output.line("!", file, f"missing: {listed(names)}")
+    if missing or unset:
+        what = " and ".join(f"{listed(names)} into {file}" for file, names in ((config, missing), (".env", unset)) if names)
         output.text()
-        output.text(f"Next: write {listed(missing)} into {config}, then {command(f'check {name}')}")
+        output.text(f"Next: write {what}; then {command(f'check {name}')}")
         return
     if connector.kind == "tap":
         catalog = Probe(session, connector).discover()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.connectors import is_secret_key
@@ -21,6 +21,12 @@ BUILT_IN = {
     "process_activate_version_messages", "stream_map_config", "stream_maps", "validate_records",
 }  # fmt: skip
 """What every connector of the SDK takes. Those who need one of these know it; nobody wants to be asked."""
+
+NOT_CONFIG = {"type", "stream", "streams", "bookmarks", "currently_syncing"}
+"""Keys of messages, catalogs and states, which READMEs show too."""
+
+NEAR = 300
+"""How far before a block of code, in characters, the word stands that says what it is."""
 
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*[}\]])')
 """What samples have that JSON has not: comments, and commas behind the last item. Texts are matched first, to be left alone."""
@@ -113,22 +119,35 @@ def from_about(about: Mapping[str, Any]) -> list[Option]:
 
 
 def from_readme(text: str) -> list[Option]:
-    """Return the keys of the first sample of a config in a README: a block of code that is one flat object, and no Singer message."""
-    for block in _blocks(text):
+    """Return the keys of the sample of a config in a README: the first block of code that holds one, if there is, near the word config."""
+    samples: list[tuple[bool, int, dict[str, Any]]] = []
+    for block, before in _blocks(text):
         with suppress(ValueError, RecursionError):
             sample = json.loads(COMMENT.sub(lambda found: found[1] or "", block))
-            if isinstance(sample, dict) and sample and not sample.keys() & {"type", "streams", "bookmarks", "currently_syncing", "stream"}:
-                return [Option(name, example=value) for name, value in sample.items()]
-    return []
+            if (
+                isinstance(sample, dict)
+                and not sample.keys() & NOT_CONFIG
+                and any(not isinstance(value, dict) for value in sample.values())
+            ):
+                samples.append(("config" not in before.lower(), len(samples), sample))
+    return [Option(name, example=value) for name, value in min(samples)[2].items()] if samples else []
 
 
-def _blocks(text: str) -> Iterator[str]:
-    """Yield the blocks of code that hold an object: fenced, as in Markdown; indented, as in either."""
-    for found in re.finditer(r"^( *)```[^\n]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
-        inside = re.search(r"\{.*\}", found[2], re.DOTALL)  # some stand in a shell command: cat > config.json
+def needed(samples: Sequence[Option], refusal: str) -> list[Option]:
+    """Return the options, those first that a program of the older kind has named when it got an empty config."""
+    found = re.search(r"missing required keys:? \[([^\]]*)\]", refusal, re.IGNORECASE)
+    names = re.findall(r"['\"]([^'\"]+)['\"]", found[1]) if found else []
+    known = {option.name: option for option in samples}
+    first = [replace(known.pop(name, Option(name)), required=True) for name in names]
+    return [*first, *known.values()]
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the blocks of code that hold an object, each with the text before it: fenced as in Markdown, or indented."""
+    for found in re.finditer(r"^( *)```[^\n]*\n(.*?)^ *```|(?:^(?: {2,}|\t)[^\n]*\n|^\n)+", text, re.MULTILINE | re.DOTALL):
+        inside = re.search(r"\{.*\}", found[0], re.DOTALL)  # some stand in a shell command: cat > config.json
         if inside:
-            yield inside[0]
-    yield from re.findall(r"(?:^(?: {2,}|\t)[^\n]*\n|^\n)+", text, re.MULTILINE)
+            yield inside[0], text[max(0, found.start() - NEAR) : found.start()] + found[0][: inside.start()]
 
 
 def option(options: Sequence[Option], name: str, *, complete: bool) -> Option:
