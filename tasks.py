@@ -322,6 +322,8 @@ def check(
         "executable": "its program; default: the one that the package installs",
         "python": 'the Python it needs, such as "3.10"',
         "set": "a setting, key=value; the option may be repeated",
+        "from-meltano": "a meltano.yml that has this connector",
+        "from-scratch": "make a new tap of your own, with a test",
         "no-input": "ask nothing",
         "json": JSON,
     },
@@ -334,8 +336,10 @@ def new(
     executable: str = "",
     python: str = "",
     set: Sequence[str] | None = None,
+    from_meltano: str = "",
     *,
     target: bool = False,
+    from_scratch: bool = False,
     no_input: bool = False,
     json: bool = False,
 ) -> None:
@@ -343,7 +347,7 @@ def new(
     from cluster.workshop import making
 
     wish = making.Wish(name, pip_url, "target" if target else kind, executable, python, making.read_given(set or ()))
-    making.new(session, wish, ask=not (json or no_input))
+    making.new(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 
 @command(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from cluster.fields import describe, listed
 from cluster.files import file_errors, only_one, private_folder
 from cluster.programs import last_line
 from cluster.progress import command
-from cluster.workshop import dotenv, options, package
+from cluster.workshop import dotenv, meltano, options, package, scratch
 from cluster.workshop.probe import ABOUT_SECONDS, Probe
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Wish:
     """Settings as they are to stand in the config."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Variables of that config, with their values."""
+    left: list[str] = field(default_factory=list)
+    """What a ``meltano.yml`` has that we have not."""
 
 
 class Making:
@@ -312,33 +315,25 @@ def _remedy(said: str, pip_url: str, again: str) -> str:
 # ------------------------------------------------------------------------------------------------------ the command
 
 
-def new(session: Session, wish: Wish, *, ask: bool) -> None:
-    """Make a connector of a package, with its environment, and try it out.
+def new(session: Session, wish: Wish, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
+    """Make a connector of a package, with its environment, and try it out; or of what a ``meltano.yml`` says, or of nothing.
 
-    :raises SetupError: E-EXISTS, there is one of that name; as ``Making``. Then nothing has been made.
+    :raises SetupError: E-EXISTS, there is one of that name; E-SETTING; as ``Making``. Then nothing has been made.
     """
     project, output = Project(session.settings.root), session.output
     see_free(project, wish.name)
-    locks, place = session.settings.local / "locks", project.configs / wish.name
-    with only_one(locks / "connectors", "Another connector of this checkout is being made."), _staged(session, wish.name) as folder:
-        output.text(f"new  {wish.name} · {wish.pip_url or wish.name}")
-        output.text()
-        making = Making(session, wish, folder, ask=ask and sys.stdin.isatty())
-        try:
-            making.install()
-            config, secrets = making.configure()
-            connector = making.connector()
-            (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            dotenv.keep(session.settings.root / ".env", secrets)
-            with file_errors("The connector", place):
-                folder.rename(place)
-        except BaseException:
-            making.undo()
-            raise
-    output.line("✓", project.shown(place), f"{connector.kind}; {listed(sorted(file.name for file in place.iterdir()))}")
-    if secrets:
-        output.line("✓", ".env", listed(sorted(secrets)))
-    missing = making.missing(config)
+    if wish.kind not in {"", *KINDS}:
+        raise SetupError("E-SETTING", f"--kind is {describe(wish.kind)}; allowed is tap or target.", hint="Give one of these, or none.")
+    if meltano_file:
+        take_over(wish, Path(meltano_file))
+    with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
+        making, config = _make(session, wish, from_scratch=from_scratch, ask=ask and sys.stdin.isatty())
+    connector, missing = Project(session.settings.root).connector(wish.name), making.missing(config)
+    output.line(
+        "✓", project.shown(connector.folder), f"{connector.kind}; {listed(sorted(file.name for file in connector.folder.iterdir()))}"
+    )
+    if wish.left:
+        output.line("!", meltano_file, f"not taken over: {listed(wish.left)}")
     output.event(
         "connector",
         connector=wish.name,
@@ -346,10 +341,61 @@ def new(session: Session, wish: Wish, *, ask: bool) -> None:
         executable=connector.executable,
         capabilities=list(connector.capabilities),
         settings=sorted(config),
-        secrets=secret_names(place / "config.json"),
+        secrets=secret_names(connector.config),
         missing=missing,
+        left=wish.left,
     )
-    _try_out(session, wish.name, missing)
+    _try_out(session, connector, missing)
+    if from_scratch:
+        words = f'test --options="-k {wish.name}"'
+        output.text(f"      {command(words)} for the tap's own test")
+
+
+def _make(session: Session, wish: Wish, *, from_scratch: bool, ask: bool) -> tuple[Making, dict[str, Any]]:
+    """Make the connector beside the others and move it there; what fails leaves nothing."""
+    output, root = session.output, session.settings.root
+    place = root / "singer-configs" / wish.name
+    source = scratch.write(root, wish.name) if from_scratch else None
+    if source is not None:
+        wish.pip_url = os.path.relpath(source, root)
+    output.text(f"new  {wish.name} · {wish.pip_url or wish.name}")
+    output.text()
+    with _staged(session, wish.name) as folder:
+        making = Making(session, wish, folder, ask=ask)
+        try:
+            making.install()
+            config, secrets = making.configure()
+            making.connector()
+            (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            dotenv.keep(root / ".env", secrets)
+            with file_errors("The connector", place):
+                folder.rename(place)
+        except BaseException:
+            making.undo()
+            if source is not None:
+                shutil.rmtree(source, ignore_errors=True)
+            raise
+    if secrets:
+        output.line("✓", ".env", listed(sorted(secrets)))
+    return making, config
+
+
+def take_over(wish: Wish, file: Path) -> None:
+    """Fill in what a ``meltano.yml`` says of the connector; what the command says comes first.
+
+    :raises SetupError: as ``meltano.read``; E-CONFIG, it does not say what to install.
+    """
+    plugin = meltano.read(file, wish.name)
+    wish.pip_url = wish.pip_url or plugin.pip_url
+    if not wish.pip_url:
+        why = listed(item for item in plugin.left if item.startswith("pip_url")) if plugin.left else "nothing"
+        raise SetupError(
+            "E-CONFIG", f"{file} does not say what to install for {plugin.name}: {why}.", hint="Name its package as well: --pip-url tap-…"
+        )
+    wish.kind = wish.kind or plugin.kind
+    wish.executable = wish.executable or plugin.executable
+    wish.python = wish.python or plugin.python
+    wish.config, wish.secrets, wish.left = plugin.config, plugin.secrets, plugin.left
 
 
 def see_free(project: Project, name: str) -> None:
@@ -380,10 +426,9 @@ def _staged(session: Session, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _try_out(session: Session, name: str, missing: Sequence[str]) -> None:
+def _try_out(session: Session, connector: Connector, missing: Sequence[str]) -> None:
     """Discover and check what was made, as far as its config reaches, and say what comes next."""
-    project, output = Project(session.settings.root), session.output
-    connector = project.connector(name)
+    project, output, name = Project(session.settings.root), session.output, connector.name
     config = project.shown(connector.config)
     known = {**read_dotenv(session.settings.root / ".env"), **session.environ}
     unset = [variable for variable in secret_names(connector.config) if variable not in known]

@@ -64,7 +64,7 @@ class Option:
     @property
     def secret(self) -> bool:
         """Whether its value is a secret: it says so, or its name does."""
-        return _is_secret(self.name, self.schema)
+        return is_secret(self.name, self.schema)
 
     @property
     def missed(self) -> bool:
@@ -92,7 +92,8 @@ class Option:
         return found
 
 
-def _is_secret(name: str, schema: Mapping[str, Any]) -> bool:
+def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
+    """Say whether the value of a key is a secret, by its JSON schema or by its name."""
     told = schema.get("secret") or schema.get("writeOnly") or schema.get("format") == "password"
     return bool(told) or (is_secret_key(name) and schema.get("type") not in {"boolean", "integer", "number"})
 
@@ -171,7 +172,7 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
     found: dict[str, str] = {}
 
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
-        secret = secret or _is_secret(path[-1], schema)
+        secret = secret or is_secret(path[-1], schema)
         if isinstance(item, dict):
             below = schema.get("properties", {})
             return {key: look(inner, below.get(key, {}), (*path, key), secret=secret) for key, inner in item.items()}

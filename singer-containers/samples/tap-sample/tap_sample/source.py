@@ -1,0 +1,19 @@
+"""Where the rows come from. Replace the sample by a request to your source; the tap asks for no more than ``changed``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+SAMPLE: list[dict[str, Any]] = [
+    {"id": 1, "name": "anvil", "price": 120.0, "updated_at": "2026-01-05T09:30:00+00:00"},
+    {"id": 2, "name": "bellows", "price": 45.5, "updated_at": "2026-02-11T14:00:00+00:00"},
+    {"id": 3, "name": "crucible", "price": None, "updated_at": "2026-03-20T08:15:00+00:00"},
+]
+
+
+def changed(since: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows that have changed later than *since*, all of them where it is None; in the order of ``updated_at``."""
+    for row in SAMPLE:
+        if since is None or row["updated_at"] > since:
+            yield row

@@ -1,0 +1,44 @@
+"""The tap: its configuration and its streams, on the Singer SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from singer_sdk import Stream, Tap
+from singer_sdk import typing as th
+from singer_sdk.helpers.types import Context, Record
+
+from tap_sample import source
+
+
+class ItemsStream(Stream):
+    """Stream ``items``: a record for each item; from the second run on for those that have changed."""
+
+    name = "items"
+    primary_keys = ("id",)
+    replication_key = "updated_at"
+    is_sorted = True
+    schema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        th.Property("id", th.IntegerType, required=True),
+        th.Property("name", th.StringType),
+        th.Property("price", th.NumberType),
+        th.Property("updated_at", th.DateTimeType, required=True),
+    ).to_dict()
+
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Return what has changed since the last run, or since ``start_date`` where there was none."""
+        return source.changed(self.get_starting_replication_key_value(context))
+
+
+class TapSample(Tap):
+    """The program ``tap-sample``."""
+
+    name = "tap-sample"
+    config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
+        th.Property("start_date", th.DateTimeType, description="What has changed later is loaded by the first run"),
+    ).to_dict()
+
+    def discover_streams(self) -> list[Stream]:
+        """Return the streams."""
+        return [ItemsStream(self)]

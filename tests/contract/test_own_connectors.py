@@ -1,0 +1,28 @@
+"""Connectors that live in this repository: their own tests, each in its own environment."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+from cluster.connectors import Project
+from cluster.environments import Environments
+from cluster.progress import Plain
+from cluster.settings import Settings
+
+PROJECT = Project(ROOT)
+OWN = [name for name in PROJECT.connector_names if any((folder / "tests").is_dir() for folder in PROJECT.connector(name).projects)]
+
+
+@pytest.mark.skipif(not OWN, reason="no connector of this repository brings tests of its own")
+@pytest.mark.parametrize("name", OWN)
+def test_its_own_tests_pass(name: str) -> None:
+    """What stands in the folder ``tests`` of a connector of this repository is true."""
+    connector = PROJECT.connector(name)
+    [environment] = Environments(Settings(root=ROOT)).ensure([connector], Plain())
+    for folder in connector.projects:
+        command = [environment.folder / "bin" / "python", "-B", "-m", "unittest", "discover", "tests"]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
