@@ -15,7 +15,7 @@ import yaml
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Mapping
+    from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 SHOWN = 80
@@ -27,6 +27,8 @@ class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: *other
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.MarkedYAMLError(problem=f"the key {key!r} is not a string", problem_mark=key_node.start_mark)
@@ -70,6 +72,11 @@ def parse_yaml(text: str, shown: str) -> Any:
         raise SetupError("E-CONFIG", f"{shown}{place}: {error.problem}.", hint=f"Correct {shown}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SetupError("E-CONFIG", f"{shown} is not YAML: {error}.", hint=f"Correct {shown}.") from None
+
+
+def yaml_events(text: str) -> Iterator[yaml.Event]:
+    """Yield what the reader finds in a YAML text, with its places."""
+    return yaml.parse(text, Loader=_Loader)
 
 
 def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import yaml
 
 from cluster.connectors import NAME, NAME_ALLOWED, Project
 from cluster.errors import SetupError
-from cluster.fields import describe, parse_yaml, read_text
+from cluster.fields import describe, parse_yaml, read_text, yaml_events
 from cluster.files import only_one, write_whole
 from cluster.progress import command
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cluster.session import Session
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
@@ -77,16 +79,18 @@ def appended(text: str, name: str, entry: Mapping[str, Any], shown: str) -> str:
 
 def _inserted(text: str, gap: str, name: str, entry: Mapping[str, Any]) -> str:
     """Return the text with the entry behind the last one: as far to the right as the others, before a mark that ends the document."""
+    mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
+    text = text.removeprefix(mark)
     end, indent = len(text), None
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        mark = event.start_mark
-        if mark and isinstance(event, yaml.MappingStartEvent) and indent is None:
-            indent = mark.column
-        elif mark and isinstance(event, yaml.DocumentEndEvent) and event.explicit:
-            end = mark.index
+    for event in yaml_events(text):
+        place = event.start_mark
+        if place and isinstance(event, yaml.MappingStartEvent) and indent is None:
+            indent = place.column
+        elif place and isinstance(event, yaml.DocumentEndEvent) and event.explicit:
+            end = place.index
     head, tail = text[:end], text[end:]
     newline = "\r\n" if "\r\n" in text else "\n"
     before = "" if not head or head.endswith("\n") else newline
     before += gap.replace("\n", newline) if head else ""
     lines = yaml.safe_dump({name: dict(entry)}, sort_keys=False, allow_unicode=True, width=10_000).splitlines()
-    return head + before + "".join(" " * (indent or 0) + line + newline for line in lines) + tail
+    return mark + head + before + "".join(" " * (indent or 0) + line + newline for line in lines) + tail

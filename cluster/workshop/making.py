@@ -160,10 +160,8 @@ class Making:
             self.options = options.needed(samples, self._refusal(probe))
         self._agree(connector.executable, kind)
         self.keys["kind"] = kind
-        self.keys["capabilities"] = [item for item in CAPABILITIES if item in known]
-        names = [option.name for option in self.options]
-        if names:
-            self.keys["settings"] = sorted(names)
+        found = {"capabilities": [item for item in CAPABILITIES if item in known], "settings": sorted(item.name for item in self.options)}
+        self.keys.update({key: words for key, words in found.items() if words})
 
     def _agree(self, program: str, kind: str) -> None:
         """See that the program is what was asked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from contextlib import suppress
@@ -152,11 +153,7 @@ class _Reader:
             option = Option(key, {"secret": True} if _secret(key, setting) else {})
             ours, found = hide(option, ours, plugin.name)
             plugin.secrets.update(found)
-            place = plugin.config
-            *outer, last = key.split(".")
-            for part in outer:
-                place = place.setdefault(part, {})
-            place[last] = ours
+            plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
 
     def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
         """Return a value with variables as we write them; of Meltano's own only the project's folder is known here."""
@@ -190,6 +187,12 @@ class _Reader:
                 found.append(f"environments.{environment.get('name')}")
         schedules = _mappings(self.document.get("schedules"))
         return found + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+
+
+def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, the second over the first: ``s3: {key: …}`` and ``s3.secret`` are one."""
+    both = {key: _merged(one[key], value) for key, value in other.items() if isinstance(value, dict) and isinstance(one.get(key), dict)}
+    return {**one, **other, **both}
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -98,6 +98,12 @@ def test_json_that_is_wrong_is_shown_where(file: Path, text: str, problem: str) 
     assert len(error.problem) < 300
 
 
+def test_a_mapping_may_take_over_another(file: Path) -> None:
+    """What YAML calls a merge works: the keys of an anchor, and those that stand here instead."""
+    file.write_text("a: &a {tap: t, retries: 1}\nb: {<<: *a, retries: 2}\n")
+    assert read_yaml(file, "x.yaml") == {"a": {"tap": "t", "retries": 1}, "b": {"tap": "t", "retries": 2}}
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     """A file that is missing, is a folder or is not UTF-8 is E-CONFIG and named."""
     (tmp_path / "latin").write_bytes(b"caf\xe9")
