@@ -27,8 +27,8 @@ from cluster.fields import describe, listed
 from cluster.files import file_errors, only_one, private_folder
 from cluster.programs import last_line
 from cluster.progress import command
-from cluster.workshop import dotenv, meltano, options, package, scratch
-from cluster.workshop.probe import ABOUT_SECONDS, Probe
+from cluster.workshop import checking, dotenv, meltano, options, package, scratch, streams
+from cluster.workshop.probe import ABOUT_SECONDS, DISCOVER_SECONDS, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 KINDS = ("tap", "target")
 ABILITIES = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
 """What stands in a program's help, and what we call it."""
+
+TRY = checking.Limits(records=1_000, seconds=60, rows=3)
+"""How far a new connector is tried."""
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Wish:
     """Settings as they are to stand in the config."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Variables of that config, with their values."""
+    select: dict[str, str] = field(default_factory=dict)
+    """Options of ``select``, all of them, with their values; none where everything is loaded."""
     left: list[str] = field(default_factory=list)
     """What a ``meltano.yml`` has that we have not."""
 
@@ -343,7 +348,7 @@ def new(session: Session, wish: Wish, *, meltano_file: str = "", from_scratch: b
         missing=missing,
         left=wish.left,
     )
-    _try_out(session, connector, missing)
+    _try_out(session, wish, connector, missing)
     if from_scratch:
         words = f'test --options="-k {wish.name}"'
         output.text(f"      {command(words)} for the tap's own test")
@@ -393,7 +398,7 @@ def take_over(wish: Wish, file: Path) -> None:
     wish.kind = wish.kind or plugin.kind
     wish.executable = wish.executable or plugin.executable
     wish.python = wish.python or plugin.python
-    wish.config, wish.secrets, wish.left = plugin.config, plugin.secrets, plugin.left
+    wish.config, wish.secrets, wish.select, wish.left = plugin.config, plugin.secrets, plugin.options, plugin.left
 
 
 def see_free(project: Project, name: str) -> None:
@@ -424,25 +429,50 @@ def _staged(session: Session, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _try_out(session: Session, connector: Connector, missing: Sequence[str]) -> None:
-    """Discover and check what was made, as far as its config reaches, and say what comes next."""
+def _try_out(session: Session, wish: Wish, connector: Connector, missing: Sequence[str]) -> None:
+    """Discover and check what was made, as far as its config reaches, and say what comes next.
+
+    What goes wrong now is said and no more: the connector is made, and can be put right where it is.
+    """
     project, output, name = Project(session.settings.root), session.output, connector.name
     config = project.shown(connector.config)
     known = {**read_dotenv(session.settings.root / ".env"), **session.environ}
     unset = [variable for variable in secret_names(connector.config) if variable not in known]
-    for file, names in ((config, missing), (".env", unset)):
-        if names:
-            output.line("!", file, f"missing: {listed(names)}")
-    if missing or unset:
-        what = " and ".join(f"{listed(names)} into {file}" for file, names in ((config, missing), (".env", unset)) if names)
+    lacks = {file: names for file, names in ((config, missing), (".env", unset)) if names}
+    for file, names in lacks.items():
+        output.line("!", file, f"missing: {listed(names)}")
+    if lacks:
         output.text()
-        output.text(f"Next: write {what}; then {command(f'check {name}')}")
+        what = " and ".join(f"{listed(names)} into {file}" for file, names in lacks.items())
+        output.text(f"Next: write {what}; then {command(_then(connector, wish))}")
         return
-    if connector.kind == "tap":
-        catalog = Probe(session, connector).discover()
-        output.line("✓", "streams", str(len(catalog["streams"])))
+    try:
+        if "discover" in connector.capabilities:
+            output.text()
+            streams.write(session, name, plan_only=False, stream="", everything=False, seconds=DISCOVER_SECONDS)
+            if wish.select:
+                output.text()
+                streams.choose(session, name, False, True, *wish.select.values())  # noqa: FBT003 - as it is typed: --none
+        if connector.kind == "tap" or not secret_names(connector.config):
+            output.text()
+            checking.check(session, name, TRY, sure=False)
+    except SetupError as error:
+        output.text()
+        output.line("!", error.code, f"{error.problem} → {error.hint}")
+        output.event("warning", source=name, problem=error.problem, hint=error.hint)
+        output.text()
+        output.text(f"Next: put that right, then {command(f'check {name}')} · {command(f'add {_pipeline(project, connector)}')}")
+        return
     output.text()
     output.text(f"Next: {command(f'add {_pipeline(project, connector)}')}")
+
+
+def _then(connector: Connector, wish: Wish) -> str:
+    """Return the command that tries a connector out when its config is complete."""
+    if wish.select:
+        options = " ".join(f"--{name} {_quoted(value)}" for name, value in wish.select.items() if value)
+        return f"discover {connector.name}, and {command(f'select {connector.name} --none {options}')}"
+    return f"{'discover' if 'discover' in connector.capabilities else 'check'} {connector.name}"
 
 
 def _pipeline(project: Project, connector: Connector) -> str:

@@ -43,8 +43,8 @@ class Plugin:
     """As our ``config.json`` has it: secrets are ``${NAME}``."""
     secrets: dict[str, str] = field(default_factory=dict)
     """The variables of that config, as far as their values are known."""
-    select: list[str] = field(default_factory=list)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    """What it selects, as the options of ``select``."""
     left: list[str] = field(default_factory=list)
     """What we do not have, by name."""
 
@@ -95,12 +95,11 @@ class _Reader:
             pip_url="",
             executable=str(merged.get("executable") or ""),
             python="",
-            select=[str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else [],
-            metadata=_mapping(merged.get("metadata")),
         )
         plugin.pip_url = self._pip_url(merged, plugin)
         plugin.python = self._python(merged, plugin)
         self._config(merged, [str(part["name"]) for part in chain], plugin)
+        self._select(merged, plugin)
         used = {key for part in chain for key in part}
         plugin.left += sorted(used - TAKEN - WORDS)
         plugin.left += self._elsewhere({str(part["name"]) for part in chain})
@@ -177,6 +176,25 @@ class _Reader:
             return f"${{{name}}}"
 
         return VARIABLE.sub(ours, value)
+
+    def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
+        """Turn Meltano's patterns into options: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` takes away."""
+        patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
+        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "add", "exclude", "replication", "replication-key")}
+        for pattern in patterns:
+            whole = pattern.removeprefix("!").removesuffix(".*")
+            kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
+            names[kind].append(whole)
+        for stream, facts in _mapping(merged.get("metadata")).items():
+            for key, value in _mapping(facts).items():
+                known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
+                if known and isinstance(value, str) and "." not in stream:
+                    names[known].append(f"{stream}={value}")
+                else:
+                    plugin.left.append(f"metadata.{stream}.{key}")
+        if any(names.values()):
+            names["stream"] = names["stream"] or ([] if names["field"] else ["*"])
+            plugin.options = {name: ",".join(found) for name, found in names.items()}
 
     def _elsewhere(self, names: set[str]) -> list[str]:
         """Return what other parts of the file say of the plugin."""

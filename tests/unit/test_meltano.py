@@ -36,7 +36,7 @@ plugins:
       oauth.client_secret: s3cret
       oauth: {scope: all}
     select: ["orders.*", "!orders.note"]
-    metadata: {orders: {replication-method: INCREMENTAL}}
+    metadata: {orders: {replication-method: INCREMENTAL, view-key: x}}
     load_schema: raw
     use_cached_catalog: false
   - name: tap-shop--old
@@ -90,7 +90,11 @@ def test_what_is_taken_over(file: Path) -> None:
         "oauth": {"client_secret": "${TAP_SHOP_OAUTH_CLIENT_SECRET}", "scope": "all"},
     }
     assert found.secrets == {"SHOP_TOKEN": "t0ken", "TAP_SHOP_PASSWORD": "p4ss", "TAP_SHOP_OAUTH_CLIENT_SECRET": "s3cret"}
-    assert (found.select, found.metadata) == (["orders.*", "!orders.note"], {"orders": {"replication-method": "INCREMENTAL"}})
+    assert {name: value for name, value in found.options.items() if value} == {
+        "stream": "orders",
+        "exclude": "orders.note",
+        "replication": "orders=INCREMENTAL",
+    }
 
 
 def test_what_is_not_is_named(file: Path) -> None:
@@ -98,6 +102,7 @@ def test_what_is_not_is_named(file: Path) -> None:
     assert read(file, "tap-shop").left == [
         "pip_url (--no-build-isolation)",
         "config.mode ($MELTANO_ENVIRONMENT)",
+        "metadata.orders.view-key",
         "load_schema",
         "use_cached_catalog",
         "environments.prod",
@@ -109,7 +114,8 @@ def test_inheritance(file: Path) -> None:
     """A plugin that inherits has what the other one has, with its own instead where it says so."""
     found = read(file, "tap-shop--old")
     assert (found.pip_url, found.executable) == ("tap-shop==1.0 pytz", "shop")
-    assert (found.config["start_date"], found.config["token"], found.select) == ("2020-01-01", "${SHOP_TOKEN}", ["*.*"])
+    assert (found.config["start_date"], found.config["token"]) == ("2020-01-01", "${SHOP_TOKEN}")
+    assert found.options["stream"] == "*"
 
 
 def test_what_meltano_has_locked(file: Path) -> None:
