@@ -45,11 +45,7 @@ class Option:
     @property
     def kinds(self) -> set[str]:
         """The JSON types that it may have; none is known where it is empty."""
-        found: set[str] = set()
-        for schema in (self.schema, *self.schema.get("anyOf", ()), *self.schema.get("oneOf", ())):
-            kind = schema.get("type", ())
-            found |= {kind} if isinstance(kind, str) else set(kind)
-        return found - {"null"}
+        return _kinds(self.schema)
 
     @property
     def description(self) -> str:
@@ -76,7 +72,7 @@ class Option:
 
         :raises SetupError: E-SETTING, it is none of its types.
         """
-        allowed, kinds = self.schema.get("enum"), self.kinds
+        allowed, kinds = _list(self.schema.get("enum")), self.kinds
         if allowed and text not in map(str, allowed):
             raise SetupError(
                 "E-SETTING", f"{self.name} is {describe(text)}; allowed is one of {listed(map(str, allowed))}.", hint="Give one of these."
@@ -95,7 +91,23 @@ class Option:
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
     """Say whether the value of a key is a secret, by its JSON schema or by its name."""
     told = schema.get("secret") or schema.get("writeOnly") or schema.get("format") == "password"
-    return bool(told) or (is_secret_key(name) and schema.get("type") not in {"boolean", "integer", "number"})
+    return bool(told) or (is_secret_key(name) and not _kinds(schema) & {"boolean", "integer", "number"})
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    found: set[str] = set()
+    for part in (schema, *_list(schema.get("anyOf")), *_list(schema.get("oneOf"))):
+        kind = part.get("type") if isinstance(part, dict) else None
+        found |= {str(item) for item in (_list(kind) or [kind]) if item is not None}
+    return found - {"null"}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _kind(value: Any) -> str:
@@ -114,7 +126,7 @@ def from_about(about: Mapping[str, Any]) -> list[Option]:
     properties = settings.get("properties") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(properties, dict):
         return []
-    needed = settings.get("required") or []
+    needed = _list(settings.get("required"))
     found = [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
     return sorted((option for option in found if option.name not in BUILT_IN), key=lambda option: (not option.missed, not option.secret))
 
@@ -174,10 +186,11 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
         secret = secret or is_secret(path[-1], schema)
         if isinstance(item, dict):
-            below = schema.get("properties", {})
-            return {key: look(inner, below.get(key, {}), (*path, key), secret=secret) for key, inner in item.items()}
+            below = _mapping(schema.get("properties"))
+            return {key: look(inner, _mapping(below.get(key)), (*path, key), secret=secret) for key, inner in item.items()}
         if isinstance(item, list):
-            return [look(inner, schema.get("items", {}), (*path, str(number)), secret=secret) for number, inner in enumerate(item)]
+            inside = _mapping(schema.get("items"))
+            return [look(inner, inside, (*path, str(number)), secret=secret) for number, inner in enumerate(item)]
         if not secret or not isinstance(item, str) or not item or "${" in item:
             return item
         name = variable(connector, *path)

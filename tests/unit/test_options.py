@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -50,6 +51,18 @@ def test_about() -> None:
     assert [item.secret for item in found] == [False, True, False, False]
     assert found[0].description == "Whose things."
     assert found[2].kinds == {"integer"}
+
+
+@pytest.mark.parametrize("odd", [1, "x", [1], {"a": 1}, None, True])
+@pytest.mark.parametrize("key", ["type", "enum", "anyOf", "items", "properties", "default", "description", "secret", "format"])
+def test_schemas_that_are_odd(key: str, odd: Any) -> None:
+    """Whatever stands in a setting's schema, it can be shown, read and hidden."""
+    (found,) = from_about({"settings": {"properties": {"api_key": {key: odd}}, "required": odd}})
+    assert isinstance(found.kinds, set)
+    assert isinstance(found.description, str)
+    with suppress(SetupError):
+        hide(found, found.read("x"), "tap-x")
+    hide(found, {"a": [{"b": "c"}]}, "tap-x")
 
 
 @pytest.mark.parametrize("about", [{}, {"settings": None}, {"settings": []}, {"settings": {"properties": {"a": True}, "required": None}}])
@@ -143,3 +156,5 @@ NO_SECRETS = ("user", "client_id", "token_url", "auth_method", "key", "primary_k
 def test_names_of_secrets(key: str) -> None:
     """Secrets are known by their names where nothing else says so."""
     assert Option(key).secret is (key in SECRETS)
+    assert Option(key, {"type": ["string", "null"]}).secret is (key in SECRETS)
+    assert not Option(key, {"type": ["integer", "null"]}).secret
