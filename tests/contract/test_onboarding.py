@@ -33,6 +33,7 @@ CITIES = [
 ]
 SCHEMA = {"type": "object", "properties": {name: {"type": ["null", "integer" if name == "id" else "string"]} for name in CITIES[0]}}
 STREAMS = '[{{"name": "cities", "path": "/cities.json", "primary_keys": ["id"], "records_path": "$[*]"}}]'
+ROWS = "$[*]"
 KEYS = {"id": ["1", "2", "3"], "city": ["Ribe", "Køge", "Århus"]}
 NEW: dict[str, tuple[dict[str, str], list[str], list[str], dict[str, list[str]]]] = {
     # Built with the SDK of 2022. A field that is not wanted does not come.
