@@ -93,7 +93,7 @@ class Making:
         try:
             return project.connector(self.wish.name)
         except SetupError as error:
-            problem = error.problem.replace(project.shown(file), "connector.yaml")
+            problem = error.problem.replace(f"{project.shown(self.folder)}/", "")
             raise SetupError(error.code, problem, hint="Correct the command.") from None
 
     def install(self) -> None:
@@ -368,8 +368,8 @@ def _make(session: Session, wish: Wish, *, from_scratch: bool, ask: bool) -> tup
         try:
             making.install()
             config, secrets = making.configure()
-            making.connector()
             (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            making.connector()
             dotenv.keep(root / ".env", secrets)
             with file_errors("The connector", place):
                 folder.rename(place)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cluster.connectors import is_secret_key
+from cluster.connectors import is_secret_key, is_typed_secret
 from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest
 
@@ -90,8 +90,11 @@ class Option:
 
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
     """Say whether the value of a key is a secret, by its JSON schema or by its name."""
-    told = schema.get("secret") or schema.get("writeOnly") or schema.get("format") == "password"
-    return bool(told) or (is_secret_key(name) and not _kinds(schema) & {"boolean", "integer", "number"})
+    return _declared(schema) or (is_secret_key(name) and not _kinds(schema) & {"boolean", "integer", "number"})
+
+
+def _declared(schema: Mapping[str, Any]) -> bool:
+    return bool(schema.get("secret") or schema.get("writeOnly") or schema.get("format") == "password")
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:
@@ -184,17 +187,18 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
     found: dict[str, str] = {}
 
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
-        secret = secret or is_secret(path[-1], schema)
+        secret = secret or _declared(schema)
         if isinstance(item, dict):
             below = _mapping(schema.get("properties"))
             return {key: look(inner, _mapping(below.get(key)), (*path, key), secret=secret) for key, inner in item.items()}
         if isinstance(item, list):
             inside = _mapping(schema.get("items"))
             return [look(inner, inside, (*path, str(number)), secret=secret) for number, inner in enumerate(item)]
-        if not secret or not isinstance(item, str) or not item or "${" in item:
+        key = next(part for part in reversed(path) if not part.isdigit() or part == path[0])
+        if isinstance(item, bool | None) or not str(item) or "${" in str(item) or not (secret or is_typed_secret(key, str(item))):
             return item
         name = variable(connector, *path)
-        found[name] = item
+        found[name] = str(item)
         return f"${{{name}}}"
 
     return look(value, option.schema, (option.name,), secret=False), found

@@ -135,10 +135,13 @@ def test_a_setting_that_is_not_known() -> None:
 
 def test_secrets_are_taken_out_wherever_they_are() -> None:
     """A secret within a value becomes a variable, named by its place; what is one already stays."""
-    value = {"user": "u", "password": "p", "hosts": [{"api_key": "k"}], "token": "${MINE}", "pages": 3, "secret": ""}
+    value = {"user": "u", "password": "p", "hosts": [{"api_key": "k"}], "token": "${MINE}", "pages": 3, "secret": "", "pass_key": True}
     config, secrets = hide(Option("db"), value, "tap-x")
     assert secrets == {"TAP_X_DB_PASSWORD": "p", "TAP_X_DB_HOSTS_0_API_KEY": "k"}
     assert config == {**value, "password": "${TAP_X_DB_PASSWORD}", "hosts": [{"api_key": "${TAP_X_DB_HOSTS_0_API_KEY}"}]}
+    assert hide(Option("url"), "db://u:p@host/x", "tap-x") == ("${TAP_X_URL}", {"TAP_X_URL": "db://u:p@host/x"})
+    assert hide(Option("password"), 1234, "tap-x") == ("${TAP_X_PASSWORD}", {"TAP_X_PASSWORD": "1234"})
+    assert hide(Option("private_key"), "~/.ssh/id", "tap-x") == ("~/.ssh/id", {})
     assert hide(Option("key", {"properties": {"id": {"secret": True}}}), {"id": "i"}, "tap-x")[1] == {"TAP_X_KEY_ID": "i"}
 
 
