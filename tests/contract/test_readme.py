@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 README = documents.read("README.md")
 TUTORIAL = documents.read("docs/tutorial.md")
+CONNECTORS = documents.read("docs/connectors.md")
 
 
 def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
@@ -53,7 +54,9 @@ def clone(tmp_path: Path, checkout: Checkout) -> Path:
     return checkout.root
 
 
-@pytest.mark.parametrize(("text", "least"), [(README, 1), (TUTORIAL, 10)], ids=["README.md", "tutorial.md"])
+@pytest.mark.parametrize(
+    ("text", "least"), [(README, 1), (TUTORIAL, 10), (CONNECTORS, 6)], ids=["README.md", "tutorial.md", "connectors.md"]
+)
 def test_every_command_of_a_page(text: str, least: int, clone: Path, checkout: Checkout) -> None:
     """Each command of the page, but for those that need a platform, works in the order in which they stand, and prints what is shown."""
     environ = {**checkout.environ, "PATH": os.environ["PATH"]}
