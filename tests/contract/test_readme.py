@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import documents
@@ -12,8 +14,6 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Checkout
 
 README = documents.read("README.md")
@@ -61,3 +61,13 @@ def test_every_command_of_a_page(text: str, least: int, clone: Path, checkout: C
     """Each command of the page, but for those that need a platform, works in the order in which they stand, and prints what is shown."""
     environ = {**checkout.environ, "PATH": os.environ["PATH"]}
     assert documents.walk(text, clone, environ, platform=False) >= least
+
+
+def test_every_command_about_connectors(clone: Path, checkout: Checkout) -> None:
+    """Each command of the page on connectors works, in the order in which they stand; only the environments are there already."""
+    if (Path(sys.prefix) / "requirements.lock").exists():
+        (clone / ".venv").symlink_to(sys.prefix)
+    if not (clone / ".local").exists():
+        (clone / ".local").mkdir()
+        (clone / ".local" / "environments").symlink_to((checkout.local / "environments").resolve())
+    assert documents.walk(CONNECTORS, clone, {**checkout.environ, "PATH": os.environ["PATH"]}, platform=False) >= 6
