@@ -344,10 +344,12 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a connector of a package, with its environment, and try it out. invoke new tap-dbf --set path=/data/*.dbf"""
-    from cluster.workshop import making
+    from cluster.workshop.making import Wish
+    from cluster.workshop.new import new as make
+    from cluster.workshop.new import read_given
 
-    wish = making.Wish(name, pip_url, "target" if target else kind, executable, python, making.read_given(set or ()))
-    making.new(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
+    wish = Wish(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
+    make(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 
 @command(

@@ -48,6 +48,11 @@ class Option:
         return _kinds(self.schema)
 
     @property
+    def allowed(self) -> list[Any]:
+        """The values that it may have, where these are a few."""
+        return _list(self.schema.get("enum"))
+
+    @property
     def description(self) -> str:
         """One line about it."""
         return " ".join(str(self.schema.get("description", "")).split())
@@ -72,7 +77,7 @@ class Option:
 
         :raises SetupError: E-SETTING, it is none of its types.
         """
-        allowed, kinds = _list(self.schema.get("enum")), self.kinds
+        allowed, kinds = self.allowed, self.kinds
         if allowed and text not in map(str, allowed):
             raise SetupError(
                 "E-SETTING", f"{self.name} is {describe(text)}; allowed is one of {listed(map(str, allowed))}.", hint="Give one of these."
