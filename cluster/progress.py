@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 import threading
@@ -111,6 +112,24 @@ def command(words: str) -> str:
     return f"{os.environ.get('SINGER_LAUNCHER', 'invoke')} {words}"
 
 
+STYLING = re.compile(r"\x1b\[[0-9;:]*m")
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: control characters, and those that turn the direction of what follows."""
+
+
+def printable(text: str) -> str:
+    """Return *text* as it can go to a terminal: colours left out, what would move the cursor or fill the clipboard made visible.
+
+    Connectors and stores say what they like: their logs, names and errors are shown, never obeyed.
+    """
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), STYLING.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """Return *text* as ``printable`` does, in one line: nobody's words begin a line that looks like one of ours."""
+    return printable(" ".join(text.split("\n")))
+
+
 def shown(path: Path) -> str:
     """Return *path* relative to where the user is, if it is below, else whole."""
     here = Path.cwd()
@@ -125,15 +144,15 @@ class Plain:
 
     def line(self, mark: str, title: str, detail: str = "") -> None:
         """See ``Output``."""
-        print(f"{mark} {title:<{TITLE_WIDTH}}  {detail}".rstrip(), flush=True)
+        print(f"{mark} {one_line(title):<{TITLE_WIDTH}}  {one_line(detail)}".rstrip(), flush=True)
 
     def text(self, text: str = "") -> None:
         """See ``Output``."""
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """See ``Output``."""
-        lines = [*([list(headers)] if any(headers) else []), *[list(row) for row in rows]]
+        lines = [[one_line(cell) for cell in line] for line in [*([headers] if any(headers) else []), *rows]]
         widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
         for line in lines:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
@@ -162,7 +181,12 @@ class Plain:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
-        print(f"\n{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
+        print(f"\n{in_words(error)}", file=sys.stderr, flush=True)
+
+
+def in_words(error: SetupError) -> str:
+    """Return an error as people read it."""
+    return printable(f"{error.code}  {error.problem}\n→ {error.hint}")
 
 
 def summary(step: Step) -> str:
@@ -192,6 +216,7 @@ class Terminal:
         """See ``Output``."""
         indent = TITLE_WIDTH + 4
         room = self._console.width - indent
+        detail = one_line(detail)
         lines = textwrap.wrap(detail, room, break_long_words=False, break_on_hyphens=False) if room >= NARROW else [detail]
         self._console.print(self._row(mark, title, ("\n" + " " * indent).join(lines)))
 
@@ -200,15 +225,15 @@ class Terminal:
 
         row = Text()
         row.append(mark, style=STYLES.get(mark, "cyan"))
-        row.append(f" {title:<{TITLE_WIDTH}}  ")
-        row.append(detail, style="dim" if mark in {"✓", "•"} else "")
+        row.append(f" {one_line(title):<{TITLE_WIDTH}}  ")
+        row.append(printable(detail), style="dim" if mark in {"✓", "•"} else "")
         if width:
             row.truncate(width, overflow="ellipsis")
         return row
 
     def text(self, text: str = "") -> None:
         """See ``Output``."""
-        self._console.print(text, markup=False)
+        self._console.print(printable(text), markup=False)
 
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """See ``Output``."""
@@ -219,9 +244,9 @@ class Terminal:
         for column, header in enumerate(headers):
             # What one copies from the first column, such as a run's id, is never cut.
             least = max((len(row[0]) for row in rows), default=0) if column == 0 else None
-            table.add_column(Text(header), no_wrap=True, min_width=least)
+            table.add_column(Text(one_line(header)), no_wrap=True, min_width=least)
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(one_line(cell)) for cell in row))
         from rich.padding import Padding
 
         self._console.print(Padding(table, (0, 0, 0, 2)))
@@ -235,7 +260,12 @@ class Terminal:
         with self._lock:
             return Group(
                 *(
-                    self._row(mark, step.title, " · ".join(filter(None, (step.detail, seconds(step.seconds)))), width=self._console.width)
+                    self._row(
+                        mark,
+                        step.title,
+                        " · ".join(filter(None, (one_line(step.detail), seconds(step.seconds)))),
+                        width=self._console.width,
+                    )
                     for step in self._steps
                 )
             )
@@ -273,8 +303,8 @@ class Terminal:
 
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print()
-        console.print(Text.assemble((error.code, "bold red"), "  ", error.problem))
-        console.print(Text.assemble(("→ ", "bold"), error.hint))
+        console.print(Text.assemble((error.code, "bold red"), "  ", printable(error.problem)))
+        console.print(Text.assemble(("→ ", "bold"), printable(error.hint)))
 
 
 class Json:
@@ -315,7 +345,7 @@ class Json:
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
         self.event("error", **error.as_dict(), exit_code=error.exit_code)
-        print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
+        print(in_words(error), file=sys.stderr, flush=True)
 
 
 def choose(*, as_json: bool) -> Output:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
 from cluster.files import log_lines
-from cluster.progress import megabytes
+from cluster.progress import STYLING, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -160,7 +160,7 @@ def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
 
 def message(line: str) -> str:
     """Return what a log line says, without its colours, time, level and logger."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    text = STYLING.sub("", line)
     found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
     return (found[1] if found else text).strip()
 

@@ -245,6 +245,45 @@ def test_a_narrow_terminal_does_not_cut_what_one_copies() -> None:
     assert row[0] in CODES.sub("", text)
 
 
+# ------------------------------------------------------------------------------------------- what others say is shown
+
+HOSTILE = (
+    "up\x1b[2A",  # the cursor, over what stands above
+    "wipe\x1b[2J\x1b[H",
+    "clipboard\x1b]52;c;cm0gLXJmIH4=\x07",
+    "link\x1b]8;;http://evil.example\x1b\\here\x1b]8;;\x1b\\",
+    "title\x1b]0;root\x07",
+    "again\rover",
+    "back\b\b\b\bfore",
+    "eight bits\x9b2A\x9d52;c;eA==\x9c",
+    "turned \u202etxt.exe",
+    "forged\n✓ All is well",
+)
+OBEYED = re.compile("[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202e]|\x1b(?!\\[[0-9;]*m)")
+SAY = f"""
+for text in {HOSTILE!r}:
+    output.line("!", text, text)
+    output.table([[text, text]], [text, text])
+    output.error(SetupError("E-X", text.replace("\\n", " "), hint=text.replace("\\n", " ")))
+    output.text(text.replace("\\n", " "))
+"""
+
+
+def test_a_terminal_obeys_nobody_else() -> None:
+    """What a connector says moves no cursor, sets no title, fills no clipboard, makes no link and begins no line of ours."""
+    for text in (on_a_terminal(SAY, columns=300), on_a_terminal(SAY, columns=300, TERM="dumb")):
+        assert OBEYED.findall(text) == []
+        assert not any(line.startswith("✓") for line in CODES.sub("", text).splitlines())
+        for word in ("clipboard", "here", "52;c;cm0gLXJmIH4=", r"\x1b]8", r"\u202etxt.exe"):
+            assert word in text
+
+
+def test_colours_of_others_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A coloured log line is read without its colours; letters of any script stay."""
+    Plain().text("\x1b[1;31mERROR\x1b[0m größe 表 \t🙂")
+    assert capsys.readouterr().out == "ERROR größe 表 \t🙂\n"
+
+
 # ------------------------------------------------------------------------------------------------------------ choose
 
 
