@@ -31,6 +31,7 @@ from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.report import page
 from cluster.runs import History, Record, new_run_id
+from cluster.store import checked
 from cluster.workflows import Way, backfill_key, workflow
 
 if TYPE_CHECKING:
@@ -270,11 +271,21 @@ def _copies(session: Session, history: History, record: Record, folder: Path) ->
 
 
 def _copy(history: History, record: Record, folder: Path) -> list[Path]:
-    """Copy a run's files into *folder*; files of the same name are replaced, each as a whole."""
+    """Copy a run's files into *folder*; files of the same name are replaced, each as a whole.
+
+    :raises SetupError: E-STORE, a file cannot be copied, or is none of the run's own.
+    """
     prefix = f"{record.pipeline}/{record.run}/"
     copies = []
     for item in record.outputs:
-        file = folder / item["key"].removeprefix(prefix)
+        name = item["key"].removeprefix(prefix)
+        if name == item["key"]:
+            raise SetupError(
+                "E-STORE",
+                f"The record of {record.run} names {describe(item['key'])}, which is not a file of this run.",
+                hint="Somebody else has written into the bucket: see who may, then run the pipeline again.",
+            )
+        file = folder / checked(name)
         history.store.download(item["bucket"], item["key"], file)
         copies.append(file)
     return copies

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from cluster import network
 from cluster.errors import SetupError
 from cluster.fields import listed
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private, private_folder, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cluster.settings import Settings
 
 READY = ".ready"
+OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", re.MULTILINE)
+"""In a lock: where packages come from is a property of the machine, and a lock from somebody else must not change it."""
 KEY = "# For: "
 LEAST_PYTHON = "3.11"
 """Where a connector does not say, its lock holds for every Python from here on."""
@@ -120,12 +122,25 @@ class Environments:
         return f"python {connector.python or LEAST_PYTHON + '+'}, {' '.join([*connector.requirements, *projects])}{suffix}"
 
     def _locked(self, connector: Connector) -> bool:
-        """Say whether the lock is there and answers what the connector asks for."""
+        """Say whether the lock is there and answers what the connector asks for.
+
+        :raises SetupError: E-INSTALL, there is more in it than packages: an option of pip, such as another index.
+        """
         try:
-            with connector.lock.open(encoding="utf-8") as file:
-                return file.readline().rstrip("\n") == KEY + self._asked(connector)
+            text = connector.lock.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
+        if text.partition("\n")[0] != KEY + self._asked(connector):
+            return False
+        option = OPTION.search(text)
+        if option:
+            shown = self._shown(connector.lock)
+            raise SetupError(
+                "E-INSTALL",
+                f"{shown} has the option {option[1]}, which this tool never writes.",
+                hint=f"See who has changed it; restore {shown}, or remove it: the next run makes it anew.",
+            )
+        return True
 
     def ensure_lock(self, connector: Connector) -> None:
         """Make the connector's lock, unless it is there and answers what the connector asks for."""
@@ -230,7 +245,7 @@ class Environments:
 
         command = [find_uv_bin(), "--no-config", "--no-progress", "--color", "never", *arguments]
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root
+            command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root, umask=0o077
         )
 
     def _uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
@@ -240,7 +255,7 @@ class Environments:
             return
         private_folder(self.logs)
         log = self.logs / f"{connector.name}.log"
-        log.write_text(f"uv {' '.join(arguments)}\n{stdin}\n{self.network.hide(result.stdout + result.stderr)}", encoding="utf-8")
+        write_private(log, f"uv {' '.join(arguments)}\n{stdin}\n{self.network.hide(result.stdout + result.stderr)}")
         text = result.stderr.strip()
         refused = self.network.refusal(f"{connector.name} cannot be installed", text, self._shown(log))
         if refused:
@@ -343,6 +358,6 @@ def version(connector: Connector) -> str:
 @contextmanager
 def exclusive(file: Path) -> Iterator[None]:
     """Wait until nobody else holds *file*, and hold it. The kernel lets go when the process ends, however it ends."""
-    with file.open("a") as handle:
+    with open(file, "a", opener=private, encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import re
 import secrets
 import shutil
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
@@ -30,7 +32,7 @@ def only_one(file: Path, problem: str) -> Iterator[None]:
     :raises SetupError: E-BUSY with *problem*, somebody else holds it.
     """
     private_folder(file.parent)
-    with file.open("a") as handle:
+    with open(file, "a", opener=private, encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -50,6 +52,26 @@ def held(file: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file for its user's eyes only, whatever the umask and whoever made it: an ``opener`` for ``open``. No link is followed."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its user may look into."""
+    with open(file, "w", opener=private, encoding="utf-8") as handle:
+        handle.write(text)
+
+
+def keep_private(folder: Path) -> None:
+    """Let nobody but its user look into *folder*, if it is there: pip and others make it as the umask says."""
+    with suppress(OSError):
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
 
 
 def private_folder(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cluster import network
 from cluster.environments import project_content
 from cluster.errors import SetupError
+from cluster.files import file_errors, private_folder, write_private
 from cluster.programs import last_line
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ def _build(
     text = found.hide(text)
     if code:
         log = settings.local / "logs" / "images" / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(text, encoding="utf-8")
+        with file_errors("The log", log):
+            private_folder(log.parent)
+            write_private(log, text)
         refused = found.refusal(f"The image of {name} cannot be built", text, str(log))
         if refused:
             raise refused

@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private_folder, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +157,7 @@ class Instance:
         with file_errors("The instance", self.file):
             private_folder(self.file.parent)
             part = self.file.with_name(f".{self.file.name}")
-            part.write_text(json.dumps(self._facts, indent=1), encoding="utf-8")
+            write_private(part, json.dumps(self._facts, indent=1))
             part.replace(self.file)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private, private_folder, write_private
 from cluster.manifests import labelled, pod_trouble
 from cluster.progress import megabytes, shown
 
@@ -69,12 +69,10 @@ def save(stack: Stack, image: str, secrets: dict[str, dict[str, str]], say: Call
     part = file.with_suffix(".part")
     with file_errors("The data", file):
         private_folder(file.parent)
-        for written in (part, _secrets_file(stack.settings)):
-            written.touch(mode=0o600)
-        _secrets_file(stack.settings).write_text(json.dumps(secrets), encoding="utf-8")
+        write_private(_secrets_file(stack.settings), json.dumps(secrets))
         say("MinIO ends")
         stack.kube.patch("Deployment", "minio", stack.namespace, {"spec": {"replicas": 0}})
-        with _pod(stack, image, say) as pod, part.open("wb") as target:
+        with _pod(stack, image, say) as pod, open(part, "wb", opener=private) as target:
             say("copying")
             execute(stack.kube, stack.namespace, pod, "data", ["python", "-c", SAVE], stdout=target)
         part.replace(file)

@@ -12,7 +12,7 @@ import yaml
 
 from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private_folder, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,7 @@ class Context:
                 return
             private_folder(file.parent)
             part = file.with_name(f".{file.name}")
-            part.touch(mode=0o600)
-            part.write_text(text, encoding="utf-8")
+            write_private(part, text)
             part.replace(file)
 
 

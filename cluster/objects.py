@@ -15,7 +15,7 @@ import yaml
 
 from cluster import manifests
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
 from cluster.stack import INSTANCE, PART_OF, ROOT_SECRET, USER_SECRET
@@ -164,7 +164,7 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
         unowned = [_unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)
-            file.write_text(yaml.safe_dump_all(unowned, sort_keys=False), encoding="utf-8")
+            write_private(file, yaml.safe_dump_all(unowned, sort_keys=False))
         names = ", ".join(sorted({document["kind"] for document in missing}))
         raise SetupError(
             "E-RIGHTS",

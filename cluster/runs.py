@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 OWNER = "owner.json"
+WORD = "[a-z0-9][a-z0-9.-]*"
+"""What a pipeline and a run can be called, as Kubernetes allows it: they become names of folders here."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
 
@@ -193,18 +195,19 @@ class History:
         self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
 
     def read(self, pipeline: str, run: str) -> Record | None:
-        """Return one record, None where there is none or it cannot be read."""
+        """Return one record, None where there is none, it cannot be read, or it is that of another run."""
         data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
         try:
-            return read_record(data) if data is not None else None
+            record = read_record(data) if data is not None else None
         except ValueError:
             return None
+        return record if record is not None and (record.pipeline, record.run) == (pipeline, run) else None
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""
         prefix = f"runs/{pipeline}/" if pipeline else "runs/"
         items = self.store.objects(self.settings.bucket_artifacts, prefix)
-        keys = ((re.fullmatch("runs/([^/]+)/([^/]+)/run.json", item.key), item.modified) for item in items)
+        keys = ((re.fullmatch(f"runs/({WORD})/({WORD})/run.json", item.key), item.modified) for item in items)
         return {(key[1], key[2]): began(key[2], modified) for key, modified in keys if key}
 
     def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cluster.files import keep_private
 from cluster.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -28,4 +29,6 @@ class Session:
 
         :raises SetupError: E-SETTING, one of them is not allowed.
         """
-        return parse(self._given, self.environ)
+        found = parse(self._given, self.environ)
+        keep_private(found.local)
+        return found

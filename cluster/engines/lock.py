@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, held, private_folder
+from cluster.files import file_errors, held, private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
     file = folder / f"{pipeline}.lock"
     with file_errors("The lock", file):
         private_folder(folder)
-        handle = file.open("a+", encoding="utf-8")
+        handle = open(file, "a+", opener=private, encoding="utf-8")  # noqa: SIM115 - the next line closes it
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

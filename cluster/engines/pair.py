@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from cluster import verdict
 from cluster.connectors import secret_names
 from cluster.errors import SetupError
-from cluster.files import file_errors, log_lines, private_folder
+from cluster.files import file_errors, log_lines, private, private_folder, write_private
 from cluster.progress import seconds, shown
 from cluster.verdict import TAIL_BYTES
 
@@ -84,11 +84,9 @@ class End:
         folder = self.folder / "secrets"
         private_folder(folder)
         for name, value in secrets.items():
-            file = folder / name
-            file.touch(mode=0o600)
-            file.write_text(value, encoding="utf-8")
+            write_private(folder / name, value)
         if self.given is not None:
-            (self.folder / "config.json").write_text(json.dumps(self.given), encoding="utf-8")
+            write_private(self.folder / "config.json", json.dumps(self.given))
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
@@ -111,7 +109,7 @@ class End:
     def start(self, environ: Mapping[str, str], lifeline: int, *words: str, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
         """Start the runner in a session of its own: a Ctrl-C reaches us alone, and we stop both sides in order."""
         path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
-        with self.log.open("wb") as log:
+        with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side, *words],
                 env={**environ, "PATH": path, "SINGER_LIFELINE": str(lifeline)},
@@ -121,6 +119,7 @@ class End:
                 cwd=self.folder,
                 start_new_session=True,
                 pass_fds=(lifeline,),
+                umask=0o077,
             )
 
     def terminate(self) -> None:
@@ -207,7 +206,7 @@ class Pair:
             for end in self.ends:
                 end.prepare(self.job.secrets[end.side])
             if state is not None:
-                (self.tap.folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+                write_private(self.tap.folder / "state.json", json.dumps(state))
         lifeline, ours = os.pipe()
         try:
             self._start(without_secrets(environ, [end.config for end in self.ends]), lifeline)

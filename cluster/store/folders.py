@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.files import file_errors, private_folder, replacing
-from cluster.store.protocol import Object, Version, can_begin, checked
+from cluster.errors import SetupError
+from cluster.files import file_errors, private_folder
+from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,6 +79,7 @@ class FolderStore:
                     shutil.move(file, part)
                 descriptor = os.open(part, os.O_RDONLY)
                 try:
+                    os.fchmod(descriptor, 0o600)  # as the target has made it, others could read it
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
@@ -88,7 +90,7 @@ class FolderStore:
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
         source = self._file(bucket, key)
-        with replacing(key, file) as part:
+        with fetching(key, file) as part:
             shutil.copyfile(source, part)
 
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
@@ -136,6 +138,8 @@ class FolderStore:
         return str(self._file(bucket, key))
 
     def _file(self, bucket: str, key: str) -> Path:
+        if "/" in bucket or bucket in {"", ".", ".."}:
+            raise SetupError("E-STORE", f"{bucket!r} is not a bucket.", hint="Name a bucket of this store.")
         return self.root / bucket / checked(key)
 
     def _history(self, bucket: str, key: str) -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
+from cluster.files import file_errors, private_folder, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -86,3 +88,13 @@ def can_begin(prefix: str) -> bool:
     """Say whether a key can begin with *prefix*."""
     *folders, _ = prefix.split("/")
     return not any(part.strip() in {"", ".", ".."} for part in folders)
+
+
+@contextmanager
+def fetching(key: str, file: Path) -> Iterator[Path]:
+    """Do as ``replacing`` does, for a copy of an object: it and the folders that are missing are for the user's eyes only."""
+    with file_errors(key, file):
+        private_folder(file.parent)
+    with replacing(key, file) as part:
+        part.touch(mode=0o600)
+        yield part

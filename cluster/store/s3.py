@@ -16,9 +16,9 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, replacing
+from cluster.files import file_errors
 from cluster.network import login
-from cluster.store.protocol import Object, Version, can_begin, checked
+from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -142,7 +142,7 @@ class S3Store:
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
-        with self._errors(bucket, key), replacing(key, file) as part, part.open("xb") as target:
+        with self._errors(bucket, key), fetching(key, file) as part, part.open("wb") as target:
             for piece in self._pieces(bucket, key):
                 target.write(piece)
 

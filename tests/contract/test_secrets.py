@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import tarfile
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from entrypoint import SECRET as ENTRYPOINT_SECRET
 
 from cluster.connectors import SECRET
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from collections.abc import Iterator
+
+    from conftest import Checkout, Result
 
 CANARY = "canary-7f3a9c"
 OTHER = "quetzal-41be02"
+LOOKING = (("runs",), ("show", "last"), ("logs", "last"), ("state", "p"), ("state", "p", "--history"))
+COPYING = (("fetch", "last"),)
 
 
 def test_filled_in(checkout: Checkout) -> None:
@@ -36,32 +48,151 @@ def test_filled_in(checkout: Checkout) -> None:
 
 
 def test_nowhere_else(checkout: Checkout) -> None:
-    """A secret of the tap is not in the target's environment, nor of either side in a log, record, bucket or leftover file."""
-    checkout.scripted(
-        {"steps": [["schema", "s"], ["environment"], ["exit", 1]], "token": "${TOKEN}"}, {"environment": True, "password": "${PASSWORD}"}
-    )
-    result = checkout.run("p", "--raw", TOKEN=CANARY, PASSWORD=OTHER)
-    assert result.error == "E-TAP-FAILED"
-    assert checkout.invoke("show", "last", TOKEN=CANARY).code == 0
+    """After a whole story a secret is in .env and nowhere else: no log, record, bucket, output, report, copy or leftover file."""
+    story: list[str] = []
 
-    for file in checkout.root.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            content = file.read_bytes()
+    def type_(*words: str) -> Result:
+        result = checkout.invoke(*words, PASSWORD=OTHER)
+        story.append(result.out + result.err)
+        assert "Traceback" not in result.err, result.err
+        return result
+
+    (checkout.root / ".env").write_text(f"TOKEN={CANARY}\n")
+    good = [["schema", "s"], ["environment"], ["records", "s", 3], ["state", {"n": 3}]]
+    for steps, code in ((good, 0), ([*good, ["exit", 1]], 2)):
+        checkout.scripted({"steps": steps, "token": "${TOKEN}"}, {"environment": True, "password": "${PASSWORD}"})
+        assert type_("check").code == 0
+        assert type_("run", "p", "--raw", "--full").code == code
+        for words in LOOKING:
+            type_(*words)
+            type_(*words, "--json")
+    for words in COPYING:
+        type_(*words)
+
+    for file in files_of(checkout):
+        if file != checkout.root / ".env":
+            content = unpacked(file)
             assert CANARY.encode() not in content, file
             assert OTHER.encode() not in content, file
-    assert CANARY not in result.out + result.err
-    assert OTHER not in result.out + result.err
+    for text in story:
+        assert CANARY not in text
+        assert OTHER not in text
 
 
-def test_only_the_user_may_look(checkout: Checkout) -> None:
-    """Below .local every folder of ours is 0700 and every file of the buckets 0600, while a run is under way too."""
-    checkout.scripted({"steps": [["schema", "s"], ["records", "s", 1], ["state", {"n": 1}]]})
-    checkout.run()
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_no_other_process_holds_it(checkout: Checkout) -> None:
+    """While a run is on, a secret of the environment is in no argument list, and in no environment but that of the tool itself."""
+    reached = checkout.root / "reached"
+    steps = [["schema", "s"], ["touch", str(reached)], ["sleep", 60]]
+    checkout.scripted({"steps": steps, "token": "${TOKEN}"}, {"password": "${PASSWORD}"})
+    (checkout.root / ".env").write_text(f"PASSWORD={OTHER}\n")
+    with checkout.start("run", "p", TOKEN=CANARY) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not reached.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            holders, arguments = held(CANARY), held(CANARY, "cmdline") | held(OTHER, "cmdline")
+            others = held(OTHER)
+            family = ours(checkout)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    assert len(family) >= 5, "the tool, two runners and two connectors"
+    assert holders == {process.pid}
+    assert others == set()
+    assert arguments == set()
 
-    for name in ("buckets", "locks", "logs", "runs"):
-        assert (checkout.local / name).stat().st_mode & 0o077 == 0, name
-    state = checkout.local / "buckets/singer-configs/pipelines/p/state.json"
-    assert state.stat().st_mode & 0o777 == 0o600
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
+def test_a_run_opens_no_port(checkout: Checkout) -> None:
+    """While a run on this machine is on, neither the tool nor what it has started listens anywhere."""
+    reached = checkout.root / "reached"
+    checkout.scripted({"steps": [["schema", "s"], ["touch", str(reached)], ["sleep", 60]]})
+    with checkout.start("run", "p") as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not reached.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            family = ours(checkout)
+            found = {pid: sockets for pid in family if (sockets := listening(pid))}
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+    assert len(family) >= 5
+    assert found == {}
+
+
+@pytest.mark.parametrize("mask", ["000", "022", "077"])
+def test_only_the_user_may_look(checkout: Checkout, mask: str) -> None:
+    """Whatever the umask, below .local and output every folder is 0700 and every file 0600, after runs that went well and wrong."""
+    tap = {"steps": [["schema", "s"], ["records", "s", 1], ["state", {"n": 1}]]}
+    before = os.umask(int(mask, 8))
+    try:
+        checkout.local.chmod(0o777 & ~int(mask, 8))
+        checkout.scripted(tap)
+        assert checkout.run("p", "--raw").code == 0
+        checkout.scripted({"steps": [["exit", 1]]})
+        assert checkout.run().code == 2
+        assert checkout.invoke("fetch", checkout.invoke("runs", "--json").events[-1]["run"]).code == 0
+    finally:
+        os.umask(before)
+    tops = (checkout.local, checkout.root / "output")
+    paths = [*tops, *(path for top in tops for path in top.rglob("*") if not path.is_symlink())]
+    assert {path.name for path in paths} >= {"output", "tap.log", "state.json", "run.json", "s.jsonl"}
+    public = checkout.local / "network" / "ca.pem"  # certificates, which builds and containers must read; its folder is private
+    open_ = {str(path): oct(path.stat().st_mode & 0o777) for path in paths if path.stat().st_mode & 0o077 and path != public}
+    assert open_ == {}
+
+
+def files_of(checkout: Checkout) -> Iterator[Path]:
+    """Yield every file below the checkout; what is shared with other tests is behind a link."""
+    return (file for file in checkout.root.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def unpacked(file: Path) -> bytes:
+    """Return what a file holds, and what is packed in it."""
+    content = file.read_bytes()
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            return content + b"".join(archive.read(name) for name in archive.namelist())
+    if tarfile.is_tarfile(file):
+        with tarfile.open(file) as packed:
+            return content + b"".join(member.read() for name in packed if (member := packed.extractfile(name)))
+    return content
+
+
+def held(secret: str, where: str = "environ") -> set[int]:
+    """Return the processes of this machine that have a secret in their environment, or among their arguments."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if secret.encode() in (process / where).read_bytes():
+                found.add(int(process.name))
+    return found
+
+
+def ours(checkout: Checkout) -> set[int]:
+    """Return the processes that work in a checkout, or in a folder below it."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").resolve().is_relative_to(checkout.root.resolve()):
+                found.add(int(process.name))
+    return found
+
+
+def listening(pid: int) -> list[str]:
+    """Return the addresses on which a process listens, in the kernel's notation."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            inodes.add(str(descriptor.readlink()))
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+    return [line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in inodes]
 
 
 def test_one_notation() -> None:
