@@ -451,11 +451,14 @@ def test_the_policy_covers_our_buckets_only() -> None:
     assert "s3:ListBucket" in look["Action"]
 
 
-def test_the_policy_keeps_old_versions() -> None:
-    """No pipeline can delete an older version of a config or a state."""
+def test_the_policy_denies_what_would_last() -> None:
+    """No pipeline can delete an older version of a config or a state, nor make keys that outlive its own."""
     policy = json.loads((MANIFESTS / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
-    [denied] = [statement for statement in policy["Statement"] if statement["Effect"] == "Deny"]
-    assert (denied["Action"], denied["Resource"]) == (["s3:DeleteObjectVersion"], ["arn:aws:s3:::singer-configs/*"])
+    denied = {statement["Sid"]: statement for statement in policy["Statement"] if statement["Effect"] == "Deny"}
+    history = denied.pop("KeepTheHistoryOfConfigsAndStates")
+    assert (history["Action"], history["Resource"]) == (["s3:DeleteObjectVersion"], ["arn:aws:s3:::singer-configs/*"])
+    assert "admin:CreateServiceAccount" in denied.pop("MakeNoFurtherKeys")["Action"]
+    assert denied == {}
 
 
 def test_network_policies_select_pods_and_ports_that_exist() -> None:
