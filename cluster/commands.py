@@ -25,7 +25,7 @@ from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import RunError, SetupError
-from cluster.fields import read_object, words
+from cluster.fields import describe, read_object, words
 from cluster.files import replacing
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
