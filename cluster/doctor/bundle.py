@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import sys
@@ -17,7 +16,7 @@ from cluster import kept, plan
 from cluster.converge import look
 from cluster.doctor.limits import within
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.files import file_errors, private, private_folder
 from cluster.programs import run, which
 from cluster.redaction import known, redacted
 from cluster.runs import History
@@ -59,7 +58,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     file = machine.settings.local / f"support-{datetime.now(UTC):%Y%m%dt%H%M%S}.txt"
     with file_errors("The file", file):
         private_folder(file.parent)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", errors="replace") as target:
+        with open(file, "w", opener=private, encoding="utf-8", errors="replace") as target:
             target.write(redacted(text, secrets))
     return file
 

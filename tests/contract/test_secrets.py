@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CANARY = "canary-7f3a9c"
 OTHER = "quetzal-41be02"
 LOOKING = (("runs",), ("show", "last"), ("logs", "last"), ("state", "p"), ("state", "p", "--history"))
-COPYING = (("fetch", "last"),)
+COPYING = (("fetch", "last"), ("report", "--print"), ("doctor", "--bundle"), ("discover", "tap-scripted"))
 
 
 def test_filled_in(checkout: Checkout) -> None:
@@ -61,13 +61,14 @@ def test_nowhere_else(checkout: Checkout) -> None:
     good = [["schema", "s"], ["environment"], ["records", "s", 3], ["state", {"n": 3}]]
     for steps, code in ((good, 0), ([*good, ["exit", 1]], 2)):
         checkout.scripted({"steps": steps, "token": "${TOKEN}"}, {"environment": True, "password": "${PASSWORD}"})
-        assert type_("check").code == 0
+        assert type_("check", "p").code == 0
         assert type_("run", "p", "--raw", "--full").code == code
         for words in LOOKING:
             type_(*words)
             type_(*words, "--json")
     for words in COPYING:
         type_(*words)
+    assert {file.name.partition("-")[0] for file in checkout.local.iterdir()} >= {"report.html", "support"}
 
     for file in files_of(checkout):
         if file != checkout.root / ".env":
@@ -137,7 +138,9 @@ def test_only_the_user_may_look(checkout: Checkout, mask: str) -> None:
         assert checkout.run("p", "--raw").code == 0
         checkout.scripted({"steps": [["exit", 1]]})
         assert checkout.run().code == 2
-        assert checkout.invoke("fetch", checkout.invoke("runs", "--json").events[-1]["run"]).code == 0
+        for words in (("fetch", checkout.invoke("runs", "--json").events[-1]["run"]), ("report", "--print")):
+            assert checkout.invoke(*words).code == 0
+        checkout.invoke("doctor", "--bundle")
     finally:
         os.umask(before)
     tops = (checkout.local, checkout.root / "output")
