@@ -362,6 +362,12 @@ class Buckets:
             store = stack.store()
             for name in self.names(stack):
                 store.objects(name, "owner")
+            root = stack.secret(ROOT_SECRET) if stack.settings.store == "install" else None
+            if root:
+                from cluster.store.admin import Admin  # noqa: PLC0415 - minio takes 0.2 s to import
+
+                if not Admin(store.endpoint, root).follows(policy(stack.settings)):
+                    return "the policy of the pipelines' user is not ours of today"
         except SetupError as error:
             return error.problem.rstrip(".")
         return None

@@ -51,11 +51,10 @@ class Admin:
             self._admin.user_add(user["accesskey"], user["secretkey"])
             self._admin.policy_set(POLICY, user=user["accesskey"])
 
-    def allowed(self, user: str) -> bool:
-        """Say whether the user is there and has the policy."""
+    def follows(self, policy: Mapping[str, Any]) -> bool:
+        """Say whether the policy in force is *policy*; an earlier version of ours may have left another one."""
         with self._errors():
-            users = json.loads(self._admin.user_list())
-            return bool(users.get(user, {}).get("policyName") == POLICY)
+            return _statements(json.loads(self._admin.policy_info(POLICY))) == _statements(policy)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -66,6 +65,14 @@ class Admin:
             raise SetupError(
                 "E-STORE", f"MinIO's administration at {self.endpoint} failed: {reason}.", hint="invoke status shows how MinIO is."
             ) from None
+
+
+def _statements(policy: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
+    """Return what a policy says, in whatever order it says it."""
+    return {
+        item["Sid"]: (item["Effect"], frozenset(item.get("Action", ())), frozenset(item.get("Resource", ())))
+        for item in policy["Statement"]
+    }
 
 
 def expire(store: S3Store, bucket: str, prefixes: Iterable[str], days: int) -> None:

@@ -89,6 +89,16 @@ def test_what_a_pipeline_needs(user: User, tmp_path: Path) -> None:
     user.store.prepare({user.configs: True})
 
 
+def test_a_policy_of_yesterday_is_noticed(user: User) -> None:
+    """A policy that an earlier version left, or that somebody has changed, is told apart from ours of today, and replaced."""
+    ours = policy(replace(user.place.settings, root=ROOT))
+    assert user.admin.follows(ours)
+    user.admin.allow(user.credentials, {**ours, "Statement": ours["Statement"][:-1]})
+    assert not user.admin.follows(ours)
+    user.admin.allow(user.credentials, ours)
+    assert user.admin.follows(ours)
+
+
 def test_no_other_bucket(user: User) -> None:
     """Somebody else's bucket cannot be read, written, listed or removed, nor a new one made."""
     s3, other = user.s3, user.foreign

@@ -107,7 +107,9 @@ def test_every_choice_is_a_plan(settings: dict[str, str]) -> None:
 def test_the_policy_is_about_the_buckets_that_were_chosen() -> None:
     """The pipelines' user is allowed the buckets that the settings name, and no others."""
     found = policy(Settings(bucket_artifacts="a-b", bucket_outputs="out"))
-    named = {resource.removeprefix("arn:aws:s3:::").removesuffix("/*") for item in found["Statement"] for resource in item.get("Resource", [])}
+    named = {
+        resource.removeprefix("arn:aws:s3:::").removesuffix("/*") for item in found["Statement"] for resource in item.get("Resource", [])
+    }
     assert named == {"singer-configs", "a-b", "out"}
 
 
