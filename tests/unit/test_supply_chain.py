@@ -106,3 +106,14 @@ def test_images_we_build_on_are_named_by_version() -> None:
     assert re.search(r"@sha256:[0-9a-f]{64}$", node)
     for file in (ROOT / "singer-containers").glob("Dockerfile*"):
         assert ":latest" not in file.read_text(encoding="utf-8")
+
+
+def test_secrets_enter_no_build_and_no_commit() -> None:
+    """What is private is left out of what a builder is given, and git does not take it by accident."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    taken = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert taken == {"singer-configs", "singer-containers", "cluster", ".local/network", "tests"}
+    assert {"singer-configs/**/*.json", "singer-configs/**/*.yaml"} <= set(lines)
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/.env", "/.local/", "/output/", "/.venv/"} <= set(ignored)
