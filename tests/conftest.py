@@ -36,6 +36,7 @@ INHERITED = (
     "HTTPS_PROXY",
     "HTTP_PROXY",
     "NO_PROXY",
+    "COVERAGE_PROCESS_CONFIG",  # set where branches are counted
 )
 
 
