@@ -183,6 +183,17 @@ def test_what_is_sent_comes_back_unharmed(kube: Kube, echo: int) -> None:
         assert exchange(forward.port, 30 * MEGABYTE)
 
 
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
+def test_only_this_machine_reaches_a_forwarded_port(kube: Kube, echo: int) -> None:
+    """What is forwarded listens on 127.0.0.1 and on no other address."""
+    with Forward(kube, "argo", "minio", echo) as forward:
+        lines = [
+            line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]
+        ]
+        addresses = {line[1] for line in lines if line[3] == "0A" and line[1].endswith(f":{forward.port:04X}")}
+        assert addresses == {f"0100007F:{forward.port:04X}"}
+
+
 def test_many_connections_at_once(kube: Kube, echo: int) -> None:
     """Connections do not wait for each other, and none gets another's bytes."""
     with Forward(kube, "argo", "minio", echo) as forward, ThreadPoolExecutor(20) as pool:

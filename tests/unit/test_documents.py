@@ -66,6 +66,17 @@ def test_the_first_page_leads_to_every_other() -> None:
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text] == []
 
 
+def test_every_promise_has_its_test() -> None:
+    """Each promise of the page on security names a test, and each test that it names is there."""
+    rows = [
+        line for line in read("docs/security.md").partition("## Promises")[2].partition("\n## ")[0].splitlines() if line.startswith("| ")
+    ]
+    proofs = [re.findall(r"`(tests/[^`]+)`", row.split("|")[2]) for row in rows[1:]]
+    assert len(proofs) > 10
+    assert all(proofs)
+    assert [proof for row in proofs for proof in row if not (ROOT / proof).is_file()] == []
+
+
 def test_every_error_code_is_explained() -> None:
     """The troubleshooting page has each code of the contracts, once, with what it means and what to do; and no other."""
     page = read("docs/troubleshooting.md")
