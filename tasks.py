@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from cluster.cli import command
-from cluster.settings import DEFAULTS
+from cluster.cli import command, see_choices
+from cluster.settings import DEFAULTS, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -394,5 +394,6 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
 PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync)
 CONNECTORS = (new, discover, select, check, add)
+see_choices(ROOT)
 namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test)
 namespace.configure({"singer": dict(DEFAULTS)})

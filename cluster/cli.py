@@ -18,6 +18,7 @@ from cluster.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
 
     from invoke.context import Context
@@ -39,6 +40,23 @@ def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[...
         return made
 
     return decorate
+
+
+def see_choices(root: Path) -> None:
+    """See that ``invoke.yaml`` can be read, before Invoke does, which would answer with a traceback.
+
+    :raises invoke.Exit: E-CONFIG, as a sentence and a hint.
+    """
+    from cluster.fields import Fields, read_yaml  # noqa: PLC0415 - mostly there is no such file
+
+    for file in (root / "invoke.yaml", root / "invoke.yml"):
+        if file.exists():
+            try:
+                found = read_yaml(file, file.name)
+                if found is not None:
+                    Fields(found, shown=file.name).mapping("singer")
+            except SetupError as error:
+                raise Exit(f"{error.code}  {error.problem}\n→ {error.hint}", code=error.exit_code) from None
 
 
 def guarded(function: Callable[..., None], context: Context, *args: Any, **kwargs: Any) -> None:

@@ -26,7 +26,7 @@ from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import RunError, SetupError
 from cluster.fields import describe, read_object, words
-from cluster.files import replacing
+from cluster.files import replacing, sweep
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.report import page
@@ -258,6 +258,7 @@ def _tell(session: Session, place: Place, record: Record, facts: dict[str, Any],
 
 def _copies(session: Session, history: History, record: Record, folder: Path) -> list[Path]:
     """Copy the files of a run that moved something. The run has succeeded by now, so that trouble here is a warning."""
+    sweep(session.settings.output / record.pipeline)
     if not record.total:
         return []
     try:

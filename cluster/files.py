@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PARTS = f".{'[0-9a-f]' * 16}.part"
+
 
 def log_lines(data: bytes) -> list[str]:
     """Return the lines of a log, without their ends: LF, CR LF or CR, and nothing else. ``str.splitlines`` would cut at U+2028 too."""
@@ -96,6 +98,14 @@ def replacing(what: str, file: Path) -> Iterator[Path]:
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of copies of objects below *folder* that nobody holds: whoever made them was killed."""
+    for part in folder.rglob(PARTS):
+        with suppress(OSError), part.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
 
 
 @contextmanager

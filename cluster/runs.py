@@ -194,6 +194,17 @@ class History:
         """Write the record."""
         self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
 
+    def take_back(self, record: Record) -> None:
+        """Save the record of a run that did not succeed, then remove what it has published: no success is told of data that is gone."""
+        self.save(record)
+        data, raw = f"{record.pipeline}/{record.run}/", f"raw/{record.pipeline}/{record.run}/"
+        for bucket, prefix in ((self.settings.bucket_outputs, data), (self.settings.bucket_artifacts, raw)):
+            for item in self.store.objects(bucket, prefix):
+                self.store.delete(bucket, item.key)
+        if record.outputs or record.raw:
+            record.outputs, record.raw = [], None
+            self.save(record)
+
     def read(self, pipeline: str, run: str) -> Record | None:
         """Return one record, None where there is none, it cannot be read, or it is that of another run."""
         data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))

@@ -163,6 +163,15 @@ class Counter:
             self._line(rest)
         return rest
 
+    def too_long(self) -> EntrypointError:
+        """Let go of a line that memory does not hold, and return what to say of it."""
+        self._held = []
+        return EntrypointError(
+            "E-TAP-OUTPUT",
+            f"Line {self.lines + 1:,} of the tap's output is no Singer message as far as it has come, and more than memory holds.",
+            "A tap may print only Singer messages on standard output; its log belongs on standard error.",
+        )
+
     def _hold(self, part: bytes) -> None:
         self._held.append(part)
         self._held_bytes += len(part)
@@ -271,6 +280,15 @@ class LastState:
         """Take the end of the output; a last line needs no newline."""
         line, self._rest = b"".join(self._rest), []
         self._line(line)
+
+    def too_long(self) -> EntrypointError:
+        """Let go of a line that memory does not hold, and return what to say of it."""
+        self._rest = []
+        return EntrypointError(
+            "E-TARGET-OUTPUT",
+            "The target printed a line that is more than memory holds.",
+            "A target may print only states on standard output; its log belongs on standard error.",
+        )
 
     def _line(self, line: bytes) -> None:
         if not line.strip():
@@ -663,6 +681,10 @@ class Runner:
         except EntrypointError:
             self.stop()
             raise
+        except MemoryError:
+            error = self.counter.too_long()
+            self.stop()
+            raise error from None
         finally:
             process.stdout.close()
         return self.wait(process)
@@ -687,6 +709,10 @@ class Runner:
         except EntrypointError:
             self.stop()
             raise
+        except MemoryError:
+            error = self.last_state.too_long()
+            self.stop()
+            raise error from None
         finally:
             process.stdout.close()
         code = self.wait(process)

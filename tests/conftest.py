@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
+pytest_plugins = ["stores"]
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (
     "cluster",
@@ -43,6 +45,21 @@ INHERITED = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--all``: what takes longer than CI should."""
     parser.addoption("--all", action="store_true", help="run slow tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many faults are tried: some that are the same each time, or with ``--all`` many that are not."""
+    everything = config.getoption("--all")
+    settings.register_profile(
+        "faults",
+        database=None,
+        deadline=None,  # the machine may be busy
+        derandomize=not everything,
+        max_examples=200 if everything else 4,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),  # a smaller example of a race is not a smaller race
+        report_multiple_bugs=False,
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

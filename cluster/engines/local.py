@@ -2,6 +2,7 @@
 
 The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
 ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
+The record decides: once it says that the run succeeded, the state follows, if need be by the next command.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class LocalEngine:
         self.history = history
         self.output = output
         self.environ = environ
+        self._put_away = False
+        """Whether nothing of the run is left to be done by the next command."""
 
     def run(self, job: Job, reason: str, started: Callable[[str], None]) -> Record:
         """Run the pipeline to its end and return its record; *started* is told the run's id.
@@ -53,16 +56,19 @@ class LocalEngine:
         name = job.pipeline.name
         self.history.claim(self.name)
         with alone(self.settings, self.history, name) as lock:
+            self._put_away = False
             record = self._record(job)
             with file_errors("The lock", lock):
                 lock.write_text(record.run, encoding="utf-8")
             started(record.run)
-            self.output.event("run.started", run=record.run, pipeline=name, engine=self.name, reason=reason, state=record.state_before)
             folder = self.settings.local / "runs" / record.run
             try:
-                self._run(job, record, folder)
+                self._run(job, record, folder, reason)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                if self._put_away and not folder.exists():
+                    with suppress(OSError):  # then the next command looks again
+                        lock.write_text("", encoding="utf-8")
             return record
 
     def _record(self, job: Job) -> Record:
@@ -83,30 +89,39 @@ class LocalEngine:
             backfill=job.backfill.as_dict() if job.backfill else None,
         )
 
-    def _run(self, job: Job, record: Record, folder: Path) -> None:
+    def _run(self, job: Job, record: Record, folder: Path, reason: str) -> None:
         """Run, then store in this order: data, record, state. The first error ends it."""
         began = time.monotonic()
-        committing = False
+        committed = False
         try:
             self.history.save(record)
+            self.output.event(
+                "run.started", run=record.run, pipeline=record.pipeline, engine=self.name, reason=reason, state=record.state_before
+            )
             with self.output.step(f"{record.tap.connector} → {record.target.connector}") as step:
                 step.timed = True
-                state = self._load(job, record, folder, step)
+                with file_errors("A file of the run", folder):
+                    state = self._load(job, record, folder, step)
                 step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 state = None if job.backfill else state
                 self._finish(record, "succeeded", began, state)
-                committing = True  # from here on the state may be the new one: what it stands for must stay
+                self.history.save(record)
+                committed = True
                 if state is not None:
                     self.history.save_state(record.pipeline, state)
+                self._put_away = True
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
+            if committed:
+                hint = f"{error.hint} Data and record are stored: the next run stores the state of this one first."
+                raise RunError(error.code, error.problem, hint=hint) from None
             record.error = found.as_dict()
-            self._undo(record, "failed", began, keep=committing)
+            self._undo(record, "failed", began)
             raise found from None
         except BaseException:
-            if not committing:
-                self._undo(record, "interrupted", began, keep=False)
+            if not committed:
+                self._undo(record, "interrupted", began)
             raise
 
     def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
@@ -138,21 +153,19 @@ class LocalEngine:
             record.raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
             store.upload(settings.bucket_artifacts, record.raw, pair.tap.folder / "raw")
 
-    def _finish(self, record: Record, status: str, began: float, state: dict[str, Any] | None = None) -> None:
+    @staticmethod
+    def _finish(record: Record, status: str, began: float, state: dict[str, Any] | None = None) -> None:
         record.status = status
         record.finished = now()
         record.seconds = round(time.monotonic() - began, 3)
         record.state_after = state if state is not None else record.state_before
-        self.history.save(record)
 
-    def _undo(self, record: Record, status: str, began: float, *, keep: bool) -> None:
-        """Write the record of a run that did not succeed, as far as the store lets us, and remove what it stored."""
+    def _undo(self, record: Record, status: str, began: float) -> None:
+        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does."""
+        self._finish(record, status, began)
         with suppress(SetupError):
-            if not keep:
-                for item in record.outputs:
-                    self.history.store.delete(item["bucket"], item["key"])
-                record.outputs = []
-            self._finish(record, status, began)
+            self.history.take_back(record)
+            self._put_away = True
 
 
 class Watch:

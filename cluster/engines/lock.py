@@ -1,7 +1,8 @@
 """One run of a pipeline at a time, on this machine.
 
-The lock is the kernel's: it is let go when the process ends, however it ends. The locked file holds the id of the run
-under way, so that whoever finds the lock free and an id in the file knows that this run was killed.
+The lock is the kernel's: it is let go when the process ends, however it ends. The locked file holds the id of a run from
+before it begins until all of it is put away, so that whoever finds the lock free and an id in the file knows that this run
+was killed, or could not reach the store, and ends it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,12 +24,17 @@ if TYPE_CHECKING:
     from cluster.runs import History, Record
     from cluster.settings import Settings
 
+RUNNER_LOCK = "runner.lock"
+"""In the folder of a side of a run: what its runner holds for as long as it lives."""
+LOOK_SECONDS = 0.05
+WAIT_SECONDS = 20
+"""How long the connectors of a run that was killed may take to end; their runners kill them after five."""
 RUN_ID = r"\d{8}t\d{6}-\w+"
 
 
 @contextmanager
 def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]:
-    """Hold the pipeline's lock, after tidying up what a killed run has left, and yield the locked file.
+    """Hold the pipeline's lock, after ending what a killed run has left, and yield the locked file, empty.
 
     :raises SetupError: E-BUSY, another run of this pipeline holds it.
     """
@@ -35,30 +42,29 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
     file = folder / f"{pipeline}.lock"
     with file_errors("The lock", file):
         private_folder(folder)
-        handle = open(file, "a+", opener=private, encoding="utf-8")  # noqa: SIM115 - the next line closes it
+        handle = open(file, "a+", opener=private, encoding="utf-8", errors="replace")  # noqa: SIM115 - the next line closes it
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            running = file.read_text(encoding="utf-8").strip()
+            running = file.read_text(encoding="utf-8", errors="replace").strip()
             raise SetupError(
                 "E-BUSY",
                 f"Another run of {pipeline} is under way{f' ({running})' if running else ''}.",
                 hint="Wait until it has ended; two runs of one pipeline never overlap.",
             ) from None
-        left = file.read_text(encoding="utf-8").strip()
+        left = file.read_text(encoding="utf-8", errors="replace").strip()
         if re.fullmatch(RUN_ID, left):
-            _tidy(settings, history, pipeline, left)
-        try:
-            yield file
-        finally:
+            _settle(settings, history, pipeline, left)
+        with file_errors("The lock", file):
             handle.truncate(0)
+        yield file
 
 
 def is_running(settings: Settings, record: Record) -> bool:
     """Say whether a run whose record says "running" really is."""
     file = settings.local / "locks" / f"{record.pipeline}.lock"
-    return held(file) and file.read_text(encoding="utf-8").strip() == record.run
+    return held(file) and file.read_text(encoding="utf-8", errors="replace").strip() == record.run
 
 
 def killed(settings: Settings) -> dict[str, str]:
@@ -68,11 +74,37 @@ def killed(settings: Settings) -> dict[str, str]:
     return {pipeline: run for pipeline, run in runs.items() if re.fullmatch(RUN_ID, run)}
 
 
-def _tidy(settings: Settings, history: History, pipeline: str, run: str) -> None:
-    """End the record of a run that was killed, and remove its folder with the secrets in it."""
-    shutil.rmtree(settings.local / "runs" / run, ignore_errors=True)
+def _settle(settings: Settings, history: History, pipeline: str, run: str) -> None:
+    """End a run that did not end itself. Its record tells how: one that succeeded gets its state, any other is taken back.
+
+    :raises SetupError: E-BUSY, its connectors are still there.
+    """
+    folder = settings.local / "runs" / run
+    for side in ("tap", "target"):
+        _wait(folder / side / RUNNER_LOCK, pipeline)
+    shutil.rmtree(folder, ignore_errors=True)
     record = history.read(pipeline, run)
-    if record is not None and record.status == "running":
+    if record is None:  # it had not begun
+        return
+    if record.status == "succeeded":
+        if record.state_printed and record.state_after is not None and record.backfill is None:
+            history.save_state(pipeline, record.state_after)
+        return
+    if record.status == "running":
         record.status = "interrupted"
         record.error = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
-        history.save(record)
+    history.take_back(record)
+
+
+def _wait(file: Path, pipeline: str) -> None:
+    """Wait until nobody holds a lock: when the engine is gone, its runners stop their connectors.
+
+    :raises SetupError: E-BUSY, they take too long.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while held(file):
+        if time.monotonic() > deadline:
+            raise SetupError(
+                "E-BUSY", f"Connectors of a run of {pipeline} that was killed are still ending.", hint="Wait a moment, then run it again."
+            )
+        time.sleep(LOOK_SECONDS)

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cluster import verdict
 from cluster.connectors import secret_names
+from cluster.engines.lock import RUNNER_LOCK
 from cluster.errors import SetupError
 from cluster.files import file_errors, log_lines, private, private_folder, write_private
 from cluster.progress import seconds, shown
@@ -103,6 +104,7 @@ class End:
             "SINGER_SECRETS": str(self.folder / "secrets"),
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),
+            "SINGER_LOCK": str(self.folder / RUNNER_LOCK),
             **more,
         }
 

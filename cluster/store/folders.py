@@ -22,8 +22,8 @@ from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-ABANDONED_SECONDS = 3600
 DELETED = ".deleted"
 
 
@@ -37,17 +37,16 @@ class FolderStore:
         self._versions = root / ".versions"
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
-        """Make the folders, and sweep what an interrupted write left behind."""
+        """Make the folders, and sweep what interrupted writes left behind, unless somebody is writing at this moment."""
         with file_errors("The buckets", self.root):
             for folder in (self.root, self._temporary, *(self.root / name for name in buckets)):
                 private_folder(folder)
             for name, versioned in buckets.items():
                 if versioned:
                     private_folder(self._versions / name)
-            for part in self._temporary.iterdir():
-                with suppress(FileNotFoundError):  # another process has finished with it
-                    if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
-                        part.unlink()
+            with self._holding(self._temporary, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+                for part in self._temporary.iterdir() if alone else ():
+                    part.unlink(missing_ok=True)
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
         """See ``Store``."""
@@ -65,12 +64,12 @@ class FolderStore:
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """See ``Store``."""
         file = self._file(bucket, key)
-        with file_errors(key, file):
+        with file_errors(key, file), self._writing():
             self._publish(self._part(data), bucket, key)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``. On the same file system the file is moved, whatever its size; what a link leads to is copied."""
-        with file_errors(key, self._file(bucket, key)):
+        with file_errors(key, self._file(bucket, key)), self._writing():
             part = self._temporary / secrets.token_hex(8)
             try:
                 if file.is_symlink():
@@ -118,9 +117,9 @@ class FolderStore:
                 if file.is_file():
                     file.unlink(missing_ok=True)
                 return
-            with self._turn(bucket):
+            with self._writing(), self._turn(bucket):
                 if file.is_file():
-                    self._place(self._part(b""), self._history(bucket, key) / (self._version_id() + DELETED))
+                    self._place(self._part(b""), self._history(bucket, key) / (self._version_id(bucket, key) + DELETED))
                     file.unlink()
 
     def versions(self, bucket: str, key: str) -> list[Version]:
@@ -148,20 +147,34 @@ class FolderStore:
     def _keeps_versions(self, bucket: str) -> bool:
         return (self._versions / bucket).is_dir()
 
-    @contextmanager
-    def _turn(self, bucket: str) -> Iterator[None]:
+    def _turn(self, bucket: str) -> AbstractContextManager[bool]:
         """Let one writer at a time into a bucket that keeps versions: the newest version is then what the object is."""
-        descriptor = os.open(self._versions / bucket, os.O_RDONLY)
+        return self._holding(self._versions / bucket, fcntl.LOCK_EX)
+
+    def _writing(self) -> AbstractContextManager[bool]:
+        """Keep temporary files from being swept; the kernel lets go when the process ends, however it ends."""
+        return self._holding(self._temporary, fcntl.LOCK_SH)
+
+    @staticmethod
+    @contextmanager
+    def _holding(folder: Path, how: int) -> Iterator[bool]:
+        """Hold a folder's lock, and yield whether it is held: without waiting it may not be."""
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(descriptor, how)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(descriptor)
 
-    @staticmethod
-    def _version_id() -> str:
-        """Return a name that sorts by time, also for two writes in one microsecond."""
-        return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    def _version_id(self, bucket: str, key: str) -> str:
+        """Return a name that sorts after all others of this object, also where the clock has gone back."""
+        history = self._history(bucket, key)
+        newest = max((item.name.partition("-")[0] for item in history.iterdir()), default="0") if history.is_dir() else "0"
+        return f"{max(time.time_ns(), int(newest) + 1):020d}-{secrets.token_hex(4)}"
 
     def _part(self, data: bytes) -> Path:
         """Write *data* to a temporary file, down to the disk."""
@@ -187,7 +200,7 @@ class FolderStore:
         try:
             copy = self._part(part.read_bytes())  # before anything is seen: the disk may be full
             with self._turn(bucket):
-                version = self._history(bucket, key) / self._version_id()
+                version = self._history(bucket, key) / self._version_id(bucket, key)
                 self._place(copy, version)
                 self._place(part, file)
         except OSError:

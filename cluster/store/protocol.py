@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder, replacing
+from cluster.files import file_errors, private, private_folder, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,9 +93,12 @@ def can_begin(prefix: str) -> bool:
 
 @contextmanager
 def fetching(key: str, file: Path) -> Iterator[Path]:
-    """Do as ``replacing`` does, for a copy of an object: it and the folders that are missing are for the user's eyes only."""
+    """Do as ``replacing`` does, for a copy of an object: it and the folders that are missing are for the user's eyes only.
+
+    The temporary file is held, so that ``sweep`` knows those of a process that was killed.
+    """
     with file_errors(key, file):
         private_folder(file.parent)
-    with replacing(key, file) as part:
-        part.touch(mode=0o600)
+    with replacing(key, file) as part, open(part, "xb", opener=private) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         yield part

@@ -27,7 +27,7 @@ from cluster.runs import History, Side
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Minio, Place
+    from stores import Minio, Place
 
 ID = "20261124t081501-2bcd"
 BEFORE, AFTER = {"n": 2}, {"n": 5}

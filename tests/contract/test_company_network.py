@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Checkout, Minio, Result
+    from conftest import Checkout, Result
+    from stores import Minio
 
 PACKAGE = "colorama"
 """What has to be fetched: small, and without requirements of its own."""

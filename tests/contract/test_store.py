@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import inspect
 import json
@@ -23,17 +24,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.errors import SetupError
+from cluster.files import sweep
 from cluster.runs import Record, Side, new_run_id, write_record
 from cluster.store import FolderStore
+from cluster.store.protocol import fetching
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Checkout
+    from stores import Minio, Place
 
     from cluster.store import Store
-    from tests.contract.conftest import Minio, Place
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "pipelines/p/state.json"
@@ -581,14 +584,42 @@ def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place):
 
 
 def test_what_killed_writers_leave_is_swept(folders: Place):
-    """Temporary files of writers that were killed are gone some hours later; those of a moment ago may still be in use."""
+    """Temporary files of writers that were killed are gone with the next command, unless somebody is writing at that moment."""
     folder = folders.settings.local / "buckets" / ".part"
     folders.store.put(folders.plain, KEY, b"1")
-    for name, age in (("old", 7200), ("young", 0)):
-        (folder / name).write_bytes(b"half")
-        os.utime(folder / name, (time.time() - age,) * 2)
+    (folder / "half").write_bytes(b"half")
+    writer = os.open(folder, os.O_RDONLY)
+    fcntl.flock(writer, fcntl.LOCK_SH)
     folders.open()
-    assert names(folder) == ["young"]
+    assert names(folder) == ["half"]
+    os.close(writer)
+    folders.open()
+    assert names(folder) == []
+
+
+def test_what_killed_downloads_leave_is_swept(tmp_path: Path):
+    """What a copy that was killed has left is gone with the next copy; one that is under way goes on, other files stay."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / f".{'a' * 16}.part").write_bytes(b"half")
+    (tmp_path / ".mine.part").write_bytes(b"mine")
+    with fetching(KEY, tmp_path / "run" / "file") as part:
+        part.write_bytes(b"whole")
+        sweep(tmp_path)
+    assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [".mine.part", "file"]
+
+
+def test_versions_when_the_clock_goes_back(folders: Place):
+    """A state that is saved after the clock was set back is the newest version all the same."""
+    folders.store.put(folders.versioned, KEY, b"1")
+    [version] = folders.store.versions(folders.versioned, KEY)
+    history = folders.settings.local / "buckets" / ".versions" / folders.versioned / KEY
+    tomorrow = f"{int(version.id.partition('-')[0]) + 86_400 * 10**9:020d}-00000000"
+    (history / version.id).rename(history / tomorrow)
+    folders.store.put(folders.versioned, KEY, b"2")
+    folders.store.delete(folders.versioned, KEY)
+    folders.store.put(folders.versioned, KEY, b"3")
+    found = folders.store.versions(folders.versioned, KEY)
+    assert [folders.store.get(folders.versioned, KEY, item.id) for item in found] == [b"3", None, b"2", b"1"]
 
 
 # ----------------------------------------------------------------------------------------------- servers that fail

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -52,6 +53,40 @@ def count(stream: str, batches: int, size: int, pause: float = 0) -> None:
         time.sleep(pause)
 
 
+def strike(who: str, number: int) -> None:
+    """Send a signal to this connector, its runner or the engine, which the tests name; with 0 just end with exit code 1."""
+    if number == 0:
+        os._exit(1)
+    os.kill({"connector": os.getpid, "runner": os.getppid, "engine": lambda: int(os.environ["FAULTS_ENGINE"])}[who](), number)
+
+
+def source(rows: int, batch: int, fault: dict | None = None) -> None:
+    """Go on from the number in the state up to *rows*, a state after each batch; the *fault* strikes after so many bytes."""
+    said = [{"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": {"type": "object"}}]
+    for number in range(load("--state").get("n", 0), rows):
+        said.append({"type": "RECORD", "stream": "s", "record": {"n": number}})
+        if (number + 1) % batch == 0 or number + 1 == rows:
+            said.append({"type": "STATE", "value": {"n": number + 1}})
+    data = "".join(json.dumps(message) + "\n" for message in said).encode()
+    at = min(fault["at"], len(data)) if fault else 0
+    write(data[:at])
+    if fault:
+        strike(fault["who"], fault["signal"])
+    write(data[at:])
+
+
+def write(data: bytes) -> None:
+    """Write all of *data* to standard output, at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def memory(limit: int, wanted: int) -> None:
+    """Have no more memory than *limit* bytes, and want more."""
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    print(len(bytearray(wanted)), file=sys.stderr)
+
+
 def argument(name: str) -> None:
     """Print, as a record, what was given for an option: the file's content, or null."""
     path = option(name)
@@ -69,6 +104,8 @@ STEPS = {
     ),
     "records": records,
     "count": count,
+    "source": source,
+    "memory": memory,
     "state": lambda value: say({"type": "STATE", "value": value}),
     "say": say,
     "raw": lambda text: (sys.stdout.buffer.write(text.encode("latin-1")), sys.stdout.buffer.flush()),

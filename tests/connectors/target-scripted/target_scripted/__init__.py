@@ -3,7 +3,8 @@
 Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` (lines to print at the end), ``stderr``, ``exit``,
 ``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``lenient`` (leave out
 lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
-empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``.
+empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
+state as it comes), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ import os
 import signal
 import sys
 import time
+
+
+def strike(who: str, number: int) -> None:
+    """Send a signal to this connector, its runner or the engine, which the tests name; with 0 just end with exit code 1."""
+    if number == 0:
+        os._exit(1)
+    os.kill({"connector": os.getpid, "runner": os.getppid, "engine": lambda: int(os.environ["FAULTS_ENGINE"])}[who](), number)
 
 
 def finish(config: dict, state: object) -> None:
@@ -27,6 +35,8 @@ def finish(config: dict, state: object) -> None:
         print(json.dumps(state), flush=True)
     for line in config.get("say", []):
         print(line if isinstance(line, str) else json.dumps(line), flush=True)
+    if config.get("fault", {}).get("at") == -1:
+        strike(config["fault"]["who"], config["fault"]["signal"])
     time.sleep(config.get("sleep", 0))
     if config.get("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -57,6 +67,7 @@ def main() -> None:
         print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True)
     state = None
     files: dict = {}
+    fault, size = config.get("fault", {}), 0
     # Without a buffer it takes from the pipe just what it reads: what it leaves is there to be seen.
     for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
         if not line.strip():
@@ -64,11 +75,18 @@ def main() -> None:
         message = understand(line, config)
         if message["type"] == "STATE":
             state = message["value"]
+            for file in files.values():
+                file.flush()
+            if config.get("often"):
+                print(json.dumps(state), flush=True)
         elif message["type"] == "RECORD":
             stream = message["stream"]
             if stream not in files:
                 files[stream] = open(f"{stream}.jsonl", "a", encoding="utf-8")
             files[stream].write(json.dumps(message["record"]) + "\n")
+        size += len(line)
+        if size - len(line) <= fault.get("at", -1) < size:
+            strike(fault["who"], fault["signal"])
         if config.get("exit_at", [0])[0] == number:
             sys.exit(config["exit_at"][1])
         if number == config.get("read"):

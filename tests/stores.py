@@ -1,4 +1,4 @@
-"""Object storage for contract tests: a real MinIO, and the same buckets in it and in folders."""
+"""Object storage for tests: a real MinIO, and the same buckets in it and in folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cluster.store import Store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 BUILD_SECONDS = 1200
 START_SECONDS = 60

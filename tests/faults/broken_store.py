@@ -1,0 +1,153 @@
+"""A way to the store on which something goes wrong: at the n-th request, once or from there on.
+
+Test equipment. It stands before a real server, sends every request on as it came, and breaks what it is told to.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ground import Command
+
+WAYS = ["500", "503", "half", "nothing", "reset", "lost", "slow", "killed before", "killed after"]
+"""A server's errors; half of an answer; the connection ended, or reset, and the request not done; the request done and the
+answer lost; late; the command killed before the request is done, or after it and before the answer."""
+SLOW_SECONDS = 0.2
+SECONDS = 30
+
+
+@dataclass
+class Trouble:
+    """What goes wrong, and when."""
+
+    way: str = ""
+    at: int = 0
+    """The number of the request, from 1 on."""
+    for_good: bool = False
+
+
+class BrokenStore(ThreadingHTTPServer):
+    """The way to the server at *port*, for as long as the body of its ``with`` runs."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        """Listen on a free port."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
+        self.trouble = Trouble()
+        self.seen: list[str] = []
+        """The requests since the last trouble was set."""
+        self.victim: Command | None = None
+        self._lock = threading.Lock()
+
+    def set(self, way: str = "", at: int = 0, *, for_good: bool = False) -> None:
+        """Let this be what goes wrong from now on."""
+        with self._lock:
+            self.trouble, self.seen, self.victim = Trouble(way, at, for_good), [], None
+
+    def next(self, line: str) -> str:
+        """Take a request into account, and return how it goes wrong, or nothing."""
+        with self._lock:
+            self.seen.append(line)
+            count = len(self.seen)
+            struck = count == self.trouble.at or (self.trouble.for_good and count > self.trouble.at > 0)
+            return self.trouble.way if struck else ""
+
+    def kill(self) -> None:
+        """Kill the command whose requests these are."""
+        deadline = time.monotonic() + SECONDS
+        while self.victim is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert self.victim is not None
+        with suppress(ProcessLookupError):
+            os.kill(self.victim.pid, signal.SIGKILL)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that are killed hang up in the middle of a sentence."""
+
+    def __enter__(self) -> Self:
+        """Serve until the body ends."""
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop listening."""
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: BrokenStore
+    protocol_version = "HTTP/1.1"
+    timeout = SECONDS
+
+    def _any(self) -> None:
+        way = self.server.next(f"{self.command} {self.path}")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if way in {"500", "503"}:
+            self.wfile.write(f"HTTP/1.1 {way} Trouble\r\nContent-Length: 0\r\n\r\n".encode())
+            return
+        if way == "slow":
+            time.sleep(SLOW_SECONDS)
+        if way == "killed before":
+            self.server.kill()
+        if way in {"nothing", "reset", "killed before"}:
+            self._hang_up(reset=way == "reset")
+            return
+        there = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=SECONDS)
+        try:
+            there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                there.putheader(name, value)
+            there.endheaders(body)
+            answer = there.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException):  # the server itself is gone
+            self._hang_up()
+            return
+        finally:
+            there.close()
+        if way == "killed after":
+            self.server.kill()
+        if way in {"lost", "killed after"}:
+            self._hang_up()
+            return
+        size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+        kept = [
+            (name, value)
+            for name, value in answer.getheaders()
+            if name.lower() not in {"content-length", "connection", "transfer-encoding"}
+        ]
+        head = "".join(f"{name}: {value}\r\n" for name, value in [*kept, ("Content-Length", size or "0")])
+        text = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{head}\r\n".encode("latin-1") + data
+        self.wfile.write(text[: len(text) // 2] if way == "half" else text)
+        if way == "half":
+            self._hang_up()
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _any  # noqa: N815 - the names of http.server
+
+    def _hang_up(self, *, reset: bool = False) -> None:
+        if reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):
+            if not reset:
+                self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the name of http.server
+        """Say nothing."""

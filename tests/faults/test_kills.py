@@ -1,0 +1,222 @@
+"""Killed anywhere: the connectors and their runners at any byte, the engine at any byte, any change to the disk, any moment."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import Checkout
+from ground import Ground
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+faults = settings.get_profile("faults")
+ROWS = 20
+LONGEST = 1500
+"""Bytes that a tap says in such a run, a little more: beyond them is the end."""
+CHANGES = 75
+"""Changes to the disk that such a run makes, likewise."""
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Ground]:
+    """Yield a pipeline whose buckets are folders."""
+    with Ground(Checkout(tmp_path_factory.mktemp("ground") / "checkout", shared)) as found:
+        yield found
+
+
+def first(ground: Ground) -> None:
+    """Begin anew, with a run that went well."""
+    ground.clear()
+    ground.prepare(7)
+    ground.mended()
+    ground.prepare(ROWS)
+
+
+@faults
+@given(
+    st.sampled_from(["tap", "target"]),
+    st.sampled_from(["connector", "runner", "engine"]),
+    st.sampled_from([0, *SIGNALS]),
+    st.integers(0, LONGEST),
+)
+def test_killed_at_any_byte(ground: Ground, side: str, who: str, number: int, at: int) -> None:
+    """A connector, its runner or the engine is killed after any byte of what passes."""
+    first(ground)
+    ground.prepare(ROWS, **{side: {"at": at, "who": who, "signal": int(number)}})
+    ground.hit(ground.start(), killed=True)
+    ground.prepare(ROWS)
+    ground.mended()
+
+
+@faults
+@given(st.integers(1, CHANGES), st.sampled_from(SIGNALS))
+def test_killed_at_any_change(ground: Ground, at: int, number: int) -> None:
+    """The engine is killed before any change that it makes to the disk."""
+    first(ground)
+    ground.hit(ground.start(fault={"at": at, "number": int(number)}), killed=True)
+    ground.mended()
+
+
+@faults
+@given(st.integers(1, CHANGES), st.integers(1, 30), st.sampled_from([signal.SIGTERM, signal.SIGINT]), st.sampled_from(SIGNALS))
+def test_killed_while_it_puts_things_away(ground: Ground, at: int, later: int, number: int, second: int) -> None:
+    """The engine is told to stop before any change, and again, or killed, some changes later: a second Ctrl-C."""
+    first(ground)
+    ground.hit(ground.start(fault={"at": at, "number": int(number), "again": at + later, "second": int(second)}), killed=True)
+    ground.mended()
+
+
+@faults
+@example(at=19, error=errno.ENOSPC, for_good=True)  # the logs of the two sides
+@example(at=20, error=errno.EIO, for_good=False)  # the processes
+@given(at=st.integers(1, CHANGES), error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS]), for_good=st.booleans())
+def test_an_error_of_the_disk_at_any_change(ground: Ground, at: int, error: int, for_good: bool) -> None:  # noqa: FBT001 - an example's value
+    """Any change fails, that one or all from there on: a broken, a full, a read-only disk."""
+    first(ground)
+    ground.hit(ground.start(fault={"at": at, "error": error, "for_good": int(for_good)}))
+    ground.mended()
+
+
+@faults
+@given(st.floats(0, 0.4), st.sampled_from(SIGNALS))
+def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> None:
+    """The engine is killed at any moment."""
+    first(ground)
+    command = ground.start()
+    time.sleep(moment)
+    command.kill(number)
+    ground.hit(command, killed=True)
+    ground.mended()
+
+
+@faults
+@given(st.integers(1, 40), st.sampled_from(SIGNALS), st.integers(1, CHANGES))
+def test_the_mending_is_killed_too(ground: Ground, again: int, number: int, at: int) -> None:
+    """A run is killed, and then the one that would have put it right."""
+    first(ground)
+    ground.hit(ground.start(fault={"at": at, "number": int(signal.SIGKILL)}), killed=True)
+    ground.hit(ground.start(fault={"at": again, "number": int(number)}), killed=True)
+    ground.mended()
+
+
+def test_runs_at_once(ground: Ground, tmp_path: Path) -> None:
+    """Of many runs of one pipeline begun at once one works, and the others say that it does, or go on from where it ended."""
+    first(ground)
+    stables = [ground.another(tmp_path / f"out{number}") for number in range(4)]
+    for _ in range(3):
+        commands = [stable.start("run", "p", "--engine", "local", "--json") for stable in stables]
+        codes = [command.wait() for command in commands]
+        assert set(codes) <= {0, 1}, [command.err for command in commands]
+        assert 0 in codes
+        assert all("E-BUSY" in command.err for command in commands if command.code == 1)
+        for command in commands:
+            ground.hit(command)
+        ground.settled()
+    for stable in stables:
+        stable.close()
+    ground.mended()
+
+
+def test_a_state_is_not_set_during_a_run(ground: Ground, tmp_path: Path) -> None:
+    """While a run is under way its pipeline's state can be neither set nor removed; afterwards it can."""
+    first(ground)
+    (tmp_path / "state.json").write_text('{"n": 3}', encoding="utf-8")
+    ground.checkout.write("target-scripted/config.json", {"wait_for": str(tmp_path / "go")})
+    stable = ground.another(tmp_path / "out")
+    command = ground.start()
+    while not command.run:
+        time.sleep(0.01)
+    for words in (["--set", str(tmp_path / "state.json")], ["--reset"]):
+        refused = stable.start("state", "p", "--engine", "local", *words)
+        assert (refused.wait(), "E-BUSY" in refused.err) == (1, True)
+    (tmp_path / "go").touch()
+    ground.hit(command)
+    ground.settled()
+    assert ground.state() == ROWS
+    assert stable.start("state", "p", "--engine", "local", "--set", str(tmp_path / "state.json")).wait() == 0
+    assert ground.state() == 3
+    stable.close()
+
+
+def test_a_clock_that_goes_back(ground: Ground) -> None:
+    """Where earlier runs lie in the future, because the clock was wrong, a run goes on from their state and is complete."""
+    first(ground)
+    [record] = ground.records()
+    future = f"2099{record.run[4:]}"
+    for bucket, prefix in ((ground.buckets[1], f"runs/p/{record.run}"), (ground.buckets[2], f"p/{record.run}")):
+        folder = ground.checkout.local / "buckets" / bucket / prefix
+        for file in folder.rglob("run.json"):
+            file.write_text(file.read_text(encoding="utf-8").replace(record.run, future), encoding="utf-8")
+        folder.rename(folder.with_name(future))
+    ground.hit(ground.start(fault={"at": 40, "number": int(signal.SIGKILL)}), killed=True)
+    ground.mended()
+
+
+def test_a_connector_without_memory(ground: Ground) -> None:
+    """A tap that gets no more memory fails with its own words, and nothing has moved."""
+    first(ground)
+    ground.checkout.write("tap-scripted/config.json", {"steps": [["schema", "s"], ["records", "s", 3, 7], ["memory", 10**8, 10**9]]})
+    command = ground.start()
+    ground.hit(command)
+    assert (command.code, "MemoryError" in command.err, ground.state()) == (2, True, 7)
+    ground.prepare(ROWS)
+    ground.mended()
+
+
+def test_connectors_outlive_their_engine(ground: Ground) -> None:
+    """After the engine was killed, the next run waits until its connectors have ended: two of a pipeline never work at once."""
+    first(ground)
+    ground.checkout.write("tap-scripted/config.json", {"steps": [["deaf"], ["schema", "s"], ["sleep", 60]]})
+    command = ground.start()
+    while len(ground.orphans()) < 5:  # the command, two runners, two connectors
+        time.sleep(0.02)
+    time.sleep(0.2)
+    command.kill(signal.SIGKILL)
+    command.wait()
+    assert ground.orphans()  # the tap is deaf, and has five seconds
+    ground.prepare(ROWS)
+    ground.mended()
+
+
+def test_killed_after_its_data(ground: Ground) -> None:
+    """A run that was killed after its rows were published, before its record says so: the next command takes them back."""
+    first(ground)
+    ground.hit(ground.start(fault={"renaming": "/run.json", "nth": 2, "number": int(signal.SIGKILL)}), killed=True)
+    assert (ground.state(), ground.published()) == (7, list(range(ROWS)))
+    ground.prepare(7)
+    ground.mended()
+
+
+def test_killed_before_its_record(ground: Ground) -> None:
+    """As long as the record does not say that the run succeeded, the state is the old one."""
+    first(ground)
+    ground.hit(ground.start(fault={"renaming": "/run.json", "nth": 2, "number": int(signal.SIGKILL)}), killed=True)
+    assert (ground.state(), ground.records()[0].status) == (7, "running")
+    ground.mended()
+
+
+def test_killed_before_its_state(ground: Ground) -> None:
+    """A run that was killed after its record says that it succeeded, before its state is stored: the next command stores it."""
+    first(ground)
+    ground.hit(ground.start(fault={"renaming": "pipelines/p/state.json", "nth": 1, "number": int(signal.SIGKILL)}), killed=True)
+    assert (ground.state(), ground.records()[0].status) == (7, "succeeded")
+    ground.mended()
+    assert ground.records()[0].total == 0  # nothing was loaded again
+
+
+@pytest.mark.parametrize("again", range(40, 60, 3))
+def test_a_second_ctrl_c(ground: Ground, again: int) -> None:
+    """Ctrl-C, and again while the run is put away: what the second one stops, the next command does."""
+    first(ground)
+    fault = {"at": 38, "number": int(signal.SIGINT), "again": again, "second": int(signal.SIGINT)}
+    ground.hit(ground.start(fault=fault))
+    ground.mended()
