@@ -45,7 +45,7 @@ def lines(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Ite
 
 def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     folder = place.session.settings.local / "logs" / record.pipeline / record.run
-    for side in ("tap", "target"):
+    for side in ("tap", "target", "transform"):
         file = folder / f"{side}.log"
         if not file.exists():
             continue

@@ -2,6 +2,7 @@
 
 The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
 ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
+A transform runs after that: whatever becomes of it, data and state stay, and only the run's status tells.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone
-from cluster.engines.pair import Pair
+from cluster.engines.pair import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import moved, outputs, warnings
+from cluster.verdict import moved, outputs, transformed, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,13 +79,14 @@ class LocalEngine:
             started=now(),
             tap=Side(pipeline.tap.name, job.tap.version),
             target=Side(pipeline.target.name, job.target.version),
+            transform=Side(pipeline.transform.name, job.transform.version) if pipeline.transform and job.transform else None,
             state_before=state,
             state_after=state,
             backfill=job.backfill.as_dict() if job.backfill else None,
         )
 
     def _run(self, job: Job, record: Record, folder: Path) -> None:
-        """Run, then store in this order: data, record, state. The first error ends it."""
+        """Run, then store in this order: data, record, state; then transform. The first error ends it."""
         began = time.monotonic()
         committing = False
         try:
@@ -95,18 +97,32 @@ class LocalEngine:
                 step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 state = None if job.backfill else state
-                self._finish(record, "succeeded", began, state)
+                record.loaded, record.state_after = True, state if state is not None else record.state_before
+                self._finish(record, "succeeded" if record.transform is None else "running", began)
                 committing = True  # from here on the state may be the new one: what it stands for must stay
                 if state is not None:
-                    self.history.save_state(record.pipeline, state)
+                    self._move(record, state)
+            if record.transform is not None:
+                with self.output.step(record.transform.connector) as step:
+                    step.timed = True
+                    self._transform(job, record, folder, step)
+                    self._finish(record, "succeeded", began)
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
             record.error = found.as_dict()
             self._undo(record, "failed", began, keep=committing)
             raise found from None
         except BaseException:
-            if not committing:
-                self._undo(record, "interrupted", began, keep=False)
+            if not committing or record.transform is not None:
+                self._undo(record, "interrupted", began, keep=committing)
+            raise
+
+    def _move(self, record: Record, state: dict[str, Any]) -> None:
+        """Replace the pipeline's state by the one that the run has come to."""
+        try:
+            self.history.save_state(record.pipeline, state)
+        except SetupError:
+            record.loaded, record.state_after = False, record.state_before
             raise
 
     def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
@@ -114,9 +130,9 @@ class LocalEngine:
 
         :raises SetupError: the run failed.
         """
-        pair = Pair(job, folder, self.settings.local / "logs" / record.pipeline / record.run)
+        pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
         watch = Watch(self.output, record, pair, step)
-        pair.run(self.environ, None if job.full or job.backfill else record.state_before, watch)
+        pair.run(self.environ, watch)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
         failure = pair.failure()
         if failure is not None:
@@ -124,6 +140,25 @@ class LocalEngine:
         self._publish(job, record, pair)
         file = pair.target.folder / "new_state.json"
         return dict(json.loads(file.read_bytes())) if file.exists() else None
+
+    def _transform(self, job: Job, record: Record, folder: Path, step: Step) -> None:
+        """Run what follows the load.
+
+        :raises SetupError: it failed.
+        """
+        step.detail = "transforming"
+        transform = Transform(job, folder, self._logs(record))
+        transform.run(self.environ, lambda: None)
+        assert record.transform is not None
+        record.transform.exit_code = transform.transform.exit_code
+        failure = transform.failure()
+        if failure is not None:
+            raise failure
+        shutil.rmtree(self._logs(record) / "transform", ignore_errors=True)
+        step.result(transformed(transform.transform.end().log))
+
+    def _logs(self, record: Record) -> Path:
+        return self.settings.local / "logs" / record.pipeline / record.run
 
     def _publish(self, job: Job, record: Record, pair: Pair) -> None:
         """Store what the target left, and what the tap said if that was asked for."""
@@ -138,17 +173,18 @@ class LocalEngine:
             record.raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
             store.upload(settings.bucket_artifacts, record.raw, pair.tap.folder / "raw")
 
-    def _finish(self, record: Record, status: str, began: float, state: dict[str, Any] | None = None) -> None:
+    def _finish(self, record: Record, status: str, began: float) -> None:
         record.status = status
-        record.finished = now()
-        record.seconds = round(time.monotonic() - began, 3)
-        record.state_after = state if state is not None else record.state_before
+        if status != "running":
+            record.finished = now()
+            record.seconds = round(time.monotonic() - began, 3)
         self.history.save(record)
 
     def _undo(self, record: Record, status: str, began: float, *, keep: bool) -> None:
         """Write the record of a run that did not succeed, as far as the store lets us, and remove what it stored."""
         with suppress(SetupError):
             if not keep:
+                record.loaded, record.state_after = False, record.state_before
                 for item in record.outputs:
                     self.history.store.delete(item["bucket"], item["key"])
                 record.outputs = []

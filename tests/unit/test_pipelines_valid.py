@@ -175,7 +175,7 @@ def test_templates_agree_with_what_they_start(document: Document) -> None:
     spec = document["spec"]
     declared = {item["name"] for item in spec["arguments"]["parameters"]}
     assert parameters(json.dumps(spec)) == declared
-    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target`)")
+    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target|transform`)")
     ours = first_column("## Commit (`singer-containers/commit.py commit|finish`)")
     stored = set(find("ConfigMap", "singer-store")["data"])
     for template in spec["templates"]:
