@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 START_SECONDS = 60
+PROGRAMS = ("initdb", "postgres", "psql")
 PLACES = "/usr/lib/postgresql/*/bin"
 """Where Debian and Ubuntu have the server's programs: not on PATH, the newest version last."""
 
