@@ -740,6 +740,7 @@ class Runner:
             "DBT_USE_COLORS": "false",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "DBT_VERSION_CHECK": "false",
+            "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria"]}',  # what selects nothing is misspelt
             **connection(self.given() or {}, self.secret),
         }
         arguments = ["build", *(["--select", *select] if select else [])]
