@@ -52,7 +52,7 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
                 problem = error.problem.replace(project.shown(part), shown)
                 raise SetupError(error.code, problem, hint=f"Correct the command; {shown} is unchanged.") from None
     output.event("pipeline", pipeline=name, tap=pipeline.tap.name, target=pipeline.target.name, schedule=list(pipeline.schedule))
-    output.line("✓", name, f"{pipeline.tap.name} → {pipeline.target.name}, added to {shown}")
+    output.line("✓", name, f"{' → '.join(item.name for item in pipeline.connectors)}, added to {shown}")
     output.text()
     nightly = f" · {command('sync')} for its schedule" if pipeline.schedule else ""
     output.text(f"Next: {command(f'run {name}')}{nightly}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import documents
 import pytest
 import yaml
 
@@ -320,7 +321,7 @@ def test_the_password_is_not_set(warehouse: Warehouse) -> None:
 
 def test_nobody_is_disturbed_who_has_no_postgres(checkout: Checkout) -> None:
     """As they come, the warehouse's connectors are no pipeline's: checking all and running the example ask for no password."""
-    result = checkout.invoke("check", "--json")
+    result = checkout.invoke("check", "all", "--json")
     assert result.code == 0, result.err
     assert {"target-postgres", "dbt-rates"} <= {event["name"] for event in result.events}
     used = {
@@ -330,6 +331,15 @@ def test_nobody_is_disturbed_who_has_no_postgres(checkout: Checkout) -> None:
         if isinstance(name, str)
     }
     assert not {"target-postgres", "dbt-rates"} & used
+
+
+def test_every_command_of_the_page(warehouse: Warehouse) -> None:
+    """The page about the warehouse, typed from top to bottom, ends with a model of the newest rates."""
+    environ = {**warehouse.checkout.environ, "PATH": os.environ["PATH"], "TARGET_POSTGRES_PASSWORD": warehouse.password}
+    assert documents.walk(documents.read("docs/warehouse.md"), warehouse.checkout.root, environ, platform=False) == 3
+    assert int(warehouse.rows("SELECT count(*) FROM rates.latest_rates")[0][0]) > 20
+    [row] = warehouse.rows("SELECT count(*), count(DISTINCT date) FROM rates.exchange_rate")
+    assert row[0] == row[1]
 
 
 def nowhere(warehouse: Warehouse) -> list[Path]:
