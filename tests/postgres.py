@@ -1,4 +1,4 @@
-"""A real Postgres for tests: a server of the test session's own in a temporary folder, on the loopback interface alone."""
+"""A real Postgres for tests: a server of the test session's own in a temporary folder, on one address alone."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ class Postgres:
     port: int
     password: str
     """Of the superuser ``postgres``."""
+    host: str = "127.0.0.1"
+    """Where it listens, and nowhere else."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,6 +63,8 @@ class Postgres:
         self._run("initdb", "--pgdata", str(self.folder / "data"), "--username=postgres", f"--pwfile={file}", "--auth=scram-sha-256",
                   "--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")  # fmt: skip
         file.unlink()
+        with (self.folder / "data" / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+            rules.write("host all all all scram-sha-256\n")
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -69,7 +73,7 @@ class Postgres:
         """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(program("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1",
+                [str(program("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), "-h", self.host,
                  "-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "max_connections=30", "-c", "log_statement=ddl"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_other_user(),
             )  # fmt: skip
@@ -96,7 +100,7 @@ class Postgres:
         """
         words = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--field-separator=\x1f", "--set=ON_ERROR_STOP=1"]
         out = subprocess.run(
-            [str(program("psql")), *words, "--host=127.0.0.1", f"--port={self.port}", f"--username={user}", database],
+            [str(program("psql")), *words, f"--host={self.host}", f"--port={self.port}", f"--username={user}", database],
             env={**os.environ, "PGPASSWORD": password or self.password, "PGCONNECT_TIMEOUT": "5"},
             input=text, capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
@@ -124,8 +128,8 @@ def folder() -> Path:
     return found
 
 
-def new(port: int) -> Postgres:
+def new(port: int, host: str = "127.0.0.1") -> Postgres:
     """Return a server that has its data and is not started yet."""
-    server = Postgres(folder(), port, secrets.token_hex(8))
+    server = Postgres(folder(), port, secrets.token_hex(8), host)
     server.create()
     return server
