@@ -3,6 +3,7 @@
 The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
 ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
 The record decides: once it says that the run succeeded, the state follows, if need be by the next command.
+A transform runs after that: whatever becomes of it, data and state stay, and only the run's status tells.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone
-from cluster.engines.pair import Pair
+from cluster.engines.pair import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import moved, outputs, warnings
+from cluster.verdict import moved, outputs, transformed, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -84,15 +85,16 @@ class LocalEngine:
             started=now(),
             tap=Side(pipeline.tap.name, job.tap.version),
             target=Side(pipeline.target.name, job.target.version),
+            transform=Side(pipeline.transform.name, job.transform.version) if pipeline.transform and job.transform else None,
             state_before=state,
             state_after=state,
             backfill=job.backfill.as_dict() if job.backfill else None,
         )
 
     def _run(self, job: Job, record: Record, folder: Path, reason: str) -> None:
-        """Run, then store in this order: data, record, state. The first error ends it."""
+        """Run, then store in this order: data, record, state; then transform. The first error ends it."""
         began = time.monotonic()
-        committed = False
+        committed = moved_on = False
         try:
             self.history.save(record)
             self.output.event(
@@ -105,23 +107,32 @@ class LocalEngine:
                 step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 state = None if job.backfill else state
-                self._finish(record, "succeeded", began, state)
+                record.loaded, record.state_after = True, state if state is not None else record.state_before
+                self._finish(record, "succeeded" if record.transform is None else "running", began)
                 self.history.save(record)
                 committed = True
                 if state is not None:
                     self.history.save_state(record.pipeline, state)
-                self._put_away = True
+                moved_on = True
+                self._put_away = record.transform is None
+            if record.transform is not None:
+                with self.output.step(record.transform.connector) as step:
+                    step.timed = True
+                    self._transform(job, record, folder, step)
+                    self._finish(record, "succeeded", began)
+                    self.history.save(record)
+                    self._put_away = True
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
-            if committed:
+            if committed and not moved_on:
                 hint = f"{error.hint} Data and record are stored: the next run stores the state of this one first."
                 raise RunError(error.code, error.problem, hint=hint) from None
             record.error = found.as_dict()
-            self._undo(record, "failed", began)
+            self._undo(record, "failed", began, keep=committed)
             raise found from None
         except BaseException:
-            if not committed:
-                self._undo(record, "interrupted", began)
+            if not committed or (moved_on and record.transform is not None):
+                self._undo(record, "interrupted", began, keep=committed)
             raise
 
     def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
@@ -129,9 +140,9 @@ class LocalEngine:
 
         :raises SetupError: the run failed.
         """
-        pair = Pair(job, folder, self.settings.local / "logs" / record.pipeline / record.run)
+        pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
         watch = Watch(self.output, record, pair, step)
-        pair.run(self.environ, None if job.full or job.backfill else record.state_before, watch)
+        pair.run(self.environ, watch)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
         failure = pair.failure()
         if failure is not None:
@@ -139,6 +150,25 @@ class LocalEngine:
         self._publish(job, record, pair)
         file = pair.target.folder / "new_state.json"
         return dict(json.loads(file.read_bytes())) if file.exists() else None
+
+    def _transform(self, job: Job, record: Record, folder: Path, step: Step) -> None:
+        """Run what follows the load.
+
+        :raises SetupError: it failed.
+        """
+        step.detail = "transforming"
+        transform = Transform(job, folder, self._logs(record))
+        transform.run(self.environ, lambda: None)
+        assert record.transform is not None
+        record.transform.exit_code = transform.transform.exit_code
+        failure = transform.failure()
+        if failure is not None:
+            raise failure
+        shutil.rmtree(self._logs(record) / "transform", ignore_errors=True)
+        step.result(transformed(transform.transform.end().log))
+
+    def _logs(self, record: Record) -> Path:
+        return self.settings.local / "logs" / record.pipeline / record.run
 
     def _publish(self, job: Job, record: Record, pair: Pair) -> None:
         """Store what the target left, and what the tap said if that was asked for."""
@@ -154,17 +184,25 @@ class LocalEngine:
             store.upload(settings.bucket_artifacts, record.raw, pair.tap.folder / "raw")
 
     @staticmethod
-    def _finish(record: Record, status: str, began: float, state: dict[str, Any] | None = None) -> None:
+    def _finish(record: Record, status: str, began: float) -> None:
         record.status = status
-        record.finished = now()
-        record.seconds = round(time.monotonic() - began, 3)
-        record.state_after = state if state is not None else record.state_before
+        if status != "running":
+            record.finished = now()
+            record.seconds = round(time.monotonic() - began, 3)
 
-    def _undo(self, record: Record, status: str, began: float) -> None:
-        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does."""
+    def _undo(self, record: Record, status: str, began: float, *, keep: bool) -> None:
+        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does.
+
+        With *keep*, data and state stay: they were stored before it failed.
+        """
+        if not keep:
+            record.loaded, record.state_after = False, record.state_before
         self._finish(record, status, began)
         with suppress(SetupError):
-            self.history.take_back(record)
+            if keep:
+                self.history.save(record)
+            else:
+                self.history.take_back(record)
             self._put_away = True
 
 
