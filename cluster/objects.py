@@ -160,7 +160,7 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     whole = [document for document in documents if document["kind"] in WHOLE_CLUSTER]
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
-        file = stack.settings.local / "for-administrator.yaml"
+        file = stack.settings.platform / "for-administrator.yaml"
         unowned = [_unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)

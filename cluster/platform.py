@@ -22,7 +22,7 @@ from cluster.images import REPOSITORY
 from cluster.kubeconfig import on_this_machine
 from cluster.preflight import fatal, ports_taken
 from cluster.progress import command, gigabytes, megabytes, seconds
-from cluster.settings import DEFAULTS
+from cluster.settings import DEFAULTS, LAPTOP
 from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
 from cluster.steps import helper_image, wanted
 
@@ -96,7 +96,8 @@ def _end(session: Session, stack: Stack, taken: float) -> None:
 def _target(stack: Stack) -> str:
     """Say where the platform is, or will be, and what there is to run it."""
     info, version = stack.host, stack.provider.kubernetes
-    return " · ".join(filter(None, (stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
+    env = "" if stack.settings.env == LAPTOP else f"environment {stack.settings.env}"
+    return " · ".join(filter(None, (env, stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
 
 
 def _started(session: Session, stack: Stack) -> None:
@@ -280,8 +281,8 @@ def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool
     if everything:
         with output.step("Images and environments") as step:
             step.result(f"{_images_removed(stack)} images removed")
-            for folder in ("environments", "cache", "kept", "bin"):
-                shutil.rmtree(stack.settings.local / folder, ignore_errors=True)
+            for folder in (*(stack.settings.local / name for name in ("environments", "cache", "bin")), kept.archive(stack.settings).parent):
+                shutil.rmtree(folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)
     output.line("✓", "Nothing else of ours is left" if stays else "Nothing of ours is left", "your kubeconfig was never touched")
@@ -314,7 +315,7 @@ def _kept(stack: Stack, say: Callable[[str], None]) -> str:
 
 def _alone(stack: Stack) -> AbstractContextManager[None]:
     """Let only one command change the platform at a time."""
-    return only_one(stack.settings.local / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")
+    return only_one(stack.settings.platform / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")
 
 
 def _agreed() -> bool:
@@ -388,6 +389,7 @@ def shell(session: Session) -> None:
         found = _secret(stack, USER_SECRET)
         address = urlsplit(stack.url("s3"))
         environ = {
+            "INVOKE_SINGER_ENV": stack.settings.env,
             "KUBECONFIG": str(stack.provider.kubeconfig),
             "AWS_ACCESS_KEY_ID": found["accesskey"],
             "AWS_SECRET_ACCESS_KEY": found["secretkey"],

@@ -1,24 +1,31 @@
 """What a user may choose: one flat namespace of scalars, ``singer.<key>``.
 
-They come from Invoke's own configuration (these defaults, then ``invoke.yaml``, then ``INVOKE_SINGER_<KEY>``) and are
-parsed strictly here, because Invoke turns the text ``false`` into True. The table for users is ``docs/settings.md``.
+They come from Invoke's own configuration (these defaults, then ``invoke.yaml``, then ``INVOKE_SINGER_<KEY>``), between the
+last two from the file of the environment that was chosen, and are parsed strictly here, because Invoke turns the text
+``false`` into True. The table for users is ``docs/settings.md``.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.errors import SetupError
-from cluster.fields import describe, listed, nearest
+from cluster.fields import describe, listed, nearest, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
+LAPTOP = "laptop"
+"""The environment that needs no file: what the checkout is without one."""
+ENVIRONMENTS = "environments"
+"""The folder of the others' files, one for each."""
+VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
@@ -56,6 +63,7 @@ class Settings:
     """
 
     root: Path = ROOT
+    env: str = LAPTOP
     engine: str = "auto"
     local_store: str = "folder"
     provider: str = "kind"
@@ -87,6 +95,11 @@ class Settings:
         return self.root / ".local"
 
     @property
+    def platform(self) -> Path:
+        """The folder of what is remembered of the platform: each environment but the laptop has one of its own."""
+        return self.local if self.env == LAPTOP else self.local / "platforms" / self.env
+
+    @property
     def configs(self) -> Path:
         """The user's folder: pipelines and connectors."""
         return self.root / "singer-configs"
@@ -107,19 +120,75 @@ class Settings:
     @property
     def output(self) -> Path:
         """Where people find the files of their runs."""
-        return self.root / "output"
+        return self.root / "output" if self.env == LAPTOP else self.root / "output" / self.env
 
 
 DEFAULTS: dict[str, str] = {field.name: field.default for field in fields(Settings) if isinstance(field.default, str)}
 """Every key with its default."""
 
 
-def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
-    """Check what Invoke's configuration holds under ``singer``.
+def parse(given: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
+    """Check what Invoke's configuration holds under ``singer``, and what the file of the environment *env*, or that of the settings, says.
 
-    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed.
+    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the file is not YAML.
     """
     _only_known(given, environ)
+    env = env or _text("env", given.get("env", LAPTOP))
+    found = _environment(env, root)
+    said = {key: value for key, value in found.items() if VARIABLE + key.upper() not in environ}
+    with _said_in(env):
+        return _checked({**given, **said, "env": env}, root)
+
+
+def _environment(env: str, root: Path) -> dict[str, object]:
+    """Read the file of an environment: settings, as in ``invoke.yaml``, of a cluster that is there already.
+
+    :raises SetupError: E-SETTING, there is none of that name, or a key in it is not a setting.
+    """
+    folder = root / ENVIRONMENTS
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if env == LAPTOP:
+        if LAPTOP in names:
+            raise SetupError(
+                "E-SETTING",
+                f"{ENVIRONMENTS}/{LAPTOP}.yaml is not read: the settings of the laptop are in invoke.yaml.",
+                hint="Move them there, or give the file another name.",
+            )
+        return {}
+    shown = f"{ENVIRONMENTS}/{env}.yaml"
+    if env not in names or not re.fullmatch(LABEL, env):
+        raise SetupError(
+            "E-SETTING",
+            f"There is no environment {describe(env)}.{nearest(env, [LAPTOP, *names])} Environments are {listed([LAPTOP, *names])}.",
+            hint=f"Name one of these, or write {ENVIRONMENTS}/NAME.yaml; docs/company.md shows one.",
+        )
+    found = read_yaml(folder / f"{env}.yaml", shown)
+    known = [key for key in DEFAULTS if key != "env"]
+    with _said_in(env):
+        if not isinstance(found, dict):
+            raise _refused(shown, f"holds {describe(found)}; allowed is a mapping of settings to texts")
+        for key in found:
+            if key not in known:
+                raise _refused(f"{shown}: {key}", f"is not a setting of an environment.{nearest(key, known)} Settings are {listed(known)}")
+    return {"provider": "existing", "context": "", **found}
+
+
+@contextmanager
+def _said_in(env: str) -> Iterator[None]:
+    """Let a refusal name the environment's file too."""
+    try:
+        yield
+    except SetupError as error:
+        if env != LAPTOP:
+            error.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or the variable that says so; docs/settings.md lists all."
+        raise
+
+
+def _checked(given: Mapping[str, object], root: Path) -> Settings:
+    """Return the settings that are *given*.
+
+    :raises SetupError: E-SETTING, a value is not allowed.
+    """
     texts = {key: _text(key, given.get(key, default)) for key, default in DEFAULTS.items()}
     for key, allowed in CHOICES.items():
         if texts[key] not in allowed:
@@ -128,6 +197,7 @@ def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path
     for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
         if not re.fullmatch(BUCKET, texts[key]):
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a bucket name: small letters, digits, dots and hyphens")
+    _check_environment(texts)
     _check_platform(texts)
     if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
@@ -172,6 +242,17 @@ def pairs(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in text.split(",") if part.strip())}
 
 
+def _check_environment(texts: Mapping[str, str]) -> None:
+    """Check that an environment says where it is: none but the laptop's is made by us, or taken to be the user's current one."""
+    if texts["env"] == LAPTOP:
+        return
+    if texts["provider"] != "existing":
+        refusal = f"is {describe(texts['provider'])}; the environment {texts['env']} is a cluster that is there already: existing"
+        raise _refused("singer.provider", refusal)
+    if not texts["context"]:
+        raise _refused("singer.context", f"is missing; the environment {texts['env']} names the context of your kubeconfig that it is in")
+
+
 def _check_platform(texts: Mapping[str, str]) -> None:
     """Check what only the platform needs."""
     for key in ("cluster", "namespace"):
@@ -205,10 +286,9 @@ def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None
     for key in given:
         if key not in DEFAULTS:
             raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
-    prefix = "INVOKE_SINGER_"
     for name in environ:
-        if name.startswith(prefix) and name.removeprefix(prefix).lower() not in DEFAULTS:
-            raise _refused(name, f"is not a setting.{nearest(name, [prefix + key.upper() for key in DEFAULTS])}")
+        if name.startswith(VARIABLE) and name.removeprefix(VARIABLE).lower() not in DEFAULTS:
+            raise _refused(name, f"is not a setting.{nearest(name, [VARIABLE + key.upper() for key in DEFAULTS])}")
 
 
 def _refused(name: str, what: str) -> SetupError:

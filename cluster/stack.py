@@ -75,7 +75,7 @@ class Stack:
         self.settings = settings
         self.environ = {**read_dotenv(settings.root / ".env"), **environ}
         self.namespace = settings.namespace
-        self.instance = Instance(settings.local / "instance.json")
+        self.instance = Instance(settings.platform / "instance.json")
         if self.instance.provider not in {"", settings.provider}:
             was, now = self.instance.provider, settings.provider
             raise SetupError(
