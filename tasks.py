@@ -66,12 +66,12 @@ def forward(session: Session, *, json: bool = False) -> None:
     platform.forward(session)
 
 
-@command(help={"json": JSON})
-def credentials(session: Session, *, json: bool = False) -> None:
+@command(help={"policy": "only print the rights that pipelines need of an S3, for its administrator", "json": JSON})
+def credentials(session: Session, *, policy: bool = False, json: bool = False) -> None:
     """Show MinIO's user and password. invoke credentials"""
     from cluster import platform
 
-    platform.credentials(session)
+    platform.credentials(session, only_policy=policy)
 
 
 @command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import yaml
@@ -18,7 +19,7 @@ from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
-from cluster.stack import INSTANCE, PART_OF, ROOT_SECRET, USER_SECRET
+from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,6 @@ MADE = ("Secret", "ConfigMap")
 KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 """What stays in a cluster that is not ours when its data is kept."""
 VERBS = ("get", "list", "create", "patch", "delete")
-FORBIDDEN = 403
 GONE_SECONDS = 120
 PODS_SECONDS = 30
 POLL_SECONDS = 0.5
@@ -78,8 +78,7 @@ class Objects:
         why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
-        missing = [name for name in _secret_names(stack) if not stack.secret(name)]
-        return "credentials are missing" if missing else None
+        return "credentials are missing" if _unfilled(stack) else None
 
     @staticmethod
     def _there(stack: Stack, document: manifests.Document) -> bool:
@@ -202,23 +201,41 @@ def _unowned(document: manifests.Document) -> manifests.Document:
 
 
 def _secret_names(stack: Stack) -> tuple[str, ...]:
-    return (ROOT_SECRET, USER_SECRET) if stack.settings.store == "install" else (USER_SECRET,)
+    if stack.settings.store == "install":
+        return (ROOT_SECRET, USER_SECRET)
+    return () if stack.settings.s3_credentials == "identity" else (stack.settings.s3_secret,)
+
+
+def _unfilled(stack: Stack) -> list[str]:
+    """Name the Secrets of the store that are not there or are empty, as far as we may look."""
+    hidden: dict[str, str] | None = {"": ""}
+    return [name for name in _secret_names(stack) if _seen(partial(stack.secret, name), hidden) is None]
 
 
 def _secrets(stack: Stack) -> None:
-    """Make random credentials once; those that are there stay, and those that were kept with the data come back."""
+    """Make random credentials once; those that are there stay, and those that were kept with the data come back.
+
+    :raises SetupError: E-SECRET, those of an S3 that is there are not set, or the Secret with them is not there.
+    """
+    if stack.settings.s3_credentials != "keys":
+        for name in _unfilled(stack):
+            raise SetupError(
+                "E-SECRET",
+                f"The Secret {name} is not in the namespace {stack.namespace}, or it is empty.",
+                hint=f"Let whoever owns the bucket make it, with the keys {' and '.join(KEYS)}; or correct singer.s3_secret.",
+            )
+        return
     if stack.settings.store == "use":
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        missing = [name for name in names if not stack.environ.get(name)]
+        missing = [name for name in KEYS.values() if not stack.environ.get(name)]
         if missing:
             raise SetupError(
                 "E-SECRET",
                 f"store is use, and {missing[0]} is not set.",
                 hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
             )
-        wanted = {"accesskey": stack.environ[names[0]], "secretkey": stack.environ[names[1]]}
-        if stack.secret(USER_SECRET) != wanted:
-            stack.make_secret(USER_SECRET, wanted)
+        wanted = {key: stack.environ[name] for key, name in KEYS.items()}
+        if stack.secret(stack.settings.s3_secret) != wanted:
+            stack.make_secret(stack.settings.s3_secret, wanted)
         return
     kept = kept_secrets(stack.settings)
     for name, user in ((ROOT_SECRET, "root"), (USER_SECRET, "pipeline")):

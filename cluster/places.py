@@ -155,7 +155,7 @@ class Places:
     def engine(self, asked: str) -> tuple[str, str]:
         """Return the name of the engine to use and why; it need not be there.
 
-        :raises SetupError: E-SETTING, no such engine.
+        :raises SetupError: E-SETTING, no such engine; E-ENGINE, not in this environment.
         """
         if asked and asked not in CHOICES["engine"]:
             raise SetupError(
@@ -168,7 +168,7 @@ class Places:
             if asked == "local":
                 hint = "Leave --engine out, or the environment."
                 raise SetupError("E-ENGINE", f"The engine local is that of the laptop; the environment is {env}.", hint=hint)
-            return self.argo, "an environment has no other"
+            return "argo", "an environment has no other"
         chosen = asked or self.session.settings.engine
         if chosen != "auto":
             return chosen, "--engine says so" if asked else "the setting singer.engine says so"

@@ -27,9 +27,12 @@ ENVIRONMENTS = "environments"
 """The folder of the others' files, one for each."""
 VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
-BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
+BUCKETS = ("bucket_configs", "bucket_artifacts", "bucket_outputs")
+ROLE = r"|arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]+"
 REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
+OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 CHOICES = {
     "engine": ("auto", "local", "argo"),
     "local_store": ("folder", "s3"),
@@ -37,6 +40,7 @@ CHOICES = {
     "runtime": ("auto", "docker", "podman", "nerdctl"),
     "argo": ("install", "use"),
     "store": ("install", "use"),
+    "s3_credentials": ("keys", "secret", "identity"),
     "network_policies": ("false", "true"),
     "initless_pods": ("auto", "false", "true"),
 }
@@ -75,6 +79,9 @@ class Settings:
     store: str = "install"
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
+    s3_credentials: str = "keys"
+    s3_secret: str = "argo-artifacts"  # noqa: S105 - its name
+    s3_role: str = ""
     bucket_configs: str = "singer-configs"
     bucket_artifacts: str = "artifacts"
     bucket_outputs: str = "target-csv-output"
@@ -194,15 +201,10 @@ def _checked(given: Mapping[str, object], root: Path) -> Settings:
         if texts[key] not in allowed:
             refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
             raise _refused(f"singer.{key}", refusal)
-    for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
-        if not re.fullmatch(BUCKET, texts[key]):
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a bucket name: small letters, digits, dots and hyphens")
+    _check_buckets(texts)
     _check_environment(texts)
     _check_platform(texts)
-    if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
-    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+    _check_store(texts)
     if texts["proxy"] and not _is_proxy(texts["proxy"]):  # its value may hold a password, and is not shown
         raise _refused("singer.proxy", "is not the address of a proxy; allowed is one such as http://proxy.example.com:3128")
     return Settings(root=root, **texts)
@@ -251,6 +253,36 @@ def _check_environment(texts: Mapping[str, str]) -> None:
         raise _refused("singer.provider", refusal)
     if not texts["context"]:
         raise _refused("singer.context", f"is missing; the environment {texts['env']} names the context of your kubeconfig that it is in")
+
+
+def _check_buckets(texts: Mapping[str, str]) -> None:
+    """Check the buckets: each is one, or a folder of one; none lies within another, where keys of theirs could be alike."""
+    for key in BUCKETS:
+        if not re.fullmatch(BUCKET, texts[key]):
+            allowed = "a bucket name (small letters, digits, dots and hyphens), or one with folders in it such as lake/singer/configs"
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {allowed}")
+        for other in BUCKETS:
+            if key != other and f"{texts[key]}/".startswith(f"{texts[other]}/"):
+                raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it lies within singer.{other}, {describe(texts[other])}")
+
+
+def _check_store(texts: Mapping[str, str]) -> None:
+    """Check how S3 is reached, and what opens it."""
+    if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
+    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+    for key in ("s3_credentials", "s3_secret", "s3_role"):
+        if texts["store"] != "use" and texts[key] != DEFAULTS[key]:
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it is for an S3 that is there: store: use")
+    if not re.fullmatch(OBJECT, texts["s3_secret"]):
+        raise _refused("singer.s3_secret", f"is {describe(texts['s3_secret'])}; allowed is the name of a Secret")
+    if not re.fullmatch(ROLE, texts["s3_role"]):
+        raise _refused(
+            "singer.s3_role", f"is {describe(texts['s3_role'])}; allowed is a role such as arn:aws:iam::123456789012:role/singer"
+        )
+    if texts["s3_role"] and texts["s3_credentials"] != "identity":
+        raise _refused("singer.s3_role", f"is {describe(texts['s3_role'])}; it is for s3_credentials: identity")
 
 
 def _check_platform(texts: Mapping[str, str]) -> None:

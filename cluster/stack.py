@@ -7,7 +7,6 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -16,6 +15,7 @@ from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.preflight import findings, inotify_limits
+from cluster.progress import command
 from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
 from cluster.providers.minikube import Minikube
@@ -43,10 +43,16 @@ AT_ONCE = 8
 
 PART_OF = "app.kubernetes.io/part-of"
 INSTANCE = "singer/instance"
+KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+"""What stands in a Secret of the store, and the variables that say it for an S3 that is there already."""
+FORBIDDEN = 403
 ROOT_SECRET = "argo-artifacts-root"  # noqa: S105 - its name
 USER_SECRET = "argo-artifacts"  # noqa: S105 - its name
 DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
 """What can be reached from the laptop: its preferred port there, the program that answers, and that program's port."""
+PIPELINE = "pipeline"
+ROLE = "eks.amazonaws.com/role-arn"
+"""The ServiceAccount of pipelines' pods, and the annotation that gives it a role of Amazon's."""
 INSIDE = "http://argo-artifacts:9000"
 """Where pods reach our own MinIO."""
 INITLESS = (1, 36)
@@ -144,6 +150,11 @@ class Stack:
         """Say whether a live object carries this instance's label."""
         return ((live or {}).get("metadata", {}).get("labels") or {}).get(INSTANCE) == self.instance.id
 
+    @property
+    def inside(self) -> str:
+        """Where pods reach the store."""
+        return self.settings.s3_endpoint.rstrip("/") if self.settings.store == "use" else INSIDE
+
     # -- what shall be in the cluster
 
     @cached_property
@@ -173,8 +184,9 @@ class Stack:
                 del port["nodePort"]
             return manifests.with_value(document, "spec.type", "ClusterIP")
         if kind == "WorkflowTemplate" or name == workflows.STORE:
-            inside = self.settings.s3_endpoint if self.settings.store == "use" else INSIDE
-            return workflows.placed(document, self.settings, inside.rstrip("/"))
+            return workflows.placed(document, self.settings, self.inside)
+        if kind == "ServiceAccount" and name == PIPELINE and self.settings.s3_role:
+            return manifests.annotated(document, {ROLE: self.settings.s3_role})
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
             return manifests.with_value(document, "data.config", yaml.safe_dump(self._controller(document), sort_keys=False))
         return document
@@ -186,13 +198,7 @@ class Stack:
         chosen = self.settings.initless_pods
         initless = chosen == "true" or (chosen == "auto" and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
-        repository = "artifactRepository.s3"
-        config = manifests.with_value(config, f"{repository}.bucket", self.settings.bucket_artifacts)
-        config = manifests.with_value(config, f"{repository}.region", self.settings.s3_region)
-        if self.settings.store == "use":
-            url = urlsplit(self.settings.s3_endpoint)
-            config = manifests.with_value(config, f"{repository}.endpoint", url.netloc)
-            config = manifests.with_value(config, f"{repository}.insecure", url.scheme == "http")
+        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside)
         return config
 
     def _repository(self) -> manifests.Document:
@@ -271,21 +277,37 @@ class Stack:
         """Return random credentials."""
         return {"accesskey": f"{user}-{secrets.token_hex(4)}", "secretkey": secrets.token_urlsafe(24)}
 
-    def store(self, secret: str = USER_SECRET) -> S3Store:
+    def keys(self, secret: str = "") -> dict[str, str] | None:
+        """Return the keys of the cluster's store: those of pipelines, or of *secret*. None where it is no keys that open it.
+
+        :raises SetupError: E-STORE, they are not there yet.
+        """
+        given = {name: self.environ.get(variable, "") for name, variable in KEYS.items()}
+        found: dict[str, str] | None = given if all(given.values()) else None
+        if secret or self.settings.s3_credentials != "identity":
+            try:
+                found = self.secret(secret or self.settings.s3_secret)
+            except SetupError as error:  # who may not read Secrets may have keys of their own
+                if getattr(error, "status", 0) != FORBIDDEN or found is None:
+                    raise
+            if found is None:
+                raise SetupError("E-STORE", "The store's credentials are not there yet.", hint=f"{command('up')} makes them.")
+        return found
+
+    def store(self, secret: str = "") -> S3Store:
         """Return the cluster's store as its user, or with *secret* as its root.
 
         :raises SetupError: E-STORE, the credentials are not there yet.
         """
         from cluster.store.s3 import S3Store  # noqa: PLC0415 - minio takes 0.2 s to import
 
-        found = self.secret(secret)
-        if found is None:
-            raise SetupError("E-STORE", "The store's credentials are not there yet.", hint="invoke up makes them.")
+        found = self.keys(secret) or {}
         url = self.url("s3")
         return S3Store(
             url,
-            access_key=found["accesskey"],
-            secret_key=found["secretkey"],
+            access_key=found.get("accesskey"),
+            secret_key=found.get("secretkey"),
+            session_token=self.environ.get("AWS_SESSION_TOKEN") if found.get("accesskey") == self.environ.get(KEYS["accesskey"]) else None,
             region=self.settings.s3_region,
             ca_bundle=self.network.trusted() if url.startswith("https:") else None,
             proxy=self.network.proxy_for(url),

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cluster.store.protocol import parted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -46,24 +48,50 @@ ENDED = {"Succeeded", "Failed", "Error"}
 
 
 def placed(document: Document, settings: Settings, endpoint: str) -> Document:
-    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets."""
+    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials."""
     changed = copy.deepcopy(document)
-    url = urlsplit(endpoint)
     for place in _s3(changed):
-        if "bucket" in place:
-            place.update(
-                endpoint=url.netloc,
-                insecure=url.scheme == "http",
-                region=settings.s3_region,
-                bucket=getattr(settings, BUCKETS[place["bucket"]]),
-            )
+        stored(place, settings, endpoint)
     if changed["kind"] == "ConfigMap":
         data = changed["data"]
         data.update(SINGER_S3_ENDPOINT=endpoint, SINGER_S3_REGION=settings.s3_region)
         for key, bucket in list(data.items()):
             if key.startswith("SINGER_BUCKET_"):
                 data[key] = getattr(settings, BUCKETS[bucket])
+    for container in _containers(changed):
+        if "env" in container:
+            container["env"] = [item for item in container["env"] if not _is_key(item) or settings.s3_credentials != "identity"]
+        for item in filter(_is_key, container.get("env", [])):
+            item["valueFrom"]["secretKeyRef"]["name"] = settings.s3_secret
     return changed
+
+
+def stored(place: dict[str, Any], settings: Settings, endpoint: str) -> None:
+    """Lead one of Argo's places in S3 to the store that the settings choose. One that names no bucket is in that of artifacts."""
+    name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
+    for key in ("key", "keyFormat"):
+        if key in place:
+            place[key] = folder + place[key]
+    if "bucket" not in place:
+        return
+    url = urlsplit(endpoint)
+    place.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
+    if settings.s3_credentials == "identity":
+        place["useSDKCreds"] = True
+        del place["accessKeySecret"], place["secretKeySecret"]
+    else:
+        for key in ("accessKeySecret", "secretKeySecret"):
+            place[key] = {**place[key], "name": settings.s3_secret}
+
+
+def _is_key(variable: Mapping[str, Any]) -> bool:
+    """Say whether a container's variable is one of S3's keys."""
+    return variable["name"] in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+def _containers(template: Document) -> Iterator[dict[str, Any]]:
+    for item in template.get("spec", {}).get("templates", []):
+        yield from item.get("containerSet", {}).get("containers", [item.get("container", {})])
 
 
 def _s3(value: Any) -> Iterator[dict[str, Any]]:
