@@ -22,9 +22,10 @@ PORTS = ("port_argo", "port_s3", "port_console")
 class Instance:
     """The file ``instance.json`` of an environment, written whenever something in it changes."""
 
-    def __init__(self, file: Path) -> None:
-        """Read the file; where there is none this is a new instance, and nothing is written yet."""
+    def __init__(self, file: Path, name: str = "") -> None:
+        """Read the file; where there is none this is a new instance, and nothing is written yet. A *name* that was chosen is its id."""
         self.file = file
+        self._name = name
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -40,7 +41,7 @@ class Instance:
     @property
     def id(self) -> str:
         """What our objects are labelled with."""
-        return str(self._facts["id"])
+        return self._name or str(self._facts["id"])
 
     @property
     def ports(self) -> dict[str, int]:
@@ -154,7 +155,7 @@ class Instance:
     def forget(self) -> None:
         """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
         with self._lock:
-            self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
+            self._facts = {"id": self._facts["id"], **({"brought": self.brought} if self.brought else {})}
             self.making = False
             self._save()
 

@@ -22,7 +22,7 @@ from cluster.progress import shown
 from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from cluster.stack import Stack
@@ -59,6 +59,7 @@ class Objects:
             argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
         _allowed(stack, applied)
+        not_others(stack, [key(document) for document in applied])
         for document in applied:
             say(manifests.name(document))
             stack.kube.apply(document)
@@ -102,6 +103,41 @@ class Objects:
         else:
             hint = "Use the Argo that is there (INVOKE_SINGER_ARGO=use), or another cluster."
         raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
+
+
+def not_others(stack: Stack, wanted: Iterable[tuple[str, str]]) -> None:
+    """See that no object that is about to be applied, by kind and name, is another instance's.
+
+    :raises SetupError: E-FOREIGN, one is.
+    """
+    keys = set(wanted)
+    for kind in sorted({kind for kind, _ in keys} - set(WHOLE_CLUSTER)):
+        for item in _list(stack, kind, stack.namespace, INSTANCE):
+            if (kind, item["metadata"]["name"]) in keys and not stack.owns(item):
+                name = manifests.name({**item, "kind": kind})
+                raise other_instance(f"{name} in the namespace {stack.namespace}", item["metadata"]["labels"][INSTANCE])
+
+
+def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
+    """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
+
+    :raises SetupError: E-FOREIGN, it is.
+    """
+    try:
+        instance = json.loads(found or b"{}").get("instance")
+    except (ValueError, AttributeError):
+        return
+    if instance not in {None, stack.instance.id}:
+        raise other_instance(f"The bucket {stack.settings.bucket_configs}", str(instance))
+
+
+def other_instance(what: str, instance: str) -> SetupError:
+    """Return the error for what another checkout has brought."""
+    return SetupError(
+        "E-FOREIGN",
+        f"{what} belongs to another installation, {instance}.",
+        hint=f"Choose a namespace and buckets of your own; or share this one: singer.instance: {instance}, wherever it is brought from.",
+    )
 
 
 def argo_is_there(stack: Stack) -> None:

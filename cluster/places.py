@@ -135,14 +135,23 @@ class Places:
 
     @cached_property
     def down(self) -> str | None:
-        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers."""
-        instance = Instance(self.session.settings.platform / "instance.json")
-        if not instance.complete:
+        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers.
+
+        :raises SetupError: E-CONTEXT, the environment leads to another cluster than before, or nowhere.
+        """
+        settings = self.session.settings
+        known = Instance(settings.platform / "instance.json").complete
+        if not known and settings.env == LAPTOP:
             return "there is none yet"
         try:
-            return self._stack.kube.silent()
+            why = self._stack.kube.silent()
+            if not known and why is None:  # somebody else has brought it up; that we have met it is to be remembered
+                self._stack.provider.ensure(lambda _: None)
         except SetupError as error:
+            if error.code == "E-CONTEXT" and settings.env != LAPTOP:
+                raise
             return error.problem.rstrip(".")
+        return why
 
     def choose(self, asked: str) -> tuple[Place, str]:
         """Return the engine to use and why.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster import images, manifests, workflows
 from cluster.environments import version
+from cluster.objects import key, not_others
 from cluster.stack import INSTANCE, at_once
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Schedules:
         """See ``Step``."""
         live = _live(stack)
         wanted = schedules(stack)
+        not_others(stack, [key(document) for document in documents(stack)])
 
         def make(document: manifests.Document) -> None:
             say(manifests.name(document))

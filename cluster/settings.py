@@ -75,6 +75,7 @@ class Settings:
     runtime: str = "auto"
     cluster: str = "singer"
     namespace: str = "argo"
+    instance: str = ""
     argo: str = "install"
     store: str = "install"
     s3_endpoint: str = ""
@@ -287,8 +288,8 @@ def _check_store(texts: Mapping[str, str]) -> None:
 
 def _check_platform(texts: Mapping[str, str]) -> None:
     """Check what only the platform needs."""
-    for key in ("cluster", "namespace"):
-        if not re.fullmatch(LABEL, texts[key]):
+    for key in ("cluster", "namespace", "instance"):
+        if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
     if not re.fullmatch(REGISTRY, texts["registry"]):
         raise _refused(

@@ -81,7 +81,7 @@ class Stack:
         self.settings = settings
         self.environ = {**read_dotenv(settings.root / ".env"), **environ}
         self.namespace = settings.namespace
-        self.instance = Instance(settings.platform / "instance.json")
+        self.instance = Instance(settings.platform / "instance.json", settings.instance)
         if self.instance.provider not in {"", settings.provider}:
             was, now = self.instance.provider, settings.provider
             raise SetupError(
@@ -185,10 +185,21 @@ class Stack:
             return manifests.with_value(document, "spec.type", "ClusterIP")
         if kind == "WorkflowTemplate" or name == workflows.STORE:
             return workflows.placed(document, self.settings, self.inside)
-        if kind == "ServiceAccount" and name == PIPELINE and self.settings.s3_role:
-            return manifests.annotated(document, {ROLE: self.settings.s3_role})
+        if kind in {"ServiceAccount", "Role"}:
+            return self._let_in(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
             return manifests.with_value(document, "data.config", yaml.safe_dump(self._controller(document), sort_keys=False))
+        return document
+
+    def _let_in(self, document: manifests.Document) -> manifests.Document:
+        """Set what opens the store: the role of pipelines' pods, and the Secret with which Argo's pages read archived logs."""
+        name = document["metadata"]["name"]
+        if (document["kind"], name) == ("ServiceAccount", PIPELINE) and self.settings.s3_role:
+            return manifests.annotated(document, {ROLE: self.settings.s3_role})
+        if (document["kind"], name) == ("Role", "argo-server"):
+            secret = [self.settings.s3_secret]
+            rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]
+            return manifests.with_value(document, "rules", rules)
         return document
 
     def _controller(self, document: manifests.Document) -> manifests.Document:
@@ -280,7 +291,7 @@ class Stack:
     def keys(self, secret: str = "") -> dict[str, str] | None:
         """Return the keys of the cluster's store: those of pipelines, or of *secret*. None where it is no keys that open it.
 
-        :raises SetupError: E-STORE, they are not there yet.
+        :raises SetupError: E-STORE, they are not there yet; E-SECRET, we may not read them, and have none.
         """
         given = {name: self.environ.get(variable, "") for name, variable in KEYS.items()}
         found: dict[str, str] | None = given if all(given.values()) else None
@@ -288,8 +299,14 @@ class Stack:
             try:
                 found = self.secret(secret or self.settings.s3_secret)
             except SetupError as error:  # who may not read Secrets may have keys of their own
-                if getattr(error, "status", 0) != FORBIDDEN or found is None:
+                if getattr(error, "status", 0) != FORBIDDEN:
                     raise
+                if found is None:
+                    raise SetupError(
+                        "E-SECRET",
+                        f"You may not read the Secret {secret or self.settings.s3_secret}, and no keys of your own are set.",
+                        hint="Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into .env, or ask for the role singer-operator.",
+                    ) from None
             if found is None:
                 raise SetupError("E-STORE", "The store's credentials are not there yet.", hint=f"{command('up')} makes them.")
         return found

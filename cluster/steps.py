@@ -15,7 +15,7 @@ from cluster import images, kept, manifests
 from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
-from cluster.objects import Objects, argo_is_there, owner
+from cluster.objects import Objects, argo_is_there, not_anothers_bucket, not_others, owner
 from cluster.runs import OWNER
 from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET, at_once
 from cluster.store import parted
@@ -395,6 +395,7 @@ class Configs:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         store, bucket = stack.store(), stack.settings.bucket_configs
+        not_anothers_bucket(stack, store.get(bucket, OWNER))
         here, there = self._here(stack), self._there(stack)
 
         def put(name: str) -> None:
@@ -454,6 +455,7 @@ class ConnectorSecrets:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         wanted_ = self._wanted(stack)
+        not_others(stack, [("Secret", name) for name in wanted_])
         for name in self._differing(stack, wanted_):
             say(name)
             if wanted_.get(name):

@@ -63,7 +63,7 @@ def test_the_environment_is_told(company: Checkout) -> None:
     chosen = company.invoke("up", "--plan", "--json", INVOKE_SINGER_ENV="company")
     for result in (flagged, chosen):
         assert {event["env"] for event in result.events} == {"company"}
-    assert "env" not in company.invoke("check", "--json").last
+    assert "env" not in company.invoke("run", "nobody", "--json").last
     assert company.invoke("up", "--plan", "--env", "company").out.startswith('singer  environment company · context "far"')
 
 

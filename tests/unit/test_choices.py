@@ -155,6 +155,8 @@ def test_keys_of_a_secret_that_is_there(tmp_path: Path) -> None:
     documents = rendered(tmp_path, **USED, s3_credentials="secret", s3_secret="lake-keys")
     references = [*pieces(documents, "secretKeyRef"), *pieces(documents, "accessKeySecret"), *pieces(documents, "secretKeySecret")]
     references += [config(documents)["artifactRepository"]["s3"]["accessKeySecret"]]
+    (server,) = [item for item in documents if (item["kind"], item["metadata"]["name"]) == ("Role", "argo-server")]
+    references += [{"name": name} for name in pieces(server, "resourceNames")[-1]]
     assert len(references) > 10
     assert {item["name"] for item in references} == {"lake-keys"}
 
