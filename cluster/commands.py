@@ -565,6 +565,22 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
             output.line("•", "All is as in singer-configs/", seconds(time.monotonic() - begun))
 
 
+def export(session: Session, *, out: str) -> None:
+    """Write what would be applied to an environment into a folder, and say what has changed there."""
+    from cluster.export import files, write  # noqa: PLC0415 - no other command needs it
+
+    settings, output = session.settings, session.output
+    folder = Path(out) if out else settings.root / "export" / settings.env
+    found = files(settings)
+    changed, gone = write(found, folder)
+    for mark, paths in (("✓", changed), ("✗", gone)):
+        for path in paths:
+            output.line(mark, path, "" if mark == "✓" else "removed")
+    output.event("export", path=str(folder.absolute()), files=len(found), changed=changed, removed=gone)
+    name = shown(folder.absolute())
+    output.line("✓" if changed or gone else "•", name, f"{len(found)} files" + ("" if changed or gone else ", nothing changed"))
+
+
 def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
     """Write a page about the newest runs of both engines, and open it in the browser."""
     output, file = session.output, Path(out) if out else session.settings.platform / "report.html"

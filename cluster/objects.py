@@ -196,7 +196,7 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
         file = stack.settings.platform / "for-administrator.yaml"
-        unowned = [_unowned(document) for document in missing]
+        unowned = [unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)
             write_private(file, yaml.safe_dump_all(unowned, sort_keys=False))
@@ -227,7 +227,7 @@ def _resource(stack: Stack, kind: str) -> tuple[str, str]:
     return (parts[0], parts[-1]) if len(parts) > 2 else ("", parts[-1])  # noqa: PLR2004 - apis/<group>/<version>/<plural>
 
 
-def _unowned(document: manifests.Document) -> manifests.Document:
+def unowned(document: manifests.Document) -> manifests.Document:
     """Return an object for an administrator to apply: ours by its labels, but of no instance."""
     labels = {name: value for name, value in document["metadata"]["labels"].items() if name != INSTANCE}
     return manifests.with_value(document, "metadata.labels", labels)

@@ -29,6 +29,7 @@ VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
 BUCKETS = ("bucket_configs", "bucket_artifacts", "bucket_outputs")
+PAGES = r"|https?://[^\s/?#@]+(/[^\s?#]*)?"
 ROLE = r"|arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]+"
 REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
@@ -77,6 +78,7 @@ class Settings:
     namespace: str = "argo"
     instance: str = ""
     argo: str = "install"
+    argo_url: str = ""
     store: str = "install"
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
@@ -291,6 +293,8 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("cluster", "namespace", "instance"):
         if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
+    if not re.fullmatch(PAGES, texts["argo_url"]):
+        raise _refused("singer.argo_url", f"is {describe(texts['argo_url'])}; allowed is an address such as https://argo.example.com")
     if not re.fullmatch(REGISTRY, texts["registry"]):
         raise _refused(
             "singer.registry", f"is {describe(texts['registry'])}; allowed is a registry and path such as registry.example.com/data"

@@ -160,9 +160,9 @@ class Stack:
     @cached_property
     def documents(self) -> list[manifests.Document]:
         """The platform's objects as they shall be, in the order of application; the Secrets are made apart."""
-        documents = [self._placed(self._chosen(document)) for document in manifests.load(self._files())]
+        documents = [self.placed(self._chosen(document)) for document in manifests.load(self._files())]
         if self.settings.argo == "use":
-            documents.append(self._placed(self._repository()))
+            documents.append(self.placed(self._repository()))
         documents += self._for_pods()
         return [manifests.stamped(manifests.labelled(document, self.labels)) for document in manifests.ordered(documents)]
 
@@ -183,6 +183,8 @@ class Stack:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
             return manifests.with_value(document, "spec.type", "ClusterIP")
+        if kind == "WorkflowTemplate" and self.settings.argo == "use":
+            document = workflows.with_defaults(document, yaml.safe_load(self._argo_config["data"]["config"]))
         if kind == "WorkflowTemplate" or name == workflows.STORE:
             return workflows.placed(document, self.settings, self.inside)
         if kind in {"ServiceAccount", "Role"}:
@@ -207,15 +209,20 @@ class Stack:
         config: manifests.Document = yaml.safe_load(document["data"]["config"])
         config = manifests.with_value(config, "executor.image", self.settings.image("executor"))
         chosen = self.settings.initless_pods
-        initless = chosen == "true" or (chosen == "auto" and (self.provider.ours or self.kube.version >= INITLESS))
+        installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
+        initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
         workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside)
         return config
 
+    @cached_property
+    def _argo_config(self) -> manifests.Document:
+        """The configuration of our own Argo, as it stands in the repository."""
+        return manifests.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
+
     def _repository(self) -> manifests.Document:
         """Return our artifact repository as an Argo of somebody else's finds it: as the default of our namespace."""
-        source = manifests.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
-        repository = yaml.safe_dump(self._controller(source)["artifactRepository"], sort_keys=False)
+        repository = yaml.safe_dump(self._controller(self._argo_config)["artifactRepository"], sort_keys=False)
         annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
         metadata = {"name": "artifact-repositories", "namespace": self.namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"singer": repository}}
@@ -236,7 +243,7 @@ class Stack:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
         return found
 
-    def _placed(self, document: manifests.Document) -> manifests.Document:
+    def placed(self, document: manifests.Document) -> manifests.Document:
         """Put an object into our namespace: the manifests name it ``argo``."""
         if document["kind"] == "Namespace":
             return manifests.with_value(document, "metadata.name", self.namespace)

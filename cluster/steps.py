@@ -396,7 +396,7 @@ class Configs:
         """See ``Step``."""
         store, bucket = stack.store(), stack.settings.bucket_configs
         not_anothers_bucket(stack, store.get(bucket, OWNER))
-        here, there = self._here(stack), self._there(stack)
+        here, there = self.here(stack), self._there(stack)
 
         def put(name: str) -> None:
             say(name)
@@ -409,12 +409,13 @@ class Configs:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        here, there = self._here(stack), self._there(stack)
+        here, there = self.here(stack), self._there(stack)
         differing = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
         return f"not as in singer-configs/: {', '.join(differing)}" if differing else None
 
     @staticmethod
-    def _here(stack: Stack) -> dict[str, bytes]:
+    def here(stack: Stack) -> dict[str, bytes]:
+        """Return what shall be in the bucket, by key."""
         files = {OWNER: owner(stack)}
         connectors = used(stack) if stack.only else map(stack.project.connector, stack.project.connector_names)
         for connector in connectors:

@@ -66,6 +66,16 @@ def placed(document: Document, settings: Settings, endpoint: str) -> Document:
     return changed
 
 
+def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
+    """Return a WorkflowTemplate that brings along what our own Argo's *config* gives every Workflow: another one has other defaults."""
+    changed = copy.deepcopy(template)
+    changed["spec"] = {**copy.deepcopy(config["workflowDefaults"]["spec"]), **changed["spec"]}
+    for container in _containers(changed):
+        for key, value in config["mainContainer"].items():
+            container.setdefault(key, copy.deepcopy(value))
+    return changed
+
+
 def stored(place: dict[str, Any], settings: Settings, endpoint: str) -> None:
     """Lead one of Argo's places in S3 to the store that the settings choose. One that names no bucket is in that of artifacts."""
     name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
@@ -91,7 +101,9 @@ def _is_key(variable: Mapping[str, Any]) -> bool:
 
 def _containers(template: Document) -> Iterator[dict[str, Any]]:
     for item in template.get("spec", {}).get("templates", []):
-        yield from item.get("containerSet", {}).get("containers", [item.get("container", {})])
+        yield from item.get("containerSet", {}).get("containers", [])
+        if "container" in item:
+            yield item["container"]
 
 
 def _s3(value: Any) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from test_manifests_valid import violations
 
 from cluster import plan
 from cluster.errors import SetupError
@@ -69,6 +70,18 @@ def test_an_argo_that_is_there(tmp_path: Path) -> None:
     assert repository["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"] in repository["data"]
     (found,) = map(yaml.safe_load, repository["data"].values())
     assert (found["archiveLogs"], found["s3"]["bucket"], found["s3"]["endpoint"]) == (True, "artifacts", "argo-artifacts:9000")
+
+
+def test_pods_of_an_argo_that_is_there(tmp_path: Path) -> None:
+    """With argo: use every pod has our ServiceAccount and complies with `restricted`, whatever that Argo's own defaults are."""
+    templates = [item["spec"] for item in rendered(tmp_path, argo="use") if item["kind"] == "WorkflowTemplate"]
+    assert {spec["serviceAccountName"] for spec in templates} == {"pipeline"}
+    for spec in templates:
+        for template in spec["templates"]:
+            found = template.get("containerSet", {}).get("containers", []) + ([template["container"]] if "container" in template else [])
+            volumes = template.get("volumes", [])
+            assert violations({"securityContext": spec["securityContext"], "containers": found, "volumes": volumes}) == []
+            assert all(container["resources"]["requests"] for container in found)
 
 
 def test_a_store_that_is_there(tmp_path: Path) -> None:
