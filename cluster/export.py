@@ -20,7 +20,7 @@ from cluster.objects import WHOLE_CLUSTER, unowned
 from cluster.settings import LAPTOP
 from cluster.stack import KEYS, ROOT_SECRET, Stack
 from cluster.steps import Configs, policy, used, wanted
-from cluster.workflows import NOTIFY
+from cluster.workflows import CA, NOTIFY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,8 @@ HEAD = "# Written by `invoke export`. What stands here is replaced by the next o
 FOLDERS = ("objects", "administrator", "configs", "examples")
 """The folders that are ours as a whole: what is in them and is wanted no more goes."""
 PLACEHOLDER = "REPLACE-ME"
+PUBLIC = f"secret-{CA}.yaml"
+"""A Secret by its kind alone."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -59,7 +61,7 @@ def files(settings: Settings) -> dict[str, bytes]:
     with Stack(settings, {}) as stack:
         for connector in used(stack):
             Environments(settings).ensure_lock(connector)
-        documents = [item for item in [*stack.documents, *schedules.documents(stack)] if item["kind"] != "Secret"]
+        documents = [item for item in [*stack.documents, *schedules.documents(stack)] if item["kind"] != "Secret" or _name(item) == PUBLIC]
         whole = [item for item in documents if item["kind"] in WHOLE_CLUSTER]
         objects = {f"objects/{_name(item)}": dumped(item) for item in documents if item not in whole}
         roles = manifests.load([settings.root / "manifests" / "administrator" / "roles.yaml"])

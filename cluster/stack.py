@@ -155,6 +155,11 @@ class Stack:
         """Where pods reach the store."""
         return self.settings.s3_endpoint.rstrip("/") if self.settings.store == "use" else INSIDE
 
+    @property
+    def _trusting(self) -> bool:
+        """Whether pods reach the store by TLS with certificates of a company's own."""
+        return bool(self.network.certificates) and self.inside.startswith("https:")
+
     # -- what shall be in the cluster
 
     @cached_property
@@ -186,7 +191,7 @@ class Stack:
         if kind == "WorkflowTemplate" and self.settings.argo == "use":
             document = workflows.with_defaults(document, yaml.safe_load(self._argo_config["data"]["config"]))
         if kind == "WorkflowTemplate" or name == workflows.STORE:
-            return workflows.placed(document, self.settings, self.inside)
+            return workflows.placed(document, self.settings, self.inside, trusting=self._trusting)
         if kind in {"ServiceAccount", "Role"}:
             return self._let_in(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
@@ -212,7 +217,7 @@ class Stack:
         installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
         initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
-        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside)
+        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self._trusting)
         return config
 
     @cached_property
@@ -241,6 +246,11 @@ class Stack:
             found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": encoded})
         if certificates:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
+        if self._trusting:
+            data = {network.BUNDLE: b64encode(certificates.encode()).decode()}
+            found.append(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": workflows.CA}, "type": "Opaque", "data": data}
+            )
         return found
 
     def placed(self, document: manifests.Document) -> manifests.Document:

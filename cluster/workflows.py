@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cluster.network import BUNDLE
 from cluster.store.protocol import parted
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ IMAGES = "singer-images"
 STORE = "singer-store"
 NOTIFY = "singer-notify"
 """ConfigMaps and a Secret of ours, as the templates name them."""
+CA = "singer-ca"
+"""The Secret with the certificates by which Argo knows the store. They are nobody's secret; Argo takes them from nowhere else."""
 COMMIT = "commit"
 BUCKETS = {"singer-configs": "bucket_configs", "artifacts": "bucket_artifacts", "target-csv-output": "bucket_outputs"}
 """Buckets as the manifests name them, and the settings that may name others."""
@@ -47,11 +50,11 @@ ENDED = {"Succeeded", "Failed", "Error"}
 # ----------------------------------------------------------------------------------------------------------- templates
 
 
-def placed(document: Document, settings: Settings, endpoint: str) -> Document:
+def placed(document: Document, settings: Settings, endpoint: str, *, trusting: bool = False) -> Document:
     """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials."""
     changed = copy.deepcopy(document)
     for place in _s3(changed):
-        stored(place, settings, endpoint)
+        stored(place, settings, endpoint, trusting=trusting)
     if changed["kind"] == "ConfigMap":
         data = changed["data"]
         data.update(SINGER_S3_ENDPOINT=endpoint, SINGER_S3_REGION=settings.s3_region)
@@ -76,8 +79,11 @@ def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
     return changed
 
 
-def stored(place: dict[str, Any], settings: Settings, endpoint: str) -> None:
-    """Lead one of Argo's places in S3 to the store that the settings choose. One that names no bucket is in that of artifacts."""
+def stored(place: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
+    """Lead one of Argo's places in S3 to the store that the settings choose, *trusting* the certificates of the Secret ``CA``.
+
+    One that names no bucket is in that of artifacts.
+    """
     name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
     for key in ("key", "keyFormat"):
         if key in place:
@@ -86,6 +92,8 @@ def stored(place: dict[str, Any], settings: Settings, endpoint: str) -> None:
         return
     url = urlsplit(endpoint)
     place.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
+    if trusting:
+        place["caSecret"] = {"name": CA, "key": BUNDLE}
     if settings.s3_credentials == "identity":
         place["useSDKCreds"] = True
         del place["accessKeySecret"], place["secretKeySecret"]

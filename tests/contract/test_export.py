@@ -6,6 +6,7 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import kubernetes_validate
 import pytest
 import yaml
@@ -129,6 +130,16 @@ def test_nothing_secret_is_in_it(company: Checkout) -> None:
     assert example["connector-tap-scripted"] == {"EXPORT_TOKEN": "REPLACE-ME"}
     assert example["argo-artifacts"].keys() == {"accesskey", "secretkey"}
     assert "connector-target-scripted" not in example
+
+
+def test_certificates_are_exported(company: Checkout) -> None:
+    """A company's own certificates, which are no secret, are part of it: Argo finds the store's beside what refers to them."""
+    shutil.copy(certifi.where(), company.root / "ca.pem")
+    (company.root / "environments" / "company.yaml").write_text(FILE + "ca_bundle: ca.pem\n")
+    exported(company)
+    found = {item["metadata"]["name"]: item for item in objects(company.root / "export" / "company")}
+    assert found["singer-ca"]["data"].keys() == {"ca.pem"}
+    assert "singer-ca" in json.dumps(found["streaming"])
 
 
 def test_a_change_is_a_change_of_its_file(company: Checkout) -> None:

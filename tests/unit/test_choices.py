@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import certifi
 import kubernetes_validate
 import pytest
 import yaml
@@ -184,6 +185,22 @@ def test_the_identity_of_pods_needs_no_keys(tmp_path: Path) -> None:
     assert all(place["useSDKCreds"] is True for place in places)
     (account,) = [item for item in documents if (item["kind"], item["metadata"]["name"]) == ("ServiceAccount", "pipeline")]
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == role
+
+
+def test_a_store_with_a_certificate_of_the_companys(tmp_path: Path) -> None:
+    """Where the company's certificates are named, Argo knows the store by them too; by plain HTTP none are needed."""
+    documents = rendered(tmp_path, **USED, ca_bundle=certifi.where())
+    (secret,) = [item for item in documents if (item["kind"], item["metadata"]["name"]) == ("Secret", "singer-ca")]
+    places = [config(documents)["artifactRepository"]["s3"], *(item for item in pieces(documents, "s3") if "bucket" in item)]
+    assert len(places) > 5
+    assert all(place["caSecret"] == {"name": "singer-ca", "key": next(iter(secret["data"]))} for place in places)
+
+
+def test_a_store_by_plain_http(tmp_path: Path) -> None:
+    """Where the store has no TLS, no certificate is brought for it."""
+    documents = rendered(tmp_path, **{**USED, "s3_endpoint": "http://s3.example.com"}, ca_bundle=certifi.where())
+    assert pieces(documents, "caSecret") == []
+    assert "singer-ca" not in names(documents, "Secret")
 
 
 @pytest.mark.parametrize(
