@@ -66,12 +66,12 @@ def forward(session: Session, *, json: bool = False) -> None:
     platform.forward(session)
 
 
-@command(help={"json": JSON})
-def credentials(session: Session, *, json: bool = False) -> None:
+@command(help={"policy": "only print the rights that pipelines need of an S3, for its administrator", "json": JSON})
+def credentials(session: Session, *, policy: bool = False, json: bool = False) -> None:
     """Show MinIO's user and password. invoke credentials"""
     from cluster import platform
 
-    platform.credentials(session)
+    platform.credentials(session, only_policy=policy)
 
 
 @command()
@@ -240,6 +240,14 @@ def sync(session: Session, *, plan: bool = False, yaml: bool = False, json: bool
     commands.sync(session, plan_only=plan, as_yaml=yaml)
 
 
+@command(help={"out": "the folder to write; default: export/NAME", "json": JSON})
+def export(session: Session, out: str = "", *, json: bool = False) -> None:
+    """Write all that up and sync would apply to an environment, for GitOps. invoke export --env company"""
+    from cluster import commands
+
+    commands.export(session, out=out)
+
+
 @command(
     help={
         "connector": "a tap, below singer-configs/",
@@ -402,7 +410,7 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
-PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync)
+PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, export)
 CONNECTORS = (new, discover, select, check, add)
 see_choices(ROOT)
 namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test)

@@ -4,7 +4,8 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
 
     cli                                     errors become a sentence, a hint and an exit code
     commands   platform  doctor  workshop   what each command does; connectors are made and tried in the workshop
-    preview    report  plan  converge       a look at files and at the past; the steps of `up` and of `sync`, and how they are run
+    preview    report  plan  export         a look at files and at the past; the steps of `up` and of `sync`, as files too,
+    converge                                and how they are run
     places                                  which engine a command means, and where its runs are
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
     schedules                               CronWorkflows

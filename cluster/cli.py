@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from cluster import progress
 from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError
 from cluster.session import Session
 
@@ -25,10 +27,14 @@ if TYPE_CHECKING:
     from invoke.tasks import Task
 
 
+ENV = "the environment: laptop, or one of environments/"
+
+
 def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[..., None]]]:
     """Make an Invoke task whose first argument is a ``Session``, and whose errors end as they should.
 
-    *options* are those of ``invoke.task``. A ``json`` argument of the task chooses the form of the output.
+    *options* are those of ``invoke.task``. A ``json`` argument of the task chooses the form of the output. Every command that
+    is about a platform takes ``--env`` as well; its body finds it in the settings.
     """
 
     def decorate(function: Callable[..., None]) -> Task[Callable[..., None]]:
@@ -36,6 +42,11 @@ def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[...
         def run(context: Context, *args: Any, **kwargs: Any) -> None:
             guarded(function, context, *args, **kwargs)
 
+        if function.__name__ not in progress.HERE:
+            signature = inspect.signature(function)
+            env = inspect.Parameter("env", inspect.Parameter.KEYWORD_ONLY, default="")
+            run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), env])  # type: ignore[attr-defined]
+            options["help"] = {**options.get("help", {}), "env": ENV}
         made: Task[Callable[..., None]] = task(**options)(run)
         return made
 
@@ -64,14 +75,14 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
 
     :raises invoke.Exit: with the exit code of ``docs/contracts.md``.
     """
-    from cluster import progress  # noqa: PLC0415 - not needed for --list and --help
-
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _terminated)
-    output = progress.choose(as_json=bool(kwargs.get("json")))
+    given, env = context.config.get("singer", {}), kwargs.pop("env", "")
+    os.environ[progress.NAMED] = env
+    output = progress.choose(as_json=bool(kwargs.get("json")), env=env or str(given.get("env", "")))
     try:
-        function(Session(context.config.get("singer", {}), output, os.environ), *args, **kwargs)
+        function(Session(given, output, os.environ, env), *args, **kwargs)
         sys.stdout.flush()
         gc.freeze()  # what is left needs no last look by the garbage collector: 15 ms
     except SetupError as error:

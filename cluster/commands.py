@@ -123,7 +123,7 @@ def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, 
     place, reason = places.choose(engine)
     facts["engine"] = place.engine
     span = f" · backfill {way.backfill}" if way.backfill else ""
-    output.text(f"{verb}  {name}{span} · engine {place.engine}, because {reason}")
+    output.text(f"{verb}  {name}{span} · engine {place.label}, because {reason}")
     output.text()
     try:
         if place.stack is None:
@@ -206,7 +206,7 @@ def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Wa
                 hint=f"Run one, or bring the engine argo up: {command('up')}",
             )
         batch = new_run_id()
-        output.text(f"run  {', '.join(names)} · engine {place.engine}, because {reason} · batch {batch}")
+        output.text(f"run  {', '.join(names)} · engine {place.label}, because {reason} · batch {batch}")
         output.text()
         facts: list[dict[str, Any]] = [_facts(name) | {"engine": place.engine} for name in names]
         status = dict.fromkeys(names, "failed")
@@ -388,7 +388,7 @@ def _row(place: Place, record: Record) -> list[str]:
     return [
         record.run,
         record.pipeline,
-        record.engine,
+        place.label,
         place.status(record),
         f"{record.total:,}",
         taken,
@@ -403,7 +403,7 @@ def show(session: Session, run: str) -> None:
         history, output = place.history, session.output
         fields = _seen(place, record)
         output.event("run", **fields)
-        output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
+        output.text(f"{record.run} · {record.pipeline} · engine {place.label} · {fields['status']}")
         sides = [(side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side in SIDES if (end := fields[side])]
         streams = [
             (f"stream {name}", f"{count:,} records, {megabytes(record.bytes.get(name, 0))}") for name, count in record.records.items()
@@ -428,7 +428,7 @@ def _ended(code: int | None) -> str:
 
 
 def fetch(session: Session, run: str) -> None:
-    """Copy a run's files into ``output/<pipeline>/<run>/``."""
+    """Copy a run's files to where people look, into a folder of the run's own."""
     with Places(session) as places:
         place, record = places.find(run)
         folder = session.settings.output / record.pipeline / record.run
@@ -567,9 +567,25 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
             output.line("•", "All is as in singer-configs/", seconds(time.monotonic() - begun))
 
 
+def export(session: Session, *, out: str) -> None:
+    """Write what would be applied to an environment into a folder, and say what has changed there."""
+    from cluster.export import files, write  # noqa: PLC0415 - no other command needs it
+
+    settings, output = session.settings, session.output
+    folder = Path(out) if out else settings.root / "export" / settings.env
+    found = files(settings)
+    changed, gone = write(found, folder)
+    for mark, paths in (("✓", changed), ("✗", gone)):
+        for path in paths:
+            output.line(mark, path, "" if mark == "✓" else "removed")
+    output.event("export", path=str(folder.absolute()), files=len(found), changed=changed, removed=gone)
+    name = shown(folder.absolute())
+    output.line("✓" if changed or gone else "•", name, f"{len(found)} files" + ("" if changed or gone else ", nothing changed"))
+
+
 def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
     """Write a page about the newest runs of both engines, and open it in the browser."""
-    output, file = session.output, Path(out) if out else session.settings.local / "report.html"
+    output, file = session.output, Path(out) if out else session.settings.platform / "report.html"
     with Places(session) as places:
         found = _newest(places, None, limit)
         if not found:
@@ -592,6 +608,7 @@ def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Re
     return [
         replace(
             record,
+            engine=place.label,
             status=place.status(record),
             error=record.error and {key: redaction.redacted(text, secrets_) for key, text in record.error.items()},
         )

@@ -97,7 +97,7 @@ def commit_tag(settings: Settings) -> str:
         path = settings.root / name
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
-    return f"{REPOSITORY}/{COMMIT}:{digest.hexdigest()[:12]}"
+    return f"{settings.registry or REPOSITORY}/{COMMIT}:{digest.hexdigest()[:12]}"
 
 
 def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:

@@ -1,6 +1,6 @@
-"""What this checkout remembers of its installation: who it is, its ports, and the cluster it began to make.
+"""What this checkout remembers of an installation: who it is, its ports, and the cluster it began to make.
 
-One checkout, one instance. Everything else is asked of the cluster itself.
+One checkout, one instance in each environment. Everything else is asked of the cluster itself.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ PORTS = ("port_argo", "port_s3", "port_console")
 
 
 class Instance:
-    """The file ``.local/instance.json``, written whenever something in it changes."""
+    """The file ``instance.json`` of an environment, written whenever something in it changes."""
 
-    def __init__(self, file: Path) -> None:
-        """Read the file; where there is none this is a new instance, and nothing is written yet."""
+    def __init__(self, file: Path, name: str = "") -> None:
+        """Read the file; where there is none this is a new instance, and nothing is written yet. A *name* that was chosen is its id."""
         self.file = file
+        self._name = name
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -40,7 +41,7 @@ class Instance:
     @property
     def id(self) -> str:
         """What our objects are labelled with."""
-        return str(self._facts["id"])
+        return self._name or str(self._facts["id"])
 
     @property
     def ports(self) -> dict[str, int]:
@@ -80,10 +81,15 @@ class Instance:
         """The name of the cluster that is remembered; nothing where none is."""
         return str(self._facts.get("cluster", ""))
 
-    def claim(self, cluster: str, provider: str = "kind") -> None:
+    @property
+    def server(self) -> str:
+        """The address of the API server of a cluster that was there already; nothing of one that we make."""
+        return str(self._facts.get("server", ""))
+
+    def claim(self, cluster: str, provider: str = "kind", server: str = "") -> None:
         """Write down that a cluster is about to be made, or used, by us."""
         with self._lock:
-            self._facts.update(cluster=cluster, provider=provider, complete=False, told=False)
+            self._facts.update(cluster=cluster, provider=provider, server=server, complete=False, told=False)
             self._save()
 
     @property
@@ -149,7 +155,7 @@ class Instance:
     def forget(self) -> None:
         """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
         with self._lock:
-            self._facts = {"id": self.id, **({"brought": self.brought} if self.brought else {})}
+            self._facts = {"id": self._facts["id"], **({"brought": self.brought} if self.brought else {})}
             self.making = False
             self._save()
 

@@ -42,11 +42,11 @@ POLL_SECONDS = 0.5
 
 def archive(settings: Settings) -> Path:
     """Return where the buckets are kept."""
-    return settings.local / "kept" / "minio.tar"
+    return settings.platform / "kept" / "minio.tar"
 
 
 def _secrets_file(settings: Settings) -> Path:
-    return settings.local / "kept" / "secrets.json"
+    return settings.platform / "kept" / "secrets.json"
 
 
 def kept_secrets(settings: Settings) -> dict[str, dict[str, str]]:
@@ -59,7 +59,7 @@ def kept_secrets(settings: Settings) -> dict[str, dict[str, str]]:
 
 
 def save(stack: Stack, image: str, secrets: dict[str, dict[str, str]], say: Callable[[str], None]) -> str:
-    """Write MinIO's folder and credentials below ``.local/kept``, and return what was kept and where.
+    """Write MinIO's folder and credentials below ``kept``, and return what was kept and where.
 
     :raises SetupError: E-KEEP, the data cannot be read.
     """

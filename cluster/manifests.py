@@ -72,12 +72,17 @@ def labelled(document: Document, labels: Mapping[str, str]) -> Document:
     return changed
 
 
+def annotated(document: Document, annotations: Mapping[str, str]) -> Document:
+    """Return a copy of *document* with more annotations."""
+    changed = copy.deepcopy(document)
+    changed["metadata"]["annotations"] = {**changed["metadata"].get("annotations", {}), **annotations}
+    return changed
+
+
 def stamped(document: Document) -> Document:
     """Return a copy of *document* with an annotation that holds a digest of its content, so that a change is seen at a glance."""
-    changed = copy.deepcopy(document)
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
-    changed["metadata"]["annotations"] = {**changed["metadata"].get("annotations", {}), CONTENT: digest}
-    return changed
+    return annotated(document, {CONTENT: digest})
 
 
 def differs(document: Mapping[str, Any], live: Mapping[str, Any] | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import yaml
@@ -18,10 +19,10 @@ from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
-from cluster.stack import INSTANCE, PART_OF, ROOT_SECRET, USER_SECRET
+from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from cluster.stack import Stack
@@ -34,7 +35,6 @@ MADE = ("Secret", "ConfigMap")
 KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 """What stays in a cluster that is not ours when its data is kept."""
 VERBS = ("get", "list", "create", "patch", "delete")
-FORBIDDEN = 403
 GONE_SECONDS = 120
 PODS_SECONDS = 30
 POLL_SECONDS = 0.5
@@ -59,6 +59,7 @@ class Objects:
             argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
         _allowed(stack, applied)
+        not_others(stack, [key(document) for document in applied])
         for document in applied:
             say(manifests.name(document))
             stack.kube.apply(document)
@@ -78,8 +79,7 @@ class Objects:
         why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
-        missing = [name for name in _secret_names(stack) if not stack.secret(name)]
-        return "credentials are missing" if missing else None
+        return "credentials are missing" if _unfilled(stack) else None
 
     @staticmethod
     def _there(stack: Stack, document: manifests.Document) -> bool:
@@ -103,6 +103,41 @@ class Objects:
         else:
             hint = "Use the Argo that is there (INVOKE_SINGER_ARGO=use), or another cluster."
         raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
+
+
+def not_others(stack: Stack, wanted: Iterable[tuple[str, str]]) -> None:
+    """See that no object that is about to be applied, by kind and name, is another instance's.
+
+    :raises SetupError: E-FOREIGN, one is.
+    """
+    keys = set(wanted)
+    for kind in sorted({kind for kind, _ in keys} - set(WHOLE_CLUSTER)):
+        for item in _list(stack, kind, stack.namespace, INSTANCE):
+            if (kind, item["metadata"]["name"]) in keys and not stack.owns(item):
+                name = manifests.name({**item, "kind": kind})
+                raise other_instance(f"{name} in the namespace {stack.namespace}", item["metadata"]["labels"][INSTANCE])
+
+
+def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
+    """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
+
+    :raises SetupError: E-FOREIGN, it is.
+    """
+    try:
+        instance = json.loads(found or b"{}").get("instance")
+    except (ValueError, AttributeError):
+        return
+    if instance not in {None, stack.instance.id}:
+        raise other_instance(f"The bucket {stack.settings.bucket_configs}", str(instance))
+
+
+def other_instance(what: str, instance: str) -> SetupError:
+    """Return the error for what another checkout has brought."""
+    return SetupError(
+        "E-FOREIGN",
+        f"{what} belongs to another installation, {instance}.",
+        hint=f"Choose a namespace and buckets of your own; or share this one: singer.instance: {instance}, wherever it is brought from.",
+    )
 
 
 def argo_is_there(stack: Stack) -> None:
@@ -160,8 +195,8 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     whole = [document for document in documents if document["kind"] in WHOLE_CLUSTER]
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
-        file = stack.settings.local / "for-administrator.yaml"
-        unowned = [_unowned(document) for document in missing]
+        file = stack.settings.platform / "for-administrator.yaml"
+        unowned = [unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)
             write_private(file, yaml.safe_dump_all(unowned, sort_keys=False))
@@ -192,7 +227,7 @@ def _resource(stack: Stack, kind: str) -> tuple[str, str]:
     return (parts[0], parts[-1]) if len(parts) > 2 else ("", parts[-1])  # noqa: PLR2004 - apis/<group>/<version>/<plural>
 
 
-def _unowned(document: manifests.Document) -> manifests.Document:
+def unowned(document: manifests.Document) -> manifests.Document:
     """Return an object for an administrator to apply: ours by its labels, but of no instance."""
     labels = {name: value for name, value in document["metadata"]["labels"].items() if name != INSTANCE}
     return manifests.with_value(document, "metadata.labels", labels)
@@ -202,23 +237,41 @@ def _unowned(document: manifests.Document) -> manifests.Document:
 
 
 def _secret_names(stack: Stack) -> tuple[str, ...]:
-    return (ROOT_SECRET, USER_SECRET) if stack.settings.store == "install" else (USER_SECRET,)
+    if stack.settings.store == "install":
+        return (ROOT_SECRET, USER_SECRET)
+    return () if stack.settings.s3_credentials == "identity" else (stack.settings.s3_secret,)
+
+
+def _unfilled(stack: Stack) -> list[str]:
+    """Name the Secrets of the store that are not there or are empty, as far as we may look."""
+    hidden: dict[str, str] | None = {"": ""}
+    return [name for name in _secret_names(stack) if _seen(partial(stack.secret, name), hidden) is None]
 
 
 def _secrets(stack: Stack) -> None:
-    """Make random credentials once; those that are there stay, and those that were kept with the data come back."""
+    """Make random credentials once; those that are there stay, and those that were kept with the data come back.
+
+    :raises SetupError: E-SECRET, those of an S3 that is there are not set, or the Secret with them is not there.
+    """
+    if stack.settings.s3_credentials != "keys":
+        for name in _unfilled(stack):
+            raise SetupError(
+                "E-SECRET",
+                f"The Secret {name} is not in the namespace {stack.namespace}, or it is empty.",
+                hint=f"Let whoever owns the bucket make it, with the keys {' and '.join(KEYS)}; or correct singer.s3_secret.",
+            )
+        return
     if stack.settings.store == "use":
-        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        missing = [name for name in names if not stack.environ.get(name)]
+        missing = [name for name in KEYS.values() if not stack.environ.get(name)]
         if missing:
             raise SetupError(
                 "E-SECRET",
                 f"store is use, and {missing[0]} is not set.",
                 hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
             )
-        wanted = {"accesskey": stack.environ[names[0]], "secretkey": stack.environ[names[1]]}
-        if stack.secret(USER_SECRET) != wanted:
-            stack.make_secret(USER_SECRET, wanted)
+        wanted = {key: stack.environ[name] for key, name in KEYS.items()}
+        if stack.secret(stack.settings.s3_secret) != wanted:
+            stack.make_secret(stack.settings.s3_secret, wanted)
         return
     kept = kept_secrets(stack.settings)
     for name, user in ((ROOT_SECRET, "root"), (USER_SECRET, "pipeline")):

@@ -17,7 +17,7 @@ from cluster.fields import describe, listed, nearest
 from cluster.instance import Instance
 from cluster.progress import command, shown
 from cluster.runs import History, began, newest_first
-from cluster.settings import CHOICES
+from cluster.settings import CHOICES, LAPTOP
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ class Place:
     history: History
     session: Session
     stack: Stack | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person reads: the engine, and the environment where it is not the laptop."""
+        env = self.session.settings.env
+        return self.engine if env == LAPTOP else f"{self.engine} in {env}"
 
     @property
     def argo(self) -> ArgoEngine:
@@ -129,19 +135,28 @@ class Places:
 
     @cached_property
     def down(self) -> str | None:
-        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers."""
-        instance = Instance(self.session.settings.local / "instance.json")
-        if not instance.complete:
+        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers.
+
+        :raises SetupError: E-CONTEXT, the environment leads to another cluster than before, or nowhere.
+        """
+        settings = self.session.settings
+        known = Instance(settings.platform / "instance.json").complete
+        if not known and settings.env == LAPTOP:
             return "there is none yet"
         try:
-            return self._stack.kube.silent()
+            why = self._stack.kube.silent()
+            if not known and why is None:  # somebody else has brought it up; that we have met it is to be remembered
+                self._stack.provider.ensure(lambda _: None)
         except SetupError as error:
+            if error.code == "E-CONTEXT" and settings.env != LAPTOP:
+                raise
             return error.problem.rstrip(".")
+        return why
 
     def choose(self, asked: str) -> tuple[Place, str]:
         """Return the engine to use and why.
 
-        :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there.
+        :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there; E-ENGINE, not in this environment.
         """
         engine, reason = self.engine(asked)
         return self.argo if engine == "argo" else self.local, reason
@@ -149,7 +164,7 @@ class Places:
     def engine(self, asked: str) -> tuple[str, str]:
         """Return the name of the engine to use and why; it need not be there.
 
-        :raises SetupError: E-SETTING, no such engine.
+        :raises SetupError: E-SETTING, no such engine; E-ENGINE, not in this environment.
         """
         if asked and asked not in CHOICES["engine"]:
             raise SetupError(
@@ -157,6 +172,12 @@ class Places:
                 f"There is no engine {describe(asked)}.{nearest(asked, CHOICES['engine'])} Engines are {listed(CHOICES['engine'])}.",
                 hint="Name one of these, or leave --engine out.",
             )
+        env = self.session.settings.env
+        if env != LAPTOP:
+            if asked == "local":
+                hint = "Leave --engine out, or the environment."
+                raise SetupError("E-ENGINE", f"The engine local is that of the laptop; the environment is {env}.", hint=hint)
+            return "argo", "an environment has no other"
         chosen = asked or self.session.settings.engine
         if chosen != "auto":
             return chosen, "--engine says so" if asked else "the setting singer.engine says so"
@@ -164,7 +185,12 @@ class Places:
 
     @property
     def all(self) -> list[Place]:
-        """Both engines, as far as they are there."""
+        """Both engines, as far as they are there; of an environment its own.
+
+        :raises SetupError: E-DOWN, the platform of the environment is not up.
+        """
+        if self.session.settings.env != LAPTOP:
+            return [self.argo]
         return [self.local] if self.down else [self.local, self.argo]
 
     def find(self, run: str) -> tuple[Place, Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,9 +23,9 @@ from cluster.images import REPOSITORY
 from cluster.kubeconfig import on_this_machine
 from cluster.preflight import fatal, ports_taken
 from cluster.progress import command, gigabytes, megabytes, seconds
-from cluster.settings import DEFAULTS
-from cluster.stack import DOORS, ROOT_SECRET, USER_SECRET, Stack
-from cluster.steps import helper_image, wanted
+from cluster.settings import DEFAULTS, LAPTOP
+from cluster.stack import DOORS, KEYS, ROOT_SECRET, USER_SECRET, Stack
+from cluster.steps import helper_image, policy, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,7 +97,8 @@ def _end(session: Session, stack: Stack, taken: float) -> None:
 def _target(stack: Stack) -> str:
     """Say where the platform is, or will be, and what there is to run it."""
     info, version = stack.host, stack.provider.kubernetes
-    return " · ".join(filter(None, (stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
+    env = "" if stack.settings.env == LAPTOP else f"environment {stack.settings.env}"
+    return " · ".join(filter(None, (env, stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
 
 
 def _started(session: Session, stack: Stack) -> None:
@@ -280,8 +282,11 @@ def _remove(session: Session, stack: Stack, *, keep_data: bool, everything: bool
     if everything:
         with output.step("Images and environments") as step:
             step.result(f"{_images_removed(stack)} images removed")
-            for folder in ("environments", "cache", "kept", "bin"):
-                shutil.rmtree(stack.settings.local / folder, ignore_errors=True)
+            for folder in (
+                *(stack.settings.local / name for name in ("environments", "cache", "bin")),
+                kept.archive(stack.settings).parent,
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)
     output.line("✓", "Nothing else of ours is left" if stays else "Nothing of ours is left", "your kubeconfig was never touched")
@@ -314,7 +319,7 @@ def _kept(stack: Stack, say: Callable[[str], None]) -> str:
 
 def _alone(stack: Stack) -> AbstractContextManager[None]:
     """Let only one command change the platform at a time."""
-    return only_one(stack.settings.local / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")
+    return only_one(stack.settings.platform / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")
 
 
 def _agreed() -> bool:
@@ -362,22 +367,33 @@ def _hold(session: Session) -> None:
         threading.Event().wait()
 
 
-def _secret(stack: Stack, name: str) -> dict[str, str]:
-    """Return the values of one of the platform's Secrets.
+def _keys(stack: Stack, secret: str = "") -> dict[str, str] | None:
+    """Return the keys of the store, None where it is no keys that open it.
 
     :raises SetupError: E-DOWN, the platform is not up.
     """
     why = stack.provider.pending()
-    found = None if why else stack.secret(name)
-    if found is None:
-        raise SetupError("E-DOWN", f"The platform is not up: {why or 'its credentials are not there'}.", hint=command("up"))
-    return found
+    if why:
+        raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
+    return stack.keys(secret)
 
 
-def credentials(session: Session) -> None:
-    """Show MinIO's credentials, because they were asked for."""
+def credentials(session: Session, *, only_policy: bool) -> None:
+    """Show the store's credentials, because they were asked for; or the rights that their user needs.
+
+    :raises SetupError: E-DOWN, the platform is not up; E-SECRET, it is no keys that open the store.
+    """
+    if only_policy:
+        rights = policy(session.settings)
+        session.output.event("policy", policy=rights)
+        session.output.text(json.dumps(rights, indent=2))
+        return
     with Stack(session.settings, session.environ) as stack:
-        found = _secret(stack, ROOT_SECRET if stack.settings.store == "install" else USER_SECRET)
+        found = _keys(stack, ROOT_SECRET if stack.settings.store == "install" else "")
+    if found is None:
+        raise SetupError(
+            "E-SECRET", "The store is opened by the identity of pods: there are no keys.", hint=command("credentials --policy")
+        )
     session.output.event("credentials", user=found["accesskey"], password=found["secretkey"])
     session.output.table([["user", found["accesskey"]], ["password", found["secretkey"]]], ["", ""])
 
@@ -385,16 +401,17 @@ def credentials(session: Session) -> None:
 def shell(session: Session) -> None:
     """Start a shell in which kubectl, k9s, aws and mc work with this platform and nothing else."""
     with Stack(session.settings, session.environ) as stack:
-        found = _secret(stack, USER_SECRET)
+        found = _keys(stack) or {}
         address = urlsplit(stack.url("s3"))
         environ = {
+            "INVOKE_SINGER_ENV": stack.settings.env,
             "KUBECONFIG": str(stack.provider.kubeconfig),
-            "AWS_ACCESS_KEY_ID": found["accesskey"],
-            "AWS_SECRET_ACCESS_KEY": found["secretkey"],
             "AWS_ENDPOINT_URL": address.geturl(),
             "AWS_DEFAULT_REGION": stack.settings.s3_region,
-            "MC_HOST_singer": f"{address.scheme}://{found['accesskey']}:{found['secretkey']}@{address.netloc}",
         }
+        if found:
+            environ |= {variable: found[name] for name, variable in KEYS.items()}
+            environ["MC_HOST_singer"] = f"{address.scheme}://{found['accesskey']}:{found['secretkey']}@{address.netloc}"
         program = os.environ.get("SHELL", "/bin/sh")
         session.output.text(f"{program} with {', '.join(environ)}. exit leaves it.")
         code = subprocess.run([program], env={**os.environ, **environ}, check=False).returncode

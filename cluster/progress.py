@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.live import Live
     from rich.text import Text
@@ -33,6 +33,10 @@ STYLES = {"✓": "green", "•": "dim", "!": "yellow", "✗": "red", " ": ""}
 MARKS = {"done": "✓", "unchanged": "•", "warning": "!", "failed": "✗"}
 NARROW = 30
 """A column narrower than this is not worth wrapping into."""
+HERE = frozenset({"add", "check", "discover", "new", "select", "test"})
+"""Commands of the checkout alone: they know no ``--env``."""
+NAMED = "SINGER_ENV"
+"""The variable with the environment that ``--env`` has named, as ``SINGER_LAUNCHER`` says how the tool was started."""
 REMIND_SECONDS = 10
 """Without a terminal, a step that runs for so long says what it is doing."""
 
@@ -108,8 +112,10 @@ def now() -> str:
 
 
 def command(words: str) -> str:
-    """Return one of our commands as it runs when typed: with ``./`` when the tool was started so."""
-    return f"{os.environ.get('SINGER_LAUNCHER', 'invoke')} {words}"
+    """Return one of our commands as it runs when typed: with ``./`` when the tool was started so, and with the same ``--env``."""
+    named = os.environ.get(NAMED)
+    also = f" --env {named}" if named and words.split(maxsplit=1)[0] not in HERE else ""
+    return f"{os.environ.get('SINGER_LAUNCHER', 'invoke')} {words}{also}"
 
 
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
@@ -310,13 +316,14 @@ class Terminal:
 class Json:
     """One JSON object per line on standard output; errors in words on standard error as well."""
 
-    def __init__(self) -> None:
-        """Lines of several threads do not mix."""
+    def __init__(self, always: Mapping[str, str] | None = None) -> None:
+        """Lines of several threads do not mix. What is *always* so stands in each of them."""
         self._lock = threading.Lock()
+        self._always = dict(always or {})
 
     def event(self, name: str, /, **fields: Any) -> None:
         """See ``Output``."""
-        text = json.dumps({"event": name, "time": now(), "schema": SCHEMA, **fields}, default=str)
+        text = json.dumps({"event": name, "time": now(), "schema": SCHEMA, **self._always, **fields}, default=str)
         with self._lock:
             print(text, flush=True)
 
@@ -348,10 +355,10 @@ class Json:
         print(in_words(error), file=sys.stderr, flush=True)
 
 
-def choose(*, as_json: bool) -> Output:
-    """Return the form that fits: JSON on request, colours on a terminal, else plain lines."""
+def choose(*, as_json: bool, env: str = "") -> Output:
+    """Return the form that fits: JSON on request, colours on a terminal, else plain lines. Programs are told of an *env* elsewhere."""
     if as_json:
-        return Json()
+        return Json({"env": env} if env not in {"", "laptop"} else {})
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return Terminal()
     return Plain()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cluster import images, manifests, workflows
 from cluster.environments import version
+from cluster.objects import key, not_others
+from cluster.settings import LAPTOP
 from cluster.stack import INSTANCE, at_once
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Schedules:
         """See ``Step``."""
         live = _live(stack)
         wanted = schedules(stack)
+        not_others(stack, [key(document) for document in documents(stack)])
 
         def make(document: manifests.Document) -> None:
             say(manifests.name(document))
@@ -69,8 +72,9 @@ def chosen_images(stack: Stack) -> dict[str, str]:
 
 
 def target(stack: Stack) -> workflows.Target:
-    """Return where Workflows of this installation go."""
-    return workflows.Target(stack.namespace, stack.labels, f"http://127.0.0.1:{stack.instance.ports['port_argo']}")
+    """Return where Workflows of this installation go. The pages of an environment are not at a port that happens to be free here."""
+    ports = stack.instance.ports if stack.settings.env == LAPTOP else stack.settings.ports
+    return workflows.Target(stack.namespace, stack.labels, stack.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}")
 
 
 def parameters(stack: Stack, pipeline: Pipeline, way: workflows.Way = workflows.PLAIN) -> dict[str, str]:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Session:
     """What the user chose, where facts go, and the environment the tool was started in."""
 
-    def __init__(self, given: Mapping[str, object], output: Output, environ: Mapping[str, str]) -> None:
-        """Take what Invoke's configuration holds under ``singer``; it is checked when it is first asked for."""
+    def __init__(self, given: Mapping[str, object], output: Output, environ: Mapping[str, str], env: str = "") -> None:
+        """Take what Invoke's configuration holds under ``singer``, and what ``--env`` names; both are checked when first asked for."""
         self._given = given
+        self._env = env
         self.output = output
         self.environ = dict(environ)
 
@@ -29,6 +30,6 @@ class Session:
 
         :raises SetupError: E-SETTING, one of them is not allowed.
         """
-        found = parse(self._given, self.environ)
+        found = parse(self._given, self.environ, env=self._env)
         keep_private(found.local)
         return found

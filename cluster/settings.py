@@ -1,28 +1,39 @@
 """What a user may choose: one flat namespace of scalars, ``singer.<key>``.
 
-They come from Invoke's own configuration (these defaults, then ``invoke.yaml``, then ``INVOKE_SINGER_<KEY>``) and are
-parsed strictly here, because Invoke turns the text ``false`` into True. The table for users is ``docs/settings.md``.
+They come from Invoke's own configuration (these defaults, then ``invoke.yaml``, then ``INVOKE_SINGER_<KEY>``), between the
+last two from the file of the environment that was chosen, and are parsed strictly here, because Invoke turns the text
+``false`` into True. The table for users is ``docs/settings.md``.
 """
 
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.errors import SetupError
-from cluster.fields import describe, listed, nearest
+from cluster.fields import describe, listed, nearest, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
+LAPTOP = "laptop"
+"""The environment that needs no file: what the checkout is without one."""
+ENVIRONMENTS = "environments"
+"""The folder of the others' files, one for each."""
+VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
-BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
+BUCKETS = ("bucket_configs", "bucket_artifacts", "bucket_outputs")
+PAGES = r"|https?://[^\s/?#@]+(/[^\s?#]*)?"
+ROLE = r"|arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]+"
 REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
+OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 CHOICES = {
     "engine": ("auto", "local", "argo"),
     "local_store": ("folder", "s3"),
@@ -30,6 +41,7 @@ CHOICES = {
     "runtime": ("auto", "docker", "podman", "nerdctl"),
     "argo": ("install", "use"),
     "store": ("install", "use"),
+    "s3_credentials": ("keys", "secret", "identity"),
     "network_policies": ("false", "true"),
     "initless_pods": ("auto", "false", "true"),
 }
@@ -56,6 +68,7 @@ class Settings:
     """
 
     root: Path = ROOT
+    env: str = LAPTOP
     engine: str = "auto"
     local_store: str = "folder"
     provider: str = "kind"
@@ -63,10 +76,15 @@ class Settings:
     runtime: str = "auto"
     cluster: str = "singer"
     namespace: str = "argo"
+    instance: str = ""
     argo: str = "install"
+    argo_url: str = ""
     store: str = "install"
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
+    s3_credentials: str = "keys"
+    s3_secret: str = "argo-artifacts"  # noqa: S105 - its name
+    s3_role: str = ""
     bucket_configs: str = "singer-configs"
     bucket_artifacts: str = "artifacts"
     bucket_outputs: str = "target-csv-output"
@@ -85,6 +103,11 @@ class Settings:
     def local(self) -> Path:
         """The folder of everything that can be made again or belongs to the local engine."""
         return self.root / ".local"
+
+    @property
+    def platform(self) -> Path:
+        """The folder of what is remembered of the platform: each environment but the laptop has one of its own."""
+        return self.local if self.env == LAPTOP else self.local / "platforms" / self.env
 
     @property
     def configs(self) -> Path:
@@ -107,32 +130,84 @@ class Settings:
     @property
     def output(self) -> Path:
         """Where people find the files of their runs."""
-        return self.root / "output"
+        return self.root / "output" if self.env == LAPTOP else self.root / "output" / self.env
 
 
 DEFAULTS: dict[str, str] = {field.name: field.default for field in fields(Settings) if isinstance(field.default, str)}
 """Every key with its default."""
 
 
-def parse(given: Mapping[str, object], environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
-    """Check what Invoke's configuration holds under ``singer``.
+def parse(given: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
+    """Check what Invoke's configuration holds under ``singer``, and what the file of the environment *env*, or that of the settings, says.
 
-    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed.
+    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the file is not YAML.
     """
     _only_known(given, environ)
+    env = env or _text("env", given.get("env", LAPTOP))
+    found = _environment(env, root)
+    said = {key: value for key, value in found.items() if VARIABLE + key.upper() not in environ}
+    with _said_in(env):
+        return _checked({**given, **said, "env": env}, root)
+
+
+def _environment(env: str, root: Path) -> dict[str, object]:
+    """Read the file of an environment: settings, as in ``invoke.yaml``, of a cluster that is there already.
+
+    :raises SetupError: E-SETTING, there is none of that name, or a key in it is not a setting.
+    """
+    folder = root / ENVIRONMENTS
+    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    if env == LAPTOP:
+        if LAPTOP in names:
+            raise SetupError(
+                "E-SETTING",
+                f"{ENVIRONMENTS}/{LAPTOP}.yaml is not read: the settings of the laptop are in invoke.yaml.",
+                hint="Move them there, or give the file another name.",
+            )
+        return {}
+    shown = f"{ENVIRONMENTS}/{env}.yaml"
+    if env not in names or not re.fullmatch(LABEL, env):
+        raise SetupError(
+            "E-SETTING",
+            f"There is no environment {describe(env)}.{nearest(env, [LAPTOP, *names])} Environments are {listed([LAPTOP, *names])}.",
+            hint=f"Name one of these, or write {ENVIRONMENTS}/NAME.yaml; docs/company.md shows one.",
+        )
+    found = read_yaml(folder / f"{env}.yaml", shown)
+    known = [key for key in DEFAULTS if key != "env"]
+    with _said_in(env):
+        if not isinstance(found, dict):
+            raise _refused(shown, f"holds {describe(found)}; allowed is a mapping of settings to texts")
+        for key in found:
+            if key not in known:
+                raise _refused(f"{shown}: {key}", f"is not a setting of an environment.{nearest(key, known)} Settings are {listed(known)}")
+    return {"provider": "existing", "context": "", **found}
+
+
+@contextmanager
+def _said_in(env: str) -> Iterator[None]:
+    """Let a refusal name the environment's file too."""
+    try:
+        yield
+    except SetupError as error:
+        if env != LAPTOP:
+            error.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or the variable that says so; docs/settings.md lists all."
+        raise
+
+
+def _checked(given: Mapping[str, object], root: Path) -> Settings:
+    """Return the settings that are *given*.
+
+    :raises SetupError: E-SETTING, a value is not allowed.
+    """
     texts = {key: _text(key, given.get(key, default)) for key, default in DEFAULTS.items()}
     for key, allowed in CHOICES.items():
         if texts[key] not in allowed:
             refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
             raise _refused(f"singer.{key}", refusal)
-    for key in ("bucket_configs", "bucket_artifacts", "bucket_outputs"):
-        if not re.fullmatch(BUCKET, texts[key]):
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a bucket name: small letters, digits, dots and hyphens")
+    _check_buckets(texts)
+    _check_environment(texts)
     _check_platform(texts)
-    if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
-    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+    _check_store(texts)
     if texts["proxy"] and not _is_proxy(texts["proxy"]):  # its value may hold a password, and is not shown
         raise _refused("singer.proxy", "is not the address of a proxy; allowed is one such as http://proxy.example.com:3128")
     return Settings(root=root, **texts)
@@ -172,11 +247,54 @@ def pairs(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in text.split(",") if part.strip())}
 
 
+def _check_environment(texts: Mapping[str, str]) -> None:
+    """Check that an environment says where it is: none but the laptop's is made by us, or taken to be the user's current one."""
+    if texts["env"] == LAPTOP:
+        return
+    if texts["provider"] != "existing":
+        refusal = f"is {describe(texts['provider'])}; the environment {texts['env']} is a cluster that is there already: existing"
+        raise _refused("singer.provider", refusal)
+    if not texts["context"]:
+        raise _refused("singer.context", f"is missing; the environment {texts['env']} names the context of your kubeconfig that it is in")
+
+
+def _check_buckets(texts: Mapping[str, str]) -> None:
+    """Check the buckets: each is one, or a folder of one; none lies within another, where keys of theirs could be alike."""
+    for key in BUCKETS:
+        if not re.fullmatch(BUCKET, texts[key]):
+            allowed = "a bucket name (small letters, digits, dots and hyphens), or one with folders in it such as lake/singer/configs"
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {allowed}")
+        for other in BUCKETS:
+            if key != other and f"{texts[key]}/".startswith(f"{texts[other]}/"):
+                raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it lies within singer.{other}, {describe(texts[other])}")
+
+
+def _check_store(texts: Mapping[str, str]) -> None:
+    """Check how S3 is reached, and what opens it."""
+    if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
+    if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+    for key in ("s3_credentials", "s3_secret", "s3_role"):
+        if texts["store"] != "use" and texts[key] != DEFAULTS[key]:
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it is for an S3 that is there: store: use")
+    if not re.fullmatch(OBJECT, texts["s3_secret"]):
+        raise _refused("singer.s3_secret", f"is {describe(texts['s3_secret'])}; allowed is the name of a Secret")
+    if not re.fullmatch(ROLE, texts["s3_role"]):
+        raise _refused(
+            "singer.s3_role", f"is {describe(texts['s3_role'])}; allowed is a role such as arn:aws:iam::123456789012:role/singer"
+        )
+    if texts["s3_role"] and texts["s3_credentials"] != "identity":
+        raise _refused("singer.s3_role", f"is {describe(texts['s3_role'])}; it is for s3_credentials: identity")
+
+
 def _check_platform(texts: Mapping[str, str]) -> None:
     """Check what only the platform needs."""
-    for key in ("cluster", "namespace"):
-        if not re.fullmatch(LABEL, texts[key]):
+    for key in ("cluster", "namespace", "instance"):
+        if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
+    if not re.fullmatch(PAGES, texts["argo_url"]):
+        raise _refused("singer.argo_url", f"is {describe(texts['argo_url'])}; allowed is an address such as https://argo.example.com")
     if not re.fullmatch(REGISTRY, texts["registry"]):
         raise _refused(
             "singer.registry", f"is {describe(texts['registry'])}; allowed is a registry and path such as registry.example.com/data"
@@ -205,10 +323,9 @@ def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None
     for key in given:
         if key not in DEFAULTS:
             raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
-    prefix = "INVOKE_SINGER_"
     for name in environ:
-        if name.startswith(prefix) and name.removeprefix(prefix).lower() not in DEFAULTS:
-            raise _refused(name, f"is not a setting.{nearest(name, [prefix + key.upper() for key in DEFAULTS])}")
+        if name.startswith(VARIABLE) and name.removeprefix(VARIABLE).lower() not in DEFAULTS:
+            raise _refused(name, f"is not a setting.{nearest(name, [VARIABLE + key.upper() for key in DEFAULTS])}")
 
 
 def _refused(name: str, what: str) -> SetupError:

@@ -7,7 +7,6 @@ from base64 import b64decode, b64encode
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -16,6 +15,7 @@ from cluster.connectors import Project, read_dotenv
 from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.preflight import findings, inotify_limits
+from cluster.progress import command
 from cluster.providers.existing import Existing
 from cluster.providers.kind import Kind
 from cluster.providers.minikube import Minikube
@@ -43,10 +43,16 @@ AT_ONCE = 8
 
 PART_OF = "app.kubernetes.io/part-of"
 INSTANCE = "singer/instance"
+KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+"""What stands in a Secret of the store, and the variables that say it for an S3 that is there already."""
+FORBIDDEN = 403
 ROOT_SECRET = "argo-artifacts-root"  # noqa: S105 - its name
 USER_SECRET = "argo-artifacts"  # noqa: S105 - its name
 DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
 """What can be reached from the laptop: its preferred port there, the program that answers, and that program's port."""
+PIPELINE = "pipeline"
+ROLE = "eks.amazonaws.com/role-arn"
+"""The ServiceAccount of pipelines' pods, and the annotation that gives it a role of Amazon's."""
 INSIDE = "http://argo-artifacts:9000"
 """Where pods reach our own MinIO."""
 INITLESS = (1, 36)
@@ -75,7 +81,7 @@ class Stack:
         self.settings = settings
         self.environ = {**read_dotenv(settings.root / ".env"), **environ}
         self.namespace = settings.namespace
-        self.instance = Instance(settings.local / "instance.json")
+        self.instance = Instance(settings.platform / "instance.json", settings.instance)
         if self.instance.provider not in {"", settings.provider}:
             was, now = self.instance.provider, settings.provider
             raise SetupError(
@@ -144,14 +150,24 @@ class Stack:
         """Say whether a live object carries this instance's label."""
         return ((live or {}).get("metadata", {}).get("labels") or {}).get(INSTANCE) == self.instance.id
 
+    @property
+    def inside(self) -> str:
+        """Where pods reach the store."""
+        return self.settings.s3_endpoint.rstrip("/") if self.settings.store == "use" else INSIDE
+
+    @property
+    def _trusting(self) -> bool:
+        """Whether pods reach the store by TLS with certificates of a company's own."""
+        return bool(self.network.certificates) and self.inside.startswith("https:")
+
     # -- what shall be in the cluster
 
     @cached_property
     def documents(self) -> list[manifests.Document]:
         """The platform's objects as they shall be, in the order of application; the Secrets are made apart."""
-        documents = [self._placed(self._chosen(document)) for document in manifests.load(self._files())]
+        documents = [self.placed(self._chosen(document)) for document in manifests.load(self._files())]
         if self.settings.argo == "use":
-            documents.append(self._placed(self._repository()))
+            documents.append(self.placed(self._repository()))
         documents += self._for_pods()
         return [manifests.stamped(manifests.labelled(document, self.labels)) for document in manifests.ordered(documents)]
 
@@ -172,11 +188,25 @@ class Stack:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
             return manifests.with_value(document, "spec.type", "ClusterIP")
+        if kind == "WorkflowTemplate" and self.settings.argo == "use":
+            document = workflows.with_defaults(document, yaml.safe_load(self._argo_config["data"]["config"]))
         if kind == "WorkflowTemplate" or name == workflows.STORE:
-            inside = self.settings.s3_endpoint if self.settings.store == "use" else INSIDE
-            return workflows.placed(document, self.settings, inside.rstrip("/"))
+            return workflows.placed(document, self.settings, self.inside, trusting=self._trusting)
+        if kind in {"ServiceAccount", "Role"}:
+            return self._let_in(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
             return manifests.with_value(document, "data.config", yaml.safe_dump(self._controller(document), sort_keys=False))
+        return document
+
+    def _let_in(self, document: manifests.Document) -> manifests.Document:
+        """Set what opens the store: the role of pipelines' pods, and the Secret with which Argo's pages read archived logs."""
+        name = document["metadata"]["name"]
+        if (document["kind"], name) == ("ServiceAccount", PIPELINE) and self.settings.s3_role:
+            return manifests.annotated(document, {ROLE: self.settings.s3_role})
+        if (document["kind"], name) == ("Role", "argo-server"):
+            secret = [self.settings.s3_secret]
+            rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]
+            return manifests.with_value(document, "rules", rules)
         return document
 
     def _controller(self, document: manifests.Document) -> manifests.Document:
@@ -184,21 +214,20 @@ class Stack:
         config: manifests.Document = yaml.safe_load(document["data"]["config"])
         config = manifests.with_value(config, "executor.image", self.settings.image("executor"))
         chosen = self.settings.initless_pods
-        initless = chosen == "true" or (chosen == "auto" and (self.provider.ours or self.kube.version >= INITLESS))
+        installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
+        initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
-        repository = "artifactRepository.s3"
-        config = manifests.with_value(config, f"{repository}.bucket", self.settings.bucket_artifacts)
-        config = manifests.with_value(config, f"{repository}.region", self.settings.s3_region)
-        if self.settings.store == "use":
-            url = urlsplit(self.settings.s3_endpoint)
-            config = manifests.with_value(config, f"{repository}.endpoint", url.netloc)
-            config = manifests.with_value(config, f"{repository}.insecure", url.scheme == "http")
+        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self._trusting)
         return config
+
+    @cached_property
+    def _argo_config(self) -> manifests.Document:
+        """The configuration of our own Argo, as it stands in the repository."""
+        return manifests.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
 
     def _repository(self) -> manifests.Document:
         """Return our artifact repository as an Argo of somebody else's finds it: as the default of our namespace."""
-        source = manifests.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
-        repository = yaml.safe_dump(self._controller(source)["artifactRepository"], sort_keys=False)
+        repository = yaml.safe_dump(self._controller(self._argo_config)["artifactRepository"], sort_keys=False)
         annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
         metadata = {"name": "artifact-repositories", "namespace": self.namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"singer": repository}}
@@ -217,9 +246,14 @@ class Stack:
             found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": encoded})
         if certificates:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
+        if self._trusting:
+            data = {network.BUNDLE: b64encode(certificates.encode()).decode()}
+            found.append(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": workflows.CA}, "type": "Opaque", "data": data}
+            )
         return found
 
-    def _placed(self, document: manifests.Document) -> manifests.Document:
+    def placed(self, document: manifests.Document) -> manifests.Document:
         """Put an object into our namespace: the manifests name it ``argo``."""
         if document["kind"] == "Namespace":
             return manifests.with_value(document, "metadata.name", self.namespace)
@@ -271,21 +305,43 @@ class Stack:
         """Return random credentials."""
         return {"accesskey": f"{user}-{secrets.token_hex(4)}", "secretkey": secrets.token_urlsafe(24)}
 
-    def store(self, secret: str = USER_SECRET) -> S3Store:
+    def keys(self, secret: str = "") -> dict[str, str] | None:
+        """Return the keys of the cluster's store: those of pipelines, or of *secret*. None where it is no keys that open it.
+
+        :raises SetupError: E-STORE, they are not there yet; E-SECRET, we may not read them, and have none.
+        """
+        given = {name: self.environ.get(variable, "") for name, variable in KEYS.items()}
+        found: dict[str, str] | None = given if all(given.values()) else None
+        if secret or self.settings.s3_credentials != "identity":
+            try:
+                found = self.secret(secret or self.settings.s3_secret)
+            except SetupError as error:  # who may not read Secrets may have keys of their own
+                if getattr(error, "status", 0) != FORBIDDEN:
+                    raise
+                if found is None:
+                    raise SetupError(
+                        "E-SECRET",
+                        f"You may not read the Secret {secret or self.settings.s3_secret}, and no keys of your own are set.",
+                        hint="Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into .env, or ask for the role singer-operator.",
+                    ) from None
+            if found is None:
+                raise SetupError("E-STORE", "The store's credentials are not there yet.", hint=f"{command('up')} makes them.")
+        return found
+
+    def store(self, secret: str = "") -> S3Store:
         """Return the cluster's store as its user, or with *secret* as its root.
 
         :raises SetupError: E-STORE, the credentials are not there yet.
         """
         from cluster.store.s3 import S3Store  # noqa: PLC0415 - minio takes 0.2 s to import
 
-        found = self.secret(secret)
-        if found is None:
-            raise SetupError("E-STORE", "The store's credentials are not there yet.", hint="invoke up makes them.")
+        found = self.keys(secret) or {}
         url = self.url("s3")
         return S3Store(
             url,
-            access_key=found["accesskey"],
-            secret_key=found["secretkey"],
+            access_key=found.get("accesskey"),
+            secret_key=found.get("secretkey"),
+            session_token=self.environ.get("AWS_SESSION_TOKEN") if found.get("accesskey") == self.environ.get(KEYS["accesskey"]) else None,
             region=self.settings.s3_region,
             ca_bundle=self.network.trusted() if url.startswith("https:") else None,
             proxy=self.network.proxy_for(url),

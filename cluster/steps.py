@@ -15,10 +15,11 @@ from cluster import images, kept, manifests
 from cluster.connectors import secret_names, secrets
 from cluster.environments import Environments
 from cluster.errors import SetupError
-from cluster.objects import Objects, argo_is_there, owner
+from cluster.objects import Objects, argo_is_there, not_anothers_bucket, not_others, owner
 from cluster.runs import OWNER
 from cluster.stack import INSTANCE, ROOT_SECRET, USER_SECRET, at_once
-from cluster.workflows import NOTIFY, config_key
+from cluster.store import parted
+from cluster.workflows import BUCKETS, NOTIFY, config_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ARGO_MAJOR = 4
 """The first Argo whose manifests know our templates' words."""
 ARTIFACT_DAYS = 14
+ARN = "arn:aws:s3:::"
 OWN = ("config", "catalog", "initial_state", "target_config")
 """What a pipeline may have of its own instead of its connectors'."""
 NOTIFY_URL = "SINGER_NOTIFY_URL"
@@ -343,18 +345,20 @@ class Buckets:
         from cluster.store.admin import BACKFILLS, EXPIRING, Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
 
         settings, ours = stack.settings, stack.settings.store == "install"
-        store = stack.store(ROOT_SECRET if ours else USER_SECRET)
+        store = stack.store(ROOT_SECRET if ours else "")
         say("buckets")
         store.prepare(self.names(stack))
         if ours:
-            expire(store, settings.bucket_artifacts, EXPIRING, ARTIFACT_DAYS)
-            expire(store, settings.bucket_configs, BACKFILLS, ARTIFACT_DAYS)
+            expire(store, {settings.bucket_artifacts: EXPIRING, settings.bucket_configs: BACKFILLS}, ARTIFACT_DAYS)
             say("user")
             root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
             assert root is not None
             assert user is not None
             Admin(store.endpoint, root).allow(user, policy(settings))
-        return f"{len(self.names(stack))} buckets"
+        unkept = (
+            "" if store.versioned(settings.bucket_configs) else f"; {settings.bucket_configs} keeps no versions: states have no history"
+        )
+        return f"{len(self.names(stack))} buckets{unkept}"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``. Asked as the pipelines' user: what it sees is what they will see."""
@@ -391,7 +395,8 @@ class Configs:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         store, bucket = stack.store(), stack.settings.bucket_configs
-        here, there = self._here(stack), self._there(stack)
+        not_anothers_bucket(stack, store.get(bucket, OWNER))
+        here, there = self.here(stack), self._there(stack)
 
         def put(name: str) -> None:
             say(name)
@@ -404,12 +409,13 @@ class Configs:
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
-        here, there = self._here(stack), self._there(stack)
+        here, there = self.here(stack), self._there(stack)
         differing = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
         return f"not as in singer-configs/: {', '.join(differing)}" if differing else None
 
     @staticmethod
-    def _here(stack: Stack) -> dict[str, bytes]:
+    def here(stack: Stack) -> dict[str, bytes]:
+        """Return what shall be in the bucket, by key."""
         files = {OWNER: owner(stack)}
         connectors = used(stack) if stack.only else map(stack.project.connector, stack.project.connector_names)
         for connector in connectors:
@@ -450,6 +456,7 @@ class ConnectorSecrets:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         wanted_ = self._wanted(stack)
+        not_others(stack, [("Secret", name) for name in wanted_])
         for name in self._differing(stack, wanted_):
             say(name)
             if wanted_.get(name):
@@ -520,11 +527,28 @@ def silent(url: str) -> str | None:
 
 def policy(settings: Settings) -> dict[str, Any]:
     """Return the policy of the pipelines' user, for the buckets that the settings name."""
-    text = (settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8")
-    names = ("singer-configs", "artifacts", "target-csv-output")
-    chosen = dict(zip(names, (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs), strict=True))
-    found: dict[str, Any] = json.loads(re.sub(r"(?<=arn:aws:s3:::)[a-z-]+", lambda name: chosen[name[0]], text))
-    return found
+    found: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
+    ours = [item for item in found["Statement"] if "Resource" in item or settings.store == "install"]  # the rest is MinIO's own
+    return {**found, "Statement": [made for statement in ours for made in _granted(statement, settings)]}
+
+
+def _granted(statement: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    """Return a statement about the buckets that were chosen. Where we have a folder of one, only what is below it can be listed."""
+    chosen = {ARN + name: parted(getattr(settings, setting)) for name, setting in BUCKETS.items()}
+    whole, below = list[str](), list[dict[str, Any]]()
+    for resource in statement.get("Resource", ()):
+        name, folder = chosen[resource.removesuffix("/*")]
+        if resource.endswith("/*"):
+            whole.append(f"{ARN}{name}/{folder}*")
+        elif folder and "s3:ListBucket" in statement["Action"]:
+            condition = {"StringLike": {"s3:prefix": [f"{folder}*"]}}
+            sid = f"{statement['Sid']}{len(below) + 1}"
+            below.append({**statement, "Sid": sid, "Resource": [ARN + name], "Condition": condition})
+        else:
+            whole.append(ARN + name)
+    if not below and not whole:
+        return [statement]
+    return ([{**statement, "Resource": list(dict.fromkeys(whole))}] if whole else []) + below
 
 
 def helper_image(stack: Stack) -> str:

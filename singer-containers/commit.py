@@ -470,8 +470,8 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
     """Return states and records in the cluster's store."""
     store = S3Store(
         run.settings.s3_endpoint,
-        access_key=environ["AWS_ACCESS_KEY_ID"],
-        secret_key=environ["AWS_SECRET_ACCESS_KEY"],
+        access_key=environ.get("AWS_ACCESS_KEY_ID"),
+        secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         session_token=environ.get("AWS_SESSION_TOKEN"),
         region=run.settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),

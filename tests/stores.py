@@ -55,6 +55,7 @@ class Minio:
     secret_key: str
     port: int = 0
     console_port: int = 0
+    region: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -110,6 +111,7 @@ class Minio:
                     "MINIO_ROOT_USER": self.access_key,
                     "MINIO_ROOT_PASSWORD": self.secret_key,
                     "MINIO_UPDATE": "off",
+                    **({"MINIO_SITE_REGION": self.region} if self.region else {}),
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,

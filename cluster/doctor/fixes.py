@@ -65,7 +65,7 @@ def close(file: Path) -> str:
 
 def platform_lock(settings: Settings) -> Path:
     """Return what up, stop and teardown hold while they work."""
-    return settings.local / "locks" / "platform"
+    return settings.platform / "locks" / "platform"
 
 
 def remove_half(stack: Stack) -> str:

@@ -16,7 +16,9 @@ from cluster import kubeconfig
 from cluster.errors import SetupError
 from cluster.images import REPOSITORY, push
 from cluster.programs import check
+from cluster.progress import shown
 from cluster.runtime import full_name
+from cluster.settings import LAPTOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +52,19 @@ class Existing:
 
     @cached_property
     def _found(self) -> Context:
-        return kubeconfig.find(self.settings.context, self.environ)
+        """The context; of an environment the same as ever, because a name may lead to another cluster by now.
+
+        :raises SetupError: E-CONTEXT, it is not.
+        """
+        found, known = kubeconfig.find(self.settings.context, self.environ), self.instance
+        if self.settings.env == LAPTOP or (known.cluster, known.server) in {("", ""), (found.name, found.server)}:
+            return found
+        raise SetupError(
+            "E-CONTEXT",
+            f"The environment {self.settings.env} is in the context {known.cluster} at {known.server}; "
+            f"the settings and your kubeconfig now lead to {found.name} at {found.server}.",
+            hint=f"Correct the context or KUBECONFIG. If the cluster has moved for good, delete {shown(known.file)} and type up again.",
+        )
 
     @property
     def context(self) -> str:
@@ -63,7 +77,7 @@ class Existing:
     @cached_property
     def kubeconfig(self) -> Path:
         """A file of our own with this one context, as the user's kubeconfig has it now."""
-        file = self.settings.local / "kubeconfig"
+        file = self.settings.platform / "kubeconfig"
         self._found.save(file)
         return file
 
@@ -101,7 +115,7 @@ class Existing:
         """See ``Provider``."""
         say(self._found.server)
         if not self.instance.owns(self.context):
-            self.instance.claim(self.context, self.name)
+            self.instance.claim(self.context, self.name, self._found.server)
         self.instance.finish()
         return "found"
 
@@ -177,7 +191,7 @@ class Existing:
 
     def delete(self) -> list[str]:
         """See ``Provider``. The cluster stays; our copy of its credentials does not."""
-        (self.settings.local / "kubeconfig").unlink(missing_ok=True)
+        (self.settings.platform / "kubeconfig").unlink(missing_ok=True)
         return []
 
     def left(self) -> list[str]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from cluster import network
 from cluster.errors import SetupError
 from cluster.store.folders import FolderStore
-from cluster.store.protocol import Object, Store, Version, checked
+from cluster.store.protocol import Object, Store, Version, checked, parted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cluster.settings import Settings
 
-__all__ = ["FolderStore", "Object", "Store", "Version", "checked", "open_store"]
+__all__ = ["FolderStore", "Object", "Store", "Version", "checked", "open_store", "parted"]
 
 
 def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:

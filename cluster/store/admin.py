@@ -15,6 +15,7 @@ from minio.error import MinioAdminException
 from minio.lifecycleconfig import Expiration, LifecycleConfig, NoncurrentVersionExpiration, Rule
 
 from cluster.errors import SetupError
+from cluster.store.protocol import parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,12 +76,21 @@ def _statements(policy: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str
     }
 
 
-def expire(store: S3Store, bucket: str, prefixes: Iterable[str], days: int) -> None:
-    """Let what does not last go after *days*, and its older version, where versions are kept, a day later."""
+def expire(store: S3Store, places: Mapping[str, Iterable[str]], days: int) -> None:
+    """Let what does not last, prefixes by bucket, go after *days*, and its older version, where versions are kept, a day later."""
+    found: dict[str, list[str]] = {}
+    for bucket, prefixes in places.items():
+        name, folder = parted(bucket)
+        found.setdefault(name, []).extend(folder + prefix for prefix in prefixes)
+    for name, prefixes in found.items():  # a bucket's rules are replaced as a whole
+        _set(store, name, prefixes, days)
+
+
+def _set(store: S3Store, bucket: str, prefixes: Iterable[str], days: int) -> None:
     rules = [
         Rule(
             ENABLED,
-            rule_id=f"singer-{prefix.rstrip('/')}",
+            rule_id=f"singer-{prefix.rstrip('/').replace('/', '-')}",
             rule_filter=Filter(prefix=prefix),
             expiration=Expiration(days=days),
             noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=1),

@@ -137,7 +137,7 @@ class FolderStore:
         return str(self._file(bucket, key))
 
     def _file(self, bucket: str, key: str) -> Path:
-        if "/" in bucket or bucket in {"", ".", ".."}:
+        if any(part in {"", ".", ".."} for part in bucket.split("/")):
             raise SetupError("E-STORE", f"{bucket!r} is not a bucket.", hint="Name a bucket of this store.")
         return self.root / bucket / checked(key)
 

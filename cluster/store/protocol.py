@@ -40,7 +40,10 @@ class Version:
 
 
 class Store(Protocol):
-    """What the engines need of object storage. Every method raises SetupError E-STORE or E-DISK where it cannot."""
+    """What the engines need of object storage. Every method raises SetupError E-STORE or E-DISK where it cannot.
+
+    A bucket may be a folder of one: ``lake/singer``. Keys are below it.
+    """
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
         """Make the buckets that are missing; where the value is true, keep every version."""
@@ -68,6 +71,12 @@ class Store(Protocol):
 
     def url(self, bucket: str, key: str) -> str:
         """Return where a person finds the object: a path or an ``s3://`` URL."""
+
+
+def parted(bucket: str) -> tuple[str, str]:
+    """Return the bucket itself and what its keys begin with: ``lake/singer`` is the folder ``singer/`` of the bucket ``lake``."""
+    name, _, folder = bucket.partition("/")
+    return name, f"{folder}/" if folder else ""
 
 
 def checked(key: str) -> str:

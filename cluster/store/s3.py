@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -12,19 +13,22 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED
+from minio.credentials.providers import AWSConfigProvider, ChainedProvider, IamAwsProvider, Provider
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
 from cluster.files import file_errors
 from cluster.network import login
-from cluster.store.protocol import Object, Version, can_begin, checked, fetching
+from cluster.progress import command
+from cluster.store.protocol import Object, Version, can_begin, checked, fetching, parted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
+    from minio.credentials.credentials import Credentials
     from minio.lifecycleconfig import LifecycleConfig
 
 CONNECT_SECONDS = 3
@@ -55,6 +59,14 @@ UNEXPECTED = {
     "SSL": "it does not speak TLS as it should",
 }
 """What urllib3 says of a connection or an answer that cannot be used, and what a person can make of it."""
+ELSEWHERE = {
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "InvalidRegion",
+    "PermanentRedirect",
+    "TemporaryRedirect",
+}
+"""What S3 answers to a request that was signed for, or sent to, another region than the bucket's."""
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
 
 
@@ -65,8 +77,8 @@ class S3Store:
         self,
         endpoint: str,
         *,
-        access_key: str,
-        secret_key: str,
+        access_key: str | None = None,
+        secret_key: str | None = None,
         session_token: str | None = None,
         region: str,
         ca_bundle: Path | str | None = None,
@@ -76,10 +88,13 @@ class S3Store:
     ) -> None:
         """Take the endpoint (``http://host:port``), credentials, and the proxy on the way there; nothing is sent yet.
 
+        Without keys the profile of ``~/.aws/credentials`` opens it, else the identity that the machine or the pod has.
+
         :raises SetupError: E-SETTING, the endpoint or the region cannot be one.
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
+        self.region = region
         retry = urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
         how: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=connect_seconds, read=read_seconds),
@@ -96,6 +111,7 @@ class S3Store:
                 access_key=access_key,
                 secret_key=secret_key,
                 session_token=session_token,
+                credentials=None if access_key else _Identity(endpoint, region, http),
                 region=region,
                 secure=url.scheme == "https",
                 http_client=http,
@@ -108,17 +124,46 @@ class S3Store:
             ) from None
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
-        """See ``Store``. Versioning is switched on where it is off."""
-        for name, versioned in buckets.items():
-            with self._errors(name):
-                if not self._client.bucket_exists(name):
-                    try:
-                        self._client.make_bucket(name)
-                    except S3Error as error:  # another one was quicker
-                        if error.code != "BucketAlreadyOwnedByYou":
-                            raise
-                if versioned and self._client.get_bucket_versioning(name).status != ENABLED:
-                    self._client.set_bucket_versioning(name, VersioningConfig(ENABLED))
+        """See ``Store``. Versioning is switched on where it is off, if we may; a bucket of which we have but a folder stays as it is."""
+        for bucket, versioned in buckets.items():
+            name, folder = parted(bucket)
+            with self._errors(bucket):
+                if self._made(name, folder) or not folder:
+                    self._keep_versions(name, versioned=versioned)
+
+    def _made(self, name: str, folder: str) -> bool:
+        """Make a bucket that is missing. A listing tells whether it is: nothing else of a bucket is everybody's to ask."""
+        try:
+            next(iter(self._client.list_objects(name, prefix=folder)), None)
+        except S3Error as error:
+            if error.code != "NoSuchBucket":
+                raise
+        else:
+            return False
+        try:
+            self._client.make_bucket(name)
+        except S3Error as error:  # another one was quicker
+            if error.code != "BucketAlreadyOwnedByYou":
+                raise
+        return True
+
+    def _keep_versions(self, name: str, *, versioned: bool) -> None:
+        try:
+            if versioned and self._client.get_bucket_versioning(name).status != ENABLED:
+                self._client.set_bucket_versioning(name, VersioningConfig(ENABLED))
+        except S3Error as error:
+            if error.code != "AccessDenied":
+                raise
+
+    def versioned(self, bucket: str) -> bool:
+        """Say whether a bucket is known to keep every version."""
+        with self._errors(bucket):
+            try:
+                return bool(self._client.get_bucket_versioning(parted(bucket)[0]).status == ENABLED)
+            except S3Error as error:
+                if error.code != "AccessDenied":
+                    raise
+                return False
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
         """See ``Store``."""
@@ -133,12 +178,14 @@ class S3Store:
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """See ``Store``."""
         with self._errors(bucket, key):
-            self._confirmed(self._client.put_object(bucket, key, io.BytesIO(data), len(data), content_type="application/json").etag)
+            name, folder = parted(bucket)
+            self._confirmed(self._client.put_object(name, folder + key, io.BytesIO(data), len(data), content_type="application/json").etag)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``. Large files go in parts that become visible together."""
         with self._errors(bucket, key), file_errors(key, file):
-            self._confirmed(self._client.fput_object(bucket, key, str(file)).etag)
+            name, folder = parted(bucket)
+            self._confirmed(self._client.fput_object(name, folder + key, str(file)).etag)
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``."""
@@ -150,28 +197,31 @@ class S3Store:
         """See ``Store``."""
         if not can_begin(prefix):
             return []
+        name, folder = parted(bucket)
         with self._errors(bucket):
             return [
-                Object(item.object_name or "", item.size or 0, _aware(item.last_modified))
-                for item in self._client.list_objects(bucket, prefix=prefix, recursive=True)
+                Object((item.object_name or "").removeprefix(folder), item.size or 0, _aware(item.last_modified))
+                for item in self._client.list_objects(name, prefix=folder + prefix, recursive=True)
             ]
 
     def delete(self, bucket: str, key: str) -> None:
         """See ``Store``."""
         with self._errors(bucket, key):
-            self._client.remove_object(bucket, key)
+            name, folder = parted(bucket)
+            self._client.remove_object(name, folder + key)
 
     def versions(self, bucket: str, key: str) -> list[Version]:
         """See ``Store``."""
         with self._errors(bucket, key):
-            listed = self._client.list_objects(bucket, prefix=key, recursive=True, include_version=True)
+            name, folder = parted(bucket)
+            listed = self._client.list_objects(name, prefix=folder + key, recursive=True, include_version=True)
             found = [
                 (
                     item.is_latest == "true",  # S3 may tell times to the second only
                     Version(item.version_id or "", item.size or 0, _aware(item.last_modified), bool(item.is_delete_marker)),
                 )
                 for item in listed
-                if item.object_name == key
+                if item.object_name == folder + key
             ]
         # minio lists the delete markers after all others
         return [version for _, version in sorted(found, key=lambda item: (item[0], item[1].modified), reverse=True)]
@@ -179,14 +229,15 @@ class S3Store:
     def set_lifecycle(self, bucket: str, lifecycle: LifecycleConfig) -> None:
         """Say what of a bucket goes after how long."""
         with self._errors(bucket):
-            self._client.set_bucket_lifecycle(bucket, lifecycle)
+            self._client.set_bucket_lifecycle(parted(bucket)[0], lifecycle)
 
     def url(self, bucket: str, key: str) -> str:
         """See ``Store``."""
         return f"s3://{bucket}/{checked(key)}"
 
     def _pieces(self, bucket: str, key: str, version: str | None = None) -> Iterator[bytes]:
-        response = self._client.get_object(bucket, key, version_id=version)
+        name, folder = parted(bucket)
+        response = self._client.get_object(name, folder + key, version_id=version)
         try:
             self._confirmed(response.headers.get("ETag"))
             yield from response.stream(PIECE_BYTES)
@@ -206,7 +257,7 @@ class S3Store:
         try:
             yield
         except S3Error as error:
-            raise self._refused(error.code, what) from None
+            raise self._refused(error.code, what, error.message or "") from None
         except (InvalidResponseError, ServerError) as error:
             raise self._not_s3(str(error).partition(", Content-Type:")[0]) from None  # the body could repeat what we sent
         except ParseError:
@@ -220,13 +271,21 @@ class S3Store:
         except urllib3.exceptions.HTTPError as error:
             raise self._broken(error) from None
 
-    def _refused(self, code: str | None, what: str) -> SetupError:
+    def _refused(self, code: str | None, what: str, message: str) -> SetupError:
         """Return what an error of S3 means."""
+        if code in ELSEWHERE:
+            right = re.search(r"expecting '([a-z0-9-]+)'", message)
+            return SetupError(
+                "E-STORE",
+                f"{self.endpoint} says that {what} is in another region than {self.region}.",
+                hint=f"Correct singer.s3_region{f': {right[1]}' if right else ', and singer.s3_endpoint where it names a region'}.",
+            )
         if code in REFUSED:
             return SetupError(
                 "E-STORE",
                 f"{self.endpoint} refuses access to {what}: {code}.",
-                hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user.",
+                hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user: "
+                f"{command('credentials --policy')} prints what they must be.",
             )
         if code == "RequestTimeTooSkewed":
             return SetupError(
@@ -259,6 +318,29 @@ class S3Store:
         return SetupError(
             "E-STORE", f"{self.endpoint} does not answer as S3 does: {why}.", hint="Correct singer.s3_endpoint; see the server's log."
         )
+
+
+class _Identity(Provider):
+    """Credentials that nobody has typed: those of the profile in ``~/.aws/credentials``, else of the pod or the machine."""
+
+    def __init__(self, endpoint: str, region: str, http: urllib3.PoolManager) -> None:
+        """Take whom to ask where a pod's token is exchanged; nothing is sent yet."""
+        self._endpoint = endpoint
+        self._chain = ChainedProvider([AWSConfigProvider(), IamAwsProvider(region=region, http_client=http)])
+
+    def retrieve(self) -> Credentials:
+        """Return credentials that have not expired.
+
+        :raises SetupError: E-SECRET, there are none.
+        """
+        try:
+            return self._chain.retrieve()
+        except (ValueError, KeyError, OSError, urllib3.exceptions.HTTPError):
+            raise SetupError(
+                "E-SECRET",
+                f"Nothing here opens {self._endpoint}: no keys, no profile in ~/.aws/credentials, no identity of a pod or a machine.",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; in a cluster, give its ServiceAccount the role.",
+            ) from None
 
 
 def _aware(moment: datetime | None) -> datetime:

@@ -137,7 +137,7 @@ def test_no_change_of_the_rules(user: User) -> None:
     ]
     assert [user.refused(what) for what in tries] == [True] * len(tries)
     with pytest.raises(SetupError):
-        expire(user.store, configs, ("pipelines/",), 1)
+        expire(user.store, {configs: ("pipelines/",)}, 1)
 
 
 def test_history_stays(user: User) -> None:

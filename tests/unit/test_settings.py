@@ -128,3 +128,66 @@ def test_every_setting_is_documented() -> None:
         name = key.strip("`").removeprefix("singer.")
         assert variable == f"`INVOKE_SINGER_{name.upper()}`"
         assert default.startswith(f"`{DEFAULTS[name]}`" if DEFAULTS[name] else ("none", "empty"))
+
+
+def environment(root: Path, text: str, name: str = "company") -> Path:
+    """Write the file of an environment, and return the checkout that it is in."""
+    (root / "environments").mkdir(exist_ok=True)
+    (root / "environments" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_an_environment_goes_over_invoke_yaml_and_below_the_variables(tmp_path: Path) -> None:
+    """A setting is the default's, invoke.yaml's, the environment's or the variable's, whichever comes last."""
+    root = environment(tmp_path, "context: far\nnamespace: rates\nbucket_outputs: theirs\n")
+    given = {"namespace": "mine", "bucket_artifacts": "mine-artifacts", "bucket_outputs": "by-variable"}
+    found = parse(given, {"INVOKE_SINGER_BUCKET_OUTPUTS": "by-variable"}, env="company", root=root)
+    assert (found.env, found.provider, found.context) == ("company", "existing", "far")
+    assert (found.namespace, found.bucket_artifacts, found.bucket_outputs) == ("rates", "mine-artifacts", "by-variable")
+    assert found.bucket_configs == DEFAULTS["bucket_configs"]
+    assert parse({"env": "company"}, {}, root=root).namespace == "rates"
+    assert parse({"namespace": "mine"}, {}, root=root).namespace == "mine"
+
+
+def test_what_is_remembered_of_environments_is_apart(tmp_path: Path) -> None:
+    """No two environments share a folder for what is remembered or for files of runs; the laptop's are where they always were."""
+    for name in ("company", "trial"):
+        environment(tmp_path, "context: far\n", name)
+    found = [parse({}, {}, env=name, root=tmp_path) for name in ("laptop", "company", "trial")]
+    assert (found[0].platform, found[0].output) == (tmp_path / ".local", tmp_path / "output")
+    for folders in ([settings.platform for settings in found], [settings.output for settings in found]):
+        assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("namespace: rates\n", "singer.context is missing"),
+        ("context: ''\n", "singer.context is missing"),
+        ("context: far\nprovider: kind\n", "singer.provider is"),
+        ("context: far\nnamespase: rates\n", 'Did you mean "namespace"?'),
+        ("context: far\nenv: other\n", "environments/company.yaml: env is not a setting of an environment"),
+        ("context: far\nnetwork_policies: 1\n", "singer.network_policies is 1"),
+        ("- context\n", "environments/company.yaml holds"),
+        ("", "environments/company.yaml holds null"),
+    ],
+)
+def test_a_mistake_in_an_environment(tmp_path: Path, text: str, said: str) -> None:
+    """What is wrong in an environment's file is said as of invoke.yaml, and the file is named."""
+    with pytest.raises(SetupError) as caught:
+        parse({}, {}, env="company", root=environment(tmp_path, text))
+    assert caught.value.code == "E-SETTING"
+    assert said in caught.value.problem
+    assert "environments/company.yaml" in caught.value.hint
+
+
+def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
+    """A name that is misspelt or leads out of the folder is refused, and a file for the laptop, and a key that stands twice."""
+    root = environment(tmp_path, "context: far\n")
+    for name in ("compny", "../environments/company", "company.yaml"):
+        with pytest.raises(SetupError, match="There is no environment"):
+            parse({}, {}, env=name, root=root)
+    with pytest.raises(SetupError, match="stands twice"):
+        parse({}, {}, env="company", root=environment(tmp_path, "context: far\ncontext: near\n"))
+    with pytest.raises(SetupError, match=r"environments/laptop.yaml is not read"):
+        parse({}, {}, root=environment(tmp_path, "context: far\n", "laptop"))

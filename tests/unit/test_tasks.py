@@ -12,6 +12,7 @@ from documents import CONTEXTS
 from invoke.parser import Parser
 
 import tasks
+from cluster.progress import HERE
 
 SOURCE = Path(tasks.__file__).read_text(encoding="utf-8")
 COMMANDS = sorted(tasks.namespace.tasks)
@@ -71,6 +72,12 @@ def test_an_option_is_the_same_everywhere() -> None:
             texts[argument.name].add(argument.help)
     assert {name: found for name, found in kinds.items() if len(found) > 1} == {"target": {bool, str}}
     assert [len(texts[name]) for name in ("json", "engine", "limit", "plan")] == [1, 1, 1, 1]
+
+
+def test_what_is_about_a_platform_knows_environments() -> None:
+    """Each command has --env, but for those of the checkout alone: so a printed command can repeat it."""
+    without = {name for name, context in CONTEXTS.items() if "--env" not in context.flags}
+    assert without == HERE & CONTEXTS.keys()
 
 
 def test_a_script_can_read_every_command() -> None:
