@@ -9,6 +9,7 @@ Each variant is one line of the code changed in a copy of the checkout, in which
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,6 +121,7 @@ def main() -> None:
     """Try them, and end with exit code 1 where one was not noticed."""
     chosen = [item for item in VARIANTS if not sys.argv[1:] or any(word in item.name for word in sys.argv[1:])]
     survived = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored, and tests of Ctrl-C would not see any
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "checkout"
         for name in COPIED:

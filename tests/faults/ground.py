@@ -94,6 +94,7 @@ class Stable:
         self._process = subprocess.Popen(
             [sys.executable, str(STABLE)], cwd=root, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        assert self.answer() == self.pid
 
     def start(self, *words: str, fault: dict[str, Any] | None = None, environ: dict[str, str] | None = None) -> Command:
         """Start a command."""

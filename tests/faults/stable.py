@@ -100,6 +100,7 @@ def main() -> None:
     sys.path.insert(0, str(Path.cwd()))
     for module in MODULES:
         importlib.import_module(module)
+    print(os.getpid(), flush=True)  # noqa: T201 - it is ready
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
