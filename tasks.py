@@ -357,6 +357,7 @@ def new(
         "pipeline": "its name: small letters, digits and hyphens",
         "tap": "the connector that extracts",
         "target": "the connector that loads",
+        "transform": "what runs after each load",
         "mode": "streaming (default) or staged",
         "schedule": 'a cron expression of five fields, such as "0 6 * * *"',
         "timezone": "of the schedule, such as Europe/Berlin; default: UTC",
@@ -369,6 +370,7 @@ def add(
     pipeline: str,
     tap: str,
     target: str,
+    transform: str = "",
     mode: str = "",
     schedule: str = "",
     timezone: str = "",
@@ -379,7 +381,15 @@ def add(
     """Add a pipeline to pipelines.yaml. invoke add nightly --tap tap-exchange-rates --target target-csv"""
     from cluster.workshop import adding
 
-    entry = {"tap": tap, "target": target, "mode": mode, "schedule": schedule, "timezone": timezone, "timeout": timeout}
+    entry = {
+        "tap": tap,
+        "target": target,
+        "transform": transform,
+        "mode": mode,
+        "schedule": schedule,
+        "timezone": timezone,
+        "timeout": timeout,
+    }
     adding.add(session, pipeline, entry)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 DEMO = "exchange-rates-to-csv"
-SIDES = ("tap", "target")
+SIDES = ("tap", "target", "transform")
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
@@ -149,10 +149,12 @@ def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, 
         for side, file in (("tap", pipeline.config), ("target", pipeline.target_config))
     }
     config = backfill.config(project, pipeline, way.backfill) if way.backfill else None
-    tap, target = Environments(settings).ensure([pipeline.tap, pipeline.target], output)
-    if not tap.made and not target.made:
-        output.line("✓", f"{pipeline.tap.name}, {pipeline.target.name}", "environments reused")
-    job = Job(pipeline, tap, target, found, way.full, way.keep_raw, way.backfill, config)
+    made = Environments(settings).ensure(pipeline.connectors, output)
+    if not any(environment.made for environment in made):
+        output.line("✓", ", ".join(connector.name for connector in pipeline.connectors), "environments reused")
+    tap, target, *transform = made
+    found["transform"] = found["target"]
+    job = Job(pipeline, tap, target, found, way.full, way.keep_raw, way.backfill, config, *transform)
     told = network.read(settings, session.environ).variables(session.environ)
     return LocalEngine(settings, place.history, output, {**session.environ, **told}).run(
         job, reason, started=lambda run: facts.update(run=run)
@@ -182,7 +184,7 @@ def _run_argo(
             place.history.store.put(session.settings.bucket_configs, given["tap-config"], json.dumps(configs[pipeline.name]).encode())
         document = workflow(pipeline, run, given, target(stack), way)
         known["run"] = engine.submit(document, reason)
-        sides = f"{pipeline.tap.name} → {pipeline.target.name}"
+        sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
     return engine.follow(titles)
 
@@ -402,7 +404,7 @@ def show(session: Session, run: str) -> None:
         fields = _seen(place, record)
         output.event("run", **fields)
         output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
-        sides = [(side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side in SIDES for end in [fields[side]]]
+        sides = [(side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side in SIDES if (end := fields[side])]
         streams = [
             (f"stream {name}", f"{count:,} records, {megabytes(record.bytes.get(name, 0))}") for name, count in record.records.items()
         ]

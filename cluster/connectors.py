@@ -40,12 +40,14 @@ SECRET_KEY = re.compile(
 
 CRON = r"\S+( +\S+){4}"
 DURATION = r"[1-9]\d*(s|m|h)"
+SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
+"""dbt's own words for a part of a project; what begins with a hyphen would be an option."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
 class Connector:
-    """A tap or target: a folder below ``singer-configs/``."""
+    """A tap, a target or a transform: a folder below ``singer-configs/``. That of a transform is its dbt project, too."""
 
     name: str
     folder: Path
@@ -92,6 +94,15 @@ class Pipeline:
     """Seconds."""
     retries: int
     notify: str
+    transform: Connector | None = None
+    """What runs after each load."""
+    transform_select: str = ""
+    """Which part of its project; none named, all of it."""
+
+    @property
+    def connectors(self) -> tuple[Connector, ...]:
+        """All that takes part in a run, in this order."""
+        return (self.tap, self.target, *([self.transform] if self.transform else []))
 
 
 class Project:
@@ -153,7 +164,7 @@ class Project:
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
         fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
-        kind = fields.choice("kind", ("tap", "target"))
+        kind = fields.choice("kind", ("tap", "target", "transform"))
         requirements, projects = self._requirements(fields)
         connector = Connector(
             name=name,
@@ -172,6 +183,8 @@ class Project:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
         fields.finish()
         self._check_config(connector.config, connector)
+        if kind == "transform":
+            read_yaml(folder / "dbt_project.yml", self.shown(folder / "dbt_project.yml"))
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
@@ -238,8 +251,12 @@ class Project:
             timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
             retries=fields.number("retries", default=2, least=0, most=10),
             notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
+            transform=self._side(fields, "transform") if fields.has("transform") else None,
+            transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
         )
         fields.finish()
+        if pipeline.transform_select and not pipeline.transform:
+            fields.refuse("transform_select", "a part of a transform, and none is named")
         try:
             ZoneInfo(pipeline.timezone)
         except (ValueError, OSError, KeyError):
@@ -410,7 +427,7 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
     dotenv = read_dotenv(project.root / ".env")
     for file in (pipeline.config, pipeline.target_config):
         secrets(file, environ, dotenv, shown=project.shown(file))
-    return f"{pipeline.tap.name} → {pipeline.target.name}"
+    return " → ".join(connector.name for connector in pipeline.connectors)
 
 
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ from cluster.fields import listed
 from cluster.files import file_errors, private, private_folder, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.connectors import Connector
@@ -338,9 +338,12 @@ def project_files(folder: Path) -> list[Path]:
 
 def project_content(connector: Connector) -> bytes:
     """Return names and contents of all that makes a difference in the connector's projects: what keys of environments and images hash."""
-    return b"".join(
-        f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes() for folder in connector.projects for file in project_files(folder)
-    )
+    return b"".join(content(folder, project_files(folder)) for folder in connector.projects)
+
+
+def content(folder: Path, files: Iterable[Path]) -> bytes:
+    """Return names and contents of files below *folder*, to be hashed."""
+    return b"".join(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes() for file in files)
 
 
 def version(connector: Connector) -> str:

@@ -179,6 +179,10 @@ class Fields:
             self._wrong(key, value, allowed)
         return tuple(values)
 
+    def has(self, key: str) -> bool:
+        """Say whether *key* has a value; asking makes it a known one."""
+        return self._take(key, None, "") is not None
+
     def is_list(self, key: str) -> bool:
         """Say whether the value of *key* is a list."""
         return isinstance(self._data.get(key), list)

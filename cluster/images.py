@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cluster import network
-from cluster.environments import project_content
+from cluster.environments import content, project_content, project_files
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.programs import last_line
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/singer"
 """Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
 DEFAULT_PYTHON = "3.13"
+LEFT_BY_DBT = {"logs", "target"}
+"""What dbt leaves in a project where people run it by hand; the image has none of it."""
 COMMIT = "commit"
 COMMIT_FILES = (
     "singer-containers/Dockerfile.commit",
@@ -54,6 +56,9 @@ def tag(connector: Connector, settings: Settings) -> str:
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # a lock that is not there yet is made before the image
     digest.update(project_content(connector))
+    if connector.kind == "transform":
+        files = [file for file in project_files(connector.folder) if file.relative_to(connector.folder).parts[0] not in LEFT_BY_DBT]
+        digest.update(content(connector.folder, files))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
     return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
@@ -70,6 +75,8 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
         base = base.replace(f":{DEFAULT_PYTHON}-", f":{connector.python}-")
     found = {"BASE": base, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
     found["CAPABILITIES"] = ",".join(connector.capabilities)
+    if connector.kind == "transform":
+        found["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
     if connector.projects:
         found["PROJECT"] = connector.projects[0].relative_to(settings.root).as_posix()
     return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 ARGOS = re.compile(r"\bargo=true\b")
 """Argo writes about itself into the containers' logs."""
-STEPS = {"extract": "tap", "load": "target", "record": "finish", "run": "commit"}
+STEPS = {"extract": "tap", "load": "target", "transform": "transform", "record": "finish", "run": "commit"}
 """Whose log that of a container called ``main`` is, by the template; in a streaming pod, and in that of the load, it is the commit's."""
 
 
@@ -45,7 +45,7 @@ def lines(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Ite
 
 def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     folder = place.session.settings.local / "logs" / record.pipeline / record.run
-    for side in ("tap", "target"):
+    for side in ("tap", "target", "transform"):
         file = folder / f"{side}.log"
         if not file.exists():
             continue

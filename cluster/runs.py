@@ -86,8 +86,17 @@ class Record:
     raw: str | None = None
     backfill: dict[str, str | None] | None = None
     """``from`` and ``to`` of a run that was given dates instead of the state, and left the state as it was."""
+    transform: Side | None = None
+    """What ran after the load, where the pipeline has a transform."""
+    loaded: bool = False
+    """Whether data and state are stored: of a success always; of a failure where it was the transform that failed."""
     error: dict[str, str] | None = None
     schema: int = SCHEMA
+
+    @property
+    def committed(self) -> bool:
+        """Whether data is stored and the state follows. Earlier versions wrote no ``loaded``."""
+        return self.loaded or self.status == "succeeded"
 
     @property
     def total(self) -> int:
@@ -104,7 +113,8 @@ def read_record(data: bytes) -> Record:
         fields = json.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
-        return Record(**{**fields, "tap": Side(**fields["tap"]), "target": Side(**fields["target"])})
+        sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
+        return Record(**{**fields, **sides})
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 

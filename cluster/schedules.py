@@ -63,7 +63,7 @@ class Schedules:
 
 def chosen_images(stack: Stack) -> dict[str, str]:
     """Return the images of the connectors that pipelines use, by connector, and that of ``commit``."""
-    connectors = {connector.name: connector for pipeline in stack.pipelines for connector in (pipeline.tap, pipeline.target)}
+    connectors = {connector.name: connector for pipeline in stack.pipelines for connector in pipeline.connectors}
     found = {name: images.tag(connector, stack.settings) for name, connector in connectors.items()}
     return {**found, workflows.COMMIT: images.commit_tag(stack.settings)}
 
@@ -79,7 +79,7 @@ def parameters(stack: Stack, pipeline: Pipeline, way: workflows.Way = workflows.
 
 
 def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
-    connectors = {connector.name: connector for pipeline in pipelines for connector in (pipeline.tap, pipeline.target)}
+    connectors = {connector.name: connector for pipeline in pipelines for connector in pipeline.connectors}
     return {name: version(connector) for name, connector in connectors.items()}
 
 

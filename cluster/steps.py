@@ -540,7 +540,7 @@ def helper_image(stack: Stack) -> str:
 
 def used(stack: Stack) -> list[Connector]:
     """Return the connectors that a pipeline uses, each once."""
-    found = {connector.name: connector for pipeline in stack.pipelines for connector in (pipeline.tap, pipeline.target)}
+    found = {connector.name: connector for pipeline in stack.pipelines for connector in pipeline.connectors}
     return list(found.values())
 
 

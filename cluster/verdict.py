@@ -16,7 +16,7 @@ from cluster.files import log_lines
 from cluster.progress import STYLING, megabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 SHOWN_WARNINGS = 3
@@ -30,6 +30,12 @@ NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|Invali
 UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
+UNCHANGED = "State and earlier files are unchanged."
+LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
+"""What a hint says of a run that failed, and of one whose transform failed."""
+NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
+"""How a line of a log begins, other than one that goes on with what a program has raised."""
+WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
 """What a side says when it is the other one that has failed."""
 
@@ -39,7 +45,7 @@ class End:
     """How one side ended."""
 
     side: str
-    """``tap`` or ``target``."""
+    """``tap``, ``target`` or ``transform``."""
     connector: str
     exit_code: int | None
     """None where nobody knows."""
@@ -53,7 +59,7 @@ class End:
     """Where a person finds its config."""
     log_at: str = ""
     """Where a person finds its log."""
-    unchanged: str = "State and earlier files are unchanged."
+    unchanged: str = UNCHANGED
     """What a person need not fear for; nothing where there is nothing to fear for."""
 
     @property
@@ -80,7 +86,7 @@ class End:
                 f"The runner of {self.connector} was killed from outside{which}.",
                 hint=f"See whether the machine is out of memory, then run it again. {self.after}",
             )
-        last = last_words(self.log)
+        last = (dbt_words(self.log) if self.side == "transform" else "") or last_words(self.log)
         killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
         return RunError(
             f"E-{self.side.upper()}-FAILED",
@@ -105,7 +111,7 @@ def explain(tap: RunError | None, target: RunError | None, ended: End) -> RunErr
 def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
     """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
     said = [text.strip() for text in messages]
-    again = "State and earlier files are unchanged."
+    again = UNCHANGED
     if any(map(STOPPED.search, said)):
         return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
     if any(map(TOO_LONG.search, said)):
@@ -183,5 +189,32 @@ def told_in(log: bytes) -> dict[str, str] | None:
 
 def last_words(log: bytes, most: int = 300) -> str:
     """Return the last line of a log that says something, without its prefix and any final full stop."""
-    lines = log_lines(log[-TAIL_BYTES:])
-    return message(next((line for line in reversed(lines) if line.strip()), ""))[:most].rstrip(". ")
+    lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
+    return WRAPPED.sub("", message(raised(lines) or (lines[-1] if lines else "")))[:most].rstrip(". ")
+
+
+def raised(lines: Sequence[str]) -> str | None:
+    """Return the line with which a traceback at the end of a log says what was raised; its text may go on below."""
+    start = max((number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), default=len(lines))
+    rest = iter(lines[start + 1 :])
+    found = next((line for line in rest if not line.startswith(" ")), None)
+    return None if any(NEW_LINE.match(line) for line in rest) else found
+
+
+def dbt_words(log: bytes) -> str:
+    """Return the first failure that dbt's log tells of, what failed and why; nothing where it tells of none."""
+    lines = [re.sub(r"^\d\d:\d\d:\d\d", "", line).strip() for line in log_lines(log[-TAIL_BYTES:])]
+    for number, line in enumerate(lines):
+        what = re.match(r"Failure in (.+)|Encountered an error:", line)
+        if what:
+            said = [text for text in lines[number + 1 :] if text and not re.match(r"\w+ Error( in |$)", text)]
+            return ": ".join(filter(None, [what[1], *said[:1]])).rstrip(". ")
+    return ""
+
+
+def transformed(log: bytes) -> str:
+    """Say what a transform has done."""
+    found = re.search(rb"Done\. PASS=(\d+) WARN=(\d+)", log)
+    if found is None:
+        return "done"
+    return f"{int(found[1])} models and tests passed" + (f", {int(found[2])} warned" if int(found[2]) else "")

@@ -146,6 +146,7 @@ def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
         "full": str(way.full or way.backfill is not None).lower(),
+        **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "resources": json.dumps(resources(pipeline)),
         "timeout": str(pipeline.timeout),
@@ -162,13 +163,23 @@ def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
     return found
 
 
+def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of what follows the load, none where nothing does."""
+    if pipeline.transform is None:
+        return {}
+    name = pipeline.transform.name
+    found = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
+    return {**found, "transform-select": pipeline.transform_select}
+
+
 def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = PLAIN) -> Document:
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
-        "activeDeadlineSeconds": pipeline.timeout + WAITING_SECONDS,
+        "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
     }
-    return {"entrypoint": "replay", **spec} if way.replay else spec
+    entrypoint = ("replay" if way.replay else "run") + ("-and-transform" if pipeline.transform else "")
+    return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 
 def _labels(pipeline: Pipeline, target: Target) -> dict[str, str]:
@@ -248,7 +259,7 @@ class Seen:
             return f"waiting: {self.message or 'other Workflows are under way'}"
         if self.message.startswith("Backoff"):
             return "waiting before the next try"
-        return {"record": "writing the record"}.get(self.step)
+        return {"record": "writing the record", "transform": "transforming"}.get(self.step)
 
 
 def seen(live: Mapping[str, Any]) -> Seen:

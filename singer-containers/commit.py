@@ -2,8 +2,9 @@
 
 The only program of a pipeline's pods that has S3 credentials. ``commit`` runs after tap and target have both ended well,
 and stores the data, then the record, then the state; the first error ends it. ``finish`` runs where that did not happen:
-it removes what was stored, writes the record of the failed run, and tells whoever wants to be told. States, records
-and sentences are those of the local engine: both use the same modules.
+it removes what was stored, writes the record of the failed run, and tells whoever wants to be told. Where a transform
+follows the load, ``finish`` records how that ended: what is stored stays. States, records and sentences are those of the
+local engine: both use the same modules.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Run:
     after: tuple[str, ...] = ()
     """The sides whose ends a commit waits for: those in its own pod."""
     globs: tuple[str, ...] = ("**/*",)
+    transform: Side | None = None
+    """What follows the load."""
     backfill: dict[str, str | None] | None = None
     """Of a run that leaves the state as it is."""
     initial_state: str = "none"
@@ -95,6 +98,7 @@ def read(environ: Mapping[str, str]) -> Run:
         extracted=environ.get("SINGER_FROM_RUN", ""),
         after=tuple(side for side in environ.get("SINGER_AFTER", "").split(",") if side),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
+        transform=Side(name, environ.get("SINGER_TRANSFORM_VERSION", "")) if (name := environ.get("SINGER_TRANSFORM")) else None,
         backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
         status=environ.get("SINGER_STATUS", ""),
@@ -176,7 +180,8 @@ def commit(run: Run, history: History) -> Record:
     new = report(run.shared / "new_state.json") or None
     record.state_printed = new is not None
     new = None if run.backfill else new
-    finished(record, "succeeded", new)
+    record.loaded = True
+    finished(record, "running" if run.transform else "succeeded", new)
     history.save(record)
     if new is not None:
         history.save_state(run.pipeline, new)
@@ -186,9 +191,9 @@ def commit(run: Run, history: History) -> Record:
 def settled(record: Record, state: dict[str, Any] | None, history: History) -> bool:
     """Say whether this run has been committed by an attempt that was killed afterwards; finish what is left of that.
 
-    A record that says succeeded is written when all data is there, so that only the state can be missing.
+    A record that says so is written when all data is there, so that only the state can be missing.
     """
-    if record.status != "succeeded":
+    if not record.committed:
         return False
     if state != record.state_after and state == record.state_before and record.state_after is not None:
         history.save_state(record.pipeline, record.state_after)
@@ -215,6 +220,7 @@ def begun(run: Run, state: dict[str, Any] | None) -> Record:
         started=run.started,
         tap=run.tap,
         target=run.target,
+        transform=run.transform,
         state_before=state,
         state_after=state,
         backfill=run.backfill,
@@ -229,12 +235,20 @@ def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def finished(record: Record, status: str, state: dict[str, Any] | None = None) -> None:
-    """Say in the record how and when it ended."""
-    record.status, record.finished = status, now()
+    """Say in the record how and when it ended, and to which state it has come."""
+    close(record, status)
+    record.state_after = state if state is not None else record.state_before
+
+
+def close(record: Record, status: str) -> None:
+    """Say in the record how and when it ended; one that goes on has not."""
+    record.status = status
+    if status == "running":
+        return
+    record.finished = now()
     with suppress(ValueError):
         began = datetime.fromisoformat(record.started)
         record.seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
-    record.state_after = state if state is not None else record.state_before
 
 
 def publish(run: Run, record: Record, store: Store) -> None:
@@ -274,8 +288,8 @@ def report(file: Path) -> dict[str, Any]:
 class Traces:
     """What the pods of a run have left in the bucket: reports and logs, those of the newest pod that has any."""
 
-    reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {"tap": {}, "target": {}, "main": {}})
-    logs: dict[str, bytes] = field(default_factory=lambda: {"tap": b"", "target": b"", "main": b""})
+    reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {"tap": {}, "target": {}, "transform": {}, "main": {}})
+    logs: dict[str, bytes] = field(default_factory=lambda: {"tap": b"", "target": b"", "transform": b"", "main": b""})
     pods: list[str] = field(default_factory=list)
     """Oldest first."""
 
@@ -326,7 +340,7 @@ def cause(run: Run, left: Traces) -> RunError:
 
 def end_of(run: Run, left: Traces, side: str, waited: int | None) -> verdict.End:
     """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
-    connector = run.tap.connector if side == "tap" else run.target.connector
+    connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
     found = left.reports[side]
     code = found.get("exit_code")
     if code is None:
@@ -338,7 +352,7 @@ def end_of(run: Run, left: Traces, side: str, waited: int | None) -> verdict.End
         found,
         left.logs[side],
         killed=found.get("exit_code") is None and (code or 0) > 128,  # noqa: PLR2004 - 128 + n for signal n
-        config=f"singer-configs/{connector}/config.json",
+        config=f"singer-configs/{connector}" + ("" if side == "transform" else "/config.json"),
         log_at=f"logs {run.run}",
     )
 
@@ -357,8 +371,8 @@ def failed(run: Run, history: History) -> Record:
         state = None
     earlier = history.read(run.pipeline, run.run)
     try:
-        if earlier is not None and earlier.status == "succeeded" and (settled(earlier, state, history) or state != earlier.state_before):
-            return earlier
+        if earlier is not None and earlier.committed and (settled(earlier, state, history) or state != earlier.state_before):
+            return untransformed(run, earlier, history) if earlier.status == "running" else earlier
     except SetupError as error:  # the data is there, and the state cannot be
         left, why = Traces(), RunError(error.code, error.problem, hint=error.hint)
     else:
@@ -373,13 +387,40 @@ def failed(run: Run, history: History) -> Record:
     return record
 
 
+def untransformed(run: Run, record: Record, history: History) -> Record:
+    """Say in the record of a loaded run that its transform has failed, or was stopped; data and state stay."""
+    left = traces(run, history.store)
+    why = verdict.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures])
+    told = end_of(run, left, "transform", None).failure() if left.reports["transform"] else None
+    if told is not None and why.code not in {"E-CANCELLED", "E-TIMEOUT"}:
+        why = told
+    hint = why.hint.replace("State and earlier files are unchanged.", verdict.LOADED)
+    record.error = {**why.as_dict(), "hint": hint}
+    if record.transform is not None:
+        record.transform.exit_code = left.reports["transform"].get("exit_code")
+    close(record, "interrupted" if why.code == "E-CANCELLED" else "failed")
+    history.save(record)
+    return record
+
+
+def transformed(run: Run, history: History) -> Record | None:
+    """Say in the record of a loaded run that its transform has ended well, unless it says so already."""
+    record = history.read(run.pipeline, run.run)
+    if record is not None and record.loaded and record.status == "running" and record.transform is not None:
+        record.transform.exit_code = 0
+        close(record, "succeeded")
+        history.save(record)
+    return record
+
+
 def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Iterable[float] = PAUSES) -> int:
-    """End a run: its record if it failed, and a message to whoever wants one. The message never changes the result."""
+    """End a run: its record if it failed or was transformed, and a message to whoever wants one, which never changes the result."""
     code, record = 0, None
-    if run.status != "Succeeded":
+    if run.status != "Succeeded" or run.transform:
+        end = transformed if run.status == "Succeeded" else failed
         for pause in (*pauses, None):
             try:
-                record = failed(run, history)
+                record = end(run, history)
             except SetupError as error:
                 complain(error)
                 code = 1
@@ -402,7 +443,7 @@ def last_log(run: Run, history: History) -> bytes:
         left = traces(run, history.store)
     except SetupError:
         return b""
-    sides = [side for side in ("tap", "target") if left.reports[side].get("exit_code") not in {0, None}]
+    sides = [side for side in ("tap", "target", "transform") if left.reports[side].get("exit_code") not in {0, None}]
     return left.logs[sides[0] if sides else "tap"]
 
 

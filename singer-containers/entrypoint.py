@@ -1,4 +1,4 @@
-"""Run one Singer connector: ``entrypoint.py tap`` or ``entrypoint.py target``.
+"""Run one Singer connector, ``entrypoint.py tap`` or ``entrypoint.py target``, or what follows a load, ``entrypoint.py transform``.
 
 Outside a pipeline ``entrypoint.py discover`` prints a tap's catalog, ``about`` what the program says of itself, and
 ``alone WORDS`` runs it with words of one's own.
@@ -6,7 +6,8 @@ Outside a pipeline ``entrypoint.py discover`` prints a tap's catalog, ``about`` 
 The ENTRYPOINT of every connector image and the runner of the local engine, so that a pipeline behaves alike in both.
 It reads the files at the paths of the origin tutorial (each can be moved by a ``SINGER_*`` variable, see
 ``docs/contracts.md``), fills ``${NAME}`` secrets into the config, runs the connector, counts what the tap says and keeps
-the last good state that the target says. Standard library only; memory does not grow with the data.
+the last good state that the target says. A transform is dbt in a project; the target's config gives it its connection.
+Standard library only; memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
-SIDES = ("tap", "target", "about", "discover", "alone")
+SIDES = ("tap", "target", "transform", "about", "discover", "alone")
 OWN_ERROR = 90
 """Exit code when the entrypoint itself found the error; connectors use low numbers, signals 128 and above."""
 
@@ -95,6 +96,23 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
             ) from None
 
     return secret
+
+
+def connection(config: Mapping[str, Any], secret: Callable[[str], str]) -> dict[str, str]:
+    """Return a target's config as variables for a transform; objects and lists in it are left out.
+
+    dbt hides the values of variables that begin with ``DBT_ENV_SECRET_`` from all that it says, and lets nothing but
+    ``profiles.yml`` use them: so is named what has a secret in it.
+    """
+    variables = {}
+    for key, value in config.items():
+        if value is None or isinstance(value, (dict, list)):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        hidden = any(found[1] for found in SECRET.finditer(text))
+        name = re.sub(r"[^A-Za-z0-9]", "_", key).upper()
+        variables[f"{'DBT_ENV_SECRET_' if hidden else ''}TARGET_{name}"] = fill(text, secret)
+    return variables
 
 
 # --------------------------------------------------------------------------------------------------------- counting
@@ -426,7 +444,7 @@ class Runner:
     """One side of a pipeline: its files, its process, its report."""
 
     def __init__(self, side: str, environ: Mapping[str, str]) -> None:
-        """Read the settings of *side* (``tap`` or ``target``) from *environ*; nothing is opened yet."""
+        """Read the settings of *side* (``tap``, ``target`` or ``transform``) from *environ*; nothing is opened yet."""
         self.side = side
         self.environ = environ
         self.executable = environ.get("SINGER_EXECUTABLE", "")
@@ -479,14 +497,15 @@ class Runner:
 
     # -- the connector's process
 
-    def start(self, arguments: list[str], **streams: Any) -> subprocess.Popen[bytes]:
-        """Start the connector.
+    def start(self, arguments: list[str], more: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the connector, with *more* variables.
 
         :raises EntrypointError: E-EXECUTABLE, there is none.
         """
         command = [self.executable, *arguments]
         hidden = ("SINGER_", "INVOKE_")
         environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
+        environ.update(more or {})
         self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
@@ -596,15 +615,23 @@ class Runner:
         except ValueError:
             raise EntrypointError("E-PIPE", f"SINGER_PIPE_SECONDS is {text!r}, not a number.", "Set it to seconds.") from None
 
+    def given(self) -> dict[str, Any] | None:
+        """Return the config as it was written, None where there is none."""
+        path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
+        return None if path is None else read_json(path, "E-CONFIG", "config.json")
+
+    def secret(self, name: str) -> str:
+        """Return the value of a secret."""
+        return secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)(name)
+
     def config(self, work: Path) -> list[str]:
         """Write the config with its secrets filled in, and return the arguments that name it."""
-        path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
-        if path is None:
+        given = self.given()
+        if given is None:
             return []
-        secret = secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)
         filled = work / "config.json"
         filled.touch(0o600)
-        filled.write_text(json.dumps(fill(read_json(path, "E-CONFIG", "config.json"), secret)), encoding="utf-8")
+        filled.write_text(json.dumps(fill(given, self.secret)), encoding="utf-8")
         return ["--config", str(filled)]
 
     def catalog(self, work: Path, config: list[str]) -> list[str]:
@@ -655,7 +682,7 @@ class Runner:
                 return ["--state", str(path)]
         return []
 
-    # -- the two sides
+    # -- the sides
 
     def tap(self, work: Path) -> int:
         """Run the tap and return its exit code; its messages go to every place of ``SINGER_TAP_OUTPUT``."""
@@ -723,6 +750,27 @@ class Runner:
             if self.last_state.state is not None:
                 write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
         return code
+
+    def transform(self, work: Path) -> int:
+        """Run dbt in its project and return its exit code. What it writes beside the tables lies in ``SINGER_OUTPUT_DIR``."""
+        project = self.environ.get("SINGER_PROJECT") or "/opt/connector/project"
+        folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data")
+        folder.mkdir(parents=True, exist_ok=True)
+        select = self.environ.get("SINGER_SELECT", "").split()
+        variables = {
+            "DBT_PROJECT_DIR": project,
+            "DBT_PROFILES_DIR": project,
+            "DBT_TARGET_PATH": str(folder / "target"),
+            "DBT_LOG_PATH": str(folder / "logs"),
+            "DBT_LOG_LEVEL_FILE": "none",
+            "DBT_USE_COLORS": "false",
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "DBT_VERSION_CHECK": "false",
+            "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria"]}',  # what selects nothing is misspelt
+            **connection(self.given() or {}, self.secret),
+        }
+        arguments = ["build", *(["--select", *select] if select else [])]
+        return self.wait(self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=2, cwd=work))
 
     # -- outside a pipeline
 
@@ -795,6 +843,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     sides: dict[str, Callable[[Path], int]] = {
         "tap": runner.tap,
         "target": runner.target,
+        "transform": runner.transform,
         "about": runner.about,
         "discover": runner.print_catalog,
         "alone": partial(runner.alone, words=words),

@@ -198,6 +198,8 @@ class ArgoEngine:
             if seen is None:
                 raise
             reachable = error.code not in {"E-STORE", "E-KUBE"}
+        if found is not None and found.loaded and found.status == "running" and seen is not None and seen.ended:
+            self._close(found, self.partial(live or {}), save=reachable)
         if found is None or (hopeless is not None and found.status != "succeeded"):
             assert seen is not None
             found = found or self.partial(live or {})
@@ -208,6 +210,13 @@ class ArgoEngine:
                     found.state_before = found.state_after = self.stack.history.state(found.pipeline)
                     self.stack.history.save(found)
         return found
+
+    def _close(self, record: Record, known: Record, *, save: bool) -> None:
+        """Say in the record of a loaded run, as far as its Workflow tells, what the cluster could not write: how it ended."""
+        record.status, record.finished, record.error = known.status, known.finished, known.error
+        if save:
+            with suppress(SetupError):
+                self.stack.history.save(record)
 
     @staticmethod
     def partial(live: Mapping[str, Any]) -> Record:
@@ -220,6 +229,7 @@ class ArgoEngine:
             started=seen.started,
             tap=Side(seen.given.get("tap", ""), seen.given.get("tap-version", "")),
             target=Side(seen.given.get("target", ""), seen.given.get("target-version", "")),
+            transform=Side(given, seen.given.get("transform-version", "")) if (given := seen.given.get("transform")) else None,
             state_before=None,
             backfill=json.loads(seen.given.get("backfill") or "null"),
         )

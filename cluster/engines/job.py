@@ -21,7 +21,7 @@ class Job:
     tap: Environment
     target: Environment
     secrets: Mapping[str, Mapping[str, str]]
-    """For ``tap`` and ``target``: what each config asks for."""
+    """For ``tap`` and ``target``: what each config asks for. A transform has the target's."""
     full: bool
     """Start over: the tap gets no state."""
     keep_raw: bool
@@ -29,3 +29,4 @@ class Job:
     backfill: Backfill | None = None
     config: Mapping[str, Any] | None = None
     """The tap's config where it is not the pipeline's file: that of a backfill."""
+    transform: Environment | None = None

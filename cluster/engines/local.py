@@ -2,7 +2,8 @@
 
 The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
 ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
-The record decides: once it says that the run succeeded, the state follows, if need be by the next command.
+The record decides: once it says that the run is loaded, the state follows, if need be by the next command.
+A transform runs after that: whatever becomes of it, data and state stay, and only the run's status tells.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone
-from cluster.engines.pair import Pair
+from cluster.engines.pair import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
 from cluster.progress import megabytes, now
 from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import moved, outputs, warnings
+from cluster.verdict import moved, outputs, transformed, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -84,6 +85,7 @@ class LocalEngine:
             started=now(),
             tap=Side(pipeline.tap.name, job.tap.version),
             target=Side(pipeline.target.name, job.target.version),
+            transform=Side(pipeline.transform.name, job.transform.version) if pipeline.transform and job.transform else None,
             state_before=state,
             state_after=state,
             backfill=job.backfill.as_dict() if job.backfill else None,
@@ -105,12 +107,14 @@ class LocalEngine:
                 step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
                 record.state_printed = state is not None
                 state = None if job.backfill else state
-                self._finish(record, "succeeded", began, state)
+                record.loaded, record.state_after = True, state if state is not None else record.state_before
+                if record.transform is None:
+                    self._finish(record, "succeeded", began)
                 self.history.save(record)
                 committed = True
                 if state is not None:
                     self.history.save_state(record.pipeline, state)
-                self._put_away = True
+                self._put_away = record.transform is None
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
             if committed:
@@ -123,15 +127,43 @@ class LocalEngine:
             if not committed:
                 self._undo(record, "interrupted", began)
             raise
+        if record.transform is not None:
+            self._go_on(job, record, folder, began)
+
+    def _go_on(self, job: Job, record: Record, folder: Path, began: float) -> None:
+        """Transform what is loaded. The run ends as that does; what is stored stays."""
+        assert record.transform is not None
+        try:
+            with self.output.step(record.transform.connector) as step:
+                step.timed = True
+                with file_errors("A file of the run", folder):
+                    self._transform(job, record, folder, step)
+        except SetupError as error:
+            found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
+            record.error = found.as_dict()
+            with suppress(SetupError):
+                self._end(record, "failed", began)
+            raise found from None
+        except BaseException:
+            with suppress(SetupError):
+                self._end(record, "interrupted", began)
+            raise
+        self._end(record, "succeeded", began)
+
+    def _end(self, record: Record, status: str, began: float) -> None:
+        """Write how a run that is loaded has ended."""
+        self._finish(record, status, began)
+        self.history.save(record)
+        self._put_away = True
 
     def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
         """Run both sides, store the data, and return the new state, None where the target printed none.
 
         :raises SetupError: the run failed.
         """
-        pair = Pair(job, folder, self.settings.local / "logs" / record.pipeline / record.run)
+        pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
         watch = Watch(self.output, record, pair, step)
-        pair.run(self.environ, None if job.full or job.backfill else record.state_before, watch)
+        pair.run(self.environ, watch)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
         failure = pair.failure()
         if failure is not None:
@@ -139,6 +171,25 @@ class LocalEngine:
         self._publish(job, record, pair)
         file = pair.target.folder / "new_state.json"
         return dict(json.loads(file.read_bytes())) if file.exists() else None
+
+    def _transform(self, job: Job, record: Record, folder: Path, step: Step) -> None:
+        """Run what follows the load.
+
+        :raises SetupError: it failed.
+        """
+        step.detail = "transforming"
+        transform = Transform(job, folder, self._logs(record))
+        transform.run(self.environ, lambda: None)
+        assert record.transform is not None
+        record.transform.exit_code = transform.transform.exit_code
+        failure = transform.failure()
+        if failure is not None:
+            raise failure
+        shutil.rmtree(self._logs(record) / "transform", ignore_errors=True)
+        step.result(transformed(transform.transform.end().log))
+
+    def _logs(self, record: Record) -> Path:
+        return self.settings.local / "logs" / record.pipeline / record.run
 
     def _publish(self, job: Job, record: Record, pair: Pair) -> None:
         """Store what the target left, and what the tap said if that was asked for."""
@@ -154,15 +205,15 @@ class LocalEngine:
             store.upload(settings.bucket_artifacts, record.raw, pair.tap.folder / "raw")
 
     @staticmethod
-    def _finish(record: Record, status: str, began: float, state: dict[str, Any] | None = None) -> None:
+    def _finish(record: Record, status: str, began: float) -> None:
         record.status = status
         record.finished = now()
         record.seconds = round(time.monotonic() - began, 3)
-        record.state_after = state if state is not None else record.state_before
 
     def _undo(self, record: Record, status: str, began: float) -> None:
         """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does."""
         self._finish(record, status, began)
+        record.loaded, record.state_after = False, record.state_before
         with suppress(SetupError):
             self.history.take_back(record)
             self._put_away = True

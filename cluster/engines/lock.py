@@ -75,25 +75,26 @@ def killed(settings: Settings) -> dict[str, str]:
 
 
 def _settle(settings: Settings, history: History, pipeline: str, run: str) -> None:
-    """End a run that did not end itself. Its record tells how: one that succeeded gets its state, any other is taken back.
+    """End a run that did not end itself. Its record tells how: one that is loaded gets its state, any other is taken back.
 
     :raises SetupError: E-BUSY, its connectors are still there.
     """
     folder = settings.local / "runs" / run
-    for side in ("tap", "target"):
+    for side in ("tap", "target", "transform"):
         _wait(folder / side / RUNNER_LOCK, pipeline)
     shutil.rmtree(folder, ignore_errors=True)
     record = history.read(pipeline, run)
     if record is None:  # it had not begun
         return
-    if record.status == "succeeded":
-        if record.state_printed and record.state_after is not None and record.backfill is None:
-            history.save_state(pipeline, record.state_after)
-        return
+    if record.committed and record.state_printed and record.state_after is not None and record.backfill is None:
+        history.save_state(pipeline, record.state_after)
     if record.status == "running":
         record.status = "interrupted"
         record.error = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
-    history.take_back(record)
+        if record.committed:
+            history.save(record)
+    if not record.committed:
+        history.take_back(record)
 
 
 def _wait(file: Path, pipeline: str) -> None:

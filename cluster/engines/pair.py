@@ -1,6 +1,6 @@
-"""A tap and a target as two processes, joined by a pipe of the operating system.
+"""A tap and a target as two processes, joined by a pipe of the operating system; and the one process of a transform.
 
-Both run the same entrypoint as the images do, in a folder of the run's own. This module starts and stops them and says
+All run the same entrypoint as the images do, in a folder of the run's own. This module starts and stops them and says
 what they reported; what that means for the pipeline is decided in ``local``.
 """
 
@@ -52,12 +52,14 @@ def without_secrets(environ: Mapping[str, str], configs: Iterable[Path]) -> dict
 
 
 class End:
-    """One end of the pipe: a connector, its folder in the run's folder, its process, its log."""
+    """One end of the pipe, or a transform: a connector, its folder in the run's folder, its process, its log."""
 
     def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
-        """Take what belongs to this *side* (``tap`` or ``target``); nothing is made yet."""
+        """Take what belongs to this *side* (``tap``, ``target`` or ``transform``); nothing is made yet."""
         self.given: Mapping[str, Any] | None = None
         """Its config where it is not the file's."""
+        self.state: Mapping[str, Any] | None = None
+        """What a tap goes on from."""
         self.side = side
         self.connector = connector
         self.environment = environment
@@ -86,8 +88,9 @@ class End:
         private_folder(folder)
         for name, value in secrets.items():
             write_private(folder / name, value)
-        if self.given is not None:
-            write_private(self.folder / "config.json", json.dumps(self.given))
+        for given, content in (("config.json", self.given), ("state.json", self.state)):
+            if content is not None:
+                write_private(self.folder / given, json.dumps(content))
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
@@ -169,9 +172,15 @@ class End:
             report=self.report(),
             log=self._tail(),
             killed=self.process.returncode < 0,
-            config=f"{shown(self.config)}{'' if self.config.exists() else ', which is not there'}",
+            config=self._config_shown(),
             log_at=shown(self.log),
+            unchanged=verdict.LOADED if self.side == "transform" else verdict.UNCHANGED,
         )
+
+    def _config_shown(self) -> str:
+        if self.side == "transform":
+            return shown(self.connector.folder)
+        return f"{shown(self.config)}{'' if self.config.exists() else ', which is not there'}"
 
     def _tail(self) -> bytes:
         with suppress(OSError), self.log.open("rb") as log:
@@ -180,23 +189,19 @@ class End:
         return b""
 
 
-class Pair:
-    """The two ends of one run, and the pipe between them."""
+class Processes:
+    """What runs at once: started together, and all ended when one has failed."""
 
-    def __init__(self, job: Job, folder: Path, logs: Path) -> None:
-        """Take the job, the run's folder and the folder of its logs; nothing is made yet."""
-        pipeline = job.pipeline
+    def __init__(self, job: Job, folder: Path, logs: Path, *ends: End) -> None:
+        """Take the job, the run's folder, the folder of its logs, and what shall run; nothing is made yet."""
         self.job = job
         self.logs = logs
         self.folder = folder
-        self.tap = End("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
-        self.target = End("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
-        self.tap.given = job.config
-        self.ends = (self.target, self.tap)
+        self.ends = ends
         self._ended: queue.SimpleQueue[End] = queue.SimpleQueue()
 
-    def run(self, environ: Mapping[str, str], state: dict[str, Any] | None, look: Callable[[], None]) -> None:
-        """Run both sides to their end, calling *look* now and then; *state* is what the tap is given.
+    def run(self, environ: Mapping[str, str], look: Callable[[], None]) -> None:
+        """Run all to their end, calling *look* now and then.
 
         Whatever happens, nothing that was started is left when this returns.
 
@@ -207,11 +212,11 @@ class Pair:
             private_folder(self.folder)
             for end in self.ends:
                 end.prepare(self.job.secrets[end.side])
-            if state is not None:
-                write_private(self.tap.folder / "state.json", json.dumps(state))
         lifeline, ours = os.pipe()
         try:
-            self._start(without_secrets(environ, [end.config for end in self.ends]), lifeline)
+            self.start(without_secrets(environ, (self.job.pipeline.config, self.job.pipeline.target_config)), lifeline)
+            for end in self.ends:
+                threading.Thread(target=self._wait, args=(end,), daemon=True).start()
             self._follow(look)
         finally:
             for end in self.ends:
@@ -223,28 +228,16 @@ class Pair:
             os.close(ours)
             look()
 
-    def _start(self, environ: Mapping[str, str], lifeline: int) -> None:
-        reads, writes = os.pipe()
-        with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
-            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        try:
-            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
-            if self.job.keep_raw:
-                of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
-            self.target.start({**environ, **self.target.variables()}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
-            self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
-        finally:
-            os.close(reads)
-            os.close(writes)
-        for end in self.ends:
-            threading.Thread(target=self._wait, args=(end,), daemon=True).start()
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start all of them."""
+        raise NotImplementedError
 
     def _wait(self, end: End) -> None:
         end.process.wait()
         self._ended.put(end)
 
     def _follow(self, look: Callable[[], None]) -> None:
-        """Wait for both sides. After a failure of one the other has a moment to end by itself.
+        """Wait for all of them. After a failure of one the other has a moment to end by itself.
 
         :raises SetupError: E-TIMEOUT, the run took longer than its pipeline allows.
         """
@@ -269,7 +262,61 @@ class Pair:
                     hint='Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time.',
                 )
 
+
+class Pair(Processes):
+    """The two ends of one run, and the pipe between them."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
+        """Take also the *state* that the tap is given, None for none."""
+        pipeline = job.pipeline
+        self.tap = End("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
+        self.target = End("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
+        self.tap.given, self.tap.state = job.config, state
+        super().__init__(job, folder, logs, self.target, self.tap)
+
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start both, joined by a pipe."""
+        reads, writes = os.pipe()
+        with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        try:
+            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
+            if self.job.keep_raw:
+                of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
+            self.target.start({**environ, **self.target.variables()}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
+            self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
+        finally:
+            os.close(reads)
+            os.close(writes)
+
     def failure(self) -> RunError | None:
         """Return the error that explains the run, None where both sides ended well."""
         tap, target = self.tap.end(), self.target.end()
         return verdict.explain(tap.failure(), target.failure(), target)
+
+
+class Transform(Processes):
+    """What runs after a load."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path) -> None:
+        """Take a job that has a transform."""
+        pipeline = job.pipeline
+        assert pipeline.transform is not None
+        assert job.transform is not None
+        config, log = pipeline.target_config, logs / "transform.log"
+        self.transform = End("transform", pipeline.transform, job.transform, config, folder / "transform", log)
+        super().__init__(job, folder, logs, self.transform)
+
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start it, in the project."""
+        end = self.transform
+        variables = end.variables(
+            SINGER_PROJECT=str(end.connector.folder),
+            SINGER_SELECT=self.job.pipeline.transform_select,
+            SINGER_OUTPUT_DIR=str(end.log.with_suffix("")),  # what its log speaks of is to be found
+        )
+        end.start({**environ, **variables}, lifeline, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def failure(self) -> RunError | None:
+        """Return what went wrong, None where nothing did."""
+        return self.transform.end().failure()

@@ -51,8 +51,10 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
             except SetupError as error:
                 problem = error.problem.replace(project.shown(part), shown)
                 raise SetupError(error.code, problem, hint=f"Correct the command; {shown} is unchanged.") from None
-    output.event("pipeline", pipeline=name, tap=pipeline.tap.name, target=pipeline.target.name, schedule=list(pipeline.schedule))
-    output.line("✓", name, f"{pipeline.tap.name} → {pipeline.target.name}, added to {shown}")
+    transform = pipeline.transform.name if pipeline.transform else None
+    sides = {"tap": pipeline.tap.name, "target": pipeline.target.name, "transform": transform}
+    output.event("pipeline", pipeline=name, **sides, schedule=list(pipeline.schedule))
+    output.line("✓", name, f"{' → '.join(item.name for item in pipeline.connectors)}, added to {shown}")
     output.text()
     nightly = f" · {command('sync')} for its schedule" if pipeline.schedule else ""
     output.text(f"Next: {command(f'run {name}')}{nightly}")

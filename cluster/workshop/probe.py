@@ -85,12 +85,12 @@ class Probe:
     def expect_streams(self) -> None:
         """See that it can be asked for streams.
 
-        :raises SetupError: E-DISCOVERY, it is a target, or cannot discover.
+        :raises SetupError: E-DISCOVERY, it is no tap, or cannot discover.
         """
         name, capabilities = self.connector.name, self.connector.capabilities
         where = f"singer-configs/{name}/connector.yaml"
-        if self.connector.kind == "target":
-            raise SetupError("E-DISCOVERY", f"{name} is a target; only taps have streams.", hint="Name a tap.")
+        if self.connector.kind != "tap":
+            raise SetupError("E-DISCOVERY", f"{name} is a {self.connector.kind}; only taps have streams.", hint="Name a tap.")
         if capabilities and "discover" not in capabilities:
             raise SetupError(
                 "E-DISCOVERY",

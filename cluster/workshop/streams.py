@@ -72,8 +72,8 @@ def choose(session: Session, name: str, everything: bool, nothing: bool, *lists:
     output, project = session.output, Project(session.settings.root)
     connector = project.connector(name)
     if not catalog_file(connector).exists():
-        kind = "It is a target; only taps have streams." if connector.kind == "target" else "It has none yet."
-        hint = "Name a tap." if connector.kind == "target" else f"Discover it first: {command(f'discover {name}')}"
+        kind = f"It is a {connector.kind}; only taps have streams." if connector.kind != "tap" else "It has none yet."
+        hint = "Name a tap." if connector.kind != "tap" else f"Discover it first: {command(f'discover {name}')}"
         raise SetupError("E-CATALOG", f"{name} has no catalog.json. {kind}", hint=hint)
     catalog = read_catalog(project, connector)
     streams = streams_of(catalog)

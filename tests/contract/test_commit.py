@@ -275,6 +275,79 @@ def test_a_success_is_never_overwritten(pod: Pod) -> None:
     assert (pod.history.state("p"), len(pod.data())) == ({"n": 99}, 1)
 
 
+@pytest.fixture
+def loaded(pod: Pod) -> Pod:
+    """Return a run that is committed and has a transform before it."""
+    pod.run = replace(pod.run, transform=Side("dbt-x", "3.0"))
+    commit.commit(pod.run, pod.history)
+    return pod
+
+
+def test_a_run_with_a_transform_is_open_until_that_has_ended(loaded: Pod) -> None:
+    """After the commit data and state are there and the record says running; the exit handler closes it, once."""
+    record = loaded.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.loaded, record.finished, record.state_after) == ("running", True, None, AFTER)
+    assert commit.commit(loaded.run, loaded.history) == record
+    for _ in range(2):
+        assert commit.finish(replace(loaded.run, status="Succeeded"), loaded.history, {}) == 0
+    record = loaded.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.loaded, record.transform, record.error) == ("succeeded", True, Side("dbt-x", "3.0", 0), None)
+    assert record.finished
+    assert loaded.history.state("p") == AFTER
+
+
+@pytest.mark.parametrize(
+    ("report", "messages", "status", "code", "says"),
+    [
+        (
+            {"exit_code": 1},
+            ("Error (exit code 1)",),
+            "failed",
+            "E-TRANSFORM-FAILED",
+            'dbt-x ended with exit code 1: "test unique_x (models/x.yml): Got 1 result"',
+        ),
+        (None, ("Error (exit code 137): OOMKilled",), "failed", "E-RUNNER", "OOMKilled"),
+        (None, ("workflow shutdown with strategy:  Stop",), "interrupted", "E-CANCELLED", "was stopped"),
+        (None, ("Pod was active on the node longer than the specified deadline",), "failed", "E-TIMEOUT", "longer than its timeout"),
+    ],
+    ids=["it failed", "it was killed", "cancelled", "it took too long"],
+)
+def test_a_transform_that_did_not_end_well(
+    loaded: Pod, report: dict[str, Any] | None, messages: tuple[str, ...], status: str, code: str, says: str
+) -> None:
+    """The run's record says why, and that all is loaded: data and state are as the commit has left them."""
+    log = "10:00:00  Failure in test unique_x (models/x.yml)\n10:00:00    Got 1 result\n10:00:00\n10:00:00  Done. PASS=1 WARN=0\n"
+    if report is not None:
+        loaded.left(f"{ID}-transform-1", "transform.json", {"side": "transform", **report})
+        loaded.left(f"{ID}-transform-1", "main.log", log)
+    for _ in range(2):
+        assert commit.finish(loaded.failed(*messages, pod=f"{ID}-transform-1"), loaded.history, {}, pauses=()) == 0
+    record = loaded.history.read("p", ID)
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error["code"], record.loaded, record.state_after) == (status, code, True, AFTER)
+    assert says in record.error["problem"]
+    assert "The data is loaded and the state has moved on" in record.error["hint"]
+    assert "unchanged" not in record.error["hint"]
+    assert record.transform is not None
+    assert record.transform.exit_code == (report or {}).get("exit_code")
+    assert loaded.history.state("p") == AFTER
+    assert loaded.data() == {f"p/{ID}/s.csv": b"a\n1\n"}
+
+
+def test_a_load_that_failed_has_not_come_to_its_transform(pod: Pod) -> None:
+    """The record of a run whose tap failed names the transform without an exit code, and the tap as the cause."""
+    pod.run = replace(pod.run, transform=Side("dbt-x", "3.0"))
+    pod.left(f"{ID}-run-1", "tap.json", {"side": "tap", "exit_code": 1, "error": None})
+    pod.left(f"{ID}-run-1", "tap.log", "no\n")
+    record = commit.failed(pod.failed("Error (exit code 1)", pod=f"{ID}-run-1"), pod.history)
+    assert record.error is not None
+    assert (record.error["code"], record.loaded, record.transform) == ("E-TAP-FAILED", False, Side("dbt-x", "3.0"))
+    assert pod.history.state("p") is None
+
+
 def test_what_argo_says_of_failures_is_read() -> None:
     """A JSON list in a JSON string, in the order in which the nodes ended; nothing where nothing failed."""
     nodes = [{"message": "second", "finishedAt": "2"}, {"message": "first", "finishedAt": "1"}]

@@ -123,6 +123,46 @@ def test_two_pipelines_share_a_tap(configs: Configs) -> None:
     assert (one.timeout, two.timeout) == (24 * 3600, 90)
 
 
+@pytest.fixture
+def transformed(configs: Configs) -> Configs:
+    """Return a checkout whose pipeline has a transform."""
+    configs.connector("dbt-x", kind="transform", pip_url="dbt-core dbt-postgres", executable="dbt")
+    configs.write("dbt-x/dbt_project.yml", {"name": "x"})
+    configs.pipelines(p={"transform": "dbt-x", "transform_select": "tag:daily other"})
+    return configs
+
+
+def test_a_transform_takes_part_in_a_run(transformed: Configs) -> None:
+    """A pipeline may name a transform and a part of its project; without one it is tap and target alone."""
+    pipeline = transformed.project.pipeline("p")
+    assert [connector.name for connector in pipeline.connectors] == ["tap-x", "target-x", "dbt-x"]
+    assert pipeline.transform_select == "tag:daily other"
+    transformed.pipelines(p={})
+    assert [connector.name for connector in transformed.project.pipeline("p").connectors] == ["tap-x", "target-x"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"transform": "tap-x"}, 'p.transform is "tap-x"; allowed is a transform; tap-x is a tap'),
+        ({"transform": "dbt-y"}, 'p.transform is "dbt-y"; allowed is one of'),
+        ({"transform_select": "x"}, 'p.transform_select is "x"; allowed is a part of a transform, and none is named'),
+        ({"transform": "dbt-x", "transform_select": "--full-refresh"}, 'p.transform_select is "--full-refresh"'),
+        ({"target": "dbt-x"}, 'p.target is "dbt-x"; allowed is a target; dbt-x is a transform'),
+    ],
+)
+def test_a_transform_that_is_none(transformed: Configs, keys: dict[str, object], says: str) -> None:
+    """A name of another kind, a selection without a transform, and an option in its place are refused."""
+    transformed.pipelines(p=keys)
+    assert says in refused(lambda: transformed.project.pipeline("p"))
+
+
+def test_a_transform_without_a_project(transformed: Configs) -> None:
+    """A transform's folder without a dbt project is refused, and the file that is missing is named."""
+    (transformed.root / "singer-configs/dbt-x/dbt_project.yml").unlink()
+    assert "singer-configs/dbt-x/dbt_project.yml is not there" in refused(lambda: transformed.project.connector("dbt-x"))
+
+
 def test_every_key_of_a_pipeline_is_understood(configs: Configs) -> None:
     """A pipeline with every key is read as it was meant."""
     configs.pipelines(

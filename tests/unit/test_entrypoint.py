@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import entrypoint
 import pytest
-from entrypoint import HEAD_BYTES, Counter, EntrypointError, LastState, fill, open_to_read, open_to_write, secret_reader, select_all
+from entrypoint import (
+    HEAD_BYTES,
+    Counter,
+    EntrypointError,
+    LastState,
+    connection,
+    fill,
+    open_to_read,
+    open_to_write,
+    secret_reader,
+    select_all,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -324,6 +335,30 @@ def test_a_secret_comes_from_its_file_else_from_the_environment(tmp_path: Path) 
     with pytest.raises(EntrypointError, match=r"\$\{OTHER\}, which is not set") as caught:
         secret("OTHER")
     assert caught.value.code == "E-SECRET"
+
+
+def test_a_transforms_connection() -> None:
+    """Each text, number and boolean of the target's config is a variable; one with a secret in it has the name that dbt hides."""
+    config = {
+        "host": "db",
+        "port": 5432,
+        "ssl": True,
+        "default-schema": "x",
+        "password": "${PW}",
+        "url": "a:${PW}@b",
+        "literal": "$${PW}",
+        "more": {},
+        "none": None,
+    }
+    assert connection(config, {"PW": "secret"}.__getitem__) == {
+        "TARGET_HOST": "db",
+        "TARGET_PORT": "5432",
+        "TARGET_SSL": "true",
+        "TARGET_DEFAULT_SCHEMA": "x",
+        "DBT_ENV_SECRET_TARGET_PASSWORD": "secret",
+        "DBT_ENV_SECRET_TARGET_URL": "a:secret@b",
+        "TARGET_LITERAL": "${PW}",
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- catalogs

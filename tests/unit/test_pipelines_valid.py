@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 TEMPLATES = {name: document for name, document in WORKFLOWS.items() if document["kind"] == "WorkflowTemplate"}
 USES = {name: document for name, document in WORKFLOWS.items() if document["kind"] != "WorkflowTemplate"}
-SIDES = ("tap", "target")
+SIDES = ("tap", "target", "transform")
+CONNECTION = {"transform": "target"}
+"""Whose config and whose Secret a side has that has none of its own."""
 NETWORK = {"secretRef": {"name": "singer-network", "optional": True}}
 """What a pod behind a company's proxy has to know; docs/contracts.md."""
 RESOURCES = '{"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}'
@@ -107,7 +109,7 @@ def test_only_our_own_container_has_credentials(template: Document) -> None:
         secrets = {volume["name"]: volume["secret"] for volume in template["volumes"] if "secret" in volume}
         seen = [secrets[volume]["secretName"] for volume in mounts(template, name).values() if volume in secrets]
         wanted = {"commit": ["singer-notify"] if template["name"] == "record" else []}
-        assert seen == wanted.get(whose, [f"connector-{{{{workflow.parameters.{whose}}}}}"])
+        assert seen == wanted.get(whose, [f"connector-{{{{workflow.parameters.{CONNECTION.get(whose, whose)}}}}}"])
         assert all(secret["optional"] for secret in secrets.values())
 
 
@@ -123,7 +125,7 @@ def test_a_side_sees_its_own_config_alone(template: Document) -> None:
         assert work["emptyDir"]["medium"] == "Memory"
         assert environment(container)["SINGER_WORK"].startswith("/singer/work/")
         for artifact in template["inputs"]["artifacts"]:
-            other = {"tap": "target-config", "target": "tap-config"}[whose]
+            other = {"tap": "target-config", "target": "tap-config", "transform": "tap-config"}[whose]
             if artifact["name"] == other:
                 assert not any(artifact["path"].startswith(path + "/") for path in seen)
         others = [sibling for sibling in containers(template) if sibling != name]
@@ -151,6 +153,7 @@ def test_data_and_state_are_never_outputs(template: Document) -> None:
         assert artifact["path"] in {
             "/singer/shared/tap.json",
             "/singer/shared/target.json",
+            "/singer/shared/transform.json",
             "/singer/shared/main.json",
             "/tmp/tap_output.txt",
         }
@@ -169,13 +172,22 @@ def test_nothing_is_committed_before_all_has_ended_well() -> None:
     assert {task["name"]: task.get("depends") for task in dag["tasks"]} == {"extract": None, "load": "extract"}
 
 
+@pytest.mark.parametrize(("mode", "load"), [("streaming", "run"), ("staged", "run"), ("staged", "replay")])
+def test_a_transform_follows_a_load_that_ended_well(mode: str, load: str) -> None:
+    """It is a step after the whole load, which is what it is for a pipeline without one; a load that failed is not transformed."""
+    templates = {template["name"]: template for template in find("WorkflowTemplate", mode)["spec"]["templates"]}
+    tasks = {task["name"]: (task["template"], task.get("depends")) for task in templates[f"{load}-and-transform"]["dag"]["tasks"]}
+    assert tasks == {load: (load, None), "transform": ("transform", load)}
+    assert "main" not in containers(templates["transform"]) or side(templates["transform"], "main") == "transform"
+
+
 @pytest.mark.parametrize("document", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_templates_agree_with_what_they_start(document: Document) -> None:
     """Every parameter that is used is declared and the other way round; every variable is one that our programs read."""
     spec = document["spec"]
     declared = {item["name"] for item in spec["arguments"]["parameters"]}
     assert parameters(json.dumps(spec)) == declared
-    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target`)")
+    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target|transform`)")
     ours = first_column("## Commit (`singer-containers/commit.py commit|finish`)")
     stored = set(find("ConfigMap", "singer-store")["data"])
     for template in spec["templates"]:
@@ -194,12 +206,17 @@ def test_templates_agree_with_what_they_start(document: Document) -> None:
 
 @pytest.mark.parametrize("document", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
-    """A mutex by pipeline; and after a success no pod is started unless somebody wants to be told."""
+    """A mutex by pipeline; and after a success no pod is started unless there was a transform or somebody wants to be told."""
     spec = document["spec"]
     assert spec["synchronization"]["mutexes"] == [{"name": "pipeline-{{workflow.parameters.pipeline}}"}]
     [finish] = [template for template in spec["templates"] if template["name"] == spec["onExit"]]
     [[step]] = finish["steps"]
-    assert step["when"] == '"{{workflow.status}}" != "Succeeded" || "{{workflow.parameters.notify}}" == "always"'
+    conditions = (
+        '"{{workflow.status}}" != "Succeeded"',
+        '"{{workflow.parameters.notify}}" == "always"',
+        '"{{workflow.parameters.transform}}" != ""',
+    )
+    assert step["when"].split(" || ") == list(conditions)
     assert step["continueOn"] == {"failed": True, "error": True}
 
 
@@ -237,7 +254,7 @@ def test_examples_give_what_the_template_asks_for(document: Document) -> None:
     declared = {item["name"]: item for item in template["arguments"]["parameters"]}
     assert given.keys() <= declared.keys()
     assert {name for name, item in declared.items() if not {"value", "valueFrom"} & item.keys()} <= given.keys()
-    for side_ in SIDES:
+    for side_ in ("tap", "target"):
         folder = MANIFESTS.parent / "singer-configs" / given[side_]["value"]
         assert (folder / "connector.yaml").exists()
         assert given[f"{side_}-image"]["valueFrom"]["configMapKeyRef"] == {"name": "singer-images", "key": given[side_]["value"]}

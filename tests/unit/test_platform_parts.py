@@ -337,6 +337,22 @@ def test_an_edit_of_anything_else(checkout: Path, what: str) -> None:
     assert tag(checkout) == before
 
 
+def test_the_image_of_a_transform_has_its_project(checkout: Path) -> None:
+    """An edit of a model makes another image; what dbt leaves in the folder when it is run there by hand does not."""
+    folder = "singer-configs/dbt-x"
+    for name, text in {
+        "connector.yaml": "kind: transform\npip_url: dbt-core\n",
+        "dbt_project.yml": "name: x\n",
+        "models/m.sql": "select 1",
+    }.items():
+        writes(f"{folder}/{name}", text)(checkout)
+    before = tag(checkout, "dbt-x")
+    writes(f"{folder}/target/manifest.json", "{}")(checkout)
+    assert tag(checkout, "dbt-x") == before
+    writes(f"{folder}/models/m.sql", "select 2")(checkout)
+    assert tag(checkout, "dbt-x") != before
+
+
 def test_settings_that_make_another_image(checkout: Path) -> None:
     """Another base image makes another image, be it named or from a mirror; the images of the platform and the ports do not."""
     base = tag(checkout)

@@ -23,8 +23,8 @@ from cluster.workflows import Way
 ROOT = Path("/checkout/singer-configs")
 LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
 TARGET = workflows.Target("argo", LABELS, "http://127.0.0.1:2746")
-IMAGES = {"tap-x": "localhost/singer/tap-x:1", "target-x": "localhost/singer/target-x:2", "commit": "localhost/singer/commit:3"}
-VERSIONS = {"tap-x": "1.0", "target-x": "2.0"}
+IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
+VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
 
@@ -34,7 +34,7 @@ def connector(name: str, kind: str) -> Connector:
     return Connector(name, ROOT / name, kind, (name,), (), name, (), None, ("*.csv",))
 
 
-TAP, SINK = connector("tap-x", "tap"), connector("target-x", "target")
+TAP, SINK, AFTER = connector("tap-x", "tap"), connector("target-x", "target"), connector("dbt-x", "transform")
 PLAIN = Pipeline(
     name="p",
     tap=TAP,
@@ -85,10 +85,10 @@ def test_a_run_as_a_document() -> None:
               - {{name: tap-catalog, value: connectors/tap-x/catalog.json}}
               - {{name: initial-state, value: connectors/tap-x/state.json}}
               - {{name: target, value: target-x}}
-              - {{name: target-image, value: "localhost/singer/target-x:2"}}
+              - {{name: target-image, value: "localhost/singer/target-x:1"}}
               - {{name: target-version, value: "2.0"}}
               - {{name: target-config, value: connectors/target-x/config.json}}
-              - {{name: commit-image, value: "localhost/singer/commit:3"}}
+              - {{name: commit-image, value: "localhost/singer/commit:1"}}
               - {{name: full, value: "false"}}
               - {{name: outputs, value: '["*.csv"]'}}
               - {{name: resources, value: "{{}}"}}
@@ -130,9 +130,10 @@ WAYS = {
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
 @pytest.mark.parametrize("way", [*WAYS.values(), Way(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: Way) -> None:
+@pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
+def test_argo_and_the_template_know_all_of_it(mode: str, way: Way, *, after: bool) -> None:
     """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
-    pipeline = replace(PLAIN, mode=mode)
+    pipeline = replace(PLAIN, mode=mode, transform=AFTER if after else None)
     if way.replay and mode == "streaming":
         return
     made = workflows.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
@@ -142,8 +143,19 @@ def test_argo_and_the_template_know_all_of_it(mode: str, way: Way) -> None:
     declared = {item["name"] for item in template["arguments"]["parameters"]}
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
-    assert declared - names <= {"from-run", "backfill"}
+    assert declared - names <= {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    assert after is made["spec"].get("entrypoint", "").endswith("-and-transform")
     assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
+
+
+def test_a_transform_is_a_step_more() -> None:
+    """A pipeline with a transform has its image, version and selection, another entrypoint, and as much time again; all else is as without."""
+    plain, more = PLAIN, replace(PLAIN, transform=AFTER, transform_select="tag:daily")
+    own = {"transform": "dbt-x", "transform-image": IMAGES["dbt-x"], "transform-version": "3.0", "transform-select": "tag:daily"}
+    assert given(more) == given(plain) | own
+    made = [workflows.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
+    assert [spec.get("entrypoint") for spec in made] == [None, "run-and-transform"]
+    assert made[1]["activeDeadlineSeconds"] - made[0]["activeDeadlineSeconds"] == PLAIN.timeout
 
 
 def test_the_ways_differ_in_what_they_should() -> None:

@@ -93,6 +93,12 @@ def argument(name: str) -> None:
     say({"type": "RECORD", "stream": "s", "record": {"given": load(name) if path else None}})
 
 
+def wait(path: str) -> None:
+    """Wait until a file is there."""
+    while not os.path.exists(path):
+        time.sleep(0.05)
+
+
 STEPS = {
     "schema": lambda stream: say(
         {
@@ -111,6 +117,7 @@ STEPS = {
     "raw": lambda text: (sys.stdout.buffer.write(text.encode("latin-1")), sys.stdout.buffer.flush()),
     "stderr": lambda text: print(text, file=sys.stderr, flush=True),
     "sleep": time.sleep,
+    "wait": wait,
     "exit": sys.exit,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "kill_runner": lambda: os.kill(os.getppid(), signal.SIGKILL),
