@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,3 +80,16 @@ def kubeconfigs() -> dict[str, bytes]:
     """Return the user's own kubeconfig, byte for byte."""
     files = [Path.home() / ".kube" / "config", *map(Path, os.environ.get("KUBECONFIG", "").split(os.pathsep))]
     return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
+def gateway() -> str:
+    """Return an address of this machine on which containers reach it."""
+    networks = json.loads(run("docker", "network", "inspect", "bridge"))
+    found = [config.get("Gateway") for network in networks for config in network["IPAM"]["Config"]]
+    for address in [*filter(None, found), "172.17.0.1"]:
+        try:
+            socket.create_server((address, 0)).close()
+        except OSError:
+            continue
+        return str(address)
+    return ""

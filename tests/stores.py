@@ -1,4 +1,4 @@
-"""Object storage for tests: a real MinIO, and the same buckets in it and in folders."""
+"""What tests store into: a real MinIO, the same buckets in it and in folders, and a real Postgres."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import postgres as database
 import pytest
 
 from cluster.runs import History
@@ -23,6 +24,8 @@ from cluster.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from postgres import Postgres
 
     from cluster.store import Store
 
@@ -283,3 +286,28 @@ def s3(minio: Minio, tmp_path: Path) -> Place:
 def folders(tmp_path: Path) -> Place:
     """Return a place in folders."""
     return Place(Settings(root=tmp_path / "root", **buckets()), {})
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """Start one Postgres for the session. Where there is none, its tests are skipped; in CI they fail."""
+    if not all(map(database.program, database.PROGRAMS)):
+        reason = "There is no Postgres server on this machine: apt-get install postgresql, or put initdb, postgres and psql on PATH."
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    server = database.new(free_ports(1)[0])
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(server.folder)
+
+
+@pytest.fixture
+def postgres(postgres_server: Postgres) -> Postgres:
+    """Return the session's Postgres, running: whatever the test before has done to it."""
+    if not postgres_server.running:
+        postgres_server.start()
+    return postgres_server

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
-from clusters import Platform, run, why_not
+from clusters import Platform, gateway, run, why_not
 from pip._internal.models.index import PyPI
 from proxy import Proxy
 
@@ -28,19 +27,6 @@ PASSWORDS = ("secret-word", "p%40ss")
 NOTHING = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), "")
 """No variable says how the world is reached."""
 FETCH = "import sys, urllib.request; print(*(urllib.request.urlopen(url, timeout=30).status for url in sys.argv[1:]))"
-
-
-def gateway() -> str:
-    """Return an address of this machine on which containers reach it."""
-    networks = json.loads(run("docker", "network", "inspect", "bridge"))
-    found = [config.get("Gateway") for network in networks for config in network["IPAM"]["Config"]]
-    for address in [*filter(None, found), "172.17.0.1"]:
-        try:
-            socket.create_server((address, 0)).close()
-        except OSError:
-            continue
-        return str(address)
-    return ""
 
 
 @pytest.fixture(scope="module")
