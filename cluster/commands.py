@@ -403,7 +403,7 @@ def show(session: Session, run: str) -> None:
         history, output = place.history, session.output
         fields = _seen(place, record)
         output.event("run", **fields)
-        output.text(f"{record.run} · {record.pipeline} · engine {place.label} · {fields['status']}")
+        output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
         sides = [(side, f"{end['connector']} {end['version']}, {_ended(end['exit_code'])}") for side in SIDES if (end := fields[side])]
         streams = [
             (f"stream {name}", f"{count:,} records, {megabytes(record.bytes.get(name, 0))}") for name, count in record.records.items()

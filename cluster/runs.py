@@ -94,6 +94,11 @@ class Record:
     schema: int = SCHEMA
 
     @property
+    def committed(self) -> bool:
+        """Whether data is stored and the state follows. Earlier versions wrote no ``loaded``."""
+        return self.loaded or self.status == "succeeded"
+
+    @property
     def total(self) -> int:
         """Records of all streams."""
         return sum(self.records.values())

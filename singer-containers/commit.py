@@ -193,7 +193,7 @@ def settled(record: Record, state: dict[str, Any] | None, history: History) -> b
 
     A record that says so is written when all data is there, so that only the state can be missing.
     """
-    if not committed(record):
+    if not record.committed:
         return False
     if state != record.state_after and state == record.state_before and record.state_after is not None:
         history.save_state(record.pipeline, record.state_after)
@@ -376,7 +376,7 @@ def failed(run: Run, history: History) -> Record:
         state = None
     earlier = history.read(run.pipeline, run.run)
     try:
-        if earlier is not None and committed(earlier) and (settled(earlier, state, history) or state != earlier.state_before):
+        if earlier is not None and earlier.committed and (settled(earlier, state, history) or state != earlier.state_before):
             return untransformed(run, earlier, history) if earlier.status == "running" else earlier
     except SetupError as error:  # the data is there, and the state cannot be
         left, why = Traces(), RunError(error.code, error.problem, hint=error.hint)

@@ -2,7 +2,7 @@
 
 The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
 ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
-The record decides: once it says that the run succeeded, the state follows, if need be by the next command.
+The record decides: once it says that the run is loaded, the state follows, if need be by the next command.
 A transform runs after that: whatever becomes of it, data and state stay, and only the run's status tells.
 """
 
@@ -108,20 +108,13 @@ class LocalEngine:
                 record.state_printed = state is not None
                 state = None if job.backfill else state
                 record.loaded, record.state_after = True, state if state is not None else record.state_before
-                self._finish(record, "succeeded" if record.transform is None else "running", began)
+                if record.transform is None:
+                    self._finish(record, "succeeded", began)
                 self.history.save(record)
                 committed = True
                 if state is not None:
                     self.history.save_state(record.pipeline, state)
-                moved_on = True
                 self._put_away = record.transform is None
-            if record.transform is not None:
-                with self.output.step(record.transform.connector) as step:
-                    step.timed = True
-                    self._transform(job, record, folder, step)
-                    self._finish(record, "succeeded", began)
-                    self.history.save(record)
-                    self._put_away = True
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
             if committed and not moved_on:
@@ -134,6 +127,34 @@ class LocalEngine:
             if not committed or (moved_on and record.transform is not None):
                 self._undo(record, "interrupted", began, keep=committed)
             raise
+        if record.transform is not None:
+            self._go_on(job, record, folder, began)
+
+    def _go_on(self, job: Job, record: Record, folder: Path, began: float) -> None:
+        """Transform what is loaded. The run ends as that does; what is stored stays."""
+        assert record.transform is not None
+        try:
+            with self.output.step(record.transform.connector) as step:
+                step.timed = True
+                with file_errors("A file of the run", folder):
+                    self._transform(job, record, folder, step)
+        except SetupError as error:
+            found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
+            record.error = found.as_dict()
+            with suppress(SetupError):
+                self._end(record, "failed", began)
+            raise found from None
+        except BaseException:
+            with suppress(SetupError):
+                self._end(record, "interrupted", began)
+            raise
+        self._end(record, "succeeded", began)
+
+    def _end(self, record: Record, status: str, began: float) -> None:
+        """Write how a run that is loaded has ended."""
+        self._finish(record, status, began)
+        self.history.save(record)
+        self._put_away = True
 
     def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
         """Run both sides, store the data, and return the new state, None where the target printed none.
@@ -186,9 +207,8 @@ class LocalEngine:
     @staticmethod
     def _finish(record: Record, status: str, began: float) -> None:
         record.status = status
-        if status != "running":
-            record.finished = now()
-            record.seconds = round(time.monotonic() - began, 3)
+        record.finished = now()
+        record.seconds = round(time.monotonic() - began, 3)
 
     def _undo(self, record: Record, status: str, began: float, *, keep: bool) -> None:
         """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does.
@@ -198,6 +218,7 @@ class LocalEngine:
         if not keep:
             record.loaded, record.state_after = False, record.state_before
         self._finish(record, status, began)
+        record.loaded, record.state_after = False, record.state_before
         with suppress(SetupError):
             if keep:
                 self.history.save(record)

@@ -75,7 +75,7 @@ def killed(settings: Settings) -> dict[str, str]:
 
 
 def _settle(settings: Settings, history: History, pipeline: str, run: str) -> None:
-    """End a run that did not end itself. Its record tells how: one that has loaded gets its state, any other is taken back.
+    """End a run that did not end itself. Its record tells how: one that is loaded gets its state, any other is taken back.
 
     :raises SetupError: E-BUSY, its connectors are still there.
     """
@@ -86,15 +86,14 @@ def _settle(settings: Settings, history: History, pipeline: str, run: str) -> No
     record = history.read(pipeline, run)
     if record is None:  # it had not begun
         return
-    loaded = record.loaded or record.status == "succeeded"
-    if loaded and record.state_printed and record.state_after is not None and record.backfill is None:
+    if record.committed and record.state_printed and record.state_after is not None and record.backfill is None:
         history.save_state(pipeline, record.state_after)
     if record.status == "running":
         record.status = "interrupted"
         record.error = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
-        if loaded:
+        if record.committed:
             history.save(record)
-    if not loaded:
+    if not record.committed:
         history.take_back(record)
 
 

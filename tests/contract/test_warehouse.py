@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import documents
 import pytest
 import yaml
+from processes import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from conftest import Checkout, Result
     from postgres import Postgres
@@ -125,15 +125,6 @@ def warehouse(checkout: Checkout, postgres: Postgres) -> Warehouse:
     return Warehouse(checkout, postgres)
 
 
-def eventually(fact: Callable[[], Any], within: float = 60) -> Any:
-    """Wait until *fact* is true and return it."""
-    deadline = time.monotonic() + within
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
-    return found
-
-
 def programs(name: str, below: int) -> list[int]:
     """Return the processes with *name* in their command lines among the descendants of a process."""
     there: dict[int, tuple[int, str]] = {}
@@ -208,7 +199,7 @@ def halfway(warehouse: Warehouse) -> Iterator[tuple[Warehouse, subprocess.Popen[
     gate = warehouse.checkout.root / "gate"
     warehouse.steps(SCHEMA, ["records", "s", 2], ["wait", str(gate)], ["records", "s", 1, 2], ["state", {"n": 3}])
     with warehouse.running() as process:
-        eventually(lambda: warehouse.numbers() == [0, 1])
+        eventually(lambda: warehouse.numbers() == [0, 1], within=60)
         yield warehouse, process
 
 
@@ -240,7 +231,7 @@ def test_the_engine_is_killed_between_batch_and_state(halfway: tuple[Warehouse, 
     [pid] = programs("target-postgres", process.pid)
     process.kill()
     process.communicate(timeout=60)
-    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), within=60)
     again(warehouse)
 
 
