@@ -201,11 +201,6 @@ def settled(record: Record, state: dict[str, Any] | None, history: History) -> b
     return state == record.state_after
 
 
-def committed(record: Record) -> bool:
-    """Say whether a record is that of a run whose data is stored. Earlier versions wrote no ``loaded``."""
-    return record.loaded or record.status == "succeeded"
-
-
 def initial(run: Run, history: History) -> dict[str, Any] | None:
     """Return the state that the tap begins with where none is stored yet: its connector's or its pipeline's, if there is one."""
     data = history.store.get(run.settings.bucket_configs, run.initial_state)

@@ -92,9 +92,9 @@ class LocalEngine:
         )
 
     def _run(self, job: Job, record: Record, folder: Path, reason: str) -> None:
-        """Run, then store in this order: data, record, state; then transform. The first error ends it."""
+        """Run, then store in this order: data, record, state. The first error ends it."""
         began = time.monotonic()
-        committed = moved_on = False
+        committed = False
         try:
             self.history.save(record)
             self.output.event(
@@ -117,15 +117,15 @@ class LocalEngine:
                 self._put_away = record.transform is None
         except SetupError as error:
             found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
-            if committed and not moved_on:
+            if committed:
                 hint = f"{error.hint} Data and record are stored: the next run stores the state of this one first."
                 raise RunError(error.code, error.problem, hint=hint) from None
             record.error = found.as_dict()
-            self._undo(record, "failed", began, keep=committed)
+            self._undo(record, "failed", began)
             raise found from None
         except BaseException:
-            if not committed or (moved_on and record.transform is not None):
-                self._undo(record, "interrupted", began, keep=committed)
+            if not committed:
+                self._undo(record, "interrupted", began)
             raise
         if record.transform is not None:
             self._go_on(job, record, folder, began)
@@ -210,20 +210,12 @@ class LocalEngine:
         record.finished = now()
         record.seconds = round(time.monotonic() - began, 3)
 
-    def _undo(self, record: Record, status: str, began: float, *, keep: bool) -> None:
-        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does.
-
-        With *keep*, data and state stay: they were stored before it failed.
-        """
-        if not keep:
-            record.loaded, record.state_after = False, record.state_before
+    def _undo(self, record: Record, status: str, began: float) -> None:
+        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does."""
         self._finish(record, status, began)
         record.loaded, record.state_after = False, record.state_before
         with suppress(SetupError):
-            if keep:
-                self.history.save(record)
-            else:
-                self.history.take_back(record)
+            self.history.take_back(record)
             self._put_away = True
 
 
