@@ -50,8 +50,8 @@ class Variant:
 
 VARIANTS = [
     # The state rule
-    Variant("state kept though a side failed", LOCAL, "if failure is not None:", "if False:", f"{SCENARIOS} -k 'tap_fails or target_fails or halfway'"),
-    Variant("record says succeeded before the data", LOCAL, '                with file_errors("A file of the run", folder):', "                self.history.save_state(record.pipeline, {'n': 20})\n                with file_errors(\"A file of the run\", folder):", f"{KILLS} -k 'any_byte'"),
+    Variant("state kept though a side failed", LOCAL, "        if failure is not None:\n            raise failure\n        self._publish", "        self._publish", f"{SCENARIOS} -k 'tap_fails or target_fails or halfway'"),
+    Variant("record says succeeded before the data", LOCAL, "                    state = self._load(job, record, folder, step)", "                    self.history.save_state(record.pipeline, {'n': 20})\n                    state = self._load(job, record, folder, step)", f"{KILLS} -k 'any_byte'"),
     Variant("state before the record", LOCAL, "                self.history.save(record)\n                committed = True", "                self.history.save_state(record.pipeline, state or {})\n                self.history.save(record)\n                committed = True", f"{KILLS} -k 'before_its_record'"),
     Variant("state never saved", LOCAL, "                if state is not None:\n                    self.history.save_state(record.pipeline, state)", "                pass", f"{SCENARIOS} -k 'well'"),
     Variant("a backfill moves the state", LOCAL, "state = None if job.backfill else state", "state = state", "tests/contract/test_backfill_runs.py"),
@@ -75,7 +75,7 @@ VARIANTS = [
     Variant("last line dropped", RUNNER, "pass_on(self.counter.finish(), sinks)", "self.counter.finish()", SCENARIOS + " -k 'newline'"),
     Variant("count off by one", RUNNER, "self._add(self._run_kind, 1, stop - start)", "self._add(self._run_kind, 2, stop - start)", COUNTING),
     Variant("runs of records counted wrong", RUNNER, "self._add(self._run_kind, lines, end - start)", "self._add(self._run_kind, lines - 1, end - start)", COUNTING),
-    Variant("secrets not filled", RUNNER, 'json.dumps(fill(read_json(path, "E-CONFIG", "config.json"), secret))', 'json.dumps(read_json(path, "E-CONFIG", "config.json"))', PROCESS),
+    Variant("secrets not filled", RUNNER, "json.dumps(fill(given, self.secret))", "json.dumps(given)", PROCESS),
     Variant("secrets for everybody to read", RUNNER, "filled.touch(0o600)", "filled.touch(0o644)", PROCESS),
     Variant("FIFO unbounded", RUNNER, "while thread.is_alive() and time.monotonic() < deadline:", "while thread.is_alive():", f"{COUNTING} -k 'nobody'"),
     Variant("words that are no message pass", RUNNER, "if not isinstance(kind, str) or not isinstance(stream, str):", "if False:", f"{SCENARIOS} -k 'banner'"),
