@@ -686,10 +686,9 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
         "pin is 731",
         '{"client_secret": "hunter two"}',
         "Authorization: Bearer abcdef123456",
-        "https://bob:sesame@x/y",
     ]
     checkout.scripted(
-        {"steps": [SCHEMA, *(["stderr", text] for text in said), ["exit", 1]], "token": "${NAMED}", "password": secret["typed"]},
+        {"steps": [SCHEMA, *(["stderr", text] for text in said), ["exit", 1]], "token": "${NAMED}"},
         {"password": "${ODD}"},
     )
     config = checkout.root / "singer-configs" / "tap-scripted" / "config.json"
@@ -710,7 +709,7 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
     (kept / "minio.tar").touch()
     (kept / "secrets.json").write_text(json.dumps({"argo-artifacts-root": {"accesskey": "root", "secretkey": secret["kept"]}}))
     with (checkout.local / "logs" / "p" / "kept.log").open("w") as file:
-        file.write(f"minio says {secret['kept']} to root\n")
+        file.write(f"minio says {secret['kept']} to root\nhttps://bob:sesame@x/y\n")
 
     result = patient.type("doctor", "--bundle", **environ)
     (name,) = re.findall(r"\.local/support-\w+\.txt", result.out)

@@ -333,7 +333,7 @@ def test_from_scratch(checkout: Checkout) -> None:
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/contract/conftest.py", "tests/contract/test_own_connectors.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/stores.py", "tests/postgres.py", "tests/contract/test_own_connectors.py"):
         (checkout.root / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout.root / name).write_bytes((ROOT / name).read_bytes())
     tests = checkout.invoke("test", "--options=-k tap-mine")
