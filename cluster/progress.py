@@ -115,7 +115,7 @@ def command(words: str) -> str:
     """Return one of our commands as it runs when typed: with ``./`` when the tool was started so, and with the same ``--env``."""
     named = os.environ.get(NAMED)
     also = f" --env {named}" if named and words.split(maxsplit=1)[0] not in HERE else ""
-    return f"{os.environ.get('SINGER_LAUNCHER', 'invoke')} {words}{also}"
+    return f"{os.environ.get('SINGER_LAUNCHER') or 'invoke'} {words}{also}"
 
 
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
