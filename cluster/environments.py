@@ -7,6 +7,7 @@ projects of this repository, so that an edit is never run stale and nothing is b
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -297,14 +298,17 @@ def chosen_index(environ: Mapping[str, str]) -> str | None:
     return environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or pip_setting("index-url")
 
 
-@cache
 def pip_setting(name: str) -> str | None:
     """Return what pip is set to, from its variables and files: people behind a company's index have told pip already."""
-    value = os.environ.get("PIP_" + name.upper().replace("-", "_"))
-    if value:
-        return value
-    result = subprocess.run([sys.executable, "-m", "pip", "config", "get", f"global.{name}"], capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
+    return os.environ.get("PIP_" + name.upper().replace("-", "_")) or _pip_files().get(name)
+
+
+@cache
+def _pip_files() -> dict[str, str]:
+    """Return what pip's files say for all its commands. ``pip config get`` would look into the user's file alone, not the machine's."""
+    result = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    found = re.findall(r"^global\.([\w-]+)=(.+)$", result.stdout, re.MULTILINE)
+    return {name: str(ast.literal_eval(value)) for name, value in found}
 
 
 def reason(text: str) -> str:

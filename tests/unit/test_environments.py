@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +149,15 @@ def test_a_checkout_below_a_folder_named_tests_counts_too(tmp_path: Path) -> Non
     folder.mkdir(parents=True)
     (folder / "x.py").touch()
     assert project_files(folder) == [folder / "x.py"]
+
+
+def test_what_pips_files_say_counts(tmp_path: Path) -> None:
+    """A file of pip's that is not the user's own counts too: a company writes it for the whole machine. A variable goes before it."""
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://index.example.com/100%25/simple\ncert = /etc/company.pem\n[install]\nquiet = 1\n")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    ask = "from cluster.environments import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
+    for more, cert in (({}, "/etc/company.pem"), ({"PIP_CERT": "/mine.pem"}, "/mine.pem")):
+        variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
+        said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert said == f"https://index.example.com/100%25/simple|{cert}|None\n"
