@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
+from documents import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
