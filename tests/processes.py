@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def eventually(fact: Callable[[], Any], within: float = 20) -> Any:
-    """Wait until *fact* is true and return it."""
+def eventually(fact: Callable[[], Any], within: float = 20, why: Callable[[], Any] = lambda: "it did not come to pass") -> Any:
+    """Wait until *fact* is true and return it; else say *why* not."""
     deadline = time.monotonic() + within
     while not (found := fact()):
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, why()
         time.sleep(0.05)
     return found
 

@@ -11,24 +11,23 @@ import ssl
 import threading
 from contextlib import suppress
 from functools import cache
-from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import TYPE_CHECKING, Any, Self
+from socketserver import StreamRequestHandler
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trustme
+from serving import Serving
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
 SECONDS = 30
 PIECE_BYTES = 1 << 16
 
 
-class Proxy(ThreadingTCPServer):
+class Proxy(Serving):
     """An intercepting proxy, for as long as the body of its ``with`` runs."""
 
-    daemon_threads = True
     allow_reuse_address = True
 
     def __init__(self, folder: Path, *, address: str = "127.0.0.1", login: str = "") -> None:
@@ -53,19 +52,6 @@ class Proxy(ThreadingTCPServer):
     def hosts(self) -> set[str]:
         """Return whom anybody has asked through it."""
         return {str(urlsplit(line.split()[1]).hostname) for line in self.seen}
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that does not trust the certificate hangs up in the middle of a sentence."""
-
-    def __enter__(self) -> Self:
-        """Serve until the body ends."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop listening."""
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(StreamRequestHandler):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving import ServingHTTP
 
 from cluster.errors import SetupError
 from cluster.settings import Settings
@@ -163,11 +163,8 @@ def identity(minio: Minio) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Agent)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/credentials"
-    server.shutdown()
-    server.server_close()
+    with ServingHTTP(("127.0.0.1", 0), Agent) as server:
+        yield f"http://127.0.0.1:{server.server_port}/v1/credentials"
 
 
 def test_the_identity_of_a_pod(minio: Minio, identity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -30,6 +30,7 @@ import pytest
 import trustme
 from proxy import Proxy
 from scenarios import SCHEMA
+from serving import ServingHTTP
 from test_interruption import SLOW, alive, eventually, pids
 from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 
@@ -52,10 +53,8 @@ case "$1" in cp) [ ! -e "$desk/origin" ] || /bin/cp "$desk/origin" "$3"; exit 0 
 ARGO = ("--engine", "argo")
 
 
-class World(ThreadingHTTPServer):
+class World(ServingHTTP):
     """What is outside: a package index and registries, in one server, for as long as the body of its ``with`` runs."""
-
-    daemon_threads = True
 
     def __init__(self) -> None:
         """Answer 200, with the right time, at once."""
@@ -70,16 +69,10 @@ class World(ThreadingHTTPServer):
         self.answers = threading.Event()
         self.answers.set()
 
-    def __enter__(self) -> Self:
-        """Serve until the body ends."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop, whoever waits."""
         self.answers.set()
-        self.shutdown()
-        self.server_close()
+        super().__exit__(kind, error, trace)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -479,10 +472,9 @@ def test_an_engine_that_does_not_exist(patient: Patient) -> None:
 # ---------------------------------------------------------------------------------------------------------- putting right
 
 
-class Publisher(ThreadingHTTPServer):
+class Publisher(ServingHTTP):
     """Whoever publishes kind, over TLS with an authority of its own."""
 
-    daemon_threads = True
     PROGRAM = b"#!/bin/sh\necho 'kind v0.33.0 go1.26.8 linux/amd64'\n"
 
     def __init__(self, folder: Path) -> None:
@@ -496,19 +488,6 @@ class Publisher(ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.gives = "all"
         self.asked: list[str] = []
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: who does not trust us hangs up."""
-
-    def __enter__(self) -> Self:
-        """Serve until the body ends."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop."""
-        self.shutdown()
-        self.server_close()
 
 
 class _Downloads(BaseHTTPRequestHandler):
@@ -676,14 +655,14 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
     checkout, secret = patient.checkout, CANARIES
     odd = 'p"w\\d/ü%&1'
     (checkout.root / ".env").write_text(
-        f"TOKEN={secret['dotenv']}  # mine\nQUOTED='{secret['quoted']}'\nODD='{odd}'\nPIN=731\n# OLD={secret['commented']}\n"
+        f"TOKEN={secret['dotenv']}  # mine\nQUOTED='{secret['quoted']}'\nODD='{odd}'\nPIN=zq7\n# OLD={secret['commented']}\n"
         f"SINGER_NOTIFY_URL=https://hooks.example.com/{secret['notify']}\n"
     )
     forms = [odd, quote(odd, safe=""), json.dumps(odd)[1:-1], base64.b64encode(odd.encode()).decode()]
     said = [
         *secret.values(),
         *forms,
-        "pin is 731",
+        "pin is zq7",
         '{"client_secret": "hunter two"}',
         "Authorization: Bearer abcdef123456",
     ]
@@ -715,7 +694,7 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
     (name,) = re.findall(r"\.local/support-\w+\.txt", result.out)
     bundle = checkout.root / name
     text = bundle.read_text()
-    for value in [*secret.values(), *forms, "731", "hunter", "abcdef123456", "sesame"]:
+    for value in [*secret.values(), *forms, "zq7", "hunter", "abcdef123456", "sesame"]:
         assert value not in text + result.out + result.err, value
     assert bundle.stat().st_mode & 0o777 == 0o600
     for helps in (

@@ -7,13 +7,13 @@ import json
 import re
 import shlex
 import struct
-import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving import ServingHTTP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +76,8 @@ def source(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     (folder / "cities.json").write_text(json.dumps(CITIES), encoding="utf-8")
     (folder / "schema" / "cities.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
     handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with ServingHTTP(("127.0.0.1", 0), handler) as server:
         yield f"http://127.0.0.1:{server.server_port}", folder
-        server.shutdown()
 
 
 def succeeded(result: Result) -> Result:

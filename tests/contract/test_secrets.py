@@ -7,18 +7,19 @@ import os
 import re
 import signal
 import tarfile
-import time
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from entrypoint import SECRET as ENTRYPOINT_SECRET
+from processes import eventually
 
 from cluster.connectors import SECRET
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from conftest import Checkout, Result
@@ -80,26 +81,31 @@ def test_nowhere_else(checkout: Checkout) -> None:
         assert OTHER not in text
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_no_other_process_holds_it(checkout: Checkout) -> None:
-    """While a run is on, a secret of the environment is in no argument list, and in no environment but that of the tool itself."""
+@contextmanager
+def under_way(
+    checkout: Checkout, tap: dict[str, str] | None = None, target: dict[str, str] | None = None, **environ: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Yield a run whose tap waits for its end, which comes with that of the body. The password is in .env."""
     reached = checkout.root / "reached"
-    steps = [["schema", "s"], ["touch", str(reached)], ["sleep", 60]]
-    checkout.scripted({"steps": steps, "token": "${TOKEN}"}, {"password": "${PASSWORD}"})
+    checkout.scripted({"steps": [["schema", "s"], ["touch", str(reached)], ["sleep", 60]], **(tap or {})}, target)
     (checkout.root / ".env").write_text(f"PASSWORD={OTHER}\n")
-    with checkout.start("run", "p", TOKEN=CANARY) as process:
+    with checkout.start("run", "p", **environ) as process:
         try:
-            deadline = time.monotonic() + 60
-            while not reached.exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            holders, arguments = held(CANARY), held(CANARY, "cmdline") | held(OTHER, "cmdline")
-            others = held(OTHER)
-            family = ours(checkout)
+            eventually(lambda: reached.exists() or process.poll() is not None, 60)
+            assert process.poll() is None
+            yield process
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_no_other_process_holds_it(checkout: Checkout) -> None:
+    """While a run is on, a secret of the environment is in no argument list, and in no environment but that of the tool itself."""
+    with under_way(checkout, {"token": "${TOKEN}"}, {"password": "${PASSWORD}"}, TOKEN=CANARY) as process:
+        holders, arguments = held(CANARY), held(CANARY, "cmdline") | held(OTHER, "cmdline")
+        others = held(OTHER)
+        family = ours(checkout)
     assert len(family) >= 5, "the tool, two runners and two connectors"
     assert holders == {process.pid}
     assert others == set()
@@ -109,20 +115,9 @@ def test_no_other_process_holds_it(checkout: Checkout) -> None:
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
 def test_a_run_opens_no_port(checkout: Checkout) -> None:
     """While a run on this machine is on, neither the tool nor what it has started listens anywhere."""
-    reached = checkout.root / "reached"
-    checkout.scripted({"steps": [["schema", "s"], ["touch", str(reached)], ["sleep", 60]]})
-    with checkout.start("run", "p") as process:
-        try:
-            deadline = time.monotonic() + 60
-            while not reached.exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            family = ours(checkout)
-            found = {pid: sockets for pid in family if (sockets := listening(pid))}
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+    with under_way(checkout):
+        family = ours(checkout)
+        found = {pid: sockets for pid in family if (sockets := listening(pid))}
     assert len(family) >= 5
     assert found == {}
 

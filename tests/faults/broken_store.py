@@ -14,12 +14,13 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING
+
+from processes import eventually
+from serving import ServingHTTP
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ground import Command
 
 WAYS = ["500", "503", "half", "nothing", "reset", "lost", "slow", "killed before", "killed after"]
@@ -39,10 +40,8 @@ class Trouble:
     for_good: bool = False
 
 
-class BrokenStore(ThreadingHTTPServer):
+class BrokenStore(ServingHTTP):
     """The way to the server at *port*, for as long as the body of its ``with`` runs."""
-
-    daemon_threads = True
 
     def __init__(self, port: int) -> None:
         """Listen on a free port."""
@@ -70,25 +69,9 @@ class BrokenStore(ThreadingHTTPServer):
 
     def kill(self) -> None:
         """Kill the command whose requests these are."""
-        deadline = time.monotonic() + SECONDS
-        while self.victim is None and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert self.victim is not None
+        victim = eventually(lambda: self.victim, SECONDS)
         with suppress(ProcessLookupError):
-            os.kill(self.victim.pid, signal.SIGKILL)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that are killed hang up in the middle of a sentence."""
-
-    def __enter__(self) -> Self:
-        """Serve until the body ends."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop listening."""
-        self.shutdown()
-        self.server_close()
+            os.kill(victim.pid, signal.SIGKILL)
 
 
 class _Handler(BaseHTTPRequestHandler):

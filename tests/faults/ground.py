@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from processes import eventually
+
 from cluster.runs import History, Record
 from cluster.settings import Settings
 from cluster.store import open_store
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 STABLE = Path(__file__).with_name("stable.py")
 MARK = "FAULTS_MARK"
+FIRST, ROWS = 7, 20
+"""How many rows there are for the run before, and how many for the one that is hit."""
 ENDS = {"succeeded", "failed", "interrupted"}
 CODES = {0, 1, 2, 130}
 """How a command of ours may end where nobody killed it; 70 would be a bug, and so would a traceback."""
@@ -165,6 +169,13 @@ class Ground:
                 for item in self.store.objects(bucket):
                     self.store.delete(bucket, item.key)
 
+    def first(self) -> None:
+        """Begin anew, with a run that went well."""
+        self.clear()
+        self.prepare(FIRST)
+        self.mended()
+        self.prepare(ROWS)
+
     def prepare(self, rows: int, tap: dict[str, Any] | None = None, target: dict[str, Any] | None = None, batch: int = 4) -> None:
         """Let there be so many *rows* in the source from now on, and let connectors strike as told."""
         self.rows = rows
@@ -257,10 +268,7 @@ class Ground:
             assert command.run in known, ("a run without a record", command.run)
             if code == 0:
                 assert known[command.run].status == "succeeded"
-        deadline = time.monotonic() + 15
-        while orphans := self.orphans():
-            assert time.monotonic() < deadline, orphans
-            time.sleep(0.02)
+        eventually(lambda: not self.orphans(), 15, self.orphans)
 
     def mended(self) -> None:
         """See what holds after one more run that nobody disturbed: all is as if nothing had happened."""

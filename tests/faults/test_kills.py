@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import Checkout
-from ground import Ground
+from ground import ROWS, Ground
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 faults = settings.get_profile("faults")
-ROWS = 20
 LONGEST = 1500
 """Bytes that a tap says in such a run, a little more: beyond them is the end."""
 CHANGES = 75
@@ -33,14 +32,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[G
         yield found
 
 
-def first(ground: Ground) -> None:
-    """Begin anew, with a run that went well."""
-    ground.clear()
-    ground.prepare(7)
-    ground.mended()
-    ground.prepare(ROWS)
-
-
 @faults
 @given(
     st.sampled_from(["tap", "target"]),
@@ -50,7 +41,7 @@ def first(ground: Ground) -> None:
 )
 def test_killed_at_any_byte(ground: Ground, side: str, who: str, number: int, at: int) -> None:
     """A connector, its runner or the engine is killed after any byte of what passes."""
-    first(ground)
+    ground.first()
     ground.prepare(ROWS, **{side: {"at": at, "who": who, "signal": int(number)}})
     ground.hit(ground.start(), killed=True)
     ground.prepare(ROWS)
@@ -61,7 +52,7 @@ def test_killed_at_any_byte(ground: Ground, side: str, who: str, number: int, at
 @given(st.integers(1, CHANGES), st.sampled_from(SIGNALS))
 def test_killed_at_any_change(ground: Ground, at: int, number: int) -> None:
     """The engine is killed before any change that it makes to the disk."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"at": at, "number": int(number)}), killed=True)
     ground.mended()
 
@@ -70,7 +61,7 @@ def test_killed_at_any_change(ground: Ground, at: int, number: int) -> None:
 @given(st.integers(1, CHANGES), st.integers(1, 30), st.sampled_from([signal.SIGTERM, signal.SIGINT]), st.sampled_from(SIGNALS))
 def test_killed_while_it_puts_things_away(ground: Ground, at: int, later: int, number: int, second: int) -> None:
     """The engine is told to stop before any change, and again, or killed, some changes later: a second Ctrl-C."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"at": at, "number": int(number), "again": at + later, "second": int(second)}), killed=True)
     ground.mended()
 
@@ -81,7 +72,7 @@ def test_killed_while_it_puts_things_away(ground: Ground, at: int, later: int, n
 @given(at=st.integers(1, CHANGES), error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS]), for_good=st.booleans())
 def test_an_error_of_the_disk_at_any_change(ground: Ground, at: int, error: int, for_good: bool) -> None:  # noqa: FBT001 - an example's value
     """Any change fails, that one or all from there on: a broken, a full, a read-only disk."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"at": at, "error": error, "for_good": int(for_good)}))
     ground.mended()
 
@@ -90,7 +81,7 @@ def test_an_error_of_the_disk_at_any_change(ground: Ground, at: int, error: int,
 @given(st.floats(0, 0.4), st.sampled_from(SIGNALS))
 def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> None:
     """The engine is killed at any moment."""
-    first(ground)
+    ground.first()
     command = ground.start()
     time.sleep(moment)
     command.kill(number)
@@ -102,7 +93,7 @@ def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> Non
 @given(st.integers(1, 40), st.sampled_from(SIGNALS), st.integers(1, CHANGES))
 def test_the_mending_is_killed_too(ground: Ground, again: int, number: int, at: int) -> None:
     """A run is killed, and then the one that would have put it right."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"at": at, "number": int(signal.SIGKILL)}), killed=True)
     ground.hit(ground.start(fault={"at": again, "number": int(number)}), killed=True)
     ground.mended()
@@ -110,7 +101,7 @@ def test_the_mending_is_killed_too(ground: Ground, again: int, number: int, at: 
 
 def test_runs_at_once(ground: Ground, tmp_path: Path) -> None:
     """Of many runs of one pipeline begun at once one works, and the others say that it does, or go on from where it ended."""
-    first(ground)
+    ground.first()
     stables = [ground.another(tmp_path / f"out{number}") for number in range(4)]
     for _ in range(3):
         commands = [stable.start("run", "p", "--engine", "local", "--json") for stable in stables]
@@ -128,7 +119,7 @@ def test_runs_at_once(ground: Ground, tmp_path: Path) -> None:
 
 def test_a_state_is_not_set_during_a_run(ground: Ground, tmp_path: Path) -> None:
     """While a run is under way its pipeline's state can be neither set nor removed; afterwards it can."""
-    first(ground)
+    ground.first()
     (tmp_path / "state.json").write_text('{"n": 3}', encoding="utf-8")
     ground.checkout.write("target-scripted/config.json", {"wait_for": str(tmp_path / "go")})
     stable = ground.another(tmp_path / "out")
@@ -149,7 +140,7 @@ def test_a_state_is_not_set_during_a_run(ground: Ground, tmp_path: Path) -> None
 
 def test_a_clock_that_goes_back(ground: Ground) -> None:
     """Where earlier runs lie in the future, because the clock was wrong, a run goes on from their state and is complete."""
-    first(ground)
+    ground.first()
     [record] = ground.records()
     future = f"2099{record.run[4:]}"
     for bucket, prefix in ((ground.buckets[1], f"runs/p/{record.run}"), (ground.buckets[2], f"p/{record.run}")):
@@ -163,7 +154,7 @@ def test_a_clock_that_goes_back(ground: Ground) -> None:
 
 def test_a_connector_without_memory(ground: Ground) -> None:
     """A tap that gets no more memory fails with its own words, and nothing has moved."""
-    first(ground)
+    ground.first()
     ground.checkout.write("tap-scripted/config.json", {"steps": [["schema", "s"], ["records", "s", 3, 7], ["memory", 10**8, 10**9]]})
     command = ground.start()
     ground.hit(command)
@@ -174,7 +165,7 @@ def test_a_connector_without_memory(ground: Ground) -> None:
 
 def test_connectors_outlive_their_engine(ground: Ground) -> None:
     """After the engine was killed, the next run waits until its connectors have ended: two of a pipeline never work at once."""
-    first(ground)
+    ground.first()
     ground.checkout.write("tap-scripted/config.json", {"steps": [["deaf"], ["schema", "s"], ["sleep", 60]]})
     command = ground.start()
     while len(ground.orphans()) < 5:  # the command, two runners, two connectors
@@ -189,7 +180,7 @@ def test_connectors_outlive_their_engine(ground: Ground) -> None:
 
 def test_killed_after_its_data(ground: Ground) -> None:
     """A run that was killed after its rows were published, before its record says so: the next command takes them back."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"renaming": "/run.json", "nth": 2, "number": int(signal.SIGKILL)}), killed=True)
     assert (ground.state(), ground.published()) == (7, list(range(ROWS)))
     ground.prepare(7)
@@ -198,7 +189,7 @@ def test_killed_after_its_data(ground: Ground) -> None:
 
 def test_killed_before_its_record(ground: Ground) -> None:
     """As long as the record does not say that the run succeeded, the state is the old one."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"renaming": "/run.json", "nth": 2, "number": int(signal.SIGKILL)}), killed=True)
     assert (ground.state(), ground.records()[0].status) == (7, "running")
     ground.mended()
@@ -206,7 +197,7 @@ def test_killed_before_its_record(ground: Ground) -> None:
 
 def test_killed_before_its_state(ground: Ground) -> None:
     """A run that was killed after its record says that it succeeded, before its state is stored: the next command stores it."""
-    first(ground)
+    ground.first()
     ground.hit(ground.start(fault={"renaming": "pipelines/p/state.json", "nth": 1, "number": int(signal.SIGKILL)}), killed=True)
     assert (ground.state(), ground.records()[0].status) == (7, "succeeded")
     ground.mended()
@@ -216,7 +207,7 @@ def test_killed_before_its_state(ground: Ground) -> None:
 @pytest.mark.parametrize("again", range(40, 60, 3))
 def test_a_second_ctrl_c(ground: Ground, again: int) -> None:
     """Ctrl-C, and again while the run is put away: what the second one stops, the next command does."""
-    first(ground)
+    ground.first()
     fault = {"at": 38, "number": int(signal.SIGINT), "again": again, "second": int(signal.SIGINT)}
     ground.hit(ground.start(fault=fault))
     ground.mended()

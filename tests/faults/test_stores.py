@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from broken_store import WAYS, BrokenStore
 from conftest import Checkout
-from ground import Ground
+from ground import ROWS, Ground
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stores import Minio, s3_place
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 faults = settings.get_profile("faults")
-ROWS = 20
 REQUESTS = 45
 """Requests that such a run makes, a few more."""
 
@@ -38,19 +37,11 @@ def way(minio_server: Minio) -> Iterator[BrokenStore]:
         yield found
 
 
-def first(ground: Ground) -> None:
-    """Begin anew, with a run that went well."""
-    ground.clear()
-    ground.prepare(7)
-    ground.mended()
-    ground.prepare(ROWS)
-
-
 @faults
 @given(st.integers(1, REQUESTS), st.sampled_from(WAYS), st.booleans())
 def test_trouble_at_any_request(ground: Ground, way: BrokenStore, at: int, how: str, for_good: bool) -> None:  # noqa: FBT001 - an example's value
     """Whatever goes wrong at any request, once or from there on: the state is never ahead, and the next run puts all right."""
-    first(ground)
+    ground.first()
     way.set(how, at, for_good=for_good and not how.startswith("killed"))
     command = ground.start(INVOKE_SINGER_S3_ENDPOINT=way.endpoint)
     way.victim = command
@@ -65,7 +56,7 @@ def test_trouble_at_any_request(ground: Ground, way: BrokenStore, at: int, how: 
 @given(st.integers(1, REQUESTS), st.integers(1, REQUESTS), st.sampled_from(WAYS))
 def test_the_mending_meets_trouble_too(ground: Ground, way: BrokenStore, at: int, again: int, how: str) -> None:
     """A run is killed at any request, and the one that would have put it right meets trouble at any other."""
-    first(ground)
+    ground.first()
     for number, trouble in ((at, "killed after"), (again, how)):
         way.set(trouble, number)
         command = ground.start(INVOKE_SINGER_S3_ENDPOINT=way.endpoint)
@@ -77,7 +68,7 @@ def test_the_mending_meets_trouble_too(ground: Ground, way: BrokenStore, at: int
 @pytest.mark.parametrize("at", [12, 20, 26, 30])
 def test_the_server_is_killed(ground: Ground, way: BrokenStore, minio_server: Minio, at: int) -> None:
     """MinIO is killed while a run is under way: what it had confirmed is there afterwards, and the next run is well."""
-    first(ground)
+    ground.first()
     way.set("nothing", at, for_good=True)  # as the run sees it
     command = ground.start(INVOKE_SINGER_S3_ENDPOINT=way.endpoint)
     command.wait()
@@ -89,7 +80,7 @@ def test_the_server_is_killed(ground: Ground, way: BrokenStore, minio_server: Mi
 
 def test_a_slow_store(ground: Ground, way: BrokenStore) -> None:
     """A store that takes its time with everything makes a run longer and nothing else."""
-    first(ground)
+    ground.first()
     way.set("slow", 1, for_good=True)
     command = ground.start(INVOKE_SINGER_S3_ENDPOINT=way.endpoint)
     ground.hit(command)
@@ -100,7 +91,7 @@ def test_a_slow_store(ground: Ground, way: BrokenStore) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_the_store_is_away(ground: Ground, way: BrokenStore, number: int) -> None:
     """Ctrl-C while the store does not answer: the next command, which reaches it, ends the run."""
-    first(ground)
+    ground.first()
     ground.prepare(ROWS, tap={"at": 600, "who": "engine", "signal": int(number)})
     way.set("nothing", 12, for_good=True)
     ground.hit(ground.start(INVOKE_SINGER_S3_ENDPOINT=way.endpoint))
