@@ -34,6 +34,11 @@ class RunError(SetupError):
 
     exit_code = EXIT_RUN
 
+    @classmethod
+    def of(cls, error: SetupError) -> RunError:
+        """Return *error* as one of a run that has begun."""
+        return error if isinstance(error, RunError) else cls(error.code, error.problem, hint=error.hint)
+
 
 class Interrupted(KeyboardInterrupt):
     """SIGTERM, or a Ctrl-C of which there is something to say."""

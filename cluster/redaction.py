@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from cluster.connectors import secret_names
+from cluster.connectors import is_secret_key, secret_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ SHORT = 4
 NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|authorization)"
 KEY = r"(?:^|(?<!primary)(?<!replication)_)key$"
 SECRET_NAME = re.compile(rf"{NAME}|webhook|notify_url|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|{KEY}", re.IGNORECASE)
-"""What keys of configs and variables are called whose values are secret."""
+"""What keys of configs and variables may be called whose values are secret: more than ``is_secret_key``, which refuses, is sure of."""
 TRIVIAL = {"true", "false", "none", "null"}
 """No secrets, whatever a variable with them is called."""
 LOOKS = (
@@ -41,6 +41,11 @@ LOOKS = (
     ),
 )
 """What looks like a secret, whoever wrote it: users in addresses, private keys, JSON Web Tokens, headers, ``password=…``."""
+
+
+def sounds_secret(name: str) -> bool:
+    """Say whether what a key or variable of that name holds is better taken out."""
+    return bool(SECRET_NAME.search(name)) or is_secret_key(name)
 
 
 def redacted(text: str, known: Iterable[str]) -> str:
@@ -77,7 +82,7 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
             content = json.loads(file.read_bytes())
             if not (isinstance(content, dict) and "streams" in content):  # a catalog only describes
                 yield from _typed(content)
-    named = {name: value for name, value in environ.items() if SECRET_NAME.search(name) and value.lower() not in TRIVIAL}
+    named = {name: value for name, value in environ.items() if sounds_secret(name) and value.lower() not in TRIVIAL}
     for value in [*named.values(), *(environ[name] for name in asked & environ.keys())]:
         yield value
         with suppress(ValueError, RecursionError):
@@ -97,7 +102,7 @@ def _typed(config: object, *, secret: bool = False) -> Iterator[str]:
     """Yield the values in a config whose keys sound like secrets and that somebody has typed in there."""
     if isinstance(config, dict):
         for key, value in config.items():
-            yield from _typed(value, secret=secret or bool(SECRET_NAME.search(str(key))))
+            yield from _typed(value, secret=secret or sounds_secret(str(key)))
     elif isinstance(config, list):
         for value in config:
             yield from _typed(value, secret=secret)

@@ -46,6 +46,13 @@ CHOICES = {
     "initless_pods": ("auto", "false", "true"),
 }
 """Settings that are one of a few words."""
+FORMS = {
+    "s3_secret": (OBJECT, "the name of a Secret"),
+    "s3_role": (ROLE, "a role such as arn:aws:iam::123456789012:role/singer"),
+    "argo_url": (PAGES, "an address such as https://argo.example.com"),
+    "registry": (REGISTRY, "a registry and path such as registry.example.com/data"),
+}
+"""Settings that have a form, and what people are told of it."""
 
 
 IMAGES = {
@@ -204,6 +211,9 @@ def _checked(given: Mapping[str, object], root: Path) -> Settings:
         if texts[key] not in allowed:
             refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
             raise _refused(f"singer.{key}", refusal)
+    for key, (form, told) in FORMS.items():
+        if not re.fullmatch(form, texts[key]):
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {told}")
     _check_buckets(texts)
     _check_environment(texts)
     _check_platform(texts)
@@ -278,12 +288,6 @@ def _check_store(texts: Mapping[str, str]) -> None:
     for key in ("s3_credentials", "s3_secret", "s3_role"):
         if texts["store"] != "use" and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it is for an S3 that is there: store: use")
-    if not re.fullmatch(OBJECT, texts["s3_secret"]):
-        raise _refused("singer.s3_secret", f"is {describe(texts['s3_secret'])}; allowed is the name of a Secret")
-    if not re.fullmatch(ROLE, texts["s3_role"]):
-        raise _refused(
-            "singer.s3_role", f"is {describe(texts['s3_role'])}; allowed is a role such as arn:aws:iam::123456789012:role/singer"
-        )
     if texts["s3_role"] and texts["s3_credentials"] != "identity":
         raise _refused("singer.s3_role", f"is {describe(texts['s3_role'])}; it is for s3_credentials: identity")
 
@@ -293,12 +297,6 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("cluster", "namespace", "instance"):
         if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
-    if not re.fullmatch(PAGES, texts["argo_url"]):
-        raise _refused("singer.argo_url", f"is {describe(texts['argo_url'])}; allowed is an address such as https://argo.example.com")
-    if not re.fullmatch(REGISTRY, texts["registry"]):
-        raise _refused(
-            "singer.registry", f"is {describe(texts['registry'])}; allowed is a registry and path such as registry.example.com/data"
-        )
     for key in ("port_argo", "port_s3", "port_console"):
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")

@@ -9,7 +9,6 @@ local engine: both use the same modules.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
@@ -24,7 +23,7 @@ import notify
 
 from cluster import network, verdict
 from cluster.errors import RunError, SetupError
-from cluster.files import log_lines
+from cluster.files import held, log_lines
 from cluster.progress import now
 from cluster.runs import History, Record, Side
 from cluster.settings import Settings
@@ -131,15 +130,9 @@ def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECOND
     while True:
         codes: dict[str, int | None] = {}
         for side in run.after:
-            held, lock = False, run.shared / f"{side}.lock"
-            with suppress(OSError), lock.open("rb") as file:
-                held = not free(file.fileno())
-            if held:
+            lock, code = run.shared / f"{side}.lock", exit_code(run, side, containers)
+            if held(lock):
                 since[side] = time.monotonic()
-            code = report(run.shared / f"{side}.json").get("exit_code")
-            if code is None:
-                with suppress(OSError, ValueError):
-                    code = int((containers / side / "exitcode").read_text(encoding="utf-8"))
             if code is not None or time.monotonic() - since[side] > (lost if lock.exists() else start):
                 codes[side] = code
         if len(codes) == len(run.after) or any(codes.values()) or None in codes.values():
@@ -147,13 +140,13 @@ def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECOND
         time.sleep(LOOK_SECONDS)
 
 
-def free(descriptor: int) -> bool:
-    """Say whether nobody holds a lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def exit_code(run: Run, side: str, containers: Path) -> int | None:
+    """Return the exit code of a side, as it has reported it, else as Argo has seen it; None as long as there is neither."""
+    code = report(run.shared / f"{side}.json").get("exit_code")
+    if code is None:
+        with suppress(OSError, ValueError):
+            code = int((containers / side / "exitcode").read_text(encoding="utf-8"))
+    return code
 
 
 # -------------------------------------------------------------------------------------------------------- a success
@@ -374,7 +367,7 @@ def failed(run: Run, history: History) -> Record:
         if earlier is not None and earlier.committed and (settled(earlier, state, history) or state != earlier.state_before):
             return untransformed(run, earlier, history) if earlier.status == "running" else earlier
     except SetupError as error:  # the data is there, and the state cannot be
-        left, why = Traces(), RunError(error.code, error.problem, hint=error.hint)
+        left, why = Traces(), RunError.of(error)
     else:
         left = traces(run, history.store)
         why = cause(run, left)

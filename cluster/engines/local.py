@@ -116,7 +116,7 @@ class LocalEngine:
                     self.history.save_state(record.pipeline, state)
                 self._put_away = record.transform is None
         except SetupError as error:
-            found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
+            found = RunError.of(error)
             if committed:
                 hint = f"{error.hint} Data and record are stored: the next run stores the state of this one first."
                 raise RunError(error.code, error.problem, hint=hint) from None
@@ -139,7 +139,7 @@ class LocalEngine:
                 with file_errors("A file of the run", folder):
                     self._transform(job, record, folder, step)
         except SetupError as error:
-            found = error if isinstance(error, RunError) else RunError(error.code, error.problem, hint=error.hint)
+            found = RunError.of(error)
             record.error = found.as_dict()
             with suppress(SetupError):
                 self._end(record, "failed", began)

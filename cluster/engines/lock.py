@@ -47,13 +47,13 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            running = file.read_text(encoding="utf-8", errors="replace").strip()
+            running = _run_in(file)
             raise SetupError(
                 "E-BUSY",
                 f"Another run of {pipeline} is under way{f' ({running})' if running else ''}.",
                 hint="Wait until it has ended; two runs of one pipeline never overlap.",
             ) from None
-        left = file.read_text(encoding="utf-8", errors="replace").strip()
+        left = _run_in(file)
         if re.fullmatch(RUN_ID, left):
             _settle(settings, history, pipeline, left)
         with file_errors("The lock", file):
@@ -64,14 +64,18 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
 def is_running(settings: Settings, record: Record) -> bool:
     """Say whether a run whose record says "running" really is."""
     file = settings.local / "locks" / f"{record.pipeline}.lock"
-    return held(file) and file.read_text(encoding="utf-8", errors="replace").strip() == record.run
+    return held(file) and _run_in(file) == record.run
 
 
 def killed(settings: Settings) -> dict[str, str]:
     """Return the runs that were killed and have not been tidied up after, by pipeline; the next run of each, or ``alone``, does it."""
     files = sorted((settings.local / "locks").glob("*.lock"))
-    runs = {file.stem: file.read_text(encoding="utf-8", errors="replace").strip() for file in files if not held(file)}
+    runs = {file.stem: _run_in(file) for file in files if not held(file)}
     return {pipeline: run for pipeline, run in runs.items() if re.fullmatch(RUN_ID, run)}
+
+
+def _run_in(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _settle(settings: Settings, history: History, pipeline: str, run: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -202,7 +201,7 @@ class Making:
 
     def _says(self, probe: Probe, *words: str) -> tuple[int | None, str]:
         """Run the program and return its exit code, None where it does not end, and all that it prints."""
-        with tempfile.TemporaryFile() as answer, probe.running("alone", *words, stdout=answer) as end:
+        with probe.answering("alone", *words) as (end, answer):
             code = None
             with suppress(subprocess.TimeoutExpired):
                 code = end.process.wait(ABOUT_SECONDS)

@@ -79,7 +79,7 @@ class Probe:
 
     def about(self) -> dict[str, Any] | None:
         """Return what the program says of itself (``--about --format=json``), None where it does not know that."""
-        with self._answering("about") as (end, answer):
+        with self.answering("about") as (end, answer):
             return _object(answer) if _ended(end, ABOUT_SECONDS) and end.exit_code == 0 else None
 
     def expect_streams(self) -> None:
@@ -106,7 +106,7 @@ class Probe:
         """
         self.expect_streams()
         name = self.connector.name
-        with self._answering("discover") as (end, answer):
+        with self.answering("discover") as (end, answer):
             if not _ended(end, seconds):
                 raise SetupError(
                     "E-DISCOVERY",
@@ -161,9 +161,9 @@ class Probe:
         return Ended(how.exit_code, self.hide(last_words(how.log)), said)
 
     @contextmanager
-    def _answering(self, side: str) -> Iterator[tuple[End, IO[bytes]]]:
+    def answering(self, side: str, *words: str) -> Iterator[tuple[End, IO[bytes]]]:
         """Start the program as ``running`` does, with a file that takes what it prints."""
-        with tempfile.TemporaryFile() as answer, self.running(side, stdout=answer) as end:
+        with tempfile.TemporaryFile() as answer, self.running(side, *words, stdout=answer) as end:
             yield end, answer
 
     @contextmanager
