@@ -107,6 +107,7 @@ class Stable:
         if fault is not None:
             job["fault"] = fault
         self.count += 1
+        self.out.write_text("", encoding="utf-8")  # what the command before has printed is not this one's
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -152,8 +153,9 @@ class Ground:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Let the stable end, and tell how many commands came out of it."""
-        self.stable.close()
+        """Let the stables end, also those of a test that has failed, and tell how many commands came out of the first."""
+        for stable in self.stables:
+            stable.close()
         print(f"{self.stable.count:,} commands")  # noqa: T201 - with -s: the figure of docs/reliability.md
 
     # -- what happens
@@ -188,7 +190,7 @@ class Ground:
         return self.stable.start(*(words or ("run", "p", "--engine", "local", "--json")), fault=fault, environ=environ)
 
     def another(self, out: Path) -> Stable:
-        """Return a second stable, for commands at the same time. Whoever asks for it closes it."""
+        """Return a second stable, for commands at the same time. Whoever asks for it may close it early."""
         self.stables.append(Stable(self.checkout.root, out, self.stable.environ))
         return self.stables[-1]
 
