@@ -19,7 +19,7 @@ from cluster.errors import SetupError
 from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
@@ -413,6 +413,11 @@ def parse_dotenv(text: str, shown: str) -> dict[str, str]:
         quoted = re.fullmatch(r"(['\"])(.*?)\1\s*(?:#.*)?", found[2])
         values[found[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", found[2])
     return values
+
+
+def used(pipelines: Iterable[Pipeline]) -> list[Connector]:
+    """Return the connectors of *pipelines*, each once."""
+    return list({connector.name: connector for pipeline in pipelines for connector in pipeline.connectors}.values())
 
 
 def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from cluster.files import write_whole
 from cluster.objects import WHOLE_CLUSTER, unowned
 from cluster.settings import LAPTOP
 from cluster.stack import KEYS, ROOT_SECRET, Stack
-from cluster.steps import Configs, policy, used, wanted
+from cluster.steps import Configs, policy, wanted
 from cluster.workflows import CA, NOTIFY
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def files(settings: Settings) -> dict[str, bytes]:
     """
     _decided(settings)
     with Stack(settings, {}) as stack:
-        for connector in used(stack):
+        for connector in stack.connectors:
             Environments(settings).ensure_lock(connector)
         documents = [item for item in [*stack.documents, *schedules.documents(stack)] if item["kind"] != "Secret" or _name(item) == PUBLIC]
         whole = [item for item in documents if item["kind"] in WHOLE_CLUSTER]

@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 FOLDER = ROOT / ".local" / "bin"
 """Programs of this checkout alone, which come before those on PATH."""
-INSTALL = {
-    "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command"
-    f"{advice.here().choose({key: f': {line}' for key, line in advice.INSTALL_RUNTIME.items()})}.",
-    "kind": f"Let {ours('doctor --fix')} fetch it into this checkout, or install kind 0.33 or later: brew install kind, or "
-    "go install sigs.k8s.io/kind@v0.33.0 (https://kind.sigs.k8s.io).",
-    "minikube": "Install minikube 1.38 or later: brew install minikube, or https://minikube.sigs.k8s.io/docs/start/.",
-}
 SHOWN = 300
 POLL_SECONDS = 0.25
 TOO_LONG = 124
@@ -45,6 +38,19 @@ def which(program: str) -> str | None:
     return shutil.which(program, path=FOLDER) or shutil.which(program)
 
 
+def install(program: str) -> str:
+    """Say how a program comes to this machine."""
+    runtime = advice.here().choose({key: f": {line}" for key, line in advice.INSTALL_RUNTIME.items()})
+    known = {
+        "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command"
+        f"{runtime}.",
+        "kind": f"Let {ours('doctor --fix')} fetch it into this checkout, or install kind 0.33 or later: brew install kind, or "
+        "go install sigs.k8s.io/kind@v0.33.0 (https://kind.sigs.k8s.io).",
+        "minikube": "Install minikube 1.38 or later: brew install minikube, or https://minikube.sigs.k8s.io/docs/start/.",
+    }
+    return known.get(program, f"Install {program}.")
+
+
 def find(program: str) -> str:
     """Return where a program is.
 
@@ -52,7 +58,7 @@ def find(program: str) -> str:
     """
     found = which(program)
     if found is None:
-        raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=INSTALL.get(program, f"Install {program}."))
+        raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=install(program))
     return found
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster import images, manifests, workflows
+from cluster.connectors import used
 from cluster.environments import version
 from cluster.objects import key, not_others
 from cluster.settings import LAPTOP
@@ -66,8 +67,7 @@ class Schedules:
 
 def chosen_images(stack: Stack) -> dict[str, str]:
     """Return the images of the connectors that pipelines use, by connector, and that of ``commit``."""
-    connectors = {connector.name: connector for pipeline in stack.pipelines for connector in pipeline.connectors}
-    found = {name: images.tag(connector, stack.settings) for name, connector in connectors.items()}
+    found = {connector.name: images.tag(connector, stack.settings) for connector in stack.connectors}
     return {**found, workflows.COMMIT: images.commit_tag(stack.settings)}
 
 
@@ -83,8 +83,7 @@ def parameters(stack: Stack, pipeline: Pipeline, way: workflows.Way = workflows.
 
 
 def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
-    connectors = {connector.name: connector for pipeline in pipelines for connector in pipeline.connectors}
-    return {name: version(connector) for name, connector in connectors.items()}
+    return {connector.name: version(connector) for connector in used(pipelines)}
 
 
 def schedules(stack: Stack) -> list[manifests.Document]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from cluster import manifests, network, workflows
-from cluster.connectors import Project, read_dotenv
+from cluster.connectors import Project, read_dotenv, used
 from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.preflight import findings, inotify_limits
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from cluster.connectors import Pipeline
+    from cluster.connectors import Connector, Pipeline
     from cluster.kube import Kube
     from cluster.preflight import Finding
     from cluster.providers import Provider
@@ -120,6 +120,11 @@ class Stack:
     def pipelines(self) -> list[Pipeline]:
         """The pipelines that the command is about: those in ``only``, where none is named all."""
         return [self.project.pipeline(name) for name in self.only or self.project.pipeline_names]
+
+    @property
+    def connectors(self) -> list[Connector]:
+        """The connectors of these pipelines, each once."""
+        return used(self.pipelines)
 
     @property
     def host(self) -> Info | None:

@@ -124,7 +124,7 @@ class Built:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         environments = Environments(stack.settings)
-        for connector in used(stack):
+        for connector in stack.connectors:
             environments.ensure_lock(connector)
         built = [images.COMMIT] if self._no_commit(stack) else []
         if built:
@@ -153,7 +153,7 @@ class Built:
 
     @staticmethod
     def _missing(stack: Stack) -> list[Connector]:
-        tags = {images.tag(connector, stack.settings): connector for connector in used(stack)}
+        tags = {images.tag(connector, stack.settings): connector for connector in stack.connectors}
         missing = stack.provider.missing_images(list(tags))
         absent = stack.runtime.absent(list(tags) if missing is None else missing)
         # An image that is on the node need not be here, but for the names that people use with docker run.
@@ -417,7 +417,7 @@ class Configs:
     def here(stack: Stack) -> dict[str, bytes]:
         """Return what shall be in the bucket, by key."""
         files = {OWNER: owner(stack)}
-        connectors = used(stack) if stack.only else map(stack.project.connector, stack.project.connector_names)
+        connectors = stack.connectors if stack.only else map(stack.project.connector, stack.project.connector_names)
         for connector in connectors:
             for name in ("config.json", "catalog.json", "state.json"):
                 file = connector.folder / name
@@ -437,7 +437,7 @@ class Configs:
         store, bucket = stack.store(), stack.settings.bucket_configs
         prefixes = ["connectors/", "pipelines/"]
         if stack.only:
-            prefixes = [f"connectors/{connector.name}/" for connector in used(stack)] + [f"pipelines/{name}/" for name in stack.only]
+            prefixes = [f"connectors/{connector.name}/" for connector in stack.connectors] + [f"pipelines/{name}/" for name in stack.only]
         names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
         names = [name for name in names if not states.fullmatch(name)]
@@ -473,7 +473,7 @@ class ConnectorSecrets:
     @staticmethod
     def _wanted(stack: Stack) -> dict[str, dict[str, str]]:
         """Return the Secrets by name; one without values shall not be there."""
-        found = {f"connector-{connector.name}": _secrets_of(stack, connector) for connector in used(stack)}
+        found = {f"connector-{connector.name}": _secrets_of(stack, connector) for connector in stack.connectors}
         if NOTIFY_URL in stack.environ:
             found[NOTIFY] = {"url": stack.environ[NOTIFY_URL]} if stack.environ[NOTIFY_URL] else {}
         return found
@@ -556,21 +556,15 @@ def helper_image(stack: Stack) -> str:
 
     :raises SetupError: E-KEEP, no pipeline uses one.
     """
-    found = used(stack)
+    found = stack.connectors
     if not found:
         raise SetupError("E-KEEP", "Data can be kept and brought back only where there is a pipeline.", hint="Add one to pipelines.yaml.")
     return images.tag(found[0], stack.settings)
 
 
-def used(stack: Stack) -> list[Connector]:
-    """Return the connectors that a pipeline uses, each once."""
-    found = {connector.name: connector for pipeline in stack.pipelines for connector in pipeline.connectors}
-    return list(found.values())
-
-
 def wanted(stack: Stack) -> list[str]:
     """Return all images that the node needs."""
-    ours = [images.tag(connector, stack.settings) for connector in used(stack)]
+    ours = [images.tag(connector, stack.settings) for connector in stack.connectors]
     return [*platform_images(stack), *ours, images.commit_tag(stack.settings)]
 
 

@@ -27,7 +27,7 @@ from cluster.fields import listed, read_text
 from cluster.files import held
 from cluster.instance import free
 from cluster.ports import holder
-from cluster.programs import INSTALL, last_line, run, which
+from cluster.programs import install, last_line, run, which
 from cluster.progress import command, gigabytes, seconds, shown
 from cluster.providers import kind
 from cluster.runtime import PROGRAMS, Runtime, full_name
@@ -431,15 +431,15 @@ def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[Seen]
     fix = fixes.kind(machine.settings, machine.network) if name == "kind" else None
     where = which(name)
     if where is None:
-        yield Seen(name, "fail", f"{name} is not installed, or not on PATH", INSTALL[name], fix)
+        yield Seen(name, "fail", f"{name} is not installed, or not on PATH", install(name), fix)
         return
     said = run([name, *words], seconds=PATIENCE)
     number = re.search(r"v(\d+)\.(\d+)\S*", said.stdout)
     least = ".".join(map(str, LEAST[name]))
     if number is None:
-        yield Seen(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", INSTALL[name], fix)
+        yield Seen(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", install(name), fix)
     elif (int(number[1]), int(number[2])) < LEAST[name]:
-        yield Seen(name, "fail", f"{number[0]} is too old: it takes {least} or later", INSTALL[name], fix)
+        yield Seen(name, "fail", f"{number[0]} is too old: it takes {least} or later", install(name), fix)
     else:
         yield Seen(name, "ok", f"{number[0].removeprefix('v')} in {shown(Path(where).parent)}")
 
