@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from clusters import OTHER, Platform, given, run, why_not
 from conftest import ROOT
+from processes import eventually
 
 from cluster.settings import parse
 from cluster.store.admin import Admin
@@ -167,13 +170,26 @@ spec:
 """
 
 
+def store(place: Platform) -> str:
+    """Install an S3 that is not ours; return its address as soon as it answers there."""
+    place.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
+    place.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
+    address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{OTHER}-control-plane").strip()
+    url = f"http://{address}:30999"
+
+    def answering() -> bool:
+        with suppress(OSError):
+            return answers(f"{url}/minio/health/live") == HTTPStatus.OK
+        return False
+
+    eventually(answering, within=60)
+    return url
+
+
 def test_a_store_that_is_used(guest: Platform) -> None:
     """With store: use no MinIO of ours is installed: buckets and configs are in the S3 that was named, and stay when we go."""
     run("kind", "load", "docker-image", image("minio"), "--name", guest.cluster)
-    guest.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
-    guest.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
-    address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{guest.cluster}-control-plane").strip()
-    settings = {"INVOKE_SINGER_STORE": "use", "INVOKE_SINGER_S3_ENDPOINT": f"http://{address}:30999"}
+    settings = {"INVOKE_SINGER_STORE": "use", "INVOKE_SINGER_S3_ENDPOINT": store(guest)}
     keys = {"AWS_ACCESS_KEY_ID": "company", "AWS_SECRET_ACCESS_KEY": "company-password"}
     try:
         refused = guest.type("up", **settings)
@@ -275,10 +291,7 @@ def company(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]
     for name in ("controller", "executor", "server"):
         argo = argo.replace(parse({}, {}).image(name), image(name))
     found.kubectl("apply", "--server-side", "-f", "-", stdin=argo)
-    found.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
-    found.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
-    address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{OTHER}-control-plane").strip()
-    endpoint = f"http://{address}:30999"
+    endpoint = store(found)
     (found.root / "environments").mkdir()
     (found.root / "environments" / "company.yaml").write_text(ENVIRONMENT.format(cluster=OTHER, endpoint=endpoint))
     S3Store(endpoint, access_key="company", secret_key="company-password", region="us-east-1").prepare({"lake": True})
