@@ -341,9 +341,8 @@ def test_the_story_of_an_environment(company: Platform, elsewhere: Path, tmp_pat
     export = company.type("export", *env)
     assert export.code == 0, export.err
     folder = company.root / "export" / "company"
-    objects = "\n---\n".join(file.read_text() for file in sorted((folder / "objects").iterdir()))
     # Without --force-conflicts: where another manager had another value for a field, this would fail.
-    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=objects)
+    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-k", str(folder))
     assert company.type("sync", *env, "--json").last["changed"] == []
 
     root = shutil.copytree(company.root, tmp_path / "another", symlinks=True)
