@@ -204,6 +204,26 @@ def test_a_bucket_that_refuses_data(argo: Argo) -> None:
     assert argo.one(name).last["state"] == AFTER
 
 
+def test_credentials_that_are_replaced_during_a_run(argo: Argo) -> None:
+    """What a run has loaded when the store's key became another one is tried again with the new one: each row once, the state right."""
+    name = argo.pipeline("rotated", slow(12), retries=1)
+    argo.set_state(name, BEFORE)
+    process = argo.background(name, lambda: argo.works(name))
+    with argo.stack() as stack:
+        root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+        assert root
+        assert user
+        new = {**user, "secretkey": user["secretkey"][::-1]}
+        Admin(stack.url("s3"), root).allow(new, policy(stack.settings))
+    argo.kubectl("-n", "argo", "patch", "secret", USER_SECRET, "--patch", json.dumps({"stringData": {"secretkey": new["secretkey"]}}))
+    last = finished(process)
+    assert (last["status"], last["state"], last["records"]) == ("succeeded", AFTER, {"s": 3})
+    assert [key.split("/")[1] for key in argo.data(name)] == [last["run"]]
+    assert argo.get_state(name) == AFTER
+    record = argo.type("show", last["run"], "--json").last
+    assert (record["status"], record["state_before"]) == ("succeeded", BEFORE)
+
+
 def test_two_runs_of_one_pipeline(argo: Argo) -> None:
     """The second waits for the first; both succeed, one after the other."""
     name = argo.pipeline("twice", slow(10))

@@ -147,6 +147,18 @@ def test_what_a_tap_says_is_passed_on_unchanged_and_counted(lines: list[bytes], 
     assert (counter.messages, counter.records, counter.bytes) == counted(text)
 
 
+@given(rows=st.lists(st.tuples(st.sampled_from(STREAMS), st.integers(1, 60)), min_size=1, max_size=6), size=st.integers(1, 5000))
+def test_records_in_a_row_are_counted(rows: list[tuple[str, int]], size: int) -> None:
+    """Most of what a tap says is many records of one stream one after the other: the counts are those of its lines, wherever it is cut."""
+    text = b"".join(
+        json.dumps({"type": "RECORD", "stream": stream, "record": {}}).encode() + b"\n" for stream, times in rows for _ in range(times)
+    )
+    counter = Counter()
+    passed = b"".join(counter.feed(text[start : start + size]) for start in range(0, len(text), size))
+    assert passed + counter.finish() == text
+    assert (counter.messages, counter.records, counter.bytes) == counted(text)
+
+
 @given(
     before=st.lists(messages() | st.just(b""), max_size=6),
     bad=st.sampled_from(BAD_LINES),
@@ -183,6 +195,7 @@ def test_line_numbers_are_right_after_thousands_of_lines() -> None:
     counter.feed(long[70_000:] + b'{"type": "STATE", "value": {}}\n')
     with pytest.raises(EntrypointError, match=r"^Line 1,504 of the tap's output is not a Singer message: 'oops'\.$"):
         counter.feed(b"oops\n")
+    assert (counter.messages, counter.records) == ({"RECORD": 1501, "STATE": 1}, {"s": 1501})
 
 
 def test_a_long_offending_line_is_shortened() -> None:
