@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -25,12 +26,13 @@ from clusters import why_not  # noqa: E402
 from table import Row, WrongError, age, facts, markdown, write  # noqa: E402
 
 from cluster.commands import BENCHMARKS  # noqa: E402
-from cluster.errors import EXIT_INTERRUPTED  # noqa: E402
+from cluster.errors import EXIT_INTERRUPTED, SetupError  # noqa: E402
 from cluster.progress import choose  # noqa: E402
 from cluster.settings import VARIABLE  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 MARKS = {True: "✓", False: "!", None: "•"}
 ROWS = {"run": run.rows, "up": up.rows, "argo": argo.rows, "night": night.rows, "onboarding": onboarding.rows}
@@ -66,7 +68,7 @@ def main() -> int:
                 mine.append(row)
                 output.line(MARKS[row.met], row.what, row.result or row.ours)
                 output.event("bench.row", section=section, **vars(row))
-        except WrongError as error:
+        except (WrongError, SetupError) as error:
             wrong[section] = str(error)
         else:
             if not options.quick:
@@ -85,7 +87,13 @@ def main() -> int:
     return int(bool(wrong))
 
 
+def terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End as after a Ctrl-C: clusters and folders are taken away."""
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, terminated)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -125,7 +125,8 @@ class Platform:
     def __init__(self, place: Lab, **fixed: str) -> None:
         """Take the lab. The environment's settings hold, but for those that are *fixed*; the cluster is one of its own if none is named."""
         self.lab = place
-        self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **given(), **fixed}
+        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **keys, **given(), **fixed}
         chosen = {name.removeprefix(VARIABLE).lower(): value for name, value in self.environ.items() if name.startswith(VARIABLE)}
         self.settings = parse(chosen, {}, root=place.root)
         self.versions = {name: self.settings.image(image).partition("@")[0].rpartition(":")[2] for name, image in IMAGES.items()}
@@ -145,7 +146,8 @@ class Platform:
     def node(self, script: str) -> str:
         """Return what a line of shell prints on the node, nothing where the node is no container of this machine."""
         containers = {"kind": f"{self.settings.cluster}-control-plane", "minikube": self.settings.cluster}
-        return said("docker", "exec", containers.get(self.settings.provider, ""), "sh", "-c", script)
+        container = containers.get(self.settings.provider)
+        return said("docker", "exec", container, "sh", "-c", script) if container else ""
 
     def memory(self) -> float:
         """Return the memory of all processes of the node in MiB (Pss: what they share counts once), 0 where it cannot be seen."""

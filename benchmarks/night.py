@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from cluster.runs import Record
     from cluster.stack import Stack
 
-LEAD_SECONDS = 120
+LEAD_SECONDS = 60
 """From the beginning to the first schedule: ``sync`` of all pipelines must be over."""
 PATIENCE_SECONDS = 3600
 """From the last schedule to giving up."""
-SAMPLE_SECONDS = 2.0
+SAMPLE_SECONDS = 5.0
 MEMORY = 4096
 """The goal: MiB of the node at the most, so that a laptop with 8 GB keeps half for itself."""
 POD = "workflows.argoproj.io/workflow"

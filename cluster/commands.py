@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -661,8 +660,8 @@ def _python(session: Session, *arguments: str) -> None:
         try:
             code = process.wait()
         except KeyboardInterrupt as error:
-            if isinstance(error, Interrupted):  # a Ctrl-C it hears itself
-                process.send_signal(signal.SIGINT)
+            if isinstance(error, Interrupted):  # SIGTERM; a Ctrl-C it hears itself
+                process.terminate()
             process.wait()  # it takes away what it has made, such as a cluster
             raise
     if code:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from processes import eventually
 
 if TYPE_CHECKING:
     from conftest import Checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
+COPIES = ROOT / ".local"
 
 
 def test_a_benchmark_that_is_not_there(checkout: Checkout) -> None:
@@ -39,6 +41,16 @@ def test_what_cannot_be_measured_here(checkout: Checkout) -> None:
     assert last["written"] == []
     assert last["skipped"] == dict.fromkeys(("up", "argo", "night"), "docker is not on PATH")
     assert PAGE.read_bytes() == before
+
+
+def test_a_benchmark_that_is_stopped() -> None:
+    """SIGTERM ends all that was begun, and its copy of the checkout is gone."""
+    there = set(COPIES.glob("benchmark-*"))
+    with subprocess.Popen([sys.executable, "-m", "invoke", "bench", "--quick", "--only", "run"], cwd=ROOT) as process:
+        eventually(lambda: set(COPIES.glob("benchmark-*")) - there, 60)
+        process.terminate()
+        assert process.wait(60) == 130
+    assert set(COPIES.glob("benchmark-*")) <= there
 
 
 @pytest.mark.slow
