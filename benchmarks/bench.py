@@ -23,7 +23,7 @@ import onboarding  # noqa: E402
 import run  # noqa: E402
 import up  # noqa: E402
 from clusters import why_not  # noqa: E402
-from table import Row, WrongError, age, facts, markdown, write  # noqa: E402
+from table import Row, WrongError, age, commit, facts, markdown, write  # noqa: E402
 
 from cluster.commands import BENCHMARKS  # noqa: E402
 from cluster.errors import EXIT_INTERRUPTED, SetupError  # noqa: E402
@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     output = choose(as_json=options.json)
+    measured = commit()  # before the page is written
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     wrong: dict[str, str] = {}
@@ -62,7 +63,9 @@ def main() -> int:
         if reason := NEEDS.get(section, str)():
             skipped[section] = reason
             continue
-        load, versions, mine = os.getloadavg()[0], {}, []
+        load = os.getloadavg()[0]
+        versions: dict[str, str] = {}
+        mine: list[Row] = []
         try:
             for row in ROWS[section](versions, quick=options.quick):
                 mine.append(row)
@@ -72,7 +75,7 @@ def main() -> int:
             wrong[section] = str(error)
         else:
             if not options.quick:
-                write(section, f"{facts(load, versions)}\n\n{markdown(mine)}\n")
+                write(section, f"{facts(load, measured, versions)}\n\n{markdown(mine)}\n")
                 written.append(section)
         rows += mine
     output.text(f"\n{markdown(rows)}\n")

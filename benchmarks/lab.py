@@ -136,7 +136,7 @@ class Platform:
         began = time.monotonic()
         result = self.lab.invoke(*words, seconds=1800, **self.environ)
         if result.code:
-            raise WrongError(f"invoke {' '.join(words)}: {result.out}{result.err}")
+            raise WrongError(f"invoke {' '.join(words)}: {result.err.strip() or result.out}")
         return time.monotonic() - began
 
     def stack(self) -> Stack:

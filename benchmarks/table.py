@@ -54,15 +54,15 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def facts(load: float, versions: Mapping[str, str]) -> str:
-    """Return what has to be known of figures: the machine, how busy it was before, when, of which commit, and what else took part."""
+def facts(load: float, measured: str, versions: Mapping[str, str]) -> str:
+    """Return what has to be known of figures: the machine, its load before, the day, the commit that was *measured*, what took part."""
     model = next(iter(re.findall(r"^model name\s*: (.+)$", _read("/proc/cpuinfo"), re.MULTILINE)), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = platform.freedesktop_os_release()["PRETTY_NAME"] if Path("/etc/os-release").exists() else ""
     machine = [model, f"{os.cpu_count()} cores", f"{memory:.0f} GiB", system, f"{platform.system()} {platform.release()}"]
-    measured = f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, load before {load:.1f}"
+    when = f"{datetime.now(UTC):%Y-%m-%d}, commit {measured}, load before {load:.1f}"
     tools = ", ".join(f"{name} {version}" for name, version in {"Python": platform.python_version(), **versions}.items())
-    return f"- {', '.join(filter(None, machine))}\n- {measured}\n- {tools}"
+    return f"- {', '.join(filter(None, machine))}\n- {when}\n- {tools}"
 
 
 def commit() -> str:
@@ -72,8 +72,11 @@ def commit() -> str:
 
 
 def said(*command: str) -> str:
-    """Return what a program prints, nothing where it fails."""
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    """Return what a program prints, nothing where it is not there or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def place(section: str, page: str) -> str:
