@@ -409,9 +409,23 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
     commands.test(session, everything=all, options=options)
 
 
+@command(
+    help={
+        "quick": "small data and few runs, to see that it works; nothing is written",
+        "only": "some of run, up, argo, night and onboarding, with commas",
+        "json": JSON,
+    }
+)
+def bench(session: Session, only: str = "", *, quick: bool = False, json: bool = False) -> None:
+    """Measure what this machine can, for docs/performance.md. invoke bench --only run,up"""
+    from cluster import commands
+
+    commands.bench(session, quick=quick, only=only, as_json=json)
+
+
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
 PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, export)
 CONNECTORS = (new, discover, select, check, add)
 see_choices(ROOT)
-namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test)
+namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test, bench)
 namespace.configure({"singer": dict(DEFAULTS)})

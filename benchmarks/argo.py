@@ -1,44 +1,41 @@
-"""Time pipelines in a cluster and print one Markdown table: ``python benchmarks/argo.py [--quick]``.
+"""Pipelines in a cluster of its own.
 
-Needs docker and kind. Everything happens in a copy of the checkout with a cluster of its own, which is removed afterwards;
-``INVOKE_SINGER_CLUSTER`` and the other settings of the environment hold. Three things are measured: what a run of the example
-takes on top of the bare ``tap | target``, what many small records cost, and how long ``invoke sync`` takes with many pipelines.
+What a run of the example takes on top of the bare ``tap | target``, and how much of that Kubernetes and Argo take by
+themselves; what many small records cost; how long ``invoke sync`` takes with many pipelines.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import re
-import statistics
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lab import WrongError, lab
+from lab import Platform, lab, wall
+from table import Row, WrongError, spread
 
+from cluster.images import commit_tag
 from cluster.runs import new_run_id
 from cluster.schedules import parameters, target
-from cluster.settings import parse
-from cluster.stack import Stack
 from cluster.workflows import Way, seen, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lab import Lab
+    from lab import Pair
 
-NAME = "singer-benchmark"
 EXAMPLE = {"base": "EUR", "source": "packaged", "start_date": "2020-01-01", "end_date": "2026-10-30"}
 OVERHEAD, GROWTH = 4.0, 1.1
-"""The goals: seconds on top of the bare pipe, times the memory of a tenth of the records."""
+"""The goals: seconds on top of the bare pipe, times the memory of few records."""
+MODES = ("streaming", "staged")
+FLOOR = "floor"
+BARE = "bare"
+PROMPT = "value: 100ms"
+"""How soon our controller looks at a change, as its manifest has it."""
 POLL_SECONDS = 0.1
-SAMPLE_SECONDS = 2.0
+SAMPLE_SECONDS = 0.5
 WIDTH = 60
 """Characters of a small record's text."""
 
@@ -57,64 +54,49 @@ def main():
 '''
 
 
-class Platform:
-    """A lab, and the cluster in which its pipelines run."""
-
-    def __init__(self, place: Lab) -> None:
-        """Take the lab; the settings of the environment hold, with a cluster of our own where none is named."""
-        given = {name: value for name, value in os.environ.items() if name.startswith(("INVOKE_SINGER_", "DOCKER_"))}
-        self.lab = place
-        self.environ = {"INVOKE_SINGER_CLUSTER": NAME, **given}
-        prefix = "INVOKE_SINGER_"
-        chosen = {name.removeprefix(prefix).lower(): value for name, value in self.environ.items() if name.startswith(prefix)}
-        self.settings = parse(chosen, {}, root=place.root)
-
-    def invoke(self, *words: str) -> float:
-        """Type one of our commands, which must succeed, and return how long it took."""
-        began = time.monotonic()
-        result = self.lab.invoke(*words, seconds=1800, **self.environ)
-        if result.code:
-            raise WrongError(f"invoke {' '.join(words)}: {result.out}{result.err}")
-        return time.monotonic() - began
+class Runs(Platform):
+    """A platform whose pipelines are run one at a time, and timed from the Workflow's submission to its success."""
 
     def run(self, name: str) -> float:
-        """Run a pipeline from the beginning; return the seconds from the Workflow's submission to its success."""
-        with Stack(self.settings, self.environ) as stack:
-            pipeline, way, run = stack.project.pipeline(name), Way(full=True), new_run_id()
-            document = workflow(pipeline, run, parameters(stack, pipeline, way), target(stack), way)
+        """Run a pipeline from the beginning, or the empty Workflow, and return the seconds."""
+        with self.stack() as stack:
+            run = new_run_id()
+            if name == FLOOR:
+                document = empty(commit_tag(self.settings), run, stack.namespace)
+            else:
+                pipeline, way = stack.project.pipeline(name), Way(full=True)
+                document = workflow(pipeline, run, parameters(stack, pipeline, way), target(stack), way)
             began = time.monotonic()
             stack.kube.create(document)
-            ended = {"labels": "workflows.argoproj.io/completed=true", "fields": f"metadata.name={run}"}  # an empty answer costs the server least
-            while not stack.kube.objects("Workflow", stack.namespace, **ended):
+            ended = {
+                "labels": "workflows.argoproj.io/completed=true",
+                "fields": f"metadata.name={run}",
+            }  # an empty answer costs the server least
+            while not (found := stack.kube.objects("Workflow", stack.namespace, **ended)):
                 time.sleep(POLL_SECONDS)
             taken = time.monotonic() - began
-            live = stack.kube.get("Workflow", run, stack.namespace) or {}
-            record = stack.history.read(name, run)
-        if record is None or record.status != "succeeded":
-            raise WrongError(f"{run}: {seen(live).message}")
-        self.record = record
+            self.record = None if name == FLOOR else stack.history.read(name, run)
+        if found[0]["status"]["phase"] != "Succeeded":
+            raise WrongError(f"{run} of {name}: {seen(found[0]).message}")
         return taken
 
     @contextmanager
     def watched(self) -> Iterator[dict[str, int]]:
         """Yield the peak memory (RSS, in kB) of the entrypoints on the node, by side, filled in until the body ends.
 
-        The kernel keeps each process's peak, so that it does not matter how seldom one looks.
+        The kernel keeps each process's peak, so that it does not matter how seldom one looks, but for what came last.
         """
         peaks: dict[str, int] = {}
         script = (
             "for f in $(grep -la /opt/code/entrypoint.py /proc/[0-9]*/cmdline 2>/dev/null); do"
             ' d=${f%/cmdline}; echo "$(tr "\\0" " " <$d/cmdline 2>/dev/null) $(grep VmHWM $d/status 2>/dev/null)"; done'
         )
-        command = ["docker", "exec", f"{self.settings.cluster}-control-plane", "sh", "-c", script]
+        line = re.compile(r"^/usr/local/bin/python.*entrypoint\.py (tap|target) .*VmHWM:\s+(\d+) kB", re.MULTILINE)
         done = threading.Event()
 
         def look() -> None:
             while not done.wait(SAMPLE_SECONDS):
-                text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-                for side, size in re.findall(
-                    r"^/usr/local/bin/python.*entrypoint\.py (tap|target) .*VmHWM:\s+(\d+) kB", text, re.MULTILINE
-                ):
+                for side, size in line.findall(self.node(script)):
                     peaks[side] = max(peaks.get(side, 0), int(size))
 
         thread = threading.Thread(target=look)
@@ -126,124 +108,126 @@ class Platform:
             thread.join()
 
 
-def overhead(place: Platform, *, rounds: int) -> Iterator[tuple[str, str, str, str]]:
-    """Measure the example: submit to success, minus the bare pipe on this machine, in turn; then with Argo's other form of pods."""
+def empty(image: str, run: str, namespace: str) -> dict[str, Any]:
+    """Return a Workflow whose one pod has as many containers as a run's, under their names, and nothing to do."""
+    containers = [{"name": name, "image": image, "command": ["/bin/true"]} for name in ("tap", "target", "main")]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": run, "namespace": namespace},
+        "spec": {
+            "entrypoint": "empty",
+            "serviceAccountName": "pipeline",
+            "templates": [{"name": "empty", "containerSet": {"containers": containers}}],
+        },
+    }
+
+
+def overhead(place: Runs, *, quick: bool) -> Iterator[Row]:
+    """Measure the example in both modes, the bare pipe on this machine and the empty Workflow, in turn; then as upstream does it."""
     place.lab.write("tap-exchange-rates/config.json", EXAMPLE)
     pair = place.lab.pair("tap-exchange-rates", "target-csv", None)
-    modes = ("streaming", "staged")
-    place.lab.write("pipelines.yaml", {mode: {"tap": "tap-exchange-rates", "target": "target-csv", "mode": mode} for mode in modes})
+    place.lab.write("pipelines.yaml", {mode: {"tap": "tap-exchange-rates", "target": "target-csv", "mode": mode} for mode in MODES})
     place.invoke("sync")
-    for form in ("", ", pods with an init container"):
-        if form:
-            place.environ["INVOKE_SINGER_INITLESS_PODS"] = "false"
-            place.invoke("up")
-        taken: dict[str, list[float]] = {mode: [] for mode in (*modes, "bare")}
-        for _ in range(rounds + 1):  # the first is for nothing
-            taken["bare"].append(pair.bare().wall)
-            for mode in modes:
-                taken[mode].append(place.run(mode))
-        bare = taken["bare"][1:]
-        if not form:
-            yield "the example: bare pipe `tap \\| target`", spread(bare), "", ""
-        for mode in modes:
-            extra = statistics.median(taken[mode][1:]) - statistics.median(bare)
-            goal = (f"at most +{OVERHEAD} s", met(yes=extra <= OVERHEAD)) if mode == "streaming" and not form else ("", "")
-            yield f"the example, {mode}{form}: submit to success", f"{spread(taken[mode][1:])}, +{extra:.1f} s", *goal
+    rounds = 1 if quick else 7
+    taken = in_turns(place, pair, rounds, BARE, FLOOR, *MODES)
+    for mode in MODES:
+        extra = median(taken[mode]) - median(taken[BARE])
+        goal = (f"at most +{OVERHEAD} s", extra <= OVERHEAD) if mode == "streaming" else ("", None)
+        what, pipe = f"the example, {mode}: submit to success", f"pipe: {spread(taken[BARE])}"
+        yield Row(what, spread(taken[mode]), pipe, f"{extra:+.1f} s", *goal)
+    ours, floor = taken["streaming"], taken[FLOOR]
+    compared = f"an empty Workflow of three containers: {spread(floor)}"
+    yield Row("the example, streaming: submit to success", spread(ours), compared, f"{median(ours) - median(floor):+.1f} s")
+
+    place.environ["INVOKE_SINGER_INITLESS_PODS"] = "false"
+    initial = in_turns(place, pair, rounds, *MODES)
+    for mode in MODES:
+        more = median(taken[mode]) - median(initial[mode])
+        compared = f"pods with an init container: {spread(initial[mode])}"
+        yield Row(f"the example, {mode}: submit to success", spread(taken[mode]), compared, f"{more:+.1f} s")
+    manifest = place.lab.root / "manifests" / "argo" / "controller.yaml"
+    kept = manifest.read_text(encoding="utf-8")
+    if PROMPT not in kept:
+        raise WrongError(f"{manifest.name} has no {PROMPT}")
+    manifest.write_text(kept.replace(PROMPT, "value: 10s"), encoding="utf-8")
+    upstream = in_turns(place, pair, 1 if quick else 3, "staged")["staged"]
+    compared = f"upstream's defaults, staged, an init container, a look each 10 s: {spread(upstream)}"
+    yield Row("the example, streaming: submit to success", spread(ours), compared, f"{median(ours) / median(upstream):.2f}")
+    manifest.write_text(kept, encoding="utf-8")
     del place.environ["INVOKE_SINGER_INITLESS_PODS"]
     place.invoke("up")
 
 
-def many(place: Platform, *, records: int) -> Iterator[tuple[str, str, str, str]]:
-    """Measure many small records through streaming, and a tenth of them: what differs is not the start."""
+def in_turns(place: Runs, pair: Pair, rounds: int, *names: str) -> dict[str, list[float]]:
+    """Bring the platform to what is set, and return the seconds of each name, one after the other, after once for nothing."""
+    place.invoke("up")
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds + 1):
+        for name in names:
+            taken[name].append(wall([pair.bare()]) if name == BARE else place.run(name))
+    return {name: seconds[1:] for name, seconds in taken.items()}
+
+
+def many(place: Runs, *, quick: bool) -> Iterator[Row]:
+    """Measure many small records through streaming, 10 GB of them, and few: what differs is not the start."""
     place.lab.package("tap-block", TAP)
     place.lab.connector("tap-block", "benchmarks/connectors/tap-block", {})
     place.lab.connector("target-none", "benchmarks/connectors/target-none", {})
-    sizes = {"few": records // 10, "many": records}
+    sizes = {"few": 20_000, "many": 200_000} if quick else {"few": 1_000_000, "many": 80_000_000}
     pipelines = {}
     for name, size in sizes.items():
         place.lab.write(f"{name}.json", {"records": size, "width": WIDTH})
         pipelines[name] = {"tap": "tap-block", "target": "target-none", "config": f"{name}.json"}
     place.lab.write("pipelines.yaml", pipelines)
     place.invoke("sync")
-    taken, peaks = {}, {}
+    taken, peaks, volume = {}, {}, {}
     for name, size in sizes.items():
-        with place.watched() as seen_:
+        with place.watched() as peaks[name]:
             taken[name] = place.run(name)
-        peaks[name] = seen_
-        if place.record.records != {"s": size}:
-            raise WrongError(f"the record says {place.record.records}, the tap printed {size}")
+        if place.record is None or place.record.records != {"s": size}:
+            raise WrongError(f"the tap printed {size}, the record is {place.record}")
+        volume[name] = f"{sum(place.record.bytes.values()) / 1e9:.2f} GB"
     rate = (sizes["many"] - sizes["few"]) / (taken["many"] - taken["few"])
-    volume = sum(place.record.bytes.values()) / 1e6
-    yield f"{records:,} records, {volume:,.0f} MB, streaming", f"{taken['many']:.1f} s; {rate:,.0f} records/s without the start", "", ""
+    few = f"{sizes['few']:,} records, {volume['few']}: {spread([taken['few']])}"
+    yield Row(
+        f"{sizes['many']:,} records, {volume['many']}, streaming", spread([taken["many"]]), few, f"{rate:,.0f} records/s without the start"
+    )
     for side in ("tap", "target"):
-        few, all_ = (peaks[name].get(side, 0) / 1e3 for name in sizes)
-        growth = all_ / few if few else 0.0
-        goal = f"at most {GROWTH} times that of a tenth"
-        yield (
-            f"peak memory (RSS): entrypoint of the {side}",
-            f"{all_:.1f} MB, {few:.1f} MB for a tenth",
-            goal,
-            met(yes=0 < growth <= GROWTH),
+        less, most = (peaks[name].get(side, 0) / 1e3 for name in sizes)
+        growth = most / less if less else 0.0
+        ours, compared = (f"{size:.1f} MB for {volume[name]}" for size, name in ((most, "many"), (less, "few")))
+        yield Row(
+            f"peak memory (RSS): entrypoint of the {side}", ours, compared, f"{growth:.2f}", f"at most {GROWTH}", 0 < growth <= GROWTH
         )
 
 
-def sync(place: Platform, *, pipelines: int) -> Iterator[tuple[str, str, str, str]]:
+def sync(place: Runs, *, quick: bool) -> Iterator[Row]:
     """Measure ``invoke sync``: many pipelines, each with a config and a schedule of its own, which is paused."""
-    entries = {}
-    for number in range(pipelines):
+    entries, count = {}, 50 if quick else 1000
+    for number in range(count):
         place.lab.write(f"many/{number}.json", {**EXAMPLE, "start_date": f"{2000 + number % 20}-01-01"})
         entries[f"p-{number}"] = {
             "tap": "tap-exchange-rates", "target": "target-csv", "config": f"many/{number}.json",
             "schedule": f"{number % 60} {number // 60 % 24} * * *", "paused": True,
         }  # fmt: skip
     place.lab.write("pipelines.yaml", entries)
-    yield f"`invoke sync` of {pipelines:,} pipelines, first", f"{place.invoke('sync'):.1f} s", "", ""
-    yield "the same, unchanged", spread([place.invoke("sync") for _ in range(3)]), "", ""
+    what = f"`invoke sync` of {count:,} pipelines"
+    first = spread([place.invoke("sync")])
+    yield Row(f"{what}, unchanged", spread([place.invoke("sync") for _ in range(3)]), f"the first: {first}")
     place.lab.write("many/0.json", EXAMPLE)
     entries["p-1"]["schedule"] = "0 0 1 1 *"
     place.lab.write("pipelines.yaml", entries)
-    yield "the same, one config and one schedule changed", f"{place.invoke('sync'):.1f} s", "", ""
+    yield Row(f"{what}, one config and one schedule changed", spread([place.invoke("sync")]), f"the first: {first}")
     place.lab.write("pipelines.yaml", {"p-0": entries["p-0"]})
-    yield f"the same, {pipelines - 1:,} removed", f"{place.invoke('sync'):.1f} s", "", ""
+    yield Row(f"{what}, all but one removed", spread([place.invoke("sync")]), f"the first: {first}")
 
 
-def spread(values: list[float]) -> str:
-    """Return a median with the least and the most."""
-    return f"{statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f}, {len(values)} runs)"
-
-
-def met(*, yes: bool) -> str:
-    """Say whether a goal is reached."""
-    return "yes" if yes else "**no**"
-
-
-def main() -> None:
-    """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="small data and few runs: to see that it works, not to quote")
-    quick = parser.parse_args().quick
-    rows: list[tuple[str, str, str, str]] = []
-    with lab() as copy:
-        place = Platform(copy)
-        try:
-            place.invoke("up")
-            for measured in (
-                overhead(place, rounds=1 if quick else 7),
-                many(place, records=200_000 if quick else 10_000_000),
-                sync(place, pipelines=50 if quick else 1000),
-            ):
-                for row in measured:
-                    print(f"{row[0]}: {row[1]}", file=sys.stderr, flush=True)
-                    rows.append(row)
-        finally:
-            place.invoke("teardown", "--yes")
-    print(f"- {platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {datetime.now(UTC):%Y-%m-%d}")
-    if quick:
-        print("- quick: small data and few runs, not to be quoted")
-    print("\n| what | measured | goal | met |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
-
-
-if __name__ == "__main__":
-    main()
+def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
+    """Measure."""
+    with lab() as checkout:
+        place = Runs(checkout)
+        with place.up():
+            for part in (overhead, many, sync):
+                yield from part(place, quick=quick)
+        versions |= place.versions | checkout.versions

@@ -12,27 +12,30 @@ import os
 import resource
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from clusters import given
+from conftest import Checkout
+from table import ROOT, WrongError, said, spread
 
-from conftest import Checkout  # noqa: E402 - the tests' copy of the project
-
-from cluster.connectors import Project  # noqa: E402
-from cluster.environments import Environments  # noqa: E402
-from cluster.progress import Plain  # noqa: E402
-from cluster.settings import Settings  # noqa: E402
+from cluster.connectors import Project
+from cluster.environments import Environments
+from cluster.progress import Plain
+from cluster.settings import VARIABLE, Settings, parse
+from cluster.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+IMAGES = {"Kubernetes": "node", "Argo": "controller"}
+"""What runs in a cluster, and the images that tell its version."""
 
 MANIFEST = """[project]
 name = "{name}"
@@ -80,10 +83,6 @@ class Taken(NamedTuple):
     cpu: float
 
 
-class WrongError(Exception):
-    """A run did not do what it should, so that its time means nothing."""
-
-
 class Lab(Checkout):
     """A copy of the project with connectors to measure."""
 
@@ -118,6 +117,51 @@ class Lab(Checkout):
         """Return the pipeline of two connectors, its environments made, and its catalog fixed so that no run discovers."""
         self.write("pipelines.yaml", {"p": {"tap": tap, "target": target}})
         return Pair(self, streams, initial=initial)
+
+
+class Platform:
+    """A lab, and the cluster in which its pipelines run."""
+
+    def __init__(self, place: Lab, **fixed: str) -> None:
+        """Take the lab. The environment's settings hold, but for those that are *fixed*; the cluster is one of its own if none is named."""
+        self.lab = place
+        keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **keys, **given(), **fixed}
+        chosen = {name.removeprefix(VARIABLE).lower(): value for name, value in self.environ.items() if name.startswith(VARIABLE)}
+        self.settings = parse(chosen, {}, root=place.root)
+        self.versions = {name: self.settings.image(image).partition("@")[0].rpartition(":")[2] for name, image in IMAGES.items()}
+
+    def invoke(self, *words: str) -> float:
+        """Type one of our commands, which must succeed, and return how long it took."""
+        began = time.monotonic()
+        result = self.lab.invoke(*words, seconds=1800, **self.environ)
+        if result.code:
+            raise WrongError(f"invoke {' '.join(words)}: {result.err.strip() or result.out}")
+        return time.monotonic() - began
+
+    def stack(self) -> Stack:
+        """Return handles on the cluster."""
+        return Stack(self.settings, self.environ)
+
+    def node(self, script: str) -> str:
+        """Return what a line of shell prints on the node, nothing where the node is no container of this machine."""
+        containers = {"kind": f"{self.settings.cluster}-control-plane", "minikube": self.settings.cluster}
+        container = containers.get(self.settings.provider)
+        return said("docker", "exec", container, "sh", "-c", script) if container else ""
+
+    def memory(self) -> float:
+        """Return the memory of all processes of the node in MiB (Pss: what they share counts once), 0 where it cannot be seen."""
+        lines = self.node("cat /proc/[0-9]*/smaps_rollup 2>/dev/null").splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        """Hold the platform up until the body ends."""
+        try:
+            self.invoke("up")
+            yield
+        finally:
+            self.invoke("teardown", "--yes")
 
 
 class Pair:
@@ -248,13 +292,11 @@ def timed(lab: Lab, *command: str) -> Callable[[], Taken]:
     return action
 
 
-def median(values: list[Taken]) -> float:
+def wall(values: list[Taken]) -> float:
     """Return the median of the seconds on the clock."""
-    return statistics.median(value.wall for value in values)
+    return median(value.wall for value in values)
 
 
-def spread(values: list[Taken]) -> str:
-    """Return the median on the clock, the least and the most, and the median of the processors' seconds."""
-    walls = [value.wall for value in values]
-    cpu = statistics.median(value.cpu for value in values)
-    return f"{median(values):.3f} s ({min(walls):.2f} to {max(walls):.2f}, {len(values)} runs, CPU {cpu:.2f} s)"
+def shown(values: list[Taken]) -> str:
+    """Return the seconds on the clock, and the median of the processors'."""
+    return spread([value.wall for value in values], f", CPU {median(value.cpu for value in values):.2f} s")

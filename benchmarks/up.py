@@ -1,117 +1,37 @@
-"""Time the platform's coming up and print one Markdown table: ``python benchmarks/up.py [--rounds 3]``.
+"""The platform's coming up: beside ``kind create cluster --wait`` alone, and beside the same work done one command after the other.
 
-Needs docker and kind, and all images on this machine (``invoke up`` once before fetches them), so that no download is
-timed. In turn, so that a machine that slows down slows all of them: ``kind create cluster --wait`` alone, ``invoke up``
-from nothing, the same work done one command after the other, and ``invoke up`` on what is up already. Then what the
-idle platform adds to an empty node's memory. The clusters have names of their own and are removed.
+All in turn, so that a machine that slows down slows all of them, and with all images on this machine, so that no download
+is timed. The clusters have a name of their own and are removed.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import statistics
 import subprocess
-import sys
-import tempfile
 import time
-from datetime import UTC, datetime
-from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+import yaml
+from lab import Platform, lab
+from table import Row, WrongError, said, spread
 
-import yaml  # noqa: E402
-from conftest import Checkout  # noqa: E402 - the tests' copy of the project
-
-from cluster.settings import parse  # noqa: E402
-from cluster.stack import Stack  # noqa: E402
-from cluster.steps import wanted  # noqa: E402
+from cluster.providers.kind import Kind
+from cluster.steps import wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-NAME = "singer-benchmark"
+NAME = "singer-benchmark-up"
 SETTLE_SECONDS = 30
 UP, WARM, MEMORY = 1.5, 2.0, 1024
 """The goals: times `kind create`, seconds, MiB."""
 
 
-class Place:
-    """A checkout of its own, and the cluster of its own that the commands are about."""
-
-    def __init__(self, folder: Path) -> None:
-        """Copy the project; the settings of the environment hold, but for the cluster's name and ports."""
-        shared = ROOT / ".local" / "tests"
-        (shared / "environments").mkdir(parents=True, exist_ok=True)
-        self.checkout = Checkout(folder / "checkout", shared)
-        given = {name: value for name, value in os.environ.items() if name.startswith(("INVOKE_SINGER_", "DOCKER_"))}
-        self.environ = {**given, "INVOKE_SINGER_CLUSTER": NAME}
-        prefix = "INVOKE_SINGER_"
-        chosen = {name.removeprefix(prefix).lower(): value for name, value in self.environ.items() if name.startswith(prefix)}
-        self.stack = Stack(parse(chosen, {}, root=self.checkout.root), {})
-        self.images = wanted(self.stack)
-        self.kubeconfig = folder / "kubeconfig"
-
-    def invoke(self, *words: str) -> None:
-        """Type one of our commands, which must succeed."""
-        result = self.checkout.invoke(*words, seconds=900, **self.environ)
-        if result.code:
-            sys.exit(f"invoke {' '.join(words)}: {result.out}{result.err}")
-
-    def kind(self, *words: str, stdin: str = "") -> None:
-        """Run kind, which must succeed."""
-        done = subprocess.run(
-            ["kind", *words, "--name", NAME, *(["--kubeconfig", str(self.kubeconfig)] if words[0] != "load" else [])],
-            input=stdin, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            sys.exit(f"kind {' '.join(words)}: {done.stderr}")
-
-    def create(self) -> None:
-        """Make the cluster as its users do, and wait."""
-        self.kind("create", "cluster", "--config", "-", "--wait", "300s", stdin=yaml.safe_dump(self.stack.provider.config()))  # type: ignore[attr-defined]
-
-    def delete(self) -> None:
-        """Remove the cluster."""
-        self.kind("delete", "cluster")
-
-    def kubectl(self, *words: str, stdin: str = "") -> None:
-        """Run the node's own kubectl."""
-        command = ["docker", "exec", "-i", f"{NAME}-control-plane", "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"kubectl {' '.join(words)}: {done.stderr}")
-
-    def one_after_the_other(self) -> None:
-        """Do what a person does without us: create and wait, load image after image, apply, wait for the programs."""
-        self.create()
-        for image in self.images:
-            self.kind("load", "docker-image", image)
-        secrets = [
-            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "argo"}, "stringData": values}
-            for name, values in (
-                ("argo-artifacts-root", {"accesskey": "root-user", "secretkey": "root-password"}),
-                ("argo-artifacts", {"accesskey": "pipeline", "secretkey": "pipeline-password"}),
-            )
-        ]
-        documents = [document for document in self.stack.documents if document["kind"] != "Deployment"] + secrets
-        argo = [document for document in documents if document["apiVersion"].startswith("argoproj.io")]
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all([item for item in documents if item not in argo]))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(argo))
-        programs = [document for document in self.stack.documents if document["kind"] == "Deployment"]
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(programs))
-        self.kubectl("-n", "argo", "wait", "--for=condition=Available", "--timeout=300s", "deployment", "--all")
-
-    def memory(self) -> float:
-        """Return the node's memory in MiB, after it has settled."""
-        time.sleep(SETTLE_SECONDS)
-        command = ["docker", "exec", f"{NAME}-control-plane", "sh", "-c", "cat /proc/[0-9]*/smaps_rollup 2>/dev/null"]
-        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+def run(*command: str, stdin: str = "") -> None:
+    """Run a program, which must succeed."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WrongError(f"{' '.join(command)}: {done.stderr}")
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -121,58 +41,96 @@ def timed(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def shown(values: list[float]) -> str:
-    """Return a median with the least and the most."""
-    return f"{statistics.median(values):.1f} s ({min(values):.1f} to {max(values):.1f}, {len(values)} runs)"
+class ByHand:
+    """What a person does without us, whose kubeconfig is not touched either."""
+
+    def __init__(self, place: Platform) -> None:
+        """Take the platform that is made otherwise, and what it is made of."""
+        self.kubeconfig = str(place.lab.root / "kubeconfig")
+        self.stack = place.stack()
+        self.images = wanted(self.stack)
+
+    def create(self) -> None:
+        """Make the cluster, and wait."""
+        assert isinstance(self.stack.provider, Kind)
+        config = yaml.safe_dump(self.stack.provider.config())
+        run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=config)
+
+    def delete(self) -> None:
+        """Remove the cluster."""
+        run(*self._kind("delete", "cluster"), "--kubeconfig", self.kubeconfig)
+
+    def one_after_the_other(self) -> None:
+        """Create and wait, load image after image, apply, wait for the programs."""
+        self.create()
+        for image in self.images:
+            run(*self._kind("load", "docker-image", image))
+        secrets = [
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "argo"}, "stringData": values}
+            for name, values in (
+                ("argo-artifacts-root", {"accesskey": "root-user", "secretkey": "root-password"}),
+                ("argo-artifacts", {"accesskey": "pipeline", "secretkey": "pipeline-password"}),
+            )
+        ]
+        documents = self.stack.documents
+        programs = [document for document in documents if document["kind"] == "Deployment"]
+        argo = [document for document in documents if document["apiVersion"].startswith("argoproj.io")]
+        self._apply([document for document in documents if document not in [*programs, *argo]] + secrets)
+        self._kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        self._apply(argo)
+        self._apply(programs)
+        self._kubectl("-n", "argo", "wait", "--for=condition=Available", "--timeout=300s", "deployment", "--all")
+
+    def _kind(self, *words: str) -> tuple[str, ...]:
+        return ("kind", *words, "--name", NAME)
+
+    def _apply(self, documents: list[dict[str, object]]) -> None:
+        self._kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(documents))
+
+    def _kubectl(self, *words: str, stdin: str = "") -> None:
+        node = ("docker", "exec", "-i", f"{NAME}-control-plane")
+        run(*node, "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf", *words, stdin=stdin)
 
 
-def main() -> None:
-    """Measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    alone: list[float] = []
-    ours: list[float] = []
-    warm: list[float] = []
-    sequence: list[float] = []
-    with tempfile.TemporaryDirectory(dir=ROOT / ".local") as folder:
-        place = Place(Path(folder))
-        place.delete()
-        place.invoke("up")  # images are built and pulled by now
-        place.invoke("teardown", "--yes")
-        for _ in range(options.rounds):
-            alone.append(timed(place.create))
-            place.delete()
-            ours.append(timed(lambda: place.invoke("up")))
-            warm += [timed(lambda: place.invoke("up")) for _ in range(3)]
+def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
+    """Measure."""
+    with lab() as checkout:
+        place = Platform(checkout, INVOKE_SINGER_CLUSTER=NAME, INVOKE_SINGER_PROVIDER="kind")
+        versions |= {
+            "kind": said("kind", "version", "-q"),
+            "docker": said("docker", "version", "-f", "{{.Server.Version}}"),
+        } | place.versions
+        hand = ByHand(place)
+        hand.delete()
+        alone, ours, warm, sequence = [], [], [], []
+        try:
+            place.invoke("up")  # images are built and pulled by now
             place.invoke("teardown", "--yes")
-            sequence.append(timed(place.one_after_the_other))
-            place.delete()
-        place.create()
-        empty = place.memory()
-        place.delete()
-        place.invoke("up")
-        full = place.memory()
-        place.invoke("teardown", "--yes")
-    ratio = statistics.median(a / b for a, b in zip(ours, alone, strict=True))
-    print(f"- {platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {datetime.now(UTC):%Y-%m-%d}")
-    warmth, added = statistics.median(warm), full - empty
-    rows = [
-        ("`kind create cluster --wait` alone", shown(alone), "", ""),
-        ("`invoke up` from nothing, images local", f"{shown(ours)}, {ratio:.2f} times that", f"{UP}", met(yes=ratio <= UP)),
-        ("the same, one command after the other", shown(sequence), "", ""),
-        ("`invoke up`, everything in place", shown(warm), f"{WARM} s", met(yes=warmth <= WARM)),
-        ("memory of the idle platform", f"{added:.0f} MiB on top of {empty:.0f}", f"{MEMORY} MiB", met(yes=added <= MEMORY)),
-    ]
-    print("\n| what | measured | goal | met |\n|---|---|---|---|")
-    for row in rows:
-        print(f"| {' | '.join(row)} |")
+            for _ in range(1 if quick else 3):
+                alone.append(timed(hand.create))
+                empty = settled(place)
+                hand.delete()
+                ours.append(place.invoke("up"))
+                warm += [place.invoke("up") for _ in range(3)]
+                full = settled(place)
+                place.invoke("teardown", "--yes")
+                sequence.append(timed(hand.one_after_the_other))
+                hand.delete()
+        finally:
+            place.invoke("teardown", "--yes")
+            hand.delete()
+    what = "`invoke up` from nothing, images local"
+    ratio, warmth, added = median(a / b for a, b in zip(ours, alone, strict=True)), median(warm), full - empty
+    yield Row(what, spread(ours), f"`kind create cluster --wait`: {spread(alone)}", f"{ratio:.2f}", f"at most {UP}", ratio <= UP)
+    yield Row(what, spread(ours), f"one command after the other: {spread(sequence)}", f"{median(ours) / median(sequence):.2f}")
+    yield Row("`invoke up`, everything in place", spread(warm), goal=f"at most {WARM} s", met=warmth <= WARM)
+    compared = f"an empty node: {empty:,.0f} MiB"
+    yield Row(
+        "memory of the idle platform's node", f"{full:,.0f} MiB", compared, f"{added:+,.0f} MiB", f"at most +{MEMORY} MiB", added <= MEMORY
+    )
 
 
-def met(*, yes: bool) -> str:
-    """Say whether a goal is reached."""
-    return "yes" if yes else "**no**"
-
-
-if __name__ == "__main__":
-    main()
+def settled(place: Platform) -> float:
+    """Return the node's memory in MiB, after it has settled."""
+    time.sleep(SETTLE_SECONDS)
+    return place.memory()

@@ -24,7 +24,7 @@ from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.engines.lock import alone
 from cluster.environments import Environments
-from cluster.errors import RunError, SetupError
+from cluster.errors import Interrupted, RunError, SetupError
 from cluster.fields import describe, read_object, words
 from cluster.files import replacing, sweep
 from cluster.places import Place, Places
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target", "transform")
+BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
+"""The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
 SHOWN = 120
 """How many characters of a state fit into a line."""
 
@@ -634,6 +636,43 @@ def test(session: Session, *, everything: bool, options: str) -> None:
 
     :raises SetupError: E-INSTALL, what they need is not there and this environment is not ours to change.
     """
+    _for_tests(session)
+    _python(session, "-m", "pytest", *(["--all"] if everything else []), *options.split())
+
+
+def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:
+    """Measure what this machine can, and write it to ``docs/performance.md``.
+
+    :raises SetupError: E-SETTING, there is no such benchmark; E-INSTALL, as ``test``.
+    """
+    chosen = words(only)
+    for name in chosen:
+        if name not in BENCHMARKS:
+            raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
+    _for_tests(session)
+    _python(session, "benchmarks/bench.py", *chosen, *(["--quick"] if quick else []), *(["--json"] if as_json else []))
+
+
+def _python(session: Session, *arguments: str) -> None:
+    """Run a program of the checkout, and end as it does, unless it ended well."""
+    environ = {**os.environ, "SINGER_LAUNCHER": ""}
+    with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=environ) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt as error:
+            if isinstance(error, Interrupted):  # SIGTERM; a Ctrl-C it hears itself
+                process.terminate()
+            process.wait()  # it takes away what it has made, such as a cluster
+            raise
+    if code:
+        raise SystemExit(code)
+
+
+def _for_tests(session: Session) -> None:
+    """Install what tests and benchmarks need, where the environment is that of the launcher.
+
+    :raises SetupError: E-INSTALL, it is not there and this environment is not ours to change.
+    """
     settings = session.settings
     ours = Path(sys.prefix).resolve() == (settings.root / ".venv").resolve()
     wanted = settings.root / "requirements-dev.lock"
@@ -656,7 +695,3 @@ def test(session: Session, *, everything: bool, options: str) -> None:
             "pytest is not in this environment.",
             hint=f"Install it: {shown(wanted)} lists all that the tests need; ./invoke test does it by itself.",
         )
-    arguments = [sys.executable, "-m", "pytest", *(["--all"] if everything else []), *options.split()]
-    code = subprocess.run(arguments, cwd=settings.root, check=False, env={**os.environ, "SINGER_LAUNCHER": ""}).returncode
-    if code:
-        raise SystemExit(code)

@@ -33,7 +33,7 @@ STYLES = {"✓": "green", "•": "dim", "!": "yellow", "✗": "red", " ": ""}
 MARKS = {"done": "✓", "unchanged": "•", "warning": "!", "failed": "✗"}
 NARROW = 30
 """A column narrower than this is not worth wrapping into."""
-HERE = frozenset({"add", "check", "discover", "new", "select", "test"})
+HERE = frozenset({"add", "bench", "check", "discover", "new", "select", "test"})
 """Commands of the checkout alone: they know no ``--env``."""
 NAMED = "SINGER_ENV"
 """The variable with the environment that ``--env`` has named, as ``SINGER_LAUNCHER`` says how the tool was started."""

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 RUNNER = Path(entrypoint.__file__)
 COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("notify.py")]
-SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), RUNNER, *COMMIT]
+SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "bench.py", RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
 
