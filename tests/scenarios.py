@@ -51,6 +51,7 @@ CASES = [
     Case("the last state counts", {"steps": MORE}, {"silent": True, "say": [{"n": 3}, AFTER]}, records=3, state=AFTER),
     Case("blank lines and odd spacing are no messages", steps(["say", ""], ["say", '  { "stream" : "s" , "record":{"n":1}, "type":"RECORD"}']), records=1),
     Case("the last line needs no newline", steps(["raw", '{"type": "RECORD", "stream": "s", "record": {"n": 9}}']), records=1),
+    Case("the last line needs no newline, wherever its type stands", steps(["raw", '{"record": {"n": 9}, "stream": "s", "type": "RECORD"}']), records=1),
     Case("a long line", steps(["records", "s", 1, 0, 5_000_000]), records=1),
     Case("messages of other types pass", steps(["say", {"type": "ACTIVATE_VERSION", "stream": "s", "version": 1}], ["records", "s", 1]), records=1),
     # The tap

@@ -5,7 +5,7 @@ makes thousands of runs affordable. Jobs come as JSON lines on standard input; f
 command's process and, at its end, its exit code (-n for signal n).
 
 A job may name a ``fault``: at the ``at``-th change that the command makes to the disk (a file opened for writing, renamed,
-removed, a folder made, a process started) it gets the signal ``number``, and at the change ``again`` the signal ``second``; or
+removed, a folder made, a process started) it gets the signal ``number``, and ``later`` changes after that the signal ``second``; or
 the change fails with the operating system's ``error``, with ``for_good`` all later ones too. In place of ``at``: the ``nth``
 time that something is renamed to what has ``renaming`` in it. Python tells of changes through its audit hooks, so that
 nothing in the command knows.
@@ -51,20 +51,21 @@ HARMLESS = {"os.remove", "os.rmdir", "fcntl.flock"}
 
 def watch(fault: dict[str, Any], told: int) -> None:
     """Count the changes that this process makes, and strike. *told* learns how many there were."""
-    process, count, renamed = os.getpid(), 0, 0
+    process, count, renamed, struck_at = os.getpid(), 0, 0, 0
     at, error = fault.get("at", 0), fault.get("error", 0)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count, renamed
+        nonlocal count, renamed, struck_at
         if not changes(event, arguments) or os.getpid() != process:
             return
         count += 1
         os.pwrite(told, f"{count} {event} {arguments[0]!r:.100}\n".ljust(160).encode(), 0)
         if event == "os.rename" and fault.get("renaming") and fault["renaming"] in str(arguments[1]):
             renamed += 1
-        if fault.get("number") and (count == at or renamed == fault.get("nth")):
+        if fault.get("number") and not struck_at and (count == at or renamed == fault.get("nth")):
+            struck_at = count
             os.kill(process, fault["number"])
-        if fault.get("second") and count == fault["again"]:
+        if fault.get("second") and struck_at and count == struck_at + fault["later"]:
             os.kill(process, fault["second"])
         struck = count == at or (fault.get("for_good") and count > at)
         if error and struck and event != "fcntl.flock" and not (error == errno.ENOSPC and event in HARMLESS):

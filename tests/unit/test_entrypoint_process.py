@@ -503,6 +503,18 @@ def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signal
     assert not (box.folder / "new_state.json").exists()
 
 
+def test_a_connector_that_is_deaf_is_killed(box: Box) -> None:
+    """A connector that does not listen when it is told to end does not outlive the entrypoint."""
+    with box.start("tap", "trap '' TERM; echo $$ >\"$BOX/pid\"; while :; do sleep 0.05; done") as process:
+        pid = int(box.wait_for("pid"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+    outlived = not gone(pid)
+    if outlived:
+        os.kill(pid, signal.SIGKILL)
+    assert not outlived
+
+
 def test_a_signal_at_the_very_beginning_stops_the_connector_too(box: Box) -> None:
     """A connector that was started a moment before the entrypoint is told to end does not outlive it."""
     outlived = []
