@@ -67,8 +67,8 @@ PULLING = {
     "proxy": "Correct the proxy in Docker's own settings",
 }
 """What to do where an image cannot be pulled, by what the registry means; a mirror is always the other way."""
-UNPULLED = {"missing": "no image of that name", "denied": "it wants a login, or the image is gone"}
-"""What a registry means by words that mean something else where an image is pushed."""
+UNPULLED = {"throttled": "too many requests", "missing": "no image of that name", "denied": "it wants a login, or the image is gone"}
+"""What people are told where an image is pulled, as far as it is not what they are told where one is pushed."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:

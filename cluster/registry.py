@@ -38,6 +38,8 @@ TOKEN = "<token>"  # noqa: S105 - it says that the secret is one
 """The user that a credential helper names where its secret is to be exchanged for a token."""
 NOBODY = "credentials not found"
 """What a credential helper says that knows no login for a registry."""
+NO_TLS = "wrong.version|record.layer|packet.length|http.request"
+"""What OpenSSL says of who answers in plain text."""
 MEANINGS = (
     ("throttled", "too ?many ?requests"),
     ("taken", "immutable|already exists in the"),
@@ -147,13 +149,20 @@ class Registry:
 
     @cached_property
     def _base(self) -> str:
-        """Where it answers: with TLS, else without, where the runtimes would do so too."""
+        """Where it answers: with TLS, else without, where the runtimes would do so too.
+
+        :raises SetupError: E-IMAGE, it speaks without TLS, and they would not.
+        """
         name = HOSTS.get(self.host, self.host)
         try:
             self._pool.request("HEAD", f"https://{name}/v2/", retries=False, timeout=TIMEOUT)
         except (urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError) as error:
             if "certificate" not in str(error) and (loopback(f"//{name}") or self.plain()):
                 return f"http://{name}"
+            if re.search(NO_TLS, str(error).lower()):
+                answer, hint = ANSWERS["plain"]
+                said = f"{self.host} cannot be asked for images, because {answer}."
+                raise SetupError("E-IMAGE", said, hint=hint.format(host=self.host)) from None
         except urllib3.exceptions.HTTPError:
             pass  # the next request says why
         return f"https://{name}"

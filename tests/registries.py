@@ -134,6 +134,16 @@ class Distribution:
         return list(json.loads(self.request("GET", f"/v2/{name}/tags/list").body).get("tags") or [])
 
 
+def outward() -> str:
+    """Return an address of this machine that is not its loopback's; without one the test is skipped."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
+        try:
+            tried.connect(("192.0.2.1", 9))  # an address of nobody's; nothing is sent
+        except OSError:
+            pytest.skip("this machine has no other address than its loopback's")
+        return str(tried.getsockname()[0])
+
+
 @pytest.fixture
 def registries(tmp_path: Path) -> Iterator[Callable[..., Distribution]]:
     """Return what starts registries, which end with the test. Where none can be had, the test is skipped; in CI it fails."""

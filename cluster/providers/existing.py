@@ -70,7 +70,7 @@ class Existing:
         self.network = through or network.read(settings, environ)
         self.nodes = nodes
         self._there: set[str] = set()
-        """Images that the registry was seen to have, by this process."""
+        """Images that the registry has, as far as this process has to ask."""
 
     @cached_property
     def _found(self) -> Context:
@@ -170,7 +170,7 @@ class Existing:
     @cached_property
     def platform(self) -> str:
         """See ``Provider``. What the setting says, else what the nodes are, as far as we may look."""
-        if self.settings.image_platform or not self._pulls:
+        if self.settings.image_platform or not (self.settings.registry and self._pulls):
             return self.settings.image_platform
         found = sorted(self.nodes())
         if len(found) > 1:
@@ -219,6 +219,7 @@ class Existing:
         except SetupError:
             if image not in self.instance.pushed:
                 raise
+            self._there.add(image)  # nobody waits for it twice
             return True
         if found is None:
             return False

@@ -19,7 +19,7 @@ import pushing
 import pytest
 import trustme
 import yaml
-from clusters import gateway
+from registries import outward
 from serving import ServingHTTP
 from stores import free_ports
 
@@ -146,16 +146,13 @@ def test_a_companys_certificate(registries: Callable[..., Distribution], tmp_pat
 
 def test_a_registry_without_tls(registries: Callable[..., Distribution], tmp_path: Path) -> None:
     """Elsewhere than on this machine TLS is only done without where the container runtime does so too."""
-    address = gateway()
-    if not address:
-        pytest.skip("this machine has no other address than its loopback's")
-    server = registries(address=address)
+    server = registries(address=outward())
     server.put("data/tap-x:1", {AMD: {}})
     image = f"{server.host}/data/tap-x:1"
     assert asking(server.host, tmp_path, plain=True).look(image) == {AMD: {}}
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(SetupError, match=f"{server.host} cannot be asked for images, because the registry speaks without TLS") as caught:
         asking(server.host, tmp_path).look(image)
-    assert caught.value.code == "E-NETWORK"
+    assert (caught.value.code, f"name {server.host} in insecure-registries" in caught.value.hint) == ("E-IMAGE", True)
 
 
 def test_nobody_is_there(tmp_path: Path) -> None:
@@ -399,6 +396,24 @@ def test_what_is_missing_is_pushed_once(desk: Desk) -> None:
     desk.forget()
     assert desk.bring() == set()
     assert desk.asked("") == []
+
+
+def test_what_is_there_can_be_seen_before(desk: Desk) -> None:
+    """The plan names what would be built, and nothing of what the registry has; whoever looks needs no container runtime for that."""
+    (desk.checkout.root / "environments").mkdir()
+    lines = {"context": "company", "registry": f"{desk.server.host}/data", "instance": "team"}
+    (desk.checkout.root / "environments" / "company.yaml").write_text(yaml.safe_dump(lines))
+
+    def plan() -> dict[str, str | None]:
+        result = desk.checkout.invoke("up", "--plan", "--env", "company", "--json", **desk.environ)
+        assert result.code == 0, result.err
+        return {event["step"]: event["pending"] for event in result.events if event["event"] == "step"}
+
+    assert plan()[Built.title] == "not built for linux/amd64: tap-scripted, target-scripted, commit"
+    for name in desk.tags():
+        desk.server.put(name, {AMD: {}})
+    (desk.folder / "programs" / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert plan()[Built.title] is None
 
 
 def test_only_what_is_missing(desk: Desk) -> None:
@@ -654,7 +669,7 @@ def test_docker_does_not_know_a_companys_certificate(
     registries: Callable[..., Distribution], docker: Callable[[str], None], tmp_path: Path
 ) -> None:
     """Where a real Docker does not trust a registry's certificate, the user reads where to put the authority's."""
-    server = registries(address=gateway(), authority=trustme.CA())
+    server = registries(address=outward(), authority=trustme.CA())
     image = f"{server.host}/data/tap-x:1"
     docker(image)
     with pytest.raises(SetupError, match="certificate is not trusted") as caught:
