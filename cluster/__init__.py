@@ -16,7 +16,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     environments  runs                      uv makes the connectors' environments; run records
     preflight  redaction                    what a machine must have; secrets taken out of what is passed on
     ports                                   who holds a port
-    runtime    backfill                     docker, podman or nerdctl; a run over days that somebody names
+    runtime    backfill   registry          docker, podman or nerdctl; a run over days that somebody names; what a registry has
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig  web     other programs; what this checkout remembers; one context of the user's; the world

@@ -16,7 +16,7 @@ from cluster.connectors import secret_names
 from cluster.environments import Environments
 from cluster.errors import SetupError
 from cluster.files import write_whole
-from cluster.objects import WHOLE_CLUSTER, unowned
+from cluster.objects import PULL_KEY, PULL_TYPE, WHOLE_CLUSTER, unowned
 from cluster.settings import LAPTOP
 from cluster.stack import KEYS, ROOT_SECRET, Stack
 from cluster.steps import Configs, policy, wanted
@@ -141,16 +141,19 @@ def _secrets(stack: Stack) -> list[manifests.Document]:
             known = keys.get(f"connector-{side.name}", [])
             keys[f"connector-{side.name}"] = sorted({*known, *secret_names(file)})
     keys[NOTIFY] = ["url"]
+    values = {name: ("Opaque", dict.fromkeys(items, PLACEHOLDER)) for name, items in keys.items() if items}
+    if settings.pull_secret:
+        logins = {"auths": {settings.registry.partition("/")[0] or PLACEHOLDER: {"username": PLACEHOLDER, "password": PLACEHOLDER}}}
+        values[settings.pull_secret] = (PULL_TYPE, {PULL_KEY: json.dumps(logins)})
     return [
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "namespace": stack.namespace, "labels": stack.labels},
-            "type": "Opaque",
-            "stringData": dict.fromkeys(items, PLACEHOLDER),
+            "type": kind,
+            "stringData": data,
         }
-        for name, items in keys.items()
-        if items
+        for name, (kind, data) in values.items()
     ]
 
 

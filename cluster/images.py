@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster import network
@@ -14,6 +16,8 @@ from cluster.environments import content, project_content, project_files
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.programs import last_line
+from cluster.registry import ANSWERS, meaning, refusal
+from cluster.runtime import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +51,24 @@ COMMIT_FILES = (
 """What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the program with these files alone."""
 OURS = "app.kubernetes.io/part-of=singer"
 """The label of every image that is built here, by whichever checkout."""
+CONTENT = "singer.content"
+"""The label that says what an image was made of: its name and the hash in its tag. Who tags it anew does not change that."""
+FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
+"""What builders say that cannot build for a platform other than their own."""
+PULLING = {
+    "throttled": "Wait an hour",
+    "missing": "Name another one in singer.images",
+    "login": "docker login {registry}",
+    "denied": "docker login {registry}",
+    "helper": "docker login {registry}",
+    "nowhere": "Connect to the network",
+    "silent": "Connect to the network",
+    "untrusted": "Give Docker your company's CA certificate",
+    "proxy": "Correct the proxy in Docker's own settings",
+}
+"""What to do where an image cannot be pulled, by what the registry means; a mirror is always the other way."""
+UNPULLED = {"throttled": "too many requests", "missing": "no image of that name", "denied": "it wants a login, or the image is gone"}
+"""What people are told where an image is pulled, as far as it is not what they are told where one is pushed."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:
@@ -60,12 +82,18 @@ def tag(connector: Connector, settings: Settings) -> str:
         files = [file for file in project_files(connector.folder) if file.relative_to(connector.folder).parts[0] not in LEFT_BY_DBT]
         digest.update(content(connector.folder, files))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
+    digest.update(settings.image_platform.encode())
     return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
 
 def readable(connector: Connector) -> str:
     """Return the second name of a connector's image, for people: that of the last one that was built."""
     return f"{connector.name}:dev"
+
+
+def made(tag: str, name: str, platform: str) -> list[str]:
+    """Return the names that an image gets: that for people is of this machine's kind, and so not one for a *platform*."""
+    return [tag] if platform else [tag, f"{name}:dev"]
 
 
 def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
@@ -82,12 +110,12 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     return found
 
 
-def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Build a connector's image, for the platform of the runtime, with a second name for people: ``<name>:dev``.
+def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
+    """Build a connector's image: for *platform*, else for that of the runtime and with a second name for people, ``<name>:dev``.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
-    _build(connector.name, "Dockerfile", tag(connector, settings), arguments(connector, settings), settings, runtime, say)
+    _build(Recipe(connector.name, "Dockerfile", tag(connector, settings), arguments(connector, settings), platform), settings, runtime, say)
 
 
 def commit_tag(settings: Settings) -> str:
@@ -97,23 +125,39 @@ def commit_tag(settings: Settings) -> str:
         path = settings.root / name
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
+    digest.update(settings.image_platform.encode())
     return f"{settings.registry or REPOSITORY}/{COMMIT}:{digest.hexdigest()[:12]}"
 
 
-def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
+def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
     """Build the image of the container that stores what a run has left.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
-    _build(COMMIT, "Dockerfile.commit", commit_tag(settings), {"BASE": settings.image("python")}, settings, runtime, say)
+    recipe = Recipe(COMMIT, "Dockerfile.commit", commit_tag(settings), {"BASE": settings.image("python")}, platform)
+    _build(recipe, settings, runtime, say)
 
 
-def _build(
-    name: str, file: str, full: str, arguments: Mapping[str, str], settings: Settings, runtime: Runtime, say: Callable[[str], None]
-) -> None:
-    command = ["build", "--file", str(settings.root / "singer-containers" / file)]
-    command += ["--tag", full, "--tag", f"{name}:dev", "--label", OURS]
-    for key, value in arguments.items():
+@dataclass(frozen=True)
+class Recipe:
+    """What an image is built from and for."""
+
+    name: str
+    file: str
+    tag: str
+    arguments: Mapping[str, str]
+    platform: str
+    """Nothing: that of the runtime."""
+
+
+def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
+    name = recipe.name
+    command = ["build", "--file", str(settings.root / "singer-containers" / recipe.file)]
+    command += ["--label", OURS, "--label", f"{CONTENT}={recipe.tag.rpartition('/')[2]}"]
+    command += ["--platform", recipe.platform] if recipe.platform else []
+    for full in made(recipe.tag, name, recipe.platform):
+        command += ["--tag", full]
+    for key, value in recipe.arguments.items():
         command += ["--build-arg", f"{key}={value}"]
     found = network.read(settings, os.environ)
     told = found.in_containers()
@@ -132,7 +176,22 @@ def _build(
         refused = found.refusal(f"The image of {name} cannot be built", text, str(log))
         if refused:
             raise refused
+        if recipe.platform and re.search(FOREIGN, text):
+            raise _cannot(recipe, last_line(text))
         raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
+    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # Docker's older builder may ignore what it was asked for
+        raise _cannot(recipe, "the builder has made it for its own.")
+
+
+def _cannot(recipe: Recipe, why: str) -> SetupError:
+    """Return the error for a builder that knows its own platform alone."""
+    machine = recipe.platform.rpartition("/")[2]
+    return SetupError(
+        "E-BUILD",
+        f"The image of {recipe.name} cannot be built for {recipe.platform} on this machine: {why}",
+        hint=f"Let Docker have buildx, and run programs of that kind: docker run --privileged --rm tonistiigi/binfmt --install {machine}; "
+        "or run sync once on a machine of that kind: the registry keeps the images.",
+    )
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
@@ -142,41 +201,48 @@ def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     """
     code, text = runtime.follow(["pull", image], say)
     if code:
-        problem, hint = refusal(image, text)
+        problem, hint = unpulled(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)
 
 
 def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Push an image to the registry that it is named after.
+    """Push an image to the registry that it is named after. One that somebody else has pushed meanwhile, for good, stays.
 
     :raises SetupError: E-IMAGE, with what the registry says.
     """
     code, text = runtime.follow(["push", image], say)
-    if code:
-        registry = image.partition("/")[0]
-        raise SetupError(
-            "E-IMAGE", f"{image} cannot be pushed: {last_line(text)}", hint=f"{runtime.program} login {registry}, then run it again."
-        )
+    if code and meaning(text) != "taken":
+        raise refusal(full_name(image), "pushed", text, runtime.program)
 
 
-def refusal(image: str, text: str) -> tuple[str, str]:
-    """Turn what a registry answers into a problem and a hint."""
-    registry = image.partition("/")[0]
+def unpulled(image: str, text: str) -> tuple[str, str]:
+    """Turn what a registry answers to who pulls an image into a problem and a hint."""
+    registry, meant = image.partition("/")[0], meaning(text)
     mirror = f"name a mirror: INVOKE_SINGER_MIRROR={registry}=registry.example.com"
-    known = (
-        ("too many requests", "too many requests", f"Wait an hour, or {mirror}"),
-        ("toomanyrequests", "too many requests", f"Wait an hour, or {mirror}"),
-        ("manifest unknown", "no image of that name", f"Name another one in singer.images, or {mirror}"),
-        ("not found", "no image of that name", f"Name another one in singer.images, or {mirror}"),
-        ("unauthorized", "it wants a login", f"docker login {registry}, or {mirror}"),
-        ("denied", "it wants a login, or the image is gone", f"docker login {registry}, or {mirror}"),
-        ("no such host", "its name is not known", f"Connect to the network, or {mirror}"),
-        ("timeout", "it does not answer", f"Connect to the network, or {mirror}"),
-        ("connection refused", "it does not answer", f"Connect to the network, or {mirror}"),
-        ("x509", "its certificate is not trusted", f"Give Docker your company's CA certificate, or {mirror}"),
-        ("proxy", "the proxy on the way there refuses", f"Correct the proxy in Docker's own settings, or {mirror}"),
-    )
-    for sign, answer, hint in known:
-        if sign in text.lower():
-            return f"{image} cannot be pulled from {registry}: {answer}.", hint
-    return f"{image} cannot be pulled: {last_line(text)}", f"Run it again, or {mirror}"
+    if meant not in PULLING:
+        return f"{image} cannot be pulled: {last_line(text)}", f"Run it again, or {mirror}"
+    answer = UNPULLED.get(meant) or ANSWERS[meant][0]
+    return f"{image} cannot be pulled from {registry}: {answer}.", f"{PULLING[meant].format(registry=registry)}, or {mirror}"
+
+
+def other(image: str, found: Mapping[str, Mapping[str, str]], platform: str) -> SetupError | None:
+    """Return the error for an image whose tag a registry has for something else, None where it is what we would push.
+
+    *found* are its labels for each platform. The hash in a tag stands for the content: what is there counts, whoever has built it
+    and when, unless its own label says that it was made of something else, or it is for other machines.
+    """
+    content = full_name(image).rpartition("/")[2]
+    made = next((labels[CONTENT] for labels in found.values() if labels.get(CONTENT, content) != content), "")
+    if made:
+        return SetupError(
+            "E-IMAGE",
+            f"The registry has {image}, and its label says that it was made of something else: {made}.",
+            hint="Nothing was pushed over it. Let whoever may delete that tag in the registry do so, then run it again.",
+        )
+    if platform and found and platform not in found:
+        return SetupError(
+            "E-IMAGE",
+            f"The registry has {image} for {', '.join(sorted(found))}; the cluster needs {platform}.",
+            hint=f"Give it tags of its own: image_platform: {platform} in its file, or INVOKE_SINGER_IMAGE_PLATFORM={platform}",
+        )
+    return None

@@ -106,14 +106,15 @@ class Instance:
 
     @property
     def pushed(self) -> list[str]:
-        """The images that were pushed for this cluster. Their names are hashes of their content: once is enough."""
+        """The images that the cluster's registry was seen to have. Their names are hashes of their content: they stay what they are."""
         return list(self._facts.get("pushed", []))
 
-    def push(self, image: str) -> None:
-        """Write down that an image was pushed."""
+    def saw_pushed(self, image: str) -> None:
+        """Write down that the cluster's registry has an image."""
         with self._lock:
-            self._facts["pushed"] = [*self.pushed, image]
-            self._save()
+            if image not in self.pushed:
+                self._facts["pushed"] = [*self.pushed, image]
+                self._save()
 
     @property
     def brought(self) -> list[str]:

@@ -79,6 +79,15 @@ def annotated(document: Document, annotations: Mapping[str, str]) -> Document:
     return changed
 
 
+def pulling(document: Document, secret: str) -> Document:
+    """Return a copy of a Deployment or ServiceAccount whose pods pull their images with a *secret*; nothing: without one."""
+    changed = copy.deepcopy(document)
+    if secret:
+        place = changed["spec"]["template"]["spec"] if changed["kind"] == "Deployment" else changed
+        place["imagePullSecrets"] = [{"name": secret}]
+    return changed
+
+
 def stamped(document: Document) -> Document:
     """Return a copy of *document* with an annotation that holds a digest of its content, so that a change is seen at a glance."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

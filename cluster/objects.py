@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64decode
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -19,6 +20,8 @@ from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
+from cluster.registry import LOGINS, host_of
+from cluster.runtime import full_name
 from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
 
 if TYPE_CHECKING:
@@ -34,6 +37,9 @@ MADE = ("Secret", "ConfigMap")
 """Kinds of which we also make objects that do not stand in a file."""
 KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 """What stays in a cluster that is not ours when its data is kept."""
+PULL_TYPE = "kubernetes.io/dockerconfigjson"
+PULL_KEY = ".dockerconfigjson"
+"""Of a Secret that pods pull images with: its type, and the key that holds what Docker's ``config.json`` does."""
 VERBS = ("get", "list", "create", "patch", "delete")
 GONE_SECONDS = 120
 PODS_SECONDS = 30
@@ -64,6 +70,15 @@ class Objects:
             say(manifests.name(document))
             stack.kube.apply(document)
         _secrets(stack)
+        why = _cannot_pull(stack)
+        if why:
+            host = stack.settings.registry.partition("/")[0] or "REGISTRY"
+            raise SetupError(
+                "E-SECRET",
+                f"Pods cannot pull images: {why}.",
+                hint=f"kubectl -n {stack.namespace} create secret docker-registry {stack.settings.pull_secret} --docker-server={host} "
+                "--docker-username=… --docker-password=…; or correct singer.pull_secret.",
+            )
         pruned = _prune(stack)
         return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "")
 
@@ -79,7 +94,7 @@ class Objects:
         why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
-        return "credentials are missing" if _unfilled(stack) else None
+        return "credentials are missing" if _unfilled(stack) else _cannot_pull(stack)
 
     @staticmethod
     def _there(stack: Stack, document: manifests.Document) -> bool:
@@ -277,6 +292,28 @@ def _secrets(stack: Stack) -> None:
     for name, user in ((ROOT_SECRET, "root"), (USER_SECRET, "pipeline")):
         if not stack.secret(name):
             stack.make_secret(name, kept.get(name) or stack.new_credentials(user))
+
+
+def _cannot_pull(stack: Stack) -> str | None:
+    """Say what is wrong with the Secret that pods pull images with, None where nothing is, as far as we may look."""
+    name = stack.settings.pull_secret
+    hidden: manifests.Document | None = {}
+    found = _seen(lambda: stack.kube.get("Secret", name, stack.namespace), hidden) if name else hidden
+    if found is hidden:
+        return None
+    if found is None:
+        return f"the Secret {name} is not in the namespace {stack.namespace}"
+    if found.get("type") != PULL_TYPE:
+        return f"the Secret {name} is of the type {found.get('type')}, not {PULL_TYPE}"
+    host = full_name(f"{stack.settings.registry}/x").partition("/")[0]
+    try:
+        logins = json.loads(b64decode(found["data"][PULL_KEY]))["auths"]
+        known = {host_of(address) for address in logins}
+    except (KeyError, ValueError, TypeError):
+        return f"the Secret {name} holds no logins"
+    if stack.settings.registry and LOGINS.get(host, host) not in known:
+        return f"the Secret {name} has no login for {host}"
+    return None
 
 
 # -------------------------------------------------------------------------------------------------- pruning, removing

@@ -163,7 +163,7 @@ def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble:
         output.event("step", step=title, pending=why)
     sizes = _sizes(stack)
     output.text()
-    rows = [[image.partition("@")[0], _to_come(image) if size is None else megabytes(size)] for image, size in sizes.items()]
+    rows = [[image.partition("@")[0], _to_come(stack, image) if size is None else megabytes(size)] for image, size in sizes.items()]
     output.table(rows, ["image", "size"])
     output.event("plan", images=sizes, ports=stack.instance.ports)
     info = stack.host
@@ -183,7 +183,9 @@ def _sizes(stack: Stack) -> dict[str, int | None]:
     return {name: found.get(name) for name in names}
 
 
-def _to_come(image: str) -> str:
+def _to_come(stack: Stack, image: str) -> str:
+    if stack.settings.registry and image.startswith(f"{stack.settings.registry}/"):
+        return "in the registry, or to be built"
     return "to be built" if image.startswith(REPOSITORY) else "to be pulled"
 
 

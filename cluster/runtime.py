@@ -56,6 +56,8 @@ class Info:
     """Whether containers can be given limits: without root only where systemd delegates them."""
     remote: bool = False
     """Whether it says itself that it runs elsewhere."""
+    insecure: tuple[str, ...] = ()
+    """The registries that it speaks to without TLS if they want it so."""
 
     def __str__(self) -> str:
         """Return what it is, in few words: ``Docker Desktop 27.0 (8.2 GB, 12 CPUs)``."""
@@ -104,6 +106,7 @@ def read_info(text: str, program: str) -> Info:
         root=str(found.get("DockerRootDir") or "/"),
         driver=str(found.get("Driver") or ""),
         delegated=all(found.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
+        insecure=_named(((found.get("RegistryConfig") or {}).get("IndexConfigs") or {}), "Secure", spared=True),
     )
 
 
@@ -121,7 +124,13 @@ def _podman(found: dict[str, Any]) -> Info:
         driver=str(store.get("graphDriverName") or ""),
         delegated={"cpu", "memory", "pids"} <= set(host.get("cgroupControllers", ("cpu", "memory", "pids"))),
         remote=bool(host.get("serviceIsRemote")),
+        insecure=_named(found.get("registries") or {}, "Insecure", spared=False),
     )
+
+
+def _named(registries: dict[str, Any], key: str, *, spared: bool) -> tuple[str, ...]:
+    """Return the names of registries with another value than *spared* at a key; beside them podman lists others' names."""
+    return tuple(name for name, said in registries.items() if isinstance(said, dict) and said.get(key, spared) is not spared)
 
 
 def _platform(system: object, machine: object) -> str:
@@ -228,9 +237,11 @@ class Runtime:
 
     # -- images
 
-    def absent(self, images: Sequence[str]) -> list[str]:
-        """Return those of *images* that it does not have."""
-        return [image for image in images if self.run("image", "inspect", "--format", "{{.Id}}", image).returncode]
+    def absent(self, images: Sequence[str], platform: str = "") -> list[str]:
+        """Return those of *images* that it does not have, or has for another platform."""
+        asked = "{{.Os}}/{{.Architecture}}" if platform else "{{.Id}}"
+        found = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
+        return [image for image, result in found.items() if result.returncode or (platform and result.stdout.strip() != platform)]
 
     def sizes(self, images: Sequence[str]) -> dict[str, int]:
         """Return the sizes in bytes, unpacked, of those of *images* that it has."""

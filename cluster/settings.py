@@ -51,6 +51,8 @@ FORMS = {
     "s3_role": (ROLE, "a role such as arn:aws:iam::123456789012:role/singer"),
     "argo_url": (PAGES, "an address such as https://argo.example.com"),
     "registry": (REGISTRY, "a registry and path such as registry.example.com/data"),
+    "pull_secret": (f"|{OBJECT}", "the name of a Secret"),
+    "image_platform": (r"|linux/[a-z0-9]+", "a platform such as linux/arm64"),
 }
 """Settings that have a form, and what people are told of it."""
 
@@ -98,6 +100,8 @@ class Settings:
     images: str = ""
     mirror: str = ""
     registry: str = ""
+    pull_secret: str = ""
+    image_platform: str = ""
     port_argo: str = "2746"
     port_s3: str = "9000"
     port_console: str = "9001"
@@ -300,6 +304,9 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("port_argo", "port_s3", "port_console"):
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
+    if texts["image_platform"] and texts["provider"] != "existing":
+        refusal = f"is {describe(texts['image_platform'])}; it is for a cluster that is there: provider: existing"
+        raise _refused("singer.image_platform", refusal)
     _check_images(texts)
 
 

@@ -98,7 +98,7 @@ class Stack:
 
     def _provider(self) -> Provider:
         if self.settings.provider == "existing":
-            return Existing(self.settings, self.instance, self.runtime, self.environ)
+            return Existing(self.settings, self.instance, self.runtime, self.environ, through=self.network, nodes=self._nodes)
         return (Minikube if self.settings.provider == "minikube" else Kind)(self.settings, self.instance, self.runtime)
 
     def __enter__(self) -> Self:
@@ -146,6 +146,16 @@ class Stack:
 
         return Kube(self.provider.kubeconfig, self.provider.context, self.network)
 
+    def _nodes(self) -> set[str]:
+        """Return the platforms of the cluster's nodes, none where we may not look; Windows runs none of ours."""
+        try:
+            infos = [node["status"]["nodeInfo"] for node in self.kube.objects("Node")]
+        except SetupError as error:
+            if getattr(error, "status", 0) != FORBIDDEN:
+                raise
+            return set()
+        return {f"linux/{info['architecture']}" for info in infos if info["operatingSystem"] == "linux"}
+
     @property
     def labels(self) -> dict[str, str]:
         """What our objects carry."""
@@ -188,7 +198,8 @@ class Stack:
         """Set the images, ports and store that the settings choose."""
         kind, name = document["kind"], document["metadata"]["name"]
         if kind == "Deployment":
-            return manifests.with_value(document, "spec.template.spec.containers.0.image", self.settings.image(IMAGES[name]))
+            document = manifests.with_value(document, "spec.template.spec.containers.0.image", self.settings.image(IMAGES[name]))
+            return manifests.pulling(document, self.settings.pull_secret)
         if kind == "Service" and not self.provider.publishes:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
@@ -204,10 +215,11 @@ class Stack:
         return document
 
     def _let_in(self, document: manifests.Document) -> manifests.Document:
-        """Set what opens the store: the role of pipelines' pods, and the Secret with which Argo's pages read archived logs."""
+        """Set what opens store and registry: for pipelines' pods a role and a pull secret, for Argo's pages the Secret of the store."""
         name = document["metadata"]["name"]
-        if (document["kind"], name) == ("ServiceAccount", PIPELINE) and self.settings.s3_role:
-            return manifests.annotated(document, {ROLE: self.settings.s3_role})
+        if (document["kind"], name) == ("ServiceAccount", PIPELINE):
+            document = manifests.annotated(document, {ROLE: self.settings.s3_role}) if self.settings.s3_role else document
+            return manifests.pulling(document, self.settings.pull_secret)
         if (document["kind"], name) == ("Role", "argo-server"):
             secret = [self.settings.s3_secret]
             rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]

@@ -126,38 +126,40 @@ class Built:
         environments = Environments(stack.settings)
         for connector in stack.connectors:
             environments.ensure_lock(connector)
+        platform = stack.provider.platform
         built = [images.COMMIT] if self._no_commit(stack) else []
         if built:
-            say(images.COMMIT)
-            stack.instance.bring(f"image {images.commit_tag(stack.settings)}", f"image {images.COMMIT}:dev")
-            images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{images.COMMIT}: {line}"))
+            say(_for(platform, images.COMMIT))
+            stack.instance.bring(*(f"image {name}" for name in images.made(images.commit_tag(stack.settings), images.COMMIT, platform)))
+            images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{_for(platform, images.COMMIT)}: {line}"), platform)
         missing = self._missing(stack)
         bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
-        made = [name for connector in missing for name in (images.tag(connector, stack.settings), images.readable(connector))]
+        made = [name for item in missing for name in images.made(images.tag(item, stack.settings), item.name, platform)]
         stack.instance.bring(*(f"image {image}" for image in [*stack.runtime.absent(sorted(bases)), *made]))
         for connector in missing:
-            say(connector.name)
-            images.build(connector, stack.settings, stack.runtime, lambda line, name=connector.name: say(f"{name}: {line}"))  # type: ignore[misc]
+            name = _for(platform, connector.name)
+            say(name)
+            images.build(connector, stack.settings, stack.runtime, lambda line, name=name: say(f"{name}: {line}"), platform)  # type: ignore[misc]
         built += [connector.name for connector in missing]
-        return f"{len(built)} built: {', '.join(built)}"
+        return f"{_for(platform, f'{len(built)} built')}: {', '.join(built)}"
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
         missing = [connector.name for connector in self._missing(stack)] + ([images.COMMIT] if self._no_commit(stack) else [])
-        return f"not built: {', '.join(missing)}" if missing else None
+        return f"{_for(stack.provider.platform, 'not built')}: {', '.join(missing)}" if missing else None
 
     @staticmethod
     def _no_commit(stack: Stack) -> bool:
         tag = images.commit_tag(stack.settings)
-        return stack.provider.missing_images([tag]) != [] and bool(stack.runtime.absent([tag]))
+        return stack.provider.missing_images([tag]) != [] and bool(stack.runtime.absent([tag], stack.provider.platform))
 
     @staticmethod
     def _missing(stack: Stack) -> list[Connector]:
         tags = {images.tag(connector, stack.settings): connector for connector in stack.connectors}
         missing = stack.provider.missing_images(list(tags))
-        absent = stack.runtime.absent(list(tags) if missing is None else missing)
-        # An image that is on the node need not be here, but for the names that people use with docker run.
-        nameless = stack.runtime.absent([images.readable(connector) for connector in tags.values()])
+        absent = stack.runtime.absent(list(tags) if missing is None else missing, stack.provider.platform)
+        # An image that is on the node need not be here, but for the names that people use with docker run on the laptop.
+        nameless = [] if stack.settings.registry else stack.runtime.absent([images.readable(connector) for connector in tags.values()])
         return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector) in nameless]
 
 
@@ -513,6 +515,11 @@ def _secrets_of(stack: Stack, connector: Connector) -> dict[str, str]:
                 missing |= set(secret_names(file))
     there = stack.secret(f"connector-{connector.name}") or {} if missing else {}
     return {**{name: there[name] for name in missing if name in there}, **values}
+
+
+def _for(platform: str, what: str) -> str:
+    """Say for which platform something is, where that is not simply this machine's."""
+    return f"{what} for {platform}" if platform else what
 
 
 def silent(url: str) -> str | None:

@@ -23,6 +23,8 @@ from cluster.files import file_errors, private_folder
 from cluster.network import login, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cluster.network import Network
 
 ANSWER_SECONDS = 2
@@ -48,11 +50,11 @@ def ask(url: str, network: Network) -> Answer:
     """
     began = time.monotonic()
     try:
-        response = _pool(url, network).request(
+        response = pool(url, network).request(
             "HEAD", url, retries=False, timeout=urllib3.Timeout(connect=ANSWER_SECONDS, read=ANSWER_SECONDS), redirect=False
         )
     except urllib3.exceptions.HTTPError as error:
-        raise _unreachable(url, network, error) from None
+        raise unreachable(url, network, error) from None
     taken = time.monotonic() - began
     # What a proxy has kept is as old as it says.
     age = response.headers.get("Age", "0")
@@ -87,7 +89,7 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
         part = Path(folder) / file.name
         try:
             retries = urllib3.Retry(total=5, connect=0, read=0, other=0)  # redirects alone
-            with _pool(url, network).request("GET", url, preload_content=False, retries=retries, timeout=timeout) as response:
+            with pool(url, network).request("GET", url, preload_content=False, retries=retries, timeout=timeout) as response:
                 if response.status != HTTPStatus.OK:
                     raise SetupError("E-DOWNLOAD", f"{shown(url)} answers {response.status} for {file.name}.", hint=hint)
                 with part.open("wb") as target:
@@ -97,7 +99,7 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
         except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
             raise SetupError("E-DOWNLOAD", f"The download of {file.name} from {shown(url)} broke off.", hint=hint) from None
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(url, network, error) from None
+            raise unreachable(url, network, error) from None
         if found.hexdigest() != digest:
             raise SetupError(
                 "E-DOWNLOAD", f"What {shown(url)} gave for {file.name} is not what its makers published: the checksum differs.", hint=hint
@@ -106,27 +108,29 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
         part.replace(file)
 
 
-def _pool(url: str, network: Network) -> Any:
-    """Return what makes connections to an address."""
-    how: dict[str, Any] = {"ssl_context": _trusting(network), "headers": urllib3.make_headers(basic_auth=login(url) or None)}
+def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
+    """Return what makes connections to an address; *also* are files with certificates that are trusted there alone."""
+    how: dict[str, Any] = {"ssl_context": _trusting(network, also), "headers": urllib3.make_headers(basic_auth=login(url) or None)}
     proxy = network.proxy_for(url)
     if proxy is None:
         return urllib3.PoolManager(**how)
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login(proxy) or None), **how)
 
 
-def _trusting(network: Network) -> ssl.SSLContext:
+def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
     """Return what certificates are checked against: those that are chosen, else the system's and the public ones."""
-    if network.certificates:
-        return ssl.create_default_context(cadata=network.certificates)
-    import certifi  # noqa: PLC0415 - only here
+    context = ssl.create_default_context(cadata=network.certificates or None)
+    if not network.certificates:
+        import certifi  # noqa: PLC0415 - only here
 
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+        context.load_verify_locations(certifi.where())
+    for file in also:
+        with suppress(OSError):  # it is another program's: what it cannot use, it says itself
+            context.load_verify_locations(file)
     return context
 
 
-def _unreachable(url: str, network: Network, error: Exception) -> SetupError:
+def unreachable(url: str, network: Network, error: Exception) -> SetupError:
     """Return the error for an address that nobody answers at."""
     text = network.hide(f"{type(error).__name__} {error}")
     return network.refusal(f"{shown(url)} is not reachable", text) or SetupError(

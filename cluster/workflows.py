@@ -51,8 +51,14 @@ ENDED = {"Succeeded", "Failed", "Error"}
 
 
 def placed(document: Document, settings: Settings, endpoint: str, *, trusting: bool = False) -> Document:
-    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials."""
+    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials.
+
+    With a platform that they choose, pods go to nodes of that kind alone.
+    """
     changed = copy.deepcopy(document)
+    if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
+        system, _, machine = settings.image_platform.partition("/")
+        changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
     for place in _s3(changed):
         stored(place, settings, endpoint, trusting=trusting)
     if changed["kind"] == "ConfigMap":

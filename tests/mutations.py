@@ -32,6 +32,7 @@ SCENARIOS = "tests/contract/test_scenarios.py"
 KILLS = "tests/faults/test_kills.py"
 COUNTING = "tests/unit/test_entrypoint.py"
 PROCESS = "tests/unit/test_entrypoint_process.py"
+REGISTRY = "tests/contract/test_registry.py"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,13 @@ VARIANTS = [
     Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/test_converge.py"),
     Variant("what is true is done again", CONVERGE, "if _pending(step, stack) is None:", "if False:", "tests/unit/test_converge.py"),
     Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/test_converge.py -k 'too_long'"),
+    # Images in a registry
+    Variant("the registry's label is not looked at", "cluster/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
+    Variant("the registry has it for any machine", "cluster/images.py", "if platform and found and platform not in found:", "if False:", f"{REGISTRY} -k 'other_machines'"),
+    Variant("the registry is given what is here for another machine", "cluster/runtime.py", "(platform and result.stdout.strip() != platform)", "False", f"{REGISTRY} -k 'machines_kind or cannot'"),
+    Variant("the registry's memory is believed", "cluster/providers/existing.py", "        if image in self._there:", "        if image in (*self._there, *self.instance.pushed):", f"{REGISTRY} -k 'only_what'"),
+    Variant("the registry is insisted on", "cluster/providers/existing.py", "            if image not in self.instance.pushed:\n                raise", "            raise", f"{REGISTRY} -k 'away'"),
+    Variant("the registry's tag must be ours", "cluster/images.py", 'meaning(text) != "taken"', "True", f"{REGISTRY} -k 'same_time'"),
 ]  # fmt: skip
 
 

@@ -12,9 +12,9 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import go
 import postgres as database
 import pytest
 
@@ -24,14 +24,13 @@ from cluster.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from postgres import Postgres
 
     from cluster.store import Store
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
-BUILD_SECONDS = 1200
 START_SECONDS = 60
 STARTS = 3
 
@@ -162,49 +161,10 @@ class Minio:
         }
 
 
-def minio_binary() -> Path:
-    """Return the MinIO on this machine, building it where there is none.
-
-    :raises LookupError: there is none and it cannot be built; the text tells why.
-    """
-    ours = ROOT / ".local" / "tests" / "bin"
-    go = shutil.which("go")
-    folders = [ours]
-    if go:
-        found = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, check=False).stdout.strip()
-        folders = [*(Path(folder) / "bin" for folder in found.split(os.pathsep) if folder), ours]
-    binary = shutil.which("minio") or next((str(folder / "minio") for folder in folders if (folder / "minio").is_file()), None)
-    if binary:
-        return Path(binary)
-    if not go:
-        raise LookupError(f"MinIO is not here and Go, which builds it, is not either: put one of the two on PATH (go install {PACKAGE}).")
-    ours.mkdir(parents=True, exist_ok=True)
-    try:
-        subprocess.run(
-            [go, "install", PACKAGE],
-            env={**os.environ, "GOBIN": str(ours)},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=True,
-            timeout=BUILD_SECONDS,
-        )
-    except subprocess.SubprocessError as error:
-        said = str(getattr(error, "stderr", None) or "")[-1000:]
-        raise LookupError(f"MinIO is not here and cannot be built: {error} {said}") from None
-    return ours / "minio"
-
-
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
     """Start one MinIO for the session. Where it cannot be had, its tests are skipped; in CI they fail."""
-    try:
-        binary = minio_binary()
-    except LookupError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-    server = Minio(binary, tmp_path_factory.mktemp("minio"), secrets.token_hex(8), secrets.token_hex(20))
+    server = Minio(go.wanted("minio", "MinIO", PACKAGE), tmp_path_factory.mktemp("minio"), secrets.token_hex(8), secrets.token_hex(20))
     try:
         server.start()
         yield server

@@ -30,6 +30,7 @@ from cluster.ports import holder
 from cluster.programs import install, last_line, run, which
 from cluster.progress import command, gigabytes, seconds, shown
 from cluster.providers import kind
+from cluster.registry import HOSTS
 from cluster.runtime import PROGRAMS, Runtime, full_name
 from cluster.settings import IMAGES, ROOT, Settings
 from cluster.stack import Stack
@@ -47,8 +48,6 @@ PATIENCE = 5
 LEAST = {"kind": (0, 33), "minikube": (1, 38)}
 SKEW_NOTED, SKEW_MOST = 60, 900
 """Seconds. S3 refuses requests of a clock that is wrong by more than a quarter of an hour."""
-HOSTS = {"docker.io": "registry-1.docker.io"}
-"""Registries that answer under another name than images have."""
 DENIED = {
     HTTPStatus.UNAUTHORIZED: "asks for a user and a password",
     HTTPStatus.FORBIDDEN: "refuses",

@@ -175,11 +175,13 @@ class ArgoEngine:
             why, hopeless = trouble
             step.detail = why
             if hopeless:
+                images = f"{command('sync')} brings images to the cluster"
+                images += "; singer.pull_secret lets pods pull them" if self.stack.settings.registry else ""
                 self.stop(seen.run, now=seen.step == "record")  # where the image of the exit handler is missing, nobody waits for it
                 return RunError(
                     "E-IMAGE-PULL",
                     f"The pod of {seen.pipeline} {why}.",
-                    hint=f"{command('sync')} brings images to the cluster; then run it again. State and earlier files are unchanged.",
+                    hint=f"{images}; then run it again. State and earlier files are unchanged.",
                 )
         return None
 

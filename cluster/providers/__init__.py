@@ -35,6 +35,13 @@ class Provider(Protocol):
     def kubeconfig(self) -> Path:
         """The project's own file with that context."""
 
+    @property
+    def platform(self) -> str:
+        """What images must be for, such as ``linux/arm64``; nothing where it is the runtime's own, or not known.
+
+        :raises SetupError: E-SETTING, the nodes are of several, and none was chosen.
+        """
+
     def describe(self) -> str:
         """Return one line for people: what this is and where."""
 

@@ -8,15 +8,18 @@ and from what the nodes say of themselves.
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster import kubeconfig
+from cluster import kubeconfig, network
 from cluster.errors import SetupError
-from cluster.images import REPOSITORY, push
+from cluster.fields import listed
+from cluster.images import REPOSITORY, other, push
 from cluster.programs import check
 from cluster.progress import shown
+from cluster.registry import Registry
 from cluster.runtime import full_name
 from cluster.settings import LAPTOP
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from cluster.instance import Instance
     from cluster.kubeconfig import Context
+    from cluster.network import Network
     from cluster.runtime import Runtime
     from cluster.settings import Settings
 
@@ -34,6 +38,8 @@ NODES = {"kind-": "io.x-k8s.kind.cluster={name}", "k3d-": "k3d.cluster={name}"}
 """Contexts whose nodes are containers of the laptop's runtime, and the label of these containers."""
 HELPERS = ("-serverlb", "-tools", "-external-load-balancer")
 """How containers end that carry such a label and are no nodes."""
+AT_ONCE = 8
+"""How many images a registry is asked for at once."""
 
 
 class Existing:
@@ -43,12 +49,28 @@ class Existing:
     ours = False
     publishes = False
 
-    def __init__(self, settings: Settings, instance: Instance, runtime: Runtime, environ: Mapping[str, str]) -> None:
-        """Take the settings, and the environment in which the user's kubeconfig is named; nothing is read yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        instance: Instance,
+        runtime: Runtime,
+        environ: Mapping[str, str],
+        *,
+        through: Network | None = None,
+        nodes: Callable[[], set[str]] = set,
+    ) -> None:
+        """Take the settings and the environment in which the user's kubeconfig is named; nothing is read or asked yet.
+
+        A registry is asked *through* a proxy where there is one; *nodes* tells the platforms of the cluster's nodes.
+        """
         self.settings = settings
         self.instance = instance
         self.runtime = runtime
         self.environ = environ
+        self.network = through or network.read(settings, environ)
+        self.nodes = nodes
+        self._there: set[str] = set()
+        """Images that the registry has, as far as this process has to ask."""
 
     @cached_property
     def _found(self) -> Context:
@@ -100,7 +122,7 @@ class Existing:
 
         :raises SetupError: E-CONTEXT; E-IMAGE, connectors' images have no way into this cluster.
         """
-        if not (self._shares or self._profile or self._nodes or self.settings.registry):
+        if self._pulls and not self.settings.registry:
             raise SetupError(
                 "E-IMAGE",
                 f"The cluster of the context {self.context} cannot take connectors' images from this machine.",
@@ -140,8 +162,31 @@ class Existing:
         said = str(self._found.cluster.get("extensions", ""))
         return self.context if self.context == "minikube" or "minikube.sigs.k8s.io" in said else ""
 
+    @property
+    def _pulls(self) -> bool:
+        """Whether its nodes get images from a registry alone."""
+        return not (self._shares or self._profile or self._nodes)
+
+    @cached_property
+    def platform(self) -> str:
+        """See ``Provider``. What the setting says, else what the nodes are, as far as we may look."""
+        if self.settings.image_platform or not (self.settings.registry and self._pulls):
+            return self.settings.image_platform
+        found = sorted(self.nodes())
+        if len(found) > 1:
+            raise SetupError(
+                "E-SETTING",
+                f"The nodes of {self.context} are {listed(found)}, and images are built for one of these.",
+                hint=f"Choose one, to whose nodes pods then go: image_platform: {found[0]} in the environment's file, "
+                f"or INVOKE_SINGER_IMAGE_PLATFORM={found[0]}",
+            )
+        return found[0] if found else ""
+
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """See ``Provider``. A cluster that we cannot bring images to pulls what others have published by itself."""
+        """See ``Provider``. A cluster that we cannot bring images to pulls what others have published by itself.
+
+        :raises SetupError: E-IMAGE and what ``Registry.look`` raises, the registry cannot be asked, or has something else there.
+        """
         if self._shares:
             return self.runtime.absent(images)
         if self._profile:
@@ -150,7 +195,41 @@ class Existing:
             return [image for image in images if full_name(image) not in listed]
         if self._nodes:
             return self._missing_on_nodes(images)
-        return [image for image in images if image.startswith(self._repository) and image not in self.instance.pushed]
+        ours = [image for image in images if image.startswith(self._repository)]
+        if not (self.settings.registry and ours):
+            return ours
+        self.platform  # noqa: B018 - asked for once, not by each of those who look
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+            return [image for image, there in zip(ours, pool.map(self._has, ours), strict=True) if not there]
+
+    @cached_property
+    def _registry(self) -> Registry:
+        host = full_name(f"{self.settings.registry}/x").partition("/")[0]
+        return Registry(host, self.network, self.environ, plain=lambda: host in self.runtime.info.insecure)
+
+    def _has(self, image: str) -> bool:
+        """Say whether the registry has an image.
+
+        One that it was seen to have earlier is taken to be there while it cannot be asked: nodes keep what they have pulled.
+        """
+        if image in self._there:
+            return True
+        try:
+            found = self._registry.look(full_name(image))
+        except SetupError:
+            if image not in self.instance.pushed:
+                raise
+            self._there.add(image)  # nobody waits for it twice
+            return True
+        if found is None:
+            return False
+        wrong = other(image, found, self.platform)
+        if wrong:
+            raise wrong
+        self._there.add(image)
+        if self.instance.owns(self.context):
+            self.instance.saw_pushed(image)
+        return True
 
     @property
     def _repository(self) -> str:
@@ -177,11 +256,10 @@ class Existing:
         for node in self._nodes:
             say(f"{len(images)} images to {node}")
             self.runtime.into_node(node, images)
-        if not (self._profile or self._nodes or self._shares):
+        if self._pulls:
             for image in images:
                 say(image)
                 push(image, self.runtime, say)
-                self.instance.push(image)
 
     # -- ending
 

@@ -49,6 +49,7 @@ class Kind:
     name = "kind"
     ours = True
     publishes = True
+    platform = ""
 
     def __init__(self, settings: Settings, instance: Instance, runtime: Runtime) -> None:
         """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""

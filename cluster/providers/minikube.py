@@ -68,6 +68,7 @@ class Minikube:
 
     name = "minikube"
     ours = True
+    platform = ""
 
     def __init__(self, settings: Settings, instance: Instance, runtime: Runtime) -> None:
         """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""

@@ -35,7 +35,6 @@ case "$1 $2" in
 "info "*) echo '{"ServerVersion": "28.2.2", "OSType": "linux", "Architecture": "x86_64"}' ;;
 "save --output") echo archive >"$3" ;;
 "save "*) echo archive ;;
-"push "*) if [ -e "$desk/refuses" ]; then echo "denied: requested access to the resource is denied" >&2; exit 1; fi ;;
 esac
 """
 MINIKUBE = r"""
@@ -82,8 +81,7 @@ class Desk:
             "users": [{"name": "u", "user": {"token": "t"}}],
         }
         (self.folder / "config").write_text(yaml.safe_dump(content))
-        registry = str(cluster.pop("registry", ""))
-        settings = Settings(root=self.folder, provider="existing", context=context, registry=registry)
+        settings = Settings(root=self.folder, provider="existing", context=context)
         settings.local.mkdir(exist_ok=True)
         environ = {"KUBECONFIG": str(self.folder / "config")}
         return Existing(settings, Instance(self.folder / "instance.json"), Runtime(), environ)
@@ -140,28 +138,6 @@ def test_a_minikube_of_the_users(desk: Desk) -> None:
     assert (desk.folder / "into-minikube").read_text() == "archive\n"
     assert all("--profile work" in call for call in desk.asked("minikube"))
     assert list((desk.folder / ".local").glob("*/images.tar")) == []
-
-
-def test_a_company_with_a_registry(desk: Desk) -> None:
-    """A company's cluster gets connectors' images through the registry, each pushed once; what others publish it pulls itself."""
-    image = "registry.example.com/data/tap-x:0123456789ab"
-    guest = desk.guest("company", registry="registry.example.com/data")
-    guest.ready()
-    assert guest.missing_images([image, THEIRS]) == [image]
-    guest.load_images([image], say)
-    assert guest.missing_images([image, THEIRS]) == []
-    assert desk.asked("docker push") == [f"docker push {image}"]
-
-
-def test_a_registry_that_refuses(desk: Desk) -> None:
-    """A registry that refuses is named with its own words and the login that it wants, and the image counts as not pushed."""
-    image = "registry.example.com/data/tap-x:0123456789ab"
-    desk.has("refuses")
-    guest = desk.guest("company", registry="registry.example.com/data")
-    with pytest.raises(SetupError, match="requested access to the resource is denied") as caught:
-        guest.load_images([image], say)
-    assert (caught.value.code, "docker login registry.example.com" in caught.value.hint) == ("E-IMAGE", True)
-    assert guest.missing_images([image]) == [image]
 
 
 def test_a_company_without_a_registry(desk: Desk) -> None:

@@ -406,7 +406,7 @@ REGISTRIES = [
 @pytest.mark.parametrize(("image", "text", "answer", "remedy"), REGISTRIES)
 def test_what_a_registry_answers(image: str, text: str, answer: str, remedy: str) -> None:
     """An image that cannot be pulled is named with the registry's reason in plain words, what to do, and the mirror as the other way."""
-    problem, hint = images.refusal(image, text)
+    problem, hint = images.unpulled(image, text)
 
     assert problem.startswith(f"{image} cannot be pulled")
     assert answer in problem

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 from pathlib import Path
@@ -102,3 +103,12 @@ def test_an_answer_that_is_none(text: str) -> None:
     """What is no answer is not taken for one."""
     with pytest.raises((ValueError, TypeError)):
         read_info(text, "docker")
+
+
+def test_registries_without_tls() -> None:
+    """The registries that docker or podman was told to do without TLS for are known, and no others."""
+    docker = {"public.example.com": {"Secure": True}, "lan:5000": {"Secure": False}}
+    podman = {"search": ["docker.io"], "public.example.com": {"Insecure": False}, "lan:5000": {"Insecure": True}}
+    assert read_info(json.dumps({"RegistryConfig": {"IndexConfigs": docker}}), "docker").insecure == ("lan:5000",)
+    assert read_info(json.dumps({"host": {}, "registries": podman}), "podman").insecure == ("lan:5000",)
+    assert answer("docker-debian").insecure == ()
