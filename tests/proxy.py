@@ -75,7 +75,7 @@ class _Handler(StreamRequestHandler):
             path = (url.path or "/") + (f"?{url.query}" if url.query else "")
             kept = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if not name.startswith(("proxy-", "connection")))
             there.sendall(f"{method} {path} HTTP/1.1\r\n{kept}connection: close\r\n\r\n".encode())
-            _join(self.connection, there)
+            join(self.connection, there)
 
     def _head(self) -> tuple[str, str, dict[str, str]]:
         method, target, *_ = self.rfile.readline().decode().split()
@@ -99,10 +99,10 @@ class _Handler(StreamRequestHandler):
                 return
             with plain, ssl.create_default_context().wrap_socket(plain, server_hostname=host) as there:
                 there.sendall(first)
-                _join(here, there)
+                join(here, there)
 
 
-def _join(here: socket.socket, there: socket.socket) -> None:
+def join(here: socket.socket, there: socket.socket) -> None:
     """Carry both directions until one side ends."""
 
     def carry(source: socket.socket, sink: socket.socket) -> None:

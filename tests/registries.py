@@ -17,12 +17,15 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from socketserver import BaseRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import go
 import pytest
 import yaml
+from proxy import join
 from pushing import INDEX, MANIFEST, Answer, put, send
+from serving import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -132,6 +135,24 @@ class Distribution:
     def tags(self, name: str) -> list[str]:
         """Return the tags that a repository has."""
         return list(json.loads(self.request("GET", f"/v2/{name}/tags/list").body).get("tags") or [])
+
+
+class Relay(Serving):
+    """Carries what comes to an address on to another one, for as long as the body of its ``with`` runs."""
+
+    def __init__(self, address: tuple[str, int], there: str) -> None:
+        """Listen at an address, port 0 for a free one; *there* is ``host:port``."""
+        host, _, port = there.partition(":")
+        self.there = host, int(port)
+        super().__init__(address, _Carrier)
+
+
+class _Carrier(BaseRequestHandler):
+    server: Relay
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.there) as there:
+            join(self.request, there)
 
 
 def outward() -> str:

@@ -16,14 +16,17 @@ import yaml
 from clusters import OTHER, Platform, given, run, why_not
 from conftest import ROOT
 from processes import eventually
+from registries import Relay
 
 from cluster.settings import parse
 from cluster.store.admin import Admin
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from registries import Distribution
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 OURS = "app.kubernetes.io/part-of=singer"
@@ -34,6 +37,17 @@ def image(name: str) -> str:
     return parse({"images": given().get("INVOKE_SINGER_IMAGES", "")}, {}).image(name)
 
 
+KIND = """
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+containerdConfigPatches:
+  - |-
+    [plugins."io.containerd.cri.v1.images".registry]
+      config_path = "/etc/containerd/certs.d"
+"""
+"""Nodes whose containerd reads for each registry where it is."""
+
+
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield the kubeconfig of a cluster that somebody else has made."""
@@ -42,7 +56,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip(reason)
     file = tmp_path_factory.mktemp("elsewhere") / "config"
     subprocess.run(["kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file)], capture_output=True, check=False)
-    run("kind", "create", "cluster", "--name", OTHER, "--image", image("node"), "--wait", "180s", "--kubeconfig", str(file))
+    words = ["--name", OTHER, "--image", image("node"), "--wait", "180s", "--kubeconfig", str(file), "--config", "-"]
+    run("kind", "create", "cluster", *words, stdin=KIND)
     yield file
     run("kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file))
 
@@ -341,8 +356,9 @@ def test_the_story_of_an_environment(company: Platform, elsewhere: Path, tmp_pat
     export = company.type("export", *env)
     assert export.code == 0, export.err
     folder = company.root / "export" / "company"
+    objects = "\n---\n".join(file.read_text() for file in sorted((folder / "objects").iterdir()))
     # Without --force-conflicts: where another manager had another value for a field, this would fail.
-    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-k", str(folder))
+    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=objects)
     assert company.type("sync", *env, "--json").last["changed"] == []
 
     root = shutil.copytree(company.root, tmp_path / "another", symlinks=True)
@@ -386,3 +402,41 @@ def test_an_environment_whose_cluster_is_another_one(company: Platform, elsewher
         assert refused.code == 1
         assert "https://127.0.0.1:1" in refused.out + refused.err
         assert "in the context" in refused.out + refused.err
+
+
+def test_images_come_from_a_registry(company: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
+    """With a registry that wants a login, up brings the images there, and pods get them with a Secret that is there already."""
+    server = registries(login=True)
+    node = f"{OTHER}-control-plane"
+    gateway = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.Gateway}}", node).strip()
+    login = tmp_path / "docker" / "config.json"
+    login.parent.mkdir()
+    login.write_text(json.dumps({"auths": {server.host: {"auth": server.auth}}}))
+    content = yaml.safe_load(elsewhere.read_text())
+    content["contexts"][0]["name"] = content["current-context"] = "company"  # no name of kind's: nothing is loaded onto the node
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump(content))
+    company.settings |= {"KUBECONFIG": str(file), "DOCKER_CONFIG": str(login.parent)}
+    environment = company.root / "environments" / "company.yaml"
+    text = environment.read_text().replace(f"kind-{OTHER}", "company")
+    environment.write_text(f"{text}registry: {server.host}/data\npull_secret: registry-login\n")
+    with Relay((gateway, 0), server.host) as relay:
+        folder = f"/etc/containerd/certs.d/{server.host}"
+        run("docker", "exec", node, "mkdir", "-p", folder)
+        run("docker", "exec", "-i", node, "tee", f"{folder}/hosts.toml", stdin=f'[host."http://{gateway}:{relay.server_address[1]}"]\n')
+        missing = company.type("up", "--env", "company")
+        assert (missing.code, "E-SECRET" in missing.err, "registry-login" in missing.err) == (1, True, True), missing.err
+        user, password = server.user
+        words = [f"--docker-server={server.host}", f"--docker-username={user}", f"--docker-password={password}"]
+        company.kubectl("-n", "argo", "create", "secret", "docker-registry", "registry-login", *words)
+        first = company.type("up", "--env", "company", "--json")
+        assert first.code == 0, first.err
+        done = company.type("run", DEMO, "--env", "company", "--json")
+        assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
+        again = company.type("up", "--env", "company", "--json")
+        assert (again.code, again.last["changed"]) == (0, [])
+    pods = company.there("pods", "-n", "argo", "-l", "workflows.argoproj.io/workflow")
+    used = {container["image"] for pod in pods for container in pod["spec"]["containers"] if container["name"] != "supervisor"}
+    names = ("tap-exchange-rates", "target-csv", "commit")
+    assert used >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
+    assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]
