@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from cluster import manifests
+from cluster import layout, manifests
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
+from cluster.runs import owned
 from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
+from cluster.workflows import STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cluster.progress import Output
     from cluster.stack import Stack
 
 Found = TypeVar("Found")
@@ -52,9 +55,10 @@ class Objects:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO.
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO; E-LAYOUT.
         """
         say("whose the cluster is")
+        before = layout_there(stack)
         if stack.settings.argo == "use":
             argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
@@ -65,7 +69,8 @@ class Objects:
             stack.kube.apply(document)
         _secrets(stack)
         pruned = _prune(stack)
-        return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "")
+        upgraded = f", layout {before} to {layout.LAYOUT}" if before not in {None, layout.LAYOUT} else ""
+        return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "") + upgraded
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
@@ -76,7 +81,8 @@ class Objects:
             if found is None and document["kind"] in WHOLE_CLUSTER and self._there(stack, document):
                 continue
             differing.append(manifests.differs(document, found))
-        why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
+        gone = [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack.documents, live)]
+        why = [text for text in differing if text] + gone
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
         return "credentials are missing" if _unfilled(stack) else None
@@ -121,14 +127,12 @@ def not_others(stack: Stack, wanted: Iterable[tuple[str, str]]) -> None:
 def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
     """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
 
-    :raises SetupError: E-FOREIGN, it is.
+    :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout has brought it.
     """
-    try:
-        instance = json.loads(found or b"{}").get("instance")
-    except (ValueError, AttributeError):
-        return
-    if instance not in {None, stack.instance.id}:
-        raise other_instance(f"The bucket {stack.settings.bucket_configs}", str(instance))
+    said, bucket = owned(found), f"The bucket {stack.settings.bucket_configs}"
+    if said.get("instance") not in {None, stack.instance.id}:
+        raise other_instance(bucket, str(said["instance"]))
+    layout.see(bucket, said.get("layout"))
 
 
 def other_instance(what: str, instance: str) -> SetupError:
@@ -180,6 +184,59 @@ def _seen(look: Callable[[], Found], otherwise: Found) -> Found:
 def key(document: manifests.Document) -> tuple[str, str]:
     """Return what tells an object from the others of ours."""
     return document["kind"], document["metadata"]["name"]
+
+
+# ------------------------------------------------------------------------------------------------------------ upgrades
+
+
+def layout_there(stack: Stack) -> int | None:
+    """Return the layout of the platform that is in the cluster, None where none of ours is, or it may not be seen.
+
+    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
+    """
+    nothing: manifests.Document | None = None
+    live = _seen(lambda: stack.kube.get("ConfigMap", STORE, stack.namespace), nothing)
+    if live is None or not stack.owns(live):
+        return None
+    found = (live["metadata"].get("annotations") or {}).get(layout.RECORD)
+    return layout.see(f"The platform in the namespace {stack.namespace}", found)
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What becomes of the objects of an older layout."""
+
+    found: int
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+    def tell(self, output: Output) -> None:
+        """Say it, before anything is done."""
+        output.event("upgrade", **{"from": self.found, "to": layout.LAYOUT}, new=self.new, changed=self.changed, gone=self.gone)
+        output.line("!", "Upgrade", f"layout {self.found} to {layout.LAYOUT}: {'; '.join(layout.news(self.found))}")
+        for mark, names in (("new", self.new), ("changes", self.changed), ("goes", self.gone)):
+            for name in names:
+                output.line(" ", f"  {mark}", name)
+
+
+def upgrade(stack: Stack, wanted: Sequence[manifests.Document], of_kinds: Iterable[str]) -> Upgrade | None:
+    """Return what becomes of the objects of some kinds, None where what is there has the layout of this checkout.
+
+    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
+    """
+    found = layout_there(stack)
+    if found is None or found == layout.LAYOUT:
+        return None
+    live = _live_of(stack, of_kinds)
+    there = [document for document in wanted if key(document) in live]
+    new = [document for document in wanted if key(document) not in live and document["kind"] not in WHOLE_CLUSTER]
+    return Upgrade(
+        found,
+        tuple(map(manifests.name, new)),
+        tuple(manifests.name(document) for document in there if manifests.differs(document, live[key(document)])),
+        tuple(f"{kind.lower()}/{name}" for kind, name in _unwanted(wanted, live)),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- rights
@@ -284,9 +341,16 @@ def _secrets(stack: Stack) -> None:
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
-    documents = [*manifests.load(_all_files(stack)), *stack.documents]
-    kinds = sorted({document["kind"] for document in documents} | set(MADE))
-    return {key(item): item for kind in kinds for item in _ours(stack, kind)}
+    return _live_of(stack, kinds(stack))
+
+
+def kinds(stack: Stack) -> set[str]:
+    """Return the kinds of all that the platform is made of, whatever the settings choose of it."""
+    return {document["kind"] for document in [*manifests.load(_all_files(stack)), *stack.documents]} | set(MADE)
+
+
+def _live_of(stack: Stack, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
+    return {key(item): item for kind in sorted(some) for item in _ours(stack, kind)}
 
 
 def _all_files(stack: Stack) -> list[Path]:
@@ -306,9 +370,9 @@ def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
     return [{**item, "kind": kind} for item in found]
 
 
-def _unwanted(stack: Stack, live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
+def _unwanted(documents: Iterable[manifests.Document], live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
     """Return what we applied once and no longer do. What carries no digest, such as most Secrets, was not applied as a whole."""
-    wanted = {key(document) for document in stack.documents}
+    wanted = {key(document) for document in documents}
     return [
         found for found, item in live.items() if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
     ]
@@ -316,7 +380,7 @@ def _unwanted(stack: Stack, live: Mapping[tuple[str, str], manifests.Document]) 
 
 def _prune(stack: Stack) -> int:
     """Delete what we applied once and no longer do."""
-    gone = _unwanted(stack, _live(stack))
+    gone = _unwanted(stack.documents, _live(stack))
     for kind, name in gone:
         stack.kube.delete(kind, name, stack.namespace)
     return len(gone)
@@ -408,4 +472,4 @@ def _used_elsewhere(stack: Stack) -> str:
 
 def owner(stack: Stack) -> bytes:
     """Return what stands in the bucket to say whose it is."""
-    return json.dumps({"engine": "argo", "instance": stack.instance.id}).encode()
+    return json.dumps({"engine": "argo", "instance": stack.instance.id, "layout": layout.LAYOUT}).encode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from cluster import manifests, network, workflows
+from cluster import layout, manifests, network, workflows
 from cluster.connectors import Project, read_dotenv, used
 from cluster.errors import SetupError
 from cluster.instance import Instance
@@ -195,6 +195,8 @@ class Stack:
             return manifests.with_value(document, "spec.type", "ClusterIP")
         if kind == "WorkflowTemplate" and self.settings.argo == "use":
             document = workflows.with_defaults(document, yaml.safe_load(self._argo_config["data"]["config"]))
+        if name == workflows.STORE:
+            document = manifests.annotated(document, {layout.RECORD: str(layout.LAYOUT)})
         if kind == "WorkflowTemplate" or name == workflows.STORE:
             return workflows.placed(document, self.settings, self.inside, trusting=self._trusting)
         if kind in {"ServiceAccount", "Role"}:
