@@ -22,7 +22,8 @@ def copy(session: Session, source: Place, pipeline: str, env: str, *, sure: bool
         or another state would be replaced and nobody is asked; E-DOWN, E-FOREIGN, E-LAYOUT, the platform is not there, or not for us.
     """
     there = session.to(env)
-    if source.stack is not None and session.settings.env == there.settings.env:
+    same = session.settings.env == there.settings.env
+    if source.stack is not None and same:
         hint = "Name another environment; or, with --engine or --env, where the state comes from."
         raise SetupError("E-SETTING", f"The state of {pipeline} comes from {source.label}: it is there already.", hint=hint)
     with source.quiet(pipeline):
