@@ -13,6 +13,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     stack                                   the handles that every step receives
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
+    events                                  what starts a pipeline beside its schedule, as objects of Argo Events
     environments  runs                      uv makes the connectors' environments; run records
     preflight  redaction                    what a machine must have; secrets taken out of what is passed on
     ports                                   who holds a port

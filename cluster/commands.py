@@ -547,7 +547,7 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
             output.text(yaml.safe_dump_all(schedules.documents(stack), sort_keys=False).rstrip())
             return
         steps = plan.sync()
-        upgrade = objects.upgrade(stack, schedules.schedules(stack), ["CronWorkflow"])
+        upgrade = objects.upgrade(stack, [*schedules.schedules(stack), *schedules.listeners(stack)], schedules.KINDS)
         if upgrade:
             upgrade.tell(output)
             output.line(" ", "", f"the rest of the platform is brought by {command('up')}")

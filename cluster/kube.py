@@ -52,6 +52,8 @@ KINDS = {
     "Workflow": (ARGO, "workflows", True),
     "WorkflowTemplate": (ARGO, "workflowtemplates", True),
     "CronWorkflow": (ARGO, "cronworkflows", True),
+    "EventSource": (ARGO, "eventsources", True),
+    "Sensor": (ARGO, "sensors", True),
 }
 """Kind to API path, plural, and whether it lives in a namespace."""
 

@@ -350,7 +350,7 @@ def kinds(stack: Stack) -> set[str]:
 
 
 def _live_of(stack: Stack, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
-    return {key(item): item for kind in sorted(some) for item in _ours(stack, kind)}
+    return {key(item): item for kind in sorted(some) for item in ours(stack, kind)}
 
 
 def _all_files(stack: Stack) -> list[Path]:
@@ -359,12 +359,13 @@ def _all_files(stack: Stack) -> list[Path]:
         folder / "namespace.yaml",
         folder / "network-policies.yaml",
         *folder.glob("argo/*.yaml"),
+        *folder.glob("events/*.yaml"),
         folder / "minio" / "minio.yaml",
         *folder.glob("singer/*.yaml"),
     ]
 
 
-def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
+def ours(stack: Stack, kind: str) -> list[manifests.Document]:
     """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
     found = _list(stack, kind, stack.namespace, f"{INSTANCE}={stack.instance.id}")
     return [{**item, "kind": kind} for item in found]
@@ -397,7 +398,7 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
     for kind in reversed(manifests.ORDER):
         if kind in WHOLE_CLUSTER or (keep_data and kind in KEPT_KINDS):
             continue
-        for item in _ours(stack, kind):
+        for item in ours(stack, kind):
             say(f"{kind.lower()}/{item['metadata']['name']}")
             stack.kube.delete(kind, item["metadata"]["name"], stack.namespace)
     if whole:
@@ -408,7 +409,7 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
         _until_all_gone(stack, say, KEPT_KINDS if keep_data else ())
     if keep_data:
         yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
-    crds = [] if keep_data else _ours(stack, "CustomResourceDefinition")
+    crds = [] if keep_data else ours(stack, "CustomResourceDefinition")
     used = _used_elsewhere(stack) if crds else ""
     if used:
         yield f"Argo's CRDs: {used}"
@@ -453,7 +454,7 @@ def _until_gone(stack: Stack, say: Callable[[str], None]) -> None:
 def _until_all_gone(stack: Stack, say: Callable[[str], None], kept: tuple[str, ...]) -> None:
     """Wait until what we deleted is gone: a Deployment stays until its pods have ended, and the next ``up`` must not meet it."""
     deadline = time.monotonic() + GONE_SECONDS
-    while left := [item for kind in manifests.ORDER if kind not in (*WHOLE_CLUSTER, *kept) for item in _ours(stack, kind)]:
+    while left := [item for kind in manifests.ORDER if kind not in (*WHOLE_CLUSTER, *kept) for item in ours(stack, kind)]:
         say(f"{manifests.name(left[0])} ends")
         if time.monotonic() > deadline:
             names = ", ".join(map(manifests.name, left))

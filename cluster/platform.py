@@ -135,8 +135,8 @@ def _upgraded(session: Session, stack: Stack) -> None:
     """
     if (stack.provider.ours and stack.provider.pending()) or stack.kube.silent():
         return
-    made = [*stack.documents, *schedules.schedules(stack)]
-    found = objects.upgrade(stack, made, objects.kinds(stack) | {"CronWorkflow"})
+    made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
+    found = objects.upgrade(stack, made, {*objects.kinds(stack), *schedules.KINDS})
     if found:
         found.tell(session.output)
         session.output.text()

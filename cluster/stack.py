@@ -161,7 +161,7 @@ class Stack:
         return self.settings.s3_endpoint.rstrip("/") if self.settings.store == "use" else INSIDE
 
     @property
-    def _trusting(self) -> bool:
+    def trusting(self) -> bool:
         """Whether pods reach the store by TLS with certificates of a company's own."""
         return bool(self.network.certificates) and self.inside.startswith("https:")
 
@@ -181,8 +181,9 @@ class Stack:
         folder = self.settings.root / "manifests"
         argo = sorted((folder / "argo").glob("*.yaml")) if self.settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if self.settings.store == "install" else []
+        events = [folder / "events" / "events.yaml"] if self.settings.argo_events == "use" else []
         policies = [folder / "network-policies.yaml"] if self.settings.network_policies == "true" else []
-        return [folder / "namespace.yaml", *argo, *minio, *policies, *sorted((folder / "singer").glob("*.yaml"))]
+        return [folder / "namespace.yaml", *argo, *minio, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: manifests.Document) -> manifests.Document:
         """Set the images, ports and store that the settings choose."""
@@ -198,7 +199,7 @@ class Stack:
         if name == workflows.STORE:
             document = manifests.annotated(document, {layout.RECORD: str(layout.LAYOUT)})
         if kind == "WorkflowTemplate" or name == workflows.STORE:
-            return workflows.placed(document, self.settings, self.inside, trusting=self._trusting)
+            return workflows.placed(document, self.settings, self.inside, trusting=self.trusting)
         if kind in {"ServiceAccount", "Role"}:
             return self._let_in(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
@@ -224,7 +225,7 @@ class Stack:
         installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
         initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
-        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self._trusting)
+        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self.trusting)
         return config
 
     @cached_property
@@ -253,7 +254,7 @@ class Stack:
             found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": encoded})
         if certificates:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
-        if self._trusting:
+        if self.trusting:
             data = {network.BUNDLE: b64encode(certificates.encode()).decode()}
             found.append(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": workflows.CA}, "type": "Opaque", "data": data}
