@@ -21,7 +21,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig  web     other programs; what this checkout remembers; one context of the user's; the world
-    network                                 a company's proxy and its certificates
+    network    rights                       a company's proxy and its certificates; what an administrator must allow
     progress   settings                     what people and programs see; what users may choose
     fields     files  advice  layout        strict reading of what people write; private folders; what to type on this system; which version
     errors                                  problem, hint, code

@@ -253,10 +253,9 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
         file = stack.settings.platform / "for-administrator.yaml"
-        unowned = [unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)
-            write_private(file, yaml.safe_dump_all(unowned, sort_keys=False))
+            write_private(file, yaml.safe_dump_all(map(unowned, missing), sort_keys=False))
         names = ", ".join(sorted({document["kind"] for document in missing}))
         raise SetupError(
             "E-RIGHTS",
@@ -264,18 +263,10 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
             hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
         )
     kinds = sorted({document["kind"] for document in stack.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
-    refused = [
-        f"{verb} {_resource(stack, kind)[1]}"
-        for kind in kinds
-        for verb in VERBS
-        if not stack.kube.may(verb, *_resource(stack, kind), stack.namespace)
-    ]
+    wanted = [(verb, *_resource(stack, kind)) for kind in kinds for verb in VERBS]
+    refused = [right for right in wanted if not stack.kube.may(*right, stack.namespace)]
     if refused:
-        raise SetupError(
-            "E-RIGHTS",
-            f"In the namespace {stack.namespace} you may not: {', '.join(refused)}.",
-            hint="Ask an administrator for the role admin in this namespace, then run it again.",
-        )
+        raise stack.kube.lacking(refused, stack.namespace, "up")
 
 
 def _resource(stack: Stack, kind: str) -> tuple[str, str]:

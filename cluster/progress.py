@@ -198,6 +198,7 @@ class Plain:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
+        error.prepare()
         print(f"\n{in_words(error)}", file=sys.stderr, flush=True)
 
 
@@ -318,6 +319,7 @@ class Terminal:
         from rich.console import Console
         from rich.text import Text
 
+        error.prepare()
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print()
         console.print(Text.assemble((error.code, "bold red"), "  ", printable(error.problem)))
@@ -362,6 +364,7 @@ class Json:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
+        error.prepare()
         self.event("error", **error.as_dict(), exit_code=error.exit_code)
         print(in_words(error), file=sys.stderr, flush=True)
 

@@ -80,8 +80,8 @@ class Api:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.denied: set[tuple[str, str]] = set()
         """Verb and resource (``workflows.argoproj.io``) that the user may not."""
-        self.events = False
-        """Whether there is Argo Events."""
+        self.workflows, self.events = True, False
+        """Whether Argo's Workflows are served, and Argo Events."""
         self.refuses = ""
         """What an admission webhook says to each change."""
         self.asked: list[Asked] = []
@@ -128,7 +128,7 @@ class Api:
         namespace = rest[1] if rest[:1] == ["namespaces"] and len(rest) > 2 else ""
         plural, name, sub = [*(rest[2:] if namespace else rest), "", "", ""][:3]
         if plural not in BY_PLURAL:
-            known = ("workflows", "cronworkflows", "workflowtemplates", *(("eventsources", "sensors") if self.events else ()))
+            known = ("workflows", "cronworkflows", "workflowtemplates") * self.workflows + ("eventsources", "sensors") * self.events
             return 200, {"resources": [{"name": name} for name in known]}
         resource = ".".join(filter(None, (plural, group))) + (f"/{sub}" if sub else "")
         verb = {"GET": "get" if name else "list", "POST": "create"}.get(method, method.lower())
