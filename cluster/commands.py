@@ -547,9 +547,10 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
             output.text(yaml.safe_dump_all(schedules.documents(stack), sort_keys=False).rstrip())
             return
         steps = plan.sync()
-        upgrade = objects.upgrade(stack, [*schedules.schedules(stack), *schedules.listeners(stack)], schedules.KINDS)
-        if upgrade:
-            upgrade.tell(output)
+        found = objects.older_layout(stack)
+        if found:
+            made = [*schedules.schedules(stack), *schedules.listeners(stack)]
+            objects.upgrade(stack, found, made, schedules.KINDS).tell(output)
             output.line(" ", "", f"the rest of the platform is brought by {command('up')}")
         if plan_only:
             for title, why in look(steps, stack).items():

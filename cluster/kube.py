@@ -198,8 +198,9 @@ class Kube:
         return [(moment, text) for moment, _, text in pairs if moment > since]
 
     def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
-        """Say whether we are allowed to do something."""
-        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+        """Say whether we are allowed to do something, also with a part of a resource: ``pods/log``."""
+        plural, _, part = resource.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": plural, "subresource": part, "namespace": namespace}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
         _, data = self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, absent=False)
         return bool(data.get("status", {}).get("allowed"))

@@ -58,7 +58,7 @@ class Objects:
         :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO; E-LAYOUT.
         """
         say("whose the cluster is")
-        before = layout_there(stack)
+        before = older_layout(stack)
         if stack.settings.argo == "use":
             argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
@@ -69,7 +69,7 @@ class Objects:
             stack.kube.apply(document)
         _secrets(stack)
         pruned = _prune(stack)
-        upgraded = f", layout {before} to {layout.LAYOUT}" if before not in {None, layout.LAYOUT} else ""
+        upgraded = f", layout {before} to {layout.LAYOUT}" if before else ""
         return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "") + upgraded
 
     def pending(self, stack: Stack) -> str | None:
@@ -220,14 +220,17 @@ class Upgrade:
                 output.line(" ", f"  {mark}", name)
 
 
-def upgrade(stack: Stack, wanted: Sequence[manifests.Document], of_kinds: Iterable[str]) -> Upgrade | None:
-    """Return what becomes of the objects of some kinds, None where what is there has the layout of this checkout.
+def older_layout(stack: Stack) -> int | None:
+    """Return the layout of the platform that is in the cluster, where it is older than that of this checkout.
 
     :raises SetupError: E-LAYOUT, a newer checkout has brought it.
     """
     found = layout_there(stack)
-    if found is None or found == layout.LAYOUT:
-        return None
+    return None if found == layout.LAYOUT else found
+
+
+def upgrade(stack: Stack, found: int, wanted: Sequence[manifests.Document], of_kinds: Iterable[str]) -> Upgrade:
+    """Return what becomes of the objects of some kinds, of the layout *found*."""
     live = _live_of(stack, of_kinds)
     there = [document for document in wanted if key(document) in live]
     new = [document for document in wanted if key(document) not in live and document["kind"] not in WHOLE_CLUSTER]

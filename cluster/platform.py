@@ -135,10 +135,10 @@ def _upgraded(session: Session, stack: Stack) -> None:
     """
     if (stack.provider.ours and stack.provider.pending()) or stack.kube.silent():
         return
-    made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
-    found = objects.upgrade(stack, made, {*objects.kinds(stack), *schedules.KINDS})
+    found = objects.older_layout(stack)
     if found:
-        found.tell(session.output)
+        made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
+        objects.upgrade(stack, found, made, {*objects.kinds(stack), *schedules.KINDS}).tell(session.output)
         session.output.text()
 
 

@@ -118,7 +118,7 @@ def several(refused: Iterable[tuple[str, str, str]], user: str, namespace: str, 
     verbs: dict[tuple[str, str], list[str]] = {}
     for verb, group, plural in refused:
         verbs.setdefault((group, plural), []).append(verb)
-    what = ", ".join(f"{verb} {plural}{'.' if group else ''}{group}" for (group, plural), those in verbs.items() for verb in those)
+    what = "; ".join(f"{', '.join(those)} {plural}{'.' if group else ''}{group}" for (group, plural), those in verbs.items())
     rules = tuple({"apiGroups": [group], "resources": [plural], "verbs": those} for (group, plural), those in verbs.items())
     return Right(what, name, user, namespace, rules)
 

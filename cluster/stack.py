@@ -55,6 +55,8 @@ ROLE = "eks.amazonaws.com/role-arn"
 """The ServiceAccount of pipelines' pods, and the annotation that gives it a role of Amazon's."""
 INSIDE = "http://argo-artifacts:9000"
 """Where pods reach our own MinIO."""
+CREATED = (1, 35)
+"""The first Kubernetes that asks for the right to create a forward as well, which is opened by a GET."""
 INITLESS = (1, 36)
 """The first Kubernetes whose image volumes are on by default; init-less pods need them."""
 IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
@@ -284,11 +286,18 @@ class Stack:
         return f"http://127.0.0.1:{self.port(door)}"
 
     def port(self, door: str) -> int:
-        """Return the port of a door on 127.0.0.1."""
+        """Return the port of a door on 127.0.0.1.
+
+        :raises SetupError: E-RIGHTS, no port may be forwarded.
+        """
         name, program, target = DOORS[door]
         if self.provider.publishes:
             return self.instance.ports[name]
         if door not in self._forwards:
+            wanted = [(verb, "", "pods/portforward") for verb in ("get", *(["create"] if self.kube.version >= CREATED else []))]
+            refused = [right for right in wanted if not self.kube.may(*right, self.namespace)]
+            if refused:
+                raise self.kube.lacking(refused, self.namespace, "forward")
             from cluster.tunnel import Forward  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
             self._forwards[door] = Forward(self.kube, self.namespace, program, target, self.instance.ports[name])

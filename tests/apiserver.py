@@ -119,7 +119,9 @@ class Api:
             return 200, {"major": "1", "minor": "36"}
         if path.endswith("selfsubjectaccessreviews"):
             wanted = body["spec"]["resourceAttributes"]
-            resource = ".".join(filter(None, (wanted["resource"], wanted["group"])))
+            resource = ".".join(filter(None, (wanted["resource"], wanted["group"]))) + (
+                f"/{wanted['subresource']}" * bool(wanted["subresource"])
+            )
             return 201, {"status": {"allowed": (wanted["verb"], resource) not in self.denied}}
         if path.endswith("selfsubjectreviews"):
             return 201, {"status": {"userInfo": {"username": USER}}}

@@ -131,13 +131,20 @@ def test_up_asks_beforehand(company: Company) -> None:
     api = company.api
     api.denied |= {("create", "roles.rbac.authorization.k8s.io"), ("patch", "roles.rbac.authorization.k8s.io"), ("delete", "configmaps")}
     sentence, file = told(company, "up")
-    for what in ("delete configmaps", "create roles.rbac.authorization.k8s.io", "patch roles.rbac.authorization.k8s.io"):
-        assert what in sentence
+    assert "You may not delete configmaps; create, patch roles.rbac.authorization.k8s.io in the namespace rates" in sentence
     assert api.changes == []
     rules = grant(api, file)
     assert {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["delete"]} in rules
     assert (len(rules), api.denied) == (2, set())
     assert company.there("up").code == 0
+
+
+def test_a_port_that_may_not_be_forwarded(company: Company) -> None:
+    """Where no port may be forwarded that is told before any program waits for it."""
+    company.api.denied |= {("get", "pods/portforward"), ("create", "pods/portforward")}
+    sentence, file = told(company, "forward")
+    assert "get, create pods/portforward in the namespace rates" in sentence
+    assert grant(company.api, file) == [{"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}]
 
 
 def test_the_whole_cluster(company: Company) -> None:
