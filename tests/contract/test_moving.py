@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typist import Typist
 
 from cluster import layout
 from cluster.settings import Settings, parse
@@ -87,6 +88,31 @@ def test_another_state_there(moving: Company) -> None:
     assert [event["state"] for event in versions] == [OURS, OTHER]
     assert moving.there("state", "p", "--rollback", versions[1]["version"]).code == 0
     assert there(moving) == OTHER
+
+
+@pytest.mark.parametrize(("answer", "state", "said"), [("y", OURS, "copied to"), ("", OTHER, "Nothing was copied.")])
+def test_the_question_on_a_terminal(moving: Company, answer: str, state: object, said: str) -> None:
+    """On a terminal both states are shown before the question; only a yes replaces."""
+    let_there_be(moving, OTHER)
+    typist = Typist(moving.checkout, "state", "p", "--copy-to", "company")
+    shown = typist.sees("Replace it? [y/N] ")
+    assert '{"n": 3}' in shown
+    assert '{"n": 1}' in shown
+    typist.types(answer)
+    typist.sees(said)
+    assert (typist.ends(), there(moving)) == (0, state)
+
+
+def test_from_one_environment_to_another(moving: Company) -> None:
+    """The source is the platform that --env names; nothing of the laptop's is read or written."""
+    let_there_be(moving, OTHER)
+    text = moving.file.read_text()
+    (moving.root / "environments" / "other.yaml").write_text(text.replace("lake-", "other-"))
+    assert moving.type("up", "--env", "other").code == 0
+    copied = moving.there("state", "p", "--copy-to", "other", "--json").last
+    assert (copied["source"]["env"], copied["destination"]["env"], copied["state"]) == ("company", "other", OTHER)
+    assert moving.type("state", "p", "--env", "other", "--json").last["state"] == OTHER
+    assert moving.checkout.state() == OURS
 
 
 def test_a_run_under_way(moving: Company) -> None:
