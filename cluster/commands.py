@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster import backfill, moving, network, preview, reader, redaction
+from cluster import backfill, network, preview, reader, redaction
 from cluster.connectors import Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
@@ -479,10 +479,12 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
     with Places(session) as places:
         place, _ = places.choose(engine)
         history, output = place.history, session.output
-        if change.copy_to:
-            moving.copy(session, place, pipeline, change.copy_to, sure=sure)
-            return
         history.claim(place.engine)
+        if change.copy_to:
+            from cluster.moving import copy  # noqa: PLC0415 - a state of this machine needs nothing of a cluster
+
+            copy(session, place, pipeline, change.copy_to, sure=sure)
+            return
         if change != Change():
             new = _new_state(history, pipeline, change)
             with place.quiet(pipeline):

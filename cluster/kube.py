@@ -191,7 +191,7 @@ class Kube:
         query = [("container", container), ("timestamps", "true")] + ([("sinceTime", since)] if since else [])
         response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
         if response.status == 403:
-            raise self._refusal(403, json.loads(response.data or b"{}"), "GET pods/log")
+            raise self._refusal(403, _read(response.data), f"the log of {pod}")
         if response.status != 200:
             return []
         pairs = (line.partition(" ") for line in log_lines(response.data))
@@ -299,19 +299,25 @@ class Kube:
         absent: bool = True,
     ) -> tuple[int, dict[str, Any]]:
         response = self._send(method, path, query, body, content_type)
-        try:
-            data = json.loads(response.data or b"{}")
-        except ValueError:
-            data = {"message": response.data[:200].decode("utf-8", "replace")}
+        data = _read(response.data)
         if response.status < 300 or (response.status == 404 and absent):
             return response.status, data
         raise self._refusal(response.status, data, f"{method} {path}", body)
 
-    def _refusal(self, status: int, data: object, request: str, body: object = None) -> SetupError:
+    def _refusal(self, status: int, data: Mapping[str, Any], request: str, body: object = None) -> SetupError:
         """Return the error for an answer that is a refusal."""
-        message = str(data.get("message", "")) if isinstance(data, dict) else ""
+        message = str(data.get("message", ""))
         right = rights.read(message, body) if status == 403 else None
         return LackingError(right, self.rights) if right else refusal(status, message, request)
+
+
+def _read(answer: bytes) -> dict[str, Any]:
+    """Read what the API server answers; what is no object becomes its message."""
+    try:
+        found = json.loads(answer or b"{}")
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": answer[:200].decode("utf-8", "replace")}
 
 
 def refusal(status: int, message: str, request: str) -> RefusedError:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from cluster.errors import SetupError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NEWS = {
     1: "as it began, without a record of its layout",
@@ -22,7 +19,7 @@ RECORD = "singer/layout"
 def read(found: object) -> int:
     """Return the layout that is recorded; where nothing legible is, it is the first."""
     text = str(found)
-    return int(text) if text.isascii() and text.isdecimal() else 1
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 1
 
 
 def see(what: str, found: object) -> int:
@@ -40,6 +37,6 @@ def see(what: str, found: object) -> int:
     return there
 
 
-def news(found: int, known: Mapping[int, str] = NEWS) -> list[str]:
+def news(found: int) -> list[str]:
     """Return what came with the layouts after *found*."""
-    return [text for number, text in sorted(known.items()) if number > found]
+    return [text for number, text in NEWS.items() if number > found]

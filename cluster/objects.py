@@ -130,8 +130,9 @@ def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
     :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout has brought it.
     """
     said, bucket = owned(found), f"The bucket {stack.settings.bucket_configs}"
-    if said.get("instance") not in {None, stack.instance.id}:
-        raise other_instance(bucket, str(said["instance"]))
+    instance = said.get("instance")
+    if instance is not None and instance != stack.instance.id:
+        raise other_instance(bucket, str(instance))
     layout.see(bucket, said.get("layout"))
 
 
@@ -335,10 +336,10 @@ def _secrets(stack: Stack) -> None:
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
-    return _live_of(stack, kinds(stack))
+    return _live_of(stack, all_kinds(stack))
 
 
-def kinds(stack: Stack) -> set[str]:
+def all_kinds(stack: Stack) -> set[str]:
     """Return the kinds of all that the platform is made of, whatever the settings choose of it."""
     return {document["kind"] for document in [*manifests.load(_all_files(stack)), *stack.documents]} | set(MADE)
 

@@ -138,7 +138,7 @@ def _upgraded(session: Session, stack: Stack) -> None:
     found = objects.older_layout(stack)
     if found:
         made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
-        objects.upgrade(stack, found, made, {*objects.kinds(stack), *schedules.KINDS}).tell(session.output)
+        objects.upgrade(stack, found, made, {*objects.all_kinds(stack), *schedules.KINDS}).tell(session.output)
         session.output.text()
 
 

@@ -131,7 +131,7 @@ def owned(data: bytes | None) -> dict[str, Any]:
     """Read the object ``owner.json`` of a bucket, which says whose it is; nothing where there is none, or it is damaged."""
     try:
         found = json.loads(data or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     return found if isinstance(found, dict) else {}
 

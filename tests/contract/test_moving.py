@@ -221,5 +221,6 @@ def test_a_store_of_a_newer_checkout(company: Company) -> None:
     file.write_text(json.dumps({"engine": "local", "layout": layout.LAYOUT + 1}))
     refused = company.type("run", "p")
     assert (refused.code, "E-LAYOUT" in refused.err) == (1, True), refused.err
-    file.write_text('{"engine": "local"}')
-    assert company.type("run", "p").code == 0
+    for damaged in ('{"engine": "local"}', '{"engine": "local", "layout": "' + "9" * 5000 + '"}', '{"engine": "local", "layout": []}'):
+        file.write_text(damaged)
+        assert company.type("run", "p").code == 0
