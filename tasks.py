@@ -212,6 +212,8 @@ def retry(session: Session, run: str, *, json: bool = False) -> None:
         "reset": "remove the state",
         "history": "show all versions",
         "rollback": "the version to go back to, as --history shows it",
+        "copy-to": "the environment whose platform gets this state, too",
+        "yes": "with --copy-to: replace another state there without asking",
         "json": JSON,
     }
 )
@@ -221,15 +223,18 @@ def state(
     engine: str = "",
     set: str = "",
     rollback: str = "",
+    copy_to: str = "",
     *,
     reset: bool = False,
     history: bool = False,
+    yes: bool = False,
     json: bool = False,
 ) -> None:
     """Show where a pipeline's next run begins, or change it. invoke state exchange-rates-to-csv"""
     from cluster import commands
 
-    commands.state(session, pipeline, engine=engine, set_to=set, reset=reset, versions=history, rollback=rollback)
+    change = commands.Change(set, rollback, copy_to, reset=reset)
+    commands.state(session, pipeline, change, engine=engine, versions=history, sure=yes)
 
 
 @command(help={"plan": "only show what would be done", "yaml": "print the objects of schedules, apply nothing", "json": JSON})

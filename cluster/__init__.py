@@ -5,7 +5,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     cli                                     errors become a sentence, a hint and an exit code
     commands   platform  doctor  workshop   what each command does; connectors are made and tried in the workshop
     preview    report  plan  export         a look at files and at the past; the steps of `up` and of `sync`, as files too,
-    converge                                and how they are run
+    converge   moving                       and how they are run; a state carried to an environment
     places                                  which engine a command means, and where its runs are
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
     schedules                               CronWorkflows
@@ -13,6 +13,7 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     stack                                   the handles that every step receives
     providers  tunnel                       where a cluster comes from; connections into its pods
     images                                  what runs in it
+    events                                  what starts a pipeline beside its schedule, as objects of Argo Events
     environments  runs                      uv makes the connectors' environments; run records
     preflight  redaction                    what a machine must have; secrets taken out of what is passed on
     ports                                   who holds a port
@@ -20,9 +21,9 @@ Imports point downwards only, and the import contract in ``pyproject.toml`` says
     verdict  workflows                      what two sides have left behind, and what it means; a pipeline as Argo's objects
     store  connectors  kube  manifests      buckets; what stands in singer-configs/; the cluster's API; its objects as data
     programs  instance  kubeconfig  web     other programs; what this checkout remembers; one context of the user's; the world
-    network                                 a company's proxy and its certificates
+    network    rights                       a company's proxy and its certificates; what an administrator must allow
     progress   settings                     what people and programs see; what users may choose
-    fields     files  advice                strict reading of what people write; private folders; what to type on this system
+    fields     files  advice  layout        strict reading of what people write; private folders; what to type on this system; which version
     errors                                  problem, hint, code
 
 ``minio`` is imported by ``store`` alone, ``kubernetes`` by ``kube`` alone, ``rich`` by ``progress`` alone.

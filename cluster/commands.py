@@ -11,7 +11,7 @@ import sys
 import time
 import webbrowser
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from cluster import backfill, network, preview, reader, redaction
 from cluster.connectors import Project, read_dotenv, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
-from cluster.engines.lock import alone
 from cluster.environments import Environments
 from cluster.errors import Interrupted, RunError, SetupError
 from cluster.fields import describe, read_object, words
@@ -30,7 +29,7 @@ from cluster.files import replacing, sweep
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
 from cluster.report import page
-from cluster.runs import History, Record, new_run_id
+from cluster.runs import History, Record, new_run_id, short
 from cluster.store import checked
 from cluster.workflows import Way, backfill_key, workflow
 
@@ -45,8 +44,6 @@ DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target", "transform")
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
-SHOWN = 120
-"""How many characters of a state fit into a line."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -169,10 +166,12 @@ def _run_argo(
     """Bring to the cluster what the pipelines need, submit their Workflows, and follow them."""
     from cluster import plan  # noqa: PLC0415 - a run on this machine needs none of these
     from cluster.converge import converge  # noqa: PLC0415
+    from cluster.objects import layout_there  # noqa: PLC0415
     from cluster.schedules import parameters, target  # noqa: PLC0415
 
     stack, engine = place.stack, place.argo
     assert stack is not None
+    layout_there(stack)  # what a newer checkout has brought is left as it is
     stack.only = tuple(pipeline.name for pipeline in pipelines)
     # A replay extracts nothing; every other backfill has a config of its own.
     span = None if way.replay else way.backfill
@@ -303,20 +302,7 @@ def _earlier(folder: Path) -> str:
 
 def _states(record: Record) -> str:
     same = record.state_after == record.state_before
-    return f"{_short(record.state_after)} ({'unchanged' if same else f'before: {_short(record.state_before)}'})"
-
-
-def _short(state: dict[str, Any] | None) -> str:
-    """Say what a state says: the bookmark where there is one, else the JSON, else none."""
-    if not state:
-        return "none"
-    bookmarks = state.get("bookmarks")
-    if isinstance(bookmarks, dict) and len(bookmarks) == 1:
-        mark = next(iter(bookmarks.values()))
-        if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
-            return str(mark["replication_key_value"])
-    text = json.dumps(state)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return f"{short(record.state_after)} ({'unchanged' if same else f'before: {short(record.state_before)}'})"
 
 
 def _csv_files(history: History, records: Sequence[Record], days: int) -> list[bytes]:
@@ -394,7 +380,7 @@ def _row(place: Place, record: Record) -> list[str]:
         place.status(record),
         f"{record.total:,}",
         taken,
-        _short(record.state_after),
+        short(record.state_after),
     ]
 
 
@@ -473,21 +459,37 @@ def cancel(session: Session, run: str) -> None:
             step.result("succeeded before it could be stopped" if late else f"{record.status}; the state is as it was")
 
 
-def state(session: Session, pipeline: str, *, engine: str, set_to: str, reset: bool, versions: bool, rollback: str) -> None:
-    """Show a pipeline's state or its history, replace it, remove it, or go back to an earlier one.
+@dataclass(frozen=True)
+class Change:
+    """What becomes of a state; at most one of these."""
+
+    set_to: str = ""
+    rollback: str = ""
+    copy_to: str = ""
+    reset: bool = False
+
+
+def state(session: Session, pipeline: str, change: Change, *, engine: str, versions: bool, sure: bool) -> None:
+    """Show a pipeline's state or its history, replace it, remove it, go back to an earlier one, or carry it to an environment.
 
     :raises SetupError: E-SETTING, more than one was asked for; E-BUSY, a run is under way; E-STATE, no such version.
     """
     Project(session.settings.root).pipeline(pipeline)
-    if sum(map(bool, (set_to, reset, versions, rollback))) > 1:
-        raise SetupError("E-SETTING", "Of --set, --reset, --history and --rollback more than one was given.", hint="Give one of them.")
+    if sum(map(bool, (*astuple(change), versions))) > 1:
+        told = "Of --set, --reset, --history, --rollback and --copy-to more than one was given."
+        raise SetupError("E-SETTING", told, hint="Give one of them.")
     with Places(session) as places:
         place, _ = places.choose(engine)
         history, output = place.history, session.output
         history.claim(place.engine)
-        if set_to or reset or rollback:
-            new = read_object(Path(set_to), set_to, "E-STATE") if set_to else _version(history, pipeline, rollback) if rollback else None
-            with _quiet(session, place, pipeline):
+        if change.copy_to:
+            from cluster.moving import copy  # noqa: PLC0415 - a state of this machine needs nothing of a cluster
+
+            copy(session, place, pipeline, change.copy_to, sure=sure)
+            return
+        if change != Change():
+            new = _new_state(history, pipeline, change)
+            with place.quiet(pipeline):
                 if new:
                     history.save_state(pipeline, new)
                 else:
@@ -502,20 +504,11 @@ def state(session: Session, pipeline: str, *, engine: str, set_to: str, reset: b
         output.text(json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
 
 
-@contextmanager
-def _quiet(session: Session, place: Place, pipeline: str) -> Iterator[None]:
-    """See that no run of the pipeline is under way.
-
-    :raises SetupError: E-BUSY, one is.
-    """
-    if place.stack is None:
-        with alone(session.settings, place.history, pipeline):
-            yield
-        return
-    running = [record.run for record in place.newest(pipeline, None) if record.status == "running"]
-    if running:
-        raise SetupError("E-BUSY", f"A run of {pipeline} is under way ({running[0]}).", hint=f"Wait, or {command(f'cancel {running[0]}')}")
-    yield
+def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
+    """Return the state that there shall be, None where it is removed."""
+    if change.set_to:
+        return read_object(Path(change.set_to), change.set_to, "E-STATE")
+    return _version(history, pipeline, change.rollback) if change.rollback else None
 
 
 def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
@@ -541,13 +534,13 @@ def _show_versions(session: Session, history: History, pipeline: str) -> None:
         with suppress(ValueError):
             found = json.loads(data or b"null")
         session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
-        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else _short(found)])
+        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else short(found)])
     session.output.table(rows, ["version", "time (UTC)", "state"])
 
 
 def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
     """Bring what stands in ``singer-configs/`` into the cluster: images, secrets, configs, schedules."""
-    from cluster import plan, schedules  # noqa: PLC0415 - no other command here needs them
+    from cluster import objects, plan, schedules  # noqa: PLC0415 - no other command here needs them
     from cluster.converge import converge, look  # noqa: PLC0415
 
     output, begun = session.output, time.monotonic()
@@ -558,6 +551,11 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
             output.text(yaml.safe_dump_all(schedules.documents(stack), sort_keys=False).rstrip())
             return
         steps = plan.sync()
+        found = objects.older_layout(stack)
+        if found:
+            made = [*schedules.schedules(stack), *schedules.listeners(stack)]
+            objects.upgrade(stack, found, made, schedules.KINDS).tell(output)
+            output.line(" ", "", f"the rest of the platform is brought by {command('up')}")
         if plan_only:
             for title, why in look(steps, stack).items():
                 output.line("•" if why is None else " ", title, why or "in place")

@@ -38,6 +38,8 @@ SECRET_KEY = re.compile(
 )
 """How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
 
+BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 CRON = r"\S+( +\S+){4}"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
@@ -75,6 +77,19 @@ class Connector:
 
 
 @dataclass(frozen=True)
+class Events:
+    """What starts a pipeline beside its schedule: objects that arrive in a bucket, or calls of a webhook."""
+
+    bucket: str
+    prefix: str
+    suffix: str
+    webhook: str
+    """The path that is called; one of this and the bucket is empty."""
+    secret: str
+    """What opens the bucket, or what callers must know; none named, the store's own, or nothing."""
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A tap, a target and when they run: an entry of ``pipelines.yaml``."""
 
@@ -98,6 +113,7 @@ class Pipeline:
     """What runs after each load."""
     transform_select: str = ""
     """Which part of its project; none named, all of it."""
+    events: Events | None = None
 
     @property
     def connectors(self) -> tuple[Connector, ...]:
@@ -253,6 +269,7 @@ class Project:
             notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
             transform=self._side(fields, "transform") if fields.has("transform") else None,
             transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
+            events=self._events(fields.mapping("events")) if fields.has("events") else None,
         )
         fields.finish()
         if pipeline.transform_select and not pipeline.transform:
@@ -281,6 +298,23 @@ class Project:
         if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
             fields.refuse(key, "a file below singer-configs/ that is there")
         return file
+
+    @staticmethod
+    def _events(fields: Fields) -> Events:
+        key = {"pattern": r"[!-~]+", "allowed": "a part of an object's key, such as rates/ or .csv"}
+        events = Events(
+            bucket=fields.text("bucket", "", pattern=BUCKET_NAME, allowed="the name of a bucket"),
+            prefix=fields.text("prefix", "", **key),
+            suffix=fields.text("suffix", "", **key),
+            webhook=fields.text("webhook", "", pattern=r"/[A-Za-z0-9/._-]*", allowed="a path such as /rates"),
+            secret=fields.text("secret", "", pattern=OBJECT, allowed="the name of a Secret"),
+        )
+        fields.finish()
+        if bool(events.bucket) == bool(events.webhook):
+            fields.refuse("webhook" if events.webhook else "bucket", "left out where the other of bucket and webhook is named, else needed")
+        if events.webhook and (events.prefix or events.suffix):
+            fields.refuse("prefix" if events.prefix else "suffix", "for a bucket alone")
+        return events
 
     def _resources(self, fields: Fields) -> dict[str, str]:
         quantity = r"\d+(\.\d+)?(m|[kKMGT]i?)?"

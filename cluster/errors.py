@@ -24,6 +24,9 @@ class SetupError(Exception):
         self.hint = hint
         self.told = False  # whether the user has seen it
 
+    def prepare(self) -> None:
+        """Make what the hint names. Called once, before somebody is told: most errors name what is there."""
+
     def as_dict(self) -> dict[str, str]:
         """Return the form that stands in ``run.json``."""
         return {"code": self.code, "problem": self.problem, "hint": self.hint}

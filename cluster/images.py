@@ -41,6 +41,7 @@ COMMIT_FILES = (
     "cluster/errors.py",
     "cluster/fields.py",
     "cluster/files.py",
+    "cluster/layout.py",
     "cluster/network.py",
     "cluster/progress.py",
     "cluster/runs.py",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,15 +19,18 @@ from kubernetes.client import ApiClient, Configuration
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.kube_config import load_kube_config
 
+from cluster import rights
 from cluster.errors import SetupError
 from cluster.files import log_lines
 from cluster.network import login
+from cluster.progress import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from cluster.network import Network
+    from cluster.rights import Right
 
 FIELD_MANAGER = "singer"
 TIMEOUT = (3, 30)
@@ -52,6 +56,8 @@ KINDS = {
     "Workflow": (ARGO, "workflows", True),
     "WorkflowTemplate": (ARGO, "workflowtemplates", True),
     "CronWorkflow": (ARGO, "cronworkflows", True),
+    "EventSource": (ARGO, "eventsources", True),
+    "Sensor": (ARGO, "sensors", True),
 }
 """Kind to API path, plural, and whether it lives in a namespace."""
 
@@ -75,6 +81,24 @@ class RefusedError(SetupError):
         self.status = status
 
 
+class LackingError(SetupError):
+    """The cluster does not give us a right; what an administrator must apply is written when somebody is told."""
+
+    status = 403
+
+    def __init__(self, right: Right, folder: Path) -> None:
+        """Take the right, and the folder for the file; nothing is written yet: what is merely looked for may be hidden."""
+        super().__init__("E-RIGHTS", right.problem, hint="Ask an administrator for this right.")
+        self.right = right
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """See ``SetupError``. Where the file cannot be written, asking is what is left."""
+        with suppress(SetupError):
+            file = shown(self.right.write(self.folder))
+            self.hint = f"Let an administrator apply {file} (kubectl apply -f {file}), then run it again."
+
+
 class Kube:
     """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
 
@@ -84,6 +108,8 @@ class Kube:
         :raises SetupError: E-KUBE, the file or the context in it is not there or not valid.
         """
         self.kubeconfig = kubeconfig
+        self.rights = kubeconfig.parent / "rights"
+        """Where it is written what an administrator must apply: beside what else is remembered of the cluster."""
         self.context = context
         try:
             config = Configuration()
@@ -158,20 +184,39 @@ class Kube:
         return response.data.decode("utf-8", "replace") if response.status == 200 else ""
 
     def log_since(self, pod: str, namespace: str, container: str, since: str) -> list[tuple[str, str]]:
-        """Return a container's log lines after a time, each with its own; all where *since* is empty."""
+        """Return a container's log lines after a time, each with its own; all where *since* is empty.
+
+        :raises SetupError: E-RIGHTS, we may not read them.
+        """
         query = [("container", container), ("timestamps", "true")] + ([("sinceTime", since)] if since else [])
         response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
+        if response.status == 403:
+            raise self._refusal(403, _read(response.data), f"the log of {pod}")
         if response.status != 200:
             return []
         pairs = (line.partition(" ") for line in log_lines(response.data))
         return [(moment, text) for moment, _, text in pairs if moment > since]
 
     def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
-        """Say whether we are allowed to do something."""
-        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+        """Say whether we are allowed to do something, also with a part of a resource: ``pods/log``."""
+        plural, _, part = resource.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": plural, "subresource": part, "namespace": namespace}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
         _, data = self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, absent=False)
         return bool(data.get("status", {}).get("allowed"))
+
+    def lacking(self, refused: Iterable[tuple[str, str, str]], namespace: str, name: str) -> SetupError:
+        """Return the error for several rights that we lack, each a verb, an API group and a plural; *name* is that of the file."""
+        return LackingError(rights.several(refused, self.user, namespace, name), self.rights)
+
+    @property
+    def user(self) -> str:
+        """Who we are to the cluster; nothing where it does not tell."""
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        with suppress(RefusedError, LackingError):
+            _, data = self._call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body, absent=False)
+            return str(data.get("status", {}).get("userInfo", {}).get("username", ""))
+        return ""
 
     @cached_property
     def version(self) -> tuple[int, int]:
@@ -254,20 +299,32 @@ class Kube:
         absent: bool = True,
     ) -> tuple[int, dict[str, Any]]:
         response = self._send(method, path, query, body, content_type)
-        try:
-            data = json.loads(response.data or b"{}")
-        except ValueError:
-            data = {"message": response.data[:200].decode("utf-8", "replace")}
+        data = _read(response.data)
         if response.status < 300 or (response.status == 404 and absent):
             return response.status, data
-        raise refusal(response.status, str(data.get("message", "")), f"{method} {path}")
+        raise self._refusal(response.status, data, f"{method} {path}", body)
+
+    def _refusal(self, status: int, data: Mapping[str, Any], request: str, body: object = None) -> SetupError:
+        """Return the error for an answer that is a refusal."""
+        message = str(data.get("message", ""))
+        right = rights.read(message, body) if status == 403 else None
+        return LackingError(right, self.rights) if right else refusal(status, message, request)
+
+
+def _read(answer: bytes) -> dict[str, Any]:
+    """Read what the API server answers; what is no object becomes its message."""
+    try:
+        found = json.loads(answer or b"{}")
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": answer[:200].decode("utf-8", "replace")}
 
 
 def refusal(status: int, message: str, request: str) -> RefusedError:
     """Turn the API server's refusal into a sentence and a hint."""
     hints = {
         401: "The credentials in the kubeconfig are no longer valid: make them anew.",
-        403: "Ask an administrator for this right.",
+        403: "A rule of the cluster forbids it, or it does not know who you are: ask its administrator.",
         404: "What it needs is not installed there.",
         409: "Somebody else changed it at the same time: run it again.",
     }

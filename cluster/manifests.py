@@ -29,7 +29,8 @@ AT_ONCE_SECONDS = 15
 
 ORDER = (
     "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "PersistentVolumeClaim",
-    "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow",
+    "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow", "EventSource",
+    "Sensor",
 )  # fmt: skip
 """What must be there first; deletion goes the other way round."""
 

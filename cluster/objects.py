@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from cluster import manifests
+from cluster import layout, manifests
 from cluster.errors import SetupError
 from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
 from cluster.registry import LOGINS, host_of
+from cluster.runs import owned
 from cluster.runtime import full_name
 from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
+from cluster.workflows import STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cluster.progress import Output
     from cluster.stack import Stack
 
 Found = TypeVar("Found")
@@ -58,9 +61,10 @@ class Objects:
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO.
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO; E-LAYOUT.
         """
         say("whose the cluster is")
+        before = older_layout(stack)
         if stack.settings.argo == "use":
             argo_is_there(stack)
         applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
@@ -80,7 +84,8 @@ class Objects:
                 "--docker-username=… --docker-password=…; or correct singer.pull_secret.",
             )
         pruned = _prune(stack)
-        return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "")
+        upgraded = f", layout {before} to {layout.LAYOUT}" if before else ""
+        return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "") + upgraded
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
@@ -91,7 +96,8 @@ class Objects:
             if found is None and document["kind"] in WHOLE_CLUSTER and self._there(stack, document):
                 continue
             differing.append(manifests.differs(document, found))
-        why = [text for text in differing if text] + [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack, live)]
+        gone = [f"{kind.lower()}/{name} is wanted no more" for kind, name in _unwanted(stack.documents, live)]
+        why = [text for text in differing if text] + gone
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
         return "credentials are missing" if _unfilled(stack) else _cannot_pull(stack)
@@ -136,14 +142,13 @@ def not_others(stack: Stack, wanted: Iterable[tuple[str, str]]) -> None:
 def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
     """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
 
-    :raises SetupError: E-FOREIGN, it is.
+    :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout has brought it.
     """
-    try:
-        instance = json.loads(found or b"{}").get("instance")
-    except (ValueError, AttributeError):
-        return
-    if instance not in {None, stack.instance.id}:
-        raise other_instance(f"The bucket {stack.settings.bucket_configs}", str(instance))
+    said, bucket = owned(found), f"The bucket {stack.settings.bucket_configs}"
+    instance = said.get("instance")
+    if instance is not None and instance != stack.instance.id:
+        raise other_instance(bucket, str(instance))
+    layout.see(bucket, said.get("layout"))
 
 
 def other_instance(what: str, instance: str) -> SetupError:
@@ -197,6 +202,62 @@ def key(document: manifests.Document) -> tuple[str, str]:
     return document["kind"], document["metadata"]["name"]
 
 
+# ------------------------------------------------------------------------------------------------------------ upgrades
+
+
+def layout_there(stack: Stack) -> int | None:
+    """Return the layout of the platform that is in the cluster, None where none of ours is, or it may not be seen.
+
+    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
+    """
+    nothing: manifests.Document | None = None
+    live = _seen(lambda: stack.kube.get("ConfigMap", STORE, stack.namespace), nothing)
+    if live is None or not stack.owns(live):
+        return None
+    found = (live["metadata"].get("annotations") or {}).get(layout.RECORD)
+    return layout.see(f"The platform in the namespace {stack.namespace}", found)
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What becomes of the objects of an older layout."""
+
+    found: int
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+    def tell(self, output: Output) -> None:
+        """Say it, before anything is done."""
+        output.event("upgrade", **{"from": self.found, "to": layout.LAYOUT}, new=self.new, changed=self.changed, gone=self.gone)
+        output.line("!", "Upgrade", f"layout {self.found} to {layout.LAYOUT}: {'; '.join(layout.news(self.found))}")
+        for mark, names in (("new", self.new), ("changes", self.changed), ("goes", self.gone)):
+            for name in names:
+                output.line(" ", f"  {mark}", name)
+
+
+def older_layout(stack: Stack) -> int | None:
+    """Return the layout of the platform that is in the cluster, where it is older than that of this checkout.
+
+    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
+    """
+    found = layout_there(stack)
+    return None if found == layout.LAYOUT else found
+
+
+def upgrade(stack: Stack, found: int, wanted: Sequence[manifests.Document], of_kinds: Iterable[str]) -> Upgrade:
+    """Return what becomes of the objects of some kinds, of the layout *found*."""
+    live = _live_of(stack, of_kinds)
+    there = [document for document in wanted if key(document) in live]
+    new = [document for document in wanted if key(document) not in live and document["kind"] not in WHOLE_CLUSTER]
+    return Upgrade(
+        found,
+        tuple(map(manifests.name, new)),
+        tuple(manifests.name(document) for document in there if manifests.differs(document, live[key(document)])),
+        tuple(f"{kind.lower()}/{name}" for kind, name in _unwanted(wanted, live)),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------- rights
 
 
@@ -211,10 +272,9 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
         file = stack.settings.platform / "for-administrator.yaml"
-        unowned = [unowned(document) for document in missing]
         with file_errors("The file for the administrator", file):
             private_folder(file.parent)
-            write_private(file, yaml.safe_dump_all(unowned, sort_keys=False))
+            write_private(file, yaml.safe_dump_all(map(unowned, missing), sort_keys=False))
         names = ", ".join(sorted({document["kind"] for document in missing}))
         raise SetupError(
             "E-RIGHTS",
@@ -222,18 +282,10 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
             hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
         )
     kinds = sorted({document["kind"] for document in stack.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
-    refused = [
-        f"{verb} {_resource(stack, kind)[1]}"
-        for kind in kinds
-        for verb in VERBS
-        if not stack.kube.may(verb, *_resource(stack, kind), stack.namespace)
-    ]
+    wanted = [(verb, *_resource(stack, kind)) for kind in kinds for verb in VERBS]
+    refused = [right for right in wanted if not stack.kube.may(*right, stack.namespace)]
     if refused:
-        raise SetupError(
-            "E-RIGHTS",
-            f"In the namespace {stack.namespace} you may not: {', '.join(refused)}.",
-            hint="Ask an administrator for the role admin in this namespace, then run it again.",
-        )
+        raise stack.kube.lacking(refused, stack.namespace, "up")
 
 
 def _resource(stack: Stack, kind: str) -> tuple[str, str]:
@@ -321,9 +373,16 @@ def _cannot_pull(stack: Stack) -> str | None:
 
 def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
-    documents = [*manifests.load(_all_files(stack)), *stack.documents]
-    kinds = sorted({document["kind"] for document in documents} | set(MADE))
-    return {key(item): item for kind in kinds for item in _ours(stack, kind)}
+    return _live_of(stack, all_kinds(stack))
+
+
+def all_kinds(stack: Stack) -> set[str]:
+    """Return the kinds of all that the platform is made of, whatever the settings choose of it."""
+    return {document["kind"] for document in [*manifests.load(_all_files(stack)), *stack.documents]} | set(MADE)
+
+
+def _live_of(stack: Stack, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
+    return {key(item): item for kind in sorted(some) for item in ours(stack, kind)}
 
 
 def _all_files(stack: Stack) -> list[Path]:
@@ -332,20 +391,21 @@ def _all_files(stack: Stack) -> list[Path]:
         folder / "namespace.yaml",
         folder / "network-policies.yaml",
         *folder.glob("argo/*.yaml"),
+        *folder.glob("events/*.yaml"),
         folder / "minio" / "minio.yaml",
         *folder.glob("singer/*.yaml"),
     ]
 
 
-def _ours(stack: Stack, kind: str) -> list[manifests.Document]:
+def ours(stack: Stack, kind: str) -> list[manifests.Document]:
     """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
     found = _list(stack, kind, stack.namespace, f"{INSTANCE}={stack.instance.id}")
     return [{**item, "kind": kind} for item in found]
 
 
-def _unwanted(stack: Stack, live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
+def _unwanted(documents: Iterable[manifests.Document], live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
     """Return what we applied once and no longer do. What carries no digest, such as most Secrets, was not applied as a whole."""
-    wanted = {key(document) for document in stack.documents}
+    wanted = {key(document) for document in documents}
     return [
         found for found, item in live.items() if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
     ]
@@ -353,7 +413,7 @@ def _unwanted(stack: Stack, live: Mapping[tuple[str, str], manifests.Document]) 
 
 def _prune(stack: Stack) -> int:
     """Delete what we applied once and no longer do."""
-    gone = _unwanted(stack, _live(stack))
+    gone = _unwanted(stack.documents, _live(stack))
     for kind, name in gone:
         stack.kube.delete(kind, name, stack.namespace)
     return len(gone)
@@ -370,7 +430,7 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
     for kind in reversed(manifests.ORDER):
         if kind in WHOLE_CLUSTER or (keep_data and kind in KEPT_KINDS):
             continue
-        for item in _ours(stack, kind):
+        for item in ours(stack, kind):
             say(f"{kind.lower()}/{item['metadata']['name']}")
             stack.kube.delete(kind, item["metadata"]["name"], stack.namespace)
     if whole:
@@ -381,7 +441,7 @@ def remove(stack: Stack, say: Callable[[str], None], *, keep_data: bool) -> Iter
         _until_all_gone(stack, say, KEPT_KINDS if keep_data else ())
     if keep_data:
         yield f"the volume claim argo-artifacts and its credentials in the namespace {stack.namespace}: the next up finds them"
-    crds = [] if keep_data else _ours(stack, "CustomResourceDefinition")
+    crds = [] if keep_data else ours(stack, "CustomResourceDefinition")
     used = _used_elsewhere(stack) if crds else ""
     if used:
         yield f"Argo's CRDs: {used}"
@@ -426,7 +486,7 @@ def _until_gone(stack: Stack, say: Callable[[str], None]) -> None:
 def _until_all_gone(stack: Stack, say: Callable[[str], None], kept: tuple[str, ...]) -> None:
     """Wait until what we deleted is gone: a Deployment stays until its pods have ended, and the next ``up`` must not meet it."""
     deadline = time.monotonic() + GONE_SECONDS
-    while left := [item for kind in manifests.ORDER if kind not in (*WHOLE_CLUSTER, *kept) for item in _ours(stack, kind)]:
+    while left := [item for kind in manifests.ORDER if kind not in (*WHOLE_CLUSTER, *kept) for item in ours(stack, kind)]:
         say(f"{manifests.name(left[0])} ends")
         if time.monotonic() > deadline:
             names = ", ".join(map(manifests.name, left))
@@ -445,4 +505,4 @@ def _used_elsewhere(stack: Stack) -> str:
 
 def owner(stack: Stack) -> bytes:
     """Return what stands in the bucket to say whose it is."""
-    return json.dumps({"engine": "argo", "instance": stack.instance.id}).encode()
+    return json.dumps({"engine": "argo", "instance": stack.instance.id, "layout": layout.LAYOUT}).encode()

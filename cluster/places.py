@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import workflows
 from cluster.connectors import read_dotenv
 from cluster.engines.argo import ArgoEngine
-from cluster.engines.lock import is_running
+from cluster.engines.lock import alone, is_running
 from cluster.errors import SetupError
 from cluster.fields import describe, listed, nearest
 from cluster.instance import Instance
@@ -21,7 +21,7 @@ from cluster.settings import CHOICES, LAPTOP
 from cluster.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -60,6 +60,22 @@ class Place:
         if self.stack is None and record.status == "running" and not is_running(self.session.settings, record):
             return "interrupted"
         return record.status
+
+    @contextmanager
+    def quiet(self, pipeline: str) -> Iterator[None]:
+        """See that no run of a pipeline is under way here; on this machine none can begin until the body ends.
+
+        :raises SetupError: E-BUSY, one is.
+        """
+        if self.stack is None:
+            with alone(self.session.settings, self.history, pipeline):
+                yield
+            return
+        running = [record.run for record in self.newest(pipeline, None) if record.status == "running"]
+        if running:
+            hint = f"Wait, or {command(f'cancel {running[0]}')}"
+            raise SetupError("E-BUSY", f"A run of {pipeline} is under way ({running[0]}).", hint=hint)
+        yield
 
     def logs(self, record: Record) -> str:
         """Return where a person finds a run's logs."""

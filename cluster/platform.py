@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import webbrowser
@@ -14,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cluster import kept, objects, plan
+from cluster import kept, objects, plan, schedules
 from cluster.converge import converge, look
 from cluster.errors import SetupError
 from cluster.fields import listed
@@ -47,6 +46,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         _begin(session, stack)
         steps = plan.up(stack.settings)
         trouble = _preflight(session, stack)
+        _upgraded(session, stack)
         if plan_only:
             _show_plan(session, stack, steps, trouble)
             return
@@ -126,6 +126,20 @@ def _preflight(session: Session, stack: Stack) -> SetupError | None:
     if not all(item.fatal for item in found):
         session.output.text()
     return fatal(found)
+
+
+def _upgraded(session: Session, stack: Stack) -> None:
+    """Say what becomes of a platform of an older layout, where it can be seen by now: one that sleeps is not woken for that.
+
+    :raises SetupError: E-LAYOUT, it is of a newer one.
+    """
+    if (stack.provider.ours and stack.provider.pending()) or stack.kube.silent():
+        return
+    found = objects.older_layout(stack)
+    if found:
+        made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
+        objects.upgrade(stack, found, made, {*objects.all_kinds(stack), *schedules.KINDS}).tell(session.output)
+        session.output.text()
 
 
 def _others(stack: Stack) -> Iterator[str]:
@@ -235,7 +249,7 @@ def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) 
             + "connector environments, local runs and files"
             + ("." if everything else f", and images ({command('teardown --all')} removes environments and images).")
         )
-        if not yes and not _agreed():
+        if not yes and not session.agrees("Remove?", "This would remove things"):
             output.text("Nothing was removed.")
             return
         with _alone(stack):
@@ -322,16 +336,6 @@ def _kept(stack: Stack, say: Callable[[str], None]) -> str:
 def _alone(stack: Stack) -> AbstractContextManager[None]:
     """Let only one command change the platform at a time."""
     return only_one(stack.settings.platform / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")
-
-
-def _agreed() -> bool:
-    """Ask on a terminal; elsewhere nobody can answer.
-
-    :raises SetupError: E-SETTING, there is no terminal and no --yes.
-    """
-    if not sys.stdin.isatty():
-        raise SetupError("E-SETTING", "This would remove things, and nobody is there to be asked.", hint="Say it beforehand: --yes")
-    return input("Remove? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def open_door(session: Session, door: str, *, only_print: bool) -> None:

@@ -118,6 +118,17 @@ def command(words: str) -> str:
     return f"{os.environ.get('SINGER_LAUNCHER') or 'invoke'} {words}{also}"
 
 
+@contextmanager
+def elsewhere(env: str) -> Iterator[None]:
+    """Let the commands that the body prints be those of another environment than ``--env`` has named."""
+    named = os.environ.get(NAMED, "")
+    os.environ[NAMED] = env
+    try:
+        yield
+    finally:
+        os.environ[NAMED] = named
+
+
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """What a terminal obeys instead of showing it: control characters, and those that turn the direction of what follows."""
@@ -187,6 +198,7 @@ class Plain:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
+        error.prepare()
         print(f"\n{in_words(error)}", file=sys.stderr, flush=True)
 
 
@@ -307,6 +319,7 @@ class Terminal:
         from rich.console import Console
         from rich.text import Text
 
+        error.prepare()
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         console.print()
         console.print(Text.assemble((error.code, "bold red"), "  ", printable(error.problem)))
@@ -351,6 +364,7 @@ class Json:
 
     def error(self, error: SetupError) -> None:
         """See ``Output``."""
+        error.prepare()
         self.event("error", **error.as_dict(), exit_code=error.exit_code)
         print(in_words(error), file=sys.stderr, flush=True)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from cluster import layout
 from cluster.errors import SetupError
 from cluster.fields import describe, listed
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 OWNER = "owner.json"
+SHOWN = 120
+"""How many characters of a state fit into a line."""
 WORD = "[a-z0-9][a-z0-9.-]*"
 """What a pipeline and a run can be called, as Kubernetes allows it: they become names of folders here."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
@@ -124,6 +127,28 @@ def write_record(record: Record) -> bytes:
     return json.dumps(asdict(record), indent=1).encode()
 
 
+def owned(data: bytes | None) -> dict[str, Any]:
+    """Read the object ``owner.json`` of a bucket, which says whose it is; nothing where there is none, or it is damaged."""
+    try:
+        found = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def short(state: dict[str, Any] | None) -> str:
+    """Say what a state says: the bookmark where there is one, else the JSON, else none."""
+    if not state:
+        return "none"
+    bookmarks = state.get("bookmarks")
+    if isinstance(bookmarks, dict) and len(bookmarks) == 1:
+        mark = next(iter(bookmarks.values()))
+        if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
+            return str(mark["replication_key_value"])
+    text = json.dumps(state)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
 class History:
     """Records and states of all pipelines, in a store."""
 
@@ -135,21 +160,20 @@ class History:
     def claim(self, engine: str) -> None:
         """See that the buckets belong to *engine*; each engine has its own states.
 
-        :raises SetupError: E-ENGINE, they belong to another one.
+        :raises SetupError: E-ENGINE, they belong to another one; E-LAYOUT, a newer checkout has them.
         """
         bucket = self.settings.bucket_configs
         found = self.store.get(bucket, OWNER)
         if found is None:
-            self.store.put(bucket, OWNER, json.dumps({"engine": engine}).encode())
+            self.store.put(bucket, OWNER, json.dumps({"engine": engine, "layout": layout.LAYOUT}).encode())
             return
-        try:
-            owner = json.loads(found).get("engine")
-        except (ValueError, AttributeError):
-            owner = "unknown"
+        said, place = owned(found), self.store.url(bucket, OWNER).removesuffix("/" + OWNER)
+        owner = said.get("engine") if said else "unknown"
+        layout.see(f"The bucket {place}", said.get("layout"))
         if owner != engine:
             raise SetupError(
                 "E-ENGINE",
-                f"The bucket {self.store.url(bucket, OWNER).removesuffix('/' + OWNER)} belongs to the engine {owner}, this is {engine}.",
+                f"The bucket {place} belongs to the engine {owner}, this is {engine}.",
                 hint="Give this engine buckets of its own: singer.bucket_configs, singer.bucket_artifacts, singer.bucket_outputs.",
             )
 

@@ -1,14 +1,18 @@
-"""Schedules in the cluster: a CronWorkflow for each pipeline that has one, and the images that Workflows written by hand take."""
+"""What starts pipelines in the cluster: a CronWorkflow for each schedule, objects of Argo Events for other beginnings.
+
+Beside them the images that Workflows written by hand take.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster import images, manifests, workflows
+from cluster import events, images, manifests, workflows
 from cluster.connectors import used
 from cluster.environments import version
-from cluster.objects import key, not_others
+from cluster.errors import SetupError
+from cluster.objects import key, not_others, ours
 from cluster.settings import LAPTOP
 from cluster.stack import INSTANCE, at_once
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from cluster.connectors import Pipeline
     from cluster.stack import Stack
 
+KINDS = ("CronWorkflow", *events.KINDS)
 SUSPENDED = "singer/suspended"
 """The annotation with what we have said last: what is suspended otherwise, somebody has suspended by hand."""
 
@@ -32,33 +37,41 @@ class Schedules:
     budget: float = 10
 
     def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
-        """See ``Step``."""
+        """See ``Step``.
+
+        :raises SetupError: E-ARGO, there is no Argo Events for what is to start by events; E-FOREIGN.
+        """
         live = _live(stack)
-        wanted = schedules(stack)
-        not_others(stack, [key(document) for document in documents(stack)])
+        wanted = [*schedules(stack), *listeners(stack)]
+        kinds = [document["kind"] for document in wanted]
+        if "Sensor" in kinds:
+            _events_are_there(stack)
+        not_others(stack, [key(document) for document in (_images(stack), *wanted)])
 
         def make(document: manifests.Document) -> None:
             say(manifests.name(document))
-            stack.kube.apply(as_left(document, live.get(document["metadata"]["name"])))
+            stack.kube.apply(as_left(document, live.get(key(document))))
 
-        at_once(make, [document for document in wanted if manifests.differs(document, live.get(document["metadata"]["name"]))])
-        gone = live.keys() - {document["metadata"]["name"] for document in wanted}
+        at_once(make, [document for document in wanted if manifests.differs(document, live.get(key(document)))])
+        gone = live.keys() - {key(document) for document in wanted}
 
-        def remove(name: str) -> None:
+        def remove(found: tuple[str, str]) -> None:
             """Remove a schedule with what it has started, unless a run is under way: that one goes on to its end."""
-            running = live[name].get("status", {}).get("active")
-            stack.kube.delete("CronWorkflow", name, stack.namespace, owned="Orphan" if running else "Background")
+            running = live[found].get("status", {}).get("active")
+            stack.kube.delete(*found, stack.namespace, owned="Orphan" if running else "Background")
 
         at_once(remove, sorted(gone))
         stack.kube.apply(_images(stack))
-        return f"{len(wanted)} schedules" + (f", {len(gone)} removed" if gone else "")
+        counts = [f"{kinds.count('CronWorkflow')} schedules"] + [f"{kinds.count('Sensor')} started by events"] * ("Sensor" in kinds)
+        return ", ".join([*counts, *([f"{len(gone)} removed"] if gone else []), *_without_events(stack)])
 
     def pending(self, stack: Stack) -> str | None:
         """See ``Step``."""
         live = _live(stack)
-        wanted = schedules(stack)
-        differing = [why for document in wanted if (why := manifests.differs(document, live.get(document["metadata"]["name"])))]
-        differing += [f"{name} has left pipelines.yaml" for name in sorted(live.keys() - {item["metadata"]["name"] for item in wanted})]
+        wanted = [*schedules(stack), *listeners(stack)]
+        differing = [why for document in wanted if (why := manifests.differs(document, live.get(key(document))))]
+        gone = sorted(live.keys() - {key(document) for document in wanted})
+        differing += [f"{name} has left pipelines.yaml" for name in dict.fromkeys(name for _, name in gone)]
         there = stack.kube.get("ConfigMap", workflows.IMAGES, stack.namespace) or {}
         if there.get("data") != _images(stack)["data"]:
             differing.append("the list of images has changed")
@@ -96,23 +109,70 @@ def schedules(stack: Stack) -> list[manifests.Document]:
     return [manifests.stamped(document) for document in made]
 
 
+def listeners(stack: Stack) -> list[manifests.Document]:
+    """Return the objects of Argo Events as they shall be; none where it is not used.
+
+    :raises SetupError: E-SETTING, nothing says what opens a bucket.
+    """
+    if stack.settings.argo_events != "use":
+        return []
+    started = [pipeline for pipeline in stack.pipelines if pipeline.events]
+    place, tags, versions = target(stack), chosen_images(stack), _versions(started)
+    made = [
+        document
+        for pipeline in started
+        for document in events.documents(
+            pipeline,
+            workflows.parameters(pipeline, tags, versions, place.ui),
+            place,
+            stack.settings,
+            stack.inside,
+            trusting=stack.trusting,
+        )
+    ]
+    return [manifests.stamped(document) for document in made]
+
+
 def documents(stack: Stack) -> list[manifests.Document]:
     """Return all that is applied here, for people who want to read it."""
-    return [_images(stack), *schedules(stack)]
+    return [_images(stack), *schedules(stack), *listeners(stack)]
+
+
+def _without_events(stack: Stack) -> list[str]:
+    """Say which pipelines events do not start here."""
+    names = [pipeline.name for pipeline in stack.pipelines if pipeline.events and stack.settings.argo_events != "use"]
+    return [f"no events for {', '.join(names)}: argo_events is none"] if names else []
+
+
+def _events_are_there(stack: Stack) -> None:
+    """See that the cluster knows the objects of Argo Events.
+
+    :raises SetupError: E-ARGO, it does not.
+    """
+    if not {"eventsources", "sensors"} <= stack.kube.argo:
+        raise SetupError(
+            "E-ARGO",
+            f"There is no Argo Events in the cluster of {stack.provider.context}.",
+            hint="Let its administrator install it, or leave argo_events out: then only schedules start pipelines.",
+        )
 
 
 def _images(stack: Stack) -> manifests.Document:
     return workflows.image_map(chosen_images(stack), target(stack))
 
 
-def _live(stack: Stack) -> dict[str, manifests.Document]:
-    found = stack.kube.objects("CronWorkflow", stack.namespace, labels=f"{INSTANCE}={stack.instance.id}")
-    return {item["metadata"]["name"]: item for item in found}
+def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
+    """Return what is there. Where Argo Events is not used, we need not be allowed to look for what an earlier use of it has left."""
+    strict = KINDS if stack.settings.argo_events == "use" else ("CronWorkflow",)
+    label = f"{INSTANCE}={stack.instance.id}"
+    found = [{**item, "kind": kind} for kind in strict for item in stack.kube.objects(kind, stack.namespace, labels=label)]
+    found += [item for kind in KINDS if kind not in strict for item in ours(stack, kind)]
+    return {key(item): item for item in found}
 
 
 def as_left(document: manifests.Document, live: manifests.Document | None) -> manifests.Document:
     """Leave a schedule suspended, or going, that somebody has suspended or resumed by hand since we applied it."""
-    if live is None:
+    if live is None or document["kind"] != "CronWorkflow":
         return document
     said = (live["metadata"].get("annotations") or {}).get(SUSPENDED)
     suspended = bool(live["spec"].get("suspend"))

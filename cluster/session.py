@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cluster.errors import SetupError
 from cluster.files import keep_private
 from cluster.settings import Settings, parse
 
@@ -23,6 +25,19 @@ class Session:
         self._env = env
         self.output = output
         self.environ = dict(environ)
+
+    def to(self, env: str) -> Session:
+        """Return what the same command would have received in another environment."""
+        return Session(self._given, self.output, self.environ, env)
+
+    def agrees(self, question: str, what: str) -> bool:
+        """Ask on a terminal; elsewhere nobody can answer.
+
+        :raises SetupError: E-SETTING, there is no terminal; the command has a flag that answers.
+        """
+        if not sys.stdin.isatty():
+            raise SetupError("E-SETTING", f"{what}, and nobody is there to be asked.", hint="Say it beforehand: --yes")
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
     @cached_property
     def settings(self) -> Settings:

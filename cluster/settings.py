@@ -42,6 +42,7 @@ CHOICES = {
     "argo": ("install", "use"),
     "store": ("install", "use"),
     "s3_credentials": ("keys", "secret", "identity"),
+    "argo_events": ("none", "use"),
     "network_policies": ("false", "true"),
     "initless_pods": ("auto", "false", "true"),
 }
@@ -105,6 +106,7 @@ class Settings:
     port_argo: str = "2746"
     port_s3: str = "9000"
     port_console: str = "9001"
+    argo_events: str = "none"
     network_policies: str = "false"
     initless_pods: str = "auto"
     proxy: str = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from cluster import manifests, network, workflows
+from cluster import layout, manifests, network, workflows
 from cluster.connectors import Project, read_dotenv, used
 from cluster.errors import SetupError
 from cluster.instance import Instance
@@ -55,6 +55,8 @@ ROLE = "eks.amazonaws.com/role-arn"
 """The ServiceAccount of pipelines' pods, and the annotation that gives it a role of Amazon's."""
 INSIDE = "http://argo-artifacts:9000"
 """Where pods reach our own MinIO."""
+CREATED = (1, 35)
+"""The first Kubernetes that asks for the right to create a forward as well, which is opened by a GET."""
 INITLESS = (1, 36)
 """The first Kubernetes whose image volumes are on by default; init-less pods need them."""
 IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
@@ -171,7 +173,7 @@ class Stack:
         return self.settings.s3_endpoint.rstrip("/") if self.settings.store == "use" else INSIDE
 
     @property
-    def _trusting(self) -> bool:
+    def trusting(self) -> bool:
         """Whether pods reach the store by TLS with certificates of a company's own."""
         return bool(self.network.certificates) and self.inside.startswith("https:")
 
@@ -191,8 +193,9 @@ class Stack:
         folder = self.settings.root / "manifests"
         argo = sorted((folder / "argo").glob("*.yaml")) if self.settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if self.settings.store == "install" else []
+        events = [folder / "events" / "events.yaml"] if self.settings.argo_events == "use" else []
         policies = [folder / "network-policies.yaml"] if self.settings.network_policies == "true" else []
-        return [folder / "namespace.yaml", *argo, *minio, *policies, *sorted((folder / "singer").glob("*.yaml"))]
+        return [folder / "namespace.yaml", *argo, *minio, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: manifests.Document) -> manifests.Document:
         """Set the images, ports and store that the settings choose."""
@@ -206,8 +209,10 @@ class Stack:
             return manifests.with_value(document, "spec.type", "ClusterIP")
         if kind == "WorkflowTemplate" and self.settings.argo == "use":
             document = workflows.with_defaults(document, yaml.safe_load(self._argo_config["data"]["config"]))
+        if name == workflows.STORE:
+            document = manifests.annotated(document, {layout.RECORD: str(layout.LAYOUT)})
         if kind == "WorkflowTemplate" or name == workflows.STORE:
-            return workflows.placed(document, self.settings, self.inside, trusting=self._trusting)
+            return workflows.placed(document, self.settings, self.inside, trusting=self.trusting)
         if kind in {"ServiceAccount", "Role"}:
             return self._let_in(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
@@ -234,7 +239,7 @@ class Stack:
         installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
         initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
-        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self._trusting)
+        workflows.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self.trusting)
         return config
 
     @cached_property
@@ -263,7 +268,7 @@ class Stack:
             found.append({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "data": encoded})
         if certificates:
             found.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {network.BUNDLE: certificates}})
-        if self._trusting:
+        if self.trusting:
             data = {network.BUNDLE: b64encode(certificates.encode()).decode()}
             found.append(
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {**metadata, "name": workflows.CA}, "type": "Opaque", "data": data}
@@ -293,11 +298,18 @@ class Stack:
         return f"http://127.0.0.1:{self.port(door)}"
 
     def port(self, door: str) -> int:
-        """Return the port of a door on 127.0.0.1."""
+        """Return the port of a door on 127.0.0.1.
+
+        :raises SetupError: E-RIGHTS, no port may be forwarded.
+        """
         name, program, target = DOORS[door]
         if self.provider.publishes:
             return self.instance.ports[name]
         if door not in self._forwards:
+            wanted = [(verb, "", "pods/portforward") for verb in ("get", *(["create"] if self.kube.version >= CREATED else []))]
+            refused = [right for right in wanted if not self.kube.may(*right, self.namespace)]
+            if refused:
+                raise self.kube.lacking(refused, self.namespace, "forward")
             from cluster.tunnel import Forward  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
             self._forwards[door] = Forward(self.kube, self.namespace, program, target, self.instance.ports[name])

@@ -236,17 +236,18 @@ def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = PLAIN) -> Doc
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 
-def _labels(pipeline: Pipeline, target: Target) -> dict[str, str]:
+def labels(pipeline: Pipeline, target: Target) -> dict[str, str]:
+    """Return what tells whose a pipeline's objects are."""
     return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
 
 
 def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: Target, way: Way = PLAIN) -> Document:
     """Return the Workflow of one run."""
-    labels = _labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
+    marks = labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
-        "metadata": {"name": run, "namespace": target.namespace, "labels": labels},
+        "metadata": {"name": run, "namespace": target.namespace, "labels": marks},
         "spec": _spec(pipeline, given, way),
     }
 
@@ -256,7 +257,7 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Target) 
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "CronWorkflow",
-        "metadata": {"name": pipeline.name, "namespace": target.namespace, "labels": _labels(pipeline, target)},
+        "metadata": {"name": pipeline.name, "namespace": target.namespace, "labels": labels(pipeline, target)},
         "spec": {
             "schedules": list(pipeline.schedule),
             "timezone": pipeline.timezone,
@@ -265,7 +266,7 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Target) 
             "startingDeadlineSeconds": DEADLINE_SECONDS,
             "successfulJobsHistoryLimit": KEPT,
             "failedJobsHistoryLimit": KEPT,
-            "workflowMetadata": {"labels": _labels(pipeline, target)},
+            "workflowMetadata": {"labels": labels(pipeline, target)},
             "workflowSpec": _spec(pipeline, given),
         },
     }
@@ -273,8 +274,8 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Target) 
 
 def image_map(images: Mapping[str, str], target: Target) -> Document:
     """Return the ConfigMap from which Workflows written by hand take their images."""
-    labels = {"app.kubernetes.io/name": IMAGES, **target.labels, "workflows.argoproj.io/configmap-type": "Parameter"}
-    metadata = {"name": IMAGES, "namespace": target.namespace, "labels": labels}
+    marks = {"app.kubernetes.io/name": IMAGES, **target.labels, "workflows.argoproj.io/configmap-type": "Parameter"}
+    metadata = {"name": IMAGES, "namespace": target.namespace, "labels": marks}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(sorted(images.items()))}
 
 

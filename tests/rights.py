@@ -12,6 +12,7 @@ ARGO = "argoproj.io"
 MAY: dict[str, dict[str, set[str]]] = {
     "default": {},
     "pipeline": {f"workflowtaskresults.{ARGO}": {"create", "patch"}},
+    "events": {f"workflows.{ARGO}": {"create"}},
     "argo-server": {
         f"workflows.{ARGO}": LOOK,
         f"workflowtemplates.{ARGO}": LOOK,
@@ -40,6 +41,8 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
 }
 """Account to resource to verbs; after a colon the one object's name, after a slash the subresource."""
+OPTIONAL = {"events"}
+"""Accounts that are there only where a setting asks for them."""
 RESOURCES = {
     *(resource for rights in MAY.values() for resource in rights),
     "secrets",
@@ -76,6 +79,16 @@ TRIED = {
         ("delete", f"workflowtaskresults.{ARGO}"),
         ("create", "serviceaccounts/token"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
+    ),
+    "events": (
+        ("get", f"workflows.{ARGO}"),
+        ("list", f"workflows.{ARGO}"),
+        ("delete", f"workflows.{ARGO}"),
+        ("get", f"workflowtemplates.{ARGO}"),
+        ("create", f"cronworkflows.{ARGO}"),
+        ("get", "secrets:argo-artifacts"),
+        ("create", "pods"),
+        ("create", "serviceaccounts/token"),
     ),
     "argo-server": (
         ("create", f"workflows.{ARGO}"),

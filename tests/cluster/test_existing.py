@@ -383,7 +383,7 @@ def test_the_story_of_an_environment(company: Platform, elsewhere: Path, tmp_pat
         seen = company.type(*words, *env, **viewer, **keys)
         assert seen.code == 0, seen.err
     refused = company.type("run", DEMO, *env, **viewer, **keys)
-    assert (refused.code, "403" in refused.err, "Traceback" in refused.err) == (1, True, False), refused.err
+    assert (refused.code, "E-RIGHTS" in refused.err, "Traceback" in refused.err) == (1, True, False), refused.err
     for words in (("sync",), ("run", DEMO), ("credentials",)):
         allowed = company.type(*words, *env, **operator)
         assert allowed.code == 0, allowed.err

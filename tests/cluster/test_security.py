@@ -48,7 +48,9 @@ def node(argo: Argo, script: str, stdin: str = "") -> str:
 def test_every_account_may_do_what_the_list_says(argo: Argo) -> None:
     """The API server itself, asked as each service account, grants the rights of the list and refuses what would be tried first."""
     tries = [(who, verb, what) for who, rows in rights.TRIED.items() for verb, what in rows]
-    tries += [(who, verb, what) for who, rows in rights.MAY.items() for what, verbs in rows.items() for verb in sorted(verbs)]
+    there = rights.MAY.keys() - rights.OPTIONAL
+    tries += [(who, verb, what) for who in sorted(there) for what, verbs in rights.MAY[who].items() for verb in sorted(verbs)]
+    tries = [item for item in tries if item[0] in there]
     lines = []
     for who, verb, what in tries:
         whole, _, name = what.partition(":")

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import signal
 import stat
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from conftest import ROOT
+from typist import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,56 +213,6 @@ def test_a_program_may_be_named(checkout: Checkout) -> None:
     words = ["new", "tap-odd", "--pip-url", project(checkout, scripts=TWO), "--executable", "tap-two"]
     succeeded(checkout.invoke(*words))
     assert made(checkout, "tap-odd", "connector.yaml")["executable"] == "tap-two"
-
-
-class Typist:
-    """Somebody at a terminal, who reads and types."""
-
-    def __init__(self, checkout: Checkout, *words: str) -> None:
-        """Start a command on a terminal of its own."""
-        self.master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "invoke", *words],
-            cwd=checkout.root,
-            env={**checkout.environ, "TERM": "dumb"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-        self.seen = ""
-        self._told = 0
-
-    def sees(self, text: str, seconds: float = 120) -> str:
-        """Wait for a text, and return all that was shown since the last one."""
-        deadline = time.monotonic() + seconds
-        while text not in self.seen[self._told :] and time.monotonic() < deadline and self._read(deadline):
-            pass
-        assert text in self.seen[self._told :], self.seen
-        shown, self._told = self.seen[self._told :], len(self.seen)
-        return shown
-
-    def _read(self, deadline: float) -> bool:
-        if not select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))[0]:
-            return False
-        try:
-            part = os.read(self.master, 4096)
-        except OSError:  # the other side has ended
-            return False
-        self.seen += part.decode()
-        return bool(part)
-
-    def types(self, text: str) -> None:
-        """Type a line."""
-        os.write(self.master, f"{text}\n".encode())
-
-    def ends(self) -> int:
-        """Wait for the end of the command, and return its exit code."""
-        while self._read(time.monotonic() + 120):
-            pass
-        os.close(self.master)
-        return self.process.wait()
 
 
 def test_questions_on_a_terminal(checkout: Checkout) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import entrypoint
 import pytest
 
-from cluster import errors
+from cluster import errors, layout
 from cluster.connectors import Project
 from cluster.errors import SetupError
 from cluster.runs import Record
@@ -104,6 +104,11 @@ def test_every_rule_is_listed() -> None:
     """The table of what ``check`` looks at lists every rule with its severity, and no other."""
     listed = {row[0].strip("`"): row[1] for row in table("## What `check CONNECTOR` looks at")}
     assert listed == {name: severity for name, (severity, _) in RULES.items()}
+
+
+def test_every_layout_is_listed() -> None:
+    """The table of layouts says of each what came with it, in the words that an upgrade shows."""
+    assert {int(row[0]): row[1] for row in table("## Layout")} == layout.NEWS
 
 
 def test_every_key_of_a_run_is_listed() -> None:

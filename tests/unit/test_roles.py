@@ -17,6 +17,7 @@ BRING = {
     *(f"{verb} secrets" for verb in ("get", "list", "create", "patch", "delete")),
     *(f"{verb} configmaps" for verb in ("get", "list", "create", "patch")),
 }
+STARTS = ("cronworkflows", "eventsources", "sensors")
 RUN = LOOK | BRING | {"create workflows", "patch workflows"}
 FORWARD = {"list pods", "get pods/portforward"}
 NEEDED: dict[str, set[str]] = {
@@ -30,7 +31,7 @@ NEEDED: dict[str, set[str]] = {
     "demo": RUN,
     "retry": RUN,
     "cancel": LOOK | {"patch workflows"},
-    "sync": BRING | {f"{verb} cronworkflows" for verb in ("get", "list", "create", "patch", "delete")},
+    "sync": BRING | {f"{verb} {what}" for verb in ("get", "list", "create", "patch", "delete") for what in STARTS},
     "credentials": {"get secrets"},
     "forward": FORWARD,
 }
@@ -40,7 +41,7 @@ NEEDED: dict[str, set[str]] = {
 def allowed(role: dict[str, Any], what: str) -> bool:
     """Say whether a role allows a verb on a resource."""
     verb, resource = what.split()
-    group = "argoproj.io" if "workflow" in resource else ""
+    group = "argoproj.io" if "workflow" in resource or resource in STARTS else ""
     return any(group in rule["apiGroups"] and resource in rule["resources"] and verb in rule["verbs"] for rule in role["rules"])
 
 
