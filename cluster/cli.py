@@ -11,6 +11,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from invoke.config import AmbiguousMergeError, Config, merge_dicts
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
@@ -66,8 +67,26 @@ def see_choices(root: Path) -> None:
                 found = read_yaml(file, file.name)
                 if found is not None:
                     Fields(found, shown=file.name).mapping("singer")
+                    _fits(file.name, found)
             except SetupError as error:
                 raise Exit(f"{error.code}  {error.problem}\n→ {error.hint}", code=error.exit_code) from None
+
+
+def _fits(shown: str, found: dict[str, Any]) -> None:
+    """See that Invoke can lay what a file says over what there is already.
+
+    :raises SetupError: E-CONFIG, an object stands where one value belongs, or the other way round.
+    """
+    from cluster.settings import DEFAULTS  # noqa: PLC0415 - mostly there is no such file
+
+    try:
+        merge_dicts({**Config.global_defaults(), "singer": dict(DEFAULTS)}, found)
+    except AmbiguousMergeError as error:
+        raise SetupError(
+            "E-CONFIG",
+            f"{shown} has an object where one value belongs, or the other way round: {error}.",
+            hint=f"Correct {shown}; docs/settings.md lists what each setting takes.",
+        ) from None
 
 
 def guarded(function: Callable[..., None], context: Context, *args: Any, **kwargs: Any) -> None:

@@ -28,7 +28,7 @@ class Instance:
         self._name = name
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             found = {}
         self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
         self._facts.setdefault("id", secrets.token_hex(4))

@@ -110,6 +110,8 @@ def main() -> None:
             try:
                 code = command(job)
                 sys.stdout.flush()
+            except KeyboardInterrupt:  # it was none yet
+                code = 130
             except BaseException:  # noqa: BLE001 - as an interpreter does at its end
                 traceback.print_exc()
             finally:
