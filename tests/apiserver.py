@@ -13,15 +13,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from pushing import install
 from serving import ServingHTTP
 
 from cluster.kube import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import Checkout, Result
+    from registries import Distribution
     from stores import Minio
 
 NAMESPACE = "rates"
@@ -34,7 +36,7 @@ context: far
 namespace: {namespace}
 instance: {instance}
 argo: use
-registry: registry.example.com/data
+registry: {registry}/data
 store: use
 s3_endpoint: http://0.0.0.0:{port}
 s3_credentials: identity
@@ -208,24 +210,21 @@ def api() -> Iterator[Api]:
 
 
 class Company:
-    """A checkout with the environment ``company``: the stand-in for its cluster, a real MinIO, a docker that has all images."""
+    """A checkout with the environment ``company``: stand-ins for its cluster and for docker, a real MinIO, a real registry."""
 
-    def __init__(self, checkout: Checkout, api: Api, minio: Minio, folder: Path) -> None:
+    def __init__(self, checkout: Checkout, api: Api, minio: Minio, registry: str, folder: Path) -> None:
         """Write the environment and the kubeconfig; nothing is typed yet."""
         self.checkout, self.api, self.root = checkout, api, checkout.root
         lake = f"lake-{secrets.token_hex(4)}"
         (checkout.root / "environments").mkdir()
         self.file = checkout.root / "environments" / "company.yaml"
-        self.file.write_text(ENVIRONMENT.format(port=minio.port, lake=lake, namespace=NAMESPACE, instance=INSTANCE))
+        self.file.write_text(ENVIRONMENT.format(port=minio.port, lake=lake, namespace=NAMESPACE, instance=INSTANCE, registry=registry))
         context = {"name": "far", "context": {"cluster": "far", "user": "far"}}
         server = {"name": "far", "cluster": {"server": api.url}}
         content = {"contexts": [context], "clusters": [server], "users": [{"name": "far", "user": {"token": "x"}}]}
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(yaml.safe_dump(content))
-        docker = folder / "programs" / "docker"
-        docker.parent.mkdir()
-        docker.write_text("#!/bin/sh\n")
-        docker.chmod(0o755)
+        docker = install(folder / "programs", folder / "desk")
         checkout.environ |= {"KUBECONFIG": str(kubeconfig), "PATH": f"{docker.parent}:{checkout.environ['PATH']}"}
         checkout.environ |= {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key}
         checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]}, schedule="0 6 * * *")
@@ -247,6 +246,6 @@ class Company:
 
 
 @pytest.fixture
-def company(checkout: Checkout, api: Api, minio: Minio, tmp_path: Path) -> Company:
+def company(checkout: Checkout, api: Api, minio: Minio, registries: Callable[..., Distribution], tmp_path: Path) -> Company:
     """Return a checkout with an environment."""
-    return Company(checkout, api, minio, tmp_path)
+    return Company(checkout, api, minio, registries().host, tmp_path)

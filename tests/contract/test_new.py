@@ -278,9 +278,10 @@ def test_from_scratch(checkout: Checkout) -> None:
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/stores.py", "tests/postgres.py", "tests/contract/test_own_connectors.py"):
-        (checkout.root / name).parent.mkdir(parents=True, exist_ok=True)
-        (checkout.root / name).write_bytes((ROOT / name).read_bytes())
+    for file in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py"), ROOT / "tests/contract/test_own_connectors.py"):
+        copy = checkout.root / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
     tests = checkout.invoke("test", "--options=-k tap-mine")
     assert tests.code == 0, tests.out + tests.err
     assert "1 passed" in tests.out
