@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from cluster.errors import SetupError
 from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
+from cluster.settings import BUCKET_NAME, OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -38,8 +39,6 @@ SECRET_KEY = re.compile(
 )
 """How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
 
-BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 CRON = r"\S+( +\S+){4}"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"

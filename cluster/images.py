@@ -87,14 +87,14 @@ def tag(connector: Connector, settings: Settings) -> str:
     return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
 
 
-def readable(connector: Connector) -> str:
-    """Return the second name of a connector's image, for people: that of the last one that was built."""
-    return f"{connector.name}:dev"
+def readable(name: str) -> str:
+    """Return the second name of an image, for people: that of the last one that was built."""
+    return f"{name}:dev"
 
 
 def made(tag: str, name: str, platform: str) -> list[str]:
     """Return the names that an image gets: that for people is of this machine's kind, and so not one for a *platform*."""
-    return [tag] if platform else [tag, f"{name}:dev"]
+    return [tag] if platform else [tag, readable(name)]
 
 
 def arguments(connector: Connector, settings: Settings) -> dict[str, str]:

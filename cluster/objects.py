@@ -13,16 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import yaml
-
-from cluster import layout, manifests
+from cluster import layout, manifests, rights
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder, write_private
 from cluster.kept import kept_secrets
 from cluster.progress import shown
 from cluster.registry import LOGINS, host_of
 from cluster.runs import owned
-from cluster.runtime import full_name
+from cluster.runtime import registry_of
 from cluster.stack import FORBIDDEN, INSTANCE, KEYS, PART_OF, ROOT_SECRET, USER_SECRET
 from cluster.workflows import STORE
 
@@ -272,9 +269,7 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
     missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
     if missing:
         file = stack.settings.platform / "for-administrator.yaml"
-        with file_errors("The file for the administrator", file):
-            private_folder(file.parent)
-            write_private(file, yaml.safe_dump_all(map(unowned, missing), sort_keys=False))
+        rights.for_administrator(file, map(unowned, missing))
         names = ", ".join(sorted({document["kind"] for document in missing}))
         raise SetupError(
             "E-RIGHTS",
@@ -357,7 +352,7 @@ def _cannot_pull(stack: Stack) -> str | None:
         return f"the Secret {name} is not in the namespace {stack.namespace}"
     if found.get("type") != PULL_TYPE:
         return f"the Secret {name} is of the type {found.get('type')}, not {PULL_TYPE}"
-    host = full_name(f"{stack.settings.registry}/x").partition("/")[0]
+    host = registry_of(stack.settings.registry)
     try:
         logins = json.loads(b64decode(found["data"][PULL_KEY]))["auths"]
         known = {host_of(address) for address in logins}

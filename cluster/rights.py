@@ -68,10 +68,18 @@ class Right:
         :raises SetupError: E-STORE, E-DISK: it cannot be written.
         """
         file = folder / f"{self.name}.yaml"
-        with file_errors("The file for the administrator", file):
-            private_folder(folder)
-            write_private(file, yaml.safe_dump_all(self.documents(), sort_keys=False))
+        for_administrator(file, self.documents())
         return file
+
+
+def for_administrator(file: Path, documents: Iterable[Mapping[str, Any]]) -> None:
+    """Write what an administrator shall apply into a file of the user's own.
+
+    :raises SetupError: E-STORE, E-DISK: it cannot be written.
+    """
+    with file_errors("The file for the administrator", file):
+        private_folder(file.parent)
+        write_private(file, yaml.safe_dump_all(documents, sort_keys=False))
 
 
 def subject(user: str) -> dict[str, str]:

@@ -298,6 +298,11 @@ def _state(status: Sequence[str]) -> str:
     return first
 
 
+def registry_of(repository: str) -> str:
+    """Return the registry that a repository is in: what stands before the names of its images."""
+    return full_name(f"{repository}/x").partition("/")[0]
+
+
 def full_name(image: str) -> str:
     """Return an image's name as containerd writes it: with its registry, without a digest behind the tag."""
     name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image

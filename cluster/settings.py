@@ -27,7 +27,8 @@ ENVIRONMENTS = "environments"
 """The folder of the others' files, one for each."""
 VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
-BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
+BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+BUCKET = BUCKET_NAME + r"(/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
 BUCKETS = ("bucket_configs", "bucket_artifacts", "bucket_outputs")
 PAGES = r"|https?://[^\s/?#@]+(/[^\s?#]*)?"
 ROLE = r"|arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]+"

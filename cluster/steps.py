@@ -159,8 +159,8 @@ class Built:
         missing = stack.provider.missing_images(list(tags))
         absent = stack.runtime.absent(list(tags) if missing is None else missing, stack.provider.platform)
         # An image that is on the node need not be here, but for the names that people use with docker run on the laptop.
-        nameless = [] if stack.settings.registry else stack.runtime.absent([images.readable(connector) for connector in tags.values()])
-        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector) in nameless]
+        nameless = [] if stack.settings.registry else stack.runtime.absent([images.readable(connector.name) for connector in tags.values()])
+        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
 
 
 @dataclass(frozen=True)

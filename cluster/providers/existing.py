@@ -20,7 +20,7 @@ from cluster.images import REPOSITORY, other, push
 from cluster.programs import check
 from cluster.progress import shown
 from cluster.registry import Registry
-from cluster.runtime import full_name
+from cluster.runtime import full_name, registry_of
 from cluster.settings import LAPTOP
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Existing:
 
     @cached_property
     def _registry(self) -> Registry:
-        host = full_name(f"{self.settings.registry}/x").partition("/")[0]
+        host = registry_of(self.settings.registry)
         return Registry(host, self.network, self.environ, plain=lambda: host in self.runtime.info.insecure)
 
     def _has(self, image: str) -> bool:
