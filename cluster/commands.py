@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cluster import backfill, network, preview, reader, redaction
-from cluster.connectors import Project, read_dotenv, secrets
+from cluster.connectors import Project, kept_secrets, secrets
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.environments import Environments
@@ -118,7 +118,7 @@ def retry(session: Session, run: str) -> None:
 def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, engine: str, way: Way, verb: str) -> tuple[Place, Record]:
     """Run a pipeline, say what came of it, and put a copy of its files where people look."""
     output = session.output
-    pipeline = Project(session.settings.root).pipeline(name)
+    pipeline = Project.of(session.settings).pipeline(name)
     place, reason = places.choose(engine)
     facts["engine"] = place.engine
     span = f" · backfill {way.backfill}" if way.backfill else ""
@@ -141,8 +141,8 @@ def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, 
 def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, facts: dict[str, Any], way: Way) -> Record:
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
-    project = Project(settings.root)
-    dotenv = read_dotenv(settings.root / ".env")
+    project = Project.of(settings)
+    dotenv = kept_secrets(settings.root)
     found = {
         side: secrets(file, session.environ, dotenv, shown=project.shown(file))
         for side, file in (("tap", pipeline.config), ("target", pipeline.target_config))
@@ -196,7 +196,7 @@ def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Wa
     :raises SetupError: E-ENGINE, not on this engine; or what the first failed run says, when all have ended.
     """
     output = session.output
-    project = Project(session.settings.root)
+    project = Project.of(session.settings)
     pipelines = [project.pipeline(name) for name in names]
     with Places(session) as places:
         place, reason = places.choose(engine)
@@ -322,7 +322,7 @@ def _csv_files(history: History, records: Sequence[Record], days: int) -> list[b
 
 def _base(session: Session, pipeline: str) -> str:
     """Return the currency that the rates are of."""
-    config = Project(session.settings.root).pipeline(pipeline).config
+    config = Project.of(session.settings).pipeline(pipeline).config
     return str(read_object(config, shown(config)).get("base", "EUR"))
 
 
@@ -344,7 +344,7 @@ def _show_rates(session: Session, record: Record, table: preview.Table) -> None:
 def runs(session: Session, *, pipeline: str, limit: int) -> None:
     """List the newest runs of both engines."""
     if pipeline:
-        Project(session.settings.root).pipeline(pipeline)
+        Project.of(session.settings).pipeline(pipeline)
     with Places(session) as places:
         found = _newest(places, pipeline or None, limit)
         if not found:
@@ -474,7 +474,7 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
 
     :raises SetupError: E-SETTING, more than one was asked for; E-BUSY, a run is under way; E-STATE, no such version.
     """
-    Project(session.settings.root).pipeline(pipeline)
+    Project.of(session.settings).pipeline(pipeline)
     if sum(map(bool, (*astuple(change), versions))) > 1:
         told = "Of --set, --reset, --history, --rollback and --copy-to more than one was given."
         raise SetupError("E-SETTING", told, hint="Give one of them.")

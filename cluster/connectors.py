@@ -12,16 +12,18 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
 from cluster.errors import SetupError
 from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
-from cluster.settings import BUCKET_NAME, OBJECT
+from cluster.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from cluster.settings import Settings
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
 """A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and file names."""
@@ -40,6 +42,7 @@ SECRET_KEY = re.compile(
 """How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
 
 CRON = r"\S+( +\S+){4}"
+CONFIG = "config.json"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's own words for a part of a project; what begins with a hyphen would be an option."""
@@ -63,11 +66,13 @@ class Connector:
     outputs: tuple[str, ...]
     settings: tuple[str, ...] = ()
     """What its config may hold, as far as somebody has written that down: a backfill asks."""
+    instead: Path | None = None
+    """The config that the environment has in the place of its own."""
 
     @property
     def config(self) -> Path:
         """Its ``config.json``, which need not be there."""
-        return self.folder / "config.json"
+        return self.instead or self.folder / CONFIG
 
     @property
     def lock(self) -> Path:
@@ -123,13 +128,32 @@ class Pipeline:
 class Project:
     """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
 
-    def __init__(self, root: Path, *, configs: Path | None = None, pipelines: Path | None = None) -> None:
-        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        configs: Path | None = None,
+        pipelines: Path | None = None,
+        env: str = LAPTOP,
+        resources: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet.
+
+        The environment has configs of its own; *resources* are those of pipelines that say nothing of them.
+        """
         self.root = root
+        self.env = env
+        self.instead = root / ENVIRONMENTS / env
+        self.resources = resources or {}
         self.configs = configs or root / "singer-configs"
         self.pipelines_file = pipelines or self.configs / "pipelines.yaml"
         self._connectors: dict[str, Connector] = {}
         self._pipelines: dict[str, Pipeline] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the checkout's, as it is in the environment that was chosen."""
+        return cls(settings.root, env=settings.env, resources=pairs(settings.resources))
 
     def shown(self, path: Path) -> str:
         """Return *path* as a person at the checkout's root would type it."""
@@ -148,7 +172,24 @@ class Project:
             return {}
         if not isinstance(entries, dict):
             Fields(entries, shown=self.shown(file))
+        self._check_instead()
         return dict(entries)
+
+    def _check_instead(self) -> None:
+        """See that each file of the environment takes a config's place: another would not be read."""
+        for file in sorted(self.instead.rglob("*")):
+            name = file.relative_to(self.instead)
+            if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
+                raise SetupError(
+                    "E-CONFIG",
+                    f"{self.shown(file)} takes the place of nothing: there is no config {self.shown(self.configs / name)}.",
+                    hint=f"Name it as the {CONFIG} that it stands for, or remove it.",
+                )
+
+    def _instead(self, file: Path) -> Path | None:
+        """Return the config that the environment has in the place of a file of ``singer-configs/``."""
+        found = self.instead / os.path.relpath(file, self.configs)
+        return found if file.name == CONFIG and found.is_file() else None
 
     @property
     def pipeline_names(self) -> list[str]:
@@ -192,6 +233,7 @@ class Project:
             python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
+            instead=self._instead(folder / CONFIG),
         )
         for glob in connector.outputs:
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
@@ -262,7 +304,7 @@ class Project:
             schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
             timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
             paused=fields.flag("paused", default=False),
-            resources=self._resources(fields.mapping("resources")),
+            resources={**self.resources, **self._resources(fields.mapping("resources"))},
             timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
             retries=fields.number("retries", default=2, least=0, most=10),
             notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
@@ -296,7 +338,7 @@ class Project:
         file: Path = (self.configs / value).resolve()
         if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
             fields.refuse(key, "a file below singer-configs/ that is there")
-        return file
+        return self._instead(self.configs / value) or file
 
     @staticmethod
     def _events(fields: Fields) -> Events:
@@ -316,9 +358,8 @@ class Project:
         return events
 
     def _resources(self, fields: Fields) -> dict[str, str]:
-        quantity = r"\d+(\.\d+)?(m|[kKMGT]i?)?"
         found = {
-            key: fields.text(key, None, pattern=quantity, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
+            key: fields.text(key, None, pattern=QUANTITY, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
             for key in ("cpu", "memory")
         }
         fields.finish()
@@ -422,6 +463,19 @@ def is_typed_secret(key: str, text: str) -> bool:
     return is_secret_key(key.replace("-", "_")) and not address and not re.match(r"[~.]?/|[A-Za-z]:\\", text)
 
 
+def dotenvs(root: Path, env: str = LAPTOP) -> list[Path]:
+    """Return the files with secrets that count in an environment, the later over the earlier; they need not be there."""
+    return [root / ".env", *([root / f".env.{env}"] if env != LAPTOP else [])]
+
+
+def kept_secrets(root: Path, env: str = LAPTOP) -> dict[str, str]:
+    """Return what ``.env`` and the environment's own say.
+
+    :raises SetupError: E-CONFIG, with the line that is no value.
+    """
+    return {name: value for file in dotenvs(root, env) for name, value in read_dotenv(file).items()}
+
+
 def read_dotenv(file: Path) -> dict[str, str]:
     """Read ``NAME=value`` lines: comments, blank lines, ``export`` and quotes are understood; nothing is expanded.
 
@@ -462,7 +516,7 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
         connector = project.connector(name)
         return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
     pipeline = project.pipeline(name)
-    dotenv = read_dotenv(project.root / ".env")
+    dotenv = kept_secrets(project.root, project.env)
     for file in (pipeline.config, pipeline.target_config):
         secrets(file, environ, dotenv, shown=project.shown(file))
     return " → ".join(connector.name for connector in pipeline.connectors)

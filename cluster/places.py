@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cluster import workflows
-from cluster.connectors import read_dotenv
+from cluster.connectors import kept_secrets
 from cluster.engines.argo import ArgoEngine
 from cluster.engines.lock import alone, is_running
 from cluster.errors import SetupError
@@ -129,7 +129,7 @@ class Places:
     def local(self) -> Place:
         """The local engine's."""
         settings = self.session.settings
-        environ = {**read_dotenv(settings.root / ".env"), **self.session.environ}
+        environ = {**kept_secrets(settings.root), **self.session.environ}
         return Place("local", History(open_store(settings, environ), settings), self.session)
 
     @cached_property

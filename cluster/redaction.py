@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from cluster.connectors import is_secret_key, secret_names
+from cluster.settings import ENVIRONMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,10 +74,11 @@ def _forms(value: str) -> Iterator[str]:
 
 def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield every value that is known to be secret: of ``.env``, configs, the environment, and logins in addresses."""
-    with suppress(OSError):
-        yield from _values((settings.root / ".env").read_text(encoding="utf-8", errors="replace"))
+    for file in settings.root.glob(".env*"):  # those of every environment
+        with suppress(OSError):
+            yield from _values(file.read_text(encoding="utf-8", errors="replace"))
     asked: set[str] = set()
-    for file in settings.configs.glob("**/*.json"):
+    for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
         with suppress(OSError, ValueError, RecursionError):
             asked |= set(secret_names(file))
             content = json.loads(file.read_bytes())

@@ -35,6 +35,8 @@ ROLE = r"|arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]+"
 REGISTRY = r"|[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)*"
 LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+QUANTITY = r"\d+(\.\d+)?(m|[kKMGT]i?)?"
+RESOURCES = rf"|(cpu|memory)={QUANTITY}(,(cpu|memory)={QUANTITY})?"
 CHOICES = {
     "engine": ("auto", "local", "argo"),
     "local_store": ("folder", "s3"),
@@ -55,6 +57,7 @@ FORMS = {
     "registry": (REGISTRY, "a registry and path such as registry.example.com/data"),
     "pull_secret": (f"|{OBJECT}", "the name of a Secret"),
     "image_platform": (r"|linux/[a-z0-9]+", "a platform such as linux/arm64"),
+    "resources": (RESOURCES, "quantities such as cpu=100m,memory=512Mi"),
 }
 """Settings that have a form, and what people are told of it."""
 
@@ -104,6 +107,7 @@ class Settings:
     registry: str = ""
     pull_secret: str = ""
     image_platform: str = ""
+    resources: str = ""
     port_argo: str = "2746"
     port_s3: str = "9000"
     port_console: str = "9001"

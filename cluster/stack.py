@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from cluster import layout, manifests, network, workflows
-from cluster.connectors import Project, read_dotenv, used
+from cluster.connectors import Project, kept_secrets, used
 from cluster.errors import SetupError
 from cluster.instance import Instance
 from cluster.preflight import findings, inotify_limits
@@ -81,7 +81,7 @@ class Stack:
         :raises SetupError: E-CLUSTER, this checkout has a platform from another provider.
         """
         self.settings = settings
-        self.environ = {**read_dotenv(settings.root / ".env"), **environ}
+        self.environ = {**kept_secrets(settings.root, settings.env), **environ}
         self.namespace = settings.namespace
         self.instance = Instance(settings.platform / "instance.json", settings.instance)
         if self.instance.provider not in {"", settings.provider}:
@@ -116,7 +116,7 @@ class Stack:
     @cached_property
     def project(self) -> Project:
         """What stands in ``singer-configs/``."""
-        return Project(self.settings.root)
+        return Project.of(self.settings)
 
     @property
     def pipelines(self) -> list[Pipeline]:

@@ -161,9 +161,8 @@ class Target:
 def config_key(pipeline: Pipeline, name: str) -> str:
     """Return where in the bucket of configs a pipeline's ``config``, ``catalog``, ``initial_state`` or ``target_config`` is."""
     connector = pipeline.target if name == "target_config" else pipeline.tap
-    own = connector.folder / {"catalog": "catalog.json", "initial_state": "state.json"}.get(name, "config.json")
-    file = getattr(pipeline, name)
-    if file == own:
+    own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
+    if getattr(pipeline, name) == own:
         return f"connectors/{connector.name}/{own.name}"
     return f"pipelines/{pipeline.name}/{name}.json"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -163,6 +164,9 @@ class Api:
     def _write(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         metadata = body["metadata"]
         name = metadata.get("name") or metadata["generateName"] + secrets.token_hex(3)
+        if "stringData" in body:  # is for writing alone
+            encoded = {key: b64encode(value.encode()).decode() for key, value in body["stringData"].items()}
+            body = {**{key: value for key, value in body.items() if key != "stringData"}, "data": encoded}
         return self.add(kind, name, metadata=metadata, **{key: value for key, value in body.items() if key not in {"kind", "metadata"}})
 
     def _change(self, verb: str, kind: str, name: str, body: Any) -> dict[str, Any]:

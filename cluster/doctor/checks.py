@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster import advice, kubeconfig, network, preflight, web
-from cluster.connectors import Project, checked, read_dotenv
+from cluster.connectors import Project, checked, dotenvs, read_dotenv
 from cluster.doctor import fixes
 from cluster.engines.lock import killed
 from cluster.environments import Environments, chosen_index, pip_setting
@@ -85,7 +85,7 @@ class Machine:
             self.network = network.read(self.settings, self.environ)
         except SetupError as error:
             self.network, self.lost = network.read(self.settings, {}), error
-        self.project = Project(self.settings.root)
+        self.project = Project.of(self.settings)
         self.answers: list[web.Answer] = []
         self.trouble: SetupError | None = None
         """Why there are no handles to the platform."""
@@ -257,18 +257,18 @@ def configs(machine: Machine) -> Iterator[Seen]:
 
 
 def dotenv(machine: Machine) -> Iterator[Seen]:
-    """Look whether ``.env``, which holds secrets, can be read, by its owner alone."""
-    file = machine.settings.root / ".env"
-    if not file.exists():
+    """Look whether ``.env``, which holds secrets, can be read, by its owner alone; the environment's own likewise."""
+    files = [file for file in dotenvs(machine.settings.root, machine.settings.env) if file.exists()]
+    if not files:
         yield Seen(".env", "unneeded", "there is none: no secret is kept here")
-        return
-    mode = file.stat().st_mode & 0o777
-    if mode & 0o077:
-        fix = partial(fixes.close, file)
-        yield Seen(".env", "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {shown(file)}", fix)
-    values = read_dotenv(file)
-    if not mode & 0o077:
-        yield Seen(".env", "ok", f"{len(values)} values, readable by you alone")
+    for file in files:
+        mode = file.stat().st_mode & 0o777
+        if mode & 0o077:
+            fix = partial(fixes.close, file)
+            yield Seen(file.name, "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {shown(file)}", fix)
+        values = read_dotenv(file)
+        if not mode & 0o077:
+            yield Seen(file.name, "ok", f"{len(values)} values, readable by you alone")
 
 
 # --------------------------------------------------------------------------------------------------------- the world

@@ -78,7 +78,6 @@ class Case:
 
 CASES = [
     Case("list", WORKFLOWS, ("runs",)),
-    Case("get", "secrets", ("sync",), "connector-tap-scripted"),
     Case("list", "secrets", ("sync",)),
     Case("create", WORKFLOWS, ("run", "p"), again=False),
     Case("patch", WORKFLOWS, ("cancel", RUN), RUN, again=False),
