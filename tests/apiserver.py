@@ -83,6 +83,7 @@ class Api:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.denied: set[tuple[str, str]] = set()
         """Verb and resource (``workflows.argoproj.io``) that the user may not."""
+        self.denies_all = False
         self.workflows, self.events = True, False
         """Whether Argo's Workflows are served, and Argo Events."""
         self.refuses = ""
@@ -111,7 +112,7 @@ class Api:
 
     def forbids(self, asked: Asked) -> bool:
         """Say whether the user may not do this."""
-        return (asked.verb, asked.resource) in self.denied
+        return self.denies_all or (asked.verb, asked.resource) in self.denied
 
     # -- requests
 
@@ -125,7 +126,7 @@ class Api:
             resource = ".".join(filter(None, (wanted["resource"], wanted["group"]))) + (
                 f"/{wanted['subresource']}" * bool(wanted["subresource"])
             )
-            return 201, {"status": {"allowed": (wanted["verb"], resource) not in self.denied}}
+            return 201, {"status": {"allowed": not self.forbids(Asked(wanted["verb"], resource, "", ""))}}
         if path.endswith("selfsubjectreviews"):
             return 201, {"status": {"userInfo": {"username": USER}}}
         parts = path.strip("/").split("/")

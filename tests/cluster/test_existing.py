@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
-import urllib.request
-from contextlib import suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from clusters import OTHER, Platform, given, run, why_not
+from clusters import OTHER, Platform, run
 from conftest import ROOT
-from processes import eventually
-from registries import Relay
-
-from cluster.settings import parse
-from cluster.store.admin import Admin
-from cluster.store.s3 import S3Store
+from guests import OURS, answers, image, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from registries import Distribution
-
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-OURS = "app.kubernetes.io/part-of=singer"
-
-
-def image(name: str) -> str:
-    """Return one of the images that the settings choose."""
-    return parse({"images": given().get("INVOKE_SINGER_IMAGES", "")}, {}).image(name)
-
-
-KIND = """
-kind: Cluster
-apiVersion: kind.x-k8s.io/v1alpha4
-containerdConfigPatches:
-  - |-
-    [plugins."io.containerd.cri.v1.images".registry]
-      config_path = "/etc/containerd/certs.d"
-"""
-"""Nodes whose containerd reads for each registry where it is."""
-
-
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield the kubeconfig of a cluster that somebody else has made."""
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    file = tmp_path_factory.mktemp("elsewhere") / "config"
-    subprocess.run(["kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file)], capture_output=True, check=False)
-    words = ["--name", OTHER, "--image", image("node"), "--wait", "180s", "--kubeconfig", str(file), "--config", "-"]
-    run("kind", "create", "cluster", *words, stdin=KIND)
-    yield file
-    run("kind", "delete", "cluster", "--name", OTHER, "--kubeconfig", str(file))
 
 
 @pytest.fixture
@@ -71,12 +28,6 @@ def guest(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
     yield found
     assert found.type("teardown", "--yes").code == 0
     assert elsewhere.read_bytes() == before
-
-
-def answers(url: str) -> int:
-    """Return the status that an address answers with."""
-    with urllib.request.urlopen(url, timeout=20) as answer:
-        return int(answer.status)
 
 
 def test_the_story_of_a_guest(guest: Platform) -> None:
@@ -155,52 +106,6 @@ def test_an_argo_that_is_used(guest: Platform) -> None:
         guest.kubectl("delete", "customresourcedefinition", "-l", OURS)
 
 
-STORE = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: store}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: s3, namespace: store}
-spec:
-  selector: {matchLabels: {app: s3}}
-  template:
-    metadata: {labels: {app: s3}}
-    spec:
-      containers:
-        - name: s3
-          image: IMAGE
-          imagePullPolicy: IfNotPresent
-          command: [minio, server, /data]
-          env: [{name: MINIO_ROOT_USER, value: company}, {name: MINIO_ROOT_PASSWORD, value: company-password}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: s3, namespace: store}
-spec:
-  type: NodePort
-  selector: {app: s3}
-  ports: [{port: 9000, nodePort: 30999}]
-"""
-
-
-def store(place: Platform) -> str:
-    """Install an S3 that is not ours; return its address as soon as it answers there."""
-    place.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
-    place.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
-    address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{OTHER}-control-plane").strip()
-    url = f"http://{address}:30999"
-
-    def answering() -> bool:
-        with suppress(OSError):
-            return answers(f"{url}/minio/health/live") == HTTPStatus.OK
-        return False
-
-    eventually(answering, within=60)
-    return url
-
-
 def test_a_store_that_is_used(guest: Platform) -> None:
     """With store: use no MinIO of ours is installed: buckets and configs are in the S3 that was named, and stay when we go."""
     run("kind", "load", "docker-image", image("minio"), "--name", guest.cluster)
@@ -277,166 +182,3 @@ def test_credentials_that_are_no_longer_valid(guest: Platform, tmp_path: Path, e
     expired.write_text(yaml.safe_dump(content))
     result = guest.type("up", KUBECONFIG=str(expired))
     assert (result.code, "cannot be reached" in result.err) == (1, True), result.err
-
-
-ENVIRONMENT = """
-context: kind-{cluster}
-instance: rates-team
-argo: use
-store: use
-s3_endpoint: {endpoint}
-s3_credentials: secret
-s3_secret: lake-keys
-bucket_configs: lake/singer/configs
-bucket_artifacts: lake/singer/artifacts
-bucket_outputs: lake/singer/outputs
-"""
-KEYS = {"accesskey": "pipelines", "secretkey": "pipelines-password"}
-DEMO = "exchange-rates-to-csv"
-
-
-@pytest.fixture
-def company(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
-    """Yield a checkout with an environment: a cluster with an Argo and an S3 of other people's, a bucket, and keys for a part of it."""
-    found = Platform(tmp_path / "company", shared, OTHER, KUBECONFIG=str(elsewhere))
-    run("kind", "load", "docker-image", *map(image, ("controller", "executor", "server", "minio")), "--name", OTHER)
-    folder = ROOT / "manifests"
-    files = [folder / "namespace.yaml", *sorted((folder / "argo").glob("*.yaml"))]
-    argo = "\n---\n".join(file.read_text() for file in files)
-    for name in ("controller", "executor", "server"):
-        argo = argo.replace(parse({}, {}).image(name), image(name))
-    found.kubectl("apply", "--server-side", "-f", "-", stdin=argo)
-    endpoint = store(found)
-    (found.root / "environments").mkdir()
-    (found.root / "environments" / "company.yaml").write_text(ENVIRONMENT.format(cluster=OTHER, endpoint=endpoint))
-    S3Store(endpoint, access_key="company", secret_key="company-password", region="us-east-1").prepare({"lake": True})
-    rights = found.type("credentials", "--policy", "--env", "company", "--json").last["policy"]
-    Admin(endpoint, {"accesskey": "company", "secretkey": "company-password"}).allow(KEYS, rights)
-    secret = [f"--from-literal={key}={value}" for key, value in KEYS.items()]
-    found.kubectl("-n", "argo", "create", "secret", "generic", "lake-keys", *secret)
-    try:
-        yield found
-        assert found.type("teardown", "--yes", "--env", "company").code == 0
-        assert [item["metadata"]["name"] for item in found.there("deployments", "-n", "argo")] == ["argo-server", "workflow-controller"]
-    finally:
-        found.kubectl("delete", "namespace", "argo", "store")
-        found.kubectl("delete", "customresourcedefinition", "-l", OURS)
-
-
-def person(company: Platform, role: str, elsewhere: Path, folder: Path) -> dict[str, str]:
-    """Return the kubeconfig, as a variable, of somebody who has this role alone."""
-    company.kubectl("-n", "argo", "create", "serviceaccount", role)
-    company.kubectl("-n", "argo", "create", "rolebinding", role, f"--role={role}", f"--serviceaccount=argo:{role}")
-    token = company.kubectl("-n", "argo", "create", "token", role, "--duration=2h").strip()
-    content = yaml.safe_load(elsewhere.read_text())
-    content["users"][0]["user"] = {"token": token}
-    file = folder / role
-    file.write_text(yaml.safe_dump(content))
-    return {"KUBECONFIG": str(file)}
-
-
-def test_the_story_of_an_environment(company: Platform, elsewhere: Path, tmp_path: Path) -> None:
-    """A file moves the example to a cluster with an S3 of others and few rights; git and sync want the same; strangers are kept out."""
-    env = ("--env", "company")
-    first = company.type("up", *env, "--json")
-    assert first.code == 0, first.err
-    assert {event["env"] for event in first.events} == {"company"}
-    again = company.type("up", *env, "--json")
-    assert (again.code, again.last["changed"]) == (0, [])
-    assert company.type("status", *env).code == 0
-    assert "argo-artifacts" not in {item["metadata"]["name"] for item in company.there("secrets", "-n", "argo")}
-
-    done = company.type("run", DEMO, *env, "--json")
-    assert (done.code, done.last["status"], done.last["engine"]) == (0, "succeeded", "argo"), done.err
-    assert company.type("runs", *env, "--json").last["run"] == done.last["run"]
-    assert company.type("runs", "--json").events == []
-    assert company.type("state", DEMO, *env, "--json").last["state"] == done.last["state"]
-    assert "argo in company" in company.type("runs", *env).out
-
-    export = company.type("export", *env)
-    assert export.code == 0, export.err
-    folder = company.root / "export" / "company"
-    objects = "\n---\n".join(file.read_text() for file in sorted((folder / "objects").iterdir()))
-    # Without --force-conflicts: where another manager had another value for a field, this would fail.
-    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=objects)
-    assert company.type("sync", *env, "--json").last["changed"] == []
-
-    root = shutil.copytree(company.root, tmp_path / "another", symlinks=True)
-    shutil.rmtree(root / ".local" / "platforms")
-    file = root / "environments" / "company.yaml"
-    file.write_text(file.read_text().replace("rates-team", "another-team"))
-    (root / "singer-configs" / "pipelines.yaml").write_text("mine: {tap: tap-exchange-rates, target: target-csv, schedule: 0 5 * * *}\n")
-    before = {item["metadata"]["name"] for item in company.there("cronworkflows", "-n", "argo")}
-    mine, company.root = company.root, root
-    foreign = company.type("sync", *env)
-    assert (foreign.code, "E-FOREIGN" in foreign.err, "rates-team" in foreign.err) == (1, True, True), foreign.err
-    company.root = mine
-    assert {item["metadata"]["name"] for item in company.there("cronworkflows", "-n", "argo")} == before
-    assert company.type("sync", *env, "--json").last["changed"] == []
-
-    company.kubectl("apply", "-f", "-", stdin=(folder / "administrator" / "roles.yaml").read_text())
-    viewer, operator = (person(company, role, elsewhere, tmp_path) for role in ("singer-viewer", "singer-operator"))
-    keys = {"AWS_ACCESS_KEY_ID": KEYS["accesskey"], "AWS_SECRET_ACCESS_KEY": KEYS["secretkey"]}
-    keyless = company.type("runs", *env, **viewer)
-    assert (keyless.code, "E-SECRET" in keyless.err, "lake-keys" in keyless.err) == (1, True, True), keyless.err
-    for words in (("runs",), ("show", "last"), ("logs", "last"), ("fetch", "last"), ("state", DEMO)):
-        seen = company.type(*words, *env, **viewer, **keys)
-        assert seen.code == 0, seen.err
-    refused = company.type("run", DEMO, *env, **viewer, **keys)
-    assert (refused.code, "E-RIGHTS" in refused.err, "Traceback" in refused.err) == (1, True, False), refused.err
-    for words in (("sync",), ("run", DEMO), ("credentials",)):
-        allowed = company.type(*words, *env, **operator)
-        assert allowed.code == 0, allowed.err
-
-
-def test_an_environment_whose_cluster_is_another_one(company: Platform, elsewhere: Path, tmp_path: Path) -> None:
-    """Once it was used, a context of the same name that leads elsewhere is refused by every command, and nothing is asked there."""
-    env = ("--env", "company")
-    assert company.type("up", *env).code == 0
-    content = yaml.safe_load(elsewhere.read_text())
-    content["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
-    moved = tmp_path / "moved"
-    moved.write_text(yaml.safe_dump(content))
-    for words in (("up",), ("status",), ("run", DEMO), ("runs",), ("sync",)):
-        refused = company.type(*words, *env, KUBECONFIG=str(moved))
-        assert refused.code == 1
-        assert "https://127.0.0.1:1" in refused.out + refused.err
-        assert "in the context" in refused.out + refused.err
-
-
-def test_images_come_from_a_registry(company: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
-    """With a registry that wants a login, up brings the images there, and pods get them with a Secret that is there already."""
-    server = registries(login=True)
-    node = f"{OTHER}-control-plane"
-    gateway = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.Gateway}}", node).strip()
-    login = tmp_path / "docker" / "config.json"
-    login.parent.mkdir()
-    login.write_text(json.dumps({"auths": {server.host: {"auth": server.auth}}}))
-    content = yaml.safe_load(elsewhere.read_text())
-    content["contexts"][0]["name"] = content["current-context"] = "company"  # no name of kind's: nothing is loaded onto the node
-    file = tmp_path / "kubeconfig"
-    file.write_text(yaml.safe_dump(content))
-    company.settings |= {"KUBECONFIG": str(file), "DOCKER_CONFIG": str(login.parent)}
-    environment = company.root / "environments" / "company.yaml"
-    text = environment.read_text().replace(f"kind-{OTHER}", "company")
-    environment.write_text(f"{text}registry: {server.host}/data\npull_secret: registry-login\n")
-    with Relay((gateway, 0), server.host) as relay:
-        folder = f"/etc/containerd/certs.d/{server.host}"
-        run("docker", "exec", node, "mkdir", "-p", folder)
-        run("docker", "exec", "-i", node, "tee", f"{folder}/hosts.toml", stdin=f'[host."http://{gateway}:{relay.server_address[1]}"]\n')
-        missing = company.type("up", "--env", "company")
-        assert (missing.code, "E-SECRET" in missing.err, "registry-login" in missing.err) == (1, True, True), missing.err
-        user, password = server.user
-        words = [f"--docker-server={server.host}", f"--docker-username={user}", f"--docker-password={password}"]
-        company.kubectl("-n", "argo", "create", "secret", "docker-registry", "registry-login", *words)
-        first = company.type("up", "--env", "company", "--json")
-        assert first.code == 0, first.err
-        done = company.type("run", DEMO, "--env", "company", "--json")
-        assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
-        again = company.type("up", "--env", "company", "--json")
-        assert (again.code, again.last["changed"]) == (0, [])
-    pods = company.there("pods", "-n", "argo", "-l", "workflows.argoproj.io/workflow")
-    used = {container["image"] for pod in pods for container in pod["spec"]["containers"] if container["name"] != "supervisor"}
-    names = ("tap-exchange-rates", "target-csv", "commit")
-    assert used >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
-    assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]

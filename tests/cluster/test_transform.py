@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
-import socket
 from typing import TYPE_CHECKING
 
-import postgres as database
 import pytest
 from argo_checkout import argo_checkout
-from clusters import gateway, why_not
+from guests import PASSWORD
 from scenarios import AFTER, SCHEMA
 
 if TYPE_CHECKING:
@@ -22,29 +18,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 LOAD = [SCHEMA, ["records", "s", 3], ["state", AFTER]]
-PASSWORD = f"canary-{secrets.token_hex(6)}"
 ENVIRON = {"TARGET_POSTGRES_PASSWORD": PASSWORD}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """Yield a server that pods reach, with a role and a database named ``singer``."""
-    if not all(map(database.program, database.PROGRAMS)):
-        pytest.skip("there is no Postgres server on this machine: apt-get install postgresql")
-    address = "" if why_not() else gateway()
-    if not address:
-        pytest.skip(why_not() or "containers have no way to a server of this machine")
-    with socket.create_server((address, 0)) as free:
-        port = int(free.getsockname()[1])
-    found = database.new(port, address)
-    try:
-        found.start()
-        found.sql(f"CREATE ROLE singer LOGIN PASSWORD '{PASSWORD}'")
-        found.sql("CREATE DATABASE singer OWNER singer")
-        yield found
-    finally:
-        found.stop()
-        shutil.rmtree(found.folder)
 
 
 @pytest.fixture(scope="module")
@@ -56,36 +30,36 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
         yield found
 
 
-def pipeline(argo: Argo, server: Postgres, name: str, sql: str, mode: str) -> None:
+def pipeline(argo: Argo, warehouse: Postgres, name: str, sql: str, mode: str) -> None:
     """Write the model, and a pipeline that ends with it."""
     argo.write("dbt-rates/models/total.sql", "{{ config(materialized='table') }} " + sql)
-    config = {"host": server.host, "port": server.port, "user": "singer", "database": "singer", "default_target_schema": "rates"}
+    config = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer", "default_target_schema": "rates"}
     target = {**config, "password": "${TARGET_POSTGRES_PASSWORD}"}
     argo.pipeline(name, {"steps": LOAD}, target, target_connector="target-postgres", transform="dbt-rates", mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
-def test_a_transform_that_fails_then_one_that_does_not(argo: Argo, server: Postgres, mode: str) -> None:
+def test_a_transform_that_fails_then_one_that_does_not(argo: Argo, warehouse: Postgres, mode: str) -> None:
     """The failed run has its rows and its state; the next one, of the corrected model, loads nothing twice and makes the table."""
     name = f"transformed-{mode}"
-    pipeline(argo, server, name, "select nothing from {{ source('singer', 's') }}", mode)
+    pipeline(argo, warehouse, name, "select nothing from {{ source('singer', 's') }}", mode)
     done = argo.runs(name, **ENVIRON)[name]
     record, error = done.record, done.record["error"]
     assert (record["status"], record["loaded"], error["code"]) == ("failed", True, "E-TRANSFORM-FAILED")
     assert 'column "nothing" does not exist' in error["problem"]
     assert "The data is loaded and the state has moved on" in error["hint"]
     assert argo.get_state(name) == record["state_after"] == AFTER
-    assert server.sql("SELECT n FROM rates.s ORDER BY n", "singer") == [("0",), ("1",), ("2",)]
+    assert warehouse.sql("SELECT n FROM rates.s ORDER BY n", "singer") == [("0",), ("1",), ("2",)]
     said = [event for event in argo.type("logs", record["run"], "--json").events if event["side"] == "transform"]
     assert any('column "nothing" does not exist' in event["line"] for event in said)
     assert not any(PASSWORD in event["line"] for event in said)
 
-    pipeline(argo, server, name, "select sum(n) as total from {{ source('singer', 's') }}", mode)
+    pipeline(argo, warehouse, name, "select sum(n) as total from {{ source('singer', 's') }}", mode)
     done = argo.runs(name, **ENVIRON)[name]
     assert (done.record["status"], done.record["loaded"], done.record["transform"]["exit_code"]) == ("succeeded", True, 0)
     assert done.last["state"] == AFTER
-    assert server.sql("SELECT total FROM rates.total", "singer") == [("3",)]
-    assert server.sql("SELECT count(*) FROM rates.s", "singer") == [("3",)]
+    assert warehouse.sql("SELECT total FROM rates.total", "singer") == [("3",)]
+    assert warehouse.sql("SELECT count(*) FROM rates.s", "singer") == [("3",)]
 
 
 def test_the_password_is_in_no_object_but_its_secret(argo: Argo) -> None:
