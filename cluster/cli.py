@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 ENV = "the environment: laptop, or one of environments/"
+LEVELS = 20
+"""How deep objects of ``invoke.yaml`` may be within each other; Invoke's own settings have three."""
 
 
 def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[..., None]]]:
@@ -75,18 +77,23 @@ def see_choices(root: Path) -> None:
 def _fits(shown: str, found: dict[str, Any]) -> None:
     """See that Invoke can lay what a file says over what there is already.
 
-    :raises SetupError: E-CONFIG, an object stands where one value belongs, or the other way round.
+    :raises SetupError: E-CONFIG, an object stands where one value belongs, or the other way round, or they are nested too deep.
     """
     from cluster.settings import DEFAULTS  # noqa: PLC0415 - mostly there is no such file
 
+    hint = f"Correct {shown}; docs/settings.md lists what each setting takes."
+    if not _flat(found, LEVELS):
+        raise SetupError("E-CONFIG", f"{shown} is nested too deep.", hint=hint)
     try:
         merge_dicts({**Config.global_defaults(), "singer": dict(DEFAULTS)}, found)
     except AmbiguousMergeError as error:
-        raise SetupError(
-            "E-CONFIG",
-            f"{shown} has an object where one value belongs, or the other way round: {error}.",
-            hint=f"Correct {shown}; docs/settings.md lists what each setting takes.",
-        ) from None
+        problem = f"{shown} has an object where one value belongs, or the other way round: {error}."
+        raise SetupError("E-CONFIG", problem, hint=hint) from None
+
+
+def _flat(found: object, levels: int) -> bool:
+    """Say whether objects are within each other only so deep: Invoke merges them by recursion."""
+    return not isinstance(found, dict) or (levels > 0 and all(_flat(value, levels - 1) for value in found.values()))
 
 
 def guarded(function: Callable[..., None], context: Context, *args: Any, **kwargs: Any) -> None:

@@ -579,13 +579,21 @@ class Runner:
                 path.write_text(str(code), encoding="utf-8")
 
     def hold(self) -> None:
-        """Hold a lock as long as this process lives, so that others see when it is gone, however it went."""
+        """Hold a lock as long as this process lives, so that others see when it is gone, however it went.
+
+        An engine has made the file before, and takes it away when the run is over: whoever comes too late must not begin.
+
+        :raises FileNotFoundError: the run is over.
+        """
         path = self.environ.get("SINGER_LOCK")
         if path:
             import fcntl
 
-            self.held = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+            made = "SINGER_LIFELINE" in self.environ
+            self.held = os.open(path, os.O_WRONLY if made else os.O_CREAT | os.O_WRONLY, 0o600)
             fcntl.flock(self.held, fcntl.LOCK_EX)
+            if not os.fstat(self.held).st_nlink:
+                raise FileNotFoundError(2, "the run is over", path)
 
     def watch_target(self) -> None:
         """Stop the tap a while after the target has failed: it may have nothing to write for hours, and not notice."""
@@ -855,9 +863,9 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     code = 128 + signal.SIGTERM
     work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}-{time.time_ns()}").absolute()
     try:
+        runner.hold()
         work.mkdir(mode=0o700, parents=True)
         made = True
-        runner.hold()
         runner.report()
         runner.make_pipe()
         runner.watch_target()

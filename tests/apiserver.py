@@ -138,7 +138,7 @@ class Api:
             return 200, {"resources": [{"name": name} for name in known]}
         resource = ".".join(filter(None, (plural, group))) + (f"/{sub}" if sub else "")
         verb = {"GET": "get" if name else "list", "POST": "create"}.get(method, method.lower())
-        asked = Asked(verb, resource, namespace, name)
+        asked = Asked(verb, resource, name if plural == "namespaces" else namespace, name)  # so Kubernetes has it
         return self._sub(asked) if sub in SUBRESOURCES else self._do(asked, BY_PLURAL[plural], query, body)
 
     def _sub(self, asked: Asked) -> tuple[int, Any]:

@@ -65,8 +65,9 @@ VARIANTS = [
     Variant("a killed run stays running", LOCK, 'record.status = "interrupted"', 'record.status = "running"', "tests/contract/test_interruption.py -k 'killed'"),
     # One run at a time, and nothing left
     Variant("lock not taken", LOCK, "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", f"{KILLS} -k 'at_once or set_during'"),
-    Variant("the run's folder is left", LOCAL, "                shutil.rmtree(folder, ignore_errors=True)\n                if", "                if", f"{SCENARIOS} -k 'well'"),
-    Variant("connectors of a killed run are not waited for", LOCK, "while held(file):", "while False:", f"{KILLS} -k 'outlive'"),
+    Variant("the run's folder is left", LOCAL, "                    sweep(folder, name)", "                    pass", f"{SCENARIOS} -k 'well'"),
+    Variant("connectors of a killed run are not waited for", LOCK, "            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n            return", "            return", f"{KILLS} -k 'outlive'"),
+    Variant("a runner that comes too late begins", RUNNER, "        runner.hold()\n        work.mkdir(mode=0o700, parents=True)", "        work.mkdir(mode=0o700, parents=True)\n        runner.hold()", f"{KILLS} -k 'runners_start'"),
     Variant("a second Ctrl-C forgets what is left", LOCAL, "if self._put_away and not folder.exists():", "if True:", f"{KILLS} -k 'puts_things_away or second'"),
     Variant("runners do not hear of the engine's end", PAIR, '"SINGER_LIFELINE": str(lifeline)', '"SINGER_NO_LINE": str(lifeline)', "tests/contract/test_interruption.py -k 'killed'"),
     Variant("a half-written object is seen", FOLDERS, "            self._publish(self._part(data), bucket, key)", "            private_folder(file.parent)\n            file.write_bytes(data)", "tests/contract/test_store.py"),

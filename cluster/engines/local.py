@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster.engines.lock import alone
+from cluster.engines.lock import alone, sweep
 from cluster.engines.pair import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.files import file_errors
@@ -66,7 +66,8 @@ class LocalEngine:
             try:
                 self._run(job, record, folder, reason)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                with suppress(SetupError):  # a runner that was about to start when a Ctrl-C came is still ending
+                    sweep(folder, name)
                 if self._put_away and not folder.exists():
                     with suppress(OSError):  # then the next command looks again
                         lock.write_text("", encoding="utf-8")

@@ -11,8 +11,8 @@ import fcntl
 import re
 import shutil
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.files import file_errors, held, private, private_folder
@@ -83,10 +83,7 @@ def _settle(settings: Settings, history: History, pipeline: str, run: str) -> No
 
     :raises SetupError: E-BUSY, its connectors are still there.
     """
-    folder = settings.local / "runs" / run
-    for side in ("tap", "target", "transform"):
-        _wait(folder / side / RUNNER_LOCK, pipeline)
-    shutil.rmtree(folder, ignore_errors=True)
+    sweep(settings.local / "runs" / run, pipeline)
     record = history.read(pipeline, run)
     if record is None:  # it had not begun
         return
@@ -101,13 +98,28 @@ def _settle(settings: Settings, history: History, pipeline: str, run: str) -> No
         history.take_back(record)
 
 
-def _wait(file: Path, pipeline: str) -> None:
-    """Wait until nobody holds a lock: when the engine is gone, its runners stop their connectors.
+def sweep(folder: Path, pipeline: str) -> None:
+    """Remove the folder of a run as soon as no runner is at work there; one that comes later finds its lock gone, and ends.
+
+    :raises SetupError: E-BUSY, its connectors are still there.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    with ExitStack() as held:
+        for file in folder.glob(f"*/{RUNNER_LOCK}"):
+            with suppress(FileNotFoundError):
+                _take(held.enter_context(file.open("rb")), pipeline, deadline)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take(handle: IO[bytes], pipeline: str, deadline: float) -> None:
+    """Wait until nobody else holds a lock: when the engine is gone, its runners stop their connectors.
 
     :raises SetupError: E-BUSY, they take too long.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
-    while held(file):
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         if time.monotonic() > deadline:
             raise SetupError(
                 "E-BUSY", f"Connectors of a run of {pipeline} that was killed are still ending.", hint="Wait a moment, then run it again."

@@ -83,9 +83,10 @@ class End:
         return code if code >= 0 else 128 - code
 
     def prepare(self, secrets: Mapping[str, str]) -> None:
-        """Make the folder with the secrets in it; only the user may look into it."""
+        """Make the folder with the secrets in it; only the user may look into it. Its lock is there before its runner."""
         folder = self.folder / "secrets"
         private_folder(folder)
+        write_private(self.folder / RUNNER_LOCK, "")
         for name, value in secrets.items():
             write_private(folder / name, value)
         for given, content in (("config.json", self.given), ("state.json", self.state)):

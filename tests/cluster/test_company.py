@@ -171,7 +171,8 @@ def test_the_files_for_an_administrator_suffice(company: Platform, elsewhere: Pa
     """Who has no right at all gets to run a pipeline by what the refusals write for an administrator, and by nothing else."""
     assert company.type("up", *ENV).code == 0
     company.kubectl("-n", "argo", "create", "role", "nothing", "--verb=get", "--resource=endpoints")
-    nobody = person(company, "nothing", elsewhere, tmp_path)
+    keys = {"AWS_ACCESS_KEY_ID": KEYS["accesskey"], "AWS_SECRET_ACCESS_KEY": KEYS["secretkey"]}
+    nobody = {**person(company, "nothing", elsewhere, tmp_path), **keys}
     applied: list[str] = []
     while (done := company.type("run", DEMO, *ENV, **nobody)).code:
         assert "E-RIGHTS" in done.err, done.err
@@ -195,7 +196,7 @@ def test_a_platform_of_another_layout(company: Platform) -> None:
     for words in (("up",), ("sync",), ("run", DEMO)):
         refused = company.type(*words, *ENV)
         assert (refused.code, "E-LAYOUT" in refused.err) == (1, True), refused.err
-    company.kubectl(*note, "singer/layout-")
+    company.kubectl(*note, "singer/layout-", "singer/content-")
     planned = company.type("up", "--plan", *ENV)
     assert "layout 1 to " in planned.out, planned.out
     made = company.type("up", *ENV)

@@ -86,6 +86,13 @@ def runs(place: Platform, name: str) -> list[str]:
     return [event["status"] for event in place.type("runs", "--pipeline", name, *ENV, "--json").events]
 
 
+def told(place: Platform, name: str) -> str:
+    """Return what there is to see of a pipeline's events: for a failure."""
+    logs = [place.kubectl("-n", "argo", "logs", "-l", f"{kind}-name={name}", "--tail=20") for kind in ("eventsource", "sensor")]
+    found = [item for item in place.there("workflows", "-n", "argo") if item["metadata"]["name"].startswith(name)]
+    return "\n".join([*logs, *(json.dumps({key: item.get(key) for key in ("metadata", "status")}) for item in found)])
+
+
 def test_what_events_start(listening: Platform) -> None:
     """A call with the token and an object with the right name start a run each, others none; what has left the file is taken away."""
     up = listening.type("up", *ENV, "--json")
@@ -105,7 +112,7 @@ def test_what_events_start(listening: Platform) -> None:
     assert call(listening, TOKEN) == "200"
     lake.put("lake", "incoming/rates.csv", b"x")
     for name in (CALLED, FILED):
-        eventually(lambda name=name: runs(listening, name) == ["succeeded"], within=180)
+        eventually(lambda name=name: runs(listening, name) == ["succeeded"], 180, lambda name=name: told(listening, name))
     assert TOKEN not in listening.kubectl("-n", "argo", "get", "workflows,eventsources,sensors", "-o", "json")
     assert listening.type("sync", *ENV, "--json").last["changed"] == []
 

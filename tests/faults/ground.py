@@ -55,6 +55,12 @@ class Command:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def children(self) -> int:
+        """Return how many processes it has that were started by it."""
+        with suppress(OSError):
+            return len(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="utf-8").split())
+        return 0
+
     def wait(self) -> int:
         """Wait for its end and return its exit code."""
         if self.code is None:

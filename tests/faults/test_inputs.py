@@ -176,7 +176,9 @@ def test_any_file(ground: Ground, name: str, data: st.DataObject) -> None:
     assert around(root) - before <= {str(root / "singer-configs" / f"{side}-scripted" / "requirements.lock") for side in ("tap", "target")}
 
 
-@pytest.mark.parametrize("text", ["[1]", "singer: [", "singer: 1", "\0", "singer: {engine: {}}", "run: 1"])
+@pytest.mark.parametrize(
+    "text", ["[1]", "singer: [", "singer: 1", "\0", "singer: {engine: {}}", "run: 1", f"a: {'{b: ' * 490}1{'}' * 490}"]
+)
 def test_an_invoke_yaml_that_is_none(ground: Ground, text: str) -> None:
     """An invoke.yaml that cannot be read is named in a sentence."""
     file = ground.checkout.root / "invoke.yaml"

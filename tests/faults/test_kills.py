@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 faults = settings.get_profile("faults")
 LONGEST = 1500
 """Bytes that a tap says in such a run, a little more: beyond them is the end."""
-CHANGES = 60
+CHANGES = 65
 """Changes to the disk that such a run makes, likewise; a test below counts them."""
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
@@ -67,8 +67,8 @@ def test_killed_while_it_puts_things_away(ground: Ground, at: int, later: int, n
 
 
 @faults
-@example(at=19, error=errno.ENOSPC, for_good=True)  # the logs of the two sides
-@example(at=20, error=errno.EIO, for_good=False)  # the processes
+@example(at=23, error=errno.ENOSPC, for_good=True)  # the logs of the two sides
+@example(at=24, error=errno.EIO, for_good=False)  # the processes
 @given(at=st.integers(1, CHANGES), error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EROFS]), for_good=st.booleans())
 def test_an_error_of_the_disk_at_any_change(ground: Ground, at: int, error: int, for_good: bool) -> None:  # noqa: FBT001 - an example's value
     """Any change fails, that one or all from there on: a broken, a full, a read-only disk."""
@@ -84,6 +84,21 @@ def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> Non
     ground.first()
     command = ground.start()
     time.sleep(moment)
+    command.kill(number)
+    ground.hit(command, killed=True)
+    ground.mended()
+
+
+@faults
+@given(st.sampled_from(SIGNALS), st.integers(1, 2), st.floats(0, 0.01))
+def test_killed_as_its_runners_start(ground: Ground, number: int, count: int, later: float) -> None:
+    """The engine is killed as the first or the second runner comes into being: whoever comes too late makes no folder anew."""
+    ground.first()
+    command = ground.start()
+    deadline = time.monotonic() + 2
+    while command.children() < count and time.monotonic() < deadline:
+        pass  # a moment later is too late
+    time.sleep(later)
     command.kill(number)
     ground.hit(command, killed=True)
     ground.mended()
