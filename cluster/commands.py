@@ -44,6 +44,8 @@ DEMO = "exchange-rates-to-csv"
 SIDES = ("tap", "target", "transform")
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
+AT_ONCE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+"""Tests of one file stay together: they share servers."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -630,12 +632,12 @@ def _courses(session: Session, found: Sequence[tuple[Place, Record]]) -> Sequenc
 
 
 def test(session: Session, *, everything: bool, options: str) -> None:
-    """Run the tests of this checkout.
+    """Run the tests of this checkout: several files at once, but for those that need the machine for themselves.
 
     :raises SetupError: E-INSTALL, what they need is not there and this environment is not ours to change.
     """
     _for_tests(session)
-    _python(session, "-m", "pytest", *(["--all"] if everything else []), *options.split())
+    _python(session, "-m", "pytest", *(["--all"] if everything else AT_ONCE), *options.split())
 
 
 def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:

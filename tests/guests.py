@@ -136,7 +136,7 @@ DEMO = "exchange-rates-to-csv"
 
 
 @pytest.fixture
-def company(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
+def guest(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
     """Yield a checkout with an environment: a cluster with an Argo and an S3 of other people's, a bucket, and keys for a part of it."""
     found = Platform(tmp_path / "company", shared, OTHER, KUBECONFIG=str(elsewhere))
     run("kind", "load", "docker-image", *map(image, ("controller", "executor", "server", "minio")), "--name", OTHER)
@@ -163,17 +163,17 @@ def company(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]
         found.kubectl("delete", "customresourcedefinition", "-l", OURS)
 
 
-def bucket(company: Platform) -> S3Store:
+def bucket(guest: Platform) -> S3Store:
     """Return the company's S3 as its administrator opens it."""
-    endpoint = yaml.safe_load((company.root / "environments" / "company.yaml").read_text())["s3_endpoint"]
+    endpoint = yaml.safe_load((guest.root / "environments" / "company.yaml").read_text())["s3_endpoint"]
     return S3Store(endpoint, access_key=COMPANY["accesskey"], secret_key=COMPANY["secretkey"], region="us-east-1")
 
 
-def person(company: Platform, role: str, elsewhere: Path, folder: Path) -> dict[str, str]:
+def person(guest: Platform, role: str, elsewhere: Path, folder: Path) -> dict[str, str]:
     """Return the kubeconfig, as a variable, of somebody who has this role alone."""
-    company.kubectl("-n", "argo", "create", "serviceaccount", role)
-    company.kubectl("-n", "argo", "create", "rolebinding", role, f"--role={role}", f"--serviceaccount=argo:{role}")
-    token = company.kubectl("-n", "argo", "create", "token", role, "--duration=2h").strip()
+    guest.kubectl("-n", "argo", "create", "serviceaccount", role)
+    guest.kubectl("-n", "argo", "create", "rolebinding", role, f"--role={role}", f"--serviceaccount=argo:{role}")
+    token = guest.kubectl("-n", "argo", "create", "token", role, "--duration=2h").strip()
     content = yaml.safe_load(elsewhere.read_text())
     content["users"][0]["user"] = {"token": token}
     file = folder / role
@@ -185,7 +185,7 @@ LOGIN = "registry-login"
 
 
 @contextmanager
-def pulling(company: Platform, server: Distribution, elsewhere: Path, folder: Path) -> Iterator[None]:
+def pulling(guest: Platform, server: Distribution, elsewhere: Path, folder: Path) -> Iterator[None]:
     """Let the environment's images go through a registry that wants a login, and lead the cluster's node there until the body ends."""
     node = f"{OTHER}-control-plane"
     address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.Gateway}}", node).strip()
@@ -196,8 +196,8 @@ def pulling(company: Platform, server: Distribution, elsewhere: Path, folder: Pa
     content["contexts"][0]["name"] = content["current-context"] = "company"  # no name of kind's: nothing is loaded onto the node
     file = folder / "kubeconfig"
     file.write_text(yaml.safe_dump(content))
-    company.settings |= {"KUBECONFIG": str(file), "DOCKER_CONFIG": str(login.parent)}
-    environment = company.root / "environments" / "company.yaml"
+    guest.settings |= {"KUBECONFIG": str(file), "DOCKER_CONFIG": str(login.parent)}
+    environment = guest.root / "environments" / "company.yaml"
     text = environment.read_text().replace(f"kind-{OTHER}", "company")
     environment.write_text(f"{text}registry: {server.host}/data\npull_secret: {LOGIN}\n")
     with Relay((address, 0), server.host) as relay:
@@ -207,16 +207,16 @@ def pulling(company: Platform, server: Distribution, elsewhere: Path, folder: Pa
         yield
 
 
-def let_pull(company: Platform, server: Distribution) -> None:
+def let_pull(guest: Platform, server: Distribution) -> None:
     """Make the Secret that pods pull with, as an administrator does."""
     user, password = server.user
     words = [f"--docker-server={server.host}", f"--docker-username={user}", f"--docker-password={password}"]
-    company.kubectl("-n", "argo", "create", "secret", "docker-registry", LOGIN, *words)
+    guest.kubectl("-n", "argo", "create", "secret", "docker-registry", LOGIN, *words)
 
 
-def pulled(company: Platform) -> set[str]:
+def pulled(guest: Platform) -> set[str]:
     """Return the images that the containers of runs had, but for Argo's own."""
-    pods = company.there("pods", "-n", "argo", "-l", "workflows.argoproj.io/workflow")
+    pods = guest.there("pods", "-n", "argo", "-l", "workflows.argoproj.io/workflow")
     return {
         container["image"] for pod in pods for container in pod["spec"]["containers"] if container["name"] not in {"supervisor", "wait"}
     }

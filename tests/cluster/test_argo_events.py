@@ -29,7 +29,7 @@ CALLED, FILED = "called", "filed"
 
 
 @pytest.fixture
-def listening(company: Platform) -> Iterator[Platform]:
+def listening(guest: Platform) -> Iterator[Platform]:
     """Yield an environment whose cluster has Argo Events, with a pipeline that a call starts and one that objects in a bucket start."""
     if not os.environ.get(VARIABLE):
         pytest.skip(f"no manifests of Argo Events are named: {VARIABLE}=FILE")
@@ -37,16 +37,16 @@ def listening(company: Platform) -> Iterator[Platform]:
     buses = [item for item in documents if item["kind"] == "EventBus"]
     others = [item for item in documents if item["kind"] != "EventBus"]
     run("kind", "load", "docker-image", *images(others), "--name", OTHER)
-    company.kubectl("apply", "--server-side", "-f", "-", stdin=written(others))
-    company.kubectl("-n", "argo-events", "wait", "--for=condition=Available", "--timeout=180s", "deployment", "--all")
-    company.kubectl("-n", "argo", "apply", "-f", "-", stdin=written(buses))
+    guest.kubectl("apply", "--server-side", "-f", "-", stdin=written(others))
+    guest.kubectl("-n", "argo-events", "wait", "--for=condition=Available", "--timeout=180s", "deployment", "--all")
+    guest.kubectl("-n", "argo", "apply", "-f", "-", stdin=written(buses))
     for name, values in (("caller", {"token": TOKEN}), ("lake-root", COMPANY)):
         words = [f"--from-literal={key}={value}" for key, value in values.items()]
-        company.kubectl("-n", "argo", "create", "secret", "generic", name, *words)
-    file = company.root / "environments" / "company.yaml"
+        guest.kubectl("-n", "argo", "create", "secret", "generic", name, *words)
+    file = guest.root / "environments" / "company.yaml"
     file.write_text(file.read_text() + "argo_events: use\n")
     sides = {"tap": "tap-exchange-rates", "target": "target-csv"}
-    company.write(
+    guest.write(
         "pipelines.yaml",
         {
             DEMO: sides,
@@ -55,11 +55,11 @@ def listening(company: Platform) -> Iterator[Platform]:
         },
     )
     try:
-        yield company
+        yield guest
     finally:
-        company.kubectl("-n", "argo", "delete", "eventsources,sensors", "--all", "--timeout=60s")
-        company.kubectl("-n", "argo", "delete", "eventbus", "--all", "--timeout=60s")
-        company.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=120s", stdin=written(others))
+        guest.kubectl("-n", "argo", "delete", "eventsources,sensors", "--all", "--timeout=60s")
+        guest.kubectl("-n", "argo", "delete", "eventbus", "--all", "--timeout=60s")
+        guest.kubectl("delete", "-f", "-", "--ignore-not-found", "--timeout=120s", stdin=written(others))
 
 
 def images(documents: list[dict[str, Any]]) -> list[str]:

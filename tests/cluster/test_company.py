@@ -27,139 +27,139 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ENV = ("--env", "company")
 
 
-def test_the_story_of_an_environment(company: Platform, elsewhere: Path, tmp_path: Path) -> None:
+def test_the_story_of_an_environment(guest: Platform, elsewhere: Path, tmp_path: Path) -> None:
     """A file moves the example to a cluster with an S3 of others and few rights; git and sync want the same; strangers are kept out."""
-    first = company.type("up", *ENV, "--json")
+    first = guest.type("up", *ENV, "--json")
     assert first.code == 0, first.err
     assert {event["env"] for event in first.events} == {"company"}
-    again = company.type("up", *ENV, "--json")
+    again = guest.type("up", *ENV, "--json")
     assert (again.code, again.last["changed"]) == (0, [])
-    assert company.type("status", *ENV).code == 0
-    assert "argo-artifacts" not in {item["metadata"]["name"] for item in company.there("secrets", "-n", "argo")}
+    assert guest.type("status", *ENV).code == 0
+    assert "argo-artifacts" not in {item["metadata"]["name"] for item in guest.there("secrets", "-n", "argo")}
 
-    done = company.type("run", DEMO, *ENV, "--json")
+    done = guest.type("run", DEMO, *ENV, "--json")
     assert (done.code, done.last["status"], done.last["engine"]) == (0, "succeeded", "argo"), done.err
-    assert company.type("runs", *ENV, "--json").last["run"] == done.last["run"]
-    assert company.type("runs", "--json").events == []
-    assert company.type("state", DEMO, *ENV, "--json").last["state"] == done.last["state"]
-    assert "argo in company" in company.type("runs", *ENV).out
+    assert guest.type("runs", *ENV, "--json").last["run"] == done.last["run"]
+    assert guest.type("runs", "--json").events == []
+    assert guest.type("state", DEMO, *ENV, "--json").last["state"] == done.last["state"]
+    assert "argo in company" in guest.type("runs", *ENV).out
 
-    export = company.type("export", *ENV)
+    export = guest.type("export", *ENV)
     assert export.code == 0, export.err
-    folder = company.root / "export" / "company"
+    folder = guest.root / "export" / "company"
     objects = "\n---\n".join(file.read_text() for file in sorted((folder / "objects").iterdir()))
     # Without --force-conflicts: where another manager had another value for a field, this would fail.
-    company.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=objects)
-    assert company.type("sync", *ENV, "--json").last["changed"] == []
+    guest.kubectl("apply", "--server-side", "--field-manager=argocd-controller", "-f", "-", stdin=objects)
+    assert guest.type("sync", *ENV, "--json").last["changed"] == []
 
-    root = shutil.copytree(company.root, tmp_path / "another", symlinks=True)
+    root = shutil.copytree(guest.root, tmp_path / "another", symlinks=True)
     shutil.rmtree(root / ".local" / "platforms")
     file = root / "environments" / "company.yaml"
     file.write_text(file.read_text().replace("rates-team", "another-team"))
     (root / "singer-configs" / "pipelines.yaml").write_text("mine: {tap: tap-exchange-rates, target: target-csv, schedule: 0 5 * * *}\n")
-    before = {item["metadata"]["name"] for item in company.there("cronworkflows", "-n", "argo")}
-    mine, company.root = company.root, root
-    foreign = company.type("sync", *ENV)
+    before = {item["metadata"]["name"] for item in guest.there("cronworkflows", "-n", "argo")}
+    mine, guest.root = guest.root, root
+    foreign = guest.type("sync", *ENV)
     assert (foreign.code, "E-FOREIGN" in foreign.err, "rates-team" in foreign.err) == (1, True, True), foreign.err
-    company.root = mine
-    assert {item["metadata"]["name"] for item in company.there("cronworkflows", "-n", "argo")} == before
-    assert company.type("sync", *ENV, "--json").last["changed"] == []
+    guest.root = mine
+    assert {item["metadata"]["name"] for item in guest.there("cronworkflows", "-n", "argo")} == before
+    assert guest.type("sync", *ENV, "--json").last["changed"] == []
 
-    company.kubectl("apply", "-f", "-", stdin=(folder / "administrator" / "roles.yaml").read_text())
-    viewer, operator = (person(company, role, elsewhere, tmp_path) for role in ("singer-viewer", "singer-operator"))
+    guest.kubectl("apply", "-f", "-", stdin=(folder / "administrator" / "roles.yaml").read_text())
+    viewer, operator = (person(guest, role, elsewhere, tmp_path) for role in ("singer-viewer", "singer-operator"))
     keys = {"AWS_ACCESS_KEY_ID": KEYS["accesskey"], "AWS_SECRET_ACCESS_KEY": KEYS["secretkey"]}
-    keyless = company.type("runs", *ENV, **viewer)
+    keyless = guest.type("runs", *ENV, **viewer)
     assert (keyless.code, "E-SECRET" in keyless.err, "lake-keys" in keyless.err) == (1, True, True), keyless.err
     for words in (("runs",), ("show", "last"), ("logs", "last"), ("fetch", "last"), ("state", DEMO)):
-        seen = company.type(*words, *ENV, **viewer, **keys)
+        seen = guest.type(*words, *ENV, **viewer, **keys)
         assert seen.code == 0, seen.err
-    refused = company.type("run", DEMO, *ENV, **viewer, **keys)
+    refused = guest.type("run", DEMO, *ENV, **viewer, **keys)
     assert (refused.code, "E-RIGHTS" in refused.err, "Traceback" in refused.err) == (1, True, False), refused.err
     for words in (("sync",), ("run", DEMO), ("credentials",)):
-        allowed = company.type(*words, *ENV, **operator)
+        allowed = guest.type(*words, *ENV, **operator)
         assert allowed.code == 0, allowed.err
 
 
-def test_an_environment_whose_cluster_is_another_one(company: Platform, elsewhere: Path, tmp_path: Path) -> None:
+def test_an_environment_whose_cluster_is_another_one(guest: Platform, elsewhere: Path, tmp_path: Path) -> None:
     """Once it was used, a context of the same name that leads elsewhere is refused by every command, and nothing is asked there."""
-    assert company.type("up", *ENV).code == 0
+    assert guest.type("up", *ENV).code == 0
     content = yaml.safe_load(elsewhere.read_text())
     content["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     moved = tmp_path / "moved"
     moved.write_text(yaml.safe_dump(content))
     for words in (("up",), ("status",), ("run", DEMO), ("runs",), ("sync",)):
-        refused = company.type(*words, *ENV, KUBECONFIG=str(moved))
+        refused = guest.type(*words, *ENV, KUBECONFIG=str(moved))
         assert refused.code == 1
         assert "https://127.0.0.1:1" in refused.out + refused.err
         assert "in the context" in refused.out + refused.err
 
 
-def test_images_come_from_a_registry(company: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
+def test_images_come_from_a_registry(guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
     """With a registry that wants a login, up brings the images there, and pods get them with a Secret that is there already."""
     server = registries(login=True)
-    with pulling(company, server, elsewhere, tmp_path):
-        missing = company.type("up", *ENV)
+    with pulling(guest, server, elsewhere, tmp_path):
+        missing = guest.type("up", *ENV)
         assert (missing.code, "E-SECRET" in missing.err, LOGIN in missing.err) == (1, True, True), missing.err
-        let_pull(company, server)
-        first = company.type("up", *ENV, "--json")
+        let_pull(guest, server)
+        first = guest.type("up", *ENV, "--json")
         assert first.code == 0, first.err
-        done = company.type("run", DEMO, *ENV, "--json")
+        done = guest.type("run", DEMO, *ENV, "--json")
         assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
-        again = company.type("up", *ENV, "--json")
+        again = guest.type("up", *ENV, "--json")
         assert (again.code, again.last["changed"]) == (0, [])
     names = ("tap-exchange-rates", "target-csv", "commit")
-    assert pulled(company) >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
+    assert pulled(guest) >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
     assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]
 
 
 def test_from_the_laptop_to_the_company(
-    company: Platform, elsewhere: Path, registries: Callable[..., Distribution], warehouse: Postgres, tmp_path: Path
+    guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], warehouse: Postgres, tmp_path: Path
 ) -> None:
     """One file moves a pipeline from the laptop's cluster to one with a registry and an S3 of the company's; both load one warehouse."""
     name, laptop = "exchange-rates", {"INVOKE_SINGER_CLUSTER": NAME}
-    (company.root / ".env").write_text(f"TARGET_POSTGRES_PASSWORD={PASSWORD}\n")
+    (guest.root / ".env").write_text(f"TARGET_POSTGRES_PASSWORD={PASSWORD}\n")
     place = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer"}
-    config = company.root / "singer-configs" / "target-postgres" / "config.json"
+    config = guest.root / "singer-configs" / "target-postgres" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **place}))
-    company.write("pipelines.yaml", {name: {"tap": "tap-exchange-rates", "target": "target-postgres", "transform": "dbt-rates"}})
-    file = company.root / "environments" / "company.yaml"
+    guest.write("pipelines.yaml", {name: {"tap": "tap-exchange-rates", "target": "target-postgres", "transform": "dbt-rates"}})
+    file = guest.root / "environments" / "company.yaml"
     said = file.read_text()
     file.unlink()
-    before = files(company.root / "singer-configs")
+    before = files(guest.root / "singer-configs")
 
     def days() -> int:
         return int(warehouse.sql("SELECT count(*) FROM rates.exchange_rate", "singer")[0][0])
 
     try:
-        assert company.type("up", **laptop).code == 0
-        first = company.type("run", name, "--json", **laptop)
+        assert guest.type("up", **laptop).code == 0
+        first = guest.type("run", name, "--json", **laptop)
         assert (first.code, first.last["status"], first.last["engine"]) == (0, "succeeded", "argo"), first.err
         loaded = days()
         assert loaded > 0
 
         file.write_text(said)
         server = registries(login=True)
-        with pulling(company, server, elsewhere, tmp_path):
-            let_pull(company, server)
-            up = company.type("up", *ENV, "--json")
+        with pulling(guest, server, elsewhere, tmp_path):
+            let_pull(guest, server)
+            up = guest.type("up", *ENV, "--json")
             assert up.code == 0, up.err
-            copied = company.type("state", name, "--copy-to", "company", **laptop)
+            copied = guest.type("state", name, "--copy-to", "company", **laptop)
             assert copied.code == 0, copied.err
-            on = company.type("run", name, *ENV, "--json")
+            on = guest.type("run", name, *ENV, "--json")
             assert (on.code, on.last["status"], on.last["state"], days()) == (0, "succeeded", first.last["state"], loaded), on.err
-            whole = company.type("run", name, "--full", *ENV, "--json")
+            whole = guest.type("run", name, "--full", *ENV, "--json")
             assert (whole.code, whole.last["status"], days()) == (0, "succeeded", loaded), whole.err
-        record = company.type("show", "last", *ENV, "--json").last
+        record = guest.type("show", "last", *ENV, "--json").last
         assert (record["run"], sum(record["records"].values()), record["transform"]["exit_code"]) == (whole.last["run"], loaded, 0)
         assert warehouse.sql("SELECT count(*) FROM rates.latest_rates", "singer") != [("0",)]
-        assert {image.rpartition("/")[0] for image in pulled(company)} == {f"{server.host}/data"}
-        assert "minio" not in {item["metadata"]["name"] for item in company.there("deployments", "-n", "argo")}
-        kept = company.kubectl("-n", "store", "exec", "deploy/s3", "--", "ls", f"/data/lake/singer/configs/pipelines/{name}")
+        assert {image.rpartition("/")[0] for image in pulled(guest)} == {f"{server.host}/data"}
+        assert "minio" not in {item["metadata"]["name"] for item in guest.there("deployments", "-n", "argo")}
+        kept = guest.kubectl("-n", "store", "exec", "deploy/s3", "--", "ls", f"/data/lake/singer/configs/pipelines/{name}")
         assert "state.json" in kept
-        assert files(company.root / "singer-configs") == before
-        assert company.type("runs", "--json", **laptop).last["run"] == first.last["run"]
+        assert files(guest.root / "singer-configs") == before
+        assert guest.type("runs", "--json", **laptop).last["run"] == first.last["run"]
     finally:
-        assert company.type("teardown", "--yes", **laptop).code == 0
+        assert guest.type("teardown", "--yes", **laptop).code == 0
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -167,20 +167,20 @@ def files(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-def test_the_files_for_an_administrator_suffice(company: Platform, elsewhere: Path, tmp_path: Path) -> None:
+def test_the_files_for_an_administrator_suffice(guest: Platform, elsewhere: Path, tmp_path: Path) -> None:
     """Who has no right at all gets to run a pipeline by what the refusals write for an administrator, and by nothing else."""
-    assert company.type("up", *ENV).code == 0
-    company.kubectl("-n", "argo", "create", "role", "nothing", "--verb=get", "--resource=endpoints")
+    assert guest.type("up", *ENV).code == 0
+    guest.kubectl("-n", "argo", "create", "role", "nothing", "--verb=get", "--resource=endpoints")
     keys = {"AWS_ACCESS_KEY_ID": KEYS["accesskey"], "AWS_SECRET_ACCESS_KEY": KEYS["secretkey"]}
-    nobody = {**person(company, "nothing", elsewhere, tmp_path), **keys}
+    nobody = {**person(guest, "nothing", elsewhere, tmp_path), **keys}
     applied: list[str] = []
-    while (done := company.type("run", DEMO, *ENV, **nobody)).code:
+    while (done := guest.type("run", DEMO, *ENV, **nobody)).code:
         assert "E-RIGHTS" in done.err, done.err
         found = re.search(r"\(kubectl apply (?:--server-side )?-f (\S+)\)", done.err)
         assert found, done.err
         assert found[1] not in applied, done.err
         applied.append(found[1])
-        company.kubectl("apply", "-f", "-", stdin=(company.root / found[1]).read_text())
+        guest.kubectl("apply", "-f", "-", stdin=(guest.root / found[1]).read_text())
     assert len(applied) > 2
     for verb, what in (("delete", "secrets"), ("create", "pods"), ("delete", "workflowtemplates.argoproj.io"), ("create", "rolebindings")):
         node = ["docker", "exec", f"{OTHER}-control-plane", "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
@@ -188,20 +188,20 @@ def test_the_files_for_an_administrator_suffice(company: Platform, elsewhere: Pa
         assert subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip() == "no", (verb, what)
 
 
-def test_a_platform_of_another_layout(company: Platform) -> None:
+def test_a_platform_of_another_layout(guest: Platform) -> None:
     """A newer checkout's platform is left as it is; what an upgrade of an older one does is said before it is done."""
-    assert company.type("up", *ENV).code == 0
+    assert guest.type("up", *ENV).code == 0
     note = ("-n", "argo", "annotate", "configmap", "singer-store")
-    company.kubectl(*note, "singer/layout=99", "--overwrite")
+    guest.kubectl(*note, "singer/layout=99", "--overwrite")
     for words in (("up",), ("sync",), ("run", DEMO)):
-        refused = company.type(*words, *ENV)
+        refused = guest.type(*words, *ENV)
         assert (refused.code, "E-LAYOUT" in refused.err) == (1, True), refused.err
-    company.kubectl(*note, "singer/layout-", "singer/content-")
-    planned = company.type("up", "--plan", *ENV)
+    guest.kubectl(*note, "singer/layout-", "singer/content-")
+    planned = guest.type("up", "--plan", *ENV)
     assert "layout 1 to " in planned.out, planned.out
-    made = company.type("up", *ENV)
+    made = guest.type("up", *ENV)
     assert (made.code, "! Upgrade" in made.out) == (0, True), made.err
-    assert "Upgrade" not in company.type("up", *ENV).out
+    assert "Upgrade" not in guest.type("up", *ENV).out
 
 
 CALLS: dict[str, Callable[[Kube, str], object]] = {
