@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from clusters import NAME, OTHER, Platform
-from guests import DEMO, KEYS, LOGIN, PASSWORD, let_pull, person, pulled, pulling
+from guests import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
 
 from cluster.kube import Kube, LackingError
 
@@ -94,79 +94,6 @@ def test_an_environment_whose_cluster_is_another_one(guest: Platform, elsewhere:
         assert "in the context" in refused.out + refused.err
 
 
-def test_images_come_from_a_registry(guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
-    """With a registry that wants a login, up brings the images there, and pods get them with a Secret that is there already."""
-    server = registries(login=True)
-    with pulling(guest, server, elsewhere, tmp_path):
-        missing = guest.type("up", *ENV)
-        assert (missing.code, "E-SECRET" in missing.err, LOGIN in missing.err) == (1, True, True), missing.err
-        let_pull(guest, server)
-        first = guest.type("up", *ENV, "--json")
-        assert first.code == 0, first.err
-        done = guest.type("run", DEMO, *ENV, "--json")
-        assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
-        again = guest.type("up", *ENV, "--json")
-        assert (again.code, again.last["changed"]) == (0, [])
-    names = ("tap-exchange-rates", "target-csv", "commit")
-    assert pulled(guest) >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
-    assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]
-
-
-def test_from_the_laptop_to_the_company(
-    guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], warehouse: Postgres, tmp_path: Path
-) -> None:
-    """One file moves a pipeline from the laptop's cluster to one with a registry and an S3 of the company's; both load one warehouse."""
-    name, laptop = "exchange-rates", {"INVOKE_SINGER_CLUSTER": NAME}
-    (guest.root / ".env").write_text(f"TARGET_POSTGRES_PASSWORD={PASSWORD}\n")
-    place = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer"}
-    config = guest.root / "singer-configs" / "target-postgres" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **place}))
-    guest.write("pipelines.yaml", {name: {"tap": "tap-exchange-rates", "target": "target-postgres", "transform": "dbt-rates"}})
-    file = guest.root / "environments" / "company.yaml"
-    said = file.read_text()
-    file.unlink()
-    before = files(guest.root / "singer-configs")
-
-    def days() -> int:
-        return int(warehouse.sql("SELECT count(*) FROM rates.exchange_rate", "singer")[0][0])
-
-    try:
-        assert guest.type("up", **laptop).code == 0
-        first = guest.type("run", name, "--json", **laptop)
-        assert (first.code, first.last["status"], first.last["engine"]) == (0, "succeeded", "argo"), first.err
-        loaded = days()
-        assert loaded > 0
-
-        file.write_text(said)
-        server = registries(login=True)
-        with pulling(guest, server, elsewhere, tmp_path):
-            let_pull(guest, server)
-            up = guest.type("up", *ENV, "--json")
-            assert up.code == 0, up.err
-            copied = guest.type("state", name, "--copy-to", "company", **laptop)
-            assert copied.code == 0, copied.err
-            on = guest.type("run", name, *ENV, "--json")
-            assert (on.code, on.last["status"], on.last["state"], days()) == (0, "succeeded", first.last["state"], loaded), on.err
-            whole = guest.type("run", name, "--full", *ENV, "--json")
-            assert (whole.code, whole.last["status"], days()) == (0, "succeeded", loaded), whole.err
-        record = guest.type("show", "last", *ENV, "--json").last
-        assert (record["run"], sum(record["records"].values()), record["transform"]["exit_code"]) == (whole.last["run"], loaded, 0)
-        assert warehouse.sql("SELECT count(*) FROM rates.latest_rates", "singer") != [("0",)]
-        assert {image.rpartition("/")[0] for image in pulled(guest)} == {f"{server.host}/data"}
-        assert "minio" not in {item["metadata"]["name"] for item in guest.there("deployments", "-n", "argo")}
-        kept = guest.kubectl("-n", "store", "exec", "deploy/s3", "--", "ls", f"/data/lake/singer/configs/pipelines/{name}")
-        assert "state.json" in kept
-        assert files(guest.root / "singer-configs") == before
-        assert guest.type("runs", "--json", **laptop).last["run"] == first.last["run"]
-    finally:
-        assert guest.type("teardown", "--yes", **laptop).code == 0
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Return what stands in a folder."""
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
-
-
 def test_the_files_for_an_administrator_suffice(guest: Platform, elsewhere: Path, tmp_path: Path) -> None:
     """Who has no right at all gets to run a pipeline by what the refusals write for an administrator, and by nothing else."""
     assert guest.type("up", *ENV).code == 0
@@ -247,3 +174,78 @@ def test_the_stand_in_refuses_as_this_one_does(elsewhere: Path, api: Api, tmp_pa
         assert [kube.may("create", "", "pods/exec", "people") for kube in (real, ours)] == [False, False]
     finally:
         place.kubectl("delete", "namespace", "people")
+
+
+# What follows is last in this file: a node that has pulled an image with a login gives it to no pod without one (Kubernetes 1.35 on).
+
+
+def test_images_come_from_a_registry(guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], tmp_path: Path) -> None:
+    """With a registry that wants a login, up brings the images there, and pods get them with a Secret that is there already."""
+    server = registries(login=True)
+    with pulling(guest, server, elsewhere, tmp_path):
+        missing = guest.type("up", *ENV)
+        assert (missing.code, "E-SECRET" in missing.err, LOGIN in missing.err) == (1, True, True), missing.err
+        let_pull(guest, server)
+        first = guest.type("up", *ENV, "--json")
+        assert first.code == 0, first.err
+        done = guest.type("run", DEMO, *ENV, "--json")
+        assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
+        again = guest.type("up", *ENV, "--json")
+        assert (again.code, again.last["changed"]) == (0, [])
+    names = ("tap-exchange-rates", "target-csv", "commit")
+    assert pulled(guest) >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
+    assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]
+
+
+def test_from_the_laptop_to_the_company(
+    guest: Platform, elsewhere: Path, registries: Callable[..., Distribution], warehouse: Postgres, tmp_path: Path
+) -> None:
+    """One file moves a pipeline from the laptop's cluster to one with a registry and an S3 of the company's; both load one warehouse."""
+    name, laptop = "exchange-rates", {"INVOKE_SINGER_CLUSTER": NAME}
+    (guest.root / ".env").write_text(f"TARGET_POSTGRES_PASSWORD={PASSWORD}\n")
+    place = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer"}
+    config = guest.root / "singer-configs" / "target-postgres" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **place}))
+    guest.write("pipelines.yaml", {name: {"tap": "tap-exchange-rates", "target": "target-postgres", "transform": "dbt-rates"}})
+    file = guest.root / "environments" / "company.yaml"
+    said = file.read_text()
+    file.unlink()
+    before = files(guest.root / "singer-configs")
+
+    def days() -> int:
+        return int(warehouse.sql("SELECT count(*) FROM rates.exchange_rate", "singer")[0][0])
+
+    try:
+        assert guest.type("up", **laptop).code == 0
+        first = guest.type("run", name, "--json", **laptop)
+        assert (first.code, first.last["status"], first.last["engine"]) == (0, "succeeded", "argo"), first.err
+        loaded = days()
+        assert loaded > 0
+
+        file.write_text(said)
+        server = registries(login=True)
+        with pulling(guest, server, elsewhere, tmp_path):
+            let_pull(guest, server)
+            up = guest.type("up", *ENV, "--json")
+            assert up.code == 0, up.err
+            copied = guest.type("state", name, "--copy-to", "company", **laptop)
+            assert copied.code == 0, copied.err
+            on = guest.type("run", name, *ENV, "--json")
+            assert (on.code, on.last["status"], on.last["state"], days()) == (0, "succeeded", first.last["state"], loaded), on.err
+            whole = guest.type("run", name, "--full", *ENV, "--json")
+            assert (whole.code, whole.last["status"], days()) == (0, "succeeded", loaded), whole.err
+        record = guest.type("show", "last", *ENV, "--json").last
+        assert (record["run"], sum(record["records"].values()), record["transform"]["exit_code"]) == (whole.last["run"], loaded, 0)
+        assert warehouse.sql("SELECT count(*) FROM rates.latest_rates", "singer") != [("0",)]
+        assert {image.rpartition("/")[0] for image in pulled(guest)} == {f"{server.host}/data"}
+        assert "minio" not in {item["metadata"]["name"] for item in guest.there("deployments", "-n", "argo")}
+        assert bucket(guest).get("lake", f"singer/configs/pipelines/{name}/state.json") is not None
+        assert files(guest.root / "singer-configs") == before
+        assert guest.type("runs", "--json", **laptop).last["run"] == first.last["run"]
+    finally:
+        assert guest.type("teardown", "--yes", **laptop).code == 0
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what stands in a folder."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
