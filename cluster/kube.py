@@ -205,9 +205,14 @@ class Kube:
         _, data = self._call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=body, absent=False)
         return bool(data.get("status", {}).get("allowed"))
 
-    def lacking(self, refused: Iterable[tuple[str, str, str]], namespace: str, name: str) -> SetupError:
-        """Return the error for several rights that we lack, each a verb, an API group and a plural; *name* is that of the file."""
-        return LackingError(rights.several(refused, self.user, namespace, name), self.rights)
+    def need(self, wanted: Iterable[tuple[str, str, str]], namespace: str, name: str) -> None:
+        """See that we have rights before they are used, each a verb, an API group and a plural; *name* is that of the file.
+
+        :raises LackingError: E-RIGHTS, with all that is lacking.
+        """
+        refused = [right for right in wanted if not self.may(*right, namespace)]
+        if refused:
+            raise LackingError(rights.several(refused, self.user, namespace, name), self.rights)
 
     @property
     def user(self) -> str:

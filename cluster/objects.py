@@ -277,10 +277,7 @@ def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
             hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
         )
     kinds = sorted({document["kind"] for document in stack.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
-    wanted = [(verb, *_resource(stack, kind)) for kind in kinds for verb in VERBS]
-    refused = [right for right in wanted if not stack.kube.may(*right, stack.namespace)]
-    if refused:
-        raise stack.kube.lacking(refused, stack.namespace, "up")
+    stack.kube.need([(verb, *_resource(stack, kind)) for kind in kinds for verb in VERBS], stack.namespace, "up")
 
 
 def _resource(stack: Stack, kind: str) -> tuple[str, str]:

@@ -306,10 +306,8 @@ class Stack:
         if self.provider.publishes:
             return self.instance.ports[name]
         if door not in self._forwards:
-            wanted = [(verb, "", "pods/portforward") for verb in ("get", *(["create"] if self.kube.version >= CREATED else []))]
-            refused = [right for right in wanted if not self.kube.may(*right, self.namespace)]
-            if refused:
-                raise self.kube.lacking(refused, self.namespace, "forward")
+            verbs = ("get", *(["create"] if self.kube.version >= CREATED else []))
+            self.kube.need([(verb, "", "pods/portforward") for verb in verbs], self.namespace, "forward")
             from cluster.tunnel import Forward  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
             self._forwards[door] = Forward(self.kube, self.namespace, program, target, self.instance.ports[name])

@@ -33,6 +33,8 @@ POLL_SECONDS = 1.0
 SILENT_SECONDS = 60.0
 """How long the API server may not answer before a run is no longer followed."""
 CANCEL_SECONDS = 90.0
+NEEDED = (("create", "argoproj.io", "workflows"), ("get", "argoproj.io", "workflows"), ("list", "", "pods"), ("get", "", "pods/log"))
+"""The rights that it takes to start a run and to follow it to its end."""
 
 
 class ArgoEngine:
@@ -52,8 +54,10 @@ class ArgoEngine:
     def submit(self, document: Document, reason: str) -> str:
         """Create a Workflow and return its run's id.
 
-        :raises SetupError: E-KUBE, E-ENGINE, E-STATE, E-STORE: nothing has begun.
+        :raises SetupError: E-RIGHTS, E-KUBE, E-ENGINE, E-STATE, E-STORE: nothing has begun.
         """
+        if not self.stack.provider.ours:
+            self.stack.kube.need(NEEDED, self.stack.namespace, "run")
         pipeline = document["metadata"]["labels"][workflows.PIPELINE]
         history = self.stack.history
         history.claim(self.name)

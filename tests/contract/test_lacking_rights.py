@@ -138,6 +138,15 @@ def test_up_asks_beforehand(company: Company) -> None:
     assert company.there("up").code == 0
 
 
+def test_run_asks_beforehand(brought: Company) -> None:
+    """All that a run lacks to be followed is told before it is begun."""
+    brought.api.denied |= {("list", "pods"), ("get", "pods/log")}
+    sentence, file = told(brought, "run", "p")
+    assert "You may not list pods; get pods/log in the namespace rates" in sentence
+    assert [name for kind, name in brought.api.objects if kind == "Workflow"] == [RUN]
+    assert [rule["resources"] for rule in grant(brought.api, file)] == [["pods"], ["pods/log"]]
+
+
 def test_a_port_that_may_not_be_forwarded(company: Company) -> None:
     """Where no port may be forwarded that is told before any program waits for it."""
     company.api.denied |= {("get", "pods/portforward"), ("create", "pods/portforward")}
