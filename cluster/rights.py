@@ -25,6 +25,8 @@ GIVES = re.compile(r'user "(?P<user>[^"]*)" \(.*is attempting to grant RBAC perm
 """What is said to who would give rights away that they do not have."""
 BY_NAME = ("get", "patch", "update", "delete")
 """Verbs that a role can allow for one object alone; who lists or creates has not named it yet."""
+PASSING = ("workflows", "pods", "pods/log")
+"""What a run brings and takes along: the next one's have other names."""
 RBAC = "rbac.authorization.k8s.io"
 ANYBODY = "system:anonymous"
 PLACEHOLDER = "REPLACE-ME"
@@ -98,7 +100,7 @@ def read(message: str, body: object = None) -> Right | None:
             return None
         verb, resource, name = found["verb"], found["resource"], found["name"] or ""
         rule: dict[str, Any] = {"apiGroups": [found["group"]], "resources": [resource], "verbs": [verb]}
-        if name and verb in BY_NAME:
+        if name and verb in BY_NAME and resource not in PASSING:
             rule["resourceNames"] = [name]
         whole, slash, sub = resource.partition("/")
         full = f"{whole}.{found['group']}" * bool(found["group"]) or whole
