@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 ENV = "the environment: laptop, or one of environments/"
 LEVELS = 20
-"""How deep objects of ``invoke.yaml`` may be within each other; Invoke's own settings have three."""
+"""How deep values of ``invoke.yaml`` may be within each other; Invoke's own settings have three."""
+VALUES = 10_000
+"""How many there may be of them, each counted as often as YAML's aliases repeat it: Invoke writes all of them out for its log."""
 
 
 def command(**options: Any) -> Callable[[Callable[..., None]], Task[Callable[..., None]]]:
@@ -77,13 +79,13 @@ def see_choices(root: Path) -> None:
 def _fits(shown: str, found: dict[str, Any]) -> None:
     """See that Invoke can lay what a file says over what there is already.
 
-    :raises SetupError: E-CONFIG, an object stands where one value belongs, or the other way round, or they are nested too deep.
+    :raises SetupError: E-CONFIG, an object stands where one value belongs, or the other way round, or they are too many or nested too deep.
     """
     from cluster.settings import DEFAULTS  # noqa: PLC0415 - mostly there is no such file
 
     hint = f"Correct {shown}; docs/settings.md lists what each setting takes."
-    if not _flat(found, LEVELS):
-        raise SetupError("E-CONFIG", f"{shown} is nested too deep.", hint=hint)
+    if not _plain(found):
+        raise SetupError("E-CONFIG", f"{shown} holds too much, or is nested too deep.", hint=hint)
     try:
         merge_dicts({**Config.global_defaults(), "singer": dict(DEFAULTS)}, found)
     except AmbiguousMergeError as error:
@@ -91,9 +93,17 @@ def _fits(shown: str, found: dict[str, Any]) -> None:
         raise SetupError("E-CONFIG", problem, hint=hint) from None
 
 
-def _flat(found: object, levels: int) -> bool:
-    """Say whether objects are within each other only so deep: Invoke merges them by recursion."""
-    return not isinstance(found, dict) or (levels > 0 and all(_flat(value, levels - 1) for value in found.values()))
+def _plain(found: object) -> bool:
+    """Say whether values are few enough, and within each other only so deep: Invoke merges and prints them by recursion."""
+    ahead, seen = [(found, LEVELS)], 0
+    while ahead:
+        value, levels = ahead.pop()
+        seen += 1
+        if seen > VALUES or not levels:
+            return False
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        ahead += [(item, levels - 1) for item in inside]
+    return True
 
 
 def guarded(function: Callable[..., None], context: Context, *args: Any, **kwargs: Any) -> None:

@@ -121,6 +121,15 @@ def test_mistake(used: Checkout, name: str) -> None:
         assert len(used.invoke("runs", "--json").events) == before
 
 
+def test_settings_that_aliases_make_endless(checkout: Checkout) -> None:
+    """An invoke.yaml of a few lines that would be a thousand million values is refused, before anybody writes them out."""
+    lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    (checkout.root / "invoke.yaml").write_text("\n".join(["a0: &a0 [x]", *lines]))
+    result = checkout.invoke("runs")
+    is_one_sentence(result, "E-CONFIG", "invoke.yaml holds too much")
+    assert result.code == 1
+
+
 @pytest.mark.parametrize("name", ["nope", "with space", "../p", "a/b", "", "-x", "é", "p\n", "x" * 300])
 def test_unknown_pipeline(used: Checkout, name: str) -> None:
     """A name that is no pipeline's, whatever stands in it, is answered with those that are."""
