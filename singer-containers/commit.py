@@ -10,6 +10,7 @@ local engine: both use the same modules.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -126,14 +127,17 @@ def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECOND
     The entrypoint's report is there as soon as its connector has ended; Argo's file where the entrypoint was killed; where the
     whole container was, nothing but its lock, which nobody holds any more.
     """
-    since: dict[str, float] = dict.fromkeys(run.after, time.monotonic())
+    patience = {"absent": start, "held": math.inf, "free": lost}
+    seen: dict[str, tuple[str, float]] = {}
     while True:
         codes: dict[str, int | None] = {}
         for side in run.after:
-            lock, code = run.shared / f"{side}.lock", exit_code(run, side, containers)
-            if held(lock):
-                since[side] = time.monotonic()
-            if code is not None or time.monotonic() - since[side] > (lost if lock.exists() else start):
+            lock = run.shared / f"{side}.lock"
+            how = "held" if held(lock) else "free" if lock.exists() else "absent"
+            code = exit_code(run, side, containers)  # after its lock: who lets go of that has reported before
+            if side not in seen or seen[side][0] != how:  # counted from when it was seen, not from when we looked last
+                seen[side] = how, time.monotonic()
+            if code is not None or time.monotonic() - seen[side][1] > patience[how]:
                 codes[side] = code
         if len(codes) == len(run.after) or any(codes.values()) or None in codes.values():
             return codes

@@ -406,6 +406,21 @@ def test_a_side_that_is_under_way_is_waited_for(pod: Pod, tmp_path: Path) -> Non
     assert found == [{"tap": None, "target": 0}]
 
 
+def test_a_side_that_comes_late_is_not_lost(pod: Pod, tmp_path: Path) -> None:
+    """On a busy node a side may begin long after the commit: its lock is given its time from when it is there."""
+    (pod.shared / "tap.json").unlink()
+    found: list[dict[str, int | None]] = []
+    run = replace(pod.run, after=("tap", "target"))
+    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, start=60, lost=1.0)))
+    thread.start()
+    time.sleep(1.5)
+    pod.write("tap.lock", "")
+    time.sleep(0.3)
+    pod.write("tap.json", {**REPORT, "exit_code": 0})
+    thread.join(10)
+    assert found == [{"tap": 0, "target": 0}]
+
+
 # --------------------------------------------------------------------------------------------------------- the program
 
 
