@@ -84,7 +84,7 @@ class End:
             return RunError(
                 "E-RUNNER",
                 f"The runner of {self.connector} was killed from outside{which}.",
-                hint=f"See whether the machine is out of memory, then run it again. {self.after}",
+                hint=f"See whether the machine's memory ran out, or what the pipeline's resources give it, then run it again. {self.after}",
             )
         last = (dbt_words(self.log) if self.side == "transform" else "") or last_words(self.log)
         killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""

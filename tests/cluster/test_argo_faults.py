@@ -100,7 +100,7 @@ def test_evicted(argo: Argo) -> None:
 
 def test_out_of_memory(argo: Argo) -> None:
     """A tap that needs more memory than its pipeline has: the run fails, says so, and nothing has moved."""
-    name = argo.pipeline("greedy", {"steps": [SCHEMA, ["records", "s", 1, 0, 400_000_000]]}, resources={"memory": "64Mi"})
+    name = argo.pipeline("greedy", {"steps": [SCHEMA, ["records", "s", 1, 0, 400_000_000]]}, resources={"memory": "256Mi"})
     argo.set_state(name, BEFORE)
     done = argo.one(name)
     assert (done.last["status"], argo.get_state(name), argo.data(name)) == ("failed", BEFORE, {})
