@@ -268,8 +268,7 @@ class Ground:
         """See what holds at once, whatever has befallen a command: the state stands for rows that are published."""
         code = command.wait()
         assert code in (CODES if not killed else {*CODES, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}), (code, command.err)
-        assert not command.err.startswith("Traceback"), command.err  # a connector's may be quoted
-        assert "\nTraceback" not in command.err, command.err
+        assert "\nTraceback" not in f"\n{command.err}", command.err  # a connector's may be quoted within a line
         rows = self.published()
         assert set(range(self.state())) <= set(rows), ("state ahead of the data", self.state(), rows)
         known = {record.run: record for record in self.records()}
