@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-import webbrowser
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +27,6 @@ from cluster.fields import describe, read_object, words
 from cluster.files import replacing, sweep
 from cluster.places import Place, Places
 from cluster.progress import command, megabytes, seconds, shown
-from cluster.report import page
 from cluster.runs import History, Record, new_run_id, short
 from cluster.store import checked
 from cluster.workflows import Way, backfill_key, workflow
@@ -179,6 +177,7 @@ def _run_argo(
     span = None if way.replay else way.backfill
     configs = {pipeline.name: backfill.config(stack.project, pipeline, span) for pipeline in pipelines} if span else {}
     converge(plan.needed(), stack, session.output)
+    engine.ready()
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
         run, given = new_run_id(), parameters(stack, pipeline, way)
@@ -587,6 +586,10 @@ def export(session: Session, *, out: str) -> None:
 
 def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
     """Write a page about the newest runs of both engines, and open it in the browser."""
+    import webbrowser  # noqa: PLC0415 - every other command would wait for what only a page needs
+
+    from cluster.report import page  # noqa: PLC0415
+
     output, file = session.output, Path(out) if out else session.settings.platform / "report.html"
     with Places(session) as places:
         found = _newest(places, None, limit)

@@ -49,19 +49,24 @@ class ArgoEngine:
         self._left = threading.Event()
         """Set when the user lets the runs go on alone."""
 
+    def ready(self) -> None:
+        """See that runs may be started here and followed to their ends, before the first is.
+
+        :raises SetupError: E-RIGHTS, a right is lacking; E-KUBE, E-STORE; E-ENGINE, E-LAYOUT, the buckets are another's.
+        """
+        if not self.stack.provider.ours:
+            self.stack.kube.need(NEEDED, self.stack.namespace, "run")
+        self.stack.history.claim(self.name)
+
     # -- one run
 
     def submit(self, document: Document, reason: str) -> str:
         """Create a Workflow and return its run's id.
 
-        :raises SetupError: E-RIGHTS, E-KUBE, E-ENGINE, E-STATE, E-STORE: nothing has begun.
+        :raises SetupError: E-RIGHTS, E-KUBE, E-STATE, E-STORE: it has not begun.
         """
-        if not self.stack.provider.ours:
-            self.stack.kube.need(NEEDED, self.stack.namespace, "run")
         pipeline = document["metadata"]["labels"][workflows.PIPELINE]
-        history = self.stack.history
-        history.claim(self.name)
-        state = history.state(pipeline)
+        state = self.stack.history.state(pipeline)
         self.stack.kube.create(document)
         run = str(document["metadata"]["name"])
         self.output.event("run.started", run=run, pipeline=pipeline, engine=self.name, reason=reason, state=state)
