@@ -1,4 +1,4 @@
-"""The commands, in the order of a first day. Wiring only: what each does is in ``cluster.commands``, ``platform`` and ``workshop``."""
+"""The commands, in the order of a first day. Wiring only: each says which module of ``cluster`` does it."""
 
 from __future__ import annotations
 
@@ -108,9 +108,9 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
 @command(help={"engine": ENGINE, "full": "start over: forget where the last run ended", "json": JSON})
 def demo(session: Session, engine: str = "", *, full: bool = False, json: bool = False) -> None:
     """Run the example: real exchange rates into a CSV file. invoke demo"""
-    from cluster import commands
+    from cluster import running
 
-    commands.demo(session, engine=engine, full=full)
+    running.demo(session, engine=engine, full=full)
 
 
 @command(
@@ -136,9 +136,9 @@ def run(
     json: bool = False,
 ) -> None:
     """Run one pipeline. invoke run exchange-rates-to-csv"""
-    from cluster import commands
+    from cluster import running
 
-    commands.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
+    running.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
 
 
 @command(help={"pipeline": "only runs of this one", "limit": "how many, newest first", "json": JSON})
@@ -199,9 +199,9 @@ def cancel(session: Session, run: str, *, json: bool = False) -> None:
 @command(help={"run": RUN, "json": JSON})
 def retry(session: Session, run: str, *, json: bool = False) -> None:
     """Load again what a failed run of a staged pipeline has extracted. invoke retry last"""
-    from cluster import commands
+    from cluster import running
 
-    commands.retry(session, run)
+    running.retry(session, run)
 
 
 @command(
@@ -409,9 +409,9 @@ def add(
 @command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
 def test(session: Session, options: str = "", *, all: bool = False) -> None:
     """Run the tests. invoke test"""
-    from cluster import commands
+    from cluster import testing
 
-    commands.test(session, everything=all, options=options)
+    testing.test(session, everything=all, options=options)
 
 
 @command(
@@ -423,9 +423,9 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 )
 def bench(session: Session, only: str = "", *, quick: bool = False, json: bool = False) -> None:
     """Measure what this machine can, for docs/performance.md. invoke bench --only run,up"""
-    from cluster import commands
+    from cluster import testing
 
-    commands.bench(session, quick=quick, only=only, as_json=json)
+    testing.bench(session, quick=quick, only=only, as_json=json)
 
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)

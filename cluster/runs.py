@@ -149,6 +149,12 @@ def short(state: dict[str, Any] | None) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
+def states(record: Record) -> str:
+    """Return a record's state after the run, and before it."""
+    same = record.state_after == record.state_before
+    return f"{short(record.state_after)} ({'unchanged' if same else f'before: {short(record.state_before)}'})"
+
+
 class History:
     """Records and states of all pipelines, in a store."""
 

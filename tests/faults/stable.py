@@ -26,6 +26,7 @@ from typing import Any
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "subprocess.Popen", "fcntl.flock"}
 MODULES = [
     "cluster.commands",
+    "cluster.running",
     "cluster.engines.local",
     "cluster.environments",
     "cluster.store.s3",
