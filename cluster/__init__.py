@@ -3,10 +3,11 @@
 Imports point downwards only, and the import contract in ``pyproject.toml`` says so::
 
     cli                                     errors become a sentence, a hint and an exit code
-    commands   platform  doctor  workshop   what each command does; connectors are made and tried in the workshop
-    preview    report  plan  export         a look at files and at the past; the steps of `up` and of `sync`, as files too,
-    converge   moving                       and how they are run; a state carried to an environment
-    places                                  which engine a command means, and where its runs are
+    running    commands  platform  doctor   what each command does: runs begin in running, the rest about them is in commands;
+    workshop   testing                      connectors are made and tried in the workshop; this checkout's own tests
+    example    report  plan  export         a look at files and at the past; the steps of `up` and of `sync`, as files too,
+    converge   moving  reader  outputs      and how they are run; a state carried to an environment; a run's files
+    places     preview                      which engine a command means, and where its runs are; rates as a table
     engines    session  steps               tap | target as two processes, or as a Workflow; what `up` makes true
     schedules                               CronWorkflows
     objects  kept                           what is ours in the cluster; data that outlives it
