@@ -154,7 +154,8 @@ def test_a_secret_is_in_its_own_container_alone(argo: Argo) -> None:
 
 
 def test_network_policies(argo: Argo) -> None:
-    """Where the network enforces policies, pods of other namespaces reach neither MinIO nor the UI nor the controller."""
+    """Where the network enforces policies, other namespaces' pods reach neither MinIO nor the UI, ours the buckets alone; runs succeed."""
+    on = {"INVOKE_SINGER_NETWORK_POLICIES": "true"}
     with argo.stack() as stack:
         image = commit_tag(stack.settings)
     doors = {item["metadata"]["name"]: item["spec"] for item in argo.there("services", "-n", "argo")}
@@ -165,6 +166,7 @@ def test_network_policies(argo: Argo) -> None:
     }
     api = argo.there("services", "-n", "default", "--field-selector=metadata.name=kubernetes")[0]["spec"]["clusterIP"]
     nothing = {"podSelector": {"matchLabels": {"who": "bound"}}, "policyTypes": ["Egress"]}
+    probers = [(PROBE, "bound"), (PROBE, "free"), ("argo", "ours")]
     objects: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": PROBE}},
         {
@@ -173,20 +175,28 @@ def test_network_policies(argo: Argo) -> None:
             "metadata": {"name": "nothing", "namespace": PROBE},
             "spec": nothing,
         },
-        *(prober(who, image, {"api": (api, 443), **addresses}) for who in ("bound", "free")),
+        *(prober(namespace, who, image, {"api": (api, 443), **addresses}) for namespace, who in probers),
     ]
     try:
+        assert argo.type("up", **on).code == 0
         argo.kubectl("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, objects)))
-        argo.kubectl("-n", PROBE, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/bound", "pod/free", "--timeout=120s")
-        reached = {who: set(argo.kubectl("-n", PROBE, "logs", who).split()) for who in ("bound", "free")}
+        reached = {}
+        for namespace, who in probers:
+            argo.kubectl("-n", namespace, "wait", "--for=jsonpath={.status.phase}=Succeeded", f"pod/{who}", "--timeout=120s")
+            reached[who] = set(argo.kubectl("-n", namespace, "logs", who).split())
+        if "api" in reached["bound"]:
+            pytest.skip("the network of this cluster does not enforce NetworkPolicies")
+        assert reached == {"bound": set(), "free": {"api"}, "ours": {"api", "minio"}}
+        assert argo.runs("one", **on)["one"].last["status"] == "succeeded"
+        assert argo.type("status", **on).code == 0
     finally:
+        argo.kubectl("-n", "argo", "delete", "pod", "ours", "--ignore-not-found", "--wait=false")
         argo.kubectl("delete", "namespace", PROBE, "--ignore-not-found", "--wait=false")
-    if "api" in reached["bound"]:
-        pytest.skip("the network of this cluster does not enforce NetworkPolicies")
-    assert reached["free"] == {"api"}
+        assert argo.type("up").code == 0
+    assert argo.there("networkpolicies", "-n", "argo") == []
 
 
-def prober(who: str, image: str, doors: dict[str, tuple[str, int]]) -> dict[str, Any]:
+def prober(namespace: str, who: str, image: str, doors: dict[str, tuple[str, int]]) -> dict[str, Any]:
     """Return a pod that prints which doors it can open."""
     program = f"""
 import socket, time
@@ -198,12 +208,19 @@ for name, address in {doors!r}.items():
     except OSError:
         pass
 """
-    container = {"name": "probe", "image": image, "imagePullPolicy": "Never", "command": ["/usr/local/bin/python", "-c", program]}
+    container = {
+        "name": "probe",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": ["/usr/local/bin/python", "-c", program],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    safe = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": who, "namespace": PROBE, "labels": {"who": who}},
-        "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]},
+        "metadata": {"name": who, "namespace": namespace, "labels": {"who": who}},
+        "spec": {"restartPolicy": "Never", "automountServiceAccountToken": False, "securityContext": safe, "containers": [container]},
     }
 
 
