@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -45,7 +46,11 @@ START_SECONDS = 300.0
 """How long a side may take to begin: as long as the entrypoint waits at a FIFO."""
 LOST_SECONDS = 5.0
 """How long after the end of a side something may tell how it ended."""
+OTHER_SECONDS = 2.0
+"""How long the other side may take to end by itself, once one has ended badly: Argo ends it then, and it tells nothing more."""
 LOOK_SECONDS = 0.05
+STOPPED = {None, 128 + signal.SIGTERM}
+"""Exit codes, as a side reports them, that tell of nothing but that it was told to end."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
 
@@ -121,14 +126,17 @@ def failures(text: str) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------- the other containers
 
 
-def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECONDS, lost: float = LOST_SECONDS) -> dict[str, int | None]:
-    """Wait until both sides have ended well or one has not; return the exit codes so far, None of one that is lost.
+def ends(
+    run: Run, containers: Path = CONTAINERS, *, start: float = START_SECONDS, lost: float = LOST_SECONDS, other: float = OTHER_SECONDS
+) -> dict[str, int | None]:
+    """Wait until both sides have ended, or one has not ended well; return the exit codes so far, None of one that is lost.
 
     The entrypoint's report is there as soon as its connector has ended; Argo's file where the entrypoint was killed; where the
     whole container was, nothing but its lock, which nobody holds any more.
     """
     patience = {"absent": start, "held": math.inf, "free": lost}
     seen: dict[str, tuple[str, float]] = {}
+    bad = math.inf
     while True:
         codes: dict[str, int | None] = {}
         for side in run.after:
@@ -139,7 +147,9 @@ def ends(run: Run, containers: Path = CONTAINERS, *, start: float = START_SECOND
                 seen[side] = how, time.monotonic()
             if code is not None or time.monotonic() - seen[side][1] > patience[how]:
                 codes[side] = code
-        if len(codes) == len(run.after) or any(codes.values()) or None in codes.values():
+        if any(code != 0 for code in codes.values()):
+            bad = min(bad, time.monotonic())
+        if len(codes) == len(run.after) or time.monotonic() - bad > other:
             return codes
         time.sleep(LOOK_SECONDS)
 
@@ -325,13 +335,16 @@ def cause(run: Run, left: Traces) -> RunError:
     if not lost:
         codes = left.reports["main"].get("ended", {})
         ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
-        failed = {side: end.failure() if left.reports[side] or side in codes else None for side, end in ends.items()}
-        found = verdict.explain(failed["tap"], failed["target"], ends["target"])
+        # Of a side that was still at work when the commit gave up, Argo has made an end: that is not the cause.
+        stopped = {side for side in ends if codes and side not in codes and left.reports[side].get("exit_code") in STOPPED}
+        told = {side: end for side, end in ends.items() if side in codes or (left.reports[side] and side not in stopped)}
+        failed = {side: end.failure() for side, end in told.items()}
+        found = verdict.explain(failed.get("tap"), failed.get("target"), ends["target"])
         if found is not None:
             return found
-        told = left.reports["main"].get("error")
-        if isinstance(told, dict):
-            return RunError(told["code"], told["problem"], hint=f"{told['hint']} State and earlier files are unchanged.")
+        error = left.reports["main"].get("error")
+        if isinstance(error, dict):
+            return RunError(error["code"], error["problem"], hint=f"{error['hint']} State and earlier files are unchanged.")
     return known
 
 

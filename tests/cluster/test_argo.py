@@ -79,7 +79,7 @@ def test_scenario(argo: Argo, results: dict[str, Done], case: Case) -> None:
     name = pipeline_of(case)
     done = results[name]
     record, error = done.record, done.record["error"] or {}
-    assert error.get("code", "") == case.error, record
+    assert error.get("code", "") == case.error, error or record
     assert done.last["status"] == record["status"] == ("failed" if case.error else "succeeded")
     assert argo.get_state(name) == record["state_after"] == case.state
     assert record["state_before"] == BEFORE

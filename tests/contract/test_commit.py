@@ -263,6 +263,17 @@ def test_a_runner_that_was_killed_before_it_could_report(pod: Pod) -> None:
     assert record.error["problem"] == "The runner of tap-x was killed from outside (exit code 137)."
 
 
+def test_a_side_that_was_ended_for_the_other_is_not_the_cause(pod: Pod) -> None:
+    """What failed is told, not the side that Argo has ended because of it, whether that could still report or not."""
+    for code in (None, 143):
+        pod.left("pod-1", "tap.json", {**REPORT, "exit_code": code})
+        pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": 137})
+        pod.left("pod-1", "main.json", {"ended": {"target": 137}})
+        record = commit.failed(pod.failed("main: Error (exit code 1)", pod="pod-1"), pod.history)
+        assert record.error is not None
+        assert record.error["problem"].startswith("target-x ended with exit code 137 (killed, perhaps out of memory)"), record.error
+
+
 def test_a_success_is_never_overwritten(pod: Pod) -> None:
     """A record that says succeeded stays, and what it stands for too; a state that is still missing is brought on."""
     commit.commit(pod.run, pod.history)
@@ -385,7 +396,7 @@ def test_how_the_sides_have_ended(
         if side in codes:
             (tmp_path / "ctr" / side / "exitcode").write_text(codes[side], encoding="utf-8")
     run = replace(pod.run, after=("tap", "target"))
-    assert commit.ends(run, tmp_path / "ctr", start=0.1, lost=0.1) == found
+    assert commit.ends(run, tmp_path / "ctr", start=0.1, lost=0.1, other=0) == found
 
 
 def test_a_side_that_is_under_way_is_waited_for(pod: Pod, tmp_path: Path) -> None:
@@ -419,6 +430,22 @@ def test_a_side_that_comes_late_is_not_lost(pod: Pod, tmp_path: Path) -> None:
     pod.write("tap.json", {**REPORT, "exit_code": 0})
     thread.join(10)
     assert found == [{"tap": 0, "target": 0}]
+
+
+def test_the_other_side_may_end_by_itself(pod: Pod, tmp_path: Path) -> None:
+    """Where one side has failed the other has a moment to tell how it ended: it may be the cause."""
+    (pod.shared / "target.json").unlink()
+    pod.write("target.lock", "")
+    pod.write("tap.json", {**REPORT, "exit_code": 3})
+    found: list[dict[str, int | None]] = []
+    run = replace(pod.run, after=("tap", "target"))
+    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, lost=60, other=60)))
+    thread.start()
+    time.sleep(0.3)
+    assert found == []
+    pod.write("target.json", {**REPORT, "side": "target", "exit_code": 7})
+    thread.join(10)
+    assert found == [{"tap": 3, "target": 7}]
 
 
 # --------------------------------------------------------------------------------------------------------- the program
