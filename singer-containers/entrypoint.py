@@ -35,7 +35,8 @@ OWN_ERROR = 90
 
 CHUNK = 1 << 20
 PIPE_BYTES = 1 << 20
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = (0.002, 0.016)
+"""How long messages of a tap that writes each by itself may gather: at first, and at the most."""
 REPORT_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
@@ -703,12 +704,14 @@ class Runner:
         assert process.stdout is not None
         source = process.stdout.fileno()
         few = widen(source) // 16
+        nap, longest = GATHER_SECONDS
         try:
             for chunk in chunks(source):
                 pass_on(self.counter.feed(chunk), sinks)
                 self.report_sometimes()
                 if len(chunk) < few:  # a tap that writes message by message: let some gather, or each wakes the target
-                    time.sleep(GATHER_SECONDS)
+                    time.sleep(nap)
+                    nap = min(2 * nap, longest)
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
