@@ -26,7 +26,11 @@ OWN_ERROR = 90
 """The entrypoint's exit code for an error that it found itself."""
 STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
 TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
-NEVER_STARTED = re.compile(r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts", re.IGNORECASE)
+NEVER_STARTED = re.compile(
+    r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts"
+    r"|\b(StartError|ContainerCannotRun|CreateContainer(Config)?Error|RunContainerError)\b",
+    re.IGNORECASE,
+)
 UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""

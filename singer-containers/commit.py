@@ -335,8 +335,9 @@ def cause(run: Run, left: Traces) -> RunError:
     if not lost:
         codes = left.reports["main"].get("ended", {})
         ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
-        # Of a side that was still at work when the commit gave up, Argo has made an end: that is not the cause.
-        stopped = {side for side in ends if codes and side not in codes and left.reports[side].get("exit_code") in STOPPED}
+        # Of a side that was still at work when the commit gave up, or could not begin, Argo has made an end: that is not the cause.
+        given_up = bool(codes) or known.code == "E-POD"
+        stopped = {side for side in ends if given_up and side not in codes and left.reports[side].get("exit_code") in STOPPED}
         told = {side: end for side, end in ends.items() if side in codes or (left.reports[side] and side not in stopped)}
         failed = {side: end.failure() for side, end in told.items()}
         found = verdict.explain(failed.get("tap"), failed.get("target"), ends["target"])
