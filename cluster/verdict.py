@@ -132,8 +132,10 @@ def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
                 "E-CONFIG", what, hint=f"Bring the configs into the bucket (sync), or correct the parameter of that name. {again}"
             )
         return RunError("E-STORE", what, hint=f"See that the store is up, then run it again. {again}")
-    reason = next((text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)), "it gave no reason")
-    code = "E-POD" if NEVER_STARTED.search(reason) else "E-RUNNER"
+    telling = [text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)]
+    never = [text for text in telling if NEVER_STARTED.search(text)]  # the cause, whatever Argo then says of the containers beside it
+    reason = (never or telling or ["it gave no reason"])[0]
+    code = "E-POD" if never else "E-RUNNER"
     return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
 
 

@@ -276,13 +276,13 @@ def test_a_side_that_was_ended_for_the_other_is_not_the_cause(pod: Pod) -> None:
 
 def test_a_container_that_could_not_be_started_is_the_cause(pod: Pod) -> None:
     """Where the container runtime could not start one container, Argo ends the others; its words are told, and no side is blamed."""
-    pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 0})
+    said = ("tap: StartError (exit code 128): failed to create containerd task", "main: Error (exit code 65): context canceled")
     pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": None})
-    record = commit.failed(pod.failed("main: StartError (exit code 128): failed to create containerd task", pod="pod-1"), pod.history)
+    record = commit.failed(pod.failed(*said, pod="pod-1"), pod.history)
     assert record.error is not None
     assert (record.error["code"], "StartError (exit code 128)" in record.error["problem"]) == ("E-POD", True), record.error
     pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": 7})
-    record = commit.failed(pod.failed("main: StartError (exit code 128): failed to create containerd task", pod="pod-1"), pod.history)
+    record = commit.failed(pod.failed(*said, pod="pod-1"), pod.history)
     assert record.error is not None
     assert record.error["code"] == "E-TARGET-FAILED"
 
