@@ -49,7 +49,7 @@ LOST_SECONDS = 5.0
 OTHER_SECONDS = 2.0
 """How long the other side may take to end by itself, once one has ended badly: Argo ends it then, and it tells nothing more."""
 LOOK_SECONDS = 0.05
-STOPPED = {None, 128 + signal.SIGTERM}
+UNTOLD = {None, 128 + signal.SIGTERM}
 """Exit codes, as a side reports them, that tell of nothing but that it was told to end."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
@@ -336,16 +336,18 @@ def cause(run: Run, left: Traces) -> RunError:
         codes = left.reports["main"].get("ended", {})
         ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
         # Of a side that was still at work when the commit gave up, or could not begin, Argo has made an end: that is not the cause.
-        given_up = bool(codes) or known.code == "E-POD"
-        stopped = {side for side in ends if given_up and side not in codes and left.reports[side].get("exit_code") in STOPPED}
-        told = {side: end for side, end in ends.items() if side in codes or (left.reports[side] and side not in stopped)}
-        failed = {side: end.failure() for side, end in told.items()}
+        silent = UNTOLD if codes or known.code == "E-POD" else set()
+        failed = {
+            side: end.failure()
+            for side, end in ends.items()
+            if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
+        }
         found = verdict.explain(failed.get("tap"), failed.get("target"), ends["target"])
         if found is not None:
             return found
-        error = left.reports["main"].get("error")
-        if isinstance(error, dict):
-            return RunError(error["code"], error["problem"], hint=f"{error['hint']} State and earlier files are unchanged.")
+        told = left.reports["main"].get("error")
+        if isinstance(told, dict):
+            return RunError(told["code"], told["problem"], hint=f"{told['hint']} State and earlier files are unchanged.")
     return known
 
 
