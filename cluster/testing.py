@@ -72,10 +72,11 @@ def _for_tests(session: Session) -> None:
     if ours and (not stamp.exists() or stamp.read_bytes() != wanted.read_bytes()):
         with session.output.step("What the tests need") as step:
             told = network.read(settings, session.environ).variables(session.environ)
+            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # as the launcher says
             done = subprocess.run(
                 [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)],
                 check=False,
-                env={**os.environ, **told},
+                env={**os.environ, **pip, **told},
             )
             if done.returncode:
                 raise SetupError("E-INSTALL", "What the tests need cannot be installed.", hint="See the lines above; then run it again.")
