@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from lab import Platform, lab, wall
 from table import Row, WrongError, spread
 
-from cluster.images import commit_tag
-from cluster.runs import new_run_id
-from cluster.schedules import parameters, target
-from cluster.workflows import Way, seen, workflow
+from cluster.argo.status import seen
+from cluster.argo.workflow import Way, workflow
+from cluster.containers.images import commit_tag
+from cluster.platform.steps.schedules import parameters, target
+from cluster.runs.record import new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,11 +25,11 @@ from clusters import given
 from conftest import Checkout
 from table import ROOT, WrongError, said, spread
 
-from cluster.connectors import Project
-from cluster.environments import Environments
-from cluster.progress import Plain
-from cluster.settings import VARIABLE, Settings, parse
-from cluster.stack import Stack
+from cluster.config.settings import VARIABLE, Settings, parse
+from cluster.platform.handles import Stack
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cluster.runs import Record
-    from cluster.stack import Stack
+    from cluster.platform.handles import Stack
+    from cluster.runs.record import Record
 
 LEAD_SECONDS = 60
 """From the beginning to the first schedule: ``sync`` of all pipelines must be over."""

@@ -15,8 +15,8 @@ import yaml
 from lab import Platform, lab
 from table import Row, WrongError, said, spread
 
+from cluster.platform.steps.images import wanted
 from cluster.providers.kind import Kind
-from cluster.steps import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,17 +14,18 @@ import yaml
 from clusters import Platform, why_not
 from scenarios import AFTER, SCHEMA
 
-from cluster import schedules, workflows
+from cluster.argo import workflow
+from cluster.config.settings import Settings
 from cluster.engines.argo import ArgoEngine
-from cluster.progress import Json
-from cluster.settings import Settings
-from cluster.stack import Stack
+from cluster.platform.handles import Stack
+from cluster.platform.steps import schedules
+from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 CLUSTER = "singer-argo"
 
@@ -134,7 +135,7 @@ class Argo(Platform):
             stack.only = (name,)
             pipeline = stack.project.pipeline(name)
             given = schedules.parameters(stack, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
-            stack.kube.create(workflows.workflow(pipeline, run, given, schedules.target(stack)))
+            stack.kube.create(workflow.workflow(pipeline, run, given, schedules.target(stack)))
 
     def follow(self, name: str, run: str) -> Record:
         """Wait for the end of a run and return its record."""

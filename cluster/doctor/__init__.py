@@ -9,21 +9,22 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cluster.config.strict import listed
 from cluster.doctor import checks
 from cluster.doctor.checks import Check, Machine, Seen
-from cluster.doctor.limits import begin, within
+from cluster.doctor.timeouts import begin, within
+from cluster.engines.choice import Places
 from cluster.errors import SetupError
-from cluster.fields import listed
-from cluster.places import Places
-from cluster.programs import give_up
-from cluster.progress import command, shown
+from cluster.host.subprocesses import give_up
+from cluster.ui.command_line import command
+from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from cluster.progress import Output
     from cluster.session import Session
+    from cluster.ui.output import Output
 
 SECONDS = 8
 """Nothing is waited for any longer, whatever hangs."""

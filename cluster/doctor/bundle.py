@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster import kept, plan
-from cluster.converge import look
-from cluster.doctor.limits import within
+from cluster.config.settings import DEFAULTS
+from cluster.doctor.timeouts import within
 from cluster.errors import SetupError
-from cluster.files import file_errors, private, private_folder
-from cluster.programs import run, which
-from cluster.redaction import known, redacted
-from cluster.runs import History
-from cluster.settings import DEFAULTS
-from cluster.stack import ROOT_SECRET, USER_SECRET
+from cluster.host.files import file_errors, private, private_folder
+from cluster.host.subprocesses import run, which
+from cluster.platform import backup, plan
+from cluster.platform.converge import look
+from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.project.redaction import known, redacted
+from cluster.runs.history import History
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.doctor.checks import Machine
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 SECONDS = 10
 """For the platform to say how it is."""
@@ -44,7 +44,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     silence = [f"no answer within {SECONDS} s"]
     nothing: tuple[list[str], list[str]] = (silence, [])
     platform_lines, passwords = within(SECONDS, partial(_platform, machine), nothing)
-    kept_too = (value for values in kept.kept_secrets(machine.settings).values() for value in values.values())
+    kept_too = (value for values in backup.kept_secrets(machine.settings).values() for value in values.values())
     secrets = {*known(machine.settings, machine.environ), *passwords, *kept_too}
     parts = {
         "Doctor": list(findings),

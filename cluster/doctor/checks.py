@@ -17,30 +17,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cluster import advice, kubeconfig, network, preflight, web
-from cluster.connectors import Project, checked, dotenvs, read_dotenv
+from cluster.config.settings import IMAGES, ROOT, Settings
+from cluster.config.strict import listed, read_text
+from cluster.containers.ports import free, holder
+from cluster.containers.registry import HOSTS
+from cluster.containers.runtime import PROGRAMS, Runtime, full_name
 from cluster.doctor import fixes
 from cluster.engines.lock import killed
-from cluster.environments import Environments, chosen_index, pip_setting
 from cluster.errors import SetupError
-from cluster.fields import listed, read_text
-from cluster.files import held
-from cluster.instance import free
-from cluster.ports import holder
-from cluster.programs import install, last_line, run, which
-from cluster.progress import command, gigabytes, seconds, shown
-from cluster.providers import kind
-from cluster.registry import HOSTS
-from cluster.runtime import PROGRAMS, Runtime, full_name
-from cluster.settings import IMAGES, ROOT, Settings
-from cluster.stack import Stack
+from cluster.host import system
+from cluster.host.locks import held
+from cluster.host.subprocesses import install, last_line, run, which
+from cluster.kube import kubeconfig
+from cluster.net import http
+from cluster.net import proxy as network
+from cluster.platform.handles import Stack
+from cluster.project.dotenv import dotenvs, read_dotenv
+from cluster.project.reader import Project, checked
+from cluster.project.venvs import Environments, chosen_index, pip_setting
+from cluster.providers import kind, preflight
+from cluster.ui.command_line import command
+from cluster.ui.format import gigabytes, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from cluster.connectors import Connector
-    from cluster.environments import Environment
-    from cluster.preflight import Finding
+    from cluster.project.model import Connector
+    from cluster.project.venvs import Environment
+    from cluster.providers.preflight import Finding
     from cluster.session import Session
 
 PATIENCE = 5
@@ -86,7 +90,7 @@ class Machine:
         except SetupError as error:
             self.network, self.lost = network.read(self.settings, {}), error
         self.project = Project.of(self.settings)
-        self.answers: list[web.Answer] = []
+        self.answers: list[http.Answer] = []
         self.trouble: SetupError | None = None
         """Why there are no handles to the platform."""
         self.stack: Stack | None = None
@@ -120,9 +124,9 @@ class Machine:
             return self.network
         return replace(self.network, bundle=Path(bundle), bundle_name="pip's configuration")
 
-    def ask(self, url: str, through: network.Network) -> web.Answer:
+    def ask(self, url: str, through: network.Network) -> http.Answer:
         """Ask an address, and keep what its clock says."""
-        answer = web.ask(url, through)
+        answer = http.ask(url, through)
         self.answers.append(answer)
         return answer
 
@@ -283,7 +287,7 @@ def proxy(machine: Machine) -> Iterator[Seen]:
     if not urls:
         yield Seen("Proxy", "ok", "none")
     for url in urls:
-        why = web.connects(url)
+        why = http.connects(url)
         if why:
             yield Seen("Proxy", "fail", f"{network.shown(url)} is not reachable: {why}", "Correct singer.proxy or HTTPS_PROXY.")
         elif network.unreachable(url):
@@ -399,7 +403,7 @@ def clock(machine: Machine) -> Seen:
     if abs(skew) <= SKEW_NOTED:
         return Seen("Clock", "ok", "right to the minute")
     fact = f"it is {seconds(abs(skew))} {'behind' if skew > 0 else 'ahead'} of others: certificates and S3 go by the time"
-    return Seen("Clock", "fail" if abs(skew) > SKEW_MOST else "slow", fact, advice.here().choose(advice.SET_CLOCK))
+    return Seen("Clock", "fail" if abs(skew) > SKEW_MOST else "slow", fact, system.here().choose(system.SET_CLOCK))
 
 
 # ------------------------------------------------------------------------------------------------------ the platform
@@ -446,7 +450,7 @@ def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[Seen]
 def context(machine: Machine) -> Iterator[Seen]:
     """Look at the cluster that is there already."""
     found = kubeconfig.find(machine.settings.context, machine.environ)
-    why = web.connects(found.server) if machine.network.proxy_for(found.server) is None else None
+    why = http.connects(found.server) if machine.network.proxy_for(found.server) is None else None
     if why:
         yield Seen("Context", "fail", f"the context {found.name} at {found.server} does not answer: {why}", "Start that cluster.")
         return

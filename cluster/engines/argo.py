@@ -14,20 +14,23 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster import verdict, workflows
+from cluster.argo import status as argo_status
+from cluster.argo import workflow
 from cluster.errors import Interrupted, RunError, SetupError
-from cluster.files import log_lines
-from cluster.manifests import pod_trouble
-from cluster.progress import command, now
-from cluster.runs import Record, Side
-from cluster.verdict import moved
+from cluster.host.files import log_lines
+from cluster.kube.documents import pod_trouble
+from cluster.runs import outcome
+from cluster.runs.outcome import moved
+from cluster.runs.record import Record, Side
+from cluster.ui.command_line import command
+from cluster.ui.format import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cluster.manifests import Document
-    from cluster.progress import Output, Step
-    from cluster.stack import Stack
+    from cluster.kube.documents import Document
+    from cluster.platform.handles import Stack
+    from cluster.ui.output import Output, Step
 
 POLL_SECONDS = 1.0
 SILENT_SECONDS = 60.0
@@ -65,7 +68,7 @@ class ArgoEngine:
 
         :raises SetupError: E-RIGHTS, E-KUBE, E-STATE, E-STORE: it has not begun.
         """
-        pipeline = document["metadata"]["labels"][workflows.PIPELINE]
+        pipeline = document["metadata"]["labels"][workflow.PIPELINE]
         state = self.stack.history.state(pipeline)
         self.stack.kube.create(document)
         run = str(document["metadata"]["name"])
@@ -81,7 +84,7 @@ class ArgoEngine:
         live = self.live(run)
         if live is None:
             return
-        seen = workflows.seen(live)
+        seen = argo_status.seen(live)
         how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
         self.stack.kube.patch("Workflow", run, self.stack.namespace, {"spec": {"shutdown": how}})
 
@@ -92,7 +95,7 @@ class ArgoEngine:
         """
         self.stop(run)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while (live := self.live(run)) is not None and not workflows.seen(live).ended:
+        while (live := self.live(run)) is not None and not argo_status.seen(live).ended:
             if time.monotonic() > deadline:
                 raise SetupError("E-TIMEOUT", f"{run} was told to stop, and has not ended yet.", hint=f"Look again: {command('runs')}")
             time.sleep(POLL_SECONDS)
@@ -139,9 +142,9 @@ class ArgoEngine:
             while not self._left.is_set():
                 try:
                     live = self.live(run)
-                    if live is None or workflows.seen(live).ended:
+                    if live is None or argo_status.seen(live).ended:
                         break
-                    hopeless = self._look(workflows.seen(live), step) or hopeless
+                    hopeless = self._look(argo_status.seen(live), step) or hopeless
                     answered = time.monotonic()
                 except SetupError as error:
                     step.detail = error.problem.rstrip(".")
@@ -164,11 +167,11 @@ class ArgoEngine:
             for key in keys:
                 if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
                     lines = log_lines(store.get(bucket, key) or b"")
-                    for said in verdict.warnings(lines, known):
+                    for said in outcome.warnings(lines, known):
                         self.output.line("!", record.tap.connector, said)
                         self.output.event("warning", source=record.tap.connector, problem=said)
 
-    def _look(self, seen: workflows.Seen, step: Step) -> RunError | None:
+    def _look(self, seen: argo_status.Seen, step: Step) -> RunError | None:
         """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
         step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
         if seen.records:
@@ -201,7 +204,7 @@ class ArgoEngine:
 
         :raises SetupError: E-UNKNOWN, there is neither.
         """
-        seen = workflows.seen(live) if live is not None else None
+        seen = argo_status.seen(live) if live is not None else None
         found, reachable = None, True
         try:
             found = self.stack.history.read(seen.pipeline, run) if seen else self.stack.history.find(run)
@@ -232,7 +235,7 @@ class ArgoEngine:
     @staticmethod
     def partial(live: Mapping[str, Any]) -> Record:
         """Return what is known of a run from its Workflow alone."""
-        seen, status = workflows.seen(live), live.get("status", {})
+        seen, status = argo_status.seen(live), live.get("status", {})
         record = Record(
             run=seen.run,
             pipeline=seen.pipeline,
@@ -248,7 +251,7 @@ class ArgoEngine:
             return record
         record.status, record.finished = "succeeded", seen.finished or now()
         if seen.phase != "Succeeded":
-            why = verdict.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
+            why = outcome.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
             record.error, record.status = why.as_dict(), "interrupted" if why.code == "E-CANCELLED" else "failed"
         return record
 

@@ -15,21 +15,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone, sweep
-from cluster.engines.pair import Pair, Transform
+from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
-from cluster.files import file_errors
-from cluster.progress import megabytes, now
-from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import moved, outputs, transformed, warnings
+from cluster.host.files import file_errors
+from cluster.runs.outcome import moved, outputs, transformed, warnings
+from cluster.runs.record import Record, Side, new_run_id
+from cluster.ui.format import megabytes, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from cluster.config.settings import Settings
     from cluster.engines.job import Job
-    from cluster.progress import Output, Step
-    from cluster.runs import History
-    from cluster.settings import Settings
+    from cluster.runs.history import History
+    from cluster.ui.output import Output, Step
 
 EVENT_SECONDS = 1.0
 

@@ -19,10 +19,10 @@ from argo_checkout import argo_checkout, finished, slow
 from clusters import run
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
 
-from cluster.runs import new_run_id
-from cluster.stack import ROOT_SECRET, USER_SECRET
-from cluster.steps import policy
-from cluster.store.admin import Admin
+from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.platform.steps.storage import policy
+from cluster.runs.record import new_run_id
+from cluster.store.minio_admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from argo_checkout import Argo, Done
 
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 BATCH = 4

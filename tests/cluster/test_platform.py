@@ -14,9 +14,9 @@ import pytest
 from clusters import NAME, Platform, kubeconfigs, run, why_not
 from conftest import ROOT
 
+from cluster.containers.runtime import Runtime
 from cluster.providers.kind import Found
 from cluster.providers.kind import clusters as kind_clusters
-from cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,7 +233,7 @@ def versions(platform: Platform, key: str) -> list[str]:
 def store(platform: Platform, work: str) -> str:
     """Do something with the platform's store, as a program of the checkout would."""
     program = (
-        "import os; from cluster.settings import parse; from cluster.stack import Stack; from pathlib import Path;"
+        "import os; from cluster.config.settings import parse; from cluster.platform.handles import Stack; from pathlib import Path;"
         f"c = parse({{'cluster': {NAME!r}}}, {{}}, root=Path.cwd()); s = Stack(c, os.environ).store(); b = 'singer-configs'; {work}"
     )
     python = shutil.which("python3", path=str(ROOT / ".venv" / "bin")) or "python3"

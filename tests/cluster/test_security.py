@@ -18,7 +18,7 @@ import rights
 from argo_checkout import argo_checkout, finished, slow
 from clusters import run
 
-from cluster.images import commit_tag
+from cluster.containers.images import commit_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.settings import parse
-from cluster.stack import Stack
+from cluster.config.settings import parse
+from cluster.platform.handles import Stack
 
 if TYPE_CHECKING:
     from apiserver import Company

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hera.workflows import models
 
-from cluster import schedules
-from cluster.settings import parse
-from cluster.stack import Stack
+from cluster.config.settings import parse
+from cluster.platform.handles import Stack
+from cluster.platform.steps import schedules
 
 if TYPE_CHECKING:
     from pathlib import Path

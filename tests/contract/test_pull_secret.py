@@ -15,10 +15,11 @@ import pytest
 import yaml
 from serving import ServingHTTP
 
+from cluster.config.settings import ROOT, parse
 from cluster.errors import SetupError
-from cluster.objects import PULL_KEY, PULL_TYPE, Objects
-from cluster.settings import ROOT, parse
-from cluster.stack import Stack
+from cluster.platform.credentials import PULL_KEY, PULL_TYPE
+from cluster.platform.handles import Stack
+from cluster.platform.objects import Objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,16 +23,17 @@ from registries import outward
 from serving import ServingHTTP
 from stores import free_ports
 
-from cluster import images, network
-from cluster.connectors import Project
-from cluster.converge import converge
-from cluster.environments import Environments
+from cluster.config.settings import Settings, parse
+from cluster.containers import images
+from cluster.containers.registry import Registry, refusal
 from cluster.errors import SetupError
-from cluster.progress import Json
-from cluster.registry import Registry, refusal
-from cluster.settings import Settings, parse
-from cluster.stack import Stack
-from cluster.steps import Built, Loaded
+from cluster.net import proxy
+from cluster.platform.converge import converge
+from cluster.platform.handles import Stack
+from cluster.platform.steps.images import Built, Loaded
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ STEPS = (Built(), Loaded())
 def asking(host: str, folder: Path, *, plain: bool = False, **environ: str) -> Registry:
     """Return a registry as it is asked from a machine whose home is *folder*."""
     settings = Settings(root=folder, ca_bundle=environ.pop("ca_bundle", ""))
-    return Registry(host, network.read(settings, environ), {"HOME": str(folder), **environ}, plain=lambda: plain)
+    return Registry(host, proxy.read(settings, environ), {"HOME": str(folder), **environ}, plain=lambda: plain)
 
 
 def docker_knows(folder: Path, **config: object) -> None:
@@ -625,9 +626,9 @@ def docker() -> Iterator[Callable[[str], None]]:
 
 def guest(folder: Path, host: str, **environ: str) -> Any:
     """Return the provider of a company's cluster, whose nodes may not be looked at."""
-    from cluster.instance import Instance  # noqa: PLC0415
+    from cluster.containers.runtime import Runtime  # noqa: PLC0415
     from cluster.providers.existing import Existing  # noqa: PLC0415
-    from cluster.runtime import Runtime  # noqa: PLC0415
+    from cluster.providers.instance import Instance  # noqa: PLC0415
 
     content = {
         "contexts": [{"name": "company", "context": {"cluster": "c", "user": "u"}}],

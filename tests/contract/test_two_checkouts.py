@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.settings import Settings
-from cluster.stack import Stack
-from cluster.steps import Configs
+from cluster.platform.handles import Stack
+from cluster.platform.steps.storage import Configs
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:

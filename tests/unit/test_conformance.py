@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.workshop.conformance import RULES, Expected, Run, marks
-from cluster.workshop.messages import CASES, PREFIX, broken, lines
+from cluster.onboarding.conformance import RULES, Expected, Run, marks
+from cluster.onboarding.target_cases import CASES, PREFIX, broken, lines
 
 Message = dict[str, Any]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.converge import converge, look
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.progress import Json
-from cluster.settings import Settings
-from cluster.stack import Stack
+from cluster.platform.converge import converge, look
+from cluster.platform.handles import Stack
+from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
