@@ -357,11 +357,11 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a connector of a package, with its environment, and try it out. invoke new tap-dbf --set path=/data/*.dbf"""
-    from cluster.onboarding.draft import Wish
+    from cluster.onboarding.draft import ConnectorRequest
     from cluster.onboarding.new import new as make
     from cluster.onboarding.new import read_given
 
-    wish = Wish(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
+    wish = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
     make(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 

@@ -354,14 +354,14 @@ def cause(run: Run, left: Traces) -> RunError:
     return known
 
 
-def end_of(run: Run, left: Traces, side: str, waited: int | None) -> outcome.End:
+def end_of(run: Run, left: Traces, side: str, waited: int | None) -> outcome.SideResult:
     """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
     connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
     found = left.reports[side]
     code = found.get("exit_code")
     if code is None:
         code = waited
-    return outcome.End(
+    return outcome.SideResult(
         side,
         connector,
         code,

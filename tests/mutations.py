@@ -89,7 +89,7 @@ VARIANTS = [
     Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/test_converge.py"),
     Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/test_converge.py"),
     Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/test_converge.py"),
-    Variant("what is true is done again", CONVERGE, "if _pending(step, stack) is None:", "if False:", "tests/unit/test_converge.py"),
+    Variant("what is true is done again", CONVERGE, "if _pending(step, handles) is None:", "if False:", "tests/unit/test_converge.py"),
     Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/test_converge.py -k 'too_long'"),
     # Images in a registry
     Variant("the registry's label is not looked at", "cluster/containers/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from cluster.argo.workflow import Target
+    from cluster.argo.workflow import WorkflowScope
     from cluster.config.settings import Settings
     from cluster.kube.documents import Document
     from cluster.project.model import Events, Pipeline
@@ -43,7 +43,7 @@ POD: Document = {
 
 
 def documents(
-    pipeline: Pipeline, given: Mapping[str, str], target: Target, settings: Settings, endpoint: str, *, trusting: bool
+    pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
 ) -> list[Document]:
     """Return the objects for what starts a pipeline; *given* are the parameters of the run. *endpoint* is where pods reach the store.
 
@@ -59,7 +59,7 @@ def documents(
     ]
 
 
-def _object(kind: str, pipeline: Pipeline, target: Target, spec: Document) -> Document:
+def _object(kind: str, pipeline: Pipeline, target: WorkflowScope, spec: Document) -> Document:
     metadata = {"name": pipeline.name, "namespace": target.namespace, "labels": labels(pipeline, target)}
     return {"apiVersion": "argoproj.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
@@ -97,7 +97,7 @@ def _webhook(events: Events) -> Document:
     return {"service": {"ports": [{"port": PORT, "targetPort": PORT}]}, "webhook": {EVENT: listening}}
 
 
-def _sensor(pipeline: Pipeline, given: Mapping[str, str], target: Target) -> Document:
+def _sensor(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
     """Create a run for each event. It is created as it is, not submitted by Argo's program, which would need further rights."""
     run = workflow(pipeline, "", given, target)
     run["metadata"] = {"generateName": f"{pipeline.name}-", **{key: value for key, value in run["metadata"].items() if key != "name"}}

@@ -18,7 +18,7 @@ ENDED = {"Succeeded", "Failed", "Error"}
 
 
 @dataclass(frozen=True)
-class Seen:
+class WorkflowStatus:
     """What a live Workflow says of its run."""
 
     run: str
@@ -52,14 +52,14 @@ class Seen:
         return {"record": "writing the record", "transform": "transforming"}.get(self.step)
 
 
-def seen(live: Mapping[str, Any]) -> Seen:
+def seen(live: Mapping[str, Any]) -> WorkflowStatus:
     """Read a live Workflow."""
     status = live.get("status", {})
     nodes = list(status.get("nodes", {}).values())
     given = {item["name"]: str(item.get("value", "")) for item in live["spec"].get("arguments", {}).get("parameters", [])}
     running = [node for node in nodes if node.get("type") == "Pod" and node.get("phase") in {"Running", "Pending"}]
     backoff = next((str(node["message"]) for node in nodes if str(node.get("message", "")).startswith("Backoff")), "")
-    return Seen(
+    return WorkflowStatus(
         run=live["metadata"]["name"],
         pipeline=live["metadata"].get("labels", {}).get(PIPELINE) or given.get("pipeline", ""),
         phase=str(status.get("phase", "")),

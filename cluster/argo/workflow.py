@@ -38,7 +38,7 @@ KEPT = 20
 
 
 @dataclass(frozen=True)
-class Way:
+class RunOptions:
     """How one run differs from what its schedule would do."""
 
     full: bool = False
@@ -49,11 +49,11 @@ class Way:
     backfill: Backfill | None = None
 
 
-PLAIN = Way()
+PLAIN = RunOptions()
 
 
 @dataclass(frozen=True)
-class Target:
+class WorkflowScope:
     """Where Workflows go: the namespace, the labels that make them ours, the address of Argo's pages."""
 
     namespace: str
@@ -85,7 +85,9 @@ def resources(pipeline: Pipeline) -> dict[str, Any]:
     return found
 
 
-def parameters(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: Way = PLAIN) -> dict[str, str]:
+def parameters(
+    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: RunOptions = PLAIN
+) -> dict[str, str]:
     """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
     tap, target = pipeline.tap.name, pipeline.target.name
     found = {
@@ -128,7 +130,7 @@ def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
     return {**found, "transform-select": pipeline.transform_select}
 
 
-def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = PLAIN) -> Document:
+def _spec(pipeline: Pipeline, given: Mapping[str, str], way: RunOptions = PLAIN) -> Document:
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
@@ -138,12 +140,12 @@ def _spec(pipeline: Pipeline, given: Mapping[str, str], way: Way = PLAIN) -> Doc
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 
-def labels(pipeline: Pipeline, target: Target) -> dict[str, str]:
+def labels(pipeline: Pipeline, target: WorkflowScope) -> dict[str, str]:
     """Return what tells whose a pipeline's objects are."""
     return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
 
 
-def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: Target, way: Way = PLAIN) -> Document:
+def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: WorkflowScope, way: RunOptions = PLAIN) -> Document:
     """Return the Workflow of one run."""
     marks = labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
     return {
@@ -154,7 +156,7 @@ def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: Tar
     }
 
 
-def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Target) -> Document:
+def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
     """Return the schedule of a pipeline that has one."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -174,7 +176,7 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Target) 
     }
 
 
-def image_map(images: Mapping[str, str], target: Target) -> Document:
+def image_map(images: Mapping[str, str], target: WorkflowScope) -> Document:
     """Return the ConfigMap from which Workflows written by hand take their images."""
     marks = {"app.kubernetes.io/name": IMAGES, **target.labels, "workflows.argoproj.io/configmap-type": "Parameter"}
     metadata = {"name": IMAGES, "namespace": target.namespace, "labels": marks}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.errors import SetupError
-from cluster.platform.handles import DOORS, KEYS, ROOT_SECRET, Stack
+from cluster.platform.handles import DOORS, KEYS, ROOT_SECRET, Handles
 from cluster.platform.steps.storage import policy
 from cluster.ui.command_line import command
 
@@ -26,25 +26,25 @@ def open_door(session: Session, door: str, *, only_print: bool) -> None:
     """Open Argo's or MinIO's pages in the browser; where no port is published, forward it until Ctrl-C."""
     if door not in PAGES:
         raise SetupError("E-SETTING", f"There is no door {door!r}; there are {', '.join(PAGES)}.", hint="Name one of these.")
-    with Stack(session.settings, session.environ) as stack:
-        url = stack.url(PAGES[door])
+    with Handles(session.settings, session.environ) as handles:
+        url = handles.url(PAGES[door])
         session.output.event("open", door=door, url=url)
         session.output.text(
             url if only_print else f"{url}  " + ("read-only, no login" if door == "argo" else f"login: {command('credentials')}")
         )
         if not only_print:
             webbrowser.open(url)
-        if not stack.provider.publishes:
+        if not handles.provider.publishes:
             _hold(session)
 
 
 def forward(session: Session) -> None:
     """Hold the platform's ports on 127.0.0.1 until Ctrl-C, where the provider does not publish them."""
-    with Stack(session.settings, session.environ) as stack:
-        doors = {door: stack.url(door) for door in DOORS if door == "argo" or stack.settings.store == "install"}
+    with Handles(session.settings, session.environ) as handles:
+        doors = {door: handles.url(door) for door in DOORS if door == "argo" or handles.settings.store == "install"}
         session.output.event("forward", doors=doors)
         session.output.table([[door, url] for door, url in doors.items()], ["", ""])
-        if stack.provider.publishes:
+        if handles.provider.publishes:
             session.output.text("These ports are published: nothing has to be forwarded.")
             return
         _hold(session)
@@ -57,15 +57,15 @@ def _hold(session: Session) -> None:
         threading.Event().wait()
 
 
-def _keys(stack: Stack, secret: str = "") -> dict[str, str] | None:
+def _keys(handles: Handles, secret: str = "") -> dict[str, str] | None:
     """Return the keys of the store, None where it is no keys that open it.
 
     :raises SetupError: E-DOWN, the platform is not up.
     """
-    why = stack.provider.pending()
+    why = handles.provider.pending()
     if why:
         raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
-    return stack.keys(secret)
+    return handles.keys(secret)
 
 
 def credentials(session: Session, *, only_policy: bool) -> None:
@@ -78,8 +78,8 @@ def credentials(session: Session, *, only_policy: bool) -> None:
         session.output.event("policy", policy=rights)
         session.output.text(json.dumps(rights, indent=2))
         return
-    with Stack(session.settings, session.environ) as stack:
-        found = _keys(stack, ROOT_SECRET if stack.settings.store == "install" else "")
+    with Handles(session.settings, session.environ) as handles:
+        found = _keys(handles, ROOT_SECRET if handles.settings.store == "install" else "")
     if found is None:
         raise SetupError(
             "E-SECRET", "The store is opened by the identity of pods: there are no keys.", hint=command("credentials --policy")
@@ -90,14 +90,14 @@ def credentials(session: Session, *, only_policy: bool) -> None:
 
 def shell(session: Session) -> None:
     """Start a shell in which kubectl, k9s, aws and mc work with this platform and nothing else."""
-    with Stack(session.settings, session.environ) as stack:
-        found = _keys(stack) or {}
-        address = urlsplit(stack.url("s3"))
+    with Handles(session.settings, session.environ) as handles:
+        found = _keys(handles) or {}
+        address = urlsplit(handles.url("s3"))
         environ = {
-            "INVOKE_SINGER_ENV": stack.settings.env,
-            "KUBECONFIG": str(stack.provider.kubeconfig),
+            "INVOKE_SINGER_ENV": handles.settings.env,
+            "KUBECONFIG": str(handles.provider.kubeconfig),
             "AWS_ENDPOINT_URL": address.geturl(),
-            "AWS_DEFAULT_REGION": stack.settings.s3_region,
+            "AWS_DEFAULT_REGION": handles.settings.s3_region,
         }
         if found:
             environ |= {variable: found[name] for name, variable in KEYS.items()}

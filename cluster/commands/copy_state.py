@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cluster.engines.choice import Places
+from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.platform.ownership import not_anothers_bucket
 from cluster.runs.history import OWNER
@@ -12,11 +12,11 @@ from cluster.runs.record import short
 from cluster.ui.command_line import command, elsewhere
 
 if TYPE_CHECKING:
-    from cluster.engines.choice import Place
+    from cluster.engines.choice import Engine
     from cluster.session import Session
 
 
-def copy(session: Session, source: Place, pipeline: str, env: str, *, sure: bool) -> None:
+def copy(session: Session, source: Engine, pipeline: str, env: str, *, sure: bool) -> None:
     """Make the state that a pipeline has in *source* that of the platform of an environment, and say what there is on both sides.
 
     :raises SetupError: E-BUSY, a run is under way on one of them; E-STATE, there is nothing to copy; E-SETTING, they are one,
@@ -24,7 +24,7 @@ def copy(session: Session, source: Place, pipeline: str, env: str, *, sure: bool
     """
     there = session.to(env)
     same = session.settings.env == there.settings.env
-    if source.stack is not None and same:
+    if source.handles is not None and same:
         hint = "Name another environment; or, with --engine or --env, where the state comes from."
         raise SetupError("E-SETTING", f"The state of {pipeline} comes from {source.label}: it is there already.", hint=hint)
     with source.quiet(pipeline):
@@ -32,15 +32,15 @@ def copy(session: Session, source: Place, pipeline: str, env: str, *, sure: bool
         if state is None:
             hint = "Name where it has one: --engine or --env."
             raise SetupError("E-STATE", f"{pipeline} has no state on {source.label}: there is nothing to copy.", hint=hint)
-        with elsewhere(env), Places(there) as places:
-            _put(session, source, places.argo, pipeline, state, sure=sure)
+        with elsewhere(env), Engines(there) as engines:
+            _put(session, source, engines.argo, pipeline, state, sure=sure)
 
 
-def _put(session: Session, source: Place, place: Place, pipeline: str, state: dict[str, Any], *, sure: bool) -> None:
+def _put(session: Session, source: Engine, place: Engine, pipeline: str, state: dict[str, Any], *, sure: bool) -> None:
     """Replace the state that a pipeline has in *place*, unless it is the same, or the answer is no."""
     history, output = place.history, session.output
-    assert place.stack is not None
-    not_anothers_bucket(place.stack, history.store.get(history.settings.bucket_configs, OWNER))
+    assert place.handles is not None
+    not_anothers_bucket(place.handles, history.store.get(history.settings.bucket_configs, OWNER))
     history.claim(place.engine)
     with place.quiet(pipeline):
         before = history.state(pipeline)

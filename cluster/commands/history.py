@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines import logs as reader
-from cluster.engines.choice import Place, Places
+from cluster.engines.choice import Engine, Engines
 from cluster.errors import SetupError
 from cluster.host.files import replacing
 from cluster.project import backfill, redaction
@@ -34,8 +34,8 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
     """List the newest runs of both engines."""
     if pipeline:
         Project.of(session.settings).pipeline(pipeline)
-    with Places(session) as places:
-        found = _newest(places, pipeline or None, limit)
+    with Engines(session) as engines:
+        found = _newest(engines, pipeline or None, limit)
         if not found:
             session.output.text(f"No runs yet. Next: {command('demo')}")
         for place, record in found:
@@ -46,13 +46,13 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
             )
 
 
-def _newest(places: Places, pipeline: str | None, limit: int) -> list[tuple[Place, Record]]:
+def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[Engine, Record]]:
     """Return the newest runs of both engines, newest first, each with where it is."""
-    found = [(place, record) for place in places.all for record in place.newest(pipeline, limit)]
+    found = [(place, record) for place in engines.all for record in place.newest(pipeline, limit)]
     return sorted(found, key=lambda pair: pair[1].started, reverse=True)[:limit]
 
 
-def _seen(place: Place, record: Record) -> dict[str, Any]:
+def _seen(place: Engine, record: Record) -> dict[str, Any]:
     """Return a record's fields with the status as it is now."""
     fields = asdict(record)
     del fields["schema"]  # every event has one of its own
@@ -60,7 +60,7 @@ def _seen(place: Place, record: Record) -> dict[str, Any]:
     return fields
 
 
-def _row(place: Place, record: Record) -> list[str]:
+def _row(place: Engine, record: Record) -> list[str]:
     taken = seconds(record.seconds) if record.seconds is not None else ""
     return [
         record.run,
@@ -75,8 +75,8 @@ def _row(place: Place, record: Record) -> list[str]:
 
 def show(session: Session, run: str) -> None:
     """Show one run."""
-    with Places(session) as places:
-        place, record = places.find(run)
+    with Engines(session) as engines:
+        place, record = engines.find(run)
         history, output = place.history, session.output
         fields = _seen(place, record)
         output.event("run", **fields)
@@ -106,8 +106,8 @@ def _ended(code: int | None) -> str:
 
 def fetch(session: Session, run: str) -> None:
     """Copy a run's files to where people look, into a folder of the run's own."""
-    with Places(session) as places:
-        place, record = places.find(run)
+    with Engines(session) as engines:
+        place, record = engines.find(run)
         folder = session.settings.output / record.pipeline / record.run
         for file, item in zip(copy(place.history, record, folder), record.outputs, strict=True):
             session.output.event("file", path=str(file), bytes=item["bytes"])
@@ -118,8 +118,8 @@ def fetch(session: Session, run: str) -> None:
 
 def logs(session: Session, run: str, *, follow: bool) -> None:
     """Show what tap, target and commit have said, on request until the run has ended."""
-    with Places(session) as places:
-        place, record = places.find(run)
+    with Engines(session) as engines:
+        place, record = engines.find(run)
         shown_: dict[tuple[str, str], str] = {}
         while True:
             more = follow and reader.at_work(place, record)
@@ -135,8 +135,8 @@ def logs(session: Session, run: str, *, follow: bool) -> None:
 
 def cancel(session: Session, run: str) -> None:
     """Stop a run in the cluster."""
-    with Places(session) as places:
-        place, record = places.find(run)
+    with Engines(session) as engines:
+        place, record = engines.find(run)
         engine = place.argo
         if place.status(record) != "running":
             session.output.line("•", record.run, f"has ended before: {place.status(record)}")
@@ -155,8 +155,8 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
     from cluster.runs.report import page  # noqa: PLC0415
 
     output, file = session.output, Path(out) if out else session.settings.platform / "report.html"
-    with Places(session) as places:
-        found = _newest(places, None, limit)
+    with Engines(session) as engines:
+        found = _newest(engines, None, limit)
         if not found:
             output.text(f"No runs yet. Next: {command('demo')}")
             return
@@ -171,7 +171,7 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
         webbrowser.open(file.absolute().as_uri())
 
 
-def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Record]:
+def _to_show(session: Session, found: Sequence[tuple[Engine, Record]]) -> list[Record]:
     """Return records with the status that they have now, and without secrets that a connector has printed: a page is passed on lightly."""
     secrets_ = set(redaction.known(session.settings, session.environ))
     return [
@@ -185,7 +185,7 @@ def _to_show(session: Session, found: Sequence[tuple[Place, Record]]) -> list[Re
     ]
 
 
-def _courses(session: Session, found: Sequence[tuple[Place, Record]]) -> Sequence[Course]:
+def _courses(session: Session, found: Sequence[tuple[Engine, Record]]) -> Sequence[Course]:
     """Return the course of the example's rates over a year, as the engine that ran it last has loaded them."""
     runs = [(place, record) for place, record in found if record.pipeline == rates.DEMO]
     with suppress(SetupError):

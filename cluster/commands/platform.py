@@ -15,7 +15,7 @@ from cluster.errors import SetupError
 from cluster.kube.kubeconfig import on_this_machine
 from cluster.platform import ownership, plan, upgrade
 from cluster.platform.converge import converge, look
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
 from cluster.providers.preflight import fatal, ports_taken
@@ -35,83 +35,83 @@ IDLE_MEMORY = "0.4 GB"
 def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     """Bring the platform up, or make right what is wrong with it."""
     output, began = session.output, time.monotonic()
-    with Stack(session.settings, session.environ) as stack:
-        _begin(session, stack)
-        steps = plan.up(stack.settings)
-        trouble = _preflight(session, stack)
-        _upgraded(session, stack)
+    with Handles(session.settings, session.environ) as handles:
+        _begin(session, handles)
+        steps = plan.up(handles.settings)
+        trouble = _preflight(session, handles)
+        _upgraded(session, handles)
         if plan_only:
-            _show_plan(session, stack, steps, trouble)
+            _show_plan(session, handles, steps, trouble)
             return
         if trouble:
             raise trouble
-        if not stack.provider.ours:
-            stack.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
-        stack.provider.ready()
-        with is_alone(stack):
-            changed = converge(steps, stack, output)
+        if not handles.provider.ours:
+            handles.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
+        handles.provider.ready()
+        with is_alone(handles):
+            changed = converge(steps, handles, output)
         taken = time.monotonic() - began
-        output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=stack.instance.ports)
+        output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=handles.instance.ports)
         if not changed:
             output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(taken))
             return
         if timings:
             rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
             output.table(rows, ["step", "time"])
-        _end(session, stack, taken)
+        _end(session, handles, taken)
 
 
-def _begin(session: Session, stack: Stack) -> None:
+def _begin(session: Session, handles: Handles) -> None:
     """Say where the platform is, or will be, and on what, before anything is done."""
     output = session.output
-    output.text(f"singer  {_target(stack)}")
-    for line in (_doors(stack), *_others(stack), stack.network.describe() and f"through the proxy {stack.network.describe()}"):
+    output.text(f"singer  {_target(handles)}")
+    for line in (_doors(handles), *_others(handles), handles.network.describe() and f"through the proxy {handles.network.describe()}"):
         if line:
             output.text(f"        {line}")
-    _started(session, stack)
-    if stack.network.warning:
-        output.line("!", "Network", stack.network.warning)
-        output.event("warning", source="network", problem=stack.network.warning)
+    _started(session, handles)
+    if handles.network.warning:
+        output.line("!", "Network", handles.network.warning)
+        output.event("warning", source="network", problem=handles.network.warning)
     output.text()
 
 
-def _end(session: Session, stack: Stack, taken: float) -> None:
+def _end(session: Session, handles: Handles, taken: float) -> None:
     """Say what there is now, and what to type next."""
     output = session.output
     output.text()
     output.text(f"Ready in {seconds(taken)}.")
-    if stack.settings.argo == "install":
-        output.text(f"  Argo     {_page(stack, 'argo')}       read-only, no login")
-    if stack.settings.store == "install":
-        output.text(f"  MinIO    {_page(stack, 'minio')}       login: {command('credentials')}")
+    if handles.settings.argo == "install":
+        output.text(f"  Argo     {_page(handles, 'argo')}       read-only, no login")
+    if handles.settings.store == "install":
+        output.text(f"  MinIO    {_page(handles, 'minio')}       login: {command('credentials')}")
     output.text(f"Next: {command('status')} · {command('demo')}")
 
 
-def _target(stack: Stack) -> str:
+def _target(handles: Handles) -> str:
     """Say where the platform is, or will be, and what there is to run it."""
-    info, version = stack.host, stack.provider.kubernetes
-    env = "" if stack.settings.env == LAPTOP else f"environment {stack.settings.env}"
-    return " · ".join(filter(None, (env, stack.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
+    info, version = handles.host, handles.provider.kubernetes
+    env = "" if handles.settings.env == LAPTOP else f"environment {handles.settings.env}"
+    return " · ".join(filter(None, (env, handles.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
 
 
-def _started(session: Session, stack: Stack) -> None:
+def _started(session: Session, handles: Handles) -> None:
     """Tell a program where the platform is, or will be, and on what."""
-    info, keys = stack.host, ("product", "version", "platform", "cpus", "memory", "disk")
+    info, keys = handles.host, ("product", "version", "platform", "cpus", "memory", "disk")
     session.output.event(
         "up.started",
-        provider=stack.provider.name,
-        cluster=stack.provider.cluster,
-        kubernetes=stack.provider.kubernetes or None,
+        provider=handles.provider.name,
+        cluster=handles.provider.cluster,
+        kubernetes=handles.provider.kubernetes or None,
         runtime={key: getattr(info, key) for key in keys} if info else None,
-        ports=stack.instance.ports if stack.provider.publishes else {},
+        ports=handles.instance.ports if handles.provider.publishes else {},
     )
 
 
-def _preflight(session: Session, stack: Stack) -> SetupError | None:
+def _preflight(session: Session, handles: Handles) -> SetupError | None:
     """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
-    if stack.host is None or stack.provider.pending() is None:
+    if handles.host is None or handles.provider.pending() is None:
         return None
-    found = [*stack.lacks(), *ports_taken(stack.instance.moved, stack.runtime)]
+    found = [*handles.lacks(), *ports_taken(handles.instance.moved, handles.runtime)]
     for item in found:
         if not item.fatal:
             session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
@@ -121,59 +121,59 @@ def _preflight(session: Session, stack: Stack) -> SetupError | None:
     return fatal(found)
 
 
-def _upgraded(session: Session, stack: Stack) -> None:
+def _upgraded(session: Session, handles: Handles) -> None:
     """Say what becomes of a platform of an older layout, where it can be seen by now: one that sleeps is not woken for that.
 
     :raises SetupError: E-LAYOUT, it is of a newer one.
     """
-    if (stack.provider.ours and stack.provider.pending()) or stack.kube.silent():
+    if (handles.provider.ours and handles.provider.pending()) or handles.kube.silent():
         return
-    found = upgrade.older_layout(stack)
+    found = upgrade.older_layout(handles)
     if found:
-        made = [*stack.documents, *schedules.schedules(stack), *schedules.listeners(stack)]
-        upgrade.upgrade(stack, found, made, {*ownership.all_kinds(stack), *schedules.KINDS}).tell(session.output)
+        made = [*handles.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
+        upgrade.upgrade(handles, found, made, {*ownership.all_kinds(handles), *schedules.KINDS}).tell(session.output)
         session.output.text()
 
 
-def _others(stack: Stack) -> Iterator[str]:
+def _others(handles: Handles) -> Iterator[str]:
     """Say, before the first cluster is made, why it is one of this kind, and which others are there."""
-    if stack.instance.cluster or stack.settings.provider != DEFAULTS["provider"]:
+    if handles.instance.cluster or handles.settings.provider != DEFAULTS["provider"]:
         return
-    there = [name for name in on_this_machine(stack.environ) if name != stack.provider.context]
+    there = [name for name in on_this_machine(handles.environ) if name != handles.provider.context]
     if there:
         use = f"INVOKE_SINGER_PROVIDER=existing INVOKE_SINGER_CONTEXT={there[0]} {command('up')}"
         yield f"a cluster of its own, because nothing else is chosen; there is also {listed(there)}: {use}"
 
 
-def _doors(stack: Stack) -> str:
+def _doors(handles: Handles) -> str:
     """Say how the platform will be reached."""
-    if not stack.provider.publishes:
+    if not handles.provider.publishes:
         return f"nothing is published: {command('open argo')} and {command('forward')} forward ports for as long as they run"
-    ports = stack.instance.ports
+    ports = handles.instance.ports
     return f"ports {ports['port_argo']} Argo · {ports['port_s3']} S3 · {ports['port_console']} console, on 127.0.0.1 only"
 
 
-def _page(stack: Stack, page: str) -> str:
+def _page(handles: Handles, page: str) -> str:
     """Return a page's address, or the command that opens it where no port is published."""
-    return stack.url(PAGES[page]) if stack.provider.publishes else command(f"open {page}")
+    return handles.url(PAGES[page]) if handles.provider.publishes else command(f"open {page}")
 
 
-def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble: SetupError | None) -> None:
+def _show_plan(session: Session, handles: Handles, steps: tuple[Step, ...], trouble: SetupError | None) -> None:
     """Show what ``up`` would do, and what it would stop at."""
     output = session.output
     if trouble:
         output.line("✗", "This would stop it", f"{trouble.problem} {trouble.hint}")
         output.event("warning", source="preflight", problem=trouble.problem, hint=trouble.hint)
         output.text()
-    for title, why in look(steps, stack).items():
+    for title, why in look(steps, handles).items():
         output.line("•" if why is None else " ", title, why or "in place")
         output.event("step", step=title, pending=why)
-    sizes = _sizes(stack)
+    sizes = _sizes(handles)
     output.text()
-    rows = [[image.partition("@")[0], _to_come(stack, image) if size is None else megabytes(size)] for image, size in sizes.items()]
+    rows = [[image.partition("@")[0], _to_come(handles, image) if size is None else megabytes(size)] for image, size in sizes.items()]
     output.table(rows, ["image", "size"])
-    output.event("plan", images=sizes, ports=stack.instance.ports)
-    info = stack.host
+    output.event("plan", images=sizes, ports=handles.instance.ports)
+    info = handles.host
     output.text()
     output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and an empty cluster about 1 GB." if info else "."))
     if info:
@@ -181,17 +181,17 @@ def _show_plan(session: Session, stack: Stack, steps: tuple[Step, ...], trouble:
         output.text(f"  {info.product} has {gigabytes(info.memory)} of memory, and {free}.")
 
 
-def _sizes(stack: Stack) -> dict[str, int | None]:
+def _sizes(handles: Handles) -> dict[str, int | None]:
     """Return every image with its unpacked size, None where it is not on this machine."""
-    names = [stack.settings.image("node")] * (stack.provider.name == "kind") + wanted(stack)
+    names = [handles.settings.image("node")] * (handles.provider.name == "kind") + wanted(handles)
     found = {}
     with suppress(SetupError):  # a cluster that is there needs no runtime here
-        found = stack.runtime.sizes(names)
+        found = handles.runtime.sizes(names)
     return {name: found.get(name) for name in names}
 
 
-def _to_come(stack: Stack, image: str) -> str:
-    if stack.settings.registry and image.startswith(f"{stack.settings.registry}/"):
+def _to_come(handles: Handles, image: str) -> str:
+    if handles.settings.registry and image.startswith(f"{handles.settings.registry}/"):
         return "in the registry, or to be built"
     return "to be built" if image.startswith(REPOSITORY) else "to be pulled"
 
@@ -201,9 +201,9 @@ def status(session: Session) -> None:
 
     :raises SetupError: E-DOWN, not all is well.
     """
-    with Stack(session.settings, session.environ) as stack:
-        steps = plan.up(stack.settings)
-        found = look(steps, stack)
+    with Handles(session.settings, session.environ) as handles:
+        steps = plan.up(handles.settings)
+        found = look(steps, handles)
     well = {step.title: step.well for step in steps}
     for title, why in found.items():
         session.output.line("✓" if why is None else "!", title, why or well[title])

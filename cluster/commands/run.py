@@ -7,9 +7,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo.workflow import Way, backfill_key, workflow
+from cluster.argo.workflow import RunOptions, backfill_key, workflow
 from cluster.config.strict import words
-from cluster.engines.choice import Place, Places
+from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.errors import RunError, SetupError
@@ -58,8 +58,8 @@ def _finishing(session: Session, pipeline: str) -> Iterator[dict[str, Any]]:
 def demo(session: Session, *, engine: str, full: bool) -> None:
     """Run the example and look at what came out."""
     output = session.output
-    with Places(session) as places, _finishing(session, rates.DEMO) as facts:
-        place, record = _run(session, places, rates.DEMO, facts, engine=engine, way=Way(full=full), verb="demo")
+    with Engines(session) as engines, _finishing(session, rates.DEMO) as facts:
+        place, record = _run(session, engines, rates.DEMO, facts, engine=engine, way=RunOptions(full=full), verb="demo")
         table = rates.rates(place.history, [record, *place.history.newest(rates.DEMO, limit=50)], rates.DAYS)
         if table.dates:
             _show_rates(session, record, table)
@@ -70,13 +70,13 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
 def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
     """Run one pipeline, or several at once; with *first*, and perhaps *last*, over these days."""
     names = words(pipeline)
-    way = Way(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
+    way = RunOptions(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
     if len(names) > 1:
         _run_several(session, names, engine=engine, way=way)
         return
     name = names[0] if names else pipeline
-    with Places(session) as places, _finishing(session, name) as facts:
-        _, record = _run(session, places, name, facts, engine=engine, way=way, verb="run")
+    with Engines(session) as engines, _finishing(session, name) as facts:
+        _, record = _run(session, engines, name, facts, engine=engine, way=way, verb="run")
         session.output.text()
         session.output.text(f"Next: {command(f'show {record.run}')} · {command(f'state {name}')}")
 
@@ -86,32 +86,38 @@ def retry(session: Session, run: str) -> None:
 
     :raises SetupError: E-ENGINE, there is nothing to load again; E-STATE, other runs came after it.
     """
-    with Places(session) as places:
-        place, record = places.find(run)
+    with Engines(session) as engines:
+        place, record = engines.find(run)
         raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
         again = f"Run it again: {command(f'run {record.pipeline}')}"
         if place.status(record) not in {"failed", "interrupted"}:
             raise SetupError("E-ENGINE", f"{record.run} is {place.status(record)}: there is nothing to retry.", hint=again)
-        if place.stack is None or record.tap.exit_code != 0 or not place.history.store.objects(place.stack.settings.bucket_artifacts, raw):
+        if (
+            place.handles is None
+            or record.tap.exit_code != 0
+            or not place.history.store.objects(place.handles.settings.bucket_artifacts, raw)
+        ):
             raise SetupError("E-ENGINE", f"What {record.run} has extracted is not kept as a whole.", hint=again)
         if record.backfill is None and place.history.state(record.pipeline) != record.state_before:
             raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
         with _finishing(session, record.pipeline) as facts:
-            way = Way(replay=record.run, backfill=backfill.recorded(record.backfill))
-            _run(session, places, record.pipeline, facts, engine="argo", way=way, verb="retry")
+            way = RunOptions(replay=record.run, backfill=backfill.recorded(record.backfill))
+            _run(session, engines, record.pipeline, facts, engine="argo", way=way, verb="retry")
 
 
-def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, engine: str, way: Way, verb: str) -> tuple[Place, Record]:
+def _run(
+    session: Session, engines: Engines, name: str, facts: dict[str, Any], *, engine: str, way: RunOptions, verb: str
+) -> tuple[Engine, Record]:
     """Run a pipeline, say what came of it, and put a copy of its files where people look."""
     output = session.output
     pipeline = Project.of(session.settings).pipeline(name)
-    place, reason = places.choose(engine)
+    place, reason = engines.choose(engine)
     facts["engine"] = place.engine
     span = f" · backfill {way.backfill}" if way.backfill else ""
     output.text(f"{verb}  {name}{span} · engine {place.label}, because {reason}")
     output.text()
     try:
-        if place.stack is None:
+        if place.handles is None:
             record = _run_local(session, place, pipeline, reason, facts, way)
         else:
             [record] = _run_argo(session, place, [pipeline], reason, way, [facts])
@@ -124,7 +130,7 @@ def _run(session: Session, places: Places, name: str, facts: dict[str, Any], *, 
     return place, record
 
 
-def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, facts: dict[str, Any], way: Way) -> Record:
+def _run_local(session: Session, place: Engine, pipeline: Pipeline, reason: str, facts: dict[str, Any], way: RunOptions) -> Record:
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
@@ -147,7 +153,7 @@ def _run_local(session: Session, place: Place, pipeline: Pipeline, reason: str, 
 
 
 def _run_argo(
-    session: Session, place: Place, pipelines: Sequence[Pipeline], reason: str, way: Way, facts: Sequence[dict[str, Any]]
+    session: Session, place: Engine, pipelines: Sequence[Pipeline], reason: str, way: RunOptions, facts: Sequence[dict[str, Any]]
 ) -> list[Record]:
     """Bring to the cluster what the pipelines need, submit their Workflows, and follow them."""
     from cluster.platform import plan  # noqa: PLC0415 - a run on this machine needs none of these
@@ -155,29 +161,29 @@ def _run_argo(
     from cluster.platform.steps.schedules import parameters, target  # noqa: PLC0415
     from cluster.platform.upgrade import layout_there  # noqa: PLC0415
 
-    stack, engine = place.stack, place.argo
-    assert stack is not None
-    layout_there(stack)  # what a newer checkout has brought is left as it is
-    stack.only = tuple(pipeline.name for pipeline in pipelines)
+    handles, engine = place.handles, place.argo
+    assert handles is not None
+    layout_there(handles)  # what a newer checkout has brought is left as it is
+    handles.only = tuple(pipeline.name for pipeline in pipelines)
     # A replay extracts nothing; every other backfill has a config of its own.
     span = None if way.replay else way.backfill
-    configs = {pipeline.name: backfill.config(stack.project, pipeline, span) for pipeline in pipelines} if span else {}
-    converge(plan.needed(), stack, session.output)
+    configs = {pipeline.name: backfill.config(handles.project, pipeline, span) for pipeline in pipelines} if span else {}
+    converge(plan.needed(), handles, session.output)
     engine.ready()
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
-        run, given = new_run_id(), parameters(stack, pipeline, way)
+        run, given = new_run_id(), parameters(handles, pipeline, way)
         if pipeline.name in configs:
             given["tap-config"] = backfill_key(run)
             place.history.store.put(session.settings.bucket_configs, given["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, given, target(stack), way)
+        document = workflow(pipeline, run, given, target(handles), way)
         known["run"] = engine.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
     return engine.follow(titles)
 
 
-def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Way) -> None:
+def _run_several(session: Session, names: Sequence[str], *, engine: str, way: RunOptions) -> None:
     """Run pipelines at once, each as a Workflow of its own; they share a label and nothing else.
 
     :raises SetupError: E-ENGINE, not on this engine; or what the first failed run says, when all have ended.
@@ -185,9 +191,9 @@ def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Wa
     output = session.output
     project = Project.of(session.settings)
     pipelines = [project.pipeline(name) for name in names]
-    with Places(session) as places:
-        place, reason = places.choose(engine)
-        if place.stack is None:
+    with Engines(session) as engines:
+        place, reason = engines.choose(engine)
+        if place.handles is None:
             raise SetupError(
                 "E-ENGINE",
                 f"The engine local runs one pipeline at a time, and {len(names)} were named.",
@@ -228,7 +234,7 @@ def _raise(record: Record) -> None:
         raise RunError("E-RUNNER", f"{record.run} is {record.status}.", hint=f"See {command(f'show {record.run}')}")
 
 
-def _tell(session: Session, place: Place, record: Record, facts: dict[str, Any], way: Way) -> None:
+def _tell(session: Session, place: Engine, record: Record, facts: dict[str, Any], way: RunOptions) -> None:
     """Say what came of a run that succeeded."""
     settings, output, name = session.settings, session.output, record.pipeline
     # A run that went on from a state adds to what is there, and so does a backfill; only one that began at the beginning replaces it.

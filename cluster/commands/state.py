@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import read_object
-from cluster.engines.choice import Places
+from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
 from cluster.runs.record import short
@@ -40,8 +40,8 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
     if sum(map(bool, (*astuple(change), versions))) > 1:
         told = "Of --set, --reset, --history, --rollback and --copy-to more than one was given."
         raise SetupError("E-SETTING", told, hint="Give one of them.")
-    with Places(session) as places:
-        place, _ = places.choose(engine)
+    with Engines(session) as engines:
+        place, _ = engines.choose(engine)
         history, output = place.history, session.output
         history.claim(place.engine)
         if change.copy_to:

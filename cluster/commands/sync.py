@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from cluster.engines.choice import Places
+from cluster.engines.choice import Engines
 from cluster.ui.command_line import command
 from cluster.ui.format import seconds, shown
 
@@ -26,24 +26,24 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
     from cluster.platform.steps import schedules
 
     output, begun = session.output, time.monotonic()
-    with Places(session) as places:
-        stack = places.argo.stack
-        assert stack is not None
+    with Engines(session) as engines:
+        handles = engines.argo.handles
+        assert handles is not None
         if as_yaml:
-            output.text(yaml.safe_dump_all(schedules.documents(stack), sort_keys=False).rstrip())
+            output.text(yaml.safe_dump_all(schedules.documents(handles), sort_keys=False).rstrip())
             return
         steps = plan.sync()
-        found = upgrade.older_layout(stack)
+        found = upgrade.older_layout(handles)
         if found:
-            made = [*schedules.schedules(stack), *schedules.listeners(stack)]
-            upgrade.upgrade(stack, found, made, schedules.KINDS).tell(output)
+            made = [*schedules.schedules(handles), *schedules.listeners(handles)]
+            upgrade.upgrade(handles, found, made, schedules.KINDS).tell(output)
             output.line(" ", "", f"the rest of the platform is brought by {command('up')}")
         if plan_only:
-            for title, why in look(steps, stack).items():
+            for title, why in look(steps, handles).items():
                 output.line("•" if why is None else " ", title, why or "in place")
                 output.event("step", step=title, pending=why)
             return
-        changed = converge(steps, stack, output)
+        changed = converge(steps, handles, output)
         output.event("sync.finished", changed=sorted(changed), seconds=round(time.monotonic() - begun, 3))
         if not changed:
             output.line("•", "All is as in singer-configs/", seconds(time.monotonic() - begun))

@@ -89,23 +89,23 @@ def _settings(machine: Machine) -> list[str]:
 
 def _platform(machine: Machine) -> tuple[list[str], list[str]]:
     """Return how each part of the platform is, and the passwords in it, which must not be written."""
-    stack, passwords = machine.stack, []
-    if stack is None or not stack.instance.cluster:
+    handles, passwords = machine.handles, []
+    if handles is None or not handles.instance.cluster:
         return [str(machine.trouble or "none")], []
-    found = look(plan.up(stack.settings), stack)
+    found = look(plan.up(handles.settings), handles)
     with suppress(SetupError):
-        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (stack.secret(name) or {}).values()]
+        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.secret(name) or {}).values()]
     return [f"{title}: {why or 'in place'}" for title, why in found.items()], passwords
 
 
 def _runs(machine: Machine) -> list[str]:
     """Return the records of the newest runs of either engine."""
-    stack, settings = machine.stack, machine.settings
+    handles, settings = machine.handles, machine.settings
     records = []
     try:
         records += History(open_store(settings, _with_dotenv(machine)), settings).newest(limit=RUNS)
-        if stack is not None and stack.instance.complete:
-            records += stack.history.newest(limit=RUNS)
+        if handles is not None and handles.instance.complete:
+            records += handles.history.newest(limit=RUNS)
     except SetupError as error:
         return [*map(_record, records), f"{error.code}  {error.problem}"]
     return [*map(_record, records)] or ["none"]
@@ -116,7 +116,7 @@ def _record(record: Record) -> str:
 
 
 def _with_dotenv(machine: Machine) -> Mapping[str, Any]:
-    return machine.stack.environ if machine.stack else machine.environ
+    return machine.handles.environ if machine.handles else machine.environ
 
 
 def _logs(folder: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
     from cluster.net.proxy import Network
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 KIND = "v0.33.0"
 CHECKSUMS = {
@@ -68,17 +68,17 @@ def platform_lock(settings: Settings) -> Path:
     return settings.platform / "locks" / "platform"
 
 
-def remove_half(stack: Stack) -> str:
+def remove_half(handles: Handles) -> str:
     """Take away a cluster whose creation was broken off, unless somebody is at it at this moment.
 
     :raises SetupError: E-BUSY; E-CLUSTER, E-RUNTIME, it cannot be taken away.
     """
-    with only_one(platform_lock(stack.settings), "Another up, stop or teardown of this checkout is under way."):
-        if stack.instance.maker:
-            ended(stack.instance.maker, (stack.provider.name, stack.provider.cluster))
-        stack.provider.delete()
-        stack.instance.forget()
-    return f"removed what was there of the {stack.provider.describe()}"
+    with only_one(platform_lock(handles.settings), "Another up, stop or teardown of this checkout is under way."):
+        if handles.instance.maker:
+            ended(handles.instance.maker, (handles.provider.name, handles.provider.cluster))
+        handles.provider.delete()
+        handles.instance.forget()
+    return f"removed what was there of the {handles.provider.describe()}"
 
 
 def tidy(settings: Settings, environ: Mapping[str, str], pipeline: str) -> str:

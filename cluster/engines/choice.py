@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
     from cluster.runs.record import Record
     from cluster.session import Session
 
 
 @dataclass
-class Place:
+class Engine:
     """One engine's records and states; the argo engine's have the cluster beside them."""
 
     engine: str
     history: History
     session: Session
-    stack: Stack | None = None
+    handles: Handles | None = None
 
     @property
     def label(self) -> str:
@@ -54,13 +54,13 @@ class Place:
 
         :raises SetupError: E-ENGINE, this is the local one.
         """
-        if self.stack is None:
+        if self.handles is None:
             raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
-        return ArgoEngine(self.stack, self.session.output)
+        return ArgoEngine(self.handles, self.session.output)
 
     def status(self, record: Record) -> str:
         """Return a record's status as it is now: a run that was killed could not say so itself."""
-        if self.stack is None and record.status == "running" and not is_running(self.session.settings, record):
+        if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
             return "interrupted"
         return record.status
 
@@ -70,7 +70,7 @@ class Place:
 
         :raises SetupError: E-BUSY, one is.
         """
-        if self.stack is None:
+        if self.handles is None:
             with alone(self.session.settings, self.history, pipeline):
                 yield
             return
@@ -82,7 +82,7 @@ class Place:
 
     def logs(self, record: Record) -> str:
         """Return where a person finds a run's logs."""
-        if self.stack is None:
+        if self.handles is None:
             return shown(self.session.settings.local / "logs" / record.pipeline / record.run)
         return command(f"logs {record.run}")
 
@@ -105,14 +105,14 @@ class Place:
         record = self.history.read(pipeline, run)
         return self.argo.partial(live[run]) if record is None and run in live else record
 
-    def _live(self, pipeline: str | None) -> list[tuple[argo_status.Seen, dict[str, Any]]]:
-        if self.stack is None:
+    def _live(self, pipeline: str | None) -> list[tuple[argo_status.WorkflowStatus, dict[str, Any]]]:
+        if self.handles is None:
             return []
         selector = f"{workflow.PIPELINE}={pipeline}" if pipeline else workflow.PIPELINE
-        return [(argo_status.seen(live), live) for live in self.stack.kube.objects("Workflow", self.stack.namespace, labels=selector)]
+        return [(argo_status.seen(live), live) for live in self.handles.kube.objects("Workflow", self.handles.namespace, labels=selector)]
 
 
-class Places:
+class Engines:
     """The engines of this checkout, opened when they are asked for and closed at the end."""
 
     def __init__(self, session: Session) -> None:
@@ -129,14 +129,14 @@ class Places:
         self._open.close()
 
     @cached_property
-    def local(self) -> Place:
+    def local(self) -> Engine:
         """The local engine's."""
         settings = self.session.settings
         environ = {**kept_secrets(settings.root), **self.session.environ}
-        return Place("local", History(open_store(settings, environ), settings), self.session)
+        return Engine("local", History(open_store(settings, environ), settings), self.session)
 
     @cached_property
-    def argo(self) -> Place:
+    def argo(self) -> Engine:
         """The argo engine's.
 
         :raises SetupError: E-DOWN, the platform is not up.
@@ -144,13 +144,13 @@ class Places:
         why = self.down
         if why:
             raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
-        return Place("argo", self._stack.history, self.session, self._stack)
+        return Engine("argo", self._stack.history, self.session, self._stack)
 
     @cached_property
-    def _stack(self) -> Stack:
-        from cluster.platform.handles import Stack  # noqa: PLC0415 - a run on this machine needs nothing of it
+    def _stack(self) -> Handles:
+        from cluster.platform.handles import Handles  # noqa: PLC0415 - a run on this machine needs nothing of it
 
-        return self._open.enter_context(Stack(self.session.settings, self.session.environ))
+        return self._open.enter_context(Handles(self.session.settings, self.session.environ))
 
     @cached_property
     def down(self) -> str | None:
@@ -172,7 +172,7 @@ class Places:
             return error.problem.rstrip(".")
         return why
 
-    def choose(self, asked: str) -> tuple[Place, str]:
+    def choose(self, asked: str) -> tuple[Engine, str]:
         """Return the engine to use and why.
 
         :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there; E-ENGINE, not in this environment.
@@ -203,7 +203,7 @@ class Places:
         return ("local", f"the platform is not up ({command('up')} starts it)") if self.down else ("argo", "the platform is up")
 
     @property
-    def all(self) -> list[Place]:
+    def all(self) -> list[Engine]:
         """Both engines, as far as they are there; of an environment its own.
 
         :raises SetupError: E-DOWN, the platform of the environment is not up.
@@ -212,7 +212,7 @@ class Places:
             return [self.argo]
         return [self.local] if self.down else [self.local, self.argo]
 
-    def find(self, run: str) -> tuple[Place, Record]:
+    def find(self, run: str) -> tuple[Engine, Record]:
         """Return the run of that id, of an unambiguous part of it, or the ``last`` one, with its engine.
 
         :raises SetupError: E-UNKNOWN, there is none, or more than one.

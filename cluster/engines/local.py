@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
     from cluster.engines.job import Job
     from cluster.runs.history import History
-    from cluster.ui.output import Output, Step
+    from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
 
@@ -157,7 +157,7 @@ class LocalEngine:
         self.history.save(record)
         self._put_away = True
 
-    def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
+    def _load(self, job: Job, record: Record, folder: Path, step: StepLine) -> dict[str, Any] | None:
         """Run both sides, store the data, and return the new state, None where the target printed none.
 
         :raises SetupError: the run failed.
@@ -173,7 +173,7 @@ class LocalEngine:
         file = pair.target.folder / "new_state.json"
         return dict(json.loads(file.read_bytes())) if file.exists() else None
 
-    def _transform(self, job: Job, record: Record, folder: Path, step: Step) -> None:
+    def _transform(self, job: Job, record: Record, folder: Path, step: StepLine) -> None:
         """Run what follows the load.
 
         :raises SetupError: it failed.
@@ -223,7 +223,7 @@ class LocalEngine:
 class Watch:
     """Looks at a pair while it runs: counts for the record, and something to see for people and programs."""
 
-    def __init__(self, output: Output, record: Record, pair: Pair, step: Step) -> None:
+    def __init__(self, output: Output, record: Record, pair: Pair, step: StepLine) -> None:
         """Take what is watched and where it is shown."""
         self.output = output
         self.record = record

@@ -12,7 +12,7 @@ from cluster.host.files import log_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cluster.engines.choice import Place
+    from cluster.engines.choice import Engine
     from cluster.runs.record import Record
 
 LOOK_SECONDS = 1.0
@@ -22,28 +22,28 @@ STEPS = {"extract": "tap", "load": "target", "transform": "transform", "record":
 """Whose log that of a container called ``main`` is, by the template; in a streaming pod, and in that of the load, it is the commit's."""
 
 
-def at_work(place: Place, record: Record) -> bool:
+def at_work(place: Engine, record: Record) -> bool:
     """Say whether more lines may come. In the cluster a run's record is there a moment before its logs are."""
-    if place.stack is None:
+    if place.handles is None:
         return place.status(record) == "running"
     live = place.argo.live(record.run)
     return live is not None and not seen_of(live).ended
 
 
-def lines(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def lines(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     """Yield side and text of each line that is new since the last call; *seen* remembers how far each log was read."""
-    if place.stack is None:
+    if place.handles is None:
         yield from _files(place, record, seen)
         return
     label = f"workflows.argoproj.io/workflow={record.run}"
-    pods = place.stack.kube.objects("Pod", place.stack.namespace, labels=label)
+    pods = place.handles.kube.objects("Pod", place.handles.namespace, labels=label)
     if pods:
         yield from _pods(place, record, pods, seen)
     elif not any(pod for pod, _ in seen):  # nothing was read from pods before they went
         yield from _stored(place, record, seen)
 
 
-def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _files(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     folder = place.session.settings.local / "logs" / record.pipeline / record.run
     for side in ("tap", "target", "transform"):
         file = folder / f"{side}.log"
@@ -55,19 +55,19 @@ def _files(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> It
         yield from ((side, line) for line in whole[count:])
 
 
-def _pods(place: Place, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    stack = place.stack
-    assert stack is not None
+def _pods(place: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    handles = place.handles
+    assert handles is not None
     for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
         name = pod["metadata"]["name"]
         for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "target", "main"}):
-            for moment, text in stack.kube.log_since(name, stack.namespace, container, seen.get((name, container), "")):
+            for moment, text in handles.kube.log_since(name, handles.namespace, container, seen.get((name, container), "")):
                 seen[name, container] = moment
                 if not ARGOS.search(text):
                     yield side_of(name, record.run, container, len(pod["spec"]["containers"])), text
 
 
-def _stored(place: Place, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _stored(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     history = place.history
     bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
     objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]

@@ -51,7 +51,7 @@ def without_secrets(environ: Mapping[str, str], configs: Iterable[Path]) -> dict
     return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
 
 
-class End:
+class Process:
     """One end of the pipe, or a transform: a connector, its folder in the run's folder, its process, its log."""
 
     def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
@@ -163,10 +163,10 @@ class End:
             self._log_read += len(whole)
             yield from log_lines(whole)
 
-    def end(self) -> outcome.End:
+    def end(self) -> outcome.SideResult:
         """Return how this side ended: well where we stopped it ourselves."""
         code = self.exit_code
-        return outcome.End(
+        return outcome.SideResult(
             side=self.side,
             connector=self.connector.name,
             exit_code=0 if self.stopped else code,
@@ -193,13 +193,13 @@ class End:
 class Processes:
     """What runs at once: started together, and all ended when one has failed."""
 
-    def __init__(self, job: Job, folder: Path, logs: Path, *ends: End) -> None:
+    def __init__(self, job: Job, folder: Path, logs: Path, *ends: Process) -> None:
         """Take the job, the run's folder, the folder of its logs, and what shall run; nothing is made yet."""
         self.job = job
         self.logs = logs
         self.folder = folder
         self.ends = ends
-        self._ended: queue.SimpleQueue[End] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Process] = queue.SimpleQueue()
 
     def run(self, environ: Mapping[str, str], look: Callable[[], None]) -> None:
         """Run all to their end, calling *look* now and then.
@@ -233,7 +233,7 @@ class Processes:
         """Start all of them."""
         raise NotImplementedError
 
-    def _wait(self, end: End) -> None:
+    def _wait(self, end: Process) -> None:
         end.process.wait()
         self._ended.put(end)
 
@@ -270,8 +270,8 @@ class Pair(Processes):
     def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
         """Take also the *state* that the tap is given, None for none."""
         pipeline = job.pipeline
-        self.tap = End("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
-        self.target = End("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
+        self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
+        self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
         self.tap.given, self.tap.state = job.config, state
         super().__init__(job, folder, logs, self.target, self.tap)
 
@@ -305,7 +305,7 @@ class Transform(Processes):
         assert pipeline.transform is not None
         assert job.transform is not None
         config, log = pipeline.target_config, logs / "transform.log"
-        self.transform = End("transform", pipeline.transform, job.transform, config, folder / "transform", log)
+        self.transform = Process("transform", pipeline.transform, job.transform, config, folder / "transform", log)
         super().__init__(job, folder, logs, self.transform)
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:

@@ -15,7 +15,7 @@ from cluster.config.strict import describe, listed, nearest, read_object
 from cluster.errors import SetupError
 from cluster.onboarding import target_cases
 from cluster.onboarding.catalog import merge, streams_of
-from cluster.onboarding.conformance import ERROR, Expected, Finding, Run
+from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import catalog_file, count, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
@@ -24,7 +24,7 @@ from cluster.ui.format import seconds as as_seconds
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
-    from cluster.onboarding.conformance import Seen
+    from cluster.onboarding.conformance import StreamSeen
     from cluster.onboarding.probe import Ended
     from cluster.project.model import Connector
     from cluster.session import Session
@@ -179,18 +179,18 @@ def _show_finding(session: Session, name: str, finding: Finding) -> None:
 
 
 def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits) -> list[Finding]:
-    """Run a tap, and again from the state that it has printed, and say which rules it breaks."""
+    """Conformance a tap, and again from the state that it has printed, and say which rules it breaks."""
     connector = probe.connector
     assert probe.environment  # what has to be installed is shown as a step of its own
     catalog = _catalog(project, probe, limits)
     expected = _expected(catalog) if catalog else None
     initial = connector.folder / "state.json"
     given = read_object(initial, project.shown(initial), "E-STATE") if initial.exists() else None
-    first = Run(expected, given, rows=limits.rows)
+    first = Conformance(expected, given, rows=limits.rows)
     _try(session, probe, catalog, first, limits, "first run")
     findings = first.findings
     if first.state and not any(finding.rule == "exit-code" for finding in findings):
-        second = Run(expected, first.state, number=2, rows=0)
+        second = Conformance(expected, first.state, number=2, rows=0)
         _try(session, probe, catalog, second, limits, "second run, from its state")
         second.compare(first)
         findings += second.findings
@@ -226,8 +226,8 @@ def _expected(catalog: dict[str, Any]) -> list[Expected]:
     ]
 
 
-def _try(session: Session, probe: Probe, catalog: object, run: Run, limits: Limits, title: str) -> None:
-    """Run the tap once, as far as the limits let it, and say what came."""
+def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limits: Limits, title: str) -> None:
+    """Conformance the tap once, as far as the limits let it, and say what came."""
     output, name = session.output, probe.connector.name
     with output.step(name) as step:
         step.detail = title
@@ -260,7 +260,7 @@ def _status(how: Ended) -> str:
     return "failed" if how.exit_code else "done"
 
 
-def _show_rows(session: Session, name: str, stream: str, seen: Seen) -> None:
+def _show_rows(session: Session, name: str, stream: str, seen: StreamSeen) -> None:
     """Show the first rows of a stream as a table: its keys first, as many fields as fit, values cut."""
     session.output.event("sample", connector=name, stream=stream, records=seen.records, rows=seen.rows)
     names = list(dict.fromkeys(key for row in seen.rows for key in (*seen.keys, *row) if key in row))
@@ -296,7 +296,7 @@ def _ask(name: str) -> None:
 def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Finding]:
     """Give a target every kind of message, then half a message, and say which rules it breaks."""
     assert probe.environment  # what has to be installed is shown as a step of its own
-    run = Run()
+    run = Conformance()
     name, output = probe.connector.name, session.output
     with output.step(name) as step:
         step.detail = "all messages at once"
@@ -325,7 +325,7 @@ def _ended(how: Ended) -> str:
     return f"exit code {how.exit_code}" + (f', "{said}"' if how.exit_code and said else "")
 
 
-def _judge_states(run: Run, printed: bytes) -> None:
+def _judge_states(run: Conformance, printed: bytes) -> None:
     """See that nothing but states was printed, and the last one last."""
     states: list[Any] = []
     for number, line in enumerate(printed.splitlines(), start=1):
@@ -345,7 +345,7 @@ def _judge_states(run: Run, printed: bytes) -> None:
         run.find("target-state", f"The last state that it printed is {describe(good[-1])}, not {describe(target_cases.END)}.")
 
 
-def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Run, how: Ended) -> tuple[Ended, bytes]:
+def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Conformance, how: Ended) -> tuple[Ended, bytes]:
     """Find out which kinds of messages a target cannot take, each tried alone; then give it the others at once."""
     guilty = []
     with session.output.step(probe.connector.name) as step:

@@ -100,7 +100,7 @@ class Expected:
 
 
 @dataclass
-class Seen:
+class StreamSeen:
     """What a run has brought of one stream."""
 
     schema: bool = False
@@ -114,7 +114,7 @@ class Seen:
     validator: Any = None
 
 
-class Run:
+class Conformance:
     """The messages of one run, judged line by line."""
 
     def __init__(
@@ -128,7 +128,7 @@ class Run:
         self.given = state
         self.state: dict[str, Any] | None = None
         self.lines = 0
-        self.streams: dict[str, Seen] = {}
+        self.streams: dict[str, StreamSeen] = {}
         self._found: dict[tuple[str, str, str], Finding] = {}
         self._marks = marks(state or {}, self._mark_names())
 
@@ -180,9 +180,9 @@ class Run:
     def _here(self, rule: str, problem: str, *, stream: str = "", alike: str = "") -> None:
         self.find(rule, f"Line {self.lines:,} {problem}.", stream=stream, line=self.lines, alike=alike)
 
-    def _stream(self, name: str) -> Seen:
+    def _stream(self, name: str) -> StreamSeen:
         if name not in self.streams:
-            self.streams[name] = Seen()
+            self.streams[name] = StreamSeen()
             if self.expected is not None and name not in self._by_name:
                 self._here("stream-unknown", f"is of {name}, which the catalog does not know", stream=name)
             elif not self._expected(name).selected:
@@ -238,7 +238,7 @@ class Run:
             elif seen.least is None or _before(value, seen.least):
                 seen.least = value
 
-    def _match(self, name: str, seen: Seen, record: dict[str, Any]) -> None:
+    def _match(self, name: str, seen: StreamSeen, record: dict[str, Any]) -> None:
         try:
             errors = list(seen.validator.iter_errors(record)) if seen.validator else []
         except (re.error, Unresolvable, RecursionError) as wrong:  # a pattern that is none, a reference to nowhere or to itself
@@ -292,7 +292,7 @@ class Run:
             if incremental and seen.records and not kept:
                 self.find("state-missing", f"No STATE has a bookmark for {name}, which is incremental.", stream=name)
 
-    def compare(self, first: Run) -> None:
+    def compare(self, first: Conformance) -> None:
         """Judge a second run, which was given the state that the *first* one ended with."""
         for name, seen in self.streams.items():
             begun, mark = first.streams.get(name), self.bookmark(name, self.given)

@@ -36,7 +36,7 @@ ABILITIES = {"--catalog": "catalog", "--properties": "properties", "--discover":
 
 
 @dataclass
-class Wish:
+class ConnectorRequest:
     """What somebody wants a connector to be. What is empty is found out."""
 
     name: str
@@ -59,7 +59,7 @@ class Wish:
 class Making:
     """A connector while it is being made."""
 
-    def __init__(self, session: Session, wish: Wish, folder: Path, *, ask: bool) -> None:
+    def __init__(self, session: Session, wish: ConnectorRequest, folder: Path, *, ask: bool) -> None:
         """Take what is wanted and the folder in which it is made; *ask* says whether somebody can answer."""
         self.session = session
         self.wish = wish
@@ -251,7 +251,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True))
 
 
-def _again(wish: Wish) -> str:
+def _again(wish: ConnectorRequest) -> str:
     """Return the command, to be typed again with something more."""
     return command(f"new {wish.name}" + (f" --pip-url {quoted(wish.pip_url)}" if wish.pip_url else ""))
 

@@ -20,7 +20,7 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.host.locks import only_one
 from cluster.onboarding import check, discover, meltano, sample_tap
-from cluster.onboarding.draft import KINDS, Making, Wish, quoted
+from cluster.onboarding.draft import KINDS, ConnectorRequest, Making, quoted
 from cluster.onboarding.probe import DISCOVER_SECONDS
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
@@ -39,7 +39,7 @@ TRY = check.Limits(records=1_000, seconds=60, rows=3)
 """How far a new connector is tried."""
 
 
-def new(session: Session, wish: Wish, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
+def new(session: Session, wish: ConnectorRequest, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
     """Make a connector of a package, with its environment, and try it out; or of what a ``meltano.yml`` says, or of nothing.
 
     :raises SetupError: E-EXISTS, there is one of that name; E-SETTING; as ``Making``. Then nothing has been made.
@@ -75,7 +75,7 @@ def new(session: Session, wish: Wish, *, meltano_file: str = "", from_scratch: b
         output.text(f"      {command(words)} for the tap's own test")
 
 
-def _make(session: Session, wish: Wish, *, from_scratch: bool, ask: bool) -> tuple[Making, dict[str, Any]]:
+def _make(session: Session, wish: ConnectorRequest, *, from_scratch: bool, ask: bool) -> tuple[Making, dict[str, Any]]:
     """Make the connector beside the others and move it there; what fails leaves nothing."""
     output, root = session.output, session.settings.root
     place = root / "singer-configs" / wish.name
@@ -104,7 +104,7 @@ def _make(session: Session, wish: Wish, *, from_scratch: bool, ask: bool) -> tup
     return making, config
 
 
-def _take_over(wish: Wish, file: Path) -> None:
+def _take_over(wish: ConnectorRequest, file: Path) -> None:
     """Fill in what a ``meltano.yml`` says of the connector; what the command says comes first.
 
     :raises SetupError: as ``meltano.read``; E-CONFIG, it does not say what to install.
@@ -150,7 +150,7 @@ def _staged(session: Session, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _try_out(session: Session, wish: Wish, connector: Connector, missing: Sequence[str]) -> None:
+def _try_out(session: Session, wish: ConnectorRequest, connector: Connector, missing: Sequence[str]) -> None:
     """Discover and check what was made, as far as its config reaches, and say what comes next.
 
     What goes wrong now is said and no more: the connector is made, and can be put right where it is.
@@ -188,7 +188,7 @@ def _try_out(session: Session, wish: Wish, connector: Connector, missing: Sequen
     output.text(f"Next: {command(f'add {_pipeline(project, connector)}')}")
 
 
-def _then(connector: Connector, wish: Wish) -> str:
+def _then(connector: Connector, wish: ConnectorRequest) -> str:
     """Return the command that tries a connector out when its config is complete."""
     if wish.select:
         options = " ".join(f"--{name} {quoted(value)}" for name, value in wish.select.items() if value)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from cluster.config.strict import listed
-from cluster.engines.processes import STOP_SECONDS, End, without_secrets
+from cluster.engines.processes import STOP_SECONDS, Process, without_secrets
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.net import proxy
@@ -148,7 +148,7 @@ class Probe:
             answer.seek(0)
             return how, answer.read(), left
 
-    def _how(self, end: End, *, stopped: bool) -> Ended:
+    def _how(self, end: Process, *, stopped: bool) -> Ended:
         """Say how a program ended.
 
         :raises SetupError: it did not begin: what the entrypoint found.
@@ -163,7 +163,7 @@ class Probe:
         return Ended(how.exit_code, self.hide(last_words(how.log)), said)
 
     @contextmanager
-    def answering(self, side: str, *words: str) -> Iterator[tuple[End, IO[bytes]]]:
+    def answering(self, side: str, *words: str) -> Iterator[tuple[Process, IO[bytes]]]:
         """Start the program as ``running`` does, with a file that takes what it prints."""
         with tempfile.TemporaryFile() as answer, self.running(side, *words, stdout=answer) as end:
             yield end, answer
@@ -176,7 +176,7 @@ class Probe:
         stdout: int | IO[bytes],
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         files: Mapping[str, object] | None = None,
-    ) -> Iterator[End]:
+    ) -> Iterator[Process]:
         """Start the entrypoint's *side* and yield it; what is left of it after the body is ended, and its folder removed.
 
         *files* are written into the folder before, as JSON: ``catalog.json`` and ``state.json`` are given to the program.
@@ -194,7 +194,7 @@ class Probe:
             folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
         lifeline, ours = os.pipe()
         private_folder(self.log.parent)
-        end = End(side, self.connector, environment, config, folder, self.log)
+        end = Process(side, self.connector, environment, config, folder, self.log)
         try:
             end.prepare(found)
             (folder / "data").mkdir()
@@ -224,7 +224,7 @@ def _sweep(probes: Path) -> None:
             continue  # somebody else's process has the number now
 
 
-def _ended(end: End, seconds: float) -> bool:
+def _ended(end: Process, seconds: float) -> bool:
     """Wait for the end, *seconds* at the most, and say whether it came."""
     try:
         end.process.wait(seconds)
@@ -233,7 +233,7 @@ def _ended(end: End, seconds: float) -> bool:
     return True
 
 
-def _lines(end: End, deadline: float) -> Iterator[bytes]:
+def _lines(end: Process, deadline: float) -> Iterator[bytes]:
     """Yield what the program prints, line by line, until its end or the *deadline*."""
     assert end.process.stdout is not None
     source = end.process.stdout.fileno()

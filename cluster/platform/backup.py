@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.config.settings import Settings
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 POD = "singer-data"
 FOLDER = "/data"
@@ -58,62 +58,62 @@ def kept_secrets(settings: Settings) -> dict[str, dict[str, str]]:
     return found if archive(settings).exists() and isinstance(found, dict) else {}
 
 
-def save(stack: Stack, image: str, secrets: dict[str, dict[str, str]], say: Callable[[str], None]) -> str:
+def save(handles: Handles, image: str, secrets: dict[str, dict[str, str]], say: Callable[[str], None]) -> str:
     """Write MinIO's folder and credentials below ``kept``, and return what was kept and where.
 
     :raises SetupError: E-KEEP, the data cannot be read.
     """
     from cluster.kube.streams import execute  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
-    file = archive(stack.settings)
+    file = archive(handles.settings)
     part = file.with_suffix(".part")
     with file_errors("The data", file):
         private_folder(file.parent)
-        write_private(_secrets_file(stack.settings), json.dumps(secrets))
+        write_private(_secrets_file(handles.settings), json.dumps(secrets))
         say("MinIO ends")
-        stack.kube.patch("Deployment", "minio", stack.namespace, {"spec": {"replicas": 0}})
-        with _pod(stack, image, say) as pod, open(part, "wb", opener=private) as target:
+        handles.kube.patch("Deployment", "minio", handles.namespace, {"spec": {"replicas": 0}})
+        with _pod(handles, image, say) as pod, open(part, "wb", opener=private) as target:
             say("copying")
-            execute(stack.kube, stack.namespace, pod, "data", ["python", "-c", SAVE], stdout=target)
+            execute(handles.kube, handles.namespace, pod, "data", ["python", "-c", SAVE], stdout=target)
         part.replace(file)
     return f"{megabytes(file.stat().st_size)} in {shown(file)}"
 
 
-def load(stack: Stack, image: str, say: Callable[[str], None]) -> str:
+def load(handles: Handles, image: str, say: Callable[[str], None]) -> str:
     """Bring what was kept into the new volume, before MinIO begins there."""
     from cluster.kube.streams import execute  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
-    file = archive(stack.settings)
+    file = archive(handles.settings)
     size = file.stat().st_size
     with file_errors("The data", file):
-        with _pod(stack, image, say) as pod, file.open("rb") as source:
+        with _pod(handles, image, say) as pod, file.open("rb") as source:
             say(f"copying {megabytes(size)}")
-            execute(stack.kube, stack.namespace, pod, "data", ["python", "-c", LOAD], stdin=source, stdout=io.BytesIO())
+            execute(handles.kube, handles.namespace, pod, "data", ["python", "-c", LOAD], stdin=source, stdout=io.BytesIO())
         file.unlink()
-        _secrets_file(stack.settings).unlink()
+        _secrets_file(handles.settings).unlink()
     return f"{megabytes(size)} brought back"
 
 
 @contextmanager
-def _pod(stack: Stack, image: str, say: Callable[[str], None]) -> Iterator[str]:
+def _pod(handles: Handles, image: str, say: Callable[[str], None]) -> Iterator[str]:
     """Yield the name of a pod that has MinIO's volume and Python, and remove it at the end.
 
     :raises SetupError: E-KEEP, it does not start.
     """
-    stack.kube.delete("Pod", POD, stack.namespace)
-    _wait(stack, say, gone=True)
-    stack.kube.apply(labelled(_document(stack.namespace, image), stack.labels))
+    handles.kube.delete("Pod", POD, handles.namespace)
+    _wait(handles, say, gone=True)
+    handles.kube.apply(labelled(_document(handles.namespace, image), handles.labels))
     try:
-        _wait(stack, say, gone=False)
+        _wait(handles, say, gone=False)
         yield POD
     finally:
-        stack.kube.delete("Pod", POD, stack.namespace)
+        handles.kube.delete("Pod", POD, handles.namespace)
 
 
-def _wait(stack: Stack, say: Callable[[str], None], *, gone: bool) -> None:
+def _wait(handles: Handles, say: Callable[[str], None], *, gone: bool) -> None:
     deadline = time.monotonic() + SECONDS
     while True:
-        live = stack.kube.get("Pod", POD, stack.namespace)
+        live = handles.kube.get("Pod", POD, handles.namespace)
         if live is None if gone else (live or {}).get("status", {}).get("phase") == "Running":
             return
         trouble = pod_trouble(live) if live else None

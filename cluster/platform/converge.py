@@ -14,14 +14,14 @@ from cluster.ui.format import seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
     from cluster.platform.steps.base import Step
     from cluster.ui.output import Output
 
 POLL_SECONDS = 0.25
 
 
-def converge(steps: Sequence[Step], stack: Stack, output: Output) -> dict[str, float]:
+def converge(steps: Sequence[Step], handles: Handles, output: Output) -> dict[str, float]:
     """Make every step's fact true, and return the seconds that each change took; what was true already is not among them.
 
     :raises SetupError: the first one that a step raises; what was done stays, and the next ``up`` goes on from there.
@@ -35,7 +35,7 @@ def converge(steps: Sequence[Step], stack: Stack, output: Output) -> dict[str, f
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
         try:
             while graph.is_active():
-                running |= {pool.submit(_one, by_title[title], stack, output, stopped): title for title in graph.get_ready()}
+                running |= {pool.submit(_one, by_title[title], handles, output, stopped): title for title in graph.get_ready()}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     title = running.pop(future)
@@ -49,9 +49,9 @@ def converge(steps: Sequence[Step], stack: Stack, output: Output) -> dict[str, f
     return changed
 
 
-def _one(step: Step, stack: Stack, output: Output, stopped: threading.Event) -> float:
+def _one(step: Step, handles: Handles, output: Output, stopped: threading.Event) -> float:
     """Make one fact true, and return how long that took; 0 where it was true already."""
-    if _pending(step, stack) is None:
+    if _pending(step, handles) is None:
         return 0
     began = time.monotonic()
     with output.step(step.title) as shown:
@@ -64,28 +64,28 @@ def _one(step: Step, stack: Stack, output: Output, stopped: threading.Event) -> 
                 )
             shown.detail = text
 
-        done = step.apply(stack, say)
-        _until(step, stack, say)
+        done = step.apply(handles, say)
+        _until(step, handles, say)
         shown.detail = done
     return time.monotonic() - began
 
 
-def _pending(step: Step, stack: Stack) -> str | None:
+def _pending(step: Step, handles: Handles) -> str | None:
     """Look once. What cannot be looked at yet is pending, with that reason."""
     try:
-        return step.pending(stack)
+        return step.pending(handles)
     except SetupError as error:
         return error.problem.rstrip(".")
 
 
-def _until(step: Step, stack: Stack, say: object) -> None:
+def _until(step: Step, handles: Handles, say: object) -> None:
     """Wait until nothing is pending, saying what is.
 
     :raises SetupError: E-TIMEOUT with the last reason; or what the step raises where waiting is hopeless.
     """
     assert callable(say)
     deadline = time.monotonic() + step.budget
-    while why := step.pending(stack):
+    while why := step.pending(handles):
         say(f"{why} (of at most {seconds(step.budget)})")
         if time.monotonic() > deadline:
             raise SetupError(
@@ -96,18 +96,18 @@ def _until(step: Step, stack: Stack, say: object) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def look(steps: Sequence[Step], stack: Stack) -> dict[str, str | None]:
+def look(steps: Sequence[Step], handles: Handles) -> dict[str, str | None]:
     """Look at every fact, without touching anything. What needs a fact that is missing is not looked at."""
     titles = {step.title for step in steps}
     found: dict[str, str | None] = {}
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
         while len(found) < len(steps):
             ready = [step for step in steps if step.title not in found and all(need in found for need in step.needs if need in titles)]
-            looks = {step.title: pool.submit(_look, step, stack, found) for step in ready}
+            looks = {step.title: pool.submit(_look, step, handles, found) for step in ready}
             found |= {title: look.result() for title, look in looks.items()}
     return {step.title: found[step.title] for step in steps}
 
 
-def _look(step: Step, stack: Stack, found: dict[str, str | None]) -> str | None:
+def _look(step: Step, handles: Handles, found: dict[str, str | None]) -> str | None:
     blocked = [need for need in step.needs if found.get(need)]
-    return f"waiting for {', '.join(blocked)}" if blocked else _pending(step, stack)
+    return f"waiting for {', '.join(blocked)}" if blocked else _pending(step, handles)

@@ -18,7 +18,7 @@ from cluster.errors import SetupError
 from cluster.host.files import write_whole
 from cluster.kube import documents as manifests
 from cluster.platform.credentials import PULL_KEY, PULL_TYPE
-from cluster.platform.handles import KEYS, ROOT_SECRET, Stack
+from cluster.platform.handles import KEYS, ROOT_SECRET, Handles
 from cluster.platform.ownership import WHOLE_CLUSTER, unowned
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
@@ -62,25 +62,27 @@ def files(settings: Settings) -> dict[str, bytes]:
     :raises SetupError: E-SETTING, something is left to be found out in the cluster, or on this machine.
     """
     _decided(settings)
-    with Stack(settings, {}) as stack:
-        for connector in stack.connectors:
+    with Handles(settings, {}) as handles:
+        for connector in handles.connectors:
             Environments(settings).ensure_lock(connector)
-        documents = [item for item in [*stack.documents, *schedules.documents(stack)] if item["kind"] != "Secret" or _name(item) == PUBLIC]
+        documents = [
+            item for item in [*handles.documents, *schedules.documents(handles)] if item["kind"] != "Secret" or _name(item) == PUBLIC
+        ]
         whole = [item for item in documents if item["kind"] in WHOLE_CLUSTER]
         objects = {f"objects/{_name(item)}": dumped(item) for item in documents if item not in whole}
         roles = manifests.load([settings.root / "manifests" / "administrator" / "roles.yaml"])
         found = {
             "kustomization.yaml": HEAD + dumped(_kustomization(objects)),
-            "README.md": _readme(stack),
+            "README.md": _readme(handles),
             **objects,
             **{f"administrator/{_name(item)}": dumped(unowned(item)) for item in whole},
-            "administrator/roles.yaml": dumped(*(stack.placed(role) for role in roles)),
-            "examples/secrets.yaml": dumped(*_secrets(stack)),
+            "administrator/roles.yaml": dumped(*(handles.placed(role) for role in roles)),
+            "examples/secrets.yaml": dumped(*_secrets(handles)),
             "examples/argocd-application.yaml": dumped(_application(settings)),
         }
         if settings.store == "use":
             found["administrator/s3-policy.json"] = json.dumps(policy(settings), indent=2) + "\n"
-        configs = {f"configs/{key}": data for key, data in Configs.here(stack).items()}
+        configs = {f"configs/{key}": data for key, data in Configs.here(handles).items()}
     return {path: text.encode() for path, text in found.items()} | configs
 
 
@@ -132,15 +134,15 @@ def _kustomization(objects: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(objects)}
 
 
-def _secrets(stack: Stack) -> list[manifests.Document]:
+def _secrets(handles: Handles) -> list[manifests.Document]:
     """Return the Secrets that are not exported, with the keys that they must have and nothing in them."""
-    settings = stack.settings
+    settings = handles.settings
     keys: dict[str, list[str]] = {}
     if settings.store == "install":
         keys[ROOT_SECRET] = list(KEYS)
     if settings.s3_credentials != "identity":
         keys[settings.s3_secret] = list(KEYS)
-    for pipeline in stack.pipelines:
+    for pipeline in handles.pipelines:
         for side, file in ((pipeline.tap, pipeline.config), (pipeline.target, pipeline.target_config)):
             known = keys.get(f"connector-{side.name}", [])
             keys[f"connector-{side.name}"] = sorted({*known, *secret_names(file)})
@@ -153,7 +155,7 @@ def _secrets(stack: Stack) -> list[manifests.Document]:
         {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "namespace": stack.namespace, "labels": stack.labels},
+            "metadata": {"name": name, "namespace": handles.namespace, "labels": handles.labels},
             "type": kind,
             "stringData": data,
         }
@@ -180,10 +182,10 @@ def _application(settings: Settings) -> manifests.Document:
     }
 
 
-def _readme(stack: Stack) -> str:
+def _readme(handles: Handles) -> str:
     """Return what people read first: what is here, and what must be there before it."""
-    settings = stack.settings
-    images = "\n".join(f"- `{image}`" for image in wanted(stack))
+    settings = handles.settings
+    images = "\n".join(f"- `{image}`" for image in wanted(handles))
     where = f" --endpoint-url {settings.s3_endpoint} --region {settings.s3_region}" if settings.store == "use" else ""
     return f"""# Singer in the environment {settings.env}
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cluster.kube.streams import Forward
     from cluster.project.model import Connector, Pipeline
     from cluster.providers import Provider
-    from cluster.providers.preflight import Finding
+    from cluster.providers.preflight import Shortage
     from cluster.store.s3 import S3Store
 
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ def at_once(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Resul
         return list(pool.map(work, items))
 
 
-class Stack:
+class Handles:
     """Settings, provider, and what is opened when it is first needed: the cluster's API and its store."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
@@ -141,7 +141,7 @@ class Stack:
         """
         return self.runtime.info if self.provider.ours and self.provider.publishes else None
 
-    def lacks(self) -> list[Finding]:
+    def lacks(self) -> list[Shortage]:
         """Return what is not as it should be on the machine that the cluster is, or will be, on."""
         host = self.host
         return list(findings(host, self.runtime.program, inotify_limits(host), anew=not self.instance.complete)) if host else []

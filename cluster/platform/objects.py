@@ -21,7 +21,7 @@ from cluster.ui.format import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 VERBS = ("get", "list", "create", "patch", "delete")
 
 
@@ -34,65 +34,69 @@ class Objects:
     needs: tuple[str, ...] = ("Cluster",)
     budget: float = 30
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
         :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace of somebody else's; E-RIGHTS, we may not; E-ARGO; E-LAYOUT.
         """
         say("whose the cluster is")
-        before = older_layout(stack)
-        if stack.settings.argo == "use":
-            argo_is_there(stack)
-        applied = [document for document in _documents(stack) if document["kind"] not in WHOLE_CLUSTER or not self._there(stack, document)]
-        _allowed(stack, applied)
-        not_others(stack, [key(document) for document in applied])
+        before = older_layout(handles)
+        if handles.settings.argo == "use":
+            argo_is_there(handles)
+        applied = [
+            document for document in _documents(handles) if document["kind"] not in WHOLE_CLUSTER or not self._there(handles, document)
+        ]
+        _allowed(handles, applied)
+        not_others(handles, [key(document) for document in applied])
         for document in applied:
             say(manifests.name(document))
-            stack.kube.apply(document)
-        make_credentials(stack)
-        why = cannot_pull(stack)
+            handles.kube.apply(document)
+        make_credentials(handles)
+        why = cannot_pull(handles)
         if why:
-            host = stack.settings.registry.partition("/")[0] or "REGISTRY"
+            host = handles.settings.registry.partition("/")[0] or "REGISTRY"
             raise SetupError(
                 "E-SECRET",
                 f"Pods cannot pull images: {why}.",
-                hint=f"kubectl -n {stack.namespace} create secret docker-registry {stack.settings.pull_secret} --docker-server={host} "
+                hint=f"kubectl -n {handles.namespace} create secret docker-registry {handles.settings.pull_secret} --docker-server={host} "
                 "--docker-username=… --docker-password=…; or correct singer.pull_secret.",
             )
-        pruned = _prune(stack)
+        pruned = _prune(handles)
         upgraded = f", layout {before} to {format_version.LAYOUT}" if before else ""
         return f"{len(applied)} applied" + (f", {pruned} pruned" if pruned else "") + upgraded
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        live = live_objects(stack)
+        live = live_objects(handles)
         differing = []
-        for document in _documents(stack):
+        for document in _documents(handles):
             found = live.get(key(document))
-            if found is None and document["kind"] in WHOLE_CLUSTER and self._there(stack, document):
+            if found is None and document["kind"] in WHOLE_CLUSTER and self._there(handles, document):
                 continue
             differing.append(manifests.differs(document, found))
-        gone = [f"{kind.lower()}/{name} is wanted no more" for kind, name in unwanted(stack.documents, live)]
+        gone = [f"{kind.lower()}/{name} is wanted no more" for kind, name in unwanted(handles.documents, live)]
         why = [text for text in differing if text] + gone
         if why:
             return why[0] + (f", and {len(why) - 1} more" if len(why) > 1 else "")
-        return "credentials are missing" if unfilled(stack) else cannot_pull(stack)
+        return "credentials are missing" if unfilled(handles) else cannot_pull(handles)
 
     @staticmethod
-    def _there(stack: Stack, document: manifests.Document) -> bool:
+    def _there(handles: Handles, document: manifests.Document) -> bool:
         """Say whether an object of the whole cluster is there already and to be left alone.
 
         :raises SetupError: E-FOREIGN, it is somebody else's.
         """
         kind, name = key(document)
         hidden: manifests.Document | None = {}
-        live = visible(lambda: stack.kube.get(kind, name), hidden)
-        if live is None or stack.owns(live):
+        live = visible(lambda: handles.kube.get(kind, name), hidden)
+        if live is None or handles.owns(live):
             return False
-        if not stack.provider.ours and (not live or is_shared(stack, live)):
+        if not handles.provider.ours and (not live or is_shared(handles, live)):
             # What may not be looked at is known by what the cluster serves, a namespace also by what may be done in it.
-            served = name.partition(".")[0] in stack.kube.argo
-            known = served if kind != "Namespace" else stack.kube.may("create", "", "configmaps", name) or "workflows" in stack.kube.argo
+            served = name.partition(".")[0] in handles.kube.argo
+            known = (
+                served if kind != "Namespace" else handles.kube.may("create", "", "configmaps", name) or "workflows" in handles.kube.argo
+            )
             return bool(live) or known
         name = manifests.name(document)
         if document["kind"] == "Namespace":
@@ -102,44 +106,44 @@ class Objects:
         raise SetupError("E-FOREIGN", f"{name} is there and not ours.", hint=hint)
 
 
-def _documents(stack: Stack) -> list[manifests.Document]:
-    return [document for document in stack.documents if document["kind"] != "Deployment"]
+def _documents(handles: Handles) -> list[manifests.Document]:
+    return [document for document in handles.documents if document["kind"] != "Deployment"]
 
 
 # ------------------------------------------------------------------------------------------------------------- rights
 
 
-def _allowed(stack: Stack, documents: list[manifests.Document]) -> None:
+def _allowed(handles: Handles, documents: list[manifests.Document]) -> None:
     """See that we may do what we are about to do, before anything is touched. On a cluster of our own we may do everything.
 
     :raises SetupError: E-RIGHTS, we may not; what an administrator must apply is written down.
     """
-    if stack.provider.ours:
+    if handles.provider.ours:
         return
     whole = [document for document in documents if document["kind"] in WHOLE_CLUSTER]
-    missing = [document for document in whole if not stack.kube.may("create", *_resource(stack, document["kind"]))]
+    missing = [document for document in whole if not handles.kube.may("create", *_resource(handles, document["kind"]))]
     if missing:
-        file = stack.settings.platform / "for-administrator.yaml"
+        file = handles.settings.platform / "for-administrator.yaml"
         rbac.for_administrator(file, map(unowned, missing))
         names = ", ".join(sorted({document["kind"] for document in missing}))
         raise SetupError(
             "E-RIGHTS",
-            f"You may not create a {names} in the cluster of {stack.provider.context}.",
+            f"You may not create a {names} in the cluster of {handles.provider.context}.",
             hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
         )
-    kinds = sorted({document["kind"] for document in stack.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
-    stack.kube.need([(verb, *_resource(stack, kind)) for kind in kinds for verb in VERBS], stack.namespace, "up")
+    kinds = sorted({document["kind"] for document in handles.documents if document["kind"] not in WHOLE_CLUSTER} | {"Secret"})
+    handles.kube.need([(verb, *_resource(handles, kind)) for kind in kinds for verb in VERBS], handles.namespace, "up")
 
 
-def _resource(stack: Stack, kind: str) -> tuple[str, str]:
+def _resource(handles: Handles, kind: str) -> tuple[str, str]:
     """Return a kind's API group and plural."""
-    _, *parts = stack.kube.path(kind).strip("/").split("/")
+    _, *parts = handles.kube.path(kind).strip("/").split("/")
     return (parts[0], parts[-1]) if len(parts) > 2 else ("", parts[-1])  # noqa: PLR2004 - apis/<group>/<version>/<plural>
 
 
-def _prune(stack: Stack) -> int:
+def _prune(handles: Handles) -> int:
     """Delete what we applied once and no longer do."""
-    gone = unwanted(stack.documents, live_objects(stack))
+    gone = unwanted(handles.documents, live_objects(handles))
     for kind, name in gone:
-        stack.kube.delete(kind, name, stack.namespace)
+        handles.kube.delete(kind, name, handles.namespace)
     return len(gone)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 Found = TypeVar("Found")
 WHOLE_CLUSTER = ("CustomResourceDefinition", "Namespace")
@@ -23,27 +23,27 @@ MADE = ("Secret", "ConfigMap")
 """Kinds of which we also make objects that do not stand in a file."""
 
 
-def not_others(stack: Stack, wanted: Iterable[tuple[str, str]]) -> None:
+def not_others(handles: Handles, wanted: Iterable[tuple[str, str]]) -> None:
     """See that no object that is about to be applied, by kind and name, is another instance's.
 
     :raises SetupError: E-FOREIGN, one is.
     """
     keys = set(wanted)
     for kind in sorted({kind for kind, _ in keys} - set(WHOLE_CLUSTER)):
-        for item in visible_objects(stack, kind, stack.namespace, INSTANCE):
-            if (kind, item["metadata"]["name"]) in keys and not stack.owns(item):
+        for item in visible_objects(handles, kind, handles.namespace, INSTANCE):
+            if (kind, item["metadata"]["name"]) in keys and not handles.owns(item):
                 name = manifests.name({**item, "kind": kind})
-                raise other_instance(f"{name} in the namespace {stack.namespace}", item["metadata"]["labels"][INSTANCE])
+                raise other_instance(f"{name} in the namespace {handles.namespace}", item["metadata"]["labels"][INSTANCE])
 
 
-def not_anothers_bucket(stack: Stack, found: bytes | None) -> None:
+def not_anothers_bucket(handles: Handles, found: bytes | None) -> None:
     """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
 
     :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout has brought it.
     """
-    said, bucket = owned(found), f"The bucket {stack.settings.bucket_configs}"
+    said, bucket = owned(found), f"The bucket {handles.settings.bucket_configs}"
     instance = said.get("instance")
-    if instance is not None and instance != stack.instance.id:
+    if instance is not None and instance != handles.instance.id:
         raise other_instance(bucket, str(instance))
     format_version.see(bucket, said.get("layout"))
 
@@ -57,27 +57,27 @@ def other_instance(what: str, instance: str) -> SetupError:
     )
 
 
-def argo_is_there(stack: Stack) -> None:
+def argo_is_there(handles: Handles) -> None:
     """See that the cluster knows Workflows.
 
     :raises SetupError: E-ARGO, it does not.
     """
-    if stack.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
-        where = stack.provider.context
+    if handles.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
+        where = handles.provider.context
         raise SetupError(
             "E-ARGO", f"There is no Argo Workflows in the cluster of {where}.", hint="Install ours: INVOKE_SINGER_ARGO=install"
         )
 
 
-def is_shared(stack: Stack, live: manifests.Document | None) -> bool:
+def is_shared(handles: Handles, live: manifests.Document | None) -> bool:
     """Say whether an object was made from our files, by another instance or by an administrator."""
-    return live is not None and not stack.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
+    return live is not None and not handles.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
 
 
-def visible_objects(stack: Stack, kind: str, namespace: str = "", labels: str = "") -> list[manifests.Document]:
+def visible_objects(handles: Handles, kind: str, namespace: str = "", labels: str = "") -> list[manifests.Document]:
     """Return objects; none where we may not look."""
     nothing: list[manifests.Document] = []
-    return visible(lambda: stack.kube.objects(kind, namespace, labels=labels), nothing)
+    return visible(lambda: handles.kube.objects(kind, namespace, labels=labels), nothing)
 
 
 def visible(look: Callable[[], Found], otherwise: Found) -> Found:
@@ -104,24 +104,24 @@ def unowned(document: manifests.Document) -> manifests.Document:
 # -------------------------------------------------------------------------------------------------- pruning, removing
 
 
-def live_objects(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
+def live_objects(handles: Handles) -> dict[tuple[str, str], manifests.Document]:
     """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
-    return live_of_kinds(stack, all_kinds(stack))
+    return live_of_kinds(handles, all_kinds(handles))
 
 
-def all_kinds(stack: Stack) -> set[str]:
+def all_kinds(handles: Handles) -> set[str]:
     """Return the kinds of all that the platform is made of, whatever the settings choose of it."""
-    return {document["kind"] for document in [*manifests.load(all_files(stack)), *stack.documents]} | set(MADE)
+    return {document["kind"] for document in [*manifests.load(all_files(handles)), *handles.documents]} | set(MADE)
 
 
-def live_of_kinds(stack: Stack, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
+def live_of_kinds(handles: Handles, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
     """Return our objects of these kinds, by kind and name."""
-    return {key(item): item for kind in sorted(some) for item in ours(stack, kind)}
+    return {key(item): item for kind in sorted(some) for item in ours(handles, kind)}
 
 
-def all_files(stack: Stack) -> list[Path]:
+def all_files(handles: Handles) -> list[Path]:
     """Return every manifest of the platform, whichever of them the settings choose."""
-    folder = stack.settings.root / "manifests"
+    folder = handles.settings.root / "manifests"
     return [
         folder / "namespace.yaml",
         folder / "network-policies.yaml",
@@ -132,9 +132,9 @@ def all_files(stack: Stack) -> list[Path]:
     ]
 
 
-def ours(stack: Stack, kind: str) -> list[manifests.Document]:
+def ours(handles: Handles, kind: str) -> list[manifests.Document]:
     """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
-    found = visible_objects(stack, kind, stack.namespace, f"{INSTANCE}={stack.instance.id}")
+    found = visible_objects(handles, kind, handles.namespace, f"{INSTANCE}={handles.instance.id}")
     return [{**item, "kind": kind} for item in found]
 
 
@@ -146,6 +146,6 @@ def unwanted(documents: Iterable[manifests.Document], live: Mapping[tuple[str, s
     ]
 
 
-def owner(stack: Stack) -> bytes:
+def owner(handles: Handles) -> bytes:
     """Return what stands in the bucket to say whose it is."""
-    return json.dumps({"engine": "argo", "instance": stack.instance.id, "layout": format_version.LAYOUT}).encode()
+    return json.dumps({"engine": "argo", "instance": handles.instance.id, "layout": format_version.LAYOUT}).encode()

@@ -13,24 +13,24 @@ from cluster.runs import format_version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
     from cluster.ui.output import Output
 
 
 # ------------------------------------------------------------------------------------------------------------ upgrades
 
 
-def layout_there(stack: Stack) -> int | None:
+def layout_there(handles: Handles) -> int | None:
     """Return the layout of the platform that is in the cluster, None where none of ours is, or it may not be seen.
 
     :raises SetupError: E-LAYOUT, a newer checkout has brought it.
     """
     nothing: documents.Document | None = None
-    live = visible(lambda: stack.kube.get("ConfigMap", STORE, stack.namespace), nothing)
-    if live is None or not stack.owns(live):
+    live = visible(lambda: handles.kube.get("ConfigMap", STORE, handles.namespace), nothing)
+    if live is None or not handles.owns(live):
         return None
     found = (live["metadata"].get("annotations") or {}).get(format_version.RECORD)
-    return format_version.see(f"The platform in the namespace {stack.namespace}", found)
+    return format_version.see(f"The platform in the namespace {handles.namespace}", found)
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class Upgrade:
                 output.line(" ", f"  {mark}", name)
 
 
-def older_layout(stack: Stack) -> int | None:
+def older_layout(handles: Handles) -> int | None:
     """Return the layout of the platform that is in the cluster, where it is older than that of this checkout.
 
     :raises SetupError: E-LAYOUT, a newer checkout has brought it.
     """
-    found = layout_there(stack)
+    found = layout_there(handles)
     return None if found == format_version.LAYOUT else found
 
 
-def upgrade(stack: Stack, found: int, wanted: Sequence[documents.Document], of_kinds: Iterable[str]) -> Upgrade:
+def upgrade(handles: Handles, found: int, wanted: Sequence[documents.Document], of_kinds: Iterable[str]) -> Upgrade:
     """Return what becomes of the objects of some kinds, of the layout *found*."""
-    live = live_of_kinds(stack, of_kinds)
+    live = live_of_kinds(handles, of_kinds)
     there = [document for document in wanted if key(document) in live]
     new = [document for document in wanted if key(document) not in live and document["kind"] not in WHOLE_CLUSTER]
     return Upgrade(

@@ -309,7 +309,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Found:
+class ClusterContainers:
     """A kind cluster of this machine, whoever made it."""
 
     name: str
@@ -319,14 +319,17 @@ class Found:
     """The folder of the checkout that made it; None where it says nothing, as those that people make by hand."""
 
 
-def clusters(runtime: Runtime) -> list[Found]:
+def clusters(runtime: Runtime) -> list[ClusterContainers]:
     """Return all kind clusters of this machine.
 
     :raises SetupError: E-PROGRAM, E-RUNTIME.
     """
     nodes = {name: state for name, state in sorted(runtime.containers(LABEL).items()) if name.endswith(CONTROL_PLANE)}
     told = {node: runtime.read(node, ORIGIN_FILE).strip() for node in nodes}
-    return [Found(node.removesuffix(CONTROL_PLANE), state, Path(told[node]) if told[node] else None) for node, state in nodes.items()]
+    return [
+        ClusterContainers(node.removesuffix(CONTROL_PLANE), state, Path(told[node]) if told[node] else None)
+        for node, state in nodes.items()
+    ]
 
 
 def failure(text: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What a machine must have before a cluster is made or woken on it: memory, disk, CPUs, kernel limits, ports.
 
-Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a ``Finding``, or to none where all is
+Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a ``Shortage``, or to none where all is
 well; nothing is touched.
 """
 
@@ -43,7 +43,7 @@ MORE_DISK = "Make room ({program} system df shows what {program} uses), then run
 
 
 @dataclass(frozen=True)
-class Finding:
+class Shortage:
     """Something that is not as it should be."""
 
     subject: str
@@ -52,7 +52,7 @@ class Finding:
     fatal: bool = False
 
 
-def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool = True) -> Iterator[Finding]:
+def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool = True) -> Iterator[Shortage]:
     """Yield what is not as it should be; *limits* are the inotify limits of this machine, where they are the runtime's.
 
     A cluster that is only woken has its images: little disk is then no reason to keep people from their data.
@@ -60,21 +60,21 @@ def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool 
     yield from _memory(info)
     yield from _disk(info, program, anew=anew)
     if info.cpus == 1:
-        yield Finding("CPUs", f"{info.product} has one CPU: everything will be slow.", "Give it two or more.")
+        yield Shortage("CPUs", f"{info.product} has one CPU: everything will be slow.", "Give it two or more.")
     if info.rootless and info.cgroups == "1":
         remedy = "Boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), or use a runtime that runs as root."
-        yield Finding("cgroups", f"A rootless {info.product} on cgroup v1 cannot run kind's nodes.", remedy, fatal=True)
+        yield Shortage("cgroups", f"A rootless {info.product} on cgroup v1 cannot run kind's nodes.", remedy, fatal=True)
     elif info.rootless and not info.delegated:
         remedy = "See https://kind.sigs.k8s.io/docs/user/rootless/: a file with Delegate=yes for user@.service, then log in again."
-        yield Finding(
+        yield Shortage(
             "cgroups", f"A rootless {info.product} cannot give kind's nodes limits: nothing is delegated to it.", remedy, fatal=True
         )
     elif info.cgroups == "1":
-        yield Finding("cgroups", "This machine has cgroup v1, which Kubernetes will not support much longer.", "Boot with cgroup v2.")
+        yield Shortage("cgroups", "This machine has cgroup v1, which Kubernetes will not support much longer.", "Boot with cgroup v2.")
     yield from _inotify(limits)
 
 
-def _memory(info: Info) -> Iterator[Finding]:
+def _memory(info: Info) -> Iterator[Shortage]:
     if not info.memory or info.memory >= MEMORY_GOOD:
         return
     remedy = MORE_MEMORY.get(info.product, "End other programs, or use a machine with more memory.")
@@ -82,25 +82,25 @@ def _memory(info: Info) -> Iterator[Finding]:
         remedy = system.MEMORY_OF_WSL
     few = info.memory < MEMORY_LEAST
     needs = f"the platform needs {gigabytes(MEMORY_LEAST)}" if few else "pipelines may be slow"
-    yield Finding("Memory", f"{info.product} has {gigabytes(info.memory)} of memory: {needs}.", remedy, fatal=few)
+    yield Shortage("Memory", f"{info.product} has {gigabytes(info.memory)} of memory: {needs}.", remedy, fatal=few)
 
 
-def _disk(info: Info, program: str, *, anew: bool) -> Iterator[Finding]:
+def _disk(info: Info, program: str, *, anew: bool) -> Iterator[Shortage]:
     free = info.disk
     if free is None or free >= DISK_GOOD:
         return
     few = anew and free < DISK_LEAST
     fact = f"{gigabytes(free)} are free where {info.product} keeps its images: the platform needs {gigabytes(DISK_LEAST)}."
-    yield Finding("Disk", fact, MORE_DISK.format(program=program), fatal=few)
+    yield Shortage("Disk", fact, MORE_DISK.format(program=program), fatal=few)
 
 
-def _inotify(limits: Mapping[str, int]) -> Iterator[Finding]:
+def _inotify(limits: Mapping[str, int]) -> Iterator[Shortage]:
     for name, wanted in INOTIFY.items():
         found = limits.get(name, wanted)
         if found < wanted:
             fatal = name == "max_user_instances" and found < INSTANCES_LEAST
             fact = f"fs.inotify.{name} is {found}, and kind asks for {wanted}: pods may fail with too many open files."
-            yield Finding("inotify", fact, f"sudo sysctl -w fs.inotify.{name}={wanted}", fatal=fatal)
+            yield Shortage("inotify", fact, f"sudo sysctl -w fs.inotify.{name}={wanted}", fatal=fatal)
 
 
 def inotify_limits(info: Info, folder: Path = Path("/proc/sys/fs/inotify")) -> dict[str, int]:
@@ -116,22 +116,22 @@ def inotify_limits(info: Info, folder: Path = Path("/proc/sys/fs/inotify")) -> d
     return found
 
 
-def ports_taken(moved: Mapping[int, int], runtime: Runtime | None) -> Iterator[Finding]:
+def ports_taken(moved: Mapping[int, int], runtime: Runtime | None) -> Iterator[Shortage]:
     """Say who holds each port that was preferred, and which is used in its place."""
     for preferred, used in moved.items():
         who = holder(preferred, runtime)
-        yield Finding(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
+        yield Shortage(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
 
 
-def room(free: int) -> Finding | None:
+def room(free: int) -> Shortage | None:
     """Say whether the disk of the checkout has too little room for connectors and their data."""
     if free >= CHECKOUT_GOOD:
         return None
     fact = f"{gigabytes(free)} are free where this checkout is: connectors and their files need {gigabytes(CHECKOUT_LEAST)}."
-    return Finding("Checkout", fact, "Make room, or move the checkout.", fatal=free < CHECKOUT_LEAST)
+    return Shortage("Checkout", fact, "Make room, or move the checkout.", fatal=free < CHECKOUT_LEAST)
 
 
-def fatal(found: list[Finding]) -> SetupError | None:
+def fatal(found: list[Shortage]) -> SetupError | None:
     """Return the error for the first finding that nothing can work with."""
     worst = next((item for item in found if item.fatal), None)
     return SetupError("E-RESOURCES", worst.fact, hint=worst.remedy) if worst else None

@@ -45,7 +45,7 @@ CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
 
 
 @dataclass(frozen=True)
-class End:
+class SideResult:
     """How one side ended."""
 
     side: str
@@ -99,7 +99,7 @@ class End:
         )
 
 
-def explain(tap: RunError | None, target: RunError | None, ended: End) -> RunError | None:
+def explain(tap: RunError | None, target: RunError | None, ended: SideResult) -> RunError | None:
     """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
 
     Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave

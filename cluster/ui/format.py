@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cluster.errors import SetupError
-    from cluster.ui.output import Step
+    from cluster.ui.output import StepLine
 TITLE_WIDTH = 44
 MARKS = {"done": "✓", "unchanged": "•", "warning": "!", "failed": "✗"}
 
@@ -70,7 +70,7 @@ def in_words(error: SetupError) -> str:
     return printable(f"{error.code}  {error.problem}\n→ {error.hint}")
 
 
-def summary(step: Step) -> str:
+def summary(step: StepLine) -> str:
     """Say what came of a step, and how long it took where that is worth knowing."""
     time_taken = seconds(step.seconds) if step.seconds >= 1 or step.timed else ""
     return ", ".join(filter(None, (step.detail, time_taken)))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.ui.format import in_words, now
-from cluster.ui.output import Step
+from cluster.ui.output import StepLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,9 +43,9 @@ class Json:
         """People read the other forms."""
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
+    def step(self, title: str) -> Iterator[StepLine]:
         """See ``Output``."""
-        step = Step(title)
+        step = StepLine(title)
         self.event("step.started", step=title)
         try:
             yield step

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cluster.errors import SetupError
 
 
-class Step:
+class StepLine:
     """One thing under way. ``detail`` is what it does now, later what came of it; ``status`` a key of ``MARKS``."""
 
     def __init__(self, title: str) -> None:
@@ -48,7 +48,7 @@ class Output(Protocol):
         """Show rows to a person."""
 
     def step(self, title: str) -> Any:
-        """Return a context manager that yields a ``Step`` and shows it until it ends."""
+        """Return a context manager that yields a ``StepLine`` and shows it until it ends."""
 
     def error(self, error: SetupError) -> None:
         """Show an error: code and problem, then what to do, on standard error."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.ui.format import MARKS, TITLE_WIDTH, in_words, one_line, printable, seconds, summary
-from cluster.ui.output import Step
+from cluster.ui.output import StepLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,9 +40,9 @@ class Plain:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
+    def step(self, title: str) -> Iterator[StepLine]:
         """See ``Output``. A long step says now and then what it is doing."""
-        step = Step(title)
+        step = StepLine(title)
         ended = threading.Event()
 
         def remind() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.ui.format import MARKS, TITLE_WIDTH, one_line, printable, seconds, summary
-from cluster.ui.output import Step
+from cluster.ui.output import StepLine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class Terminal:
 
         self._console = Console(highlight=False, soft_wrap=True)
         self._spinner = Spinner("dots")
-        self._steps: list[Step] = []
+        self._steps: list[StepLine] = []
         self._live: Live | None = None
         self._lock = threading.RLock()
 
@@ -99,11 +99,11 @@ class Terminal:
             )
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
+    def step(self, title: str) -> Iterator[StepLine]:
         """See ``Output``. Steps may overlap."""
         from rich.live import Live
 
-        step = Step(title)
+        step = StepLine(title)
         with self._lock:
             self._steps.append(step)
             if self._live is None:

@@ -13,7 +13,7 @@ import yaml
 from hera.workflows import models
 
 from cluster.config.settings import parse
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.platform.steps import schedules
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def test_it_is_what_would_be_applied(company: Checkout) -> None:
     """Every object is the one that up and sync apply, word for word, but for Secrets and for what an administrator applies."""
     exported(company)
     settings = parse({}, {}, env="company", root=company.root)
-    with Stack(settings, {}) as stack:
-        wanted = [*stack.documents, *schedules.documents(stack)]
+    with Handles(settings, {}) as handles:
+        wanted = [*handles.documents, *schedules.documents(handles)]
     found = {(item["kind"], item["metadata"]["name"]): item for item in objects(company.root / "export" / "company")}
     assert found == {
         (item["kind"], item["metadata"]["name"]): item

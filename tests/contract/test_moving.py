@@ -9,7 +9,7 @@ import pytest
 from typist import Typist
 
 from cluster.config.settings import Settings, parse
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.runs import format_version
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def settings(company: Company) -> Settings:
 
 def owner(company: Company, **said: Any) -> None:
     """Let the bucket say whose it is."""
-    with Stack(settings(company), company.checkout.environ) as stack:
-        stack.store().put(stack.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **said}).encode())
+    with Handles(settings(company), company.checkout.environ) as handles:
+        handles.store().put(handles.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **said}).encode())
 
 
 # -- states
@@ -160,8 +160,8 @@ def test_a_bucket_of_others(moving: Company) -> None:
 def test_the_layout_is_recorded(moving: Company) -> None:
     """The cluster and the bucket say which layout they have."""
     assert moving.api.get(*STORE)["metadata"]["annotations"][format_version.RECORD] == str(format_version.LAYOUT)
-    with Stack(settings(moving), moving.checkout.environ) as stack:
-        found = json.loads(stack.store().get(stack.settings.bucket_configs, "owner.json") or b"{}")
+    with Handles(settings(moving), moving.checkout.environ) as handles:
+        found = json.loads(handles.store().get(handles.settings.bucket_configs, "owner.json") or b"{}")
     assert found == {"engine": "argo", "instance": "rates-team", "layout": format_version.LAYOUT}
 
 

@@ -29,7 +29,7 @@ from cluster.containers.registry import Registry, refusal
 from cluster.errors import SetupError
 from cluster.net import proxy
 from cluster.platform.converge import converge
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.platform.steps.images import Built, Loaded
 from cluster.project.reader import Project
 from cluster.project.venvs import Environments
@@ -307,17 +307,17 @@ class Desk:
         kubeconfig.write_text(yaml.safe_dump(content))
         self.environ = {"HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
 
-    def stack(self, **settings: str) -> Stack:
+    def handles(self, **settings: str) -> Handles:
         """Return the handles that a command has."""
         given = {"provider": "existing", "context": "company", "registry": f"{self.server.host}/data", **settings}
-        stack = Stack(parse(given, {}, root=self.checkout.root), self.environ)
-        stack.provider.ensure(lambda _: None)
-        return stack
+        handles = Handles(parse(given, {}, root=self.checkout.root), self.environ)
+        handles.provider.ensure(lambda _: None)
+        return handles
 
     def bring(self, **settings: str) -> set[str]:
         """Do what ``sync`` does about images, and return the steps that changed something."""
-        with self.stack(**settings) as stack:
-            return set(converge(STEPS, stack, Json()))
+        with self.handles(**settings) as handles:
+            return set(converge(STEPS, handles, Json()))
 
     def refused(self, **settings: str) -> SetupError:
         """Do the same, and return what it ends with."""
@@ -327,9 +327,9 @@ class Desk:
 
     def tags(self, **settings: str) -> list[str]:
         """Return the names of all images that are wanted, without the registry."""
-        with self.stack(**settings) as stack:
-            ours = [images.tag(connector, stack.settings) for connector in stack.connectors]
-            return [name.partition("/")[2] for name in (*ours, images.commit_tag(stack.settings))]
+        with self.handles(**settings) as handles:
+            ours = [images.tag(connector, handles.settings) for connector in handles.connectors]
+            return [name.partition("/")[2] for name in (*ours, images.commit_tag(handles.settings))]
 
     def asked(self, start: str) -> list[str]:
         """Return the calls of docker that begin so."""
@@ -513,9 +513,9 @@ def test_a_push_that_is_refused(desk: Desk) -> None:
 def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
     """Where tags cannot be changed, one that somebody else has pushed a moment before is as good as ours."""
     names = desk.tags()
-    with desk.stack() as stack:
-        Built().apply(stack, lambda _: None)
-        missing = stack.provider.missing_images([f"{desk.server.host}/{name}" for name in names])
+    with desk.handles() as handles:
+        Built().apply(handles, lambda _: None)
+        missing = handles.provider.missing_images([f"{desk.server.host}/{name}" for name in names])
         assert missing
         for name in names:
             desk.server.put(name, {AMD: {}})
@@ -523,8 +523,8 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
             "tag invalid: The image tag already exists in the 'data/x' repository and cannot be overwritten because the tag is immutable."
         )
         desk.desk.joinpath("refuses-push").write_text(said)
-        stack.provider.load_images(missing, lambda _: None)
-        assert Loaded().pending(stack) is None
+        handles.provider.load_images(missing, lambda _: None)
+        assert Loaded().pending(handles) is None
 
 
 # -------------------------------------------------------------------------------------------------------------- platforms
@@ -533,8 +533,8 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
 def test_nodes_of_another_kind(desk: Desk, nodes: list[str]) -> None:
     """Where the nodes are of another kind than this machine, that is said, and images are built and pushed for them."""
     nodes[:] = ["arm64", "arm64"]
-    with desk.stack() as stack:
-        assert str(Built().pending(stack)).startswith("not built for linux/arm64: ")
+    with desk.handles() as handles:
+        assert str(Built().pending(handles)).startswith("not built for linux/arm64: ")
     desk.bring()
     assert all(f"--platform {ARM}" in call for call in desk.asked("build"))
     asked = asking(desk.server.host, desk.folder)
@@ -544,8 +544,8 @@ def test_nodes_of_another_kind(desk: Desk, nodes: list[str]) -> None:
 def test_an_image_of_this_machines_kind_is_not_pushed(desk: Desk, nodes: list[str]) -> None:
     """An image that is here for another kind of machine is built anew before it is pushed."""
     nodes[:] = []
-    with desk.stack() as stack:
-        Built().apply(stack, lambda _: None)
+    with desk.handles() as handles:
+        Built().apply(handles, lambda _: None)
     nodes[:] = ["arm64"]
     assert desk.bring() == {step.title for step in STEPS}
     assert len(desk.asked(f"build --file {desk.checkout.root}/singer-containers/Dockerfile ")) == 4
@@ -591,8 +591,8 @@ def test_nodes_of_two_kinds(desk: Desk, nodes: list[str]) -> None:
     assert "INVOKE_SINGER_IMAGE_PLATFORM=linux/amd64" in error.hint
     assert desk.asked("build") == []
     desk.bring(image_platform=ARM)
-    with desk.stack(image_platform=ARM, argo="use") as stack:
-        chosen = [item["spec"]["nodeSelector"] for item in stack.documents if item["kind"] == "WorkflowTemplate"]
+    with desk.handles(image_platform=ARM, argo="use") as handles:
+        chosen = [item["spec"]["nodeSelector"] for item in handles.documents if item["kind"] == "WorkflowTemplate"]
     assert chosen == [{"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}] * 2
 
 

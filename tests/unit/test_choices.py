@@ -14,7 +14,7 @@ from test_manifests_valid import violations
 from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
 from cluster.platform import plan
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.platform.steps.storage import policy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)
-    documents = Stack(parse(settings, {}, root=folder), {}).documents
+    documents = Handles(parse(settings, {}, root=folder), {}).documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
             kubernetes_validate.validate(document, "1.36", strict=True)

@@ -25,7 +25,7 @@ from cluster.containers.runtime import Runtime, full_name
 from cluster.errors import SetupError
 from cluster.kube.documents import load
 from cluster.platform import plan
-from cluster.platform.handles import Stack
+from cluster.platform.handles import Handles
 from cluster.project.reader import Project
 from cluster.providers import NODE_PORTS, kind
 from cluster.providers.instance import Instance
@@ -525,7 +525,7 @@ def test_every_step_has_a_time() -> None:
 def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the platform's objects as these settings make them."""
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
-    return Stack(Settings(root=tmp_path, **settings), {}).documents
+    return Handles(Settings(root=tmp_path, **settings), {}).documents
 
 
 def named(documents: list[dict[str, Any]]) -> dict[str, str]:

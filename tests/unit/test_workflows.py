@@ -15,7 +15,7 @@ from test_manifests_valid import MANIFESTS, find, unknown
 
 from cluster.argo import status, templates
 from cluster.argo import workflow as argo_workflow
-from cluster.argo.workflow import Way
+from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
 from cluster.project.backfill import Backfill
 from cluster.project.model import Connector, Pipeline
@@ -55,7 +55,7 @@ PLAIN = Pipeline(
 )
 
 
-def given(pipeline: Pipeline, way: Way = argo_workflow.PLAIN) -> dict[str, str]:
+def given(pipeline: Pipeline, way: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
     """Return the parameters of a pipeline."""
     return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
 
@@ -121,18 +121,18 @@ def test_a_schedule_as_a_document() -> None:
 
 
 WAYS = {
-    "plain": Way(),
-    "from the beginning": Way(full=True),
-    "with raw output": Way(keep_raw=True),
-    "in a batch": Way(batch=RUN),
-    "over days of the past": Way(backfill=Backfill("2024-01-01")),
+    "plain": RunOptions(),
+    "from the beginning": RunOptions(full=True),
+    "with raw output": RunOptions(keep_raw=True),
+    "in a batch": RunOptions(batch=RUN),
+    "over days of the past": RunOptions(backfill=Backfill("2024-01-01")),
 }
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
-@pytest.mark.parametrize("way", [*WAYS.values(), Way(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: Way, *, after: bool) -> None:
+def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool) -> None:
     """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
     pipeline = replace(PLAIN, mode=mode, transform=AFTER if after else None)
     if way.replay and mode == "streaming":
@@ -167,7 +167,7 @@ def test_the_ways_differ_in_what_they_should() -> None:
     assert given(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
     assert argo_workflow.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
     staged = replace(PLAIN, mode="staged")
-    again = Way(replay="20261123t081501-2bcd")
+    again = RunOptions(replay="20261123t081501-2bcd")
     assert given(staged, again)["from-run"] == again.replay
     assert argo_workflow.workflow(staged, RUN, given(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
 

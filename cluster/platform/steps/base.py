@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 POLL_SECONDS = 0.25
 
@@ -31,10 +31,10 @@ class Step(Protocol):
     def budget(self) -> float:
         """How many seconds the fact may take to become true after ``apply``."""
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """Make it so, saying what is being done. Safe to repeat. Return what was done."""
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """Say what is still missing, or None. Looks, never touches.
 
         :raises SetupError: waiting is hopeless.

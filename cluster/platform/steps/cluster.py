@@ -12,7 +12,7 @@ from cluster.platform.steps.images import Loaded, helper_image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Cluster:
     needs: tuple[str, ...] = ()
     budget: float = 180
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        done = stack.provider.ensure(say)
-        stack.__dict__.pop("kube", None)
+        done = handles.provider.ensure(say)
+        handles.__dict__.pop("kube", None)
         return done
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        return stack.provider.pending() or stack.kube.silent()
+        return handles.provider.pending() or handles.kube.silent()
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Restored:
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
     budget: float = 5
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        return backup.load(stack, helper_image(stack), say)
+        return backup.load(handles, helper_image(handles), say)
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        return "not brought back yet" if backup.archive(stack.settings).exists() else None
+        return "not brought back yet" if backup.archive(handles.settings).exists() else None

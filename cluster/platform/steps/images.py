@@ -14,7 +14,7 @@ from cluster.project.venvs import Environments
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
     from cluster.project.model import Connector
 
 
@@ -27,18 +27,18 @@ class Pulled:
     needs: tuple[str, ...] = ()
     budget: float = 5
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        missing = stack.runtime.absent(platform_images(stack))
-        stack.instance.bring(*(f"image {image}" for image in missing))
+        missing = handles.runtime.absent(platform_images(handles))
+        handles.instance.bring(*(f"image {image}" for image in missing))
         for image in missing:
-            images.pull(image, stack.runtime, say)
+            images.pull(image, handles.runtime, say)
         return f"{len(missing)} pulled"
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``. What is on the node already need not be on the laptop."""
-        wanted_ = stack.provider.missing_images(platform_images(stack))
-        missing = stack.runtime.absent(platform_images(stack) if wanted_ is None else wanted_)
+        wanted_ = handles.provider.missing_images(platform_images(handles))
+        missing = handles.runtime.absent(platform_images(handles) if wanted_ is None else wanted_)
         return f"missing: {', '.join(missing)}" if missing else None
 
 
@@ -51,45 +51,47 @@ class Built:
     needs: tuple[str, ...] = ()
     budget: float = 5
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        environments = Environments(stack.settings)
-        for connector in stack.connectors:
+        environments = Environments(handles.settings)
+        for connector in handles.connectors:
             environments.ensure_lock(connector)
-        platform = stack.provider.platform
-        built = [images.COMMIT] if self._no_commit(stack) else []
+        platform = handles.provider.platform
+        built = [images.COMMIT] if self._no_commit(handles) else []
         if built:
             say(_for(platform, images.COMMIT))
-            stack.instance.bring(*(f"image {name}" for name in images.made(images.commit_tag(stack.settings), images.COMMIT, platform)))
-            images.build_commit(stack.settings, stack.runtime, lambda line: say(f"{_for(platform, images.COMMIT)}: {line}"), platform)
-        missing = self._missing(stack)
-        bases = {images.arguments(connector, stack.settings)["BASE"] for connector in missing}
-        made = [name for item in missing for name in images.made(images.tag(item, stack.settings), item.name, platform)]
-        stack.instance.bring(*(f"image {image}" for image in [*stack.runtime.absent(sorted(bases)), *made]))
+            handles.instance.bring(*(f"image {name}" for name in images.made(images.commit_tag(handles.settings), images.COMMIT, platform)))
+            images.build_commit(handles.settings, handles.runtime, lambda line: say(f"{_for(platform, images.COMMIT)}: {line}"), platform)
+        missing = self._missing(handles)
+        bases = {images.arguments(connector, handles.settings)["BASE"] for connector in missing}
+        made = [name for item in missing for name in images.made(images.tag(item, handles.settings), item.name, platform)]
+        handles.instance.bring(*(f"image {image}" for image in [*handles.runtime.absent(sorted(bases)), *made]))
         for connector in missing:
             name = _for(platform, connector.name)
             say(name)
-            images.build(connector, stack.settings, stack.runtime, lambda line, name=name: say(f"{name}: {line}"), platform)  # type: ignore[misc]
+            images.build(connector, handles.settings, handles.runtime, lambda line, name=name: say(f"{name}: {line}"), platform)  # type: ignore[misc]
         built += [connector.name for connector in missing]
         return f"{_for(platform, f'{len(built)} built')}: {', '.join(built)}"
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        missing = [connector.name for connector in self._missing(stack)] + ([images.COMMIT] if self._no_commit(stack) else [])
-        return f"{_for(stack.provider.platform, 'not built')}: {', '.join(missing)}" if missing else None
+        missing = [connector.name for connector in self._missing(handles)] + ([images.COMMIT] if self._no_commit(handles) else [])
+        return f"{_for(handles.provider.platform, 'not built')}: {', '.join(missing)}" if missing else None
 
     @staticmethod
-    def _no_commit(stack: Stack) -> bool:
-        tag = images.commit_tag(stack.settings)
-        return stack.provider.missing_images([tag]) != [] and bool(stack.runtime.absent([tag], stack.provider.platform))
+    def _no_commit(handles: Handles) -> bool:
+        tag = images.commit_tag(handles.settings)
+        return handles.provider.missing_images([tag]) != [] and bool(handles.runtime.absent([tag], handles.provider.platform))
 
     @staticmethod
-    def _missing(stack: Stack) -> list[Connector]:
-        tags = {images.tag(connector, stack.settings): connector for connector in stack.connectors}
-        missing = stack.provider.missing_images(list(tags))
-        absent = stack.runtime.absent(list(tags) if missing is None else missing, stack.provider.platform)
+    def _missing(handles: Handles) -> list[Connector]:
+        tags = {images.tag(connector, handles.settings): connector for connector in handles.connectors}
+        missing = handles.provider.missing_images(list(tags))
+        absent = handles.runtime.absent(list(tags) if missing is None else missing, handles.provider.platform)
         # An image that is on the node need not be here, but for the names that people use with docker run on the laptop.
-        nameless = [] if stack.settings.registry else stack.runtime.absent([images.readable(connector.name) for connector in tags.values()])
+        nameless = (
+            [] if handles.settings.registry else handles.runtime.absent([images.readable(connector.name) for connector in tags.values()])
+        )
         return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
 
 
@@ -104,22 +106,22 @@ class Loaded:
     node_seconds: float = 120
     """How long the node may take to take images. It does so long before the cluster is there: loading and booting overlap."""
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         deadline = time.monotonic() + self.node_seconds
         while True:
-            if stack.instance.making and not stack.instance.complete:
+            if handles.instance.making and not handles.instance.complete:
                 deadline = time.monotonic() + self.node_seconds  # the cluster has a bound of its own
-            missing = stack.provider.missing_images(wanted(stack))
+            missing = handles.provider.missing_images(wanted(handles))
             try:
                 if missing:
-                    stack.provider.load_images(missing, say)
+                    handles.provider.load_images(missing, say)
                 if missing is not None:
                     return f"{len(missing)} loaded" if missing else "all there"
                 say("waiting for the node")
             except SetupError:
                 # The node may be a new one: what a killed creation left is removed while images are on their way there.
-                if not stack.instance.making or time.monotonic() > deadline:
+                if not handles.instance.making or time.monotonic() > deadline:
                     raise
                 say("once more")
             if time.monotonic() > deadline:
@@ -128,9 +130,9 @@ class Loaded:
                 )
             time.sleep(POLL_SECONDS)
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        missing = stack.provider.missing_images(wanted(stack))
+        missing = handles.provider.missing_images(wanted(handles))
         if missing is None:
             return "the node is not there yet"
         return f"missing: {', '.join(missing)}" if missing else None
@@ -141,24 +143,24 @@ def _for(platform: str, what: str) -> str:
     return f"{what} for {platform}" if platform else what
 
 
-def helper_image(stack: Stack) -> str:
+def helper_image(handles: Handles) -> str:
     """Return an image of ours with Python, for pods that help the platform.
 
     :raises SetupError: E-KEEP, no pipeline uses one.
     """
-    found = stack.connectors
+    found = handles.connectors
     if not found:
         raise SetupError("E-KEEP", "Data can be kept and brought back only where there is a pipeline.", hint="Add one to pipelines.yaml.")
-    return images.tag(found[0], stack.settings)
+    return images.tag(found[0], handles.settings)
 
 
-def wanted(stack: Stack) -> list[str]:
+def wanted(handles: Handles) -> list[str]:
     """Return all images that the node needs."""
-    ours = [images.tag(connector, stack.settings) for connector in stack.connectors]
-    return [*platform_images(stack), *ours, images.commit_tag(stack.settings)]
+    ours = [images.tag(connector, handles.settings) for connector in handles.connectors]
+    return [*platform_images(handles), *ours, images.commit_tag(handles.settings)]
 
 
-def platform_images(stack: Stack) -> list[str]:
+def platform_images(handles: Handles) -> list[str]:
     """Return the images of other people that the settings choose to install."""
-    argo = ("controller", "executor", "server") if stack.settings.argo == "install" else ()
-    return [stack.settings.image(name) for name in (*argo, *(("minio",) if stack.settings.store == "install" else ()))]
+    argo = ("controller", "executor", "server") if handles.settings.argo == "install" else ()
+    return [handles.settings.image(name) for name in (*argo, *(("minio",) if handles.settings.store == "install" else ()))]

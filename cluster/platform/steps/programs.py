@@ -16,7 +16,7 @@ from cluster.platform.steps.storage import silent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 
 ARGO_MAJOR = 4
 """The first Argo whose manifests know our templates' words."""
@@ -35,55 +35,55 @@ class Running:
     well: str = "available"
     budget: float = 300
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``. A pod that waits between two tries to pull is made anew: the image may be there by now."""
-        for document in self._documents(stack):
+        for document in self._documents(handles):
             say(documents.name(document))
-            stack.kube.apply(document)
+            handles.kube.apply(document)
         for name in self.deployments:
-            for pod in self._pods(stack, name):
+            for pod in self._pods(handles, name):
                 trouble = documents.pod_trouble(pod)
                 if trouble and trouble[1]:
-                    stack.kube.delete("Pod", pod["metadata"]["name"], stack.namespace)
+                    handles.kube.delete("Pod", pod["metadata"]["name"], handles.namespace)
         return "available"
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``.
 
         :raises SetupError: E-POD, a pod cannot become well by waiting.
         """
-        for document in self._documents(stack):
+        for document in self._documents(handles):
             name = document["metadata"]["name"]
-            live = stack.kube.get("Deployment", name, stack.namespace)
+            live = handles.kube.get("Deployment", name, handles.namespace)
             why = documents.differs(document, live) or documents.not_ready({**(live or {}), "kind": "Deployment"})
             if live and live["spec"].get("replicas") != document["spec"]["replicas"]:
                 why = "stopped"
             if why:
-                return self._trouble(stack, name) or f"{name}: {why}"
+                return self._trouble(handles, name) or f"{name}: {why}"
         door, path = self.door
-        return silent(stack.url(door) + path)
+        return silent(handles.url(door) + path)
 
-    def _documents(self, stack: Stack) -> list[documents.Document]:
-        return [item for item in stack.documents if item["kind"] == "Deployment" and item["metadata"]["name"] in self.deployments]
+    def _documents(self, handles: Handles) -> list[documents.Document]:
+        return [item for item in handles.documents if item["kind"] == "Deployment" and item["metadata"]["name"] in self.deployments]
 
     @staticmethod
-    def _pods(stack: Stack, name: str) -> list[documents.Document]:
-        pods = stack.kube.objects("Pod", stack.namespace, labels=f"app.kubernetes.io/name={name}")
+    def _pods(handles: Handles, name: str) -> list[documents.Document]:
+        pods = handles.kube.objects("Pod", handles.namespace, labels=f"app.kubernetes.io/name={name}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def _trouble(self, stack: Stack, name: str) -> str | None:
+    def _trouble(self, handles: Handles, name: str) -> str | None:
         """Say what keeps a program's pods from running.
 
         :raises SetupError: E-POD, waiting is hopeless.
         """
-        for pod in self._pods(stack, name):
+        for pod in self._pods(handles, name):
             found = documents.pod_trouble(pod)
             if found is None:
                 continue
             why, hopeless = found
             if hopeless:
                 container = pod["spec"]["containers"][0]["name"]
-                log = stack.kube.log(pod["metadata"]["name"], stack.namespace, container, lines=5, previous=True).strip().splitlines()
+                log = handles.kube.log(pod["metadata"]["name"], handles.namespace, container, lines=5, previous=True).strip().splitlines()
                 said = f' Its last words: "{log[-1]}"' if log else ""
                 raise SetupError(
                     "E-POD", f"deployment/{name}: {why}.{said}", hint="Put that right, then invoke up again; what is done passes at once."
@@ -102,20 +102,20 @@ class ArgoThere:
     budget: float = 60
     program: str = "workflow-controller"
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        say(stack.provider.context)
+        say(handles.provider.context)
         return "found"
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``. Where its Deployment may not be read, its CRDs must be enough.
 
         :raises SetupError: E-ARGO, there is none, or it is too old.
         """
-        argo_is_there(stack)
-        if not stack.kube.may("list", "apps", "deployments"):
+        argo_is_there(handles)
+        if not handles.kube.may("list", "apps", "deployments"):
             return None
-        controllers = [item for item in stack.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
+        controllers = [item for item in handles.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
         for found in controllers:
             container = found["spec"]["template"]["spec"]["containers"][0]
             version = re.search(r":v?(\d+)\.(\d+)", container["image"])
@@ -126,6 +126,6 @@ class ArgoThere:
                     hint="Ask its administrator for an upgrade, or install ours into another cluster.",
                 )
             namespaced = {"--namespaced"} & set(container.get("args", []))
-            if not namespaced or found["metadata"]["namespace"] == stack.namespace:
+            if not namespaced or found["metadata"]["namespace"] == handles.namespace:
                 return None if found.get("status", {}).get("availableReplicas") else f"{found['metadata']['name']} is not available"
         return "its controller does not look after our namespace" if controllers else "its controller is not there"

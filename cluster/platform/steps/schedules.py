@@ -21,7 +21,7 @@ from cluster.project.venvs import version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
     from cluster.project.model import Pipeline
 
 KINDS = ("CronWorkflow", *events.KINDS)
@@ -38,21 +38,21 @@ class Schedules:
     needs: tuple[str, ...] = ("Objects", "Images on the node", "Configs", "Connectors' secrets")
     budget: float = 10
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
         :raises SetupError: E-ARGO, there is no Argo Events for what is to start by events; E-FOREIGN.
         """
-        live = _live(stack)
-        wanted = [*schedules(stack), *listeners(stack)]
+        live = _live(handles)
+        wanted = [*schedules(handles), *listeners(handles)]
         kinds = [document["kind"] for document in wanted]
         if "Sensor" in kinds:
-            _events_are_there(stack)
-        not_others(stack, [key(document) for document in (_images(stack), *wanted)])
+            _events_are_there(handles)
+        not_others(handles, [key(document) for document in (_images(handles), *wanted)])
 
         def make(document: manifests.Document) -> None:
             say(manifests.name(document))
-            stack.kube.apply(as_left(document, live.get(key(document))))
+            handles.kube.apply(as_left(document, live.get(key(document))))
 
         at_once(make, [document for document in wanted if manifests.differs(document, live.get(key(document)))])
         gone = live.keys() - {key(document) for document in wanted}
@@ -60,66 +60,68 @@ class Schedules:
         def remove(found: tuple[str, str]) -> None:
             """Remove a schedule with what it has started, unless a run is under way: that one goes on to its end."""
             running = live[found].get("status", {}).get("active")
-            stack.kube.delete(*found, stack.namespace, owned="Orphan" if running else "Background")
+            handles.kube.delete(*found, handles.namespace, owned="Orphan" if running else "Background")
 
         at_once(remove, sorted(gone))
-        stack.kube.apply(_images(stack))
+        handles.kube.apply(_images(handles))
         counts = [f"{kinds.count('CronWorkflow')} schedules"] + [f"{kinds.count('Sensor')} started by events"] * ("Sensor" in kinds)
-        return ", ".join([*counts, *([f"{len(gone)} removed"] if gone else []), *_without_events(stack)])
+        return ", ".join([*counts, *([f"{len(gone)} removed"] if gone else []), *_without_events(handles)])
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        live = _live(stack)
-        wanted = [*schedules(stack), *listeners(stack)]
+        live = _live(handles)
+        wanted = [*schedules(handles), *listeners(handles)]
         differing = [why for document in wanted if (why := manifests.differs(document, live.get(key(document))))]
         gone = sorted(live.keys() - {key(document) for document in wanted})
         differing += [f"{name} has left pipelines.yaml" for name in dict.fromkeys(name for _, name in gone)]
-        there = stack.kube.get("ConfigMap", workflow.IMAGES, stack.namespace) or {}
-        if there.get("data") != _images(stack)["data"]:
+        there = handles.kube.get("ConfigMap", workflow.IMAGES, handles.namespace) or {}
+        if there.get("data") != _images(handles)["data"]:
             differing.append("the list of images has changed")
         return differing[0] + (f", and {len(differing) - 1} more" if len(differing) > 1 else "") if differing else None
 
 
-def chosen_images(stack: Stack) -> dict[str, str]:
+def chosen_images(handles: Handles) -> dict[str, str]:
     """Return the images of the connectors that pipelines use, by connector, and that of ``commit``."""
-    found = {connector.name: images.tag(connector, stack.settings) for connector in stack.connectors}
-    return {**found, workflow.COMMIT: images.commit_tag(stack.settings)}
+    found = {connector.name: images.tag(connector, handles.settings) for connector in handles.connectors}
+    return {**found, workflow.COMMIT: images.commit_tag(handles.settings)}
 
 
-def target(stack: Stack) -> workflow.Target:
+def target(handles: Handles) -> workflow.WorkflowScope:
     """Return where Workflows of this installation go. The pages of an environment are not at a port that happens to be free here."""
-    ports = stack.instance.ports if stack.settings.env == LAPTOP else stack.settings.ports
-    return workflow.Target(stack.namespace, stack.labels, stack.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}")
+    ports = handles.instance.ports if handles.settings.env == LAPTOP else handles.settings.ports
+    return workflow.WorkflowScope(
+        handles.namespace, handles.labels, handles.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}"
+    )
 
 
-def parameters(stack: Stack, pipeline: Pipeline, way: workflow.Way = workflow.PLAIN) -> dict[str, str]:
+def parameters(handles: Handles, pipeline: Pipeline, way: workflow.RunOptions = workflow.PLAIN) -> dict[str, str]:
     """Return the parameters with which a pipeline runs in this installation."""
-    return workflow.parameters(pipeline, chosen_images(stack), _versions([pipeline]), target(stack).ui, way)
+    return workflow.parameters(pipeline, chosen_images(handles), _versions([pipeline]), target(handles).ui, way)
 
 
 def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
     return {connector.name: version(connector) for connector in used(pipelines)}
 
 
-def schedules(stack: Stack) -> list[manifests.Document]:
+def schedules(handles: Handles) -> list[manifests.Document]:
     """Return the CronWorkflows as they shall be."""
-    scheduled = [pipeline for pipeline in stack.pipelines if pipeline.schedule]
-    place, tags, versions = target(stack), chosen_images(stack), _versions(scheduled)
+    scheduled = [pipeline for pipeline in handles.pipelines if pipeline.schedule]
+    place, tags, versions = target(handles), chosen_images(handles), _versions(scheduled)
     made = [workflow.cron_workflow(pipeline, workflow.parameters(pipeline, tags, versions, place.ui), place) for pipeline in scheduled]
     for document in made:
         document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
     return [manifests.stamped(document) for document in made]
 
 
-def listeners(stack: Stack) -> list[manifests.Document]:
+def listeners(handles: Handles) -> list[manifests.Document]:
     """Return the objects of Argo Events as they shall be; none where it is not used.
 
     :raises SetupError: E-SETTING, nothing says what opens a bucket.
     """
-    if stack.settings.argo_events != "use":
+    if handles.settings.argo_events != "use":
         return []
-    started = [pipeline for pipeline in stack.pipelines if pipeline.events]
-    place, tags, versions = target(stack), chosen_images(stack), _versions(started)
+    started = [pipeline for pipeline in handles.pipelines if pipeline.events]
+    place, tags, versions = target(handles), chosen_images(handles), _versions(started)
     made = [
         document
         for pipeline in started
@@ -127,48 +129,48 @@ def listeners(stack: Stack) -> list[manifests.Document]:
             pipeline,
             workflow.parameters(pipeline, tags, versions, place.ui),
             place,
-            stack.settings,
-            stack.inside,
-            trusting=stack.trusting,
+            handles.settings,
+            handles.inside,
+            trusting=handles.trusting,
         )
     ]
     return [manifests.stamped(document) for document in made]
 
 
-def documents(stack: Stack) -> list[manifests.Document]:
+def documents(handles: Handles) -> list[manifests.Document]:
     """Return all that is applied here, for people who want to read it."""
-    return [_images(stack), *schedules(stack), *listeners(stack)]
+    return [_images(handles), *schedules(handles), *listeners(handles)]
 
 
-def _without_events(stack: Stack) -> list[str]:
+def _without_events(handles: Handles) -> list[str]:
     """Say which pipelines events do not start here."""
-    names = [pipeline.name for pipeline in stack.pipelines if pipeline.events and stack.settings.argo_events != "use"]
+    names = [pipeline.name for pipeline in handles.pipelines if pipeline.events and handles.settings.argo_events != "use"]
     return [f"no events for {', '.join(names)}: argo_events is none"] if names else []
 
 
-def _events_are_there(stack: Stack) -> None:
+def _events_are_there(handles: Handles) -> None:
     """See that the cluster knows the objects of Argo Events.
 
     :raises SetupError: E-ARGO, it does not.
     """
-    if not {"eventsources", "sensors"} <= stack.kube.argo:
+    if not {"eventsources", "sensors"} <= handles.kube.argo:
         raise SetupError(
             "E-ARGO",
-            f"There is no Argo Events in the cluster of {stack.provider.context}.",
+            f"There is no Argo Events in the cluster of {handles.provider.context}.",
             hint="Let its administrator install it, or leave argo_events out: then only schedules start pipelines.",
         )
 
 
-def _images(stack: Stack) -> manifests.Document:
-    return workflow.image_map(chosen_images(stack), target(stack))
+def _images(handles: Handles) -> manifests.Document:
+    return workflow.image_map(chosen_images(handles), target(handles))
 
 
-def _live(stack: Stack) -> dict[tuple[str, str], manifests.Document]:
+def _live(handles: Handles) -> dict[tuple[str, str], manifests.Document]:
     """Return what is there. Where Argo Events is not used, we need not be allowed to look for what an earlier use of it has left."""
-    strict = KINDS if stack.settings.argo_events == "use" else ("CronWorkflow",)
-    label = f"{INSTANCE}={stack.instance.id}"
-    found = [{**item, "kind": kind} for kind in strict for item in stack.kube.objects(kind, stack.namespace, labels=label)]
-    found += [item for kind in KINDS if kind not in strict for item in ours(stack, kind)]
+    strict = KINDS if handles.settings.argo_events == "use" else ("CronWorkflow",)
+    label = f"{INSTANCE}={handles.instance.id}"
+    found = [{**item, "kind": kind} for kind in strict for item in handles.kube.objects(kind, handles.namespace, labels=label)]
+    found += [item for kind in KINDS if kind not in strict for item in ours(handles, kind)]
     return {key(item): item for item in found}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cluster.config.settings import Settings
-    from cluster.platform.handles import Stack
+    from cluster.platform.handles import Handles
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
 OWN = ("config", "catalog", "initial_state", "target_config")
@@ -39,46 +39,46 @@ class Buckets:
     needs: tuple[str, ...] = ("MinIO", Objects.title)
     budget: float = 30
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         from cluster.store.minio_admin import BACKFILLS, EXPIRING, Admin, expire  # noqa: PLC0415 - minio takes 0.2 s to import
 
-        settings, ours = stack.settings, stack.settings.store == "install"
-        store = stack.store(ROOT_SECRET if ours else "")
+        settings, ours = handles.settings, handles.settings.store == "install"
+        store = handles.store(ROOT_SECRET if ours else "")
         say("buckets")
-        store.prepare(self.names(stack))
+        store.prepare(self.names(handles))
         if ours:
             expire(store, {settings.bucket_artifacts: EXPIRING, settings.bucket_configs: BACKFILLS}, ARTIFACT_DAYS)
             say("user")
-            root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+            root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
             assert root is not None
             assert user is not None
             Admin(store.endpoint, root).allow(user, policy(settings))
         unkept = (
             "" if store.versioned(settings.bucket_configs) else f"; {settings.bucket_configs} keeps no versions: states have no history"
         )
-        return f"{len(self.names(stack))} buckets{unkept}"
+        return f"{len(self.names(handles))} buckets{unkept}"
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``. Asked as the pipelines' user: what it sees is what they will see."""
         try:
-            store = stack.store()
-            for name in self.names(stack):
+            store = handles.store()
+            for name in self.names(handles):
                 store.objects(name, "owner")
-            root = stack.secret(ROOT_SECRET) if stack.settings.store == "install" else None
+            root = handles.secret(ROOT_SECRET) if handles.settings.store == "install" else None
             if root:
                 from cluster.store.minio_admin import Admin  # noqa: PLC0415 - minio takes 0.2 s to import
 
-                if not Admin(store.endpoint, root).follows(policy(stack.settings)):
+                if not Admin(store.endpoint, root).follows(policy(handles.settings)):
                     return "the policy of the pipelines' user is not ours of today"
         except SetupError as error:
             return error.problem.rstrip(".")
         return None
 
     @staticmethod
-    def names(stack: Stack) -> dict[str, bool]:
+    def names(handles: Handles) -> dict[str, bool]:
         """Return the buckets, and whether every version is kept."""
-        settings = stack.settings
+        settings = handles.settings
         return {settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False}
 
 
@@ -91,11 +91,11 @@ class Configs:
     needs: tuple[str, ...] = (Buckets.title,)
     budget: float = 10
 
-    def apply(self, stack: Stack, say: Callable[[str], None]) -> str:
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        store, bucket = stack.store(), stack.settings.bucket_configs
-        not_anothers_bucket(stack, store.get(bucket, OWNER))
-        here, there = self.here(stack), self._there(stack)
+        store, bucket = handles.store(), handles.settings.bucket_configs
+        not_anothers_bucket(handles, store.get(bucket, OWNER))
+        here, there = self.here(handles), self._there(handles)
 
         def put(name: str) -> None:
             say(name)
@@ -106,17 +106,17 @@ class Configs:
         at_once(lambda name: store.delete(bucket, name), gone)
         return f"{len(here)} objects" + (f", {len(gone)} removed" if gone else "")
 
-    def pending(self, stack: Stack) -> str | None:
+    def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        here, there = self.here(stack), self._there(stack)
+        here, there = self.here(handles), self._there(handles)
         differing = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
         return f"not as in singer-configs/: {', '.join(differing)}" if differing else None
 
     @staticmethod
-    def here(stack: Stack) -> dict[str, bytes]:
+    def here(handles: Handles) -> dict[str, bytes]:
         """Return what shall be in the bucket, by key."""
-        files = {OWNER: owner(stack)}
-        connectors = stack.connectors if stack.only else map(stack.project.connector, stack.project.connector_names)
+        files = {OWNER: owner(handles)}
+        connectors = handles.connectors if handles.only else map(handles.project.connector, handles.project.connector_names)
         for connector in connectors:
             for file in (connector.config, connector.folder / "catalog.json", connector.folder / "state.json"):
                 key = f"connectors/{connector.name}/{file.name}"
@@ -124,7 +124,7 @@ class Configs:
                     files[key] = file.read_bytes()
                 elif file == connector.config and connector.kind == "tap":  # a Workflow's input that may not be missing
                     files[key] = b"{}"
-        for pipeline in stack.pipelines:
+        for pipeline in handles.pipelines:
             for name in OWN:
                 key = config_key(pipeline, name)
                 if key.startswith("pipelines/"):
@@ -132,11 +132,13 @@ class Configs:
         return files
 
     @staticmethod
-    def _there(stack: Stack) -> dict[str, bytes | None]:
-        store, bucket = stack.store(), stack.settings.bucket_configs
+    def _there(handles: Handles) -> dict[str, bytes | None]:
+        store, bucket = handles.store(), handles.settings.bucket_configs
         prefixes = ["connectors/", "pipelines/"]
-        if stack.only:
-            prefixes = [f"connectors/{connector.name}/" for connector in stack.connectors] + [f"pipelines/{name}/" for name in stack.only]
+        if handles.only:
+            prefixes = [f"connectors/{connector.name}/" for connector in handles.connectors] + [
+                f"pipelines/{name}/" for name in handles.only
+            ]
         names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
         names = [name for name in names if not states.fullmatch(name)]
