@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import signal
 import sys
 import tokenize
 from dataclasses import dataclass
@@ -214,4 +215,5 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the reader of a pipe, such as head, may end first
     sys.exit(main(sys.argv[1:]))
