@@ -17,7 +17,7 @@ import yaml
 from pushing import install
 from serving import ServingHTTP
 
-from cluster.kube import KINDS
+from cluster.kube.client import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

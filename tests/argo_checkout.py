@@ -14,17 +14,18 @@ import yaml
 from clusters import Platform, why_not
 from scenarios import AFTER, SCHEMA
 
-from cluster import schedules, workflows
+from cluster.argo import workflow
+from cluster.config.settings import Settings
 from cluster.engines.argo import ArgoEngine
-from cluster.progress import Json
-from cluster.settings import Settings
-from cluster.stack import Stack
+from cluster.platform.handles import Handles
+from cluster.platform.steps import schedules
+from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 CLUSTER = "singer-argo"
 
@@ -71,24 +72,24 @@ class Argo(Platform):
         self.write("pipelines.yaml", entries)
         return name
 
-    def stack(self) -> Stack:
+    def handles(self) -> Handles:
         """Return handles on the cluster."""
-        return Stack(Settings(root=self.root, cluster=self.cluster, images=os.environ.get("INVOKE_SINGER_IMAGES", "")), {})
+        return Handles(Settings(root=self.root, cluster=self.cluster, images=os.environ.get("INVOKE_SINGER_IMAGES", "")), {})
 
     def set_state(self, name: str, value: dict[str, Any]) -> None:
         """Give a pipeline a state to begin with."""
-        with self.stack() as stack:
-            stack.history.save_state(name, value)
+        with self.handles() as handles:
+            handles.history.save_state(name, value)
 
     def get_state(self, name: str) -> Any:
         """Return a pipeline's state."""
-        with self.stack() as stack:
-            return stack.history.state(name)
+        with self.handles() as handles:
+            return handles.history.state(name)
 
     def data(self, name: str) -> dict[str, str]:
         """Return what is published of a pipeline."""
-        with self.stack() as stack:
-            store, bucket = stack.store(), stack.settings.bucket_outputs
+        with self.handles() as handles:
+            store, bucket = handles.store(), handles.settings.bucket_outputs
             return {item.key: (store.get(bucket, item.key) or b"").decode() for item in store.objects(bucket, f"{name}/")}
 
     def runs(self, *names: str, **environ: str) -> dict[str, Done]:
@@ -130,16 +131,16 @@ class Argo(Platform):
 
     def submit(self, name: str, run: str, **other: str) -> None:
         """Begin to run a pipeline, with other parameters than it would have."""
-        with self.stack() as stack:
-            stack.only = (name,)
-            pipeline = stack.project.pipeline(name)
-            given = schedules.parameters(stack, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
-            stack.kube.create(workflows.workflow(pipeline, run, given, schedules.target(stack)))
+        with self.handles() as handles:
+            handles.only = (name,)
+            pipeline = handles.project.pipeline(name)
+            given = schedules.parameters(handles, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
+            handles.kube.create(workflow.workflow(pipeline, run, given, schedules.target(handles)))
 
     def follow(self, name: str, run: str) -> Record:
         """Wait for the end of a run and return its record."""
-        with self.stack() as stack:
-            [record] = ArgoEngine(stack, Json()).follow({run: name})
+        with self.handles() as handles:
+            [record] = ArgoEngine(handles, Json()).follow({run: name})
         return record
 
 

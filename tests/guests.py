@@ -20,8 +20,8 @@ from conftest import ROOT
 from processes import eventually
 from registries import Relay
 
-from cluster.settings import parse
-from cluster.store.admin import Admin
+from cluster.config.settings import parse
+from cluster.store.minio_admin import Admin
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import go
 import postgres as database
 import pytest
 
-from cluster.runs import History
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.runs.history import History
 from cluster.store import open_store
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import yaml
 from clusters import NAME, OTHER, Platform
 from guests import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
 
-from cluster.kube import Kube, LackingError
+from cluster.kube.client import Kube, LackingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

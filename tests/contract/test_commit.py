@@ -20,9 +20,10 @@ import notify
 import pytest
 from conftest import ROOT
 
-from cluster import images
+from cluster.containers import images
 from cluster.errors import SetupError
-from cluster.runs import History, Side
+from cluster.runs.history import History
+from cluster.runs.record import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

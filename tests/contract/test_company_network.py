@@ -15,11 +15,11 @@ import trustme
 import yaml
 from proxy import Proxy
 
-from cluster import network
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.kube import Kube
-from cluster.settings import Settings
-from cluster.steps import silent
+from cluster.kube.client import Kube
+from cluster.net import proxy as network
+from cluster.platform.steps.storage import silent
 from cluster.store import open_store
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.workshop.adding import appended
+from cluster.onboarding.add import appended
 
 ENTRY = {"tap": "tap-a", "target": "target-b", "schedule": "*/5 0 * * 1-5"}
 AS_IT_IS = {

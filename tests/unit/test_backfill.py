@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster import backfill
-from cluster.backfill import Backfill
-from cluster.connectors import Project
 from cluster.errors import SetupError
+from cluster.project import backfill
+from cluster.project.backfill import Backfill
+from cluster.project.reader import Project
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from documents import CONTEXTS, ROOT, read
 
-from cluster.testing import BENCHMARKS
+from cluster.commands.develop import BENCHMARKS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.workshop.catalog import Stream, kind, merge, streams_of
-from cluster.workshop.selection import Choice, select
+from cluster.onboarding.catalog import Stream, kind, merge, streams_of
+from cluster.onboarding.selection import Choice, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

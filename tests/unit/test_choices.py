@@ -11,11 +11,11 @@ import pytest
 import yaml
 from test_manifests_valid import violations
 
-from cluster import plan
+from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
-from cluster.settings import Settings, parse
-from cluster.stack import Stack
-from cluster.steps import policy
+from cluster.platform import plan
+from cluster.platform.handles import Handles
+from cluster.platform.steps.storage import policy
 
 ROOT = Path(__file__).resolve().parents[2]
 USED = {"store": "use", "s3_endpoint": "https://s3.example.com", "bucket_artifacts": "team-artifacts", "s3_region": "eu-central-1"}
@@ -25,7 +25,7 @@ def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)
-    documents = Stack(parse(settings, {}, root=folder), {}).documents
+    documents = Handles(parse(settings, {}, root=folder), {}).documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
             kubernetes_validate.validate(document, "1.36", strict=True)

@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.workshop.conformance import RULES, Expected, Run, marks
-from cluster.workshop.messages import CASES, PREFIX, broken, lines
+from cluster.onboarding.conformance import RULES, Conformance, Expected, marks
+from cluster.onboarding.target_cases import CASES, PREFIX, broken, lines
 
 Message = dict[str, Any]
 
 
-def judged(*messages: object, expected: list[Expected] | None = None, state: Message | None = None) -> Run:
+def judged(*messages: object, expected: list[Expected] | None = None, state: Message | None = None) -> Conformance:
     """Judge messages; a text is a line as it stands."""
-    run = Run(expected, state)
+    run = Conformance(expected, state)
     for message in messages:
         run.line(message.encode() if isinstance(message, str) else json.dumps(message).encode())
     run.finish(0)
     return run
 
 
-def rules(run: Run) -> list[str]:
+def rules(run: Conformance) -> list[str]:
     """Return the rules that were broken."""
     return [finding.rule for finding in run.findings]
 
@@ -51,7 +51,7 @@ def state(**value: Any) -> Message:
 @pytest.mark.parametrize("case", CASES)
 def test_our_own_messages_break_no_rule(case: str) -> None:
     """What targets are tried with is what a good tap may send, in streams that can be told from others."""
-    run = Run()
+    run = Conformance()
     for line in lines(case).splitlines():
         run.line(line)
     run.finish(0)
@@ -61,7 +61,7 @@ def test_our_own_messages_break_no_rule(case: str) -> None:
 
 def test_half_a_message_is_half_a_message() -> None:
     """The broken input is good up to its last line, and small."""
-    run = Run()
+    run = Conformance()
     for line in broken().splitlines():
         run.line(line)
     assert [(finding.rule, finding.line) for finding in run.findings] == [("json", run.lines)]
@@ -157,7 +157,7 @@ nearly = st.dictionaries(keys, words | values | st.dictionaries(keys, words | va
 @given(st.lists(st.binary(max_size=40) | (values | nearly).map(lambda value: json.dumps(value).encode()), max_size=8))
 def test_whatever_comes_is_judged(given_lines: list[bytes]) -> None:
     """No line, however odd, ends the check; what it finds are rules."""
-    run = Run([Expected(frozenset({"s"}))], {"a": [1]})
+    run = Conformance([Expected(frozenset({"s"}))], {"a": [1]})
     for line in given_lines:
         run.line(line)
     run.finish(1, "oops")

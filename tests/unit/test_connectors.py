@@ -11,8 +11,10 @@ from entrypoint import fill
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.connectors import Project, check_catalog, read_dotenv, refuse_typed_secrets, secret_names, secrets
 from cluster.errors import SetupError
+from cluster.project.dotenv import read_dotenv
+from cluster.project.reader import Project, check_catalog
+from cluster.project.secrets import refuse_typed_secrets, secret_names, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable

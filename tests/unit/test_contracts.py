@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import entrypoint
 import pytest
 
-from cluster import errors, layout
-from cluster.connectors import Project
+from cluster import errors
 from cluster.errors import SetupError
-from cluster.runs import Record
-from cluster.workshop.conformance import RULES
+from cluster.onboarding.conformance import RULES
+from cluster.project.reader import Project
+from cluster.runs import format_version
+from cluster.runs.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,7 +109,7 @@ def test_every_rule_is_listed() -> None:
 
 def test_every_layout_is_listed() -> None:
     """The table of layouts says of each what came with it, in the words that an upgrade shows."""
-    assert {int(row[0]): row[1] for row in table("## Layout")} == layout.NEWS
+    assert {int(row[0]): row[1] for row in table("## Layout")} == format_version.NEWS
 
 
 def test_every_key_of_a_run_is_listed() -> None:

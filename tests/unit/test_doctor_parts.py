@@ -13,14 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import advice, preflight, redaction
+from cluster.config.settings import IMAGES, Settings
 from cluster.doctor import checks, fixes
-from cluster.doctor.limits import begin, within
-from cluster.files import held, only_one
-from cluster.programs import TOO_LONG, run
-from cluster.redaction import HIDDEN, redacted
-from cluster.settings import IMAGES, Settings
-from cluster.web import Answer
+from cluster.doctor.timeouts import begin, within
+from cluster.host import system as advice
+from cluster.host.locks import held, only_one
+from cluster.host.subprocesses import TOO_LONG, run
+from cluster.net.http import Answer
+from cluster.project import redaction
+from cluster.project.redaction import HIDDEN, redacted
+from cluster.providers import preflight
 
 if TYPE_CHECKING:
     from pathlib import Path

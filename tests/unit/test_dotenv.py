@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.connectors import read_dotenv
 from cluster.errors import SetupError
-from cluster.workshop.dotenv import keep
+from cluster.project.dotenv import keep, read_dotenv
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from documents import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.connectors import Connector
-from cluster.environments import project_files, reason, version
+from cluster.project.model import Connector
+from cluster.project.venvs import project_files, reason, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +156,7 @@ def test_what_pips_files_say_counts(tmp_path: Path) -> None:
     file = tmp_path / "pip.conf"
     file.write_text("[global]\nindex-url = https://index.example.com/100%25/simple\ncert = /etc/company.pem\n[install]\nquiet = 1\n")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    ask = "from cluster.environments import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
+    ask = "from cluster.project.venvs import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
     for more, cert in (({}, "/etc/company.pem"), ({"PIP_CERT": "/mine.pem"}, "/mine.pem")):
         variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
         said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout

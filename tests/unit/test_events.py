@@ -12,10 +12,11 @@ from hera.workflows import models
 from test_manifests_valid import find, unknown, violations
 from test_workflows import LABELS, PLAIN, TARGET, given
 
-from cluster import events, workflows
-from cluster.connectors import Events, Project
+from cluster.argo import events, status, templates, workflow
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.settings import Settings
+from cluster.project.model import Events
+from cluster.project.reader import Project
 
 INCOMING = Events("incoming", "orders/", ".csv", "", "")
 CALLED = Events("", "", "", "/orders", "orders-webhook")
@@ -56,7 +57,7 @@ def test_the_run_is_that_of_the_pipeline(mode: str) -> None:
     """It is what `run` would submit, with a name that the cluster makes up; the template knows each parameter and lacks none."""
     _, sensor = made(mode=mode)
     run, chosen = run_of(sensor), replace(PLAIN, mode=mode)
-    submitted = workflows.workflow(chosen, "20261124t081501-2bcd", given(chosen), TARGET)
+    submitted = workflow.workflow(chosen, "20261124t081501-2bcd", given(chosen), TARGET)
     assert run["metadata"].pop("generateName") == "p-"
     assert submitted["metadata"].pop("name")
     assert run == submitted
@@ -70,9 +71,9 @@ def test_the_commands_know_the_run() -> None:
     """Whose run it is stands where `runs` looks for it, when it has a name and has begun."""
     run = run_of(made()[1])
     live = {**run, "metadata": {**run["metadata"], "name": "p-x7k2q", "creationTimestamp": "2026-11-24T08:15:05Z"}}
-    seen = workflows.seen(live)
+    seen = status.seen(live)
     assert (seen.run, seen.pipeline, seen.given["tap"]) == ("p-x7k2q", "p", "tap-x")
-    assert live["metadata"]["labels"].items() >= {**LABELS, workflows.PIPELINE: "p"}.items()
+    assert live["metadata"]["labels"].items() >= {**LABELS, workflow.PIPELINE: "p"}.items()
 
 
 def test_the_sensor_hears_the_source() -> None:
@@ -101,7 +102,7 @@ def test_a_bucket_of_the_store() -> None:
     assert (listening["endpoint"], listening["insecure"], listening["bucket"]) == ("argo-artifacts:9000", True, {"name": "incoming"})
     assert listening["filter"] == {"prefix": "orders/", "suffix": ".csv"}
     assert listening["accessKey"] == {"name": "argo-artifacts", "key": "accesskey"}
-    assert listening["caCertificate"]["name"] == workflows.CA
+    assert listening["caCertificate"]["name"] == templates.CA
     own = made(replace(INCOMING, secret="incoming-keys"))[0]["spec"]["minio"]["start"]
     assert (own["secretKey"], "caCertificate" in own) == ({"name": "incoming-keys", "key": "secretkey"}, False)
 

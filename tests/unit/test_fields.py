@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_text, read_yaml
 from cluster.errors import SetupError
-from cluster.fields import Fields, describe, listed, nearest, read_object, read_text, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.files import log_lines
+from cluster.host.files import log_lines
 
 CASES = [
     (b"", []),

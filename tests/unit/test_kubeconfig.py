@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.config.settings import Settings
+from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
-from cluster.instance import Instance
-from cluster.kubeconfig import find
+from cluster.kube.kubeconfig import find
 from cluster.providers.existing import Existing
-from cluster.runtime import Runtime
-from cluster.settings import Settings
+from cluster.providers.instance import Instance
 
 
 def entry(name: str, server: str, **user: str) -> dict[str, Any]:

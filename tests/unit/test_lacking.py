@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster import rights
+from cluster.kube import rbac
 
 if TYPE_CHECKING:
-    from cluster.rights import Right
+    from cluster.kube.rbac import Right
 
 NODES = 'nodes is forbidden: User "jane" cannot list resource "nodes" in API group "" at the cluster scope'
 GKE = (
@@ -41,7 +41,7 @@ BINDING = {
 
 def found(message: str, body: object = None) -> Right:
     """Return the right that a message is about."""
-    right = rights.read(message, body)
+    right = rbac.read(message, body)
     assert right is not None
     return right
 
@@ -100,7 +100,7 @@ def test_rights_that_are_given_away() -> None:
 )
 def test_what_is_no_lack_of_rights(message: str) -> None:
     """What a policy or a quota forbids, who is not known at all, and what is not understood become no role."""
-    assert rights.read(message) is None
+    assert rbac.read(message) is None
 
 
 def test_each_lack_has_a_role_and_each_user_a_binding() -> None:
@@ -117,7 +117,7 @@ def test_each_lack_has_a_role_and_each_user_a_binding() -> None:
 def test_odd_words(user: str, name: str, resource: str) -> None:
     """Whatever a server says, the file's name is one below its folder, and what is written is YAML of the right form."""
     message = f'x "{name}" is forbidden: User "{user}" cannot get resource "{resource}" in API group "" in the namespace "rates"'
-    right = rights.read(message)
+    right = rbac.read(message)
     if right is not None:
         assert right.name.replace("-", "").replace(".", "").isalnum()
         assert len(right.documents()) == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.manifests import CONTENT, differs, labelled, load, name, not_ready, ordered, pod_trouble, stamped, with_value
+from cluster.kube.documents import CONTENT, differs, labelled, load, name, not_ready, ordered, pod_trouble, stamped, with_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

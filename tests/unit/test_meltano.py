@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.errors import SetupError
-from cluster.workshop.meltano import read
+from cluster.onboarding.meltano import read
 
 if TYPE_CHECKING:
     from pathlib import Path

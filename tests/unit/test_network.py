@@ -9,9 +9,9 @@ import pytest
 import trustme
 import yaml
 
-from cluster import network
+from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
-from cluster.settings import Settings, parse
+from cluster.net import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ PROXY = "http://proxy.example.com:3128"
 SECRET = "http://jane:p%40ss%25word@proxy.example.com:3128"
 
 
-def read(root: Path, environ: Mapping[str, str] | None = None, **settings: str) -> network.Network:
+def read(root: Path, environ: Mapping[str, str] | None = None, **settings: str) -> proxy.Network:
     """Return what these settings and this environment say."""
-    return network.read(Settings(root=root, **settings), environ or {})
+    return proxy.read(Settings(root=root, **settings), environ or {})
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_the_password_is_nowhere(tmp_path: Path) -> None:
     said = f"curl: {SECRET} refuses jane:p%40ss%25word, and p@ss%word"
 
     assert found.in_pods()["HTTPS_PROXY"] == SECRET
-    assert network.login(SECRET) == "jane:p@ss%word"
+    assert proxy.login(SECRET) == "jane:p@ss%word"
     assert found.describe() == PROXY
     assert "ss" not in found.hide(said).replace("***", "")
     refusal = found.refusal("x cannot be installed", "407", "log")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.workshop.options import Option, from_about, from_readme, hide, needed, option, variable
+from cluster.onboarding.options import Option, from_about, from_readme, hide, needed, option, variable
 
 ABOUT = {
     "settings": {

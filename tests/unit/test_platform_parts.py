@@ -18,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster import images, plan
-from cluster.connectors import Project
+from cluster.config.settings import DEFAULTS, IMAGES, Settings, parse
+from cluster.containers import images
+from cluster.containers.ports import free
+from cluster.containers.runtime import Runtime, full_name
 from cluster.errors import SetupError
-from cluster.instance import Instance, free
-from cluster.manifests import load
+from cluster.kube.documents import load
+from cluster.platform import plan
+from cluster.platform.handles import Handles
+from cluster.project.reader import Project
 from cluster.providers import NODE_PORTS, kind
-from cluster.runtime import Runtime, full_name
-from cluster.settings import DEFAULTS, IMAGES, Settings, parse
-from cluster.stack import Stack
+from cluster.providers.instance import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +113,7 @@ def test_steps_write_down_at_the_same_time(tmp_path: Path) -> None:
 
 
 READ = (
-    "import sys; from pathlib import Path; from cluster.instance import Instance;"
+    "import sys; from pathlib import Path; from cluster.providers.instance import Instance;"
     "i = Instance(Path(sys.argv[1])); print(i.id, i.owns('singer'), i.owns('other'), i.complete, sorted(i.ports.values()))"
 )
 
@@ -523,7 +525,7 @@ def test_every_step_has_a_time() -> None:
 def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the platform's objects as these settings make them."""
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
-    return Stack(Settings(root=tmp_path, **settings), {}).documents
+    return Handles(Settings(root=tmp_path, **settings), {}).documents
 
 
 def named(documents: list[dict[str, Any]]) -> dict[str, str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.ports import holder, read_lsof
-from cluster.preflight import INOTIFY, fatal, findings, inotify_limits
-from cluster.runtime import Info, Runtime
+from cluster.containers.ports import holder, read_lsof
+from cluster.containers.runtime import Info, Runtime
+from cluster.providers.preflight import INOTIFY, fatal, findings, inotify_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 GB = 10**9
@@ -129,7 +129,7 @@ def test_a_process_that_holds_a_port(address: str) -> None:
 def test_a_program_of_somebody_else() -> None:
     """Where the program is not ours to see, at least its user is named."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        look = f"import encodings.ascii, os, sys; sys.path.insert(0, {str(ROOT)!r}); from cluster.ports import holder"
+        look = f"import encodings.ascii, os, sys; sys.path.insert(0, {str(ROOT)!r}); from cluster.containers.ports import holder"
         look += f"; os.setgroups([]); os.setgid(65534); os.setuid(65534); print(holder({server.getsockname()[1]}))"
         said_ = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
     assert said_ == 'a program of the user "root"\n'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cluster.preview import BARS, DAYS, Table, latest, read, sparkline
+from cluster.runs.rates import BARS, DAYS, Table, latest, read, sparkline
 
 rates = st.lists(st.floats(min_value=0, allow_infinity=False), min_size=1, max_size=40)
 

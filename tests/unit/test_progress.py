@@ -20,11 +20,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.commands.frame import choose
 from cluster.errors import RunError, SetupError
-from cluster.progress import Json, Plain, choose, megabytes, now, seconds, shown
+from cluster.ui.format import megabytes, now, seconds, shown
+from cluster.ui.jsonl import Json
+from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
-    from cluster.progress import Output
+    from cluster.ui.output import Output
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = "a title that is longer than the column that titles have, by quite a few words"
@@ -179,7 +182,7 @@ def on_a_terminal(script: str, columns: int = 100, **environ: str) -> str:
     """Run a few lines on a real terminal and return what came, escape codes and all."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    code = f"from cluster.progress import choose\nfrom cluster.errors import SetupError\noutput = choose(as_json=False)\n{script}"
+    code = f"from cluster.commands.frame import choose\nfrom cluster.errors import SetupError\noutput = choose(as_json=False)\n{script}"
     variables = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=variables, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
@@ -289,7 +292,7 @@ def test_colours_of_others_are_left_out(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_form_follows_the_reader() -> None:
     """JSON is for those who ask for it, plain lines for files, pipes and simple terminals, colours for terminals."""
-    code = "from cluster.progress import choose; import sys; print(type(choose(as_json=len(sys.argv) > 1)).__name__)"
+    code = "from cluster.commands.frame import choose; import sys; print(type(choose(as_json=len(sys.argv) > 1)).__name__)"
     piped = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert piped.stdout == "Plain\n"
     assert on_a_terminal("print(type(output).__name__)") == "Terminal\n"

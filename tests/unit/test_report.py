@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.report import _round_values, _ticks, element, joined, page
-from cluster.runs import Record, Side
+from cluster.runs.record import Record, Side
+from cluster.runs.report import _round_values, _ticks, element, joined, page
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ERROR = {"code": "E-TAP-FAILED", "problem": "no token", "hint": "Set one."}

@@ -10,7 +10,7 @@ import rights
 from test_manifests_valid import ALL, WORKLOADS, argo_config, each, find, pod_spec, violations
 from test_pipelines_valid import containers, each_template, mounts
 
-from cluster.kept import _document
+from cluster.platform.backup import _document
 
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 

@@ -9,9 +9,9 @@ import kubernetes_validate
 import pytest
 from documents import ROOT, read
 
-from cluster import manifests
+from cluster.kube import documents
 
-ROLES = {item["metadata"]["name"]: item for item in manifests.load([ROOT / "manifests" / "administrator" / "roles.yaml"])}
+ROLES = {item["metadata"]["name"]: item for item in documents.load([ROOT / "manifests" / "administrator" / "roles.yaml"])}
 LOOK = {"get workflows", "list workflows", "list pods", "get pods/log"}
 BRING = {
     *(f"{verb} secrets" for verb in ("get", "list", "create", "patch", "delete")),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.engines.lock import RUN_ID
-from cluster.runs import Record, Side, new_run_id, read_record, write_record
+from cluster.runs.record import Record, Side, new_run_id, read_record, write_record
 
 texts = st.text(max_size=12)
 counts = st.dictionaries(texts, st.integers(min_value=0), max_size=3)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster.runtime import Info, read_info
+from cluster.containers.runtime import Info, read_info
 
 ANSWERS = Path(__file__).parent / "runtimes"
 

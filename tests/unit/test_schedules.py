@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.schedules import SUSPENDED, as_left
+from cluster.platform.steps.schedules import SUSPENDED, as_left
 
 
 def schedule(*, suspend: bool, said: bool | None) -> dict[str, Any]:

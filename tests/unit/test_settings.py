@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.config.settings import CHOICES, DEFAULTS, Settings, parse
 from cluster.errors import SetupError
-from cluster.settings import CHOICES, DEFAULTS, Settings, parse
 
 
 def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.settings import Settings
+from cluster.config.settings import Settings
 
 if TYPE_CHECKING:
     from importlib.metadata import PackageMetadata

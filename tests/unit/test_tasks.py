@@ -12,7 +12,7 @@ from documents import CONTEXTS
 from invoke.parser import Parser
 
 import tasks
-from cluster.progress import HERE
+from cluster.ui.command_line import HERE
 
 SOURCE = Path(tasks.__file__).read_text(encoding="utf-8")
 COMMANDS = sorted(tasks.namespace.tasks)

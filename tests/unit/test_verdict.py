@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.verdict import dbt_words, last_words, transformed
+from cluster.runs.outcome import dbt_words, last_words, transformed
 
 TRACEBACK = """2026-11-24 12:47:14,326 | INFO     | target-x | begins
 Traceback (most recent call last):

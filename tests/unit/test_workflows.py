@@ -13,16 +13,17 @@ import yaml
 from hera.workflows import models
 from test_manifests_valid import MANIFESTS, find, unknown
 
-from cluster import workflows
-from cluster.backfill import Backfill
-from cluster.connectors import Connector, Pipeline
-from cluster.runs import began
-from cluster.settings import Settings
-from cluster.workflows import Way
+from cluster.argo import status, templates
+from cluster.argo import workflow as argo_workflow
+from cluster.argo.workflow import RunOptions
+from cluster.config.settings import Settings
+from cluster.project.backfill import Backfill
+from cluster.project.model import Connector, Pipeline
+from cluster.runs.record import began
 
 ROOT = Path("/checkout/singer-configs")
 LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
-TARGET = workflows.Target("argo", LABELS, "http://127.0.0.1:2746")
+TARGET = argo_workflow.Target("argo", LABELS, "http://127.0.0.1:2746")
 IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
 VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
@@ -54,9 +55,9 @@ PLAIN = Pipeline(
 )
 
 
-def given(pipeline: Pipeline, way: Way = workflows.PLAIN) -> dict[str, str]:
+def given(pipeline: Pipeline, way: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
     """Return the parameters of a pipeline."""
-    return workflows.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
+    return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
 
 
 def test_a_run_as_a_document() -> None:
@@ -99,14 +100,14 @@ def test_a_run_as_a_document() -> None:
               - {{name: tap-output, value: /singer/shared/pipe}}
           activeDeadlineSeconds: 90000
     """)
-    assert workflows.workflow(PLAIN, RUN, given(PLAIN), TARGET) == expected
+    assert argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET) == expected
 
 
 def test_a_schedule_as_a_document() -> None:
     """A CronWorkflow never overlaps itself, forgives a laptop that slept, and is suspended where the pipeline is paused."""
-    made = workflows.cron_workflow(replace(PLAIN, paused=True), given(PLAIN), TARGET)
+    made = argo_workflow.cron_workflow(replace(PLAIN, paused=True), given(PLAIN), TARGET)
     spec = made["spec"]
-    assert spec.pop("workflowSpec") == workflows.workflow(PLAIN, RUN, given(PLAIN), TARGET)["spec"]
+    assert spec.pop("workflowSpec") == argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)["spec"]
     assert spec.pop("workflowMetadata") == {"labels": made["metadata"]["labels"]}
     assert spec == {
         "schedules": ["0 6 * * *"],
@@ -120,26 +121,26 @@ def test_a_schedule_as_a_document() -> None:
 
 
 WAYS = {
-    "plain": Way(),
-    "from the beginning": Way(full=True),
-    "with raw output": Way(keep_raw=True),
-    "in a batch": Way(batch=RUN),
-    "over days of the past": Way(backfill=Backfill("2024-01-01")),
+    "plain": RunOptions(),
+    "from the beginning": RunOptions(full=True),
+    "with raw output": RunOptions(keep_raw=True),
+    "in a batch": RunOptions(batch=RUN),
+    "over days of the past": RunOptions(backfill=Backfill("2024-01-01")),
 }
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
-@pytest.mark.parametrize("way", [*WAYS.values(), Way(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: Way, *, after: bool) -> None:
+def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool) -> None:
     """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
     pipeline = replace(PLAIN, mode=mode, transform=AFTER if after else None)
     if way.replay and mode == "streaming":
         return
-    made = workflows.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
+    made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
     template = find("WorkflowTemplate", mode)["spec"]
     assert unknown(models.Workflow, made) == set()
-    assert unknown(models.CronWorkflow, workflows.cron_workflow(pipeline, given(pipeline), TARGET)) == set()
+    assert unknown(models.CronWorkflow, argo_workflow.cron_workflow(pipeline, given(pipeline), TARGET)) == set()
     declared = {item["name"] for item in template["arguments"]["parameters"]}
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
@@ -153,7 +154,7 @@ def test_a_transform_is_a_step_more() -> None:
     plain, more = PLAIN, replace(PLAIN, transform=AFTER, transform_select="tag:daily")
     own = {"transform": "dbt-x", "transform-image": IMAGES["dbt-x"], "transform-version": "3.0", "transform-select": "tag:daily"}
     assert given(more) == given(plain) | own
-    made = [workflows.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
+    made = [argo_workflow.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
     assert [spec.get("entrypoint") for spec in made] == [None, "run-and-transform"]
     assert made[1]["activeDeadlineSeconds"] - made[0]["activeDeadlineSeconds"] == PLAIN.timeout
 
@@ -164,17 +165,17 @@ def test_the_ways_differ_in_what_they_should() -> None:
     assert given(PLAIN, WAYS["from the beginning"]) == {**plain, "full": "true"}
     assert given(PLAIN, WAYS["over days of the past"]) == {**plain, "full": "true", "backfill": '{"from": "2024-01-01", "to": null}'}
     assert given(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
-    assert workflows.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
+    assert argo_workflow.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
     staged = replace(PLAIN, mode="staged")
-    again = Way(replay="20261123t081501-2bcd")
+    again = RunOptions(replay="20261123t081501-2bcd")
     assert given(staged, again)["from-run"] == again.replay
-    assert workflows.workflow(staged, RUN, given(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
+    assert argo_workflow.workflow(staged, RUN, given(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
 
 
 def test_files_of_a_pipelines_own_have_keys_of_its_own() -> None:
     """What replaces a connector's file lies below the pipeline, so that one tap serves several."""
     own = replace(PLAIN, config=ROOT / "a.json", catalog=ROOT / "b.json", target_config=ROOT / "c.json")
-    keys = [workflows.config_key(own, name) for name in ("config", "catalog", "target_config")]
+    keys = [argo_workflow.config_key(own, name) for name in ("config", "catalog", "target_config")]
     assert keys == ["pipelines/p/config.json", "pipelines/p/catalog.json", "pipelines/p/target_config.json"]
     assert "pipelines/p/state.json" not in keys
 
@@ -195,15 +196,15 @@ def test_resources(asked: dict[str, str], made: dict[str, Any]) -> None:
 def test_another_store() -> None:
     """Templates and the commit's variables are given endpoint, region and buckets of the settings; nothing else changes."""
     settings = Settings(s3_region="eu-1", bucket_configs="c-1", bucket_artifacts="a-1", bucket_outputs="o-1")
-    made = workflows.placed(find("WorkflowTemplate", "streaming"), settings, "https://s3.example.com")
+    made = templates.placed(find("WorkflowTemplate", "streaming"), settings, "https://s3.example.com")
     [run] = [template for template in made["spec"]["templates"] if template["name"] == "run"]
     for artifact in run["inputs"]["artifacts"]:
         s3 = artifact["s3"]
         assert (s3["endpoint"], s3["insecure"], s3["region"], s3["bucket"]) == ("s3.example.com", False, "eu-1", "c-1")
     assert [artifact["s3"].keys() for artifact in run["outputs"]["artifacts"]] == [{"key"}] * 3
-    data = workflows.placed(find("ConfigMap", "singer-store"), settings, "https://s3.example.com")["data"]
+    data = templates.placed(find("ConfigMap", "singer-store"), settings, "https://s3.example.com")["data"]
     assert list(data.values()) == ["https://s3.example.com", "eu-1", "c-1", "a-1", "o-1"]
-    same = workflows.placed(find("WorkflowTemplate", "staged"), Settings(), "http://argo-artifacts:9000")
+    same = templates.placed(find("WorkflowTemplate", "staged"), Settings(), "http://argo-artifacts:9000")
     assert same == find("WorkflowTemplate", "staged")
 
 
@@ -218,7 +219,7 @@ def test_kinds_of_files() -> None:
 
 def live(phase: str = "", message: str = "", **nodes: dict[str, Any]) -> dict[str, Any]:
     """Return a Workflow as the API server has it."""
-    made = workflows.workflow(PLAIN, RUN, given(PLAIN), TARGET)
+    made = argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)
     made["metadata"]["creationTimestamp"] = "2026-11-24T08:15:01Z"
     return {**made, "status": {"phase": phase, "message": message, "nodes": nodes}} if phase else made
 
@@ -247,7 +248,7 @@ def pod(phase: str = "Running", template: str = "run", **more: Any) -> dict[str,
 )  # fmt: skip
 def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records: int, *, ended: bool) -> None:
     """A live Workflow says what its run waits for, how many records it has moved, and whether it has ended."""
-    seen = workflows.seen(workflow)
+    seen = status.seen(workflow)
     assert (seen.run, seen.pipeline, seen.records, seen.ended) == (RUN, "p", records, ended)
     if not ended:
         assert seen.waiting == waiting
