@@ -104,8 +104,8 @@ def test_the_picture_of_the_terminal() -> None:
 
 
 def test_the_layers_of_the_architecture_are_modules() -> None:
-    """Each module that the architecture page names is there."""
-    (table,) = re.findall(r"^\| layer \| modules .*?\n\n", read("docs/architecture.md"), re.MULTILINE | re.DOTALL)
+    """Each package that the architecture page names is there."""
+    (table,) = re.findall(r"^\| layer \| packages .*?\n\n", read("docs/architecture.md"), re.MULTILINE | re.DOTALL)
     named = {name for row in table.strip().splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[2])}
     there = {path.stem for path in (ROOT / "cluster").iterdir() if path.suffix in {"", ".py"}}
     assert named
