@@ -22,7 +22,7 @@ import night  # noqa: E402
 import onboarding  # noqa: E402
 import run  # noqa: E402
 import up  # noqa: E402
-from clusters import why_not  # noqa: E402
+from platform_checkout import why_not  # noqa: E402
 from table import Row, WrongError, age, commit, facts, markdown, write  # noqa: E402
 
 from cluster.commands.develop import BENCHMARKS  # noqa: E402

@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clusters import given
 from conftest import Checkout
+from platform_checkout import given
 from table import ROOT, WrongError, said, spread
 
 from cluster.config.settings import VARIABLE, Settings, parse

@@ -30,8 +30,8 @@ COPIED = ("cluster", "docs", "invoke", "manifests", "singer-configs", "singer-co
 SECONDS = 300
 SCENARIOS = "tests/contract/test_scenarios.py"
 KILLS = "tests/faults/test_kills.py"
-COUNTING = "tests/unit/test_entrypoint.py"
-PROCESS = "tests/unit/test_entrypoint_process.py"
+COUNTING = "tests/unit/entrypoint/test_entrypoint.py"
+PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
 REGISTRY = "tests/contract/test_registry.py"
 
 
@@ -86,11 +86,11 @@ VARIANTS = [
     Variant("a connector that is deaf is not killed", RUNNER, "            process.kill()", "            pass", f"{PROCESS} -k 'deaf'"),
     Variant("memory for a line without end", RUNNER, "        except MemoryError:\n            error = self.counter.too_long()", "        except ZeroDivisionError:\n            error = self.counter.too_long()", "tests/faults/test_inputs.py -k 'nothing'"),
     # The planner
-    Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/test_converge.py"),
-    Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/test_converge.py"),
-    Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/test_converge.py"),
-    Variant("what is true is done again", CONVERGE, "if _pending(step, handles) is None:", "if False:", "tests/unit/test_converge.py"),
-    Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/test_converge.py -k 'too_long'"),
+    Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/platform/test_converge.py"),
+    Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/platform/test_converge.py"),
+    Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/platform/test_converge.py"),
+    Variant("what is true is done again", CONVERGE, "if _pending(step, handles) is None:", "if False:", "tests/unit/platform/test_converge.py"),
+    Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/platform/test_converge.py -k 'too_long'"),
     # Images in a registry
     Variant("the registry's label is not looked at", "cluster/containers/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
     Variant("the registry has it for any machine", "cluster/containers/images.py", "if platform and found and platform not in found:", "if False:", f"{REGISTRY} -k 'other_machines'"),

@@ -70,7 +70,8 @@ def _holdings(handles: Handles) -> str:
         buckets = (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs)
         sizes = [item.size for bucket in buckets for item in store.objects(bucket)]
         schedules = handles.kube.objects("CronWorkflow", handles.namespace)
-        return f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {len(schedules)} schedules and {len(handles.history.ids())} runs"
+        runs = len(handles.history.ids())
+        return f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {len(schedules)} schedules and {runs} runs"
     except SetupError:
         return f"{what}, with its buckets, states and runs"
 

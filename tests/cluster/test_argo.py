@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished, slow
-from clusters import run
+from platform_checkout import run
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
 
 from cluster.platform.handles import ROOT_SECRET, USER_SECRET

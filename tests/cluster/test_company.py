@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import NAME, OTHER, Platform
-from guests import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
+from company_cluster import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
+from platform_checkout import NAME, OTHER, Platform
 
 from cluster.kube.client import Kube, LackingError
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from apiserver import Api
-    from postgres import Postgres
-    from registries import Distribution
+    from fake_apiserver import Api
+    from real_postgres import Postgres
+    from real_registry import Distribution
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ENV = ("--env", "company")

@@ -11,8 +11,8 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from clusters import NAME, Platform, kubeconfigs, run, why_not
 from conftest import ROOT
+from platform_checkout import NAME, Platform, kubeconfigs, run, why_not
 
 from cluster.containers.runtime import Runtime
 from cluster.providers.kind import ClusterContainers

@@ -13,10 +13,10 @@ import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import permissions as rights
 import pytest
-import rights
 from argo_checkout import argo_checkout, finished, slow
-from clusters import run
+from platform_checkout import run
 
 from cluster.containers.images import commit_tag
 

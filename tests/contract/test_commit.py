@@ -28,7 +28,7 @@ from cluster.runs.record import Side
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stores import Minio, Place
+    from real_stores import Minio, Place
 
 ID = "20261124t081501-2bcd"
 BEFORE, AFTER = {"n": 2}, {"n": 5}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 import yaml
-from proxy import Proxy
+from company_proxy import Proxy
 
 from cluster.config.settings import Settings
 from cluster.errors import SetupError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Checkout, Result
-    from stores import Minio
+    from real_stores import Minio
 
 PACKAGE = "colorama"
 """What has to be fetched: small, and without requirements of its own."""

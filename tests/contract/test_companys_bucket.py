@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import ServingHTTP
+from loopback_server import ServingHTTP
 
 from cluster.config.settings import Settings
 from cluster.errors import SetupError

@@ -28,9 +28,9 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from proxy import Proxy
+from company_proxy import Proxy
+from loopback_server import ServingHTTP
 from scenarios import SCHEMA
-from serving import ServingHTTP
 from test_interruption import SLOW, alive, eventually, pids
 from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 

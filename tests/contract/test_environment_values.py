@@ -13,7 +13,7 @@ from cluster.config.settings import parse
 from cluster.platform.handles import Handles
 
 if TYPE_CHECKING:
-    from apiserver import Company
+    from fake_apiserver import Company
 
 NAME = "connector-tap-scripted"
 STEPS = [["schema", "s"]]

@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typist import Typist
+from terminal_user import Typist
 
 from cluster.config.settings import Settings, parse
 from cluster.platform.handles import Handles
 from cluster.runs import format_version
 
 if TYPE_CHECKING:
-    from apiserver import Company
+    from fake_apiserver import Company
 
 OURS = {"n": 3}
 OTHER = {"n": 1}

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from serving import ServingHTTP
+from loopback_server import ServingHTTP
 
 from cluster.config.settings import ROOT, parse
 from cluster.errors import SetupError

@@ -15,13 +15,13 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pushing
+import fake_docker as pushing
 import pytest
 import trustme
 import yaml
-from registries import outward
-from serving import ServingHTTP
-from stores import free_ports
+from loopback_server import ServingHTTP
+from real_registry import outward
+from real_stores import free_ports
 
 from cluster.config.settings import Settings, parse
 from cluster.containers import images
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Checkout
-    from registries import Distribution
+    from real_registry import Distribution
 
 AMD, ARM = "linux/amd64", "linux/arm64"
 STEPS = (Built(), Loaded())

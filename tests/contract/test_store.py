@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Checkout
-    from stores import Minio, Place
+    from real_stores import Minio, Place
 
     from cluster.store import Store
 

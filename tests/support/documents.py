@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tasks
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 PLATFORM = "With the platform"
 """The sections whose commands need a cluster."""

@@ -117,7 +117,7 @@ def test_an_endpoint_is_an_address(address: str) -> None:
 
 def test_every_setting_is_documented() -> None:
     """The table for users lists every setting with its default, and no other."""
-    page = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+    page = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
     if not page.exists():
         pytest.skip("docs/settings.md is not written yet")
     rows = [

@@ -21,7 +21,7 @@ from cluster.runs.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 RUNNER = Path(entrypoint.__file__)
 COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("notify.py")]

@@ -10,7 +10,7 @@ import pytest
 from hera.events import models as argo_events
 from hera.workflows import models
 from test_manifests_valid import find, unknown, violations
-from test_workflows import LABELS, PLAIN, TARGET, given
+from test_workflow import LABELS, PLAIN, TARGET, given
 
 from cluster.argo import events, status, templates, workflow
 from cluster.config.settings import Settings

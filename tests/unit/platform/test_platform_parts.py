@@ -33,7 +33,7 @@ from cluster.providers.instance import Instance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = ("port_argo", "port_s3", "port_console")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-FOLDER = Path(__file__).resolve().parents[2] / "manifests"
+FOLDER = Path(__file__).resolve().parents[3] / "manifests"
 SHIPPED = load([FOLDER / "namespace.yaml", FOLDER / "network-policies.yaml", *sorted(FOLDER.glob("*/*.yaml"))])
 IDS = [name(document) for document in SHIPPED]
 MINIO = next(document for document in SHIPPED if name(document) == "deployment/minio")

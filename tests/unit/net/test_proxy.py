@@ -16,7 +16,7 @@ from cluster.net import proxy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROXY = "http://proxy.example.com:3128"
 SECRET = "http://jane:p%40ss%25word@proxy.example.com:3128"
 

@@ -15,7 +15,7 @@ from cluster.config.settings import Settings
 if TYPE_CHECKING:
     from importlib.metadata import PackageMetadata
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LOCKS = sorted(
     [*ROOT.glob("requirements*.lock"), *ROOT.glob("singer-configs/*/requirements.lock"), *ROOT.glob("singer-containers/*.lock")],
 )

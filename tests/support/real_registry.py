@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from socketserver import BaseRequestHandler
 from typing import TYPE_CHECKING, Any
 
-import go
+import go_servers as go
 import pytest
 import yaml
-from proxy import join
-from pushing import INDEX, MANIFEST, Answer, put, send
-from serving import Serving
+from company_proxy import join
+from fake_docker import INDEX, MANIFEST, Answer, put, send
+from loopback_server import Serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +74,7 @@ class Distribution:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        from stores import free_ports  # noqa: PLC0415 - the stand-in needs no store
+        from real_stores import free_ports  # noqa: PLC0415 - the stand-in needs no store
 
         self.folder.mkdir(exist_ok=True)
         self.port = self.port or free_ports(1)[0]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trustme
-from serving import Serving
+from loopback_server import Serving
 
 if TYPE_CHECKING:
     from pathlib import Path

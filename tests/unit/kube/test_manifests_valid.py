@@ -13,7 +13,7 @@ from hera.workflows import models
 
 Document = dict[str, Any]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MANIFESTS = ROOT / "manifests"
 KUBERNETES = "1.36"
 NAMESPACE = "argo"

@@ -12,13 +12,13 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import postgres as database
 import pytest
+import real_postgres as database
 import yaml
-from clusters import OTHER, Platform, gateway, given, run, why_not
 from conftest import ROOT
+from platform_checkout import OTHER, Platform, gateway, given, run, why_not
 from processes import eventually
-from registries import Relay
+from real_registry import Relay
 
 from cluster.config.settings import parse
 from cluster.store.minio_admin import Admin
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from postgres import Postgres
-    from registries import Distribution
+    from real_postgres import Postgres
+    from real_registry import Distribution
 
 OURS = "app.kubernetes.io/part-of=singer"
 

@@ -29,7 +29,7 @@ from cluster.ui.plain import Plain
 if TYPE_CHECKING:
     from cluster.ui.output import Output
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LONG = "a title that is longer than the column that titles have, by quite a few words"
 STEPS = [
     ("tap-x", "installed", "done", "✓"),

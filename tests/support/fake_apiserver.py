@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from pushing import install
-from serving import ServingHTTP
+from fake_docker import install
+from loopback_server import ServingHTTP
 
 from cluster.kube.client import KINDS
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Checkout, Result
-    from registries import Distribution
-    from stores import Minio
+    from real_registry import Distribution
+    from real_stores import Minio
 
 NAMESPACE = "rates"
 INSTANCE = "rates-team"

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import go
-import postgres as database
+import go_servers as go
 import pytest
+import real_postgres as database
 
 from cluster.config.settings import Settings
 from cluster.runs.history import History
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from postgres import Postgres
+    from real_postgres import Postgres
 
     from cluster.store import Store
 

@@ -23,7 +23,7 @@ from cluster.runs.record import began
 
 ROOT = Path("/checkout/singer-configs")
 LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
-TARGET = argo_workflow.Target("argo", LABELS, "http://127.0.0.1:2746")
+TARGET = argo_workflow.WorkflowScope("argo", LABELS, "http://127.0.0.1:2746")
 IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
 VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)

@@ -15,7 +15,7 @@ from cluster.containers.ports import holder, read_lsof
 from cluster.containers.runtime import Info, Runtime
 from cluster.providers.preflight import INOTIFY, fatal, findings, inotify_limits
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GB = 10**9
 DESKTOP = Info(
     "Docker Desktop", "28.2.2", "linux/arm64", 8, 16 * GB, rootless=False, cgroups="2", root="/var/lib/docker", driver="overlayfs"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from documents import read
-from test_pipelines_valid import LEAVES, argo_config, containers
+from test_pipelines import LEAVES, argo_config, containers
 
 ROW = r"^\| ((?:streaming|staged|record).+) \|$"
 ROWS = [[cell.strip() for cell in row.split("|")] for row in re.findall(ROW, read("docs/company.md"), re.MULTILINE)]

@@ -17,7 +17,7 @@ from cluster.platform import plan
 from cluster.platform.handles import Handles
 from cluster.platform.steps.storage import policy
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 USED = {"store": "use", "s3_endpoint": "https://s3.example.com", "bucket_artifacts": "team-artifacts", "s3_region": "eu-central-1"}
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import permissions as rights
 import pytest
-import rights
 from test_manifests_valid import ALL, WORKLOADS, argo_config, each, find, pod_spec, violations
-from test_pipelines_valid import containers, each_template, mounts
+from test_pipelines import containers, each_template, mounts
 
 from cluster.platform.backup import _document
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import Platform, why_not
+from platform_checkout import Platform, why_not
 from scenarios import AFTER, SCHEMA
 
 from cluster.argo import workflow
