@@ -9,8 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from support import style
-from support.style import CHECKED, EXCEPTIONS, ROOT, Finding, check, files
+import style
+from style import CHECKED, EXCEPTIONS, ROOT, Finding, check, files
 
 if TYPE_CHECKING:
     from pathlib import Path
