@@ -1,4 +1,4 @@
-"""A connector that ``new`` is making: what its package installs, what its program knows, and its config."""
+"""A connector while ``new`` makes it: its package, its program and its config."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "di
 
 @dataclass
 class ConnectorRequest:
-    """What a command line or a ``meltano.yml`` asks ``new`` to make. Empty fields are determined from the package."""
+    """What a command line or a ``meltano.yml`` asks ``new`` to make.
+
+    Empty fields are determined from the package.
+    """
 
     name: str
     pip_url: str = ""
@@ -74,7 +77,7 @@ class ConnectorDraft:
     """A connector while ``new`` makes it."""
 
     def __init__(self, session: Session, request: ConnectorRequest, folder: Path, *, ask: bool) -> None:
-        """Take the request and the folder to make it in; *ask* is whether a user can answer questions."""
+        """Take the request and the folder; *ask* is whether a user can answer questions."""
         self.session = session
         self.request = request
         self.folder = folder
@@ -89,7 +92,7 @@ class ConnectorDraft:
             self.keys["python"] = request.python
 
     def connector(self) -> Connector:
-        """Write ``connector.yaml`` as far as it is known, and read it with the reader of every command."""
+        """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
@@ -103,7 +106,8 @@ class ConnectorDraft:
     def install(self) -> None:
         """Make its venv, and determine its program, kind, capabilities and options.
 
-        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or several and none was named.
+        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
+            several and none was named.
         """
         connector = self.connector()
         environments = Environments(self.session.settings)
@@ -153,7 +157,8 @@ class ConnectorDraft:
     def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
         """Determine kind, capabilities and options of the program.
 
-        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not start.
+        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
+            start.
         """
         abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
         self._check_kind(connector.executable, abilities.kind)
@@ -176,7 +181,7 @@ class ConnectorDraft:
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
     def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
-        """Return what the help of a program without ``--about`` shows, and the options of the sample in its README.
+        """Return the abilities of a program without ``--about``, from its help and its README.
 
         :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
         """
@@ -200,7 +205,7 @@ class ConnectorDraft:
         return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
-        """Return the output of a program with an empty config: the names of the keys that it needs."""
+        """Return the program's output with an empty config: it names the keys that it needs."""
         config = self.folder / "config.json"
         config.write_text("{}", encoding="utf-8")
         try:
@@ -273,7 +278,7 @@ class ConfigDraft:
         return [option for option in self.options if option.name not in self.config]
 
     def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Name a variable for each secret that is needed, and return the config and the secrets that it uses."""
+        """Name a variable for each needed secret. Return the config and the secrets it uses."""
         for option in self.options:
             if option.secret and option.needed:
                 self.config.setdefault(option.name, f"${{{options.variable(self.connector, option.name)}}}")
@@ -309,5 +314,5 @@ def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
 
 
 def typed(*words: str) -> str:
-    """Return one of our commands as a shell takes it, whatever is in its words."""
+    """Return one of our commands with each word quoted for the shell."""
     return command(options.quoted(words))
