@@ -31,7 +31,7 @@ BYTE_ORDER_MARK = "\ufeff"
 def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     """Append a pipeline to ``pipelines.yaml``; keys of *entry* without a value are left out.
 
-    :raises SetupError: E-EXISTS, the name is taken; E-CONFIG, the entry is not allowed, or cannot be
+    :raises SetupError: E-EXISTS, the name is taken; E-CONFIG, the entry is not allowed or cannot be
         appended. The file is then unchanged.
     """
     project, output = Project(session.settings.root), session.output

@@ -318,7 +318,7 @@ def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], An
                 look(item, (*path, str(key)))
         elif isinstance(value, list):
             for number, item in enumerate(value):
-                part = item.get("context", number) if isinstance(item, dict) else number  # partitions
+                part = item.get("context", number) if isinstance(item, dict) else number
                 look(item, (*path, json.dumps(part, sort_keys=True)))
         elif not path or path[-1] in NO_MARKS or value is None or isinstance(value, bool):
             return

@@ -69,8 +69,11 @@ class Abilities:
     kind: str
     capabilities: frozenset[str]
     options: Sequence[Option]
+    """Those to ask for."""
     described: bool
     """Whether the program describes itself (``--about``): then it has no other options."""
+    every_option: Sequence[Option] = ()
+    """All options, with those of the SDK, if the program describes itself."""
 
 
 class ConnectorDraft:
@@ -83,6 +86,7 @@ class ConnectorDraft:
         self.folder = folder
         self.ask = ask
         self.options: Sequence[Option] = ()
+        self.every_option: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
         self.venv: Path | None = None
         """The connector's venv, if this command made it."""
@@ -163,6 +167,7 @@ class ConnectorDraft:
         abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
         self._check_kind(connector.executable, abilities.kind)
         self.options, self.described = abilities.options, abilities.described
+        self.every_option = abilities.every_option or abilities.options
         self.keys["kind"] = abilities.kind
         capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
         settings = sorted(option.name for option in self.options)
@@ -223,7 +228,7 @@ class ConnectorDraft:
         request = self.request
         variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
         config = {
-            name: options.literal(options.option(self.options, name, complete=False), value, variables)
+            name: options.literal(options.option(self.every_option, name, complete=False), value, variables)
             for name, value in request.config.items()
         }
         filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
@@ -300,7 +305,7 @@ def described(probe: Probe) -> Abilities | None:
         return None
     capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
     kind = "tap" if capabilities & {"catalog", "discover"} else "target"
-    return Abilities(kind, capabilities, options.from_about(about), described=True)
+    return Abilities(kind, capabilities, options.from_about(about), described=True, every_option=options.all_of(about))
 
 
 def _output(probe: Probe, *words: str) -> tuple[int | None, str]:

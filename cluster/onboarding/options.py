@@ -166,14 +166,21 @@ def _sample(schema: Mapping[str, Any], depth: int = 4) -> Any:
 
 
 def from_about(about: Mapping[str, Any]) -> list[Option]:
-    """Return the options of ``--about``: needed ones, the connection, secrets, the others."""
+    """Return the options of ``--about`` without those of the SDK, in the order of questions.
+
+    Needed ones come first, then those of the connection, secrets, the others.
+    """
+    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=_rank)
+
+
+def all_of(about: Mapping[str, Any]) -> list[Option]:
+    """Return all options of ``--about``, in its order."""
     settings = about.get("settings")
     properties = settings.get("properties") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(properties, dict):
         return []
     needed = _list(settings.get("required"))
-    options = [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
-    return sorted((option for option in options if option.name not in BUILT_IN), key=_rank)
+    return [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
 
 
 def _rank(option: Option) -> tuple[bool, int, bool]:
