@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from cluster.cli import command, see_choices
-from cluster.settings import DEFAULTS, ROOT
+from cluster.commands.frame import command, see_choices
+from cluster.config.settings import DEFAULTS, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def doctor(session: Session, engine: str = "", *, fix: bool = False, bundle: boo
 @command(help={"plan": "only show what would be done", "timings": "show how long each step took", "json": JSON})
 def up(session: Session, *, plan: bool = False, timings: bool = False, json: bool = False) -> None:
     """Bring the platform up, or make right what is wrong with it. invoke up"""
-    from cluster import platform
+    from cluster.commands import platform
 
     platform.up(session, timings=timings, plan_only=plan)
 
@@ -45,7 +45,7 @@ def up(session: Session, *, plan: bool = False, timings: bool = False, json: boo
 @command(help={"json": JSON})
 def status(session: Session, *, json: bool = False) -> None:
     """Show the platform's parts and what each waits for. invoke status"""
-    from cluster import platform
+    from cluster.commands import platform
 
     platform.status(session)
 
@@ -53,41 +53,41 @@ def status(session: Session, *, json: bool = False) -> None:
 @command(help={"door": "argo or minio", "print": "only print the address", "json": JSON})
 def open(session: Session, door: str, *, print: bool = False, json: bool = False) -> None:
     """Open Argo's or MinIO's pages in the browser. invoke open argo"""
-    from cluster import platform
+    from cluster.commands import access
 
-    platform.open_door(session, door, only_print=print)
+    access.open_door(session, door, only_print=print)
 
 
 @command(help={"json": JSON})
 def forward(session: Session, *, json: bool = False) -> None:
     """Forward the platform's ports until Ctrl-C, where none is published. invoke forward"""
-    from cluster import platform
+    from cluster.commands import access
 
-    platform.forward(session)
+    access.forward(session)
 
 
 @command(help={"policy": "only print the rights that pipelines need of an S3, for its administrator", "json": JSON})
 def credentials(session: Session, *, policy: bool = False, json: bool = False) -> None:
     """Show MinIO's user and password. invoke credentials"""
-    from cluster import platform
+    from cluster.commands import access
 
-    platform.credentials(session, only_policy=policy)
+    access.credentials(session, only_policy=policy)
 
 
 @command()
 def shell(session: Session) -> None:
     """Start a shell for kubectl, k9s, aws and mc, set to this platform. invoke shell"""
-    from cluster import platform
+    from cluster.commands import access
 
-    platform.shell(session)
+    access.shell(session)
 
 
 @command(help={"json": JSON})
 def stop(session: Session, *, json: bool = False) -> None:
     """Stop the cluster; up wakes it. invoke stop"""
-    from cluster import platform
+    from cluster.commands import teardown as commands_teardown
 
-    platform.stop(session)
+    commands_teardown.stop(session)
 
 
 @command(
@@ -100,15 +100,15 @@ def stop(session: Session, *, json: bool = False) -> None:
 )
 def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, all: bool = False, json: bool = False) -> None:
     """Take away everything that up has made. invoke teardown --keep-data"""
-    from cluster import platform
+    from cluster.commands import teardown as commands_teardown
 
-    platform.teardown(session, yes=yes, keep_data=keep_data, everything=all)
+    commands_teardown.teardown(session, yes=yes, keep_data=keep_data, everything=all)
 
 
 @command(help={"engine": ENGINE, "full": "start over: forget where the last run ended", "json": JSON})
 def demo(session: Session, engine: str = "", *, full: bool = False, json: bool = False) -> None:
     """Run the example: real exchange rates into a CSV file. invoke demo"""
-    from cluster import running
+    from cluster.commands import run as running
 
     running.demo(session, engine=engine, full=full)
 
@@ -136,7 +136,7 @@ def run(
     json: bool = False,
 ) -> None:
     """Run one pipeline. invoke run exchange-rates-to-csv"""
-    from cluster import running
+    from cluster.commands import run as running
 
     running.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
 
@@ -144,17 +144,17 @@ def run(
 @command(help={"pipeline": "only runs of this one", "limit": "how many, newest first", "json": JSON})
 def runs(session: Session, pipeline: str = "", limit: int = 20, *, json: bool = False) -> None:
     """List the newest runs. invoke runs --limit 5"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.runs(session, pipeline=pipeline, limit=limit)
+    commands_history.runs(session, pipeline=pipeline, limit=limit)
 
 
 @command(help={"run": RUN, "json": JSON})
 def show(session: Session, run: str, *, json: bool = False) -> None:
     """Show one run: counts, states, files, logs, errors. invoke show last"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.show(session, run)
+    commands_history.show(session, run)
 
 
 @command(
@@ -167,39 +167,39 @@ def show(session: Session, run: str, *, json: bool = False) -> None:
 )
 def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = False, json: bool = False) -> None:
     """Write a page about the runs, and open it in the browser. invoke report --out runs.html"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.report(session, out=out, limit=limit, only_print=print)
+    commands_history.report(session, out=out, limit=limit, only_print=print)
 
 
 @command(help={"run": RUN, "json": JSON})
 def fetch(session: Session, run: str, *, json: bool = False) -> None:
     """Copy a run's files into output/. invoke fetch last"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.fetch(session, run)
+    commands_history.fetch(session, run)
 
 
 @command(help={"run": RUN, "follow": "go on until the run has ended", "json": JSON})
 def logs(session: Session, run: str, *, follow: bool = False, json: bool = False) -> None:
     """Show what tap and target have said. invoke logs last"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.logs(session, run, follow=follow)
+    commands_history.logs(session, run, follow=follow)
 
 
 @command(help={"run": RUN, "json": JSON})
 def cancel(session: Session, run: str, *, json: bool = False) -> None:
     """Stop a run in the cluster. invoke cancel last"""
-    from cluster import commands
+    from cluster.commands import history as commands_history
 
-    commands.cancel(session, run)
+    commands_history.cancel(session, run)
 
 
 @command(help={"run": RUN, "json": JSON})
 def retry(session: Session, run: str, *, json: bool = False) -> None:
     """Load again what a failed run of a staged pipeline has extracted. invoke retry last"""
-    from cluster import running
+    from cluster.commands import run as running
 
     running.retry(session, run)
 
@@ -231,26 +231,26 @@ def state(
     json: bool = False,
 ) -> None:
     """Show where a pipeline's next run begins, or change it. invoke state exchange-rates-to-csv"""
-    from cluster import commands
+    from cluster.commands import state as commands_state
 
-    change = commands.Change(set, rollback, copy_to, reset=reset)
-    commands.state(session, pipeline, change, engine=engine, versions=history, sure=yes)
+    change = commands_state.Change(set, rollback, copy_to, reset=reset)
+    commands_state.state(session, pipeline, change, engine=engine, versions=history, sure=yes)
 
 
 @command(help={"plan": "only show what would be done", "yaml": "print the objects of schedules, apply nothing", "json": JSON})
 def sync(session: Session, *, plan: bool = False, yaml: bool = False, json: bool = False) -> None:
     """Bring singer-configs/ into the cluster: images, secrets, configs, schedules. invoke sync --plan"""
-    from cluster import commands
+    from cluster.commands import sync as commands_sync
 
-    commands.sync(session, plan_only=plan, as_yaml=yaml)
+    commands_sync.sync(session, plan_only=plan, as_yaml=yaml)
 
 
 @command(help={"out": "the folder to write; default: export/NAME", "json": JSON})
 def export(session: Session, out: str = "", *, json: bool = False) -> None:
     """Write all that up and sync would apply to an environment, for GitOps. invoke export --env company"""
-    from cluster import commands
+    from cluster.commands import sync as commands_sync
 
-    commands.export(session, out=out)
+    commands_sync.export(session, out=out)
 
 
 @command(
@@ -267,7 +267,7 @@ def discover(
     session: Session, connector: str, stream: str = "", seconds: int = 600, *, all: bool = False, plan: bool = False, json: bool = False
 ) -> None:
     """Write a tap's catalog, keeping what is selected, and show its streams. invoke discover tap-exchange-rates"""
-    from cluster.workshop import streams
+    from cluster.onboarding import discover as streams
 
     streams.discover(session, connector, plan_only=plan, stream=stream, everything=all, seconds=seconds)
 
@@ -301,7 +301,7 @@ def select(
     json: bool = False,
 ) -> None:
     """Select what a tap loads, or show what is selected. invoke select tap-exchange-rates --exclude currency"""
-    from cluster.workshop import streams
+    from cluster.onboarding import discover as streams
 
     streams.choose(session, connector, all, none, stream, field, add, exclude, replication, replication_key)
 
@@ -320,7 +320,7 @@ def check(
     session: Session, name: str, records: int = 10_000, seconds: int = 60, rows: int = 3, *, yes: bool = False, json: bool = False
 ) -> None:
     """Try a connector out, or read files, and say what is wrong. invoke check tap-exchange-rates"""
-    from cluster.workshop import checking
+    from cluster.onboarding import check as checking
 
     checking.check(session, name, checking.Limits(records, seconds, rows), sure=yes)
 
@@ -357,11 +357,11 @@ def new(
     json: bool = False,
 ) -> None:
     """Make a connector of a package, with its environment, and try it out. invoke new tap-dbf --set path=/data/*.dbf"""
-    from cluster.workshop.making import Wish
-    from cluster.workshop.new import new as make
-    from cluster.workshop.new import read_given
+    from cluster.onboarding.draft import ConnectorRequest
+    from cluster.onboarding.new import new as make
+    from cluster.onboarding.new import read_given
 
-    wish = Wish(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
+    wish = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
     make(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 
@@ -392,7 +392,7 @@ def add(
     json: bool = False,
 ) -> None:
     """Add a pipeline to pipelines.yaml. invoke add nightly --tap tap-exchange-rates --target target-csv"""
-    from cluster.workshop import adding
+    from cluster.onboarding import add as adding
 
     entry = {
         "tap": tap,
@@ -409,9 +409,9 @@ def add(
 @command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
 def test(session: Session, options: str = "", *, all: bool = False) -> None:
     """Run the tests. invoke test"""
-    from cluster import testing
+    from cluster.commands import develop
 
-    testing.test(session, everything=all, options=options)
+    develop.test(session, everything=all, options=options)
 
 
 @command(
@@ -423,9 +423,9 @@ def test(session: Session, options: str = "", *, all: bool = False) -> None:
 )
 def bench(session: Session, only: str = "", *, quick: bool = False, json: bool = False) -> None:
     """Measure what this machine can, for docs/performance.md. invoke bench --only run,up"""
-    from cluster import testing
+    from cluster.commands import develop
 
-    testing.bench(session, quick=quick, only=only, as_json=json)
+    develop.bench(session, quick=quick, only=only, as_json=json)
 
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from lab import Platform, lab, wall
 from table import Row, WrongError, spread
 
-from cluster.images import commit_tag
-from cluster.runs import new_run_id
-from cluster.schedules import parameters, target
-from cluster.workflows import Way, seen, workflow
+from cluster.argo.status import seen
+from cluster.argo.workflow import RunOptions, workflow
+from cluster.containers.images import commit_tag
+from cluster.platform.steps.schedules import parameters, target
+from cluster.runs.record import new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,23 +60,23 @@ class Runs(Platform):
 
     def run(self, name: str) -> float:
         """Run a pipeline from the beginning, or the empty Workflow, and return the seconds."""
-        with self.stack() as stack:
+        with self.handles() as handles:
             run = new_run_id()
             if name == FLOOR:
-                document = empty(commit_tag(self.settings), run, stack.namespace)
+                document = empty(commit_tag(self.settings), run, handles.namespace)
             else:
-                pipeline, way = stack.project.pipeline(name), Way(full=True)
-                document = workflow(pipeline, run, parameters(stack, pipeline, way), target(stack), way)
+                pipeline, way = handles.project.pipeline(name), RunOptions(full=True)
+                document = workflow(pipeline, run, parameters(handles, pipeline, way), target(handles), way)
             began = time.monotonic()
-            stack.kube.create(document)
+            handles.kube.create(document)
             ended = {
                 "labels": "workflows.argoproj.io/completed=true",
                 "fields": f"metadata.name={run}",
             }  # an empty answer costs the server least
-            while not (found := stack.kube.objects("Workflow", stack.namespace, **ended)):
+            while not (found := handles.kube.objects("Workflow", handles.namespace, **ended)):
                 time.sleep(POLL_SECONDS)
             taken = time.monotonic() - began
-            self.record = None if name == FLOOR else stack.history.read(name, run)
+            self.record = None if name == FLOOR else handles.history.read(name, run)
         if found[0]["status"]["phase"] != "Succeeded":
             raise WrongError(f"{run} of {name}: {seen(found[0]).message}")
         return taken

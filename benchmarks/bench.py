@@ -22,13 +22,13 @@ import night  # noqa: E402
 import onboarding  # noqa: E402
 import run  # noqa: E402
 import up  # noqa: E402
-from clusters import why_not  # noqa: E402
+from platform_checkout import why_not  # noqa: E402
 from table import Row, WrongError, age, commit, facts, markdown, write  # noqa: E402
 
+from cluster.commands.develop import BENCHMARKS  # noqa: E402
+from cluster.commands.frame import choose  # noqa: E402
+from cluster.config.settings import VARIABLE  # noqa: E402
 from cluster.errors import EXIT_INTERRUPTED, SetupError  # noqa: E402
-from cluster.progress import choose  # noqa: E402
-from cluster.settings import VARIABLE  # noqa: E402
-from cluster.testing import BENCHMARKS  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

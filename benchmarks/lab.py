@@ -21,15 +21,15 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clusters import given
 from conftest import Checkout
+from platform_checkout import given
 from table import ROOT, WrongError, said, spread
 
-from cluster.connectors import Project
-from cluster.environments import Environments
-from cluster.progress import Plain
-from cluster.settings import VARIABLE, Settings, parse
-from cluster.stack import Stack
+from cluster.config.settings import VARIABLE, Settings, parse
+from cluster.platform.handles import Handles
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,9 +139,9 @@ class Platform:
             raise WrongError(f"invoke {' '.join(words)}: {result.err.strip() or result.out}")
         return time.monotonic() - began
 
-    def stack(self) -> Stack:
+    def handles(self) -> Handles:
         """Return handles on the cluster."""
-        return Stack(self.settings, self.environ)
+        return Handles(self.settings, self.environ)
 
     def node(self, script: str) -> str:
         """Return what a line of shell prints on the node, nothing where the node is no container of this machine."""

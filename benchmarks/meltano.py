@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from table import WrongError
 from uv import find_uv_bin
 
-from cluster.environments import pip_setting
+from cluster.project.venvs import pip_setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,8 +19,8 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cluster.runs import Record
-    from cluster.stack import Stack
+    from cluster.platform.handles import Handles
+    from cluster.runs.record import Record
 
 LEAD_SECONDS = 60
 """From the beginning to the first schedule: ``sync`` of all pipelines must be over."""
@@ -50,11 +50,11 @@ class Watch:
         done = threading.Event()
 
         def look() -> None:
-            with self.place.stack() as stack:
+            with self.place.handles() as handles:
                 while not done.wait(SAMPLE_SECONDS):
                     self.memory = max(self.memory, self.place.memory())
                     try:
-                        pods = stack.kube.objects("Pod", stack.namespace, labels=POD)
+                        pods = handles.kube.objects("Pod", handles.namespace, labels=POD)
                     except SetupError:
                         self.silent += 1
                         continue
@@ -92,15 +92,15 @@ def records(number: int) -> int:
     return 100 + number
 
 
-def ended(stack: Stack, names: list[str], until: float) -> None:
+def ended(handles: Handles, names: list[str], until: float) -> None:
     """Wait until each pipeline has a record and no Workflow is under way.
 
     :raises WrongError: they have not come to that in time.
     """
     while True:
         try:
-            missing = set(names) - {pipeline for pipeline, _ in stack.history.ids()}
-            if not missing and not stack.kube.objects("Workflow", stack.namespace, labels="workflows.argoproj.io/completed!=true"):
+            missing = set(names) - {pipeline for pipeline, _ in handles.history.ids()}
+            if not missing and not handles.kube.objects("Workflow", handles.namespace, labels="workflows.argoproj.io/completed!=true"):
                 return
         except SetupError as error:  # a busy cluster may be silent for a moment; what it was is counted by the watch
             missing = {error.problem}
@@ -109,28 +109,28 @@ def ended(stack: Stack, names: list[str], until: float) -> None:
         time.sleep(SAMPLE_SECONDS)
 
 
-def outcome(stack: Stack, names: list[str]) -> tuple[list[Record], list[str]]:
+def outcome(handles: Handles, names: list[str]) -> tuple[list[Record], list[str]]:
     """Return the records of all runs, and what is not as it should be."""
     runs, wrong = [], []
     for number, name in enumerate(names):
         count = records(number)
-        mine = stack.history.newest(name)
+        mine = handles.history.newest(name)
         runs += mine
         if [(run.status, run.records) for run in mine] != [("succeeded", {"s": count})]:
             wrong.append(f"{name}: {len(mine)} records, of {[run.status for run in mine]}, {[run.records for run in mine]}")
-        if stack.history.state(name) != {"n": count}:
-            wrong.append(f"{name}: the state is {stack.history.state(name)}")
-        bucket = stack.settings.bucket_outputs
-        store = stack.store()
+        if handles.history.state(name) != {"n": count}:
+            wrong.append(f"{name}: the state is {handles.history.state(name)}")
+        bucket = handles.settings.bucket_outputs
+        store = handles.store()
         lines = [(store.get(bucket, item.key) or b"").count(b"\n") for item in store.objects(bucket, f"{name}/")]
         if lines != [count]:
             wrong.append(f"{name}: lines of its files: {lines}")
     return runs, wrong
 
 
-def restarts(stack: Stack) -> int:
+def restarts(handles: Handles) -> int:
     """Return how often the platform's own containers have been started again."""
-    pods = stack.kube.objects("Pod", stack.namespace, labels=f"!{POD}")
+    pods = handles.kube.objects("Pod", handles.namespace, labels=f"!{POD}")
     return sum(status["restartCount"] for pod in pods for status in pod["status"].get("containerStatuses", []))
 
 
@@ -149,15 +149,15 @@ def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
             write(place, names, first, minutes)
             place.invoke("sync")
             watch = Watch(place)
-            with place.stack() as stack, watch.looking():
-                before = restarts(stack)
+            with place.handles() as handles, watch.looking():
+                before = restarts(handles)
                 if datetime.now(UTC) >= first:
                     raise WrongError(f"`invoke sync` of {count} pipelines took longer than {LEAD_SECONDS} s")
-                ended(stack, names, first.timestamp() + minutes * 60 + PATIENCE_SECONDS)
+                ended(handles, names, first.timestamp() + minutes * 60 + PATIENCE_SECONDS)
             place.invoke("status")
-            with place.stack() as stack:
-                runs, wrong = outcome(stack, names)
-                again = restarts(stack) - before
+            with place.handles() as handles:
+                runs, wrong = outcome(handles, names)
+                again = restarts(handles) - before
     yield from told(f"{count} pipelines, scheduled within {minutes} min", runs, wrong, watch, idle=idle, again=again)
 
 

@@ -15,8 +15,8 @@ import yaml
 from lab import Platform, lab
 from table import Row, WrongError, said, spread
 
+from cluster.platform.steps.images import wanted
 from cluster.providers.kind import Kind
-from cluster.steps import wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,13 +47,13 @@ class ByHand:
     def __init__(self, place: Platform) -> None:
         """Take the platform that is made otherwise, and what it is made of."""
         self.kubeconfig = str(place.lab.root / "kubeconfig")
-        self.stack = place.stack()
-        self.images = wanted(self.stack)
+        self.handles = place.handles()
+        self.images = wanted(self.handles)
 
     def create(self) -> None:
         """Make the cluster, and wait."""
-        assert isinstance(self.stack.provider, Kind)
-        config = yaml.safe_dump(self.stack.provider.config())
+        assert isinstance(self.handles.provider, Kind)
+        config = yaml.safe_dump(self.handles.provider.config())
         run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=config)
 
     def delete(self) -> None:
@@ -72,7 +72,7 @@ class ByHand:
                 ("argo-artifacts", {"accesskey": "pipeline", "secretkey": "pipeline-password"}),
             )
         ]
-        documents = self.stack.documents
+        documents = self.handles.documents
         programs = [document for document in documents if document["kind"] == "Deployment"]
         argo = [document for document in documents if document["apiVersion"].startswith("argoproj.io")]
         self._apply([document for document in documents if document not in [*programs, *argo]] + secrets)

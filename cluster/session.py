@@ -6,14 +6,14 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
-from cluster.files import keep_private
-from cluster.settings import Settings, parse
+from cluster.host.files import keep_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cluster.progress import Output
+    from cluster.ui.output import Output
 
 
 class Session:

@@ -23,13 +23,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import notify
 
-from cluster import network, verdict
+from cluster.config.settings import Settings
 from cluster.errors import RunError, SetupError
-from cluster.files import held, log_lines
-from cluster.progress import now
-from cluster.runs import History, Record, Side
-from cluster.settings import Settings
+from cluster.host.files import log_lines
+from cluster.host.locks import held
+from cluster.net import proxy
+from cluster.runs import outcome
+from cluster.runs.history import History
+from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
+from cluster.ui.format import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -261,7 +264,7 @@ def close(record: Record, status: str) -> None:
 def publish(run: Run, record: Record, store: Store) -> None:
     """Store what the target has left, and what the tap has said where that is kept."""
     data, bucket = run.shared / "data", run.settings.bucket_outputs
-    for file in verdict.outputs(data, run.globs):
+    for file in outcome.outputs(data, run.globs):
         key = f"{run.pipeline}/{run.run}/{file.relative_to(data).as_posix()}"
         record.outputs.append({"bucket": bucket, "key": key, "bytes": file.stat().st_size})
         store.upload(bucket, key, file)
@@ -318,16 +321,16 @@ def traces(run: Run, store: Store, other: str = "") -> Traces:
             with suppress(ValueError):
                 found.reports[side] = json.loads(store.get(bucket, prefix + name) or b"{}")
             if f"{pod}/{side}.log" not in there:  # a step with one container, which Argo calls main
-                found.logs[side] = (store.get(bucket, f"{prefix}{pod}/main.log") or b"")[-verdict.TAIL_BYTES :]
+                found.logs[side] = (store.get(bucket, f"{prefix}{pod}/main.log") or b"")[-outcome.TAIL_BYTES :]
         elif kind == "log":
-            found.logs[side] = (store.get(bucket, prefix + name) or b"")[-verdict.TAIL_BYTES :]
+            found.logs[side] = (store.get(bucket, prefix + name) or b"")[-outcome.TAIL_BYTES :]
     return found
 
 
 def cause(run: Run, left: Traces) -> RunError:
     """Return the error that explains a failed run."""
     said = [str(node.get("message") or "") for node in run.failures]
-    known = verdict.of_argo(run.pipeline, run.run, said)
+    known = outcome.of_argo(run.pipeline, run.run, said)
     if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
         return known
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
@@ -342,7 +345,7 @@ def cause(run: Run, left: Traces) -> RunError:
             for side, end in ends.items()
             if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
         }
-        found = verdict.explain(failed.get("tap"), failed.get("target"), ends["target"])
+        found = outcome.explain(failed.get("tap"), failed.get("target"), ends["target"])
         if found is not None:
             return found
         told = left.reports["main"].get("error")
@@ -351,14 +354,14 @@ def cause(run: Run, left: Traces) -> RunError:
     return known
 
 
-def end_of(run: Run, left: Traces, side: str, waited: int | None) -> verdict.End:
+def end_of(run: Run, left: Traces, side: str, waited: int | None) -> outcome.SideResult:
     """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
     connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
     found = left.reports[side]
     code = found.get("exit_code")
     if code is None:
         code = waited
-    return verdict.End(
+    return outcome.SideResult(
         side,
         connector,
         code,
@@ -403,11 +406,11 @@ def failed(run: Run, history: History) -> Record:
 def untransformed(run: Run, record: Record, history: History) -> Record:
     """Say in the record of a loaded run that its transform has failed, or was stopped; data and state stay."""
     left = traces(run, history.store)
-    why = verdict.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures])
+    why = outcome.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures])
     told = end_of(run, left, "transform", None).failure() if left.reports["transform"] else None
     if told is not None and why.code not in {"E-CANCELLED", "E-TIMEOUT"}:
         why = told
-    hint = why.hint.replace("State and earlier files are unchanged.", verdict.LOADED)
+    hint = why.hint.replace("State and earlier files are unchanged.", outcome.LOADED)
     record.error = {**why.as_dict(), "hint": hint}
     if record.transform is not None:
         record.transform.exit_code = left.reports["transform"].get("exit_code")
@@ -483,7 +486,7 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
         session_token=environ.get("AWS_SESSION_TOKEN"),
         region=run.settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
-        proxy=network.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
+        proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
     )
     return History(store, run.settings)
 

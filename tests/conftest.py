@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-pytest_plugins = ["stores", "registries", "apiserver", "guests"]
+pytest_plugins = ["real_stores", "real_registry", "fake_apiserver", "company_cluster"]
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = (
     "cluster",

@@ -20,18 +20,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOCAL = "cluster/engines/local.py"
 LOCK = "cluster/engines/lock.py"
-PAIR = "cluster/engines/pair.py"
-RUNS = "cluster/runs.py"
+PAIR = "cluster/engines/processes.py"
+RUNS = "cluster/runs/history.py"
 FOLDERS = "cluster/store/folders.py"
 RUNNER = "singer-containers/entrypoint.py"
-CONVERGE = "cluster/converge.py"
+CONVERGE = "cluster/platform/converge.py"
 COPIED = ("cluster", "docs", "invoke", "manifests", "singer-configs", "singer-containers", "tasks.py", "tests", "pyproject.toml",
           "requirements.lock", "requirements-dev.lock", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")  # fmt: skip
 SECONDS = 300
 SCENARIOS = "tests/contract/test_scenarios.py"
 KILLS = "tests/faults/test_kills.py"
-COUNTING = "tests/unit/test_entrypoint.py"
-PROCESS = "tests/unit/test_entrypoint_process.py"
+COUNTING = "tests/unit/entrypoint/test_entrypoint.py"
+PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
 REGISTRY = "tests/contract/test_registry.py"
 
 
@@ -86,18 +86,18 @@ VARIANTS = [
     Variant("a connector that is deaf is not killed", RUNNER, "            process.kill()", "            pass", f"{PROCESS} -k 'deaf'"),
     Variant("memory for a line without end", RUNNER, "        except MemoryError:\n            error = self.counter.too_long()", "        except ZeroDivisionError:\n            error = self.counter.too_long()", "tests/faults/test_inputs.py -k 'nothing'"),
     # The planner
-    Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/test_converge.py"),
-    Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/test_converge.py"),
-    Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/test_converge.py"),
-    Variant("what is true is done again", CONVERGE, "if _pending(step, stack) is None:", "if False:", "tests/unit/test_converge.py"),
-    Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/test_converge.py -k 'too_long'"),
+    Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/platform/test_converge.py"),
+    Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/platform/test_converge.py"),
+    Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/platform/test_converge.py"),
+    Variant("what is true is done again", CONVERGE, "if _pending(step, handles) is None:", "if False:", "tests/unit/platform/test_converge.py"),
+    Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/platform/test_converge.py -k 'too_long'"),
     # Images in a registry
-    Variant("the registry's label is not looked at", "cluster/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
-    Variant("the registry has it for any machine", "cluster/images.py", "if platform and found and platform not in found:", "if False:", f"{REGISTRY} -k 'other_machines'"),
-    Variant("the registry is given what is here for another machine", "cluster/runtime.py", "(platform and result.stdout.strip() != platform)", "False", f"{REGISTRY} -k 'machines_kind or cannot'"),
+    Variant("the registry's label is not looked at", "cluster/containers/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
+    Variant("the registry has it for any machine", "cluster/containers/images.py", "if platform and found and platform not in found:", "if False:", f"{REGISTRY} -k 'other_machines'"),
+    Variant("the registry is given what is here for another machine", "cluster/containers/runtime.py", "(platform and result.stdout.strip() != platform)", "False", f"{REGISTRY} -k 'machines_kind or cannot'"),
     Variant("the registry's memory is believed", "cluster/providers/existing.py", "        if image in self._there:", "        if image in (*self._there, *self.instance.pushed):", f"{REGISTRY} -k 'only_what'"),
     Variant("the registry is insisted on", "cluster/providers/existing.py", "            if image not in self.instance.pushed:\n                raise", "            raise", f"{REGISTRY} -k 'away'"),
-    Variant("the registry's tag must be ours", "cluster/images.py", 'meaning(text) != "taken"', "True", f"{REGISTRY} -k 'same_time'"),
+    Variant("the registry's tag must be ours", "cluster/containers/images.py", 'meaning(text) != "taken"', "True", f"{REGISTRY} -k 'same_time'"),
 ]  # fmt: skip
 
 

@@ -9,21 +9,22 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cluster.config.strict import listed
 from cluster.doctor import checks
-from cluster.doctor.checks import Check, Machine, Seen
-from cluster.doctor.limits import begin, within
+from cluster.doctor.checks import Check, CheckResult, Machine
+from cluster.doctor.timeouts import begin, within
+from cluster.engines.choice import Engines
 from cluster.errors import SetupError
-from cluster.fields import listed
-from cluster.places import Places
-from cluster.programs import give_up
-from cluster.progress import command, shown
+from cluster.host.subprocesses import give_up
+from cluster.ui.command_line import command
+from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from cluster.progress import Output
     from cluster.session import Session
+    from cluster.ui.output import Output
 
 SECONDS = 8
 """Nothing is waited for any longer, whatever hangs."""
@@ -82,16 +83,16 @@ def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, b
     """
     if machine.refused:
         return "local", "the settings cannot be read", False
-    with Places(session) as places:
+    with Engines(session) as engines:
 
         def choose() -> tuple[str, str, bool]:
-            engine, reason = places.engine(asked)
-            return engine, reason, engine == "argo" and places.down is None
+            engine, reason = engines.engine(asked)
+            return engine, reason, engine == "argo" and engines.down is None
 
         return within(SECONDS, choose, ("local", "the platform does not answer", False))
 
 
-def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[Seen]:
+def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[CheckResult]:
     """Do all checks at once, and yield what they have seen in their order, as it counts for the engine."""
     deadline = time.monotonic() + SECONDS
     begun = [(check, begin(partial(check.made, machine))) for check in checks.all_checks(machine.settings)]
@@ -100,11 +101,11 @@ def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[Seen]:
     yield checks.clock(machine)
 
 
-def _result(check: Check, future: Future[list[Seen]], deadline: float) -> list[Seen]:
+def _result(check: Check, future: Future[list[CheckResult]], deadline: float) -> list[CheckResult]:
     try:
         return future.result(max(0, deadline - time.monotonic()))
     except TimeoutError:
-        return [Seen(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it stays so, see what hangs there.")]
+        return [CheckResult(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it stays so, see what hangs there.")]
 
 
 def _fixed(machine: Machine, output: Output) -> list[SetupError]:
@@ -127,12 +128,12 @@ def _fixed(machine: Machine, output: Output) -> list[SetupError]:
     return refused
 
 
-def _show(output: Output, seen: Seen) -> None:
+def _show(output: Output, seen: CheckResult) -> None:
     output.line(MARKS[seen.status], seen.name, seen.seen)
     if seen.hint:
         output.text(f"  → {seen.hint}")
     output.event("doctor", name=seen.name, status=seen.status, seen=seen.seen, hint=seen.hint)
 
 
-def _line(seen: Seen) -> str:
+def _line(seen: CheckResult) -> str:
     return f"{MARKS[seen.status]} {seen.name}: {seen.seen}" + (f"\n  → {seen.hint}" if seen.hint else "")

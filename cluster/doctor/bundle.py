@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster import kept, plan
-from cluster.converge import look
-from cluster.doctor.limits import within
+from cluster.config.settings import DEFAULTS
+from cluster.doctor.timeouts import within
 from cluster.errors import SetupError
-from cluster.files import file_errors, private, private_folder
-from cluster.programs import run, which
-from cluster.redaction import known, redacted
-from cluster.runs import History
-from cluster.settings import DEFAULTS
-from cluster.stack import ROOT_SECRET, USER_SECRET
+from cluster.host.files import file_errors, private, private_folder
+from cluster.host.subprocesses import run, which
+from cluster.platform import backup, plan
+from cluster.platform.converge import look
+from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.project.redaction import known, redacted
+from cluster.runs.history import History
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.doctor.checks import Machine
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 SECONDS = 10
 """For the platform to say how it is."""
@@ -44,7 +44,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     silence = [f"no answer within {SECONDS} s"]
     nothing: tuple[list[str], list[str]] = (silence, [])
     platform_lines, passwords = within(SECONDS, partial(_platform, machine), nothing)
-    kept_too = (value for values in kept.kept_secrets(machine.settings).values() for value in values.values())
+    kept_too = (value for values in backup.kept_secrets(machine.settings).values() for value in values.values())
     secrets = {*known(machine.settings, machine.environ), *passwords, *kept_too}
     parts = {
         "Doctor": list(findings),
@@ -89,23 +89,23 @@ def _settings(machine: Machine) -> list[str]:
 
 def _platform(machine: Machine) -> tuple[list[str], list[str]]:
     """Return how each part of the platform is, and the passwords in it, which must not be written."""
-    stack, passwords = machine.stack, []
-    if stack is None or not stack.instance.cluster:
+    handles, passwords = machine.handles, []
+    if handles is None or not handles.instance.cluster:
         return [str(machine.trouble or "none")], []
-    found = look(plan.up(stack.settings), stack)
+    found = look(plan.up(handles.settings), handles)
     with suppress(SetupError):
-        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (stack.secret(name) or {}).values()]
+        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.secret(name) or {}).values()]
     return [f"{title}: {why or 'in place'}" for title, why in found.items()], passwords
 
 
 def _runs(machine: Machine) -> list[str]:
     """Return the records of the newest runs of either engine."""
-    stack, settings = machine.stack, machine.settings
+    handles, settings = machine.handles, machine.settings
     records = []
     try:
         records += History(open_store(settings, _with_dotenv(machine)), settings).newest(limit=RUNS)
-        if stack is not None and stack.instance.complete:
-            records += stack.history.newest(limit=RUNS)
+        if handles is not None and handles.instance.complete:
+            records += handles.history.newest(limit=RUNS)
     except SetupError as error:
         return [*map(_record, records), f"{error.code}  {error.problem}"]
     return [*map(_record, records)] or ["none"]
@@ -116,7 +116,7 @@ def _record(record: Record) -> str:
 
 
 def _with_dotenv(machine: Machine) -> Mapping[str, Any]:
-    return machine.stack.environ if machine.stack else machine.environ
+    return machine.handles.environ if machine.handles else machine.environ
 
 
 def _logs(folder: Path) -> Iterator[str]:

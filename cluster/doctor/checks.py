@@ -17,30 +17,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cluster import advice, kubeconfig, network, preflight, web
-from cluster.connectors import Project, checked, dotenvs, read_dotenv
+from cluster.config.settings import IMAGES, ROOT, Settings
+from cluster.config.strict import listed, read_text
+from cluster.containers.ports import free, holder
+from cluster.containers.registry import HOSTS
+from cluster.containers.runtime import PROGRAMS, Runtime, full_name
 from cluster.doctor import fixes
 from cluster.engines.lock import killed
-from cluster.environments import Environments, chosen_index, pip_setting
 from cluster.errors import SetupError
-from cluster.fields import listed, read_text
-from cluster.files import held
-from cluster.instance import free
-from cluster.ports import holder
-from cluster.programs import install, last_line, run, which
-from cluster.progress import command, gigabytes, seconds, shown
-from cluster.providers import kind
-from cluster.registry import HOSTS
-from cluster.runtime import PROGRAMS, Runtime, full_name
-from cluster.settings import IMAGES, ROOT, Settings
-from cluster.stack import Stack
+from cluster.host import system
+from cluster.host.locks import held
+from cluster.host.subprocesses import install, last_line, run, which
+from cluster.kube import kubeconfig
+from cluster.net import http
+from cluster.net import proxy as network
+from cluster.platform.handles import Handles
+from cluster.project.dotenv import dotenvs, read_dotenv
+from cluster.project.reader import Project, checked
+from cluster.project.venvs import Environments, chosen_index, pip_setting
+from cluster.providers import kind, preflight
+from cluster.ui.command_line import command
+from cluster.ui.format import gigabytes, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from cluster.connectors import Connector
-    from cluster.environments import Environment
-    from cluster.preflight import Finding
+    from cluster.project.model import Connector
+    from cluster.project.venvs import Environment
+    from cluster.providers.preflight import Shortage
     from cluster.session import Session
 
 PATIENCE = 5
@@ -56,7 +60,7 @@ DENIED = {
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckResult:
     """What a check has seen."""
 
     name: str
@@ -86,15 +90,15 @@ class Machine:
         except SetupError as error:
             self.network, self.lost = network.read(self.settings, {}), error
         self.project = Project.of(self.settings)
-        self.answers: list[web.Answer] = []
+        self.answers: list[http.Answer] = []
         self.trouble: SetupError | None = None
         """Why there are no handles to the platform."""
-        self.stack: Stack | None = None
+        self.handles: Handles | None = None
         try:
-            self.stack = Stack(self.settings, self.environ)
+            self.handles = Handles(self.settings, self.environ)
         except SetupError as error:
             self.trouble = error
-        self.runtime = self.stack.runtime if self.stack else Runtime(self.settings.runtime)
+        self.runtime = self.handles.runtime if self.handles else Runtime(self.settings.runtime)
         self.runtime.patience = PATIENCE
 
     @property
@@ -120,9 +124,9 @@ class Machine:
             return self.network
         return replace(self.network, bundle=Path(bundle), bundle_name="pip's configuration")
 
-    def ask(self, url: str, through: network.Network) -> web.Answer:
+    def ask(self, url: str, through: network.Network) -> http.Answer:
         """Ask an address, and keep what its clock says."""
-        answer = web.ask(url, through)
+        answer = http.ask(url, through)
         self.answers.append(answer)
         return answer
 
@@ -132,16 +136,16 @@ class Check:
     """Something to look at: its name, how, and whether the local engine can do without it."""
 
     name: str
-    look: Callable[[Machine], Iterable[Seen]]
+    look: Callable[[Machine], Iterable[CheckResult]]
     argo_only: bool = False
 
-    def made(self, machine: Machine) -> list[Seen]:
+    def made(self, machine: Machine) -> list[CheckResult]:
         """Look, and return what was seen; what a user can put right is a failure."""
-        found: list[Seen] = []
+        found: list[CheckResult] = []
         try:
             found.extend(self.look(machine))
         except SetupError as error:
-            found.append(Seen(self.name, "fail", error.problem, error.hint))
+            found.append(CheckResult(self.name, "fail", error.problem, error.hint))
         return found
 
 
@@ -168,22 +172,22 @@ def all_checks(settings: Settings) -> list[Check]:
     ]
 
 
-def _of(finding: Finding) -> Seen:
-    return Seen(finding.subject, "fail" if finding.fatal else "slow", finding.fact, finding.remedy)
+def _of(finding: Shortage) -> CheckResult:
+    return CheckResult(finding.subject, "fail" if finding.fatal else "slow", finding.fact, finding.remedy)
 
 
 # ------------------------------------------------------------------------------------------------------- the tool itself
 
 
-def chosen(machine: Machine) -> Iterator[Seen]:
+def chosen(machine: Machine) -> Iterator[CheckResult]:
     """Look at the settings."""
     if machine.refused:
         raise machine.refused
     given = [key for key, value in vars(Settings()).items() if key != "root" and getattr(machine.settings, key) != value]
-    yield Seen("Settings", "ok", f"chosen: {listed(given)}" if given else "the defaults")
+    yield CheckResult("Settings", "ok", f"chosen: {listed(given)}" if given else "the defaults")
 
 
-def python(machine: Machine) -> Iterator[Seen]:
+def python(machine: Machine) -> Iterator[CheckResult]:
     """Look at Python, and whether the packages that we stand on are those of the lock."""
     here = f"{platform.python_version()} in {shown(Path(sys.prefix))}"
     lock = read_text(machine.settings.root / "requirements.lock", "requirements.lock")
@@ -191,9 +195,9 @@ def python(machine: Machine) -> Iterator[Seen]:
     others = [f"{name} {found or 'none'} (wanted {wanted[name]})" for name in wanted if (found := _version(name)) != wanted[name]]
     if others:
         hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
-        yield Seen("Python", "slow", f"{here}, with other packages than requirements.lock: {listed(others[:3])}", hint)
+        yield CheckResult("Python", "slow", f"{here}, with other packages than requirements.lock: {listed(others[:3])}", hint)
     else:
-        yield Seen("Python", "ok", here)
+        yield CheckResult("Python", "ok", here)
     made = Environments(machine.settings)
     for name in machine.project.connector_names:
         with suppress(SetupError):  # what is wrong with its files is said elsewhere
@@ -202,12 +206,12 @@ def python(machine: Machine) -> Iterator[Seen]:
                 yield from _python_of(made, connector)
 
 
-def _python_of(made: Environments, connector: Connector) -> Iterator[Seen]:
+def _python_of(made: Environments, connector: Connector) -> Iterator[CheckResult]:
     """Look whether the Python that a connector asks for is there."""
     try:
         made.python(connector)
     except SetupError as error:
-        yield Seen("Python", "fail", error.problem, error.hint)
+        yield CheckResult("Python", "fail", error.problem, error.hint)
 
 
 def _version(package: str) -> str | None:
@@ -217,7 +221,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def uv(_: Machine) -> Iterator[Seen]:
+def uv(_: Machine) -> Iterator[CheckResult]:
     """Look whether uv, which makes the connectors' environments, is there and runs."""
     hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
     try:
@@ -225,22 +229,22 @@ def uv(_: Machine) -> Iterator[Seen]:
 
         said = run([find_uv_bin(), "--version"], seconds=PATIENCE)
     except (ImportError, OSError, SetupError):
-        yield Seen("uv", "fail", "its program is not where its package says", hint)
+        yield CheckResult("uv", "fail", "its program is not where its package says", hint)
         return
     number = re.search(r"\d+(\.\d+)+", said.stdout)
     if number and said.returncode == 0:
-        yield Seen("uv", "ok", number[0])
+        yield CheckResult("uv", "ok", number[0])
     else:
-        yield Seen("uv", "fail", f"it does not run: {last_line(said.stderr)}", hint)
+        yield CheckResult("uv", "fail", f"it does not run: {last_line(said.stderr)}", hint)
 
 
-def checkout(machine: Machine) -> Iterator[Seen]:
+def checkout(machine: Machine) -> Iterator[CheckResult]:
     """Look at the room on the checkout's disk, and whether we may write there."""
     found = preflight.room(fixes.free_bytes(machine.settings.root))
-    yield _of(found) if found else Seen("Checkout", "ok", f"{gigabytes(fixes.free_bytes(machine.settings.root))} of disk free")
+    yield _of(found) if found else CheckResult("Checkout", "ok", f"{gigabytes(fixes.free_bytes(machine.settings.root))} of disk free")
 
 
-def configs(machine: Machine) -> Iterator[Seen]:
+def configs(machine: Machine) -> Iterator[CheckResult]:
     """Say in one line what ``check`` says in many."""
     project, wrong = machine.project, []
     names = {"connector": project.connector_names, "pipeline": project.pipeline_names}
@@ -251,59 +255,61 @@ def configs(machine: Machine) -> Iterator[Seen]:
             wrong.append(error)
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        yield Seen("singer-configs/", "fail", f"{wrong[0].problem.rstrip('.')}{more}.", f"{wrong[0].hint} All: {command('check')}")
+        yield CheckResult("singer-configs/", "fail", f"{wrong[0].problem.rstrip('.')}{more}.", f"{wrong[0].hint} All: {command('check')}")
     else:
-        yield Seen("singer-configs/", "ok", f"{len(names['connector'])} connectors, {len(names['pipeline'])} pipelines")
+        yield CheckResult("singer-configs/", "ok", f"{len(names['connector'])} connectors, {len(names['pipeline'])} pipelines")
 
 
-def dotenv(machine: Machine) -> Iterator[Seen]:
+def dotenv(machine: Machine) -> Iterator[CheckResult]:
     """Look whether ``.env``, which holds secrets, can be read, by its owner alone; the environment's own likewise."""
     files = [file for file in dotenvs(machine.settings.root, machine.settings.env) if file.exists()]
     if not files:
-        yield Seen(".env", "unneeded", "there is none: no secret is kept here")
+        yield CheckResult(".env", "unneeded", "there is none: no secret is kept here")
     for file in files:
         mode = file.stat().st_mode & 0o777
         if mode & 0o077:
             fix = partial(fixes.close, file)
-            yield Seen(file.name, "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {shown(file)}", fix)
+            yield CheckResult(
+                file.name, "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {shown(file)}", fix
+            )
         values = read_dotenv(file)
         if not mode & 0o077:
-            yield Seen(file.name, "ok", f"{len(values)} values, readable by you alone")
+            yield CheckResult(file.name, "ok", f"{len(values)} values, readable by you alone")
 
 
 # --------------------------------------------------------------------------------------------------------- the world
 
 
-def proxy(machine: Machine) -> Iterator[Seen]:
+def proxy(machine: Machine) -> Iterator[CheckResult]:
     """Look whether somebody listens where the proxy is said to be, and whether containers can reach it."""
     if machine.lost:
         raise machine.lost
     found = machine.network
     urls = list(dict.fromkeys(filter(None, (found.https, found.http))))
     if not urls:
-        yield Seen("Proxy", "ok", "none")
+        yield CheckResult("Proxy", "ok", "none")
     for url in urls:
-        why = web.connects(url)
+        why = http.connects(url)
         if why:
-            yield Seen("Proxy", "fail", f"{network.shown(url)} is not reachable: {why}", "Correct singer.proxy or HTTPS_PROXY.")
+            yield CheckResult("Proxy", "fail", f"{network.shown(url)} is not reachable: {why}", "Correct singer.proxy or HTTPS_PROXY.")
         elif network.unreachable(url):
-            yield Seen("Proxy", "slow", found.warning, "For the local engine it will do.")
+            yield CheckResult("Proxy", "slow", found.warning, "For the local engine it will do.")
         else:
-            yield Seen("Proxy", "ok", network.shown(url))
+            yield CheckResult("Proxy", "ok", network.shown(url))
 
 
-def certificates(machine: Machine) -> Iterator[Seen]:
+def certificates(machine: Machine) -> Iterator[CheckResult]:
     """Look whether the file with CA certificates can be used."""
     count = machine.network.certificates.count("BEGIN CERTIFICATE")
-    yield Seen("Certificates", "ok", f"{count}, as {machine.network.bundle_name} says" if count else "the system's")
+    yield CheckResult("Certificates", "ok", f"{count}, as {machine.network.bundle_name} says" if count else "the system's")
 
 
-def index(machine: Machine) -> Iterator[Seen]:
+def index(machine: Machine) -> Iterator[CheckResult]:
     """Look whether the package index answers, from which the connectors' environments are made."""
     url = chosen_index(machine.environ) or _default_index()
     if url and not _is_address(url):
         remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
-        yield Seen("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
+        yield CheckResult("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
         return
     missing = [name for name, made in machine.environments.items() if made is None]
     yield from _answer(
@@ -343,7 +349,7 @@ def registries_of(settings: Settings) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def registry(name: str, machine: Machine) -> Iterator[Seen]:
+def registry(name: str, machine: Machine) -> Iterator[CheckResult]:
     """Look whether a registry of images answers; where it does not, its images may be here already."""
     url = f"{'http' if network.loopback(f'//{name}') else 'https'}://{HOSTS.get(name, name)}/v2/"
     images = registries_of(machine.settings)[name]
@@ -354,17 +360,17 @@ def registry(name: str, machine: Machine) -> Iterator[Seen]:
     yield from _answer(machine, f"Registry {name}", url, there, denied=refusals)
 
 
-def s3(machine: Machine) -> Iterator[Seen]:
+def s3(machine: Machine) -> Iterator[CheckResult]:
     """Look whether the S3 that the settings name answers. Whether it takes our credentials is seen by who uses it."""
     yield from _answer(machine, "S3", machine.settings.s3_endpoint, "", denied=())
 
 
 def _answer(
     machine: Machine, name: str, url: str, spared: str, *, denied: Iterable[int] = DENIED, through: network.Network | None = None
-) -> Iterator[Seen]:
+) -> Iterator[CheckResult]:
     """Say whether an address answers; *spared* says why that does not matter at the moment."""
     if not url:
-        yield Seen(name, "unneeded", "not asked: which one uv goes to by itself is not known here")
+        yield CheckResult(name, "unneeded", "not asked: which one uv goes to by itself is not known here")
         return
     try:
         answer = machine.ask(url, through or machine.network)
@@ -373,9 +379,9 @@ def _answer(
     else:
         status, why, hint = _understood(answer.status, network.shown(url), denied)
         if status == "ok":
-            yield Seen(name, "ok", f"{network.shown(url)} answers, {seconds(answer.seconds)}")
+            yield CheckResult(name, "ok", f"{network.shown(url)} answers, {seconds(answer.seconds)}")
             return
-    yield Seen(name, "slow" if spared else status, f"{why}; {spared}" if spared else why, hint)
+    yield CheckResult(name, "slow" if spared else status, f"{why}; {spared}" if spared else why, hint)
 
 
 def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[str, str, str]:
@@ -390,28 +396,28 @@ def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[str, str,
     return "ok", "", ""
 
 
-def clock(machine: Machine) -> Seen:
+def clock(machine: Machine) -> CheckResult:
     """Compare our clock with those of whoever has answered."""
     skews = [answer.ahead for answer in machine.answers if answer.ahead is not None]
     if not skews:
-        return Seen("Clock", "unneeded", "not compared: nobody outside has answered")
+        return CheckResult("Clock", "unneeded", "not compared: nobody outside has answered")
     skew = min(skews, key=abs)
     if abs(skew) <= SKEW_NOTED:
-        return Seen("Clock", "ok", "right to the minute")
+        return CheckResult("Clock", "ok", "right to the minute")
     fact = f"it is {seconds(abs(skew))} {'behind' if skew > 0 else 'ahead'} of others: certificates and S3 go by the time"
-    return Seen("Clock", "fail" if abs(skew) > SKEW_MOST else "slow", fact, advice.here().choose(advice.SET_CLOCK))
+    return CheckResult("Clock", "fail" if abs(skew) > SKEW_MOST else "slow", fact, system.here().choose(system.SET_CLOCK))
 
 
 # ------------------------------------------------------------------------------------------------------ the platform
 
 
-def runtime(machine: Machine) -> Iterator[Seen]:
+def runtime(machine: Machine) -> Iterator[CheckResult]:
     """Look at the container runtime, and at what ``up`` looks at before it makes a cluster in it."""
-    info, stack = machine.runtime.info, machine.stack
-    yield Seen("Container runtime", "ok", f"{info}, {info.platform}, {'rootless' if info.rootless else 'as root'}")
-    if stack is None or stack.host is None:
+    info, handles = machine.runtime.info, machine.handles
+    yield CheckResult("Container runtime", "ok", f"{info}, {info.platform}, {'rootless' if info.rootless else 'as root'}")
+    if handles is None or handles.host is None:
         return
-    found = stack.lacks()
+    found = handles.lacks()
     limits = preflight.inotify_limits(info)
     well = {
         "Memory": gigabytes(info.memory) if info.memory else "",
@@ -422,143 +428,149 @@ def runtime(machine: Machine) -> Iterator[Seen]:
     }
     for subject, reading in well.items():
         lacks = [_of(item) for item in found if item.subject == subject]
-        yield from lacks or ([Seen(subject, "ok", reading)] if reading else [])
+        yield from lacks or ([CheckResult(subject, "ok", reading)] if reading else [])
 
 
-def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[Seen]:
+def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[CheckResult]:
     """Look at kind or minikube: there, and new enough."""
     fix = fixes.kind(machine.settings, machine.network) if name == "kind" else None
     where = which(name)
     if where is None:
-        yield Seen(name, "fail", f"{name} is not installed, or not on PATH", install(name), fix)
+        yield CheckResult(name, "fail", f"{name} is not installed, or not on PATH", install(name), fix)
         return
     said = run([name, *words], seconds=PATIENCE)
     number = re.search(r"v(\d+)\.(\d+)\S*", said.stdout)
     least = ".".join(map(str, LEAST[name]))
     if number is None:
-        yield Seen(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", install(name), fix)
+        yield CheckResult(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", install(name), fix)
     elif (int(number[1]), int(number[2])) < LEAST[name]:
-        yield Seen(name, "fail", f"{number[0]} is too old: it takes {least} or later", install(name), fix)
+        yield CheckResult(name, "fail", f"{number[0]} is too old: it takes {least} or later", install(name), fix)
     else:
-        yield Seen(name, "ok", f"{number[0].removeprefix('v')} in {shown(Path(where).parent)}")
+        yield CheckResult(name, "ok", f"{number[0].removeprefix('v')} in {shown(Path(where).parent)}")
 
 
-def context(machine: Machine) -> Iterator[Seen]:
+def context(machine: Machine) -> Iterator[CheckResult]:
     """Look at the cluster that is there already."""
     found = kubeconfig.find(machine.settings.context, machine.environ)
-    why = web.connects(found.server) if machine.network.proxy_for(found.server) is None else None
+    why = http.connects(found.server) if machine.network.proxy_for(found.server) is None else None
     if why:
-        yield Seen("Context", "fail", f"the context {found.name} at {found.server} does not answer: {why}", "Start that cluster.")
+        yield CheckResult("Context", "fail", f"the context {found.name} at {found.server} does not answer: {why}", "Start that cluster.")
         return
-    if machine.stack:
-        machine.stack.provider.ready()
-    yield Seen("Context", "ok", f"context {found.name} at {found.server}, namespace {machine.settings.namespace}")
+    if machine.handles:
+        machine.handles.provider.ready()
+    yield CheckResult("Context", "ok", f"context {found.name} at {found.server}, namespace {machine.settings.namespace}")
 
 
-PROVIDERS: Mapping[str, Callable[[Machine], Iterable[Seen]]] = {
+PROVIDERS: Mapping[str, Callable[[Machine], Iterable[CheckResult]]] = {
     "kind": partial(program, "kind", ("version",)),
     "minikube": partial(program, "minikube", ("version", "--short")),
     "existing": context,
 }
 
 
-def ports(machine: Machine) -> Iterator[Seen]:
+def ports(machine: Machine) -> Iterator[CheckResult]:
     """Look whether the ports are free; those of a cluster that is stopped cannot be changed any more."""
     if machine.trouble:
         raise machine.trouble
-    stack = machine.stack
-    assert stack is not None
-    if not stack.provider.publishes:
-        yield Seen("Ports", "ok", f"none is published; {command('forward')} forwards them")
+    handles = machine.handles
+    assert handles is not None
+    if not handles.provider.publishes:
+        yield CheckResult("Ports", "ok", f"none is published; {command('forward')} forwards them")
         return
-    chosen_ports = stack.instance.ports
+    chosen_ports = handles.instance.ports
     line = f"{chosen_ports['port_argo']} Argo, {chosen_ports['port_s3']} S3, {chosen_ports['port_console']} console"
-    if not stack.instance.cluster:
-        for item in preflight.ports_taken(stack.instance.moved, machine.runtime_there):
+    if not handles.instance.cluster:
+        for item in preflight.ports_taken(handles.instance.moved, machine.runtime_there):
             yield _of(item)
-        yield Seen("Ports", "ok", f"{line}, on 127.0.0.1 only")
+        yield CheckResult("Ports", "ok", f"{line}, on 127.0.0.1 only")
         return
     ours: list[str] = []
     with suppress(SetupError):  # that the runtime does not answer is said already
-        ours = stack.provider.left()
+        ours = handles.provider.left()
     busy = [port for port in chosen_ports.values() if not free(port)]
     held_by_us = [port for port in busy if ours and machine.runtime.publisher(port) in ours]
     busy = [port for port in busy if port not in held_by_us]
     for port in busy:
         who = holder(port, machine.runtime_there)
         fact = f"{port}, which the stopped cluster needs, is taken{f' by {who}' if who else ''}"
-        yield Seen("Ports", "fail", fact, "End that program: a cluster's ports are fixed when it is made.")
+        yield CheckResult("Ports", "fail", fact, "End that program: a cluster's ports are fixed when it is made.")
     if not busy:
-        yield Seen("Ports", "ok", f"{line}: the platform's" if held_by_us else f"{line}: kept for the cluster, which is stopped")
+        yield CheckResult("Ports", "ok", f"{line}: the platform's" if held_by_us else f"{line}: kept for the cluster, which is stopped")
 
 
 # ---------------------------------------------------------------------------------------------------------- leftovers
 
 
-def leftovers(machine: Machine) -> Iterator[Seen]:
+def leftovers(machine: Machine) -> Iterator[CheckResult]:
     """Look for what commands that were killed have left in this checkout."""
     found = [*_half_made(machine), *_killed_runs(machine), *_half_environment(machine)]
-    yield from found or [Seen("Leftovers", "ok", "none")]
+    yield from found or [CheckResult("Leftovers", "ok", "none")]
 
 
-def _half_made(machine: Machine) -> Iterator[Seen]:
-    stack = machine.stack
-    if stack is None or not stack.instance.cluster or stack.instance.complete or not stack.provider.ours:
+def _half_made(machine: Machine) -> Iterator[CheckResult]:
+    handles = machine.handles
+    if handles is None or not handles.instance.cluster or handles.instance.complete or not handles.provider.ours:
         return
     if held(fixes.platform_lock(machine.settings)):
         return
     remedy = f"{command('up')} makes it anew; {command('doctor --fix')} removes what is there."
-    yield Seen(
-        "Leftovers", "slow", f"the creation of the {stack.provider.describe()} was broken off", remedy, partial(fixes.remove_half, stack)
+    yield CheckResult(
+        "Leftovers",
+        "slow",
+        f"the creation of the {handles.provider.describe()} was broken off",
+        remedy,
+        partial(fixes.remove_half, handles),
     )
 
 
-def _killed_runs(machine: Machine) -> Iterator[Seen]:
+def _killed_runs(machine: Machine) -> Iterator[CheckResult]:
     for pipeline, left in killed(machine.settings).items():
         remedy = f"The next run of it tidies up, or {command('doctor --fix')}."
         fix = partial(fixes.tidy, machine.settings, machine.environ, pipeline)
-        yield Seen("Leftovers", "slow", f"the run {left} of {pipeline} was killed", remedy, fix)
+        yield CheckResult("Leftovers", "slow", f"the run {left} of {pipeline} was killed", remedy, fix)
 
 
-def _half_environment(machine: Machine) -> Iterator[Seen]:
+def _half_environment(machine: Machine) -> Iterator[CheckResult]:
     folder = machine.settings.root / ".venv.making"
     if folder.exists() and not fixes.alive(folder / "pid"):
         remedy = f"The next ./invoke that makes an environment removes it, or {command('doctor --fix')}."
-        yield Seen("Leftovers", "slow", f"making {folder.name.removesuffix('.making')} was broken off", remedy, partial(fixes.drop, folder))
+        yield CheckResult(
+            "Leftovers", "slow", f"making {folder.name.removesuffix('.making')} was broken off", remedy, partial(fixes.drop, folder)
+        )
 
 
-def others(machine: Machine) -> Iterator[Seen]:
+def others(machine: Machine) -> Iterator[CheckResult]:
     """Look for kind clusters of other checkouts: one beside this is fine, one whose checkout is gone is a leftover."""
-    if machine.settings.provider != "kind" or machine.stack is None:
+    if machine.settings.provider != "kind" or machine.handles is None:
         return
     try:
         found = kind.clusters(machine.runtime)
     except SetupError:  # said already
         return
-    mine = [item for item in found if machine.stack.instance.owns(item.name)]
+    mine = [item for item in found if machine.handles.instance.owns(item.name)]
     told = [_other(machine, item) for item in found if item not in mine]
     yield from filter(None, told)
     if not any(told):
-        yield Seen("Other checkouts", "ok", "none is known to have a cluster here")
+        yield CheckResult("Other checkouts", "ok", "none is known to have a cluster here")
 
 
-def _other(machine: Machine, found: kind.Found) -> Seen | None:
+def _other(machine: Machine, found: kind.ClusterContainers) -> CheckResult | None:
     """Say whose a kind cluster is; nothing where it is somebody's own that does not concern us."""
     same = found.name == machine.settings.cluster
     other_name = f"Leave it alone by another name: INVOKE_SINGER_CLUSTER={found.name}2, or singer.cluster in invoke.yaml."
     what = f'the kind cluster "{found.name}" ({found.state})'
     if found.checkout is None:
-        return Seen("Other checkouts", "fail", f"{what} is there, and this checkout did not make it", other_name) if same else None
+        return CheckResult("Other checkouts", "fail", f"{what} is there, and this checkout did not make it", other_name) if same else None
     if fixes.remembers(found.checkout, found.name):
         if same:
-            return Seen("Other checkouts", "fail", f"{what} is that of {found.checkout}: two cannot have one name", other_name)
-        return Seen("Other checkouts", "ok", f"{found.checkout} has {what}: the two do not meet")
+            return CheckResult("Other checkouts", "fail", f"{what} is that of {found.checkout}: two cannot have one name", other_name)
+        return CheckResult("Other checkouts", "ok", f"{found.checkout} has {what}: the two do not meet")
     hint = f"{shown(Path(which('kind') or 'kind'))} delete cluster --name {found.name}"
     gone = "no longer knows it" if found.checkout.exists() else "is gone"
-    return Seen("Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {found.checkout} {gone}", hint)
+    return CheckResult("Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {found.checkout} {gone}", hint)
 
 
-def weighed(seen: Seen, check: Check, engine: str, *, up: bool) -> Seen:
+def weighed(seen: CheckResult, check: Check, engine: str, *, up: bool) -> CheckResult:
     """Return what was seen as it counts: the local engine works without a platform, and one that is up without what making it needs."""
     if not check.argo_only or seen.status != "fail":
         return seen

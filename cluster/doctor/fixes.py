@@ -10,25 +10,25 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cluster import web
+from cluster.config.settings import pairs
+from cluster.containers.runtime import ARCHITECTURES
 from cluster.engines.lock import alone
 from cluster.errors import SetupError
-from cluster.files import only_one
-from cluster.instance import Instance
-from cluster.programs import FOLDER, ended
-from cluster.progress import shown
-from cluster.runs import History
-from cluster.runtime import ARCHITECTURES
-from cluster.settings import pairs
+from cluster.host.locks import only_one
+from cluster.host.subprocesses import FOLDER, ended
+from cluster.net import http
+from cluster.providers.instance import Instance
+from cluster.runs.history import History
 from cluster.store import open_store
+from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from cluster.network import Network
-    from cluster.settings import Settings
-    from cluster.stack import Stack
+    from cluster.config.settings import Settings
+    from cluster.net.proxy import Network
+    from cluster.platform.handles import Handles
 
 KIND = "v0.33.0"
 CHECKSUMS = {
@@ -53,7 +53,7 @@ def kind(settings: Settings, network: Network) -> Callable[[], str] | None:
 
 def _fetched(url: str, digest: str, network: Network) -> str:
     file = FOLDER / "kind"
-    web.fetch(url, digest, file, network)
+    http.fetch(url, digest, file, network)
     return f"fetched kind {KIND} to {shown(file)}; its checksum is right"
 
 
@@ -68,17 +68,17 @@ def platform_lock(settings: Settings) -> Path:
     return settings.platform / "locks" / "platform"
 
 
-def remove_half(stack: Stack) -> str:
+def remove_half(handles: Handles) -> str:
     """Take away a cluster whose creation was broken off, unless somebody is at it at this moment.
 
     :raises SetupError: E-BUSY; E-CLUSTER, E-RUNTIME, it cannot be taken away.
     """
-    with only_one(platform_lock(stack.settings), "Another up, stop or teardown of this checkout is under way."):
-        if stack.instance.maker:
-            ended(stack.instance.maker, (stack.provider.name, stack.provider.cluster))
-        stack.provider.delete()
-        stack.instance.forget()
-    return f"removed what was there of the {stack.provider.describe()}"
+    with only_one(platform_lock(handles.settings), "Another up, stop or teardown of this checkout is under way."):
+        if handles.instance.maker:
+            ended(handles.instance.maker, (handles.provider.name, handles.provider.cluster))
+        handles.provider.delete()
+        handles.instance.forget()
+    return f"removed what was there of the {handles.provider.describe()}"
 
 
 def tidy(settings: Settings, environ: Mapping[str, str], pipeline: str) -> str:

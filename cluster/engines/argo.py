@@ -14,20 +14,23 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster import verdict, workflows
+from cluster.argo import status as argo_status
+from cluster.argo import workflow
 from cluster.errors import Interrupted, RunError, SetupError
-from cluster.files import log_lines
-from cluster.manifests import pod_trouble
-from cluster.progress import command, now
-from cluster.runs import Record, Side
-from cluster.verdict import moved
+from cluster.host.files import log_lines
+from cluster.kube.documents import pod_trouble
+from cluster.runs import outcome
+from cluster.runs.outcome import moved
+from cluster.runs.record import Record, Side
+from cluster.ui.command_line import command
+from cluster.ui.format import now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cluster.manifests import Document
-    from cluster.progress import Output, Step
-    from cluster.stack import Stack
+    from cluster.kube.documents import Document
+    from cluster.platform.handles import Handles
+    from cluster.ui.output import Output, StepLine
 
 POLL_SECONDS = 1.0
 SILENT_SECONDS = 60.0
@@ -42,9 +45,9 @@ class ArgoEngine:
 
     name = "argo"
 
-    def __init__(self, stack: Stack, output: Output) -> None:
+    def __init__(self, handles: Handles, output: Output) -> None:
         """Take the handles; nothing is sent yet."""
-        self.stack = stack
+        self.handles = handles
         self.output = output
         self._left = threading.Event()
         """Set when the user lets the runs go on alone."""
@@ -54,9 +57,9 @@ class ArgoEngine:
 
         :raises SetupError: E-RIGHTS, a right is lacking; E-KUBE, E-STORE; E-ENGINE, E-LAYOUT, the buckets are another's.
         """
-        if not self.stack.provider.ours:
-            self.stack.kube.need(NEEDED, self.stack.namespace, "run")
-        self.stack.history.claim(self.name)
+        if not self.handles.provider.ours:
+            self.handles.kube.need(NEEDED, self.handles.namespace, "run")
+        self.handles.history.claim(self.name)
 
     # -- one run
 
@@ -65,25 +68,25 @@ class ArgoEngine:
 
         :raises SetupError: E-RIGHTS, E-KUBE, E-STATE, E-STORE: it has not begun.
         """
-        pipeline = document["metadata"]["labels"][workflows.PIPELINE]
-        state = self.stack.history.state(pipeline)
-        self.stack.kube.create(document)
+        pipeline = document["metadata"]["labels"][workflow.PIPELINE]
+        state = self.handles.history.state(pipeline)
+        self.handles.kube.create(document)
         run = str(document["metadata"]["name"])
         self.output.event("run.started", run=run, pipeline=pipeline, engine=self.name, reason=reason, state=state)
         return run
 
     def live(self, run: str) -> dict[str, Any] | None:
         """Return the run's Workflow, None where it is gone: they do not stay for ever, their records do."""
-        return self.stack.kube.get("Workflow", run, self.stack.namespace)
+        return self.handles.kube.get("Workflow", run, self.handles.namespace)
 
     def stop(self, run: str, *, now: bool = False) -> None:
         """Ask Argo to stop a run; its exit handler still writes the record, unless it shall end *now*."""
         live = self.live(run)
         if live is None:
             return
-        seen = workflows.seen(live)
+        seen = argo_status.seen(live)
         how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
-        self.stack.kube.patch("Workflow", run, self.stack.namespace, {"spec": {"shutdown": how}})
+        self.handles.kube.patch("Workflow", run, self.handles.namespace, {"spec": {"shutdown": how}})
 
     def cancel(self, run: str) -> Record:
         """Stop a run, wait for its end, and return its record.
@@ -92,7 +95,7 @@ class ArgoEngine:
         """
         self.stop(run)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while (live := self.live(run)) is not None and not workflows.seen(live).ended:
+        while (live := self.live(run)) is not None and not argo_status.seen(live).ended:
             if time.monotonic() > deadline:
                 raise SetupError("E-TIMEOUT", f"{run} was told to stop, and has not ended yet.", hint=f"Look again: {command('runs')}")
             time.sleep(POLL_SECONDS)
@@ -139,9 +142,9 @@ class ArgoEngine:
             while not self._left.is_set():
                 try:
                     live = self.live(run)
-                    if live is None or workflows.seen(live).ended:
+                    if live is None or argo_status.seen(live).ended:
                         break
-                    hopeless = self._look(workflows.seen(live), step) or hopeless
+                    hopeless = self._look(argo_status.seen(live), step) or hopeless
                     answered = time.monotonic()
                 except SetupError as error:
                     step.detail = error.problem.rstrip(".")
@@ -158,17 +161,17 @@ class ArgoEngine:
 
     def _warn(self, record: Record) -> None:
         """Show the tap's first warnings, from the log that Argo has stored. The run has succeeded; what cannot be read is no trouble."""
-        store, bucket, known = self.stack.history.store, self.stack.settings.bucket_artifacts, list[str]()
+        store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
                 if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
                     lines = log_lines(store.get(bucket, key) or b"")
-                    for said in verdict.warnings(lines, known):
+                    for said in outcome.warnings(lines, known):
                         self.output.line("!", record.tap.connector, said)
                         self.output.event("warning", source=record.tap.connector, problem=said)
 
-    def _look(self, seen: workflows.Seen, step: Step) -> RunError | None:
+    def _look(self, seen: argo_status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
         step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
         if seen.records:
@@ -177,7 +180,7 @@ class ArgoEngine:
         if seen.phase in {"", "Pending"}:
             return None
         label = f"workflows.argoproj.io/workflow={seen.run}"
-        for pod in self.stack.kube.objects("Pod", self.stack.namespace, labels=label):
+        for pod in self.handles.kube.objects("Pod", self.handles.namespace, labels=label):
             trouble = pod_trouble(pod) if pod.get("status", {}).get("phase") in {"Pending", "Running"} else None
             if trouble is None:
                 continue
@@ -185,7 +188,7 @@ class ArgoEngine:
             step.detail = why
             if hopeless:
                 images = f"{command('sync')} brings images to the cluster"
-                images += "; singer.pull_secret lets pods pull them" if self.stack.settings.registry else ""
+                images += "; singer.pull_secret lets pods pull them" if self.handles.settings.registry else ""
                 self.stop(seen.run, now=seen.step == "record")  # where the image of the exit handler is missing, nobody waits for it
                 return RunError(
                     "E-IMAGE-PULL",
@@ -201,10 +204,10 @@ class ArgoEngine:
 
         :raises SetupError: E-UNKNOWN, there is neither.
         """
-        seen = workflows.seen(live) if live is not None else None
+        seen = argo_status.seen(live) if live is not None else None
         found, reachable = None, True
         try:
-            found = self.stack.history.read(seen.pipeline, run) if seen else self.stack.history.find(run)
+            found = self.handles.history.read(seen.pipeline, run) if seen else self.handles.history.find(run)
         except SetupError as error:
             if seen is None:
                 raise
@@ -218,8 +221,8 @@ class ArgoEngine:
                 found.error, found.status = hopeless.as_dict(), "failed"
             if reachable and seen.ended:
                 with suppress(SetupError):
-                    found.state_before = found.state_after = self.stack.history.state(found.pipeline)
-                    self.stack.history.save(found)
+                    found.state_before = found.state_after = self.handles.history.state(found.pipeline)
+                    self.handles.history.save(found)
         return found
 
     def _close(self, record: Record, known: Record, *, save: bool) -> None:
@@ -227,12 +230,12 @@ class ArgoEngine:
         record.status, record.finished, record.error = known.status, known.finished, known.error
         if save:
             with suppress(SetupError):
-                self.stack.history.save(record)
+                self.handles.history.save(record)
 
     @staticmethod
     def partial(live: Mapping[str, Any]) -> Record:
         """Return what is known of a run from its Workflow alone."""
-        seen, status = workflows.seen(live), live.get("status", {})
+        seen, status = argo_status.seen(live), live.get("status", {})
         record = Record(
             run=seen.run,
             pipeline=seen.pipeline,
@@ -248,7 +251,7 @@ class ArgoEngine:
             return record
         record.status, record.finished = "succeeded", seen.finished or now()
         if seen.phase != "Succeeded":
-            why = verdict.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
+            why = outcome.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
             record.error, record.status = why.as_dict(), "interrupted" if why.code == "E-CANCELLED" else "failed"
         return record
 

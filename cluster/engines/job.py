@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cluster.backfill import Backfill
-    from cluster.connectors import Pipeline
-    from cluster.environments import Environment
+    from cluster.project.backfill import Backfill
+    from cluster.project.model import Pipeline
+    from cluster.project.venvs import Environment
 
 
 @dataclass(frozen=True)

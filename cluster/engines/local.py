@@ -15,21 +15,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import alone, sweep
-from cluster.engines.pair import Pair, Transform
+from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
-from cluster.files import file_errors
-from cluster.progress import megabytes, now
-from cluster.runs import Record, Side, new_run_id
-from cluster.verdict import moved, outputs, transformed, warnings
+from cluster.host.files import file_errors
+from cluster.runs.outcome import moved, outputs, transformed, warnings
+from cluster.runs.record import Record, Side, new_run_id
+from cluster.ui.format import megabytes, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from cluster.config.settings import Settings
     from cluster.engines.job import Job
-    from cluster.progress import Output, Step
-    from cluster.runs import History
-    from cluster.settings import Settings
+    from cluster.runs.history import History
+    from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
 
@@ -157,7 +157,7 @@ class LocalEngine:
         self.history.save(record)
         self._put_away = True
 
-    def _load(self, job: Job, record: Record, folder: Path, step: Step) -> dict[str, Any] | None:
+    def _load(self, job: Job, record: Record, folder: Path, step: StepLine) -> dict[str, Any] | None:
         """Run both sides, store the data, and return the new state, None where the target printed none.
 
         :raises SetupError: the run failed.
@@ -173,7 +173,7 @@ class LocalEngine:
         file = pair.target.folder / "new_state.json"
         return dict(json.loads(file.read_bytes())) if file.exists() else None
 
-    def _transform(self, job: Job, record: Record, folder: Path, step: Step) -> None:
+    def _transform(self, job: Job, record: Record, folder: Path, step: StepLine) -> None:
         """Run what follows the load.
 
         :raises SetupError: it failed.
@@ -223,7 +223,7 @@ class LocalEngine:
 class Watch:
     """Looks at a pair while it runs: counts for the record, and something to see for people and programs."""
 
-    def __init__(self, output: Output, record: Record, pair: Pair, step: Step) -> None:
+    def __init__(self, output: Output, record: Record, pair: Pair, step: StepLine) -> None:
         """Take what is watched and where it is shown."""
         self.output = output
         self.record = record

@@ -15,14 +15,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, held, private, private_folder
+from cluster.host.files import file_errors, private, private_folder
+from cluster.host.locks import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cluster.runs import History, Record
-    from cluster.settings import Settings
+    from cluster.config.settings import Settings
+    from cluster.runs.history import History
+    from cluster.runs.record import Record
 
 RUNNER_LOCK = "runner.lock"
 """In the folder of a side of a run: what its runner holds for as long as it lives."""

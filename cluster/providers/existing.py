@@ -13,24 +13,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster import kubeconfig, network
+from cluster.config.settings import LAPTOP
+from cluster.config.strict import listed
+from cluster.containers.images import REPOSITORY, other, push
+from cluster.containers.registry import Registry
+from cluster.containers.runtime import full_name, registry_of
 from cluster.errors import SetupError
-from cluster.fields import listed
-from cluster.images import REPOSITORY, other, push
-from cluster.programs import check
-from cluster.progress import shown
-from cluster.registry import Registry
-from cluster.runtime import full_name, registry_of
-from cluster.settings import LAPTOP
+from cluster.host.subprocesses import check
+from cluster.kube import kubeconfig
+from cluster.net import proxy
+from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from cluster.instance import Instance
-    from cluster.kubeconfig import Context
-    from cluster.network import Network
-    from cluster.runtime import Runtime
-    from cluster.settings import Settings
+    from cluster.config.settings import Settings
+    from cluster.containers.runtime import Runtime
+    from cluster.kube.kubeconfig import Context
+    from cluster.net.proxy import Network
+    from cluster.providers.instance import Instance
 
 SHARED = ("docker-desktop", "rancher-desktop", "orbstack", "colima")
 """Contexts whose nodes use the images of the laptop's own runtime: nothing has to be brought there."""
@@ -67,7 +68,7 @@ class Existing:
         self.instance = instance
         self.runtime = runtime
         self.environ = environ
-        self.network = through or network.read(settings, environ)
+        self.network = through or proxy.read(settings, environ)
         self.nodes = nodes
         self._there: set[str] = set()
         """Images that the registry has, as far as this process has to ask."""

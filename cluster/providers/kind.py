@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from cluster import manifests, network
+from cluster.containers.ports import conflict
+from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
-from cluster.ports import conflict
-from cluster.programs import check, ended, find, follow, last_line
+from cluster.host.subprocesses import check, ended, find, follow, last_line
+from cluster.kube import documents
+from cluster.net import proxy
 from cluster.providers import NODE_PORTS
-from cluster.runtime import full_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cluster.instance import Instance
-    from cluster.runtime import Runtime
-    from cluster.settings import Settings
+    from cluster.config.settings import Settings
+    from cluster.containers.runtime import Runtime
+    from cluster.providers.instance import Instance
 
 NETWORK = "kind"
 CONTROL_PLANE = "-control-plane"
@@ -60,7 +61,7 @@ class Kind:
         self.context = f"kind-{self.cluster}"
         self.kubeconfig = settings.local / "kubeconfig"
         self.node = f"{self.cluster}{CONTROL_PLANE}"
-        self.network = network.read(settings, os.environ)
+        self.network = proxy.read(settings, os.environ)
 
     def describe(self) -> str:
         """See ``Provider``."""
@@ -197,13 +198,13 @@ class Kind:
             started=self.instance.made_by,
         )
 
-    def config(self) -> manifests.Document:
+    def config(self) -> documents.Document:
         """Return kind's configuration: the file of the repository with this instance's ports and node image."""
-        document = manifests.load([self.settings.root / "manifests" / "kind.yaml"])[0]
-        document = manifests.with_value(document, "nodes.0.image", self.settings.image("node"))
+        document = documents.load([self.settings.root / "manifests" / "kind.yaml"])[0]
+        document = documents.with_value(document, "nodes.0.image", self.settings.image("node"))
         for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
-            document = manifests.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
+            document = documents.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
         return document
 
     def _kind(self, *words: str) -> str:
@@ -214,7 +215,7 @@ class Kind:
 
     def _environ(self) -> dict[str, str]:
         """Return what kind is told. No proxy: kubeadm would write it, password and all, into the pods of Kubernetes itself."""
-        hidden = dict.fromkeys((SCRUBBED & os.environ.keys()) | set(network.PROXY_VARIABLES), "")
+        hidden = dict.fromkeys((SCRUBBED & os.environ.keys()) | set(proxy.PROXY_VARIABLES), "")
         return {**hidden, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
 
     # -- the node's network
@@ -308,7 +309,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Found:
+class ClusterContainers:
     """A kind cluster of this machine, whoever made it."""
 
     name: str
@@ -318,14 +319,17 @@ class Found:
     """The folder of the checkout that made it; None where it says nothing, as those that people make by hand."""
 
 
-def clusters(runtime: Runtime) -> list[Found]:
+def clusters(runtime: Runtime) -> list[ClusterContainers]:
     """Return all kind clusters of this machine.
 
     :raises SetupError: E-PROGRAM, E-RUNTIME.
     """
     nodes = {name: state for name, state in sorted(runtime.containers(LABEL).items()) if name.endswith(CONTROL_PLANE)}
     told = {node: runtime.read(node, ORIGIN_FILE).strip() for node in nodes}
-    return [Found(node.removesuffix(CONTROL_PLANE), state, Path(told[node]) if told[node] else None) for node, state in nodes.items()]
+    return [
+        ClusterContainers(node.removesuffix(CONTROL_PLANE), state, Path(told[node]) if told[node] else None)
+        for node, state in nodes.items()
+    ]
 
 
 def failure(text: str) -> tuple[str, str]:

@@ -12,20 +12,20 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cluster import network
+from cluster.containers.ports import conflict
+from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
-from cluster.ports import conflict
-from cluster.programs import ended, find, follow, last_line, run
+from cluster.host.subprocesses import ended, find, follow, last_line, run
+from cluster.net import proxy
 from cluster.providers import NODE_PORTS
-from cluster.runtime import full_name
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
 
-    from cluster.instance import Instance
-    from cluster.runtime import Runtime
-    from cluster.settings import Settings
+    from cluster.config.settings import Settings
+    from cluster.containers.runtime import Runtime
+    from cluster.providers.instance import Instance
 
 KUBERNETES = "v1.36.2"
 """What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need v1.36 or later."""
@@ -245,7 +245,7 @@ class Minikube:
     @cached_property
     def _environ(self) -> dict[str, str]:
         """Return what minikube is told by variables. A rootless podman it would otherwise run through sudo."""
-        told = network.read(self.settings, os.environ).variables(os.environ)
+        told = proxy.read(self.settings, os.environ).variables(os.environ)
         environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KUBECONFIG": str(self.kubeconfig)}
         return {**environ, "MINIKUBE_ROOTLESS": "true"} if self.driver and self.runtime.info.rootless else environ
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cluster import network
 from cluster.errors import SetupError
+from cluster.net import proxy
 from cluster.store.folders import FolderStore
 from cluster.store.protocol import Object, Store, Version, checked, parted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cluster.settings import Settings
+    from cluster.config.settings import Settings
 
 __all__ = ["FolderStore", "Object", "Store", "Version", "checked", "open_store", "parted"]
 
@@ -40,7 +40,7 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:
                 f"The store is S3, and {missing[0]} is not set.",
                 hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
             )
-        found = network.read(settings, environ)
+        found = proxy.read(settings, environ)
         store = S3Store(
             settings.s3_endpoint,
             access_key=environ[names[0]],

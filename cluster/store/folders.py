@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, private_folder
+from cluster.host.files import file_errors, private_folder
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:

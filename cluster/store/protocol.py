@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
-from cluster.files import file_errors, private, private_folder, replacing
+from cluster.host.files import file_errors, private, private_folder, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,10 +18,10 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
-from cluster.files import file_errors
-from cluster.network import login
-from cluster.progress import command
+from cluster.host.files import file_errors
+from cluster.net.proxy import login
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching, parted
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

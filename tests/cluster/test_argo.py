@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished, slow
-from clusters import run
+from platform_checkout import run
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
 
-from cluster.runs import new_run_id
-from cluster.stack import ROOT_SECRET, USER_SECRET
-from cluster.steps import policy
-from cluster.store.admin import Admin
+from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.platform.steps.storage import policy
+from cluster.runs.record import new_run_id
+from cluster.store.minio_admin import Admin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from argo_checkout import Argo, Done
 
-    from cluster.runs import Record
+    from cluster.runs.record import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 BATCH = 4
@@ -158,8 +158,8 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
     assert (record.status, argo.get_state(name)) == ("failed", BEFORE)
     assert record.error is not None
     assert (record.error["code"], "tap-config" in record.error["problem"]) == ("E-CONFIG", True)
-    with argo.stack() as stack:
-        stack.store().delete(stack.settings.bucket_configs, f"pipelines/{name}/config.json")
+    with argo.handles() as handles:
+        handles.store().delete(handles.settings.bucket_configs, f"pipelines/{name}/config.json")
     assert argo.one(name).last["state"] == AFTER
 
 
@@ -187,13 +187,13 @@ def test_a_bucket_that_refuses_data(argo: Argo) -> None:
     """Where the data bucket takes nothing and the state bucket does, the state does not move."""
     name = argo.pipeline("refused", {"steps": MORE})
     argo.set_state(name, BEFORE)
-    with argo.stack() as stack:
-        root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+    with argo.handles() as handles:
+        root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
         assert root
         assert user
-        admin = Admin(stack.url("s3"), root)
-        rules = policy(stack.settings)
-        deny = {"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{stack.settings.bucket_outputs}/*"]}
+        admin = Admin(handles.url("s3"), root)
+        rules = policy(handles.settings)
+        deny = {"Effect": "Deny", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{handles.settings.bucket_outputs}/*"]}
         admin.allow(user, {**rules, "Statement": [*rules["Statement"], deny]})
         try:
             done = argo.one(name)
@@ -209,12 +209,12 @@ def test_credentials_that_are_replaced_during_a_run(argo: Argo) -> None:
     name = argo.pipeline("rotated", slow(12), retries=1)
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
-    with argo.stack() as stack:
-        root, user = stack.secret(ROOT_SECRET), stack.secret(USER_SECRET)
+    with argo.handles() as handles:
+        root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
         assert root
         assert user
         new = {**user, "secretkey": user["secretkey"][::-1]}
-        Admin(stack.url("s3"), root).allow(new, policy(stack.settings))
+        Admin(handles.url("s3"), root).allow(new, policy(handles.settings))
     argo.kubectl("-n", "argo", "patch", "secret", USER_SECRET, "--patch", json.dumps({"stringData": {"secretkey": new["secretkey"]}}))
     last = finished(process)  # it has begun with the old key too, and sees the Workflow alone
     assert last["status"] == "succeeded"
@@ -332,12 +332,12 @@ def test_a_secret_shows_up_nowhere(argo: Argo) -> None:
     assert secret not in result.out + result.err
     assert secret not in argo.kubectl("-n", "argo", "get", "workflows,pods,configmaps,events,cronworkflows", "-o", "json")
     assert secret not in argo.type("logs", "last").out
-    with argo.stack() as stack:
-        store = stack.store()
-        for bucket in (stack.settings.bucket_configs, stack.settings.bucket_artifacts, stack.settings.bucket_outputs):
+    with argo.handles() as handles:
+        store = handles.store()
+        for bucket in (handles.settings.bucket_configs, handles.settings.bucket_artifacts, handles.settings.bucket_outputs):
             for item in store.objects(bucket):
                 assert secret.encode() not in (store.get(bucket, item.key) or b"")
-        assert stack.secret("connector-tap-scripted") == {"TOKEN": secret}
+        assert handles.secret("connector-tap-scripted") == {"TOKEN": secret}
 
 
 def test_examples_for_people_who_write_yaml(argo: Argo) -> None:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import OTHER, run
-from guests import COMPANY, DEMO, bucket
+from company_cluster import COMPANY, DEMO, bucket
+from platform_checkout import OTHER, run
 from processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clusters import Platform
+    from platform_checkout import Platform
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ENV = ("--env", "company")

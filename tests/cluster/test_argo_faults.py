@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished, slow
-from clusters import run
+from platform_checkout import run
 from scenarios import AFTER, BEFORE, MORE, SCHEMA
 
-from cluster.runs import new_run_id
+from cluster.runs.record import new_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

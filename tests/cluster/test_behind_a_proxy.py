@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pytest
-from clusters import Platform, gateway, run, why_not
+from company_proxy import Proxy
 from pip._internal.models.index import PyPI
-from proxy import Proxy
+from platform_checkout import Platform, gateway, run, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from clusters import NAME, OTHER, Platform
-from guests import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
+from company_cluster import DEMO, KEYS, LOGIN, PASSWORD, bucket, let_pull, person, pulled, pulling
+from platform_checkout import NAME, OTHER, Platform
 
-from cluster.kube import Kube, LackingError
+from cluster.kube.client import Kube, LackingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from apiserver import Api
-    from postgres import Postgres
-    from registries import Distribution
+    from fake_apiserver import Api
+    from real_postgres import Postgres
+    from real_registry import Distribution
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ENV = ("--env", "company")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from clusters import OTHER, Platform, run
+from company_cluster import OURS, answers, image, store
 from conftest import ROOT
-from guests import OURS, answers, image, store
+from platform_checkout import OTHER, Platform, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

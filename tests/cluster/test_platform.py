@@ -11,12 +11,12 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from clusters import NAME, Platform, kubeconfigs, run, why_not
 from conftest import ROOT
+from platform_checkout import NAME, Platform, kubeconfigs, run, why_not
 
-from cluster.providers.kind import Found
+from cluster.containers.runtime import Runtime
+from cluster.providers.kind import ClusterContainers
 from cluster.providers.kind import clusters as kind_clusters
-from cluster.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_the_story_of_a_day(platform: Platform) -> None:
 
     second = platform.type("up", "--json")
     assert (second.code, second.last["changed"]) == (0, [])
-    assert Found(NAME, "running", platform.root) in kind_clusters(Runtime())
+    assert ClusterContainers(NAME, "running", platform.root) in kind_clusters(Runtime())
 
     platform.kubectl("-n", "argo", "delete", "deployment", "minio")
     assert platform.type("status").code == 1
@@ -233,8 +233,8 @@ def versions(platform: Platform, key: str) -> list[str]:
 def store(platform: Platform, work: str) -> str:
     """Do something with the platform's store, as a program of the checkout would."""
     program = (
-        "import os; from cluster.settings import parse; from cluster.stack import Stack; from pathlib import Path;"
-        f"c = parse({{'cluster': {NAME!r}}}, {{}}, root=Path.cwd()); s = Stack(c, os.environ).store(); b = 'singer-configs'; {work}"
+        "import os; from cluster.config.settings import parse; from cluster.platform.handles import Handles; from pathlib import Path;"
+        f"c = parse({{'cluster': {NAME!r}}}, {{}}, root=Path.cwd()); s = Handles(c, os.environ).store(); b = 'singer-configs'; {work}"
     )
     python = shutil.which("python3", path=str(ROOT / ".venv" / "bin")) or "python3"
     done = subprocess.run([python, "-c", program], cwd=platform.root, capture_output=True, text=True, check=False)

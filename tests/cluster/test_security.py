@@ -13,12 +13,12 @@ import urllib.request
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import permissions as rights
 import pytest
-import rights
 from argo_checkout import argo_checkout, finished, slow
-from clusters import run
+from platform_checkout import run
 
-from cluster.images import commit_tag
+from cluster.containers.images import commit_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,8 +156,8 @@ def test_a_secret_is_in_its_own_container_alone(argo: Argo) -> None:
 def test_network_policies(argo: Argo) -> None:
     """Where the network enforces policies, other namespaces' pods reach neither MinIO nor the UI, ours the buckets alone; runs succeed."""
     on = {"INVOKE_SINGER_NETWORK_POLICIES": "true"}
-    with argo.stack() as stack:
-        image = commit_tag(stack.settings)
+    with argo.handles() as handles:
+        image = commit_tag(handles.settings)
     doors = {item["metadata"]["name"]: item["spec"] for item in argo.there("services", "-n", "argo")}
     addresses = {
         "minio": (doors["argo-artifacts"]["clusterIP"], 9000),
@@ -226,8 +226,8 @@ for name, address in {doors!r}.items():
 
 def images(argo: Argo) -> list[str]:
     """Return the images of ours that the pipeline ran in, as this machine's docker has them."""
-    with argo.stack() as stack:
-        commit = commit_tag(stack.settings)
+    with argo.handles() as handles:
+        commit = commit_tag(handles.settings)
     ours = argo.there("configmaps", "-n", "argo", "--field-selector=metadata.name=singer-images")[0]["data"]
     return sorted({commit, ours["tap-scripted"], ours["target-scripted"]})
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from argo_checkout import argo_checkout
-from guests import PASSWORD
+from company_cluster import PASSWORD
 from scenarios import AFTER, SCHEMA
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from argo_checkout import Argo
-    from postgres import Postgres
+    from real_postgres import Postgres
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 LOAD = [SCHEMA, ["records", "s", 3], ["state", AFTER]]

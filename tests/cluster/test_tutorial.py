@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import documents
 import pytest
-from clusters import given, kubeconfigs, run, why_not
 from conftest import INHERITED
+from platform_checkout import given, kubeconfigs, run, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

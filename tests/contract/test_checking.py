@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from processes import alive, eventually
 
-from cluster.workshop.conformance import RULES
+from cluster.onboarding.conformance import RULES
 
 if TYPE_CHECKING:
     from conftest import Checkout, Result

@@ -20,14 +20,15 @@ import notify
 import pytest
 from conftest import ROOT
 
-from cluster import images
+from cluster.containers import images
 from cluster.errors import SetupError
-from cluster.runs import History, Side
+from cluster.runs.history import History
+from cluster.runs.record import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stores import Minio, Place
+    from real_stores import Minio, Place
 
 ID = "20261124t081501-2bcd"
 BEFORE, AFTER = {"n": 2}, {"n": 5}

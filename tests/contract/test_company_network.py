@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 import yaml
-from proxy import Proxy
+from company_proxy import Proxy
 
-from cluster import network
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.kube import Kube
-from cluster.settings import Settings
-from cluster.steps import silent
+from cluster.kube.client import Kube
+from cluster.net import proxy as network
+from cluster.platform.steps.storage import silent
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Checkout, Result
-    from stores import Minio
+    from real_stores import Minio
 
 PACKAGE = "colorama"
 """What has to be fetched: small, and without requirements of its own."""

@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import ServingHTTP
+from loopback_server import ServingHTTP
 
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.settings import Settings
 from cluster.store import open_store
-from cluster.store.admin import Admin
+from cluster.store.minio_admin import Admin
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:

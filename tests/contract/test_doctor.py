@@ -28,16 +28,16 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from proxy import Proxy
+from company_proxy import Proxy
+from loopback_server import ServingHTTP
 from scenarios import SCHEMA
-from serving import ServingHTTP
 from test_interruption import SLOW, alive, eventually, pids
 from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 
-from cluster.instance import Instance
+from cluster.config.settings import Settings
+from cluster.containers.runtime import Runtime
 from cluster.providers import kind
-from cluster.runtime import Runtime
-from cluster.settings import Settings
+from cluster.providers.instance import Instance
 
 if TYPE_CHECKING:
     import subprocess

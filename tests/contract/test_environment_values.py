@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.settings import parse
-from cluster.stack import Stack
+from cluster.config.settings import parse
+from cluster.platform.handles import Handles
 
 if TYPE_CHECKING:
-    from apiserver import Company
+    from fake_apiserver import Company
 
 NAME = "connector-tap-scripted"
 STEPS = [["schema", "s"]]
@@ -33,8 +33,8 @@ def held(company: Company) -> dict[str, str]:
 
 def stored(company: Company, key: str) -> Any:
     """Return an object of the environment's bucket of configs."""
-    with Stack(parse({}, {}, env="company", root=company.root), company.checkout.environ) as stack:
-        return json.loads(stack.store().get(stack.settings.bucket_configs, key) or b"null")
+    with Handles(parse({}, {}, env="company", root=company.root), company.checkout.environ) as handles:
+        return json.loads(handles.store().get(handles.settings.bucket_configs, key) or b"null")
 
 
 def instead(company: Company, name: str, content: Any) -> None:

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hera.workflows import models
 
-from cluster import schedules
-from cluster.settings import parse
-from cluster.stack import Stack
+from cluster.config.settings import parse
+from cluster.platform.handles import Handles
+from cluster.platform.steps import schedules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,8 +87,8 @@ def test_it_is_what_would_be_applied(company: Checkout) -> None:
     """Every object is the one that up and sync apply, word for word, but for Secrets and for what an administrator applies."""
     exported(company)
     settings = parse({}, {}, env="company", root=company.root)
-    with Stack(settings, {}) as stack:
-        wanted = [*stack.documents, *schedules.documents(stack)]
+    with Handles(settings, {}) as handles:
+        wanted = [*handles.documents, *schedules.documents(handles)]
     found = {(item["kind"], item["metadata"]["name"]): item for item in objects(company.root / "export" / "company")}
     assert found == {
         (item["kind"], item["metadata"]["name"]): item

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from cluster.config.settings import Settings
+from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
-from cluster.instance import Instance
 from cluster.providers.existing import Existing
-from cluster.runtime import Runtime
-from cluster.settings import Settings
+from cluster.providers.instance import Instance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import kubernetes_validate
 import pytest
 import yaml
-from apiserver import INSTANCE, NAMESPACE, USER
+from fake_apiserver import INSTANCE, NAMESPACE, USER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from apiserver import Api, Company
+    from fake_apiserver import Api, Company
 
 RUN = "20261124t060000-abcd"
 WORKFLOWS, SCHEDULES = "workflows.argoproj.io", "cronworkflows.argoproj.io"

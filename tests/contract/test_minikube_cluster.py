@@ -19,13 +19,13 @@ import pytest
 import yaml
 from test_platform_errors import CHANGES, SECONDS, Desk, is_one_sentence
 
+from cluster.config.settings import Settings
+from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
-from cluster.instance import Instance
-from cluster.programs import ended
+from cluster.host.subprocesses import ended
 from cluster.providers import NODE_PORTS
+from cluster.providers.instance import Instance
 from cluster.providers.minikube import KUBERNETES, Minikube
-from cluster.runtime import Runtime
-from cluster.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

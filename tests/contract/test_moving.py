@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typist import Typist
+from terminal_user import Typist
 
-from cluster import layout
-from cluster.settings import Settings, parse
-from cluster.stack import Stack
+from cluster.config.settings import Settings, parse
+from cluster.platform.handles import Handles
+from cluster.runs import format_version
 
 if TYPE_CHECKING:
-    from apiserver import Company
+    from fake_apiserver import Company
 
 OURS = {"n": 3}
 OTHER = {"n": 1}
@@ -47,8 +47,8 @@ def settings(company: Company) -> Settings:
 
 def owner(company: Company, **said: Any) -> None:
     """Let the bucket say whose it is."""
-    with Stack(settings(company), company.checkout.environ) as stack:
-        stack.store().put(stack.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **said}).encode())
+    with Handles(settings(company), company.checkout.environ) as handles:
+        handles.store().put(handles.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **said}).encode())
 
 
 # -- states
@@ -146,7 +146,7 @@ def test_what_cannot_be_copied(moving: Company) -> None:
 
 def test_a_bucket_of_others(moving: Company) -> None:
     """A bucket that another installation has, or a newer checkout, is left as it is."""
-    for said, code in (({"instance": "another-team"}, "E-FOREIGN"), ({"layout": layout.LAYOUT + 1}, "E-LAYOUT")):
+    for said, code in (({"instance": "another-team"}, "E-FOREIGN"), ({"layout": format_version.LAYOUT + 1}, "E-LAYOUT")):
         owner(moving, **said)
         refused = moving.type("state", "p", "--copy-to", "company", "--yes")
         assert (refused.code, code in refused.err) == (1, True), refused.err
@@ -159,17 +159,17 @@ def test_a_bucket_of_others(moving: Company) -> None:
 
 def test_the_layout_is_recorded(moving: Company) -> None:
     """The cluster and the bucket say which layout they have."""
-    assert moving.api.get(*STORE)["metadata"]["annotations"][layout.RECORD] == str(layout.LAYOUT)
-    with Stack(settings(moving), moving.checkout.environ) as stack:
-        found = json.loads(stack.store().get(stack.settings.bucket_configs, "owner.json") or b"{}")
-    assert found == {"engine": "argo", "instance": "rates-team", "layout": layout.LAYOUT}
+    assert moving.api.get(*STORE)["metadata"]["annotations"][format_version.RECORD] == str(format_version.LAYOUT)
+    with Handles(settings(moving), moving.checkout.environ) as handles:
+        found = json.loads(handles.store().get(handles.settings.bucket_configs, "owner.json") or b"{}")
+    assert found == {"engine": "argo", "instance": "rates-team", "layout": format_version.LAYOUT}
 
 
 def test_an_upgrade_is_told_before_it_is_made(moving: Company) -> None:
     """Of a platform without a record it is said from which layout to which, and what changes, comes and goes; --plan does nothing else."""
     api = moving.api
     metadata = api.get(*STORE)["metadata"]
-    del metadata["annotations"][layout.RECORD]
+    del metadata["annotations"][format_version.RECORD]
     metadata["annotations"]["singer/content"] = "another"
     api.add("Role", "old", metadata={"labels": metadata["labels"], "annotations": {"singer/content": "x"}})
     del api.objects["WorkflowTemplate", "staged"]
@@ -177,24 +177,29 @@ def test_an_upgrade_is_told_before_it_is_made(moving: Company) -> None:
     before = {**api.objects}
     planned = moving.there("up", "--plan", "--json")
     (event,) = [item for item in planned.events if item["event"] == "upgrade"]
-    assert (event["from"], event["to"], event["changed"], event["gone"]) == (1, layout.LAYOUT, ["configmap/singer-store"], ["role/old"])
+    assert (event["from"], event["to"], event["changed"], event["gone"]) == (
+        1,
+        format_version.LAYOUT,
+        ["configmap/singer-store"],
+        ["role/old"],
+    )
     assert event["new"] == ["workflowtemplate/staged", "cronworkflow/p"]
     assert api.objects == before
 
     made = moving.there("up")
     lines = made.out.splitlines()
     (said,) = [number for number, line in enumerate(lines) if line.startswith("! Upgrade")]
-    assert f"layout 1 to {layout.LAYOUT}" in lines[said]
+    assert f"layout 1 to {format_version.LAYOUT}" in lines[said]
     done = next(number for number, line in enumerate(lines) if line.startswith("✓ Objects"))
     assert said < done
-    assert f"layout 1 to {layout.LAYOUT}" in lines[done]
+    assert f"layout 1 to {format_version.LAYOUT}" in lines[done]
     assert ("Role", "old") not in api.objects
     assert "Upgrade" not in moving.there("up").out
 
 
 def test_sync_tells_of_an_older_platform(moving: Company) -> None:
     """Schedules are brought to a platform of an older layout too; what becomes of them is said, and that up brings the rest."""
-    del moving.api.get(*STORE)["metadata"]["annotations"][layout.RECORD]
+    del moving.api.get(*STORE)["metadata"]["annotations"][format_version.RECORD]
     moving.checkout.scripted({"steps": []}, schedule="0 7 * * *")
     told = moving.there("sync", "--json")
     (event,) = [item for item in told.events if item["event"] == "upgrade"]
@@ -205,7 +210,7 @@ def test_sync_tells_of_an_older_platform(moving: Company) -> None:
 def test_a_newer_layout_is_left_as_it_is(moving: Company) -> None:
     """What a newer checkout has brought is not written over, whatever is typed: the answer is to bring this one up to date."""
     api = moving.api
-    api.get(*STORE)["metadata"]["annotations"][layout.RECORD] = str(layout.LAYOUT + 1)
+    api.get(*STORE)["metadata"]["annotations"][format_version.RECORD] = str(format_version.LAYOUT + 1)
     before, asked = {**api.objects}, len(api.asked)
     for words in (("up",), ("up", "--plan"), ("sync",), ("sync", "--plan"), ("run", "p")):
         refused = moving.there(*words)
@@ -218,7 +223,7 @@ def test_a_store_of_a_newer_checkout(company: Company) -> None:
     """The local engine leaves a newer checkout's buckets as they are; without a record they are the first layout's, and go on."""
     assert company.type("run", "p").code == 0
     (file,) = (company.checkout.local / "buckets").glob("*configs/owner.json")
-    file.write_text(json.dumps({"engine": "local", "layout": layout.LAYOUT + 1}))
+    file.write_text(json.dumps({"engine": "local", "layout": format_version.LAYOUT + 1}))
     refused = company.type("run", "p")
     assert (refused.code, "E-LAYOUT" in refused.err) == (1, True), refused.err
     for damaged in ('{"engine": "local"}', '{"engine": "local", "layout": "' + "9" * 5000 + '"}', '{"engine": "local", "layout": []}'):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from conftest import ROOT
-from typist import Typist
+from terminal_user import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import ServingHTTP
+from loopback_server import ServingHTTP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,10 +7,10 @@ import subprocess
 import pytest
 from conftest import ROOT
 
-from cluster.connectors import Project
-from cluster.environments import Environments
-from cluster.progress import Plain
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.plain import Plain
 
 PROJECT = Project(ROOT)
 OWN = [name for name in PROJECT.connector_names if any((folder / "tests").is_dir() for folder in PROJECT.connector(name).projects)]

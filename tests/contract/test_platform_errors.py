@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from cluster.instance import free
+from cluster.containers.ports import free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

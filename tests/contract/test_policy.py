@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.steps import policy
-from cluster.store.admin import Admin, expire
+from cluster.platform.steps.storage import policy
+from cluster.store.minio_admin import Admin, expire
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:

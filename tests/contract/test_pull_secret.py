@@ -13,12 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from serving import ServingHTTP
+from loopback_server import ServingHTTP
 
+from cluster.config.settings import ROOT, parse
 from cluster.errors import SetupError
-from cluster.objects import PULL_KEY, PULL_TYPE, Objects
-from cluster.settings import ROOT, parse
-from cluster.stack import Stack
+from cluster.platform.credentials import PULL_KEY, PULL_TYPE
+from cluster.platform.handles import Handles
+from cluster.platform.objects import Objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def stack(api: Api, tmp_path: Path) -> Stack:
+def handles(api: Api, tmp_path: Path) -> Handles:
     """Return the handles that ``up`` has."""
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     content = {
@@ -106,25 +107,25 @@ def stack(api: Api, tmp_path: Path) -> Stack:
         "users": [{"name": "u", "user": {"token": "t"}}],
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(content))
-    return Stack(parse(SETTINGS, {}, root=tmp_path), {"KUBECONFIG": str(tmp_path / "kubeconfig")})
+    return Handles(parse(SETTINGS, {}, root=tmp_path), {"KUBECONFIG": str(tmp_path / "kubeconfig")})
 
 
-def test_who_pulls_with_it(stack: Stack) -> None:
+def test_who_pulls_with_it(handles: Handles) -> None:
     """Pods of runs, by their ServiceAccount, and Argo's own are given the Secret; without the setting nobody is."""
     wanted = [{"name": NAME}]
-    found = {(item["kind"], item["metadata"]["name"]): item for item in stack.documents}
+    found = {(item["kind"], item["metadata"]["name"]): item for item in handles.documents}
     assert found["ServiceAccount", "pipeline"]["imagePullSecrets"] == wanted
     for name in ("workflow-controller", "argo-server"):
         assert found["Deployment", name]["spec"]["template"]["spec"]["imagePullSecrets"] == wanted
-    plain = Stack(parse({**SETTINGS, "pull_secret": ""}, {}, root=stack.settings.root), stack.environ)
+    plain = Handles(parse({**SETTINGS, "pull_secret": ""}, {}, root=handles.settings.root), handles.environ)
     assert "imagePullSecrets" not in json.dumps(plain.documents)
 
 
-def test_it_is_there(stack: Stack, api: Api) -> None:
+def test_it_is_there(handles: Handles, api: Api) -> None:
     """With a login for the registry in it there is nothing to say; how its address is written does not matter."""
     api.secret({"auths": {"https://registry.example.com:5000/v2/": {"auth": "x"}}})
-    Objects().apply(stack, lambda _: None)
-    assert Objects().pending(stack) is None
+    Objects().apply(handles, lambda _: None)
+    assert Objects().pending(handles) is None
 
 
 @pytest.mark.parametrize(
@@ -137,12 +138,12 @@ def test_it_is_there(stack: Stack, api: Api) -> None:
         ([], PULL_TYPE, f"the Secret {NAME} holds no logins"),
     ],
 )
-def test_it_is_not_as_it_must_be(stack: Stack, api: Api, logins: object, kind: str, said: str) -> None:
+def test_it_is_not_as_it_must_be(handles: Handles, api: Api, logins: object, kind: str, said: str) -> None:
     """A Secret that is missing, of another type, or without a login for the registry is told before any pod waits for an image."""
     if kind:
         api.secret(logins, kind)
     with pytest.raises(SetupError, match=said) as caught:
-        Objects().apply(stack, lambda _: None)
+        Objects().apply(handles, lambda _: None)
     assert caught.value.code == "E-SECRET"
     assert f"kubectl -n rates create secret docker-registry {NAME} --docker-server=registry.example.com:5000" in caught.value.hint
-    assert Objects().pending(stack) == said
+    assert Objects().pending(handles) == said

@@ -15,30 +15,31 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pushing
+import fake_docker as pushing
 import pytest
 import trustme
 import yaml
-from registries import outward
-from serving import ServingHTTP
-from stores import free_ports
+from loopback_server import ServingHTTP
+from real_registry import outward
+from real_stores import free_ports
 
-from cluster import images, network
-from cluster.connectors import Project
-from cluster.converge import converge
-from cluster.environments import Environments
+from cluster.config.settings import Settings, parse
+from cluster.containers import images
+from cluster.containers.registry import Registry, refusal
 from cluster.errors import SetupError
-from cluster.progress import Json
-from cluster.registry import Registry, refusal
-from cluster.settings import Settings, parse
-from cluster.stack import Stack
-from cluster.steps import Built, Loaded
+from cluster.net import proxy
+from cluster.platform.converge import converge
+from cluster.platform.handles import Handles
+from cluster.platform.steps.images import Built, Loaded
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Checkout
-    from registries import Distribution
+    from real_registry import Distribution
 
 AMD, ARM = "linux/amd64", "linux/arm64"
 STEPS = (Built(), Loaded())
@@ -50,7 +51,7 @@ STEPS = (Built(), Loaded())
 def asking(host: str, folder: Path, *, plain: bool = False, **environ: str) -> Registry:
     """Return a registry as it is asked from a machine whose home is *folder*."""
     settings = Settings(root=folder, ca_bundle=environ.pop("ca_bundle", ""))
-    return Registry(host, network.read(settings, environ), {"HOME": str(folder), **environ}, plain=lambda: plain)
+    return Registry(host, proxy.read(settings, environ), {"HOME": str(folder), **environ}, plain=lambda: plain)
 
 
 def docker_knows(folder: Path, **config: object) -> None:
@@ -306,17 +307,17 @@ class Desk:
         kubeconfig.write_text(yaml.safe_dump(content))
         self.environ = {"HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
 
-    def stack(self, **settings: str) -> Stack:
+    def handles(self, **settings: str) -> Handles:
         """Return the handles that a command has."""
         given = {"provider": "existing", "context": "company", "registry": f"{self.server.host}/data", **settings}
-        stack = Stack(parse(given, {}, root=self.checkout.root), self.environ)
-        stack.provider.ensure(lambda _: None)
-        return stack
+        handles = Handles(parse(given, {}, root=self.checkout.root), self.environ)
+        handles.provider.ensure(lambda _: None)
+        return handles
 
     def bring(self, **settings: str) -> set[str]:
         """Do what ``sync`` does about images, and return the steps that changed something."""
-        with self.stack(**settings) as stack:
-            return set(converge(STEPS, stack, Json()))
+        with self.handles(**settings) as handles:
+            return set(converge(STEPS, handles, Json()))
 
     def refused(self, **settings: str) -> SetupError:
         """Do the same, and return what it ends with."""
@@ -326,9 +327,9 @@ class Desk:
 
     def tags(self, **settings: str) -> list[str]:
         """Return the names of all images that are wanted, without the registry."""
-        with self.stack(**settings) as stack:
-            ours = [images.tag(connector, stack.settings) for connector in stack.connectors]
-            return [name.partition("/")[2] for name in (*ours, images.commit_tag(stack.settings))]
+        with self.handles(**settings) as handles:
+            ours = [images.tag(connector, handles.settings) for connector in handles.connectors]
+            return [name.partition("/")[2] for name in (*ours, images.commit_tag(handles.settings))]
 
     def asked(self, start: str) -> list[str]:
         """Return the calls of docker that begin so."""
@@ -512,9 +513,9 @@ def test_a_push_that_is_refused(desk: Desk) -> None:
 def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
     """Where tags cannot be changed, one that somebody else has pushed a moment before is as good as ours."""
     names = desk.tags()
-    with desk.stack() as stack:
-        Built().apply(stack, lambda _: None)
-        missing = stack.provider.missing_images([f"{desk.server.host}/{name}" for name in names])
+    with desk.handles() as handles:
+        Built().apply(handles, lambda _: None)
+        missing = handles.provider.missing_images([f"{desk.server.host}/{name}" for name in names])
         assert missing
         for name in names:
             desk.server.put(name, {AMD: {}})
@@ -522,8 +523,8 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
             "tag invalid: The image tag already exists in the 'data/x' repository and cannot be overwritten because the tag is immutable."
         )
         desk.desk.joinpath("refuses-push").write_text(said)
-        stack.provider.load_images(missing, lambda _: None)
-        assert Loaded().pending(stack) is None
+        handles.provider.load_images(missing, lambda _: None)
+        assert Loaded().pending(handles) is None
 
 
 # -------------------------------------------------------------------------------------------------------------- platforms
@@ -532,8 +533,8 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
 def test_nodes_of_another_kind(desk: Desk, nodes: list[str]) -> None:
     """Where the nodes are of another kind than this machine, that is said, and images are built and pushed for them."""
     nodes[:] = ["arm64", "arm64"]
-    with desk.stack() as stack:
-        assert str(Built().pending(stack)).startswith("not built for linux/arm64: ")
+    with desk.handles() as handles:
+        assert str(Built().pending(handles)).startswith("not built for linux/arm64: ")
     desk.bring()
     assert all(f"--platform {ARM}" in call for call in desk.asked("build"))
     asked = asking(desk.server.host, desk.folder)
@@ -543,8 +544,8 @@ def test_nodes_of_another_kind(desk: Desk, nodes: list[str]) -> None:
 def test_an_image_of_this_machines_kind_is_not_pushed(desk: Desk, nodes: list[str]) -> None:
     """An image that is here for another kind of machine is built anew before it is pushed."""
     nodes[:] = []
-    with desk.stack() as stack:
-        Built().apply(stack, lambda _: None)
+    with desk.handles() as handles:
+        Built().apply(handles, lambda _: None)
     nodes[:] = ["arm64"]
     assert desk.bring() == {step.title for step in STEPS}
     assert len(desk.asked(f"build --file {desk.checkout.root}/singer-containers/Dockerfile ")) == 4
@@ -590,8 +591,8 @@ def test_nodes_of_two_kinds(desk: Desk, nodes: list[str]) -> None:
     assert "INVOKE_SINGER_IMAGE_PLATFORM=linux/amd64" in error.hint
     assert desk.asked("build") == []
     desk.bring(image_platform=ARM)
-    with desk.stack(image_platform=ARM, argo="use") as stack:
-        chosen = [item["spec"]["nodeSelector"] for item in stack.documents if item["kind"] == "WorkflowTemplate"]
+    with desk.handles(image_platform=ARM, argo="use") as handles:
+        chosen = [item["spec"]["nodeSelector"] for item in handles.documents if item["kind"] == "WorkflowTemplate"]
     assert chosen == [{"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}] * 2
 
 
@@ -625,9 +626,9 @@ def docker() -> Iterator[Callable[[str], None]]:
 
 def guest(folder: Path, host: str, **environ: str) -> Any:
     """Return the provider of a company's cluster, whose nodes may not be looked at."""
-    from cluster.instance import Instance  # noqa: PLC0415
+    from cluster.containers.runtime import Runtime  # noqa: PLC0415
     from cluster.providers.existing import Existing  # noqa: PLC0415
-    from cluster.runtime import Runtime  # noqa: PLC0415
+    from cluster.providers.instance import Instance  # noqa: PLC0415
 
     content = {
         "contexts": [{"name": "company", "context": {"cluster": "c", "user": "u"}}],

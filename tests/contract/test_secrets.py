@@ -16,7 +16,7 @@ import pytest
 from entrypoint import SECRET as ENTRYPOINT_SECRET
 from processes import eventually
 
-from cluster.connectors import SECRET
+from cluster.project.secrets import SECRET
 
 if TYPE_CHECKING:
     import subprocess

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from apiserver import Company
+    from fake_apiserver import Company
 
 CALLED = {"webhook": "/p"}
 OBJECTS = {("EventSource", "p"), ("Sensor", "p")}

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.errors import SetupError
-from cluster.files import sweep
-from cluster.runs import Record, Side, new_run_id, write_record
+from cluster.host.files import sweep
+from cluster.runs.record import Record, Side, new_run_id, write_record
 from cluster.store import FolderStore
 from cluster.store.protocol import fetching
 from cluster.store.s3 import S3Store
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conftest import Checkout
-    from stores import Minio, Place
+    from real_stores import Minio, Place
 
     from cluster.store import Store
 
@@ -108,7 +108,7 @@ OTHER = f"""
 import json, os, sys
 from pathlib import Path
 import cluster.store.s3
-from cluster.settings import Settings
+from cluster.config.settings import Settings
 from cluster.store import open_store
 
 given = json.loads(sys.argv[1])

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.connectors import Project
-from cluster.environments import Environments
-from cluster.progress import Plain
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.project.reader import Project
+from cluster.project.venvs import Environments
+from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
     from conftest import Checkout, Result

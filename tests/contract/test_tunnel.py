@@ -22,8 +22,8 @@ import yaml
 from aiohttp import WSMsgType, web
 
 from cluster.errors import SetupError
-from cluster.kube import Kube
-from cluster.tunnel import Forward, execute
+from cluster.kube.client import Kube
+from cluster.kube.streams import Forward, execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.config.settings import Settings
 from cluster.errors import SetupError
-from cluster.settings import Settings
-from cluster.stack import Stack
-from cluster.steps import Configs
+from cluster.platform.handles import Handles
+from cluster.platform.steps.storage import Configs
 from cluster.store.s3 import S3Store
 
 if TYPE_CHECKING:
@@ -40,27 +40,27 @@ def pipelines(checkout: Checkout, *names: str) -> None:
         checkout.write(f"{name}.json", {"steps": []})
 
 
-def stack(root: Path, minio: Minio, places: dict[str, str], instance: str = "") -> Stack:
+def handles(root: Path, minio: Minio, places: dict[str, str], instance: str = "") -> Handles:
     """Return what a command of a checkout works with; its keys are in the environment, and no cluster is asked."""
     settings = Settings(root=root, provider="existing", context="none", store="use", s3_credentials="identity", instance=instance, **places)
-    return Stack(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
+    return Handles(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
 
 
 def test_configs_of_two_checkouts(tmp_path: Path, checkout: Checkout, minio: Minio, places: dict[str, str]) -> None:
     """The second checkout is refused, with the name that would let it share; the first one's configs stay. With that name both are one."""
     pipelines(checkout, "a", "b")
-    mine = stack(checkout.root, minio, places)
+    mine = handles(checkout.root, minio, places)
     Configs().apply(mine, print)
     keys = {item.key for item in mine.store().objects(places["bucket_configs"])}
     assert {"pipelines/a/config.json", "pipelines/b/config.json"} <= keys
 
     theirs = shutil.copytree(checkout.root, tmp_path / "theirs", symlinks=True)
     with pytest.raises(SetupError) as caught:
-        Configs().apply(stack(theirs, minio, places), print)
+        Configs().apply(handles(theirs, minio, places), print)
     assert caught.value.code == "E-FOREIGN"
     assert f"singer.instance: {mine.instance.id}" in caught.value.hint
     assert {item.key for item in mine.store().objects(places["bucket_configs"])} == keys
 
-    shared = stack(theirs, minio, places, mine.instance.id)
+    shared = handles(theirs, minio, places, mine.instance.id)
     assert Configs().pending(shared) is None
     Configs().apply(shared, print)

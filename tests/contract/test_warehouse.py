@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Checkout, Result
-    from postgres import Postgres
+    from real_postgres import Postgres
 
 PIPELINE = "exchange-rates-to-postgres"
 SCHEMA = ["schema", "s"]

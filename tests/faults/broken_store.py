@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING
 
+from loopback_server import ServingHTTP
 from processes import eventually
-from serving import ServingHTTP
 
 if TYPE_CHECKING:
     from ground import Command

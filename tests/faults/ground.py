@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from processes import eventually
 
-from cluster.runs import History, Record
-from cluster.settings import Settings
+from cluster.config.settings import Settings
+from cluster.runs.history import History
 from cluster.store import open_store
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from conftest import Checkout
 
+    from cluster.runs.record import Record
     from cluster.store import Store
 
 STABLE = Path(__file__).with_name("stable.py")

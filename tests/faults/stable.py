@@ -25,16 +25,16 @@ from typing import Any
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "subprocess.Popen", "fcntl.flock"}
 MODULES = [
-    "cluster.commands",
-    "cluster.running",
+    "cluster.commands.history",
+    "cluster.commands.run",
     "cluster.engines.local",
-    "cluster.environments",
+    "cluster.project.venvs",
     "cluster.store.s3",
     "invoke.main",
     "tasks",
     "uv",
     "rich.console",
-    "cluster.plan",
+    "cluster.platform.plan",
 ]
 
 

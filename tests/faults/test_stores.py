@@ -11,7 +11,7 @@ from conftest import Checkout
 from ground import ROWS, Ground
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import Minio, s3_place
+from real_stores import Minio, s3_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Argo's objects as data. Pure."""

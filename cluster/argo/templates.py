@@ -1,0 +1,105 @@
+"""Argo's WorkflowTemplates with what the settings choose: namespace, buckets, images, defaults. Pure."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cluster.net.proxy import BUNDLE
+from cluster.store.protocol import parted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from cluster.config.settings import Settings
+    from cluster.kube.documents import Document
+STORE = "singer-store"
+CA = "singer-ca"
+"""The Secret with the certificates by which Argo knows the store. They are nobody's secret; Argo takes them from nowhere else."""
+BUCKETS = {"singer-configs": "bucket_configs", "artifacts": "bucket_artifacts", "target-csv-output": "bucket_outputs"}
+"""Buckets as the manifests name them, and the settings that may name others."""
+
+
+# ----------------------------------------------------------------------------------------------------------- templates
+
+
+def placed(document: Document, settings: Settings, endpoint: str, *, trusting: bool = False) -> Document:
+    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials.
+
+    With a platform that they choose, pods go to nodes of that kind alone.
+    """
+    changed = copy.deepcopy(document)
+    if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
+        system, _, machine = settings.image_platform.partition("/")
+        changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
+    for place in _s3(changed):
+        stored(place, settings, endpoint, trusting=trusting)
+    if changed["kind"] == "ConfigMap":
+        data = changed["data"]
+        data.update(SINGER_S3_ENDPOINT=endpoint, SINGER_S3_REGION=settings.s3_region)
+        for key, bucket in list(data.items()):
+            if key.startswith("SINGER_BUCKET_"):
+                data[key] = getattr(settings, BUCKETS[bucket])
+    for container in _containers(changed):
+        if "env" in container:
+            container["env"] = [item for item in container["env"] if not _is_key(item) or settings.s3_credentials != "identity"]
+        for item in filter(_is_key, container.get("env", [])):
+            item["valueFrom"]["secretKeyRef"]["name"] = settings.s3_secret
+    return changed
+
+
+def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
+    """Return a WorkflowTemplate that brings along what our own Argo's *config* gives every Workflow: another one has other defaults."""
+    changed = copy.deepcopy(template)
+    changed["spec"] = {**copy.deepcopy(config["workflowDefaults"]["spec"]), **changed["spec"]}
+    for container in _containers(changed):
+        for key, value in config["mainContainer"].items():
+            container.setdefault(key, copy.deepcopy(value))
+    return changed
+
+
+def stored(place: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
+    """Lead one of Argo's places in S3 to the store that the settings choose, *trusting* the certificates of the Secret ``CA``.
+
+    One that names no bucket is in that of artifacts.
+    """
+    name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
+    for key in ("key", "keyFormat"):
+        if key in place:
+            place[key] = folder + place[key]
+    if "bucket" not in place:
+        return
+    url = urlsplit(endpoint)
+    place.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
+    if trusting:
+        place["caSecret"] = {"name": CA, "key": BUNDLE}
+    if settings.s3_credentials == "identity":
+        place["useSDKCreds"] = True
+        del place["accessKeySecret"], place["secretKeySecret"]
+    else:
+        for key in ("accessKeySecret", "secretKeySecret"):
+            place[key] = {**place[key], "name": settings.s3_secret}
+
+
+def _is_key(variable: Mapping[str, Any]) -> bool:
+    """Say whether a container's variable is one of S3's keys."""
+    return variable["name"] in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+
+
+def _containers(template: Document) -> Iterator[dict[str, Any]]:
+    for item in template.get("spec", {}).get("templates", []):
+        yield from item.get("containerSet", {}).get("containers", [])
+        if "container" in item:
+            yield item["container"]
+
+
+def _s3(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        if isinstance(value.get("s3"), dict):
+            yield value["s3"]
+        for item in value.values():
+            yield from _s3(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _s3(item)

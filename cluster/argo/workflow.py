@@ -1,0 +1,183 @@
+"""A pipeline as an Argo Workflow or CronWorkflow. Pure.
+
+The templates in ``manifests/singer/`` hold what pipelines have in common. A Workflow names one of them and gives its
+parameters. The name of a Workflow is the id of its run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cluster.kube.documents import Document
+    from cluster.project.backfill import Backfill
+    from cluster.project.model import Pipeline
+
+PIPELINE = "singer/pipeline"
+BATCH = "singer/batch"
+"""Labels of Workflows: whose run it is, and which runs were asked for at once."""
+IMAGES = "singer-images"
+NOTIFY = "singer-notify"
+"""ConfigMaps and a Secret of ours, as the templates name them."""
+COMMIT = "commit"
+PIPE = "/singer/shared/pipe"
+RAW = "/singer/shared/raw"
+WAITING_SECONDS = 86400
+"""How long a run may wait for its turn, on top of its pipeline's timeout."""
+DEADLINE_SECONDS = 6 * 3600
+"""How late a schedule may still start: a laptop sleeps."""
+KEPT = 20
+"""Finished Workflows of a schedule that stay to be looked at; their records stay for ever."""
+
+
+# ----------------------------------------------------------------------------------------------------------- documents
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How one run differs from what its schedule would do."""
+
+    full: bool = False
+    keep_raw: bool = False
+    replay: str = ""
+    """The run whose tap output is loaded again, without extracting."""
+    batch: str = ""
+    backfill: Backfill | None = None
+
+
+PLAIN = RunOptions()
+
+
+@dataclass(frozen=True)
+class WorkflowScope:
+    """Where Workflows go: the namespace, the labels that make them ours, the address of Argo's pages."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    ui: str
+
+
+def config_key(pipeline: Pipeline, name: str) -> str:
+    """Return where in the bucket of configs a pipeline's ``config``, ``catalog``, ``initial_state`` or ``target_config`` is."""
+    connector = pipeline.target if name == "target_config" else pipeline.tap
+    own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
+    if getattr(pipeline, name) == own:
+        return f"connectors/{connector.name}/{own.name}"
+    return f"pipelines/{pipeline.name}/{name}.json"
+
+
+def backfill_key(run: str) -> str:
+    """Return where in the bucket of configs the tap's config of a backfill is; it expires there."""
+    return f"backfills/{run}.json"
+
+
+def resources(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the pipeline's resources as Kubernetes has them: asked for, and of memory no more than that."""
+    if not pipeline.resources:
+        return {}
+    found: dict[str, Any] = {"requests": dict(pipeline.resources)}
+    if "memory" in pipeline.resources:
+        found["limits"] = {"memory": pipeline.resources["memory"]}
+    return found
+
+
+def parameters(
+    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: RunOptions = PLAIN
+) -> dict[str, str]:
+    """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
+    tap, target = pipeline.tap.name, pipeline.target.name
+    found = {
+        "pipeline": pipeline.name,
+        "tap": tap,
+        "tap-image": images[tap],
+        "tap-version": versions.get(tap, ""),
+        "tap-config": config_key(pipeline, "config"),
+        "tap-catalog": config_key(pipeline, "catalog"),
+        "initial-state": config_key(pipeline, "initial_state"),
+        "target": target,
+        "target-image": images[target],
+        "target-version": versions.get(target, ""),
+        "target-config": config_key(pipeline, "target_config"),
+        "commit-image": images[COMMIT],
+        "full": str(way.full or way.backfill is not None).lower(),
+        **_transform(pipeline, images, versions),
+        "outputs": json.dumps(list(pipeline.target.outputs)),
+        "resources": json.dumps(resources(pipeline)),
+        "timeout": str(pipeline.timeout),
+        "retries": str(pipeline.retries),
+        "notify": pipeline.notify,
+        "ui": ui,
+    }
+    if way.backfill:
+        found["backfill"] = json.dumps(way.backfill.as_dict())
+    if pipeline.mode == "streaming":
+        found["tap-output"] = f"{RAW}:{PIPE}" if way.keep_raw else PIPE
+    elif way.replay:
+        found["from-run"] = way.replay
+    return found
+
+
+def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of what follows the load, none where nothing does."""
+    if pipeline.transform is None:
+        return {}
+    name = pipeline.transform.name
+    found = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
+    return {**found, "transform-select": pipeline.transform_select}
+
+
+def _spec(pipeline: Pipeline, given: Mapping[str, str], way: RunOptions = PLAIN) -> Document:
+    spec: Document = {
+        "workflowTemplateRef": {"name": pipeline.mode},
+        "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
+        "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
+    }
+    entrypoint = ("replay" if way.replay else "run") + ("-and-transform" if pipeline.transform else "")
+    return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
+
+
+def labels(pipeline: Pipeline, target: WorkflowScope) -> dict[str, str]:
+    """Return what tells whose a pipeline's objects are."""
+    return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
+
+
+def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: WorkflowScope, way: RunOptions = PLAIN) -> Document:
+    """Return the Workflow of one run."""
+    marks = labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": run, "namespace": target.namespace, "labels": marks},
+        "spec": _spec(pipeline, given, way),
+    }
+
+
+def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
+    """Return the schedule of a pipeline that has one."""
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "CronWorkflow",
+        "metadata": {"name": pipeline.name, "namespace": target.namespace, "labels": labels(pipeline, target)},
+        "spec": {
+            "schedules": list(pipeline.schedule),
+            "timezone": pipeline.timezone,
+            "suspend": pipeline.paused,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": DEADLINE_SECONDS,
+            "successfulJobsHistoryLimit": KEPT,
+            "failedJobsHistoryLimit": KEPT,
+            "workflowMetadata": {"labels": labels(pipeline, target)},
+            "workflowSpec": _spec(pipeline, given),
+        },
+    }
+
+
+def image_map(images: Mapping[str, str], target: WorkflowScope) -> Document:
+    """Return the ConfigMap from which Workflows written by hand take their images."""
+    marks = {"app.kubernetes.io/name": IMAGES, **target.labels, "workflows.argoproj.io/configmap-type": "Parameter"}
+    metadata = {"name": IMAGES, "namespace": target.namespace, "labels": marks}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": dict(sorted(images.items()))}

@@ -1,0 +1,213 @@
+"""The commands of the platform: up, status, stop, teardown, open, credentials."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from cluster.commands.access import PAGES
+from cluster.commands.teardown import is_alone
+from cluster.config.settings import DEFAULTS, LAPTOP
+from cluster.config.strict import listed
+from cluster.containers.images import REPOSITORY
+from cluster.errors import SetupError
+from cluster.kube.kubeconfig import on_this_machine
+from cluster.platform import ownership, plan, upgrade
+from cluster.platform.converge import converge, look
+from cluster.platform.handles import Handles
+from cluster.platform.steps import schedules
+from cluster.platform.steps.images import wanted
+from cluster.providers.preflight import fatal, ports_taken
+from cluster.ui.command_line import command
+from cluster.ui.format import gigabytes, megabytes, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cluster.platform.steps.base import Step
+    from cluster.session import Session
+
+IDLE_MEMORY = "0.4 GB"
+"""Measured by ``benchmarks/up.py``: see docs/performance.md."""
+
+
+def up(session: Session, *, timings: bool, plan_only: bool) -> None:
+    """Bring the platform up, or make right what is wrong with it."""
+    output, began = session.output, time.monotonic()
+    with Handles(session.settings, session.environ) as handles:
+        _begin(session, handles)
+        steps = plan.up(handles.settings)
+        trouble = _preflight(session, handles)
+        _upgraded(session, handles)
+        if plan_only:
+            _show_plan(session, handles, steps, trouble)
+            return
+        if trouble:
+            raise trouble
+        if not handles.provider.ours:
+            handles.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
+        handles.provider.ready()
+        with is_alone(handles):
+            changed = converge(steps, handles, output)
+        taken = time.monotonic() - began
+        output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=handles.instance.ports)
+        if not changed:
+            output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(taken))
+            return
+        if timings:
+            rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
+            output.table(rows, ["step", "time"])
+        _end(session, handles, taken)
+
+
+def _begin(session: Session, handles: Handles) -> None:
+    """Say where the platform is, or will be, and on what, before anything is done."""
+    output = session.output
+    output.text(f"singer  {_target(handles)}")
+    for line in (_doors(handles), *_others(handles), handles.network.describe() and f"through the proxy {handles.network.describe()}"):
+        if line:
+            output.text(f"        {line}")
+    _started(session, handles)
+    if handles.network.warning:
+        output.line("!", "Network", handles.network.warning)
+        output.event("warning", source="network", problem=handles.network.warning)
+    output.text()
+
+
+def _end(session: Session, handles: Handles, taken: float) -> None:
+    """Say what there is now, and what to type next."""
+    output = session.output
+    output.text()
+    output.text(f"Ready in {seconds(taken)}.")
+    if handles.settings.argo == "install":
+        output.text(f"  Argo     {_page(handles, 'argo')}       read-only, no login")
+    if handles.settings.store == "install":
+        output.text(f"  MinIO    {_page(handles, 'minio')}       login: {command('credentials')}")
+    output.text(f"Next: {command('status')} · {command('demo')}")
+
+
+def _target(handles: Handles) -> str:
+    """Say where the platform is, or will be, and what there is to run it."""
+    info, version = handles.host, handles.provider.kubernetes
+    env = "" if handles.settings.env == LAPTOP else f"environment {handles.settings.env}"
+    return " · ".join(filter(None, (env, handles.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
+
+
+def _started(session: Session, handles: Handles) -> None:
+    """Tell a program where the platform is, or will be, and on what."""
+    info, keys = handles.host, ("product", "version", "platform", "cpus", "memory", "disk")
+    session.output.event(
+        "up.started",
+        provider=handles.provider.name,
+        cluster=handles.provider.cluster,
+        kubernetes=handles.provider.kubernetes or None,
+        runtime={key: getattr(info, key) for key in keys} if info else None,
+        ports=handles.instance.ports if handles.provider.publishes else {},
+    )
+
+
+def _preflight(session: Session, handles: Handles) -> SetupError | None:
+    """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
+    if handles.host is None or handles.provider.pending() is None:
+        return None
+    found = [*handles.lacks(), *ports_taken(handles.instance.moved, handles.runtime)]
+    for item in found:
+        if not item.fatal:
+            session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
+            session.output.event("warning", source=item.subject, problem=item.fact, hint=item.remedy)
+    if not all(item.fatal for item in found):
+        session.output.text()
+    return fatal(found)
+
+
+def _upgraded(session: Session, handles: Handles) -> None:
+    """Say what becomes of a platform of an older layout, where it can be seen by now: one that sleeps is not woken for that.
+
+    :raises SetupError: E-LAYOUT, it is of a newer one.
+    """
+    if (handles.provider.ours and handles.provider.pending()) or handles.kube.silent():
+        return
+    found = upgrade.older_layout(handles)
+    if found:
+        made = [*handles.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
+        upgrade.upgrade(handles, found, made, {*ownership.all_kinds(handles), *schedules.KINDS}).tell(session.output)
+        session.output.text()
+
+
+def _others(handles: Handles) -> Iterator[str]:
+    """Say, before the first cluster is made, why it is one of this kind, and which others are there."""
+    if handles.instance.cluster or handles.settings.provider != DEFAULTS["provider"]:
+        return
+    there = [name for name in on_this_machine(handles.environ) if name != handles.provider.context]
+    if there:
+        use = f"INVOKE_SINGER_PROVIDER=existing INVOKE_SINGER_CONTEXT={there[0]} {command('up')}"
+        yield f"a cluster of its own, because nothing else is chosen; there is also {listed(there)}: {use}"
+
+
+def _doors(handles: Handles) -> str:
+    """Say how the platform will be reached."""
+    if not handles.provider.publishes:
+        return f"nothing is published: {command('open argo')} and {command('forward')} forward ports for as long as they run"
+    ports = handles.instance.ports
+    return f"ports {ports['port_argo']} Argo · {ports['port_s3']} S3 · {ports['port_console']} console, on 127.0.0.1 only"
+
+
+def _page(handles: Handles, page: str) -> str:
+    """Return a page's address, or the command that opens it where no port is published."""
+    return handles.url(PAGES[page]) if handles.provider.publishes else command(f"open {page}")
+
+
+def _show_plan(session: Session, handles: Handles, steps: tuple[Step, ...], trouble: SetupError | None) -> None:
+    """Show what ``up`` would do, and what it would stop at."""
+    output = session.output
+    if trouble:
+        output.line("✗", "This would stop it", f"{trouble.problem} {trouble.hint}")
+        output.event("warning", source="preflight", problem=trouble.problem, hint=trouble.hint)
+        output.text()
+    for title, why in look(steps, handles).items():
+        output.line("•" if why is None else " ", title, why or "in place")
+        output.event("step", step=title, pending=why)
+    sizes = _sizes(handles)
+    output.text()
+    rows = [[image.partition("@")[0], _to_come(handles, image) if size is None else megabytes(size)] for image, size in sizes.items()]
+    output.table(rows, ["image", "size"])
+    output.event("plan", images=sizes, ports=handles.instance.ports)
+    info = handles.host
+    output.text()
+    output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and an empty cluster about 1 GB." if info else "."))
+    if info:
+        free = f"{gigabytes(info.disk)} of disk free" if info.disk is not None else "a disk of its own, which cannot be seen from here"
+        output.text(f"  {info.product} has {gigabytes(info.memory)} of memory, and {free}.")
+
+
+def _sizes(handles: Handles) -> dict[str, int | None]:
+    """Return every image with its unpacked size, None where it is not on this machine."""
+    names = [handles.settings.image("node")] * (handles.provider.name == "kind") + wanted(handles)
+    found = {}
+    with suppress(SetupError):  # a cluster that is there needs no runtime here
+        found = handles.runtime.sizes(names)
+    return {name: found.get(name) for name in names}
+
+
+def _to_come(handles: Handles, image: str) -> str:
+    if handles.settings.registry and image.startswith(f"{handles.settings.registry}/"):
+        return "in the registry, or to be built"
+    return "to be built" if image.startswith(REPOSITORY) else "to be pulled"
+
+
+def status(session: Session) -> None:
+    """Show every fact and what it waits for.
+
+    :raises SetupError: E-DOWN, not all is well.
+    """
+    with Handles(session.settings, session.environ) as handles:
+        steps = plan.up(handles.settings)
+        found = look(steps, handles)
+    well = {step.title: step.well for step in steps}
+    for title, why in found.items():
+        session.output.line("✓" if why is None else "!", title, why or well[title])
+        session.output.event("step", step=title, pending=why)
+    missing = [title for title, why in found.items() if why is not None]
+    if missing:
+        raise SetupError("E-DOWN", f"{len(missing)} of {len(found)} are not as they should be: {', '.join(missing)}.", hint=command("up"))

@@ -1,0 +1,139 @@
+"""The commands ``stop`` and ``teardown``."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from cluster.errors import SetupError
+from cluster.host.locks import only_one
+from cluster.platform import backup, removal
+from cluster.platform.handles import ROOT_SECRET, USER_SECRET, Handles
+from cluster.platform.steps.images import helper_image
+from cluster.ui.command_line import command
+from cluster.ui.format import megabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from cluster.session import Session
+
+
+def stop(session: Session) -> None:
+    """Stop the cluster; ``up`` wakes it. Of a cluster that is not ours only our programs are stopped."""
+    with Handles(session.settings, session.environ) as handles, is_alone(handles), session.output.step("Cluster") as step:
+        stopped = handles.provider.stop() if handles.provider.ours else _scaled_down(handles)
+        step.result("stopped; nothing is lost" if stopped else "was not running", "done" if stopped else "unchanged")
+    session.output.text(f"Next: {command('up')} wakes it.")
+
+
+def _scaled_down(handles: Handles) -> bool:
+    """Stop our programs, and say whether any was running."""
+    if handles.provider.pending():
+        return False
+    wanted_ = [document["metadata"]["name"] for document in handles.documents if document["kind"] == "Deployment"]
+    running = [
+        name for name in wanted_ if ((handles.kube.get("Deployment", name, handles.namespace) or {}).get("spec") or {}).get("replicas")
+    ]
+    for name in running:
+        handles.kube.patch("Deployment", name, handles.namespace, {"spec": {"replicas": 0}})
+    return bool(running)
+
+
+def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) -> None:
+    """Take away what is ours, and see that nothing of it is left."""
+    output = session.output
+    with Handles(session.settings, session.environ) as handles:
+        output.text(f"This removes: {_holdings(handles)}.")
+        output.text(
+            ("Kept: the buckets with states and runs, " if keep_data else "Kept: ")
+            + "connector environments, local runs and files"
+            + ("." if everything else f", and images ({command('teardown --all')} removes environments and images).")
+        )
+        if not yes and not session.agrees("Remove?", "This would remove things"):
+            output.text("Nothing was removed.")
+            return
+        with is_alone(handles):
+            _remove(session, handles, keep_data=keep_data, everything=everything)
+
+
+def _holdings(handles: Handles) -> str:
+    """Say what there is to remove, as far as it can be seen; a platform that is half gone is removed all the same."""
+    if not handles.instance.cluster:
+        return "nothing that runs"
+    what = handles.provider.describe() if handles.provider.ours else f"our objects in the {handles.provider.describe()}"
+    try:
+        if handles.provider.pending():
+            return f"{what}, with its buckets, states and runs"
+        store, settings = handles.store(), handles.settings
+        buckets = (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs)
+        sizes = [item.size for bucket in buckets for item in store.objects(bucket)]
+        schedules = handles.kube.objects("CronWorkflow", handles.namespace)
+        runs = len(handles.history.ids())
+        return f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {len(schedules)} schedules and {runs} runs"
+    except SetupError:
+        return f"{what}, with its buckets, states and runs"
+
+
+def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: bool) -> None:
+    """Remove the cluster or our objects in it, on request our images too, and look whether anything is left.
+
+    :raises SetupError: E-LEFT, something is; E-KEEP, the data cannot be kept, and nothing was removed.
+    """
+    output, ours = session.output, handles.instance.owns(handles.provider.cluster)
+    stays: list[str] = []
+    if keep_data and ours and handles.provider.ours and handles.settings.store == "install":
+        with output.step("Data") as step:
+            step.result(f"kept: {_kept(handles, lambda text: setattr(step, 'detail', text))}")
+    with output.step("Cluster") as step:
+        if ours and not handles.provider.ours:
+            stays = list(removal.remove(handles, lambda text: setattr(step, "detail", text), keep_data=keep_data))
+        gone = handles.provider.delete()
+        left = handles.provider.left() if ours else []
+        if left:
+            hint = f"{handles.runtime.program} rm --force --volumes {' '.join(left)}"
+            raise SetupError("E-LEFT", f"A part of the cluster is still there: {', '.join(left)}.", hint=hint)
+        handles.instance.forget()
+        step.result("deleted" if gone else "ours is removed from it" if ours else "was not there", "done" if gone or ours else "unchanged")
+    if everything:
+        with output.step("Images and environments") as step:
+            step.result(f"{_images_removed(handles)} images removed")
+            for folder in (
+                *(handles.settings.local / name for name in ("environments", "cache", "bin")),
+                backup.archive(handles.settings).parent,
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
+    for text in stays:
+        output.line("!", "Left", text)
+    output.line("✓", "Nothing else of ours is left" if stays else "Nothing of ours is left", "your kubeconfig was never touched")
+
+
+def _images_removed(handles: Handles) -> int:
+    """Remove the images that this checkout has built, and those that came to this machine with it; return how many there were."""
+    images = [thing for thing in handles.instance.brought if thing.startswith("image ")]
+    for thing in images:
+        handles.runtime.run("rmi", thing.removeprefix("image "))
+        handles.instance.took_away(thing)
+    return len(images)
+
+
+def _kept(handles: Handles, say: Callable[[str], None]) -> str:
+    """Keep the buckets, and return what was kept and where.
+
+    :raises SetupError: E-KEEP, they cannot be read.
+    """
+    why = handles.provider.pending() or handles.kube.silent()
+    secrets = {} if why else {name: handles.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
+    if not all(secrets.values()) or why:
+        raise SetupError(
+            "E-KEEP",
+            f"The data cannot be kept: {why or 'its credentials are gone'}. Nothing was removed.",
+            hint=f"{command('up')} first, or leave --keep-data out.",
+        )
+    return backup.save(handles, helper_image(handles), secrets, say)
+
+
+def is_alone(handles: Handles) -> AbstractContextManager[None]:
+    """Let only one command change the platform at a time."""
+    return only_one(handles.settings.platform / "locks" / "platform", "Another up, stop or teardown of this checkout is under way.")

@@ -1,0 +1,1 @@
+"""Settings, and strict reading of the files that people write."""

@@ -1,0 +1,231 @@
+"""Where runs are: the two engines, each with its own records and states, and which of them a command means."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cluster.argo import status as argo_status
+from cluster.argo import workflow
+from cluster.config.settings import CHOICES, LAPTOP
+from cluster.config.strict import describe, listed, nearest
+from cluster.engines.argo import ArgoEngine
+from cluster.engines.lock import alone, is_running
+from cluster.errors import SetupError
+from cluster.project.dotenv import kept_secrets
+from cluster.providers.instance import Instance
+from cluster.runs.history import History, newest_first
+from cluster.runs.record import began
+from cluster.store import open_store
+from cluster.ui.command_line import command
+from cluster.ui.format import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from cluster.platform.handles import Handles
+    from cluster.runs.record import Record
+    from cluster.session import Session
+
+
+@dataclass
+class Engine:
+    """One engine's records and states; the argo engine's have the cluster beside them."""
+
+    engine: str
+    history: History
+    session: Session
+    handles: Handles | None = None
+
+    @property
+    def label(self) -> str:
+        """What a person reads: the engine, and the environment where it is not the laptop."""
+        env = self.session.settings.env
+        return self.engine if env == LAPTOP else f"{self.engine} in {env}"
+
+    @property
+    def argo(self) -> ArgoEngine:
+        """The engine that works here.
+
+        :raises SetupError: E-ENGINE, this is the local one.
+        """
+        if self.handles is None:
+            raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
+        return ArgoEngine(self.handles, self.session.output)
+
+    def status(self, record: Record) -> str:
+        """Return a record's status as it is now: a run that was killed could not say so itself."""
+        if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
+            return "interrupted"
+        return record.status
+
+    @contextmanager
+    def quiet(self, pipeline: str) -> Iterator[None]:
+        """See that no run of a pipeline is under way here; on this machine none can begin until the body ends.
+
+        :raises SetupError: E-BUSY, one is.
+        """
+        if self.handles is None:
+            with alone(self.session.settings, self.history, pipeline):
+                yield
+            return
+        running = [record.run for record in self.newest(pipeline, None) if record.status == "running"]
+        if running:
+            hint = f"Wait, or {command(f'cancel {running[0]}')}"
+            raise SetupError("E-BUSY", f"A run of {pipeline} is under way ({running[0]}).", hint=hint)
+        yield
+
+    def logs(self, record: Record) -> str:
+        """Return where a person finds a run's logs."""
+        if self.handles is None:
+            return shown(self.session.settings.local / "logs" / record.pipeline / record.run)
+        return command(f"logs {record.run}")
+
+    def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
+        """Return pipeline and run of every run, and when it began: of those with a record, and of those that only Argo knows of."""
+        live = {(seen.pipeline, seen.run): began(seen.run, datetime.fromisoformat(seen.started)) for seen, _ in self._live(pipeline)}
+        return self.history.dated(pipeline) | live
+
+    def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
+        """Return the newest runs, newest first."""
+        live = {seen.run: item for seen, item in self._live(pipeline)}
+        records = (self._read(*pair, live) for pair in newest_first(self.dated(pipeline))[:limit])
+        return [record for record in records if record is not None]
+
+    def read(self, pipeline: str, run: str) -> Record | None:
+        """Return one run, None where nothing can be read of it."""
+        return self._read(pipeline, run, {seen.run: item for seen, item in self._live(pipeline)})
+
+    def _read(self, pipeline: str, run: str, live: Mapping[str, Any]) -> Record | None:
+        record = self.history.read(pipeline, run)
+        return self.argo.partial(live[run]) if record is None and run in live else record
+
+    def _live(self, pipeline: str | None) -> list[tuple[argo_status.WorkflowStatus, dict[str, Any]]]:
+        if self.handles is None:
+            return []
+        selector = f"{workflow.PIPELINE}={pipeline}" if pipeline else workflow.PIPELINE
+        return [(argo_status.seen(live), live) for live in self.handles.kube.objects("Workflow", self.handles.namespace, labels=selector)]
+
+
+class Engines:
+    """The engines of this checkout, opened when they are asked for and closed at the end."""
+
+    def __init__(self, session: Session) -> None:
+        """Take the session; nothing is opened yet."""
+        self.session = session
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Hold what is opened until the body ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close what was opened."""
+        self._open.close()
+
+    @cached_property
+    def local(self) -> Engine:
+        """The local engine's."""
+        settings = self.session.settings
+        environ = {**kept_secrets(settings.root), **self.session.environ}
+        return Engine("local", History(open_store(settings, environ), settings), self.session)
+
+    @cached_property
+    def argo(self) -> Engine:
+        """The argo engine's.
+
+        :raises SetupError: E-DOWN, the platform is not up.
+        """
+        why = self.down
+        if why:
+            raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
+        return Engine("argo", self._stack.history, self.session, self._stack)
+
+    @cached_property
+    def _stack(self) -> Handles:
+        from cluster.platform.handles import Handles  # noqa: PLC0415 - a run on this machine needs nothing of it
+
+        return self._open.enter_context(Handles(self.session.settings, self.session.environ))
+
+    @cached_property
+    def down(self) -> str | None:
+        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers.
+
+        :raises SetupError: E-CONTEXT, the environment leads to another cluster than before, or nowhere.
+        """
+        settings = self.session.settings
+        known = Instance(settings.platform / "instance.json").complete
+        if not known and settings.env == LAPTOP:
+            return "there is none yet"
+        try:
+            why = self._stack.kube.silent()
+            if not known and why is None:  # somebody else has brought it up; that we have met it is to be remembered
+                self._stack.provider.ensure(lambda _: None)
+        except SetupError as error:
+            if error.code == "E-CONTEXT" and settings.env != LAPTOP:
+                raise
+            return error.problem.rstrip(".")
+        return why
+
+    def choose(self, asked: str) -> tuple[Engine, str]:
+        """Return the engine to use and why.
+
+        :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there; E-ENGINE, not in this environment.
+        """
+        engine, reason = self.engine(asked)
+        return self.argo if engine == "argo" else self.local, reason
+
+    def engine(self, asked: str) -> tuple[str, str]:
+        """Return the name of the engine to use and why; it need not be there.
+
+        :raises SetupError: E-SETTING, no such engine; E-ENGINE, not in this environment.
+        """
+        if asked and asked not in CHOICES["engine"]:
+            raise SetupError(
+                "E-SETTING",
+                f"There is no engine {describe(asked)}.{nearest(asked, CHOICES['engine'])} Engines are {listed(CHOICES['engine'])}.",
+                hint="Name one of these, or leave --engine out.",
+            )
+        env = self.session.settings.env
+        if env != LAPTOP:
+            if asked == "local":
+                hint = "Leave --engine out, or the environment."
+                raise SetupError("E-ENGINE", f"The engine local is that of the laptop; the environment is {env}.", hint=hint)
+            return "argo", "an environment has no other"
+        chosen = asked or self.session.settings.engine
+        if chosen != "auto":
+            return chosen, "--engine says so" if asked else "the setting singer.engine says so"
+        return ("local", f"the platform is not up ({command('up')} starts it)") if self.down else ("argo", "the platform is up")
+
+    @property
+    def all(self) -> list[Engine]:
+        """Both engines, as far as they are there; of an environment its own.
+
+        :raises SetupError: E-DOWN, the platform of the environment is not up.
+        """
+        if self.session.settings.env != LAPTOP:
+            return [self.argo]
+        return [self.local] if self.down else [self.local, self.argo]
+
+    def find(self, run: str) -> tuple[Engine, Record]:
+        """Return the run of that id, of an unambiguous part of it, or the ``last`` one, with its engine.
+
+        :raises SetupError: E-UNKNOWN, there is none, or more than one.
+        """
+        dated = [(moment, found, pipeline, place) for place in self.all for (pipeline, found), moment in place.dated().items()]
+        known = [(place, pipeline, found) for _, found, pipeline, place in sorted(dated, key=lambda item: item[:2], reverse=True)]
+        if run == "last":
+            matching = known[:1]
+        else:
+            matching = [item for item in known if item[2] == run] or [item for item in known if run and run in item[2]]
+        record = matching[0][0].read(*matching[0][1:]) if len(matching) == 1 else None
+        if record is None:
+            latest = listed(item[2] for item in known[:3])
+            many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
+            raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
+        return matching[0][0], record

@@ -1,0 +1,94 @@
+"""The logs of a run: files of the local engine, running pods, or what Argo has put into the bucket of artifacts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from cluster.argo.status import seen as seen_of
+from cluster.errors import SetupError
+from cluster.host.files import log_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from cluster.engines.choice import Engine
+    from cluster.runs.record import Record
+
+LOOK_SECONDS = 1.0
+ARGOS = re.compile(r"\bargo=true\b")
+"""Argo writes about itself into the containers' logs."""
+STEPS = {"extract": "tap", "load": "target", "transform": "transform", "record": "finish", "run": "commit"}
+"""Whose log that of a container called ``main`` is, by the template; in a streaming pod, and in that of the load, it is the commit's."""
+
+
+def at_work(place: Engine, record: Record) -> bool:
+    """Say whether more lines may come. In the cluster a run's record is there a moment before its logs are."""
+    if place.handles is None:
+        return place.status(record) == "running"
+    live = place.argo.live(record.run)
+    return live is not None and not seen_of(live).ended
+
+
+def lines(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    """Yield side and text of each line that is new since the last call; *seen* remembers how far each log was read."""
+    if place.handles is None:
+        yield from _files(place, record, seen)
+        return
+    label = f"workflows.argoproj.io/workflow={record.run}"
+    pods = place.handles.kube.objects("Pod", place.handles.namespace, labels=label)
+    if pods:
+        yield from _pods(place, record, pods, seen)
+    elif not any(pod for pod, _ in seen):  # nothing was read from pods before they went
+        yield from _stored(place, record, seen)
+
+
+def _files(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    folder = place.session.settings.local / "logs" / record.pipeline / record.run
+    for side in ("tap", "target", "transform"):
+        file = folder / f"{side}.log"
+        if not file.exists():
+            continue
+        whole = log_lines(file.read_bytes())
+        count = int(seen.get(("", side), "0"))
+        seen["", side] = str(len(whole))
+        yield from ((side, line) for line in whole[count:])
+
+
+def _pods(place: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    handles = place.handles
+    assert handles is not None
+    for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
+        name = pod["metadata"]["name"]
+        for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "target", "main"}):
+            for moment, text in handles.kube.log_since(name, handles.namespace, container, seen.get((name, container), "")):
+                seen[name, container] = moment
+                if not ARGOS.search(text):
+                    yield side_of(name, record.run, container, len(pod["spec"]["containers"])), text
+
+
+def _stored(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    history = place.history
+    bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
+    objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]
+    done = {key for _, key in seen}
+    several = {item.key.rpartition("/")[0] for item in objects if not item.key.endswith("/main.log")}
+    for item in sorted(objects, key=lambda found: found.modified):
+        folder, _, file = item.key.rpartition("/")
+        if item.key in done:
+            continue
+        seen["", item.key] = "read"
+        try:
+            data = history.store.get(bucket, item.key) or b""
+        except SetupError:
+            continue
+        side = side_of(folder.rpartition("/")[2], record.run, file.removesuffix(".log"), 3 if folder in several else 1)
+        yield from ((side, line) for line in log_lines(data) if not ARGOS.search(line))
+
+
+def side_of(pod: str, run: str, container: str, containers: int) -> str:
+    """Return whose log it is: that of a container by its name, that of ``main`` by its pod."""
+    if container != "main":
+        return container
+    template = pod.removeprefix(run).strip("-").partition("-")[0]
+    return "commit" if containers > 2 or template == "load" else STEPS.get(template, "commit")  # noqa: PLR2004 - main, and Argo's own

@@ -1,0 +1,323 @@
+"""A tap and a target as two processes, joined by a pipe of the operating system; and the one process of a transform.
+
+All run the same entrypoint as the images do, in a folder of the run's own. This module starts and stops them and says
+what they reported; what that means for the pipeline is decided in ``local``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from cluster.engines.lock import RUNNER_LOCK
+from cluster.errors import SetupError
+from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
+from cluster.project.secrets import secret_names
+from cluster.runs import outcome
+from cluster.runs.outcome import TAIL_BYTES
+from cluster.ui.format import seconds, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from cluster.engines.job import Job
+    from cluster.errors import RunError
+    from cluster.project.model import Connector
+    from cluster.project.venvs import Environment
+
+ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
+TICK_SECONDS = 0.2
+GRACE_SECONDS = 10.0
+"""How long the other side may take to end by itself after one has failed."""
+STOP_SECONDS = 8.0
+"""How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
+PIPE_BYTES = 1 << 20
+NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
+
+
+def without_secrets(environ: Mapping[str, str], configs: Iterable[Path]) -> dict[str, str]:
+    """Return the user's environment without what these configs ask for: each connector gets its own secrets, in files."""
+    hidden = {name for file in configs for name in secret_names(file)} | NOT_OURS
+    return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
+
+
+class Process:
+    """One end of the pipe, or a transform: a connector, its folder in the run's folder, its process, its log."""
+
+    def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
+        """Take what belongs to this *side* (``tap``, ``target`` or ``transform``); nothing is made yet."""
+        self.given: Mapping[str, Any] | None = None
+        """Its config where it is not the file's."""
+        self.state: Mapping[str, Any] | None = None
+        """What a tap goes on from."""
+        self.side = side
+        self.connector = connector
+        self.environment = environment
+        self.config = config
+        self.folder = folder
+        self.log = log
+        self.stopped = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_read = 0
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The runner's process, once it is started."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code, 128 + n for signal n. Waits for the end."""
+        code = self.process.wait()
+        return code if code >= 0 else 128 - code
+
+    def prepare(self, secrets: Mapping[str, str]) -> None:
+        """Make the folder with the secrets in it; only the user may look into it. Its lock is there before its runner."""
+        folder = self.folder / "secrets"
+        private_folder(folder)
+        write_private(self.folder / RUNNER_LOCK, "")
+        for name, value in secrets.items():
+            write_private(folder / name, value)
+        for given, content in (("config.json", self.given), ("state.json", self.state)):
+            if content is not None:
+                write_private(self.folder / given, json.dumps(content))
+
+    def variables(self, **more: str) -> dict[str, str]:
+        """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
+        return {
+            "SINGER_EXECUTABLE": str(self.environment.executable),
+            "SINGER_CAPABILITIES": ",".join(self.connector.capabilities),
+            "SINGER_CONFIG": str(self.config if self.given is None else self.folder / "config.json"),
+            "SINGER_STATE": str(self.folder / "state.json"),
+            "SINGER_TAP_OUTPUT": "-",
+            "SINGER_TAP_INPUT": "-",
+            "SINGER_TARGET_OUTPUT": os.devnull,
+            "SINGER_NEW_STATE": str(self.folder / "new_state.json"),
+            "SINGER_OUTPUT_DIR": str(self.folder / "data"),
+            "SINGER_SECRETS": str(self.folder / "secrets"),
+            "SINGER_REPORT": str(self.folder / "report.json"),
+            "SINGER_WORK": str(self.folder / "work"),
+            "SINGER_LOCK": str(self.folder / RUNNER_LOCK),
+            **more,
+        }
+
+    def start(self, environ: Mapping[str, str], lifeline: int, *words: str, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
+        """Start the runner in a session of its own: a Ctrl-C reaches us alone, and we stop both sides in order."""
+        path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
+        with open(self.log, "wb", opener=private) as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side, *words],
+                env={**environ, "PATH": path, "SINGER_LIFELINE": str(lifeline)},
+                stdin=stdin,
+                stdout=stdout,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=(lifeline,),
+                umask=0o077,
+            )
+
+    def terminate(self) -> None:
+        """Ask the runner to end, if it is there and has not ended."""
+        if self._process is not None and self._process.poll() is None:
+            self.stopped = True
+            self._process.terminate()
+
+    def kill(self, deadline: float) -> None:
+        """Wait until *deadline*, then end the runner and everything that its connector has started."""
+        if self._process is None:
+            return
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def report(self) -> dict[str, Any]:
+        """Return what the runner has reported so far."""
+        try:
+            found = json.loads((self.folder / "report.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def new_log_lines(self) -> Iterator[str]:
+        """Yield the lines that the log has got since the last time."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(self._log_read)
+            text = log.read(TAIL_BYTES)
+            whole = text[: text.rfind(b"\n") + 1] or (text if len(text) == TAIL_BYTES else b"")
+            self._log_read += len(whole)
+            yield from log_lines(whole)
+
+    def end(self) -> outcome.SideResult:
+        """Return how this side ended: well where we stopped it ourselves."""
+        code = self.exit_code
+        return outcome.SideResult(
+            side=self.side,
+            connector=self.connector.name,
+            exit_code=0 if self.stopped else code,
+            report=self.report(),
+            log=self._tail(),
+            killed=self.process.returncode < 0,
+            config=self._config_shown(),
+            log_at=shown(self.log),
+            unchanged=outcome.LOADED if self.side == "transform" else outcome.UNCHANGED,
+        )
+
+    def _config_shown(self) -> str:
+        if self.side == "transform":
+            return shown(self.connector.folder)
+        return f"{shown(self.config)}{'' if self.config.exists() else ', which is not there'}"
+
+    def _tail(self) -> bytes:
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            return log.read()
+        return b""
+
+
+class Processes:
+    """What runs at once: started together, and all ended when one has failed."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path, *ends: Process) -> None:
+        """Take the job, the run's folder, the folder of its logs, and what shall run; nothing is made yet."""
+        self.job = job
+        self.logs = logs
+        self.folder = folder
+        self.ends = ends
+        self._ended: queue.SimpleQueue[Process] = queue.SimpleQueue()
+
+    def run(self, environ: Mapping[str, str], look: Callable[[], None]) -> None:
+        """Run all to their end, calling *look* now and then.
+
+        Whatever happens, nothing that was started is left when this returns.
+
+        :raises SetupError: E-TIMEOUT, or the folders cannot be made.
+        """
+        with file_errors("The run's folder", self.folder):
+            private_folder(self.logs)
+            private_folder(self.folder)
+            for end in self.ends:
+                end.prepare(self.job.secrets[end.side])
+        lifeline, ours = os.pipe()
+        try:
+            self.start(without_secrets(environ, (self.job.pipeline.config, self.job.pipeline.target_config)), lifeline)
+            for end in self.ends:
+                threading.Thread(target=self._wait, args=(end,), daemon=True).start()
+            self._follow(look)
+        finally:
+            for end in self.ends:
+                end.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            for end in self.ends:
+                end.kill(deadline)
+            os.close(lifeline)
+            os.close(ours)
+            look()
+
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start all of them."""
+        raise NotImplementedError
+
+    def _wait(self, end: Process) -> None:
+        end.process.wait()
+        self._ended.put(end)
+
+    def _follow(self, look: Callable[[], None]) -> None:
+        """Wait for all of them. After a failure of one the other has a moment to end by itself.
+
+        :raises SetupError: E-TIMEOUT, the run took longer than its pipeline allows.
+        """
+        running = set(self.ends)
+        timeout = self.job.pipeline.timeout
+        deadline = time.monotonic() + timeout
+        failed = False
+        while running:
+            with suppress(queue.Empty):
+                end = self._ended.get(timeout=TICK_SECONDS)
+                running.discard(end)
+                if end.process.returncode and not failed:
+                    failed = True
+                    deadline = time.monotonic() + GRACE_SECONDS
+            look()
+            if running and time.monotonic() > deadline:
+                if failed:
+                    return
+                raise SetupError(
+                    "E-TIMEOUT",
+                    f"{self.job.pipeline.name} was stopped: it took longer than {seconds(timeout)}.",
+                    hint='Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time.',
+                )
+
+
+class Pair(Processes):
+    """The two ends of one run, and the pipe between them."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
+        """Take also the *state* that the tap is given, None for none."""
+        pipeline = job.pipeline
+        self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
+        self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
+        self.tap.given, self.tap.state = job.config, state
+        super().__init__(job, folder, logs, self.target, self.tap)
+
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start both, joined by a pipe."""
+        reads, writes = os.pipe()
+        with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        try:
+            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
+            if self.job.keep_raw:
+                of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
+            self.target.start({**environ, **self.target.variables()}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
+            self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
+        finally:
+            os.close(reads)
+            os.close(writes)
+
+    def failure(self) -> RunError | None:
+        """Return the error that explains the run, None where both sides ended well."""
+        tap, target = self.tap.end(), self.target.end()
+        return outcome.explain(tap.failure(), target.failure(), target)
+
+
+class Transform(Processes):
+    """What runs after a load."""
+
+    def __init__(self, job: Job, folder: Path, logs: Path) -> None:
+        """Take a job that has a transform."""
+        pipeline = job.pipeline
+        assert pipeline.transform is not None
+        assert job.transform is not None
+        config, log = pipeline.target_config, logs / "transform.log"
+        self.transform = Process("transform", pipeline.transform, job.transform, config, folder / "transform", log)
+        super().__init__(job, folder, logs, self.transform)
+
+    def start(self, environ: Mapping[str, str], lifeline: int) -> None:
+        """Start it, in the project."""
+        end = self.transform
+        variables = end.variables(
+            SINGER_PROJECT=str(end.connector.folder),
+            SINGER_SELECT=self.job.pipeline.transform_select,
+            SINGER_OUTPUT_DIR=str(end.log.with_suffix("")),  # what its log speaks of is to be found
+        )
+        end.start({**environ, **variables}, lifeline, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def failure(self) -> RunError | None:
+        """Return what went wrong, None where nothing did."""
+        return self.transform.end().failure()

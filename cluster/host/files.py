@@ -1,0 +1,118 @@
+"""Folders that only the user may look into, and what the operating system says about files, as a sentence."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PARTS = f".{'[0-9a-f]' * 16}.part"
+
+
+def log_lines(data: bytes) -> list[str]:
+    """Return the lines of a log, without their ends: LF, CR LF or CR, and nothing else. ``str.splitlines`` would cut at U+2028 too."""
+    text = re.sub(r"\r\n?", "\n", data.decode("utf-8", "replace"))
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file for its user's eyes only, whatever the umask and whoever made it: an ``opener`` for ``open``. No link is followed."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its user may look into."""
+    with open(file, "w", opener=private, encoding="utf-8") as handle:
+        handle.write(text)
+
+
+def keep_private(folder: Path) -> None:
+    """Let nobody but its user look into *folder*, if it is there: pip and others make it as the umask says."""
+    with suppress(OSError):
+        if stat.S_IMODE(folder.stat().st_mode) & 0o077:
+            folder.chmod(0o700)
+
+
+def private_folder(folder: Path) -> Path:
+    """Make *folder* and what is missing above it, for the user's eyes only, and return it. One that is there stays as it is."""
+    if not folder.is_dir():
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def replacing(what: str, file: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file beside *file* that takes its place when the body has ended well.
+
+    :raises SetupError: E-STORE or E-DISK, it cannot be written; *file* is as it was.
+    """
+    part = file.with_name(f".{secrets.token_hex(8)}.part")
+    with file_errors(what, file):
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of copies of objects below *folder* that nobody holds: whoever made them was killed."""
+    for part in folder.rglob(PARTS):
+        with suppress(OSError), part.open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
+@contextmanager
+def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[Path]:
+    """Write *text* to a file beside *file* and yield that one, to be looked at; after the body it takes the place of *file*, or goes.
+
+    Line ends stay as they are, and a link stays a link. Permissions are *mode*, or those of the file that was there.
+
+    :raises SetupError: E-DISK, E-STORE.
+    """
+    file = file.resolve()
+    with replacing(file.name, file) as part:
+        part.touch(mode or 0o666)
+        part.write_bytes(text.encode())
+        if mode is None and file.exists():
+            shutil.copymode(file, part)
+        yield part
+
+
+@contextmanager
+def file_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says about *path* into a sentence.
+
+    :raises SetupError: E-DISK, the disk is full; E-STORE, anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise SetupError(
+                "E-DISK",
+                f"The disk is full: {what} cannot be written to {path}.",
+                hint="Make room, then run it again. State and earlier files are unchanged.",
+            ) from None
+        raise SetupError(
+            "E-STORE",
+            f"{what} cannot be read or written at {error.filename or path}: {error.strerror or error}.",
+            hint="See that the folder is there, is yours and can be written.",
+        ) from None

@@ -1,0 +1,205 @@
+"""Running other people's programs: docker, kind and minikube. Arguments are lists, never shell lines."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from cluster.config.settings import ROOT
+from cluster.errors import SetupError
+from cluster.host import system
+from cluster.ui.command_line import command as ours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+FOLDER = ROOT / ".local" / "bin"
+"""Programs of this checkout alone, which come before those on PATH."""
+SHOWN = 300
+POLL_SECONDS = 0.25
+TOO_LONG = 124
+"""The exit code of a program that was given up, as timeout(1) has it."""
+
+_limited: set[subprocess.Popen[str]] = set()
+_given_up = threading.Event()
+
+
+def which(program: str) -> str | None:
+    """Return where a program is: in this checkout, else on PATH; None where it is in neither."""
+    return shutil.which(program, path=FOLDER) or shutil.which(program)
+
+
+def install(program: str) -> str:
+    """Say how a program comes to this machine."""
+    runtime = system.here().choose({key: f": {line}" for key, line in system.INSTALL_RUNTIME.items()})
+    known = {
+        "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command"
+        f"{runtime}.",
+        "kind": f"Let {ours('doctor --fix')} fetch it into this checkout, or install kind 0.33 or later: brew install kind, or "
+        "go install sigs.k8s.io/kind@v0.33.0 (https://kind.sigs.k8s.io).",
+        "minikube": "Install minikube 1.38 or later: brew install minikube, or https://minikube.sigs.k8s.io/docs/start/.",
+    }
+    return known.get(program, f"Install {program}.")
+
+
+def find(program: str) -> str:
+    """Return where a program is.
+
+    :raises SetupError: E-PROGRAM, it is not on PATH.
+    """
+    found = which(program)
+    if found is None:
+        raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=install(program))
+    return found
+
+
+def run(
+    command: list[str], *, stdin: str | None = None, environ: Mapping[str, str] | None = None, seconds: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, whatever its exit code, and return what it printed.
+
+    One that takes longer than *seconds* is killed with all that it has started, and has ended with ``TOO_LONG``.
+
+    :raises SetupError: E-PROGRAM, it is not on PATH.
+    """
+    words = [find(command[0]), *command[1:]]
+    if seconds is not None and _given_up.is_set():
+        return subprocess.CompletedProcess(words, TOO_LONG, "", "given up")
+    with subprocess.Popen(
+        words,
+        stdin=None if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, **(environ or {})},
+        start_new_session=seconds is not None,
+    ) as process:
+        if seconds is not None:
+            _limited.add(process)
+        try:
+            out, err = process.communicate(stdin, seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return subprocess.CompletedProcess(words, TOO_LONG, "", f"no answer within {seconds:.0f} s")
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            _limited.discard(process)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def give_up() -> None:
+    """Kill what ``run`` still runs for a limited time in other threads, and begin nothing of that kind any more: nobody waits for it."""
+    _given_up.set()
+    for process in list(_limited):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def check(
+    command: list[str], *, code: str, doing: str, hint: str, stdin: str | None = None, environ: Mapping[str, str] | None = None
+) -> str:
+    """Run a program that must succeed, and return its standard output.
+
+    :raises SetupError: *code*, with the last line that it printed.
+    """
+    result = run(command, stdin=stdin, environ=environ)
+    if result.returncode:
+        raise SetupError(code, f"{doing} failed: {last_line(result.stderr or result.stdout)}", hint=hint)
+    return result.stdout
+
+
+def ended(pid: int, words: Collection[str], seconds: float = 10) -> bool:
+    """End a program that an earlier command of ours has left running; say whether there was one.
+
+    It is ended, with its session, only if its command line has all of *words*: the number may be somebody else's by now.
+    """
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
+    except OSError:
+        line = run(["ps", "-o", "command=", "-p", str(pid)]).stdout if sys.platform == "darwin" else ""
+    if not all(word in line for word in words):
+        return False
+    deadline = time.monotonic() + seconds
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+        while time.monotonic() < deadline:
+            os.killpg(pid, 0)
+            time.sleep(0.1)
+        os.killpg(pid, signal.SIGKILL)
+    return True
+
+
+def follow(
+    command: list[str],
+    say: Callable[[str], None],
+    *,
+    stdin: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    started: Callable[[int], None] = lambda _: None,
+) -> tuple[int, str]:
+    """Run a program in a session of its own, handing each line it prints to *say*; return its exit code and all its lines.
+
+    *started* is told its process, for whoever has to end it if we are killed.
+    """
+    lines: list[str] = []
+    with subprocess.Popen(
+        [find(command[0]), *command[1:]],
+        stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(environ or {})},
+        start_new_session=True,
+    ) as process:
+        started(process.pid)
+        assert process.stdout is not None
+        try:
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # it has ended before it read; why, it says itself
+                    process.stdin.write((stdin or "").encode())
+                    process.stdin.close()
+            said = ""
+            for line in _lines(process.stdout):
+                if line is not None:
+                    lines.append(line)
+                    said = line.strip() or said
+                say(said)
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode, "\n".join(lines)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str | None]:
+    """Yield the lines of a program's output as they come, and None now and then meanwhile: whoever waits must be able to stop."""
+    rest = b""
+    while True:
+        if not select.select([stream], [], [], POLL_SECONDS)[0]:
+            yield None
+            continue
+        part = os.read(stream.fileno(), 1 << 16)
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace").rstrip()
+        if not part:
+            if rest:
+                yield rest.decode("utf-8", "replace")
+            return
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something, as a sentence."""
+    line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it gave no reason")
+    return line[:SHOWN] + ("" if line[:SHOWN].endswith((".", "?", "!")) else ".")

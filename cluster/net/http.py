@@ -1,0 +1,152 @@
+"""Addresses outside: asked whether they answer, or fetched; through the company's proxy, with its certificates, in bounded time."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import ssl
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from cluster.errors import SetupError
+from cluster.host.files import file_errors, private_folder
+from cluster.net.proxy import login, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cluster.net.proxy import Network
+
+ANSWER_SECONDS = 2
+FETCH_SECONDS = 30
+"""To connect, and between two pieces."""
+PIECE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an address says, as far as it matters whether it can be used."""
+
+    status: int
+    seconds: float
+    ahead: float | None
+    """By how many seconds the clock there is ahead of ours, None where it does not tell."""
+
+
+def ask(url: str, network: Network) -> Answer:
+    """Ask an address for its head; any answer at all is one.
+
+    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK, nobody answers.
+    """
+    began = time.monotonic()
+    try:
+        response = pool(url, network).request(
+            "HEAD", url, retries=False, timeout=urllib3.Timeout(connect=ANSWER_SECONDS, read=ANSWER_SECONDS), redirect=False
+        )
+    except urllib3.exceptions.HTTPError as error:
+        raise unreachable(url, network, error) from None
+    taken = time.monotonic() - began
+    # What a proxy has kept is as old as it says.
+    age = response.headers.get("Age", "0")
+    ahead = None
+    with suppress(TypeError, ValueError):
+        told = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else None
+        ahead = (told - datetime.now(UTC)).total_seconds() + float(age) if told else None
+    return Answer(response.status, taken, ahead)
+
+
+def connects(url: str) -> str | None:
+    """Say why nobody takes a connection at an address, None where somebody does."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"https": 443}.get(parts.scheme, 80)
+        with socket.create_connection((parts.hostname or "", port), ANSWER_SECONDS):
+            return None
+    except (OSError, ValueError) as error:
+        return _words(error)
+
+
+def fetch(url: str, digest: str, file: Path, network: Network) -> None:
+    """Fetch a program and put it to *file* as a whole, if it is the one whose SHA-256 is *digest*.
+
+    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK, it cannot be reached; E-DOWNLOAD, it is not there, broke off, or is another one;
+        E-DISK, E-STORE.
+    """
+    hint = "Run it again; if it stays so, name a mirror in singer.mirror: github.com=artifacts.example.com"
+    timeout = urllib3.Timeout(connect=FETCH_SECONDS, read=FETCH_SECONDS)
+    found = hashlib.sha256()
+    with file_errors(file.name, file), tempfile.TemporaryDirectory(dir=private_folder(file.parent), prefix=".") as folder:
+        part = Path(folder) / file.name
+        try:
+            retries = urllib3.Retry(total=5, connect=0, read=0, other=0)  # redirects alone
+            with pool(url, network).request("GET", url, preload_content=False, retries=retries, timeout=timeout) as response:
+                if response.status != HTTPStatus.OK:
+                    raise SetupError("E-DOWNLOAD", f"{shown(url)} answers {response.status} for {file.name}.", hint=hint)
+                with part.open("wb") as target:
+                    for piece in response.stream(PIECE_BYTES):
+                        found.update(piece)
+                        target.write(piece)
+        except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
+            raise SetupError("E-DOWNLOAD", f"The download of {file.name} from {shown(url)} broke off.", hint=hint) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise unreachable(url, network, error) from None
+        if found.hexdigest() != digest:
+            raise SetupError(
+                "E-DOWNLOAD", f"What {shown(url)} gave for {file.name} is not what its makers published: the checksum differs.", hint=hint
+            )
+        part.chmod(0o755)
+        part.replace(file)
+
+
+def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
+    """Return what makes connections to an address; *also* are files with certificates that are trusted there alone."""
+    how: dict[str, Any] = {"ssl_context": _trusting(network, also), "headers": urllib3.make_headers(basic_auth=login(url) or None)}
+    proxy = network.proxy_for(url)
+    if proxy is None:
+        return urllib3.PoolManager(**how)
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login(proxy) or None), **how)
+
+
+def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
+    """Return what certificates are checked against: those that are chosen, else the system's and the public ones."""
+    context = ssl.create_default_context(cadata=network.certificates or None)
+    if not network.certificates:
+        import certifi  # noqa: PLC0415 - only here
+
+        context.load_verify_locations(certifi.where())
+    for file in also:
+        with suppress(OSError):  # it is another program's: what it cannot use, it says itself
+            context.load_verify_locations(file)
+    return context
+
+
+def unreachable(url: str, network: Network, error: Exception) -> SetupError:
+    """Return the error for an address that nobody answers at."""
+    text = network.hide(f"{type(error).__name__} {error}")
+    return network.refusal(f"{shown(url)} is not reachable", text) or SetupError(
+        "E-NETWORK",
+        f"{shown(url)} is not reachable: {_words(error)}.",
+        hint="Connect to the network; behind a company's proxy set singer.proxy or HTTPS_PROXY.",
+    )
+
+
+def _words(error: Exception) -> str:
+    """Say in few words why there was no answer."""
+    text = f"{type(error).__name__} {error}".lower()
+    known = (
+        (("resol", "gaierror", "name or service", "nodename"), "its name is not known"),
+        (("timeout", "timed out"), f"no answer within {ANSWER_SECONDS} s"),
+        (("refused",), "the connection is refused"),
+        (("unreachable", "no route"), "there is no way to it"),
+    )
+    return next((words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].rstrip("."))

@@ -1,0 +1,286 @@
+"""Behind a company's proxy: what programs here and in containers are told, from two settings and the environment.
+
+The one place that knows of proxies and CA certificates; whoever starts a program or opens a connection asks here. A proxy's
+address may hold a password: it goes to programs in their environment, and into a cluster as a Secret, never into an argument,
+a message or a log.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from cluster.errors import SetupError
+from cluster.host.files import file_errors, private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cluster.config.settings import Settings
+
+NAME = "singer-network"
+"""Of the Secret with the variables and of the ConfigMap with the certificates, for pods."""
+IN_PODS = "/singer/network"
+"""Where a pod that takes the variables mounts the certificates."""
+PROXY_VARIABLES = tuple(spelling for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") for spelling in (name, name.lower()))
+BUNDLE = "ca.pem"
+HERE = ("localhost", "127.0.0.1", "::1")
+INSIDE = ("10.96.0.0/12", "10.244.0.0/16", ".svc", ".cluster.local", "argo-artifacts", "argo-server", "workflow-controller-metrics")
+"""What is in a cluster: Services and pods by kind's and minikube's addresses, and ours by the names that pods say."""
+NAMES_OF_BUNDLE = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Where the environment may name CA certificates; the first that is set counts."""
+TOLD_BUNDLE = (*NAMES_OF_BUNDLE, "PIP_CERT", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE")
+"""What OpenSSL and uv, requests, curl, pip, git and boto3 go by."""
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE-----")
+
+REFUSALS = (
+    (
+        r"\b407\b|proxy auth\w+ required|proxy authorization required",
+        "E-PROXY",
+        "{proxy} asks for a user and a password",
+        "Set them in the environment: INVOKE_SINGER_PROXY=http://user:password@host:port",
+    ),
+    (
+        r"UnknownIssuer|certificate verify failed|unable to get local issuer|self.signed certificate|signed by unknown authority",
+        "E-CERTIFICATE",
+        "a certificate is signed by an authority that is not known here",
+        "Let singer.ca_bundle name a file with your company's CA certificates.",
+    ),
+    (
+        r"tunnel error|unsuccessful tunnel|cannot connect to proxy|unable to connect to proxy|proxyconnect|ProxyError",
+        "E-PROXY",
+        "{proxy} cannot be reached, or does not let this pass",
+        "Correct singer.proxy or HTTPS_PROXY.",
+    ),
+)
+"""What uv, pip, git and Docker say: a sign in their words, a code, and what it means."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """How the world is reached from here. Addresses are as the user wrote them, empty where there is no proxy."""
+
+    http: str
+    https: str
+    bypass: tuple[str, ...]
+    """What is reached without the proxy from this machine, as in NO_PROXY."""
+    bundle: Path | None
+    bundle_name: str
+    """Who names the bundle: the setting or a variable."""
+    folder: Path
+    """Where our copy of the certificates is."""
+    namespace: str
+    chosen: bool
+    """Whether the setting names the bundle: then it counts for every program, else programs keep what they were told."""
+
+    # -- certificates
+
+    @cached_property
+    def certificates(self) -> str:
+        """The CA certificates to trust, nothing where each program's own will do.
+
+        What the setting names is added to the public ones, so that a company's own certificate alone is enough. A variable
+        names all that shall be trusted.
+
+        :raises SetupError: E-SETTING, the file is not there or holds none.
+        """
+        if self.bundle is None:
+            return ""
+        import ssl  # noqa: PLC0415 - takes 15 ms to import, and mostly there is nothing to trust
+
+        try:
+            found = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+        except OSError as error:  # an SSLError is one too
+            why = "holds no CA certificates in PEM form" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+            raise self._unusable(why) from None
+        except ValueError:
+            raise self._unusable("holds no CA certificates in PEM form") from None
+        if self.chosen:
+            import certifi  # noqa: PLC0415 - likewise
+
+            found += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
+        return "\n".join(dict.fromkeys(found)) + "\n"
+
+    def _unusable(self, why: str) -> SetupError:
+        return SetupError(
+            "E-SETTING",
+            f"{self.bundle}, named by {self.bundle_name}, {why}.",
+            hint=f"Let {self.bundle_name} name a file with your company's CA certificates: text with BEGIN CERTIFICATE lines.",
+        )
+
+    def trusted(self) -> Path | None:
+        """Return our copy of the certificates, up to date; None where there are none.
+
+        :raises SetupError: E-SETTING, E-DISK, E-STORE.
+        """
+        if not self.certificates:
+            return None
+        file = private_folder(self.folder) / BUNDLE
+        with file_errors("The certificates", file):
+            if not file.exists() or file.read_text(encoding="utf-8") != self.certificates:
+                with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", encoding="utf-8", delete=False) as part:
+                    part.write(self.certificates)
+                Path(part.name).chmod(0o644)  # inside a build, and in a container, others must read it
+                Path(part.name).replace(file)
+        return file
+
+    # -- what programs are told
+
+    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return what a program on this machine is told beside its *environ*.
+
+        :raises SetupError: E-SETTING, the certificates cannot be used.
+        """
+        file = self.trusted()
+        told = [name for name in TOLD_BUNDLE if self.chosen or name not in environ] if file else []
+        return {**_both_cases(self.http, self.https, self.bypass), **dict.fromkeys(told, str(file))}
+
+    def in_containers(self, names: Iterable[str] = ()) -> dict[str, str]:
+        """Return the proxy's variables for containers, which reach *names* and all that is in the cluster without it.
+
+        Nothing where the proxy is on this machine's loopback interface: from a container that is another place.
+        """
+        http, https = (("" if unreachable(url) else url) for url in (self.http, self.https))
+        return _both_cases(http, https, (*self.bypass, *INSIDE, f".{self.namespace}", *names))
+
+    def in_pods(self) -> dict[str, str]:
+        """Return all variables for pods, which have the certificates mounted at ``IN_PODS``."""
+        told = dict.fromkeys(TOLD_BUNDLE, f"{IN_PODS}/{BUNDLE}") if self.certificates else {}
+        return {**self.in_containers(), **told}
+
+    @property
+    def matters_inside(self) -> bool:
+        """Whether containers have to be told anything at all."""
+        return bool(self.in_pods())
+
+    # -- what we ourselves do
+
+    def proxy_for(self, url: str) -> str | None:
+        """Return the proxy through which an address is reached, None where there is none on the way."""
+        parts = urlsplit(url)
+        proxy = self.https if parts.scheme in {"https", "wss"} else self.http
+        direct = loopback(url) or any(_matches(rule, parts.hostname or "") for rule in self.bypass)
+        return None if direct or not proxy else proxy
+
+    def hide(self, text: str) -> str:
+        """Return *text* without the proxy's user and password."""
+        for url in (self.http, self.https):
+            known, at, _ = urlsplit(url).netloc.rpartition("@")
+            password = known.partition(":")[2]
+            for secret in (known, password, unquote(password)):
+                text = text.replace(secret, "***") if at and secret else text
+        return text
+
+    def describe(self) -> str:
+        """Name the proxy for people, without what is secret."""
+        return " and ".join(dict.fromkeys(shown(url) for url in (self.https, self.http) if url))
+
+    def refusal(self, what: str, text: str, log: str = "") -> SetupError | None:
+        """Return what a program's last words mean where it was the proxy or its certificate, None where it was not.
+
+        *what* did not work is a clause; *log* is where all of its words are, if they are kept.
+        """
+        through = f"the proxy {self.describe()}" if self.http or self.https else "a proxy"
+        for sign, code, problem, hint in REFUSALS:
+            if re.search(sign, text, re.IGNORECASE):
+                return SetupError(code, f"{what}: {problem.format(proxy=through)}.", hint=f"{hint} Log: {log}" if log else hint)
+        return None
+
+    @property
+    def warning(self) -> str:
+        """What the user must know before containers are to reach anything; nothing where all is well."""
+        lost = next((url for url in (self.https, self.http) if unreachable(url)), "")
+        port = urlsplit(lost).port or 3128
+        return lost and (
+            f"The proxy {shown(lost)} listens on this machine's loopback interface, which containers do not reach: images and pods go "
+            f"without it. Let it listen on Docker's bridge too, and name that: singer.proxy http://172.17.0.1:{port} on Linux, "
+            f"http://host.docker.internal:{port} with Docker Desktop."
+        )
+
+
+def read(settings: Settings, environ: Mapping[str, str]) -> Network:
+    """Return what the settings say, and where they say nothing the environment.
+
+    :raises SetupError: E-PROXY, what the environment names is no address.
+    """
+    http, https = (_address(settings.proxy or _either(environ, name), name) for name in ("HTTP_PROXY", "HTTPS_PROXY"))
+    given = [rule.strip() for rule in _either(environ, "NO_PROXY").split(",")]
+    name = next((name for name in NAMES_OF_BUNDLE if environ.get(name)), "")
+    bundle = settings.ca_bundle or environ.get(name, "")
+    return Network(
+        http=http,
+        https=https,
+        bypass=tuple(dict.fromkeys([*filter(None, given), *HERE])),
+        bundle=settings.root / Path(bundle).expanduser() if bundle else None,
+        bundle_name="singer.ca_bundle" if settings.ca_bundle else name,
+        folder=settings.local / "network",
+        namespace=settings.namespace,
+        chosen=bool(settings.ca_bundle),
+    )
+
+
+def login(url: str) -> str:
+    """Return ``user:password`` of an address, nothing where it has none: libraries want it apart."""
+    return unquote(urlsplit(url).netloc.rpartition("@")[0])
+
+
+def shown(url: str) -> str:
+    """Return an address without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def loopback(url: str) -> bool:
+    """Say whether an address leads to this machine itself."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def unreachable(url: str) -> bool:
+    """Say whether a proxy of this machine is none for its containers."""
+    return bool(url) and loopback(url)
+
+
+def _either(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name) or environ.get(name.lower()) or ""
+
+
+def _address(text: str, name: str) -> str:
+    """Return a proxy as an address: people leave ``http://`` out, and some programs insist on it.
+
+    :raises SetupError: E-PROXY, it is none; it may hold a password, and is not shown.
+    """
+    found = text if not text or "://" in text else f"http://{text}"
+    try:
+        if not found or (urlsplit(found).hostname and urlsplit(found).port != 0):
+            return found
+    except ValueError:
+        pass
+    raise SetupError("E-PROXY", f"What {name} says is not the address of a proxy.", hint=f"Correct {name}: http://proxy.example.com:3128")
+
+
+def _both_cases(http: str, https: str, bypass: Iterable[str]) -> dict[str, str]:
+    """Return the variables in both spellings, because each program knows one of them; none at all without a proxy."""
+    found = {name: url for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)) if url}
+    if found:
+        found["NO_PROXY"] = ",".join(dict.fromkeys(bypass))
+    return {spelling: value for name, value in found.items() for spelling in (name, name.lower())}
+
+
+def _matches(rule: str, host: str) -> bool:
+    """Say whether a rule of NO_PROXY is for *host*: a name, which stands for all below it too, an address or a range of them."""
+    try:
+        return ip_address(host) in ip_network(rule, strict=False)
+    except ValueError:
+        name = re.sub(r":\d+$", "", rule).removeprefix("*").removeprefix(".").lower()
+        return rule == "*" or host == name or (bool(name) and host.endswith(f".{name}"))

@@ -1,0 +1,1 @@
+"""Connectors: find, make, try and select."""

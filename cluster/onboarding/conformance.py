@@ -1,0 +1,397 @@
+"""What Singer asks of a tap's messages, as rules that a line, a run or two runs break; and the names of the rules for targets.
+
+Pure: lines go in, findings come out. Each rule has a name, a severity and one thing to do; a finding adds what was seen
+and where. A rule that is broken a thousand times in the same way is one finding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
+from jsonschema.exceptions import SchemaError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from cluster.config.strict import describe, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+ERROR, WARNING = "error", "warning"
+
+RULES: dict[str, tuple[str, str]] = {
+    "json": (ERROR, "Print nothing but Singer messages on standard output; a log belongs on standard error."),
+    "message-type": (ERROR, "Send SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH."),
+    "message-form": (ERROR, "Give the message what the specification asks for."),
+    "schema-form": (ERROR, "Correct the stream's JSON Schema."),
+    "schema-first": (ERROR, "Send a stream's SCHEMA before its first RECORD."),
+    "key-in-schema": (ERROR, "Declare every key property and bookmark property in the schema."),
+    "key-in-record": (ERROR, "Give every record a value for each key property."),
+    "record-schema": (ERROR, "Send what the schema says, or correct the schema."),
+    "record-format": (WARNING, "Write dates as RFC 3339 says."),
+    "record-undeclared": (WARNING, "Declare the field in the schema; targets leave out what is not declared, or fail."),
+    "bookmark-in-record": (WARNING, "Give every record a value for what the stream is replicated by."),
+    "not-selected": (ERROR, "Send only what the catalog selects."),
+    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected cannot be told."),
+    "nothing-sent": (WARNING, "Send a SCHEMA for every selected stream, also where it has no records."),
+    "state-back": (ERROR, "Let bookmarks only move on."),
+    "state-missing": (WARNING, "Send a STATE with a bookmark for every incremental stream; without it the next run loads all again."),
+    "exit-code": (ERROR, "See what the tap's log says."),
+    "second-run": (ERROR, "Let the tap take the state that it has printed."),
+    "second-run-all": (ERROR, "Begin where the state says."),
+    "second-run-older": (WARNING, "Begin where the state says, unless it is meant to load the last days again."),
+    "target-messages": (ERROR, "Take every message that a tap may send, and end with exit code 0; see the target's log."),
+    "target-version": (WARNING, "Do not join it with a tap that sends ACTIVATE_VERSION."),
+    "target-output": (ERROR, "Print nothing but states on standard output; a log belongs on standard error."),
+    "target-state": (ERROR, "Print the last state, as it came, when all before it is stored."),
+    "target-no-state": (WARNING, "Print the state; without it the next run loads the same again."),
+    "target-broken": (ERROR, "End with another exit code where the input is broken, or data is lost without a word."),
+}
+"""Each rule's severity, and what to do where it is broken."""
+
+MARK = "replication_key_value"
+NO_MARKS = {"starting_replication_value", "replication_key", "replication_key_signpost"}
+"""What singer-sdk keeps beside its bookmark."""
+
+FORMATS = FormatChecker(formats=())
+FORMATS.checks("date-time", raises=ValueError)(lambda value: not isinstance(value, str) or bool(_moment(value)))
+FORMATS.checks("date", raises=ValueError)(lambda value: not isinstance(value, str) or bool(date.fromisoformat(value)))
+FORMATS.checks("time", raises=ValueError)(lambda value: not isinstance(value, str) or time.fromisoformat(value) is not None)
+
+
+@dataclass
+class Finding:
+    """A rule that was broken: what was seen, where first, and how often."""
+
+    rule: str
+    problem: str
+    line: int | None = None
+    stream: str = ""
+    run: int = 1
+    times: int = 1
+
+    @property
+    def severity(self) -> str:
+        """``error`` or ``warning``."""
+        return RULES[self.rule][0]
+
+    @property
+    def hint(self) -> str:
+        """What to do."""
+        return RULES[self.rule][1]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the catalog says of a stream."""
+
+    names: frozenset[str] = frozenset()
+    """Those under which its messages may come."""
+    selected: bool = True
+    left_out: frozenset[str] = frozenset()
+    """Its fields that are not selected."""
+    replication_key: str = ""
+    """Where it is incremental."""
+
+
+@dataclass
+class StreamSeen:
+    """What a run has brought of one stream."""
+
+    schema: bool = False
+    keys: tuple[str, ...] = ()
+    bookmark: str = ""
+    declared: frozenset[str] | None = None
+    records: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    least: Any = None
+    """The least value of what it is replicated by."""
+    validator: Any = None
+
+
+class Conformance:
+    """The messages of one run, judged line by line."""
+
+    def __init__(
+        self, expected: Sequence[Expected] | None = None, state: Mapping[str, Any] | None = None, *, number: int = 1, rows: int = 3
+    ) -> None:
+        """Take the streams of the catalog (None: there is none), the state that the tap was given, and how many rows to keep."""
+        self.expected = expected
+        self._by_name = {name: one for one in expected or () for name in one.names}
+        self.number = number
+        self.rows = rows
+        self.given = state
+        self.state: dict[str, Any] | None = None
+        self.lines = 0
+        self.streams: dict[str, StreamSeen] = {}
+        self._found: dict[tuple[str, str, str], Finding] = {}
+        self._marks = marks(state or {}, self._mark_names())
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found: errors first, each kind in the order of its lines."""
+        return sorted(self._found.values(), key=lambda finding: (finding.severity, finding.line or 0))
+
+    @property
+    def records(self) -> int:
+        """The records of all streams."""
+        return sum(seen.records for seen in self.streams.values())
+
+    def find(self, rule: str, problem: str, *, stream: str = "", line: int | None = None, alike: str = "") -> None:
+        """Note that a rule is broken; what is *alike* is counted, not noted again."""
+        key = (rule, stream, alike or problem)
+        if key in self._found:
+            self._found[key].times += 1
+        else:
+            self._found[key] = Finding(rule, problem, line, stream, self.number)
+
+    # -- lines
+
+    def line(self, text: bytes) -> None:
+        """Judge the next line."""
+        self.lines += 1
+        if not text.strip():
+            return
+        try:
+            message = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            self._here("json", f"is not JSON: {describe(text.decode('utf-8', 'replace').strip())}", alike="json")
+            return
+        kind = message.get("type") if isinstance(message, dict) else None
+        if not isinstance(kind, str) or kind not in FORMS:
+            shown = describe(kind if kind is not None else message)
+            self._here("message-type", f"is no Singer message: {shown}", alike=str(kind))
+            return
+        lacks = _lacks(kind, message)
+        if lacks:
+            self._here("message-form", f"is a {kind} without {lacks}", stream=str(message.get("stream", "")), alike=kind + lacks)
+        elif kind == "STATE":
+            self._state(message["value"])
+        elif kind == "SCHEMA":
+            self._schema(message["stream"], message)
+        elif kind == "RECORD":
+            self._record(message["stream"], message["record"])
+
+    def _here(self, rule: str, problem: str, *, stream: str = "", alike: str = "") -> None:
+        self.find(rule, f"Line {self.lines:,} {problem}.", stream=stream, line=self.lines, alike=alike)
+
+    def _stream(self, name: str) -> StreamSeen:
+        if name not in self.streams:
+            self.streams[name] = StreamSeen()
+            if self.expected is not None and name not in self._by_name:
+                self._here("stream-unknown", f"is of {name}, which the catalog does not know", stream=name)
+            elif not self._expected(name).selected:
+                self._here("not-selected", f"is of {name}, which is not selected", stream=name)
+        return self.streams[name]
+
+    def _schema(self, name: str, message: Mapping[str, Any]) -> None:
+        seen, schema = self._stream(name), message["schema"]
+        seen.schema = True
+        seen.keys = tuple(map(str, message["key_properties"]))
+        bookmarks = message.get("bookmark_properties") or []
+        bookmarks = [bookmarks] if isinstance(bookmarks, str) else bookmarks
+        seen.validator = self._validator(name, schema)
+        declared = schema.get("properties")
+        seen.declared = frozenset(declared) if isinstance(declared, dict) else None
+        bookmark = str(bookmarks[0]) if bookmarks else self._expected(name).replication_key
+        seen.bookmark = bookmark if seen.declared is None or bookmark in seen.declared else ""  # a place in a log is no field
+        missing = [key for key in (*seen.keys, *map(str, bookmarks)) if seen.declared is not None and key not in seen.declared]
+        if missing:
+            self._here("key-in-schema", f"declares {name} without {listed(missing)}, by which it is told apart or replicated", stream=name)
+
+    def _validator(self, name: str, schema: Mapping[str, Any]) -> Any:
+        kind = Draft4Validator if _has_old_limits(schema) else Draft7Validator
+        try:
+            kind.check_schema(schema)
+        except SchemaError as error:
+            self._here("schema-form", f"has no valid schema for {name}: {_at(error.absolute_path)}{_said(error.message)}", stream=name)
+            return None
+        return kind(schema, registry=Registry(), format_checker=FORMATS)
+
+    def _expected(self, name: str) -> Expected:
+        return self._by_name.get(name, Expected())
+
+    def _record(self, name: str, record: dict[str, Any]) -> None:
+        seen = self._stream(name)
+        seen.records += 1
+        if len(seen.rows) < self.rows:
+            seen.rows.append(record)
+        if not seen.schema:
+            self._here("schema-first", f"is a record of {name}, whose schema has not come yet", stream=name, alike="schema")
+        for key in seen.keys:
+            if record.get(key) is None:
+                self._here("key-in-record", f"is a record of {name} without its key {key}", stream=name, alike=key)
+        for key in sorted(record.keys() & self._expected(name).left_out):
+            self._here("not-selected", f"has the field {key} of {name}, which is not selected", stream=name, alike=f"field {key}")
+        for key in sorted(record.keys() - (seen.declared if seen.declared is not None else record.keys())):
+            self._here("record-undeclared", f"has the field {key}, which the schema of {name} does not declare", stream=name, alike=key)
+        self._match(name, seen, record)
+        if seen.bookmark:
+            value = record.get(seen.bookmark)
+            if value is None:
+                self._here("bookmark-in-record", f"is a record of {name} without {seen.bookmark}", stream=name, alike="bookmark")
+            elif seen.least is None or _before(value, seen.least):
+                seen.least = value
+
+    def _match(self, name: str, seen: StreamSeen, record: dict[str, Any]) -> None:
+        try:
+            errors = list(seen.validator.iter_errors(record)) if seen.validator else []
+        except (re.error, Unresolvable, RecursionError) as wrong:  # a pattern that is none, a reference to nowhere or to itself
+            self._here("schema-form", f"cannot be held against the schema of {name}: {_said(str(wrong))}", stream=name, alike="schema")
+            seen.validator = None
+            return
+        for error in errors:
+            rule = "record-format" if error.validator == "format" else "record-schema"
+            alike = f"{error.validator} {'.'.join(part for part in error.absolute_path if isinstance(part, str))}"
+            what = f"does not match the schema of {name}: {_at(error.absolute_path)}{_said(error.message)}"
+            self._here(rule, what, stream=name, alike=alike)
+
+    # -- states
+
+    def _mark_names(self) -> set[str]:
+        known = {one.replication_key for one in self.expected or ()} | {seen.bookmark for seen in self.streams.values()}
+        return {MARK} | (known - {""})
+
+    def _state(self, state: dict[str, Any]) -> None:
+        found = marks(state, self._mark_names())
+        for path, value in found.items():
+            before = self._marks.get(path)
+            if before is not None and _before(value, before):
+                where = ".".join(path)
+                self._here("state-back", f"moves the bookmark {where} back from {describe(before)} to {describe(value)}", alike=where)
+        self._marks.update(found)
+        self.state = state
+
+    def bookmark(self, stream: str, state: Mapping[str, Any] | None) -> Any:
+        """Return where a state says that a stream goes on, None where it does not say."""
+        wanted = {stream, *self._expected(stream).names}
+        values = [value for path, value in marks(state or {}, self._mark_names()).items() if wanted & set(path)]
+        return values[0] if len(values) == 1 else None
+
+    # -- ends
+
+    def finish(self, exit_code: int | None, last_words: str = "") -> None:
+        """Judge the whole: *exit_code* is None where the tap was stopped before it had ended."""
+        if exit_code:
+            said = f': "{last_words}"' if last_words else ", without a word"
+            self.find("exit-code" if self.number == 1 else "second-run", f"The tap ended with exit code {exit_code}{said}.")
+        if exit_code is None or exit_code:
+            return
+        for one in self.expected or ():
+            if one.selected and not one.names & self.streams.keys():
+                self.find("nothing-sent", f"Of {min(one.names)}, which is selected, nothing came.", stream=min(one.names))
+        for name, seen in self.streams.items():
+            one = self._expected(name)
+            incremental = one.replication_key if self.expected is not None else seen.bookmark
+            kept = any({name, *one.names} & set(path) for path in marks(self.state or {}, self._mark_names()))
+            if incremental and seen.records and not kept:
+                self.find("state-missing", f"No STATE has a bookmark for {name}, which is incremental.", stream=name)
+
+    def compare(self, first: Conformance) -> None:
+        """Judge a second run, which was given the state that the *first* one ended with."""
+        for name, seen in self.streams.items():
+            begun, mark = first.streams.get(name), self.bookmark(name, self.given)
+            if begun is None or seen.least is None or mark is None or not _before(seen.least, mark):
+                continue
+            all_again = begun.least is not None and not _before(begun.least, seen.least) and _before(begun.least, mark)
+            rule = "second-run-all" if all_again and seen.records >= begun.records else "second-run-older"
+            what = "is loaded from the beginning again" if rule == "second-run-all" else "brings older records again"
+            problem = f"{name} {what}: {seen.bookmark} {describe(seen.least)}, and the state says {describe(mark)}."
+            self.find(rule, problem, stream=name)
+
+
+# ------------------------------------------------------------------------------------------------------ small things
+
+
+def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], Any]:
+    """Return the bookmarks of a state by their place in it: what has one of these *names*, and dates."""
+    found: dict[tuple[str, ...], Any] = {}
+
+    def look(value: object, path: tuple[str, ...]) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                look(item, (*path, str(key)))
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                part = item.get("context", number) if isinstance(item, dict) else number  # singer-sdk's partitions
+                look(item, (*path, json.dumps(part, sort_keys=True)))
+        elif not path or path[-1] in NO_MARKS or value is None or isinstance(value, bool):
+            return
+        elif path[-1] in names or (isinstance(value, str) and _comparable(value) is not value):
+            found[path] = value
+
+    look(state, ())
+    return found
+
+
+def _before(one: object, other: object) -> bool:
+    """Say whether *one* is less than *other*: numbers, moments, else texts; what cannot be compared is not."""
+    numbers = int | float
+    if isinstance(one, numbers) and isinstance(other, numbers):
+        return one < other
+    if isinstance(one, str) and isinstance(other, str):
+        left, right = _comparable(one), _comparable(other)
+        return bool(left < right) if type(left) is type(right) else one < other
+    return False
+
+
+def _comparable(text: str) -> Any:
+    """Return a moment where a text is one, else the text."""
+    try:
+        return _moment(text)
+    except ValueError:
+        return text
+
+
+def _moment(text: str) -> datetime:
+    """Read a date or a moment; one without a zone is taken as UTC.
+
+    :raises ValueError: it is none.
+    """
+    if len(text) < len("2020-01-01") or text[4] != "-":
+        raise ValueError(text)
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+STREAM = ("stream", str, "the name of its stream")
+FORMS: dict[str, tuple[tuple[str, type, str], ...]] = {
+    "SCHEMA": (STREAM, ("schema", dict, "a schema"), ("key_properties", list, "a list of key_properties")),
+    "RECORD": (STREAM, ("record", dict, "a record")),
+    "STATE": (("value", dict, "a value that is an object"),),
+    "ACTIVATE_VERSION": (STREAM, ("version", int, "a version that is a number")),
+    "BATCH": (STREAM, ("manifest", list, "a manifest")),
+}
+
+
+def _lacks(kind: str, message: Mapping[str, Any]) -> str:
+    """Say what a message lacks; nothing where it is whole."""
+    missing = [what for key, wanted, what in FORMS[kind] if not isinstance(message.get(key), wanted)]
+    return listed(missing) if missing else ""
+
+
+def _has_old_limits(schema: object) -> bool:
+    """Say whether a schema is of the time when ``exclusiveMaximum`` was true or false."""
+    if isinstance(schema, dict):
+        old = any(isinstance(schema.get(word), bool) for word in ("exclusiveMaximum", "exclusiveMinimum"))
+        return old or any(map(_has_old_limits, schema.values()))
+    return isinstance(schema, list) and any(map(_has_old_limits, schema))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _at(path: Iterable[object]) -> str:
+    where = ".".join(map(str, path))
+    return f"{where}: " if where else ""
+
+
+def _said(message: str, most: int = 160) -> str:
+    text = message.rstrip(".")
+    return text if len(text) <= most else text[:most] + "…"

@@ -1,0 +1,236 @@
+"""The commands ``discover`` and ``select``: a tap's catalog, and what of it is loaded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from cluster.config.strict import listed, read_object, words
+from cluster.errors import SetupError
+from cluster.host.files import write_whole
+from cluster.onboarding.catalog import Changes, Stream, merge, streams_of
+from cluster.onboarding.probe import Probe
+from cluster.onboarding.selection import Choice, few, find, select
+from cluster.project.reader import Project, check_catalog
+from cluster.ui.command_line import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster.project.model import Connector
+    from cluster.session import Session
+
+ROWS = 40
+"""So many streams are shown unless all are asked for."""
+WIDTH = 40
+
+
+def discover(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
+    """Write a tap's catalog into its ``catalog.json``, with what was selected before, and show its streams or one stream's fields.
+
+    :raises SetupError: E-DISCOVERY; E-CATALOG, the file that is there is not a catalog; E-UNKNOWN, no such connector or stream.
+    """
+    write(session, name, plan_only=plan_only, stream=stream, everything=everything, seconds=seconds)
+    session.output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
+
+
+def write(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
+    """Do what ``discover`` does, without saying what comes next."""
+    output, project = session.output, Project(session.settings.root)
+    connector = project.connector(name)
+    file = catalog_file(connector)
+    before = read_catalog(project, connector) if file.exists() else None
+    probe = Probe(session, connector)
+    probe.expect_streams()
+    assert probe.environment  # what has to be installed is shown as a step of its own
+    with output.step(name) as step:
+        step.detail = "discovering"
+        found = discovered(probe, seconds)
+        step.result(f"{count(len(found['streams']), 'stream')} found")
+    changes = merge(found, before)
+    streams = streams_of(found)
+    shown = find(streams, stream, fields=False) if stream else []
+    if not plan_only and found != before:
+        write_catalog(file, found)
+    if before is not None:
+        _show_changes(session, changes)
+    output.text()
+    if shown:
+        for one, _ in shown:
+            _show_fields(session, name, one)
+    else:
+        _show_streams(session, name, streams, None if everything else f"discover {name} --all")
+    _finish(session, project, connector, streams, changes, written=not plan_only and found != before, same=found == before)
+
+
+def choose(session: Session, name: str, everything: bool, nothing: bool, *lists: str) -> None:  # noqa: FBT001 - as they are typed
+    """Select streams and fields of a tap's catalog, or show what is selected; *lists* are the others of a ``Choice``, with commas.
+
+    :raises SetupError: E-CATALOG, there is none, or it is not one; E-UNKNOWN, no such connector, stream or field; E-SETTING.
+    """
+    choice = Choice(everything, nothing, *map(words, lists))
+    output, project = session.output, Project(session.settings.root)
+    connector = project.connector(name)
+    if not catalog_file(connector).exists():
+        kind = f"It is a {connector.kind}; only taps have streams." if connector.kind != "tap" else "It has none yet."
+        hint = "Name a tap." if connector.kind != "tap" else f"Discover it first: {command(f'discover {name}')}"
+        raise SetupError("E-CATALOG", f"{name} has no catalog.json. {kind}", hint=hint)
+    catalog = read_catalog(project, connector)
+    streams = streams_of(catalog)
+    if choice != Choice():
+        before = json.dumps(catalog)
+        for note in select(streams, choice):
+            output.line("!", name, note)
+            output.event("warning", source=name, problem=note)
+        for stream in streams:
+            stream.write()
+        written = json.dumps(catalog) != before
+        if written:
+            write_catalog(catalog_file(connector), catalog)
+    else:
+        written = False
+    _show_streams(session, name, [stream for stream in streams if stream.selected], f"discover {name} --plan --all")
+    _finish(session, project, connector, streams, Changes(), written=written, same=not written)
+    if not any(stream.selected for stream in streams):
+        output.line("!", name, "nothing is selected: a run loads nothing")
+
+
+# ---------------------------------------------------------------------------------------------------------- catalogs
+
+
+def catalog_file(connector: Connector) -> Path:
+    """Return where a tap's own catalog is."""
+    return connector.folder / "catalog.json"
+
+
+def read_catalog(project: Project, connector: Connector) -> dict[str, Any]:
+    """Read a tap's own catalog.
+
+    :raises SetupError: E-CATALOG, it is not one.
+    """
+    file = catalog_file(connector)
+    catalog = read_object(file, project.shown(file), "E-CATALOG")
+    check_catalog(catalog, project.shown(file))
+    return catalog
+
+
+def write_catalog(file: Path, catalog: dict[str, Any]) -> None:
+    """Replace a catalog as a whole, written so that two versions of it can be compared."""
+    with write_whole(file, json.dumps(catalog, indent=2, ensure_ascii=False) + "\n"):
+        pass
+
+
+def discovered(probe: Probe, seconds: float) -> dict[str, Any]:
+    """Return what discovery finds, checked.
+
+    :raises SetupError: E-DISCOVERY, as ``Probe.discover``, or what the tap printed lacks something.
+    """
+    catalog = probe.discover(seconds)
+    try:
+        check_catalog(catalog, "what it printed")
+    except SetupError as error:
+        raise SetupError(
+            "E-DISCOVERY",
+            f"{probe.connector.name}'s discovery printed no valid catalog: {error.problem}",
+            hint="Ask the tap's authors, or take another version of it.",
+        ) from None
+    return catalog
+
+
+# ----------------------------------------------------------------------------------------------------------- showing
+
+
+def count(number: int, what: str) -> str:
+    """Return ``1 stream``, ``1,200 streams``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _show_changes(session: Session, changes: Changes) -> None:
+    output = session.output
+    if changes.new:
+        output.line("!", "new streams", few(changes.new))
+    if changes.gone:
+        output.line("!", "streams that are gone", few(changes.gone))
+    for stream, different in list(changes.changed.items())[:ROWS]:
+        output.line("!", stream, listed(different[:ROWS]))
+    if len(changes.changed) > ROWS:
+        output.line("!", "changed as well", count(len(changes.changed) - ROWS, "stream"))
+
+
+def _show_streams(session: Session, name: str, streams: list[Stream], more: str | None) -> None:
+    """Show streams as a table; *more* is the command that shows all of them where the table is cut."""
+    for stream in streams:
+        session.output.event(
+            "stream",
+            connector=name,
+            stream=stream.id,
+            selected=stream.selected,
+            fields=[field.name for field in stream.top],
+            selected_fields=[field.name for field in stream.loaded],
+            key_properties=list(stream.keys),
+            replication_method=stream.method or None,
+            replication_key=stream.replication_key or None,
+        )
+    shown = streams[:ROWS] if more else streams
+    rows = [
+        [
+            stream.id,
+            f"{len(stream.loaded)} of {len(stream.top)}",
+            _cut(", ".join(stream.keys)),
+            " ".join(filter(None, (stream.method, stream.replication_key))),
+            "✓" if stream.selected else "" if stream.supported else "unsupported",
+        ]
+        for stream in shown
+    ]
+    if rows:
+        session.output.table(rows, ["stream", "fields", "keys", "replication", "selected"])
+    if len(shown) < len(streams):
+        session.output.text(f"  … and {len(streams) - len(shown):,} more: {command(more or '')}")
+
+
+def _show_fields(session: Session, name: str, stream: Stream) -> None:
+    """Show the fields of a stream as a tree."""
+    rows = []
+    for field in stream.fields.values():
+        key = len(field.path) == 1 and field.path[0] in stream.keys
+        session.output.event(
+            "field",
+            connector=name,
+            stream=stream.id,
+            field=list(field.path),
+            type=field.type,
+            key=key,
+            inclusion=field.inclusion,
+            selected=field.selected,
+        )
+        mark = "✓" if field.selected else ""
+        rows.append(["  " * (len(field.path) - 1) + field.path[-1], field.type, "key" if key else "", field.inclusion, mark])
+    how = " ".join(filter(None, (stream.method, stream.replication_key)))
+    chosen = "selected" if stream.selected else "not selected" if stream.supported else "unsupported"
+    session.output.text(" · ".join(filter(None, (stream.id, how, chosen))))
+    session.output.table(rows, ["field", "type", "", "inclusion", "selected"])
+
+
+def _finish(
+    session: Session, project: Project, connector: Connector, streams: list[Stream], changes: Changes, *, written: bool, same: bool
+) -> None:
+    file = project.shown(catalog_file(connector))
+    selected = sum(stream.selected for stream in streams)
+    session.output.event(
+        "catalog",
+        connector=connector.name,
+        path=file,
+        streams=len(streams),
+        selected=selected,
+        new=changes.new,
+        gone=changes.gone,
+        changed=changes.changed,
+        written=written,
+    )
+    session.output.text()
+    mark, what = ("✓", "written") if written else ("•", "unchanged") if same else (" ", "would be written")
+    session.output.line(mark, file, f"{what}; {selected:,} of {count(len(streams), 'stream')} selected")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

@@ -1,0 +1,232 @@
+"""A connector as it stands in a ``meltano.yml``: what of it we have as well, and by name what not."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cluster.config.strict import describe, listed, nearest, read_object, read_yaml
+from cluster.errors import SetupError
+from cluster.onboarding.options import Option, hide, is_secret
+from cluster.project.dotenv import read_dotenv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SECTIONS = {"extractors": "tap", "loaders": "target"}
+TAKEN = {"name", "inherit_from", "pip_url", "executable", "python", "config", "select", "metadata"}
+WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_url", "keywords", "capabilities", "settings",
+         "settings_group_validation", "settings_preamble", "usage", "next_steps", "maintenance_status", "quality", "plugin_type",
+         "plugin_type_plural", "ext_repo", "hidden", "domain_url", "prereq", "definition", "supported_python_versions", "dialect",
+         "target_schema"}  # fmt: skip
+"""What describes a plugin, and makes no difference here: capabilities and settings are the program's own to tell."""
+
+VARIABLE = re.compile(r"(\\)?\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
+"""How Meltano writes a variable; a backslash before it takes that meaning away."""
+
+
+@dataclass
+class Plugin:
+    """One extractor or loader."""
+
+    name: str
+    kind: str
+    pip_url: str
+    executable: str
+    python: str
+    config: dict[str, Any] = field(default_factory=dict)
+    """As our ``config.json`` has it: secrets are ``${NAME}``."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """The variables of that config, as far as their values are known."""
+    options: dict[str, str] = field(default_factory=dict)
+    """What it selects, as the options of ``select``."""
+    left: list[str] = field(default_factory=list)
+    """What we do not have, by name."""
+
+
+def read(file: Path, name: str) -> Plugin:
+    """Return the plugin *name* of a ``meltano.yml``; where it has only one, that one.
+
+    :raises SetupError: E-CONFIG, the file is not what it should be; E-UNKNOWN, it has no such plugin.
+    """
+    shown = str(file)
+    document = _mapping(read_yaml(file, shown))
+    plugins = _mapping(document.get("plugins"))
+    found = {str(entry["name"]): (section, entry) for section in SECTIONS for entry in _mappings(plugins.get(section)) if "name" in entry}
+    if not found:
+        raise SetupError("E-CONFIG", f"{shown} names no extractor and no loader.", hint="Name a Meltano project's meltano.yml.")
+    matching = [item for item in found if item == name or item.lower().replace("_", "-") == name]
+    if not matching and len(found) > 1:
+        there = f"{nearest(name, found)} There are {listed(found)}."
+        raise SetupError("E-UNKNOWN", f"{shown} has no plugin {describe(name)}.{there}", hint="Name one of these.")
+    chosen = (matching or list(found))[0]
+    section, entry = found[chosen]
+    return _Reader(file, document, section).plugin(chosen, entry, {item: other for item, (part, other) in found.items() if part == section})
+
+
+class _Reader:
+    """Puts one plugin together: its own entry over those it inherits from, over what Meltano has locked."""
+
+    def __init__(self, file: Path, document: Mapping[str, Any], section: str) -> None:
+        self.file = file
+        self.document = document
+        self.section = section
+        self.dotenv = read_dotenv(file.parent / ".env")
+
+    def plugin(self, name: str, entry: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Plugin:
+        chain = [entry]
+        while str(chain[-1].get("inherit_from", "")) in others and len(chain) <= len(others):
+            chain.append(others[str(chain[-1]["inherit_from"])])
+        base = chain[-1]
+        locked = self._locked(str(base.get("inherit_from") or base["name"]), base.get("variant"))
+        merged: dict[str, Any] = {}
+        for part in (locked, *reversed(chain)):
+            for key, value in part.items():
+                deep = key in {"config", "metadata"} and isinstance(value, dict)
+                merged[key] = {**_mapping(merged.get(key)), **value} if deep else value
+        plugin = Plugin(
+            name=name,
+            kind=SECTIONS[self.section],
+            pip_url="",
+            executable=str(merged.get("executable") or ""),
+            python="",
+        )
+        plugin.pip_url = self._pip_url(merged, plugin)
+        plugin.python = self._python(merged, plugin)
+        self._config(merged, [str(part["name"]) for part in chain], plugin)
+        self._select(merged, plugin)
+        used = {key for part in chain for key in part}
+        plugin.left += sorted(used - TAKEN - WORDS)
+        plugin.left += self._elsewhere({str(part["name"]) for part in chain})
+        return plugin
+
+    def _locked(self, name: str, variant: object) -> Mapping[str, Any]:
+        """Return what Meltano knows of a plugin of its hub: it keeps that beside ``meltano.yml``."""
+        folder = self.file.parent / "plugins" / self.section
+        files = [folder / f"{name}--{variant}.lock"] if variant else sorted(folder.glob(f"{name}--*.lock"))
+        return read_object(files[0], str(files[0])) if files and files[0].is_file() else {}
+
+    def _pip_url(self, merged: Mapping[str, Any], plugin: Plugin) -> str:
+        words = str(merged.get("pip_url") or "").split()
+        options = [word for word in words if word.startswith("-")]
+        if options or any("$" in word for word in words):
+            plugin.left.append("pip_url (" + " ".join(word for word in words if word.startswith("-") or "$" in word) + ")")
+        kept = [word for word in words if word not in options and "$" not in word]
+        if any("://" not in word and "@" not in word and "/" in word for word in kept):
+            plugin.left.append(f"pip_url ({' '.join(kept)}, a folder of that project)")
+            return ""
+        return " ".join(kept)
+
+    def _python(self, merged: Mapping[str, Any], plugin: Plugin) -> str:
+        found = re.search(r"(3\.\d{1,2})", str(merged.get("python") or ""))
+        if merged.get("python") and not found:
+            plugin.left.append(f"python ({merged['python']})")
+        return found[1] if found else ""
+
+    def _config(self, merged: Mapping[str, Any], names: list[str], plugin: Plugin) -> None:
+        """Take the config over: what stands in ``meltano.yml``, and what ``.env`` says of the settings that are known."""
+        settings = {str(item["name"]): item for item in _mappings(merged.get("settings")) if "name" in item}
+        config = _mapping(merged.get("config"))
+        for key, setting in settings.items():
+            variables = [re.sub(r"\W", "_", f"{name}_{key}").upper() for name in names]
+            variable = next((item for item in [*variables, str(setting.get("env") or "")] if item in self.dotenv), None)
+            if variable and _secret(key, setting):
+                config[key] = f"${{{variable}}}"
+            elif variable:
+                config[key] = _typed(self.dotenv[variable], str(setting.get("kind", "string")))
+        for key, value in config.items():
+            setting = settings.get(key, {})
+            if key.startswith("_"):
+                plugin.left.append(f"config.{key}")
+                continue
+            unknown: list[str] = []
+            ours = self._expanded(value, plugin, unknown)
+            if unknown:
+                plugin.left.append(f"config.{key} ({', '.join(f'${item}' for item in unknown)})")
+                continue
+            option = Option(key, {"secret": True} if _secret(key, setting) else {})
+            ours, found = hide(option, ours, plugin.name)
+            plugin.secrets.update(found)
+            plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
+
+    def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
+        """Return a value with variables as we write them; of Meltano's own only the project's folder is known here."""
+        if isinstance(value, dict):
+            return {key: self._expanded(item, plugin, unknown) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._expanded(item, plugin, unknown) for item in value]
+        if not isinstance(value, str):
+            return value if isinstance(value, bool | int | float | None) else str(value)  # dates, as Meltano's JSON has them
+
+        def ours(found: re.Match[str]) -> str:
+            name = found[2] or found[3]
+            if found[1]:
+                return found[0][1:].replace("${", "$${")
+            if name == "MELTANO_PROJECT_ROOT":
+                return str(self.file.parent.resolve())
+            if name.startswith("MELTANO_"):
+                unknown.append(name)
+            elif name in self.dotenv:
+                plugin.secrets[name] = self.dotenv[name]
+            return f"${{{name}}}"
+
+        return VARIABLE.sub(ours, value)
+
+    def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
+        """Turn Meltano's patterns into options: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` takes away."""
+        patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
+        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "add", "exclude", "replication", "replication-key")}
+        for pattern in patterns:
+            whole = pattern.removeprefix("!").removesuffix(".*")
+            kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
+            names[kind].append(whole)
+        for stream, facts in _mapping(merged.get("metadata")).items():
+            for key, value in _mapping(facts).items():
+                known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
+                if known and isinstance(value, str) and "." not in stream:
+                    names[known].append(f"{stream}={value}")
+                else:
+                    plugin.left.append(f"metadata.{stream}.{key}")
+        if any(names.values()):
+            names["stream"] = names["stream"] or ([] if names["field"] else ["*"])
+            plugin.options = {name: ",".join(found) for name, found in names.items()}
+
+    def _elsewhere(self, names: set[str]) -> list[str]:
+        """Return what other parts of the file say of the plugin."""
+        found = []
+        for environment in _mappings(self.document.get("environments")):
+            plugins = _mapping(_mapping(environment.get("config")).get("plugins"))
+            if any(item.get("name") in names for item in _mappings(plugins.get(self.section))):
+                found.append(f"environments.{environment.get('name')}")
+        schedules = _mappings(self.document.get("schedules"))
+        return found + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+
+
+def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, the second over the first: ``s3: {key: …}`` and ``s3.secret`` are one."""
+    both = {key: _merged(one[key], value) for key, value in other.items() if isinstance(value, dict) and isinstance(one.get(key), dict)}
+    return {**one, **other, **both}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _mappings(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _secret(key: str, setting: Mapping[str, Any]) -> bool:
+    return bool(setting.get("sensitive")) or setting.get("kind") == "password" or is_secret(key.rpartition(".")[2], {})
+
+
+def _typed(text: str, kind: str) -> Any:
+    if kind in {"integer", "decimal", "boolean", "array", "object"}:
+        with suppress(ValueError):
+            return json.loads(text.lower() if kind == "boolean" else text)
+    return text

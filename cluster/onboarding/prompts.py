@@ -1,0 +1,54 @@
+"""Questions on a terminal about a connector's settings: what it needs, its secrets, where to begin; the rest for those who want it."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from cluster.config.strict import describe, listed
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cluster.onboarding.options import Option
+    from cluster.ui.output import Output
+
+
+def line(question: str, *, hidden: bool = False) -> str:
+    """Return what somebody types; whoever ends the input means to leave."""
+    try:
+        return (getpass.getpass(question) if hidden else input(question)).strip()
+    except EOFError:
+        raise KeyboardInterrupt from None
+
+
+def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str], None]) -> None:
+    """Ask for settings, and hand each answer to *take*, which may refuse it. An empty answer leaves a setting out."""
+    first = [option for option in options if option.missed or option.secret or option.name == "start_date" or option.example is not None]
+    rest = [option for option in options if option not in first]
+    if first:
+        output.text("\nIts settings. An empty answer leaves one out.")
+    for option in first:
+        _ask_for(output, option, take)
+    names = listed(option.name for option in rest)
+    if rest and line(f"\n{len(rest)} more: {names}. Set some of them? [y/N] ").lower() in {"y", "yes"}:
+        for option in rest:
+            _ask_for(output, option, take)
+
+
+def _ask_for(output: Output, option: Option, take: Callable[[Option, str], None]) -> None:
+    """Ask for one setting until the answer will do."""
+    kinds = listed(map(str, option.allowed or sorted(option.kinds)))
+    facts = ["needed"] if option.missed else []
+    facts += [kinds] if option.allowed or option.kinds else []
+    facts += [f"default {describe(option.default)}"] if option.default is not None else []
+    facts += [f"for example {describe(option.example)}"] if option.example is not None and not option.secret else []
+    output.text(f"\n{option.name}  {' · '.join(facts)}\n  {option.description}".rstrip())
+    while text := line("  (not shown) > " if option.secret else "  > ", hidden=option.secret):
+        try:
+            take(option, text)
+        except SetupError as error:
+            output.text(f"  {error.problem} {error.hint}")
+        else:
+            return

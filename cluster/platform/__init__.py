@@ -1,0 +1,1 @@
+"""The platform in the cluster: what ``up`` establishes."""

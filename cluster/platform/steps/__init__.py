@@ -1,0 +1,1 @@
+"""The steps of ``up``, a module for each subject."""

@@ -1,0 +1,1 @@
+"""What stands in ``singer-configs/``, and the connectors' venvs."""

@@ -1,0 +1,100 @@
+"""Connectors and pipelines as typed models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
+"""A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and file names."""
+
+NAME_ALLOWED = "small letters, digits and hyphens, at most 50"
+CAPABILITIES = ("about", "activate-version", "batch", "catalog", "discover", "hard-delete", "log-based", "properties",
+                "schema-flattening", "soft-delete", "state", "stream-maps", "structured-logging", "test")  # fmt: skip
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A tap, a target or a transform: a folder below ``singer-configs/``. That of a transform is its dbt project, too."""
+
+    name: str
+    folder: Path
+    kind: str
+    requirements: tuple[str, ...]
+    """As pip takes them; those in ``projects`` are left out."""
+    projects: tuple[Path, ...]
+    """Folders of this repository that are installed as they are."""
+    executable: str
+    capabilities: tuple[str, ...]
+    python: str | None
+    outputs: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    """What its config may hold, as far as somebody has written that down: a backfill asks."""
+    instead: Path | None = None
+    """The config that the environment has in the place of its own."""
+
+    @property
+    def config(self) -> Path:
+        """Its ``config.json``, which need not be there."""
+        return self.instead or self.folder / CONFIG
+
+    @property
+    def lock(self) -> Path:
+        """The resolution of its requirements, with hashes."""
+        return self.folder / "requirements.lock"
+
+
+@dataclass(frozen=True)
+class Events:
+    """What starts a pipeline beside its schedule: objects that arrive in a bucket, or calls of a webhook."""
+
+    bucket: str
+    prefix: str
+    suffix: str
+    webhook: str
+    """The path that is called; one of this and the bucket is empty."""
+    secret: str
+    """What opens the bucket, or what callers must know; none named, the store's own, or nothing."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A tap, a target and when they run: an entry of ``pipelines.yaml``."""
+
+    name: str
+    tap: Connector
+    target: Connector
+    mode: str
+    config: Path
+    catalog: Path
+    target_config: Path
+    initial_state: Path
+    schedule: tuple[str, ...]
+    timezone: str
+    paused: bool
+    resources: Mapping[str, str]
+    timeout: int
+    """Seconds."""
+    retries: int
+    notify: str
+    transform: Connector | None = None
+    """What runs after each load."""
+    transform_select: str = ""
+    """Which part of its project; none named, all of it."""
+    events: Events | None = None
+
+    @property
+    def connectors(self) -> tuple[Connector, ...]:
+        """All that takes part in a run, in this order."""
+        return (self.tap, self.target, *([self.transform] if self.transform else []))
+
+
+def used(pipelines: Iterable[Pipeline]) -> list[Connector]:
+    """Return the connectors of *pipelines*, each once."""
+    return list({connector.name: connector for pipeline in pipelines for connector in pipeline.connectors}.values())

@@ -1,0 +1,323 @@
+"""Reads ``singer-configs/`` into the typed models of ``project.model``.
+
+The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has them. Keys and
+defaults are listed in ``docs/contracts.md``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+from zoneinfo import ZoneInfo
+
+from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
+from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
+from cluster.errors import SetupError
+from cluster.project.dotenv import kept_secrets
+from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
+from cluster.project.secrets import refuse_typed_secrets, secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cluster.config.settings import Settings
+
+CRON = r"\S+( +\S+){4}"
+DURATION = r"[1-9]\d*(s|m|h)"
+SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
+"""dbt's own words for a part of a project; what begins with a hyphen would be an option."""
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Project:
+    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        configs: Path | None = None,
+        pipelines: Path | None = None,
+        env: str = LAPTOP,
+        resources: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet.
+
+        The environment has configs of its own; *resources* are those of pipelines that say nothing of them.
+        """
+        self.root = root
+        self.env = env
+        self.instead = root / ENVIRONMENTS / env
+        self.resources = resources or {}
+        self.configs = configs or root / "singer-configs"
+        self.pipelines_file = pipelines or self.configs / "pipelines.yaml"
+        self._connectors: dict[str, Connector] = {}
+        self._pipelines: dict[str, Pipeline] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the checkout's, as it is in the environment that was chosen."""
+        return cls(settings.root, env=settings.env, resources=pairs(settings.resources))
+
+    def shown(self, path: Path) -> str:
+        """Return *path* as a person at the checkout's root would type it."""
+        return os.path.relpath(path, self.root)
+
+    @cached_property
+    def connector_names(self) -> list[str]:
+        """The names of all connectors: the folders that hold a ``connector.yaml``."""
+        return sorted(file.parent.name for file in self.configs.glob("*/connector.yaml"))
+
+    @cached_property
+    def _entries(self) -> dict[str, Any]:
+        file = self.pipelines_file
+        entries = read_yaml(file, self.shown(file))
+        if entries is None:
+            return {}
+        if not isinstance(entries, dict):
+            Fields(entries, shown=self.shown(file))
+        self._check_instead()
+        return dict(entries)
+
+    def _check_instead(self) -> None:
+        """See that each file of the environment takes a config's place: another would not be read."""
+        for file in sorted(self.instead.rglob("*")):
+            name = file.relative_to(self.instead)
+            if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
+                raise SetupError(
+                    "E-CONFIG",
+                    f"{self.shown(file)} takes the place of nothing: there is no config {self.shown(self.configs / name)}.",
+                    hint=f"Name it as the {CONFIG} that it stands for, or remove it.",
+                )
+
+    def _instead(self, file: Path) -> Path | None:
+        """Return the config that the environment has in the place of a file of ``singer-configs/``."""
+        found = self.instead / os.path.relpath(file, self.configs)
+        return found if file.name == CONFIG and found.is_file() else None
+
+    @property
+    def pipeline_names(self) -> list[str]:
+        """The names of all pipelines, in the file's order."""
+        return list(self._entries)
+
+    def connector(self, name: str) -> Connector:
+        """Return one connector.
+
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
+        """
+        if name not in self._connectors:
+            self._connectors[name] = self._read_connector(name)
+        return self._connectors[name]
+
+    def _read_connector(self, name: str) -> Connector:
+        known = self.connector_names
+        if name not in known:
+            raise SetupError(
+                "E-UNKNOWN",
+                f"There is no connector {describe(name)}.{nearest(name, known)} Connectors are {listed(known)}.",
+                hint=f"Write singer-configs/{name}/connector.yaml, or name one of these."
+                if re.fullmatch(NAME, name)
+                else f"Name one of these; a name is {NAME_ALLOWED}.",
+            )
+        folder = self.configs / name
+        shown = self.shown(folder / "connector.yaml")
+        if not re.fullmatch(NAME, name):
+            raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
+        fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
+        kind = fields.choice("kind", ("tap", "target", "transform"))
+        requirements, projects = self._requirements(fields)
+        connector = Connector(
+            name=name,
+            folder=folder,
+            kind=kind,
+            requirements=requirements,
+            projects=projects,
+            executable=fields.text("executable", name, pattern=r"[A-Za-z0-9._-]+", allowed="the name of a program"),
+            capabilities=fields.texts("capabilities", (), pattern="|".join(CAPABILITIES), allowed=f"a list of {listed(CAPABILITIES)}"),
+            python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
+            outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
+            settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
+            instead=self._instead(folder / CONFIG),
+        )
+        for glob in connector.outputs:
+            if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
+                fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
+        fields.finish()
+        self._check_config(connector.config, connector)
+        if kind == "transform":
+            read_yaml(folder / "dbt_project.yml", self.shown(folder / "dbt_project.yml"))
+        return connector
+
+    def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+        """Read ``pip_url``: requirements, and folders of this repository. A list's items are taken as they are."""
+        given = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        try:
+            words = list(given) if fields.is_list("pip_url") else shlex.split(given[0])
+        except ValueError:
+            fields.refuse("pip_url", "requirements with balanced quotes")
+        requirements, projects = [], []
+        for word in words:
+            if word.startswith("-"):
+                fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
+            folder = (self.root / word).resolve()
+            if "://" not in word and "@" not in word and "/" in word:
+                if not folder.is_relative_to(self.root) or not (folder / "pyproject.toml").is_file():
+                    fields.refuse("pip_url", f"a folder of this repository with a pyproject.toml; {word} is not one")
+                projects.append(folder)
+            else:
+                requirements.append(word)
+        if not requirements and not projects:
+            fields.refuse("pip_url", "at least one requirement")
+        return tuple(requirements), tuple(projects)
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return one pipeline with its connectors.
+
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
+        """
+        if name not in self._pipelines:
+            self._pipelines[name] = self._read_pipeline(name)
+        return self._pipelines[name]
+
+    def _read_pipeline(self, name: str) -> Pipeline:
+        if name not in self._entries:
+            raise SetupError(
+                "E-UNKNOWN",
+                f"There is no pipeline {describe(name)}.{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.",
+                hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
+            )
+        file = self.pipelines_file
+        shown = self.shown(file)
+        if not re.fullmatch(NAME, name):
+            raise SetupError(
+                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
+            )
+        if name in self.connector_names:
+            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
+        fields = Fields(self._entries[name], shown=shown, at=name)
+        tap, target = self._side(fields, "tap"), self._side(fields, "target")
+        pipeline = Pipeline(
+            name=name,
+            tap=tap,
+            target=target,
+            mode=fields.choice("mode", ("streaming", "staged"), "streaming"),
+            config=self._file(fields, "config", tap.config),
+            catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
+            target_config=self._file(fields, "target_config", target.config),
+            initial_state=self._file(fields, "state", tap.folder / "state.json"),
+            schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
+            timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
+            paused=fields.flag("paused", default=False),
+            resources={**self.resources, **self._resources(fields.mapping("resources"))},
+            timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
+            retries=fields.number("retries", default=2, least=0, most=10),
+            notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
+            transform=self._side(fields, "transform") if fields.has("transform") else None,
+            transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
+            events=self._events(fields.mapping("events")) if fields.has("events") else None,
+        )
+        fields.finish()
+        if pipeline.transform_select and not pipeline.transform:
+            fields.refuse("transform_select", "a part of a transform, and none is named")
+        try:
+            ZoneInfo(pipeline.timezone)
+        except (ValueError, OSError, KeyError):
+            fields.refuse("timezone", "an IANA name such as Europe/Berlin")
+        self._check_files(pipeline)
+        return pipeline
+
+    def _side(self, fields: Fields, kind: str) -> Connector:
+        name = fields.text(kind, allowed=f"the name of a {kind} below singer-configs/")
+        if name not in self.connector_names:
+            fields.refuse(kind, f"one of {listed(self.connector_names)}.{nearest(name, self.connector_names)}".rstrip("."))
+        connector = self.connector(name)
+        if connector.kind != kind:
+            fields.refuse(kind, f"a {kind}; {name} is a {connector.kind}")
+        return connector
+
+    def _file(self, fields: Fields, key: str, default: Path) -> Path:
+        value: str | None = fields.text(key, None, allowed="a file below singer-configs/")
+        if value is None:
+            return default
+        file: Path = (self.configs / value).resolve()
+        if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
+            fields.refuse(key, "a file below singer-configs/ that is there")
+        return self._instead(self.configs / value) or file
+
+    @staticmethod
+    def _events(fields: Fields) -> Events:
+        key = {"pattern": r"[!-~]+", "allowed": "a part of an object's key, such as rates/ or .csv"}
+        events = Events(
+            bucket=fields.text("bucket", "", pattern=BUCKET_NAME, allowed="the name of a bucket"),
+            prefix=fields.text("prefix", "", **key),
+            suffix=fields.text("suffix", "", **key),
+            webhook=fields.text("webhook", "", pattern=r"/[A-Za-z0-9/._-]*", allowed="a path such as /rates"),
+            secret=fields.text("secret", "", pattern=OBJECT, allowed="the name of a Secret"),
+        )
+        fields.finish()
+        if bool(events.bucket) == bool(events.webhook):
+            fields.refuse("webhook" if events.webhook else "bucket", "left out where the other of bucket and webhook is named, else needed")
+        if events.webhook and (events.prefix or events.suffix):
+            fields.refuse("prefix" if events.prefix else "suffix", "for a bucket alone")
+        return events
+
+    def _resources(self, fields: Fields) -> dict[str, str]:
+        found = {
+            key: fields.text(key, None, pattern=QUANTITY, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
+            for key in ("cpu", "memory")
+        }
+        fields.finish()
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _check_files(self, pipeline: Pipeline) -> None:
+        self._check_config(pipeline.config, pipeline.tap)
+        self._check_config(pipeline.target_config, pipeline.target)
+        if pipeline.catalog.exists():
+            check_catalog(read_object(pipeline.catalog, self.shown(pipeline.catalog), "E-CATALOG"), self.shown(pipeline.catalog))
+        if pipeline.initial_state.exists():
+            read_object(pipeline.initial_state, self.shown(pipeline.initial_state), "E-STATE")
+
+    def _check_config(self, file: Path, connector: Connector) -> None:
+        if file.exists():
+            shown = self.shown(file)
+            refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown)
+
+
+def _seconds(duration: str) -> int:
+    return int(duration[:-1]) * SECONDS[duration[-1]]
+
+
+def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
+    """See that a catalog has the form that taps expect.
+
+    :raises SetupError: E-CATALOG, it has not.
+    """
+    streams = catalog.get("streams")
+    hint = f"Correct {shown}, or remove it so that it is discovered."
+    if not isinstance(streams, list):
+        raise SetupError("E-CATALOG", f'{shown} has no list "streams".', hint=hint)
+    for number, stream in enumerate(streams):
+        name = stream.get("tap_stream_id", stream.get("stream")) if isinstance(stream, dict) else None
+        if not isinstance(name, str):
+            raise SetupError("E-CATALOG", f'{shown}: streams[{number}] has no "tap_stream_id".', hint=hint)
+        if not isinstance(stream.get("schema"), dict):
+            raise SetupError("E-CATALOG", f'{shown}: the stream "{name}" has no "schema".', hint=hint)
+
+
+def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
+    """Read a connector or a pipeline with all that it needs, and say in few words what it is.
+
+    :raises SetupError: what is wrong with it.
+    """
+    if kind == "connector":
+        connector = project.connector(name)
+        return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
+    pipeline = project.pipeline(name)
+    dotenv = kept_secrets(project.root, project.env)
+    for file in (pipeline.config, pipeline.target_config):
+        secrets(file, environ, dotenv, shown=project.shown(file))
+    return " → ".join(connector.name for connector in pipeline.connectors)

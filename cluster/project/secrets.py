@@ -1,0 +1,104 @@
+"""Secrets in a connector's ``config.json``: their names, their values, and secrets typed in by mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""The same as the entrypoint's; a test compares them."""
+
+SECRET_KEY = re.compile(
+    r"(^|[_-])(password|passwd|passphrase|secret|token|pat|dsn|credentials?|connection_string|sqlalchemy_url)$"
+    r"|(^|[_-])(api|access|account|auth|client|private|secret|signing|encryption)_?key$",
+    re.IGNORECASE,
+)
+"""How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
+
+
+def secret_names(file: Path) -> list[str]:
+    """Return the names of the secrets that a config asks for, each once, in order. A missing file asks for none."""
+    if not file.exists():
+        return []
+    names: dict[str, None] = {}
+
+    def look(value: object) -> None:
+        if isinstance(value, str):
+            names.update((found[1], None) for found in SECRET.finditer(value) if found[1])
+        elif isinstance(value, dict):
+            for item in value.values():
+                look(item)
+        elif isinstance(value, list):
+            for item in value:
+                look(item)
+
+    look(json.loads(file.read_bytes()))
+    return list(names)
+
+
+def is_secret_key(key: str) -> bool:
+    """Say whether the value of a key of that name is a secret: ``api_key``, ``apiKey``, ``auth_token``."""
+    return bool(SECRET_KEY.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)))
+
+
+def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: str, known: Collection[str] = ()) -> None:
+    """See that no secret itself stands in a config: in a setting that is *known* to be one, or whose name says so, or in an address.
+
+    :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
+    """
+    for path, value in _texts(config):
+        key = next((part for part in reversed(path) if not part.isdigit()), "")
+        if key in known or is_typed_secret(key, value):
+            variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
+            raise SetupError(
+                "E-SECRET-TYPED",
+                f"{shown}: {'.'.join(path)} holds a secret itself; the file goes into a bucket, and into git.",
+                hint=f'Put it into .env as {variable}=… and write "${{{variable}}}" in its place.',
+            )
+
+
+def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text that a config says itself, and where; numbers as well, empty texts and those with ``${NAME}`` not."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _texts(item, (*path, str(number)))
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        text = str(value)
+        if text.strip() and not any(found[1] for found in SECRET.finditer(text)):
+            yield path, text
+
+
+def is_typed_secret(key: str, text: str) -> bool:
+    """Say whether a text is a secret beyond doubt."""
+    if re.search(r"://[^/@:\s]*:[^/@\s]+@", text):
+        return True
+    address = re.search(r"(^|[_-])(dsn|connection_string|sqlalchemy_url)$", key, re.IGNORECASE)
+    return is_secret_key(key.replace("-", "_")) and not address and not re.match(r"[~.]?/|[A-Za-z]:\\", text)
+
+
+def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
+    """Find the secrets that a config asks for: in the environment, else in ``.env``.
+
+    :raises SetupError: E-SECRET, one is not set. Values are never part of a message.
+    """
+    found: dict[str, str] = {}
+    for name in secret_names(file):
+        value = environ.get(name, dotenv.get(name))
+        if value is None:
+            raise SetupError(
+                "E-SECRET",
+                f"{shown} asks for ${{{name}}}, which is not set.",
+                hint=f"Put {name}=… into .env, or set it in the environment.",
+            )
+        found[name] = value
+    return found

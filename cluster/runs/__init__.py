@@ -1,0 +1,1 @@
+"""Runs, their records, states, files and reports."""

@@ -1,0 +1,167 @@
+"""States and records of all runs in a store. A state is replaced as a whole, and every version is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from cluster.config.strict import describe, listed
+from cluster.errors import SetupError
+from cluster.runs import format_version
+from cluster.runs.record import Record, began, read_record, write_record
+
+if TYPE_CHECKING:
+    from cluster.config.settings import Settings
+    from cluster.store import Store, Version
+OWNER = "owner.json"
+WORD = "[a-z0-9][a-z0-9.-]*"
+"""What a pipeline and a run can be called, as Kubernetes allows it: they become names of folders here."""
+
+
+def newest_first(dated: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
+    """Return pipelines and runs, those that began last first; of those that began at once, by their ids."""
+    return sorted(dated, key=lambda pair: (dated[pair], pair[1]), reverse=True)
+
+
+def owned(data: bytes | None) -> dict[str, Any]:
+    """Read the object ``owner.json`` of a bucket, which says whose it is; nothing where there is none, or it is damaged."""
+    try:
+        found = json.loads(data or b"{}")
+    except (ValueError, RecursionError):
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+class History:
+    """Records and states of all pipelines, in a store."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """Take an open store."""
+        self.store = store
+        self.settings = settings
+
+    def claim(self, engine: str) -> None:
+        """See that the buckets belong to *engine*; each engine has its own states.
+
+        :raises SetupError: E-ENGINE, they belong to another one; E-LAYOUT, a newer checkout has them.
+        """
+        bucket = self.settings.bucket_configs
+        found = self.store.get(bucket, OWNER)
+        if found is None:
+            self.store.put(bucket, OWNER, json.dumps({"engine": engine, "layout": format_version.LAYOUT}).encode())
+            return
+        said, place = owned(found), self.store.url(bucket, OWNER).removesuffix("/" + OWNER)
+        owner = said.get("engine") if said else "unknown"
+        format_version.see(f"The bucket {place}", said.get("layout"))
+        if owner != engine:
+            raise SetupError(
+                "E-ENGINE",
+                f"The bucket {place} belongs to the engine {owner}, this is {engine}.",
+                hint="Give this engine buckets of its own: singer.bucket_configs, singer.bucket_artifacts, singer.bucket_outputs.",
+            )
+
+    # -- states
+
+    @staticmethod
+    def state_key(pipeline: str) -> str:
+        """Return where a pipeline's state is."""
+        return f"pipelines/{pipeline}/state.json"
+
+    def state(self, pipeline: str) -> dict[str, Any] | None:
+        """Return the pipeline's state, None where it has none yet.
+
+        :raises SetupError: E-STATE, what is there is not a JSON object.
+        """
+        bucket, key = self.settings.bucket_configs, self.state_key(pipeline)
+        data = self.store.get(bucket, key)
+        if data is None:
+            return None
+        try:
+            state = json.loads(data)
+        except (ValueError, RecursionError):
+            state = None
+        if not isinstance(state, dict):
+            raise SetupError(
+                "E-STATE",
+                f"The state of {pipeline} is not a JSON object: {self.store.url(bucket, key)}.",
+                hint=f"Replace it (state {pipeline} --set FILE) or start over (state {pipeline} --reset).",
+            )
+        return state or None
+
+    def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
+        """Replace the pipeline's state."""
+        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), json.dumps(state).encode())
+
+    def reset_state(self, pipeline: str) -> None:
+        """Remove the pipeline's state; its versions stay."""
+        self.store.delete(self.settings.bucket_configs, self.state_key(pipeline))
+
+    def state_versions(self, pipeline: str) -> list[Version]:
+        """Return the versions of the pipeline's state, newest first."""
+        return self.store.versions(self.settings.bucket_configs, self.state_key(pipeline))
+
+    # -- records
+
+    @staticmethod
+    def record_key(pipeline: str, run: str) -> str:
+        """Return where a run's record is."""
+        return f"runs/{pipeline}/{run}/run.json"
+
+    def save(self, record: Record) -> None:
+        """Write the record."""
+        self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
+
+    def take_back(self, record: Record) -> None:
+        """Save the record of a run that did not succeed, then remove what it has published: no success is told of data that is gone."""
+        self.save(record)
+        data, raw = f"{record.pipeline}/{record.run}/", f"raw/{record.pipeline}/{record.run}/"
+        for bucket, prefix in ((self.settings.bucket_outputs, data), (self.settings.bucket_artifacts, raw)):
+            for item in self.store.objects(bucket, prefix):
+                self.store.delete(bucket, item.key)
+        if record.outputs or record.raw:
+            record.outputs, record.raw = [], None
+            self.save(record)
+
+    def read(self, pipeline: str, run: str) -> Record | None:
+        """Return one record, None where there is none, it cannot be read, or it is that of another run."""
+        data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
+        try:
+            record = read_record(data) if data is not None else None
+        except ValueError:
+            return None
+        return record if record is not None and (record.pipeline, record.run) == (pipeline, run) else None
+
+    def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
+        """Return pipeline and run of every record, and when the run began."""
+        prefix = f"runs/{pipeline}/" if pipeline else "runs/"
+        items = self.store.objects(self.settings.bucket_artifacts, prefix)
+        keys = ((re.fullmatch(f"runs/({WORD})/({WORD})/run.json", item.key), item.modified) for item in items)
+        return {(key[1], key[2]): began(key[2], modified) for key, modified in keys if key}
+
+    def ids(self, pipeline: str | None = None) -> list[tuple[str, str]]:
+        """Return pipeline and run of every record, newest first."""
+        return newest_first(self.dated(pipeline))
+
+    def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
+        """Return the newest records, newest first."""
+        records = (self.read(*pair) for pair in self.ids(pipeline)[:limit])
+        return [record for record in records if record is not None]
+
+    def find(self, run: str) -> Record:
+        """Return the record of a run, named by its id, an unambiguous part of it, or ``last``.
+
+        :raises SetupError: E-UNKNOWN, there is none, or more than one.
+        """
+        pairs = self.ids()
+        if run == "last":
+            record = next(filter(None, (self.read(*pair) for pair in pairs)), None)
+            matching = pairs[:1]
+        else:
+            matching = [pair for pair in pairs if pair[1] == run] or [pair for pair in pairs if run and run in pair[1]]
+            record = self.read(*matching[0]) if len(matching) == 1 else None
+        if record is None:
+            latest = listed(pair[1] for pair in pairs[:3])
+            many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
+            raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
+        return record

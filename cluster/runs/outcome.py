@@ -1,0 +1,226 @@
+"""What two sides have left behind and what it means: the files to publish, and the error that explains a failed run.
+
+Both engines ask here, the local one after its processes have ended and the argo one in the cluster, so that one failure
+has one sentence. Nothing is started, nothing is stored.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cluster.errors import RunError, SetupError
+from cluster.host.files import log_lines
+from cluster.ui.format import STYLING, megabytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+SHOWN_WARNINGS = 3
+TAIL_BYTES = 1 << 16
+"""Of a log's end, so much is looked at."""
+OWN_ERROR = 90
+"""The entrypoint's exit code for an error that it found itself."""
+STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
+TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
+NEVER_STARTED = re.compile(
+    r"^timeout$|pending timeout|ImagePull|ErrImage|InvalidImageName|before \S+ container starts"
+    r"|\b(StartError|ContainerCannotRun|CreateContainer(Config)?Error|RunContainerError)\b",
+    re.IGNORECASE,
+)
+UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
+VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
+"""What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
+UNCHANGED = "State and earlier files are unchanged."
+LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
+"""What a hint says of a run that failed, and of one whose transform failed."""
+NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
+"""How a line of a log begins, other than one that goes on with what a program has raised."""
+WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
+CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
+"""What a side says when it is the other one that has failed."""
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """How one side ended."""
+
+    side: str
+    """``tap``, ``target`` or ``transform``."""
+    connector: str
+    exit_code: int | None
+    """None where nobody knows."""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    """The entrypoint's."""
+    log: bytes = b""
+    """The end of its log."""
+    killed: bool = False
+    """Whether its runner was ended by a signal."""
+    config: str = "its config.json"
+    """Where a person finds its config."""
+    log_at: str = ""
+    """Where a person finds its log."""
+    unchanged: str = UNCHANGED
+    """What a person need not fear for; nothing where there is nothing to fear for."""
+
+    @property
+    def after(self) -> str:
+        """What a hint ends with."""
+        return " ".join(filter(None, (self.unchanged, f"Log: {self.log_at}" if self.log_at else "")))
+
+    def failure(self) -> RunError | None:
+        """Return what went wrong on this side, None where nothing did."""
+        code = self.exit_code
+        if code == 0:
+            return None
+        told = self.report.get("error") or (told_in(self.log) if code in {OWN_ERROR, None} else None)
+        if isinstance(told, dict):
+            problem = str(told["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
+            if told["code"] == "E-DISCOVERY":  # it is the tap's log that says why
+                said = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
+                problem = f'{problem.rstrip(".")}: "{said}".' if said else problem
+            return RunError(told["code"], problem, hint=f"{told['hint']} {self.after}")
+        if self.report.get("exit_code") is None and (self.killed or code is None):
+            which = f" (exit code {code})" if code is not None else ""
+            return RunError(
+                "E-RUNNER",
+                f"The runner of {self.connector} was killed from outside{which}.",
+                hint=f"See whether the machine's memory ran out, or what the pipeline's resources give it, then run it again. {self.after}",
+            )
+        last = (dbt_words(self.log) if self.side == "transform" else "") or last_words(self.log)
+        killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
+        return RunError(
+            f"E-{self.side.upper()}-FAILED",
+            f"{self.connector} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
+            hint=f"See its log, and {self.config}. {self.after}",
+        )
+
+
+def explain(tap: RunError | None, target: RunError | None, ended: SideResult) -> RunError | None:
+    """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
+
+    Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave
+    its target with half a message.
+    """
+    if tap is None or tap.code not in CONSEQUENCES:
+        return tap or target
+    if target is not None or tap.code == "E-PIPE":
+        return target if target is not None and target.code != "E-PIPE" else tap
+    return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
+
+
+def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
+    """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
+    said = [text.strip() for text in messages]
+    again = UNCHANGED
+    if any(map(STOPPED.search, said)):
+        return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
+    if any(map(TOO_LONG.search, said)):
+        return RunError(
+            "E-TIMEOUT",
+            f"{pipeline} was stopped: it took longer than its timeout.",
+            hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
+        )
+    unread = next((found for found in map(UNREAD.search, reversed(said)) if found), None)
+    if unread is not None:
+        what = f"The input {unread[1]} of {pipeline} cannot be read: {unread[2].rstrip('.')}."
+        if "does not exist" in unread[2]:
+            return RunError(
+                "E-CONFIG", what, hint=f"Bring the configs into the bucket (sync), or correct the parameter of that name. {again}"
+            )
+        return RunError("E-STORE", what, hint=f"See that the store is up, then run it again. {again}")
+    telling = [text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)]
+    never = [text for text in telling if NEVER_STARTED.search(text)]  # the cause, whatever Argo then says of the containers beside it
+    reason = (never or telling or ["it gave no reason"])[0]
+    code = "E-POD" if never else "E-RUNNER"
+    return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+
+
+def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
+    """Say what a run moved."""
+    if not total:
+        return "no new records"
+    streams = "" if len(records) == 1 else f" in {len(records)} streams"
+    return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
+
+
+def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
+    """Return the files below *folder* that fit one of *globs*, sorted.
+
+    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not text.
+    """
+    found = {file for glob in globs for file in folder.glob(glob) if not file.is_dir()}
+    home = folder.resolve()
+    for file in found:
+        try:
+            str(file).encode()
+        except UnicodeEncodeError:
+            raise SetupError(
+                "E-OUTPUTS", f"The target left a file whose name is not UTF-8: {file.name!r}.", hint="Give its files other names."
+            ) from None
+        if not file.is_file() or not file.resolve().is_relative_to(home):
+            raise SetupError(
+                "E-OUTPUTS",
+                f"The target left {file.relative_to(folder)}, which is not a file in its own folder.",
+                hint='Correct its config, or "outputs" in its connector.yaml.',
+            )
+    return sorted(found)
+
+
+def message(line: str) -> str:
+    """Return what a log line says, without its colours, time, level and logger."""
+    text = STYLING.sub("", line)
+    found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
+    return (found[1] if found else text).strip()
+
+
+def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
+    """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
+    for line in lines:
+        said = message(line)
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known:
+            known.append(said)
+            yield said
+
+
+def told_in(log: bytes) -> dict[str, str] | None:
+    """Return the error that the entrypoint wrote at the end of its log: where the disk is full, there is no report."""
+    text = log[-TAIL_BYTES:].decode("utf-8", "replace")
+    found = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", text, re.MULTILINE)
+    return {"code": found[1], "problem": found[2], "hint": found[3]} if found else None
+
+
+def last_words(log: bytes, most: int = 300) -> str:
+    """Return the last line of a log that says something, without its prefix and any final full stop."""
+    lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
+    return WRAPPED.sub("", message(raised(lines) or (lines[-1] if lines else "")))[:most].rstrip(". ")
+
+
+def raised(lines: Sequence[str]) -> str | None:
+    """Return the line with which a traceback at the end of a log says what was raised; its text may go on below."""
+    start = max((number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), default=len(lines))
+    rest = iter(lines[start + 1 :])
+    found = next((line for line in rest if not line.startswith(" ")), None)
+    return None if any(NEW_LINE.match(line) for line in rest) else found
+
+
+def dbt_words(log: bytes) -> str:
+    """Return the first failure that dbt's log tells of, what failed and why; nothing where it tells of none."""
+    lines = [re.sub(r"^\d\d:\d\d:\d\d", "", line).strip() for line in log_lines(log[-TAIL_BYTES:])]
+    for number, line in enumerate(lines):
+        what = re.match(r"Failure in (.+)|Encountered an error:", line)
+        if what:
+            said = [text for text in lines[number + 1 :] if text and not re.match(r"\w+ Error( in |$)", text)]
+            return ": ".join(filter(None, [what[1], *said[:1]])).rstrip(". ")
+    return ""
+
+
+def transformed(log: bytes) -> str:
+    """Say what a transform has done."""
+    found = re.search(rb"Done\. PASS=(\d+) WARN=(\d+)", log)
+    if found is None:
+        return "done"
+    return f"{int(found[1])} models and tests passed" + (f", {int(found[2])} warned" if int(found[2]) else "")

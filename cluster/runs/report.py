@@ -1,0 +1,345 @@
+"""A page about the past: run records in, one self-contained HTML page out. Pure but for reading the stylesheet beside it.
+
+Whatever is not ``Markup`` is escaped where it enters the page, so that a name or an error is text, whatever it says. Drawings stretch with
+the page; their labels are HTML beside them, so that they stay readable at any width. No script, and nothing is loaded from anywhere.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from cluster.ui.command_line import command
+from cluster.ui.format import gigabytes, megabytes, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from cluster.runs.record import Record
+
+    Course = tuple[str, Sequence[tuple[datetime, float]]]
+
+LISTED = 50
+"""How many runs are listed one by one; all of them are counted."""
+KINDS = 10
+"""How many kinds of failures are explained, the latest first."""
+STRIP = 30
+TICKS = 7
+LEVELS = 4
+MINUS = "\N{MINUS SIGN}"
+FAILED = ("failed", "interrupted")
+LEGEND = {"well": "succeeded", "open": "running", "bad": "failed or interrupted"}
+"""In the order in which they are drawn: what failed lies on top."""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7 * 1440, 14 * 1440)
+MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
+A_MONTH = timedelta(days=30)
+A_DAY = timedelta(days=1)
+GIGABYTE = 1e9
+
+
+class Markup(str):
+    """HTML that may stand in the page as it is."""
+
+    __slots__ = ()
+
+
+def element(name: str, *content: str, **attributes: str) -> Markup:
+    """Return an element. Content that is not ``Markup`` is escaped; ``class_`` is ``class``, other underscores are hyphens."""
+    words = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
+    return Markup(f"<{name}{words}>{joined(content)}</{name}>")
+
+
+def joined(parts: Iterable[str]) -> Markup:
+    """Return the parts one after the other, escaped where they are not ``Markup``."""
+    return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
+
+
+def page(records: Sequence[Record], courses: Sequence[Course], written: datetime) -> str:
+    """Return the page. *records* are newest first, each with the status it has now; a course is a title and its values, ascending."""
+    style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
+    span = " to ".join(dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in _span(records, written)))
+    head = joined(
+        [
+            Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><link rel="icon" href="data:,">'),
+            element("title", "singer: runs"),
+            element("style", Markup(style)),
+        ]
+    )
+    body = [
+        element("header", element("h1", "singer"), element("p", f"Runs, {span} · written {written:%Y-%m-%d %H:%M} · times are UTC")),
+        _figures(records),
+        _section("Pipelines", _pipelines(records)),
+        _section("Timeline", _timeline(records, written)),
+        _section("Failures", _failures(records)),
+        *([_section("Rates", _rates(courses))] if courses else []),
+        _section("Runs", _runs(records)),
+    ]
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>{joined(body)}</main></body></html>\n'
+
+
+def _section(title: str, *content: str) -> Markup:
+    return element("section", element("h2", title), *content)
+
+
+# ------------------------------------------------------------------------------------------------------------ facts
+
+
+def _moment(record: Record) -> datetime | None:
+    """Return when a run began, in UTC; None where somebody has written something else into its record."""
+    try:
+        found = datetime.fromisoformat(record.started)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _clock(record: Record) -> str:
+    moment = _moment(record)
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else "not known"
+
+
+def _span(records: Sequence[Record], written: datetime) -> tuple[datetime, datetime]:
+    moments = list(filter(None, map(_moment, records)))
+    return min(moments, default=written), max(moments, default=written)
+
+
+def _failed(records: Iterable[Record]) -> int:
+    return sum(record.status in FAILED for record in records)
+
+
+def _took(values: Sequence[float]) -> str:
+    return seconds(median(values)) if values else ""
+
+
+def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
+    """Return pipeline, engine and their runs, newest first: each engine has its own states, and so a line of its own."""
+    found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.pipeline, record.engine].append(record)
+    return [(*key, found[key]) for key in sorted(found)]
+
+
+def _figures(records: Sequence[Record]) -> Markup:
+    size = sum(sum(record.bytes.values()) for record in records)
+    figures = [
+        (f"{len(records):,}", "run" if len(records) == 1 else "runs"),
+        (f"{_failed(records):,}", "failed"),
+        (f"{sum(record.total for record in records):,}", "records"),
+        (gigabytes(size) if size >= GIGABYTE else megabytes(size), "data"),
+        (seconds(sum(record.seconds or 0 for record in records)), "time"),
+    ]
+    return element("dl", *(element("div", element("dt", word), element("dd", value)) for value, word in figures), class_="figures")
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> Markup:
+    """Return a table; each head is a title and the classes of its column: ``n`` a number, ``w`` only where there is room."""
+    classes = [kind for _, kind in heads]
+    top = element("tr", *(element("th", title, class_=kind, scope="col") for title, kind in heads))
+    body = (element("tr", *(element("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True))) for row in rows)
+    return element("table", element("thead", top), element("tbody", *body))
+
+
+def _status(record: Record) -> Markup:
+    code = record.error["code"] if record.error else ""
+    return joined([element("span", record.status, class_=f"status {_kind(record)}"), element("span", code, class_="code") if code else ""])
+
+
+def _kind(record: Record) -> str:
+    return "bad" if record.status in FAILED else "well" if record.status == "succeeded" else "open"
+
+
+def _pipelines(records: Sequence[Record]) -> Markup:
+    heads = [
+        ("pipeline", "name"),
+        ("engine", "w"),
+        ("runs", "n"),
+        ("failed", "n"),
+        ("records", "n w"),
+        ("median", "n w"),
+        ("longest", "n w"),
+        (f"last {STRIP} runs", "w"),
+        ("last", "right"),
+    ]
+    rows = []
+    for name, engine, found in _groups(records):
+        times = [record.seconds for record in found if record.seconds is not None]
+        failed = _failed(found)
+        rows.append(
+            [
+                element("b", name),
+                engine,
+                f"{len(found):,}",
+                element("span", f"{failed:,}", class_="bad" if failed else "quiet"),
+                f"{sum(record.total for record in found):,}",
+                _took(times),
+                seconds(max(times)) if times else "",
+                _strip(found[:STRIP]),
+                joined([element("span", found[0].status, class_=f"status {_kind(found[0])}"), " ", element("time", _clock(found[0]))]),
+            ]
+        )
+    return _table(heads, rows)
+
+
+def _failures(records: Sequence[Record]) -> Markup:
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.status in FAILED:
+            groups[record.pipeline, record.error["code"] if record.error else record.status].append(record)
+    if not groups:
+        return element("p", "None.", class_="quiet")
+    parts = []
+    for (pipeline, code), found in list(groups.items())[:KINDS]:
+        error = found[0].error or {"problem": "", "hint": ""}
+        times = f"{'once' if len(found) == 1 else f'{len(found):,} times, last'} {_clock(found[0])}"
+        parts += [
+            element("dt", element("b", pipeline), " ", element("span", code, class_="code"), element("small", times)),
+            element("dd", error["problem"], *([element("p", f"→ {error['hint']}", class_="quiet")] if error["hint"] else [])),
+        ]
+    rest = len(groups) - KINDS
+    more = [element("p", f"{rest:,} more kinds, none of them later.", class_="quiet")] if rest > 0 else []
+    return joined([element("dl", *parts, class_="failures"), *more])
+
+
+def _runs(records: Sequence[Record]) -> Markup:
+    heads = [("started", ""), ("pipeline", "name"), ("engine", "w"), ("status", ""), ("records", "n"), ("time", "n w"), ("run", "w right")]
+    rows = [
+        [
+            element("time", _clock(record)),
+            record.pipeline,
+            record.engine,
+            _status(record),
+            f"{record.total:,}",
+            seconds(record.seconds) if record.seconds is not None else "",
+            element("code", record.run),
+        ]
+        for record in records[:LISTED]
+    ]
+    rest = len(records) - LISTED
+    where = f"{rest:,} earlier runs are counted above; {command(f'runs --limit {len(records)}')} lists them."
+    more = [element("p", where, class_="quiet")] if rest > 0 else []
+    return joined([_table(heads, rows), *more])
+
+
+# --------------------------------------------------------------------------------------------------------- drawings
+
+
+def _drawing(paths: Iterable[tuple[str, str]], says: str, width: int) -> Markup:
+    """Return an SVG of *width* by 100 that fills the box it stands in; lines keep their width."""
+    drawn = (element("path", d=path, class_=kind) for path, kind in paths if path)
+    return element("svg", *drawn, viewBox=f"0 0 {width} 100", preserveAspectRatio="none", role="img", aria_label=says)
+
+
+def _strip(records: Sequence[Record]) -> Markup:
+    """Draw the last runs, the newest at the right: a bar each, as high as it took."""
+    most = max((record.seconds or 0 for record in records), default=0)
+    paths: dict[str, str] = defaultdict(str)
+    for place, record in enumerate(reversed(records), STRIP - len(records)):
+        height = 10 + 90 * ((record.seconds or 0) / most if most else 0)
+        paths[_kind(record)] += f"M{place * 10 + 5} 100V{100 - height:.0f}"
+    says = f"The last {len(records)} runs, the longest {seconds(most)}, {_failed(records)} failed"
+    return element("div", _drawing(((path, kind) for kind, path in paths.items()), says, STRIP * 10), class_="strip")
+
+
+def _timeline(records: Sequence[Record], written: datetime) -> Markup:
+    """Draw a lane for each pipeline and engine, with a mark where a run began; a failed one is higher."""
+    first, latest = _span(records, written)
+    last = max(written, latest, first + timedelta(minutes=10))
+    lanes = []
+    for name, engine, found in _groups(records):
+        paths: dict[str, str] = defaultdict(str)
+        for record in found:
+            kind, moment = _kind(record), _moment(record)
+            if moment:
+                paths[kind] += f"M{_share(moment, first, last) * 1000:.1f} {'0V100' if kind == 'bad' else '30V70'}"
+        says = f"{name}: {len(found)} runs, {_failed(found)} failed"
+        drawing = _drawing(((paths[kind], kind) for kind in LEGEND), says, 1000)
+        lanes += [element("div", name, " ", element("small", engine)), element("div", drawing, class_="lane")]
+    labels = element("div", *_labels(first, last), class_="labels")
+    legend = (part for kind, word in LEGEND.items() for part in (element("i", class_=kind), word))
+    return joined([element("div", *lanes, element("div"), labels, class_="lanes"), element("p", *legend, class_="quiet legend")])
+
+
+def _rates(courses: Sequence[Course]) -> Markup:
+    return element("div", *map(_plot, courses), class_="plots")
+
+
+def _plot(course: Course) -> Markup:
+    """Draw one course: its latest value in words, lines at round values, the dates below."""
+    title, points = course
+    dates, values = [moment for moment, _ in points], [value for _, value in points]
+    first, last = dates[0], max(dates[-1], dates[0] + A_DAY)
+    marks = _round_values(min(values), max(values))
+    low, high = min(marks[0], *values), max(marks[-1], *values)
+    height = high - low or 1.0
+    line = "M" + "L".join(f"{_share(moment, first, last) * 1000:.1f} {(high - value) / height * 100:.1f}" for moment, value in points)
+    digits = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9))
+    levels = [(f"{(high - mark) / height * 100:.2f}%", f"{mark:,.{digits}f}") for mark in marks]
+    grid = "".join(f"M0 {(high - mark) / height * 100:.1f}H1000" for mark in marks)
+    change = (values[-1] / values[0] - 1) * 100 if values[0] else 0.0
+    lowest, highest = (chosen(points, key=lambda point: point[1]) for chosen in (min, max))
+    says = f"between {lowest[1]:.6g} ({lowest[0]:%d %b}) and {highest[1]:.6g} ({highest[0]:%d %b})"
+    return element(
+        "figure",
+        element(
+            "figcaption",
+            element("b", title),
+            element("span", f"{values[-1]:.6g}", class_="value"),
+            element("small", f"{change:+.1f} %".replace("-", MINUS) + f" since {first:%Y-%m-%d}"),
+        ),
+        element(
+            "div",
+            _drawing([(grid, "grid"), (line, "line")], f"{title}, {first:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}: {says}", 1000),
+            *(element("span", label, class_="level", style=f"top:{top}") for top, label in levels),
+            class_="plot",
+        ),
+        element("div", *_labels(first, last), class_="labels"),
+        element("small", says, class_="quiet"),
+    )
+
+
+def _share(moment: datetime, first: datetime, last: datetime) -> float:
+    """Return where *moment* lies between *first* and *last*, from 0 to 1."""
+    return (moment - first) / (last - first)
+
+
+def _labels(first: datetime, last: datetime) -> Iterator[Markup]:
+    for moment, text in _ticks(first, last):
+        yield element("span", text, style=f"left:{_share(moment, first, last) * 100:.2f}%")
+
+
+def _ticks(first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
+    """Yield a few round moments of the time between *first* and *last*, each with its label."""
+    span = last - first
+    step = next((minutes for minutes in MINUTES if span <= TICKS * timedelta(minutes=minutes)), 0)
+    if step:
+        form = "%H:%M" if step < A_DAY.total_seconds() / 60 else "%d %b"
+        start = datetime(first.year, first.month, first.day, tzinfo=UTC)
+        count = math.ceil((first - start) / timedelta(minutes=step))
+        moments = (start + timedelta(minutes=step * number) for number in range(count, count + TICKS + 1))
+    else:
+        step = next((months for months in MONTHS if span <= TICKS * months * A_MONTH), MONTHS[-1])
+        begin = math.ceil((first.year * 12 + first.month - 1 + (first.day > 1)) / step) * step
+        moments = (datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC) for number in range(begin, begin + step * (TICKS + 1), step))
+        form = "%b"
+    for moment in moments:
+        if first <= moment <= last:
+            yield moment, moment.strftime("%Y" if form == "%b" and moment.month == 1 else form)
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Return a few round values at equal distances that cover *low* to *high* as far as they lie between."""
+    span = (high - low) or abs(high) / 10 or 1.0
+    unit = 10.0 ** math.floor(math.log10(span / 3))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if span <= LEVELS * unit * factor)
+    begin = math.floor(low / step)
+    return [number * step for number in range(begin, math.ceil(high / step) + 1)] if high > low else [begin * step, (begin + 1) * step]

@@ -1,0 +1,76 @@
+"""Numbers, times, paths and errors as people read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.errors import SetupError
+    from cluster.ui.output import StepLine
+TITLE_WIDTH = 44
+MARKS = {"done": "✓", "unchanged": "•", "warning": "!", "failed": "✗"}
+
+
+def seconds(value: float) -> str:
+    """Return a duration as people read it: one decimal under ten seconds, whole above."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def megabytes(size: float) -> str:
+    """Return a number of bytes as people read it."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"
+
+
+def gigabytes(size: float) -> str:
+    """Return memory or disk as people read it: one decimal under ten, whole above."""
+    return f"{size / 1e9:.1f} GB" if size < 9.95e9 else f"{size / 1e9:,.0f} GB"
+
+
+def now() -> str:
+    """Return the time as RFC 3339, UTC, with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+STYLING = re.compile(r"\x1b\[[0-9;:]*m")
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it: control characters, and those that turn the direction of what follows."""
+
+
+def printable(text: str) -> str:
+    """Return *text* as it can go to a terminal: colours left out, what would move the cursor or fill the clipboard made visible.
+
+    Connectors and stores say what they like: their logs, names and errors are shown, never obeyed.
+    """
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), STYLING.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """Return *text* as ``printable`` does, in one line: nobody's words begin a line that looks like one of ours."""
+    return printable(" ".join(text.split("\n")))
+
+
+def shown(path: Path) -> str:
+    """Return *path* relative to where the user is, if it is below, else whole."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def in_words(error: SetupError) -> str:
+    """Return an error as people read it."""
+    return printable(f"{error.code}  {error.problem}\n→ {error.hint}")
+
+
+def summary(step: StepLine) -> str:
+    """Say what came of a step, and how long it took where that is worth knowing."""
+    time_taken = seconds(step.seconds) if step.seconds >= 1 or step.timed else ""
+    return ", ".join(filter(None, (step.detail, time_taken)))

@@ -1,1 +1,0 @@
-"""What connectors are made and tried with, outside any pipeline."""

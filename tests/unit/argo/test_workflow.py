@@ -1,0 +1,260 @@
+"""A pipeline as Argo's objects, and what is read out of a live Workflow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hera.workflows import models
+from test_manifests_valid import MANIFESTS, find, unknown
+
+from cluster.argo import status, templates
+from cluster.argo import workflow as argo_workflow
+from cluster.argo.workflow import RunOptions
+from cluster.config.settings import Settings
+from cluster.project.backfill import Backfill
+from cluster.project.model import Connector, Pipeline
+from cluster.runs.record import began
+
+ROOT = Path("/checkout/singer-configs")
+LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
+TARGET = argo_workflow.WorkflowScope("argo", LABELS, "http://127.0.0.1:2746")
+IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
+VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
+LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
+RUN = "20261124t081501-2bcd"
+
+
+def connector(name: str, kind: str) -> Connector:
+    """Return a connector of these tests."""
+    return Connector(name, ROOT / name, kind, (name,), (), name, (), None, ("*.csv",))
+
+
+TAP, SINK, AFTER = connector("tap-x", "tap"), connector("target-x", "target"), connector("dbt-x", "transform")
+PLAIN = Pipeline(
+    name="p",
+    tap=TAP,
+    target=SINK,
+    mode="streaming",
+    config=TAP.config,
+    catalog=TAP.folder / "catalog.json",
+    target_config=SINK.config,
+    initial_state=TAP.folder / "state.json",
+    schedule=("0 6 * * *",),
+    timezone="Europe/Berlin",
+    paused=False,
+    resources={},
+    timeout=3600,
+    retries=2,
+    notify="failure",
+)
+
+
+def given(pipeline: Pipeline, way: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
+    """Return the parameters of a pipeline."""
+    return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
+
+
+def test_a_run_as_a_document() -> None:
+    """A Workflow is the template's name and its parameters, under our labels; its name is the run's id."""
+    expected = yaml.safe_load(f"""
+        apiVersion: argoproj.io/v1alpha1
+        kind: Workflow
+        metadata:
+          name: {RUN}
+          namespace: argo
+          labels:
+            app.kubernetes.io/name: p
+            app.kubernetes.io/part-of: singer
+            app.kubernetes.io/managed-by: singer
+            singer/instance: 0a1b2c3d
+            singer/pipeline: p
+        spec:
+          workflowTemplateRef: {{name: streaming}}
+          arguments:
+            parameters:
+              - {{name: pipeline, value: p}}
+              - {{name: tap, value: tap-x}}
+              - {{name: tap-image, value: "localhost/singer/tap-x:1"}}
+              - {{name: tap-version, value: "1.0"}}
+              - {{name: tap-config, value: connectors/tap-x/config.json}}
+              - {{name: tap-catalog, value: connectors/tap-x/catalog.json}}
+              - {{name: initial-state, value: connectors/tap-x/state.json}}
+              - {{name: target, value: target-x}}
+              - {{name: target-image, value: "localhost/singer/target-x:1"}}
+              - {{name: target-version, value: "2.0"}}
+              - {{name: target-config, value: connectors/target-x/config.json}}
+              - {{name: commit-image, value: "localhost/singer/commit:1"}}
+              - {{name: full, value: "false"}}
+              - {{name: outputs, value: '["*.csv"]'}}
+              - {{name: resources, value: "{{}}"}}
+              - {{name: timeout, value: "3600"}}
+              - {{name: retries, value: "2"}}
+              - {{name: notify, value: failure}}
+              - {{name: ui, value: "http://127.0.0.1:2746"}}
+              - {{name: tap-output, value: /singer/shared/pipe}}
+          activeDeadlineSeconds: 90000
+    """)
+    assert argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET) == expected
+
+
+def test_a_schedule_as_a_document() -> None:
+    """A CronWorkflow never overlaps itself, forgives a laptop that slept, and is suspended where the pipeline is paused."""
+    made = argo_workflow.cron_workflow(replace(PLAIN, paused=True), given(PLAIN), TARGET)
+    spec = made["spec"]
+    assert spec.pop("workflowSpec") == argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)["spec"]
+    assert spec.pop("workflowMetadata") == {"labels": made["metadata"]["labels"]}
+    assert spec == {
+        "schedules": ["0 6 * * *"],
+        "timezone": "Europe/Berlin",
+        "suspend": True,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 21600,
+        "successfulJobsHistoryLimit": 20,
+        "failedJobsHistoryLimit": 20,
+    }
+
+
+WAYS = {
+    "plain": RunOptions(),
+    "from the beginning": RunOptions(full=True),
+    "with raw output": RunOptions(keep_raw=True),
+    "in a batch": RunOptions(batch=RUN),
+    "over days of the past": RunOptions(backfill=Backfill("2024-01-01")),
+}
+
+
+@pytest.mark.parametrize("mode", ["streaming", "staged"])
+@pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
+def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool) -> None:
+    """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
+    pipeline = replace(PLAIN, mode=mode, transform=AFTER if after else None)
+    if way.replay and mode == "streaming":
+        return
+    made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
+    template = find("WorkflowTemplate", mode)["spec"]
+    assert unknown(models.Workflow, made) == set()
+    assert unknown(models.CronWorkflow, argo_workflow.cron_workflow(pipeline, given(pipeline), TARGET)) == set()
+    declared = {item["name"] for item in template["arguments"]["parameters"]}
+    names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
+    assert names <= declared
+    assert declared - names <= {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    assert after is made["spec"].get("entrypoint", "").endswith("-and-transform")
+    assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
+
+
+def test_a_transform_is_a_step_more() -> None:
+    """A pipeline with a transform has its image, version and selection, another entrypoint, and as much time again; all else is as without."""
+    plain, more = PLAIN, replace(PLAIN, transform=AFTER, transform_select="tag:daily")
+    own = {"transform": "dbt-x", "transform-image": IMAGES["dbt-x"], "transform-version": "3.0", "transform-select": "tag:daily"}
+    assert given(more) == given(plain) | own
+    made = [argo_workflow.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
+    assert [spec.get("entrypoint") for spec in made] == [None, "run-and-transform"]
+    assert made[1]["activeDeadlineSeconds"] - made[0]["activeDeadlineSeconds"] == PLAIN.timeout
+
+
+def test_the_ways_differ_in_what_they_should() -> None:
+    """--full, --raw, a batch and a retry are each one parameter or label."""
+    plain = given(PLAIN)
+    assert given(PLAIN, WAYS["from the beginning"]) == {**plain, "full": "true"}
+    assert given(PLAIN, WAYS["over days of the past"]) == {**plain, "full": "true", "backfill": '{"from": "2024-01-01", "to": null}'}
+    assert given(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
+    assert argo_workflow.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
+    staged = replace(PLAIN, mode="staged")
+    again = RunOptions(replay="20261123t081501-2bcd")
+    assert given(staged, again)["from-run"] == again.replay
+    assert argo_workflow.workflow(staged, RUN, given(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
+
+
+def test_files_of_a_pipelines_own_have_keys_of_its_own() -> None:
+    """What replaces a connector's file lies below the pipeline, so that one tap serves several."""
+    own = replace(PLAIN, config=ROOT / "a.json", catalog=ROOT / "b.json", target_config=ROOT / "c.json")
+    keys = [argo_workflow.config_key(own, name) for name in ("config", "catalog", "target_config")]
+    assert keys == ["pipelines/p/config.json", "pipelines/p/catalog.json", "pipelines/p/target_config.json"]
+    assert "pipelines/p/state.json" not in keys
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ({}, {}),
+        ({"cpu": "500m"}, {"requests": {"cpu": "500m"}}),
+        ({"cpu": "1", "memory": "1Gi"}, {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}),
+    ],
+)
+def test_resources(asked: dict[str, str], made: dict[str, Any]) -> None:
+    """What a pipeline asks for is kept for it; of memory it gets no more, of processors what is left over."""
+    assert json.loads(given(replace(PLAIN, resources=asked))["resources"]) == made
+
+
+def test_another_store() -> None:
+    """Templates and the commit's variables are given endpoint, region and buckets of the settings; nothing else changes."""
+    settings = Settings(s3_region="eu-1", bucket_configs="c-1", bucket_artifacts="a-1", bucket_outputs="o-1")
+    made = templates.placed(find("WorkflowTemplate", "streaming"), settings, "https://s3.example.com")
+    [run] = [template for template in made["spec"]["templates"] if template["name"] == "run"]
+    for artifact in run["inputs"]["artifacts"]:
+        s3 = artifact["s3"]
+        assert (s3["endpoint"], s3["insecure"], s3["region"], s3["bucket"]) == ("s3.example.com", False, "eu-1", "c-1")
+    assert [artifact["s3"].keys() for artifact in run["outputs"]["artifacts"]] == [{"key"}] * 3
+    data = templates.placed(find("ConfigMap", "singer-store"), settings, "https://s3.example.com")["data"]
+    assert list(data.values()) == ["https://s3.example.com", "eu-1", "c-1", "a-1", "o-1"]
+    same = templates.placed(find("WorkflowTemplate", "staged"), Settings(), "http://argo-artifacts:9000")
+    assert same == find("WorkflowTemplate", "staged")
+
+
+def test_kinds_of_files() -> None:
+    """What lies in manifests/singer/ are templates and where their buckets are; the examples lie apart and are never applied by us."""
+    kinds = [yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] for file in sorted((MANIFESTS / "singer").glob("*.yaml"))]
+    assert sorted(kinds) == ["ConfigMap", "WorkflowTemplate", "WorkflowTemplate"]
+
+
+# ------------------------------------------------------------------------------------------------------- live Workflows
+
+
+def live(phase: str = "", message: str = "", **nodes: dict[str, Any]) -> dict[str, Any]:
+    """Return a Workflow as the API server has it."""
+    made = argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)
+    made["metadata"]["creationTimestamp"] = "2026-11-24T08:15:01Z"
+    return {**made, "status": {"phase": phase, "message": message, "nodes": nodes}} if phase else made
+
+
+def pod(phase: str = "Running", template: str = "run", **more: Any) -> dict[str, Any]:
+    """Return a node that is a pod."""
+    return {"type": "Pod", "phase": phase, "templateName": template, **more}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "waiting", "records", "ended"),
+    [
+        (live(), "waiting for Argo", 0, False),
+        (live("Pending", "Waiting for argo/Mutex/pipeline-p lock. Lock status: 0/1"), "waiting: another run of this pipeline is under way", 0, False),
+        (live("Pending"), "waiting: other Workflows are under way", 0, False),
+        (live("Running", a=pod("Pending")), None, 0, False),
+        (live("Running", a=pod(progress="41200/41201")), None, 41200, False),
+        (live("Running", a=pod(progress="0/1")), None, 0, False),
+        (live("Running", a=pod("Succeeded", "extract", progress="7/7"), b=pod(template="load", progress="0/1")), None, 0, False),
+        (live("Running", a={"type": "Retry", "phase": "Running", "message": "Backoff for 10 seconds"}, b=pod("Failed")), "waiting before the next try", 0, False),
+        (live("Running", a=pod("Failed"), b=pod(template="record")), "writing the record", 0, False),
+        (live("Succeeded", a=pod("Succeeded", progress="1/1")), None, 0, True),
+        (live("Failed", "child failed"), None, 0, True),
+        (live("Error"), None, 0, True),
+    ],
+)  # fmt: skip
+def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records: int, *, ended: bool) -> None:
+    """A live Workflow says what its run waits for, how many records it has moved, and whether it has ended."""
+    seen = status.seen(workflow)
+    assert (seen.run, seen.pipeline, seen.records, seen.ended) == (RUN, "p", records, ended)
+    if not ended:
+        assert seen.waiting == waiting
+
+
+def test_scheduled_runs_are_sorted_among_the_others() -> None:
+    """A scheduled run's id ends with Unix time: runs are sorted by when they began, whoever began them."""
+    ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104", "by-hand-x7k2p"]
+    assert sorted(ids, key=lambda run: began(run, LATER)) == ids

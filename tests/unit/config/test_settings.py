@@ -1,0 +1,193 @@
+"""What a user may choose, and what is answered to what cannot be chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.config.settings import CHOICES, DEFAULTS, Settings, parse
+from cluster.errors import SetupError
+
+
+def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
+    """Return the problem that these settings are refused with."""
+    with pytest.raises(SetupError) as caught:
+        parse(given, environ or {})
+    assert caught.value.code == "E-SETTING"
+    assert "invoke.yaml" in caught.value.hint
+    return caught.value.problem
+
+
+def test_nothing_has_to_be_chosen(tmp_path: Path) -> None:
+    """Without any setting the defaults are in force, and everything written lies below the checkout."""
+    found = parse({}, {}, root=tmp_path)
+    assert found == Settings(root=tmp_path)
+    assert {key: getattr(found, key) for key in DEFAULTS} == DEFAULTS
+    assert all(folder.is_relative_to(tmp_path) for folder in (found.local, found.configs, found.output))
+
+
+def test_a_choice_is_kept() -> None:
+    """Settings that are allowed are in force, without the space around them."""
+    found = parse(
+        {"engine": " local ", "local_store": "s3", "s3_endpoint": "https://s3.example.org:9000/", "bucket_outputs": "my.out-1"}, {}
+    )
+    assert (found.engine, found.local_store, found.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
+    assert (found.bucket_outputs, found.bucket_configs) == ("my.out-1", DEFAULTS["bucket_configs"])
+
+
+@pytest.mark.parametrize("key", list(CHOICES))
+@given(word=st.text(max_size=10))
+def test_only_known_words(key: str, word: str) -> None:
+    """A word that is not allowed is shown with those that are."""
+    if word.strip() not in CHOICES[key]:
+        assert refused({key: word}).startswith(f"singer.{key} is ")
+
+
+def test_a_misspelt_word_is_recognised() -> None:
+    """A slip of the finger in a word or in a setting's name is answered with what was meant."""
+    assert 'allowed is one of auto, local, argo. Did you mean "local"?' in refused({"engine": "lcoal"})
+    assert 'Did you mean "engine"?' in refused({"engin": "local"})
+    assert 'Did you mean "INVOKE_SINGER_ENGINE"?' in refused({}, {"INVOKE_SINGER_ENGIN": "local"})
+
+
+@pytest.mark.parametrize("value", ["http://registry.example.com", "two words", "host:port", "[::1"])
+def test_a_mirror_is_a_host(value: str) -> None:
+    """A mirror is a host, perhaps with a port and a path, and nothing else: it becomes a part of images' names."""
+    assert f'has "{value}" for quay.io' in refused({"mirror": f"docker.io=Registry.example.com:5000/Hub,quay.io={value}"})
+
+
+@pytest.mark.parametrize("given", [{"engine": "lcoal"}, {"engin": "x"}, {"zzz": "x"}, {"engine": True}, {"bucket_configs": "A"}], ids=str)
+def test_a_refusal_is_a_sentence(given: dict[str, object]) -> None:
+    """What is said ends once, with a full stop or a question mark."""
+    problem = refused(given)
+    assert problem.endswith((".", "?"))
+    assert not problem.endswith("?.")
+    assert ".." not in problem
+
+
+def test_other_variables_do_not_matter() -> None:
+    """Variables of Invoke and of others are no settings; those of ours are, in any case that Invoke reads."""
+    parse({}, {"INVOKE_DEBUG": "1", "SINGER_ENGINE": "x", "INVOKE_SINGERX": "1", "INVOKE_SINGER_ENGINE": "local"})
+    assert refused({}, {"INVOKE_SINGER_": "1"}).startswith("INVOKE_SINGER_ is not a setting.")
+
+
+@pytest.mark.parametrize("value", [True, False, 1, None, ["local"], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("key", list(DEFAULTS))
+def test_every_setting_is_a_text(key: str, value: object) -> None:
+    """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
+    if not (key in {"network_policies", "initless_pods"} and isinstance(value, bool)):
+        assert refused({key: value}).startswith(f"singer.{key} is ")
+
+
+def test_yaml_may_say_it_as_people_write_it() -> None:
+    """In invoke.yaml a port may be a number and a switch true or false."""
+    found = parse({"port_s3": 9100, "network_policies": True}, {})
+    assert (found.ports["port_s3"], found.network_policies) == (9100, "true")
+
+
+@pytest.mark.parametrize("name", ["", "a", "ab", "Upper", "under_score", "-a-", "a/b", "ä-bucket", "a" * 64, "a b"])
+@pytest.mark.parametrize("key", ["bucket_configs", "bucket_artifacts", "bucket_outputs"])
+def test_a_bucket_has_a_buckets_name(key: str, name: str) -> None:
+    """What S3 would not take as a bucket's name is refused before anything is written."""
+    assert refused({key: name}).startswith(f"singer.{key} is ")
+
+
+ADDRESSES = [
+    "",
+    "127.0.0.1:9000",
+    "ftp://host",
+    "http://",
+    "http://host/bucket",
+    "http://host/?x=1",
+    "http://me:secret@host",
+    "http://[::1",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_endpoint_is_an_address(address: str) -> None:
+    """With S3 an endpoint that is no plain address is refused; without it does not matter."""
+    assert refused({"local_store": "s3", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
+    assert refused({"store": "use", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
+    assert parse({"s3_endpoint": address}, {}).local_store == "folder"
+
+
+def test_every_setting_is_documented() -> None:
+    """The table for users lists every setting with its default, and no other."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
+    if not page.exists():
+        pytest.skip("docs/settings.md is not written yet")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    assert {row[0].strip("`").removeprefix("singer.") for row in rows} == set(DEFAULTS)
+    for key, _, default, variable, *_ in rows:
+        name = key.strip("`").removeprefix("singer.")
+        assert variable == f"`INVOKE_SINGER_{name.upper()}`"
+        assert default.startswith(f"`{DEFAULTS[name]}`" if DEFAULTS[name] else ("none", "empty"))
+
+
+def environment(root: Path, text: str, name: str = "company") -> Path:
+    """Write the file of an environment, and return the checkout that it is in."""
+    (root / "environments").mkdir(exist_ok=True)
+    (root / "environments" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_an_environment_goes_over_invoke_yaml_and_below_the_variables(tmp_path: Path) -> None:
+    """A setting is the default's, invoke.yaml's, the environment's or the variable's, whichever comes last."""
+    root = environment(tmp_path, "context: far\nnamespace: rates\nbucket_outputs: theirs\n")
+    given = {"namespace": "mine", "bucket_artifacts": "mine-artifacts", "bucket_outputs": "by-variable"}
+    found = parse(given, {"INVOKE_SINGER_BUCKET_OUTPUTS": "by-variable"}, env="company", root=root)
+    assert (found.env, found.provider, found.context) == ("company", "existing", "far")
+    assert (found.namespace, found.bucket_artifacts, found.bucket_outputs) == ("rates", "mine-artifacts", "by-variable")
+    assert found.bucket_configs == DEFAULTS["bucket_configs"]
+    assert parse({"env": "company"}, {}, root=root).namespace == "rates"
+    assert parse({"namespace": "mine"}, {}, root=root).namespace == "mine"
+
+
+def test_what_is_remembered_of_environments_is_apart(tmp_path: Path) -> None:
+    """No two environments share a folder for what is remembered or for files of runs; the laptop's are where they always were."""
+    for name in ("company", "trial"):
+        environment(tmp_path, "context: far\n", name)
+    found = [parse({}, {}, env=name, root=tmp_path) for name in ("laptop", "company", "trial")]
+    assert (found[0].platform, found[0].output) == (tmp_path / ".local", tmp_path / "output")
+    for folders in ([settings.platform for settings in found], [settings.output for settings in found]):
+        assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("namespace: rates\n", "singer.context is missing"),
+        ("context: ''\n", "singer.context is missing"),
+        ("context: far\nprovider: kind\n", "singer.provider is"),
+        ("context: far\nnamespase: rates\n", 'Did you mean "namespace"?'),
+        ("context: far\nenv: other\n", "environments/company.yaml: env is not a setting of an environment"),
+        ("context: far\nnetwork_policies: 1\n", "singer.network_policies is 1"),
+        ("- context\n", "environments/company.yaml holds"),
+        ("", "environments/company.yaml holds null"),
+    ],
+)
+def test_a_mistake_in_an_environment(tmp_path: Path, text: str, said: str) -> None:
+    """What is wrong in an environment's file is said as of invoke.yaml, and the file is named."""
+    with pytest.raises(SetupError) as caught:
+        parse({}, {}, env="company", root=environment(tmp_path, text))
+    assert caught.value.code == "E-SETTING"
+    assert said in caught.value.problem
+    assert "environments/company.yaml" in caught.value.hint
+
+
+def test_an_environment_that_is_not_there(tmp_path: Path) -> None:
+    """A name that is misspelt or leads out of the folder is refused, and a file for the laptop, and a key that stands twice."""
+    root = environment(tmp_path, "context: far\n")
+    for name in ("compny", "../environments/company", "company.yaml"):
+        with pytest.raises(SetupError, match="There is no environment"):
+            parse({}, {}, env=name, root=root)
+    with pytest.raises(SetupError, match="stands twice"):
+        parse({}, {}, env="company", root=environment(tmp_path, "context: far\ncontext: near\n"))
+    with pytest.raises(SetupError, match=r"environments/laptop.yaml is not read"):
+        parse({}, {}, root=environment(tmp_path, "context: far\n", "laptop"))

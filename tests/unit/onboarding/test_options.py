@@ -1,0 +1,163 @@
+"""What a connector's config may hold: from ``--about``, from a README, from what a tap says to an empty config."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from cluster.errors import SetupError
+from cluster.onboarding.options import Option, from_about, from_readme, hide, needed, option, variable
+
+ABOUT = {
+    "settings": {
+        "type": "object",
+        "properties": {
+            "page_size": {"type": ["integer", "null"], "default": 100},
+            "stream_maps": {"type": ["object", "null"]},
+            "auth_token": {"type": ["string", "null"], "secret": True},
+            "mode": {"type": "string", "enum": ["full", "new"], "default": "new"},
+            "owner": {"type": "string", "description": "Whose\n  things."},
+        },
+        "required": ["owner", "mode"],
+    }
+}
+README = """
+# tap-old
+
+The config is like this:
+
+    $ cat > config.json
+    {
+      "client_id": "x",       // see https://example.org
+      "api_key": "YOUR-KEY",
+      "page_size": 50,
+    }
+
+It prints
+
+```json
+{"type": "SCHEMA", "stream": "a"}
+```
+"""
+
+
+def test_about() -> None:
+    """What is needed comes first, then secrets; what every connector of the SDK takes is left out."""
+    found = from_about(ABOUT)
+    assert [item.name for item in found] == ["owner", "auth_token", "page_size", "mode"]
+    assert [item.missed for item in found] == [True, False, False, False]
+    assert [item.secret for item in found] == [False, True, False, False]
+    assert found[0].description == "Whose things."
+    assert found[2].kinds == {"integer"}
+
+
+@pytest.mark.parametrize("odd", [1, "x", [1], {"a": 1}, None, True])
+@pytest.mark.parametrize("key", ["type", "enum", "anyOf", "items", "properties", "default", "description", "secret", "format"])
+def test_schemas_that_are_odd(key: str, odd: Any) -> None:
+    """Whatever stands in a setting's schema, it can be shown, read and hidden."""
+    (found,) = from_about({"settings": {"properties": {"api_key": {key: odd}}, "required": odd}})
+    assert isinstance(found.kinds, set)
+    assert isinstance(found.description, str)
+    with suppress(SetupError):
+        hide(found, found.read("x"), "tap-x")
+    hide(found, {"a": [{"b": "c"}]}, "tap-x")
+
+
+@pytest.mark.parametrize("about", [{}, {"settings": None}, {"settings": []}, {"settings": {"properties": {"a": True}, "required": None}}])
+def test_about_that_says_little(about: dict[str, Any]) -> None:
+    """Whatever a program prints about itself, nothing breaks."""
+    assert [item.name for item in from_about(about)] == (["a"] if about.get("settings") else [])
+
+
+def test_readme() -> None:
+    """The sample of a config is found in a README, in a shell command and with comments, and messages are not taken for one."""
+    assert {item.name: item.example for item in from_readme(README)} == {"client_id": "x", "api_key": "YOUR-KEY", "page_size": 50}
+    assert from_readme("No sample.\n\n```json\n{\n```\n") == []
+    fenced = '```json\n{"args": {"a": {}}}\n```\nThe config:\n```\n{"url": "http://x//y, ]"}\n```\n'
+    assert [item.example for item in from_readme(fenced)] == ["http://x//y, ]"]
+
+
+def test_what_a_tap_misses() -> None:
+    """The keys that a tap of the older kind misses come first, with what the README shows of them."""
+    refusal = "CRITICAL Config is missing required keys: ['api_key', 'start_date']\nTraceback"
+    found = needed(from_readme(README), refusal)
+    assert [(item.name, item.missed, item.example) for item in found] == [
+        ("api_key", True, "YOUR-KEY"),
+        ("start_date", True, None),
+        ("client_id", False, "x"),
+        ("page_size", False, 50),
+    ]
+    assert needed([], "Something else") == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        ({"type": "integer"}, "5", 5),
+        ({"type": "number"}, "5", 5),
+        ({"type": ["boolean", "null"]}, "true", True),
+        ({"type": "array"}, '["a"]', ["a"]),
+        ({"type": "object"}, '{"a": 1}', {"a": 1}),
+        ({"type": ["string", "integer"]}, "5", "5"),
+        ({"anyOf": [{"type": "array"}, {"type": "null"}]}, "[]", []),
+        ({"type": "string", "enum": ["a", "b"]}, "a", "a"),
+        ({}, "5", 5),
+        ({}, "a b", "a b"),
+        ({"secret": True}, "5", "5"),
+    ],
+)
+def test_typed_values(schema: dict[str, Any], text: str, value: object) -> None:
+    """What is typed becomes what the connector expects."""
+    assert Option("x", schema).read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [({"type": "integer"}, "x"), ({"type": "integer"}, "true"), ({"type": "array"}, "a,b"), ({"type": "string", "enum": ["a"]}, "b")],
+)
+def test_values_that_are_not_allowed(schema: dict[str, Any], text: str) -> None:
+    """What the connector cannot take is refused with what it takes."""
+    with pytest.raises(SetupError) as caught:
+        Option("x", schema).read(text)
+    assert caught.value.code == "E-SETTING"
+    assert "allowed is" in caught.value.problem
+
+
+def test_a_setting_that_is_not_known() -> None:
+    """Where all settings are known, another one is a mistake; where they are not, it is taken."""
+    with pytest.raises(SetupError, match='Did you mean "page_size"'):
+        option(from_about(ABOUT), "pagesize", complete=True)
+    assert option(from_about(ABOUT), "stream_maps", complete=True).name == "stream_maps"
+    assert option([], "pagesize", complete=False).name == "pagesize"
+
+
+def test_secrets_are_taken_out_wherever_they_are() -> None:
+    """A secret within a value becomes a variable, named by its place; what is one already stays."""
+    value = {"user": "u", "password": "p", "hosts": [{"api_key": "k"}], "token": "${MINE}", "pages": 3, "secret": "", "pass_key": True}
+    config, secrets = hide(Option("db"), value, "tap-x")
+    assert secrets == {"TAP_X_DB_PASSWORD": "p", "TAP_X_DB_HOSTS_0_API_KEY": "k"}
+    assert config == {**value, "password": "${TAP_X_DB_PASSWORD}", "hosts": [{"api_key": "${TAP_X_DB_HOSTS_0_API_KEY}"}]}
+    assert hide(Option("url"), "db://u:p@host/x", "tap-x") == ("${TAP_X_URL}", {"TAP_X_URL": "db://u:p@host/x"})
+    assert hide(Option("password"), 1234, "tap-x") == ("${TAP_X_PASSWORD}", {"TAP_X_PASSWORD": "1234"})
+    assert hide(Option("private_key"), "~/.ssh/id", "tap-x") == ("~/.ssh/id", {})
+    assert hide(Option("key", {"properties": {"id": {"secret": True}}}), {"id": "i"}, "tap-x")[1] == {"TAP_X_KEY_ID": "i"}
+
+
+def test_variables_are_named_as_in_meltano() -> None:
+    """The variable of a secret has the connector's and the setting's name."""
+    assert variable("tap-github", "auth_token") == "TAP_GITHUB_AUTH_TOKEN"
+    assert variable("3pl", "api.key") == "_3PL_API_KEY"
+
+
+SECRETS = ("password", "auth_token", "apiKey", "API_KEY", "client_secret", "aws_secret_access_key", "token", "privateKey")
+NO_SECRETS = ("user", "client_id", "token_url", "auth_method", "key", "primary_key", "keys", "page_token_path", "author")
+
+
+@pytest.mark.parametrize("key", [*SECRETS, *NO_SECRETS])
+def test_names_of_secrets(key: str) -> None:
+    """Secrets are known by their names where nothing else says so."""
+    assert Option(key).secret is (key in SECRETS)
+    assert Option(key, {"type": ["string", "null"]}).secret is (key in SECRETS)
+    assert not Option(key, {"type": ["integer", "null"]}).secret

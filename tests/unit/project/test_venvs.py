@@ -1,0 +1,163 @@
+"""The pure parts of what makes the connectors' environments: uv's words, versions, the files that count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from documents import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.project.model import Connector
+from cluster.project.venvs import project_files, reason, version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What uv 0.13 really says on standard error.
+NOT_FOUND = """\
+error: No solution found when resolving dependencies
+  cause: Because no-such-tap was not found in the package registry and you require no-such-tap==9.9, we can conclude that your \
+requirements are unsatisfiable.
+
+hint: A hint that is not for our users.
+"""
+CONFLICT = """\
+error: No solution found when resolving dependencies
+  cause: Because you require requests<1 and requests>2, we can conclude that your requirements are unsatisfiable.
+"""
+UNPARSABLE = """\
+error: Couldn't parse requirement in `-` at position 0
+  cause: Unexpected end of version specifier, expected version
+         a===
+          ^^^
+"""
+BUILD = """\
+warning: Something before it.
+error: Failed to build `bad @ file:///checkout/bad`
+  cause: The build backend returned an error
+  cause: Call to `nothing.get_requires_for_build_wheel` failed (exit status: 1)
+
+         [stderr]
+         Traceback (most recent call last):
+           File "<string>", line 8, in <module>
+         ModuleNotFoundError: No module named 'nothing'
+
+hint: This error likely indicates that `bad@1` depends on `nothing`, but doesn't declare it as a build dependency.
+"""
+SAID = {
+    NOT_FOUND: "no-such-tap was not found in the package registry and you require no-such-tap==9.9.",
+    CONFLICT: "you require requests<1 and requests>2.",
+    UNPARSABLE: "Couldn't parse requirement: Unexpected end of version specifier, expected version.",
+    BUILD: "Failed to build `bad @ file:///checkout/bad`: ModuleNotFoundError: No module named 'nothing'.",
+    "error: Request failed.\n": "Request failed.",
+    "": "uv gave no reason.",
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), SAID.items(), ids=["not found", "conflict", "unparsable", "build", "plain", "nothing"])
+def test_what_uv_says_becomes_a_sentence(text: str, sentence: str) -> None:
+    """Of what uv says the user reads what failed and why, without its hints, excerpts and conclusions."""
+    assert reason(text) == sentence
+
+
+@given(
+    st.lists(st.sampled_from(["error: ", "  cause: ", "hint: ", "[stderr]", "\n", "words", " ", "x" * 200, "Because "])).map("".join)
+    | st.text()
+)
+def test_whatever_uv_says_is_one_sentence(text: str) -> None:
+    """However uv words it, the user reads one line of a readable length that ends as a sentence does."""
+    found = reason(text)
+    assert "\n" not in found
+    assert 1 < len(found) <= 301
+    assert found.endswith((".", "?"))
+
+
+def connector(folder: Path, requirement: str = "", project: Path | None = None) -> Connector:
+    """Return a connector with one requirement, or with a folder of this repository."""
+    return Connector(
+        name="tap-x",
+        folder=folder,
+        kind="tap",
+        requirements=(requirement,) if requirement else (),
+        projects=(project,) if project else (),
+        executable="tap-x",
+        capabilities=(),
+        python=None,
+        outputs=("**/*",),
+    )
+
+
+LOCK = """\
+# For: python 3.11+, tap-x
+other==2.0
+tap-x-more==9.0 \\
+    --hash=sha256:00
+tap-x==1.2.3 ; python_version >= "3.11" \\
+    --hash=sha256:01
+my-tap @ git+https://example.org/my-tap@abc
+"""
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ("tap-x", "1.2.3"),
+        ("tap-x==1.2.3", "1.2.3"),
+        ("Tap_X>=1", "1.2.3"),
+        ("tap.x[s3]~=1.0", "1.2.3"),
+        ("tap-x ; python_version > '3'", "1.2.3"),
+        ("tap-x-more", "9.0"),
+        ("x", "unknown"),
+        ("my-tap @ git+https://example.org/my-tap", "unknown"),
+        ("git+https://example.org/my-tap", "unknown"),
+    ],
+)
+def test_the_version_is_that_of_the_lock(tmp_path: Path, requirement: str, expected: str) -> None:
+    """A connector's version is what its lock says of its own package, however the name is spelt, and of no other."""
+    found = connector(tmp_path, requirement)
+    found.lock.write_text(LOCK, encoding="utf-8")
+    assert version(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [('[project]\nversion = "0.3.1"\n', "0.3.1"), ('[project]\ndynamic = ["version"]\n', "unknown")]
+)
+def test_the_version_of_a_folder_is_its_own(tmp_path: Path, text: str, expected: str) -> None:
+    """A folder of this repository has the version of its pyproject.toml."""
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    assert version(connector(tmp_path, project=tmp_path)) == expected
+
+
+def test_the_files_that_count(tmp_path: Path) -> None:
+    """Source and metadata count, in a fixed order; what is made, documentation and tests do not."""
+    counted = ["b.py", "a/deep/x.py", "data.json", "pyproject.toml"]
+    for name in [*counted, "README.md", "x.pyc", "a/__pycache__/x.py", ".venv/lib/y.py", "tests/test_x.py", "dist/x.whl", "build/x"]:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert [str(file.relative_to(tmp_path)) for file in project_files(tmp_path)] == ["a/deep/x.py", "b.py", "data.json", "pyproject.toml"]
+
+
+def test_a_checkout_below_a_folder_named_tests_counts_too(tmp_path: Path) -> None:
+    """Only folders inside the project are left out: where the checkout lies does not matter."""
+    folder = tmp_path / "tests" / "build"
+    folder.mkdir(parents=True)
+    (folder / "x.py").touch()
+    assert project_files(folder) == [folder / "x.py"]
+
+
+def test_what_pips_files_say_counts(tmp_path: Path) -> None:
+    """A file of pip's that is not the user's own counts too: a company writes it for the whole machine. A variable goes before it."""
+    file = tmp_path / "pip.conf"
+    file.write_text("[global]\nindex-url = https://index.example.com/100%25/simple\ncert = /etc/company.pem\n[install]\nquiet = 1\n")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    ask = "from cluster.project.venvs import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
+    for more, cert in (({}, "/etc/company.pem"), ({"PIP_CERT": "/mine.pem"}, "/mine.pem")):
+        variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
+        said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert said == f"https://index.example.com/100%25/simple|{cert}|None\n"

@@ -1,0 +1,50 @@
+"""``docs/performance.md`` and the suite that writes it: ``benchmarks/``."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from typing import TYPE_CHECKING
+
+import pytest
+from documents import CONTEXTS, ROOT, read
+
+from cluster.commands.develop import BENCHMARKS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = runpy.run_path(str(ROOT / "benchmarks" / "table.py"))
+PAGE = "docs/performance.md"
+
+
+def test_the_page_has_a_place_for_each_benchmark() -> None:
+    """Each benchmark has one place, in the order in which they are measured, and the command's help names them all."""
+    assert tuple(re.findall(r"<!-- bench: (\w+) -->", read(PAGE))) == BENCHMARKS
+    assert re.findall(r"\b(?:" + "|".join(BENCHMARKS) + r")\b", CONTEXTS["bench"].args["only"].help) == list(BENCHMARKS)
+
+
+@pytest.mark.parametrize("section", BENCHMARKS)
+def test_a_table_says_where_and_when(section: str) -> None:
+    """Above each table stand the machine, the day and the versions; all tables have one form."""
+    found = TABLE["place"](section, read(PAGE))
+    if found != "Not measured yet.\n":
+        machine, day, versions, _, *table = found.splitlines()
+        assert re.match(r"- .*\bcores\b", machine)
+        assert re.match(r"- \d{4}-\d\d-\d\d\b", day)
+        assert re.match(r"- .*\d\.\d", versions)
+        assert "\n".join(table[:2]) == TABLE["markdown"]([])
+        assert {line.count(" | ") for line in table} == {len(TABLE["HEADERS"]) - 1}
+
+
+def test_a_section_is_written_into_its_place(tmp_path: Path) -> None:
+    """Only what stands between its markers changes."""
+    row = TABLE["Row"]("a run", "1.0 s", "pipe: 0.5 s", "+0.5 s", "at most +0.1 s", met=False)
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench: up -->\nold\n<!-- end -->\nbetween\n<!-- bench: run -->\nkept\n<!-- end -->\n", encoding="utf-8")
+    TABLE["write"]("up", TABLE["markdown"]([row]) + "\n", page)
+    written = page.read_text(encoding="utf-8")
+    assert written.startswith("before\n<!-- bench: up -->\n| what | ours |")
+    assert "\n| a run | 1.0 s | pipe: 0.5 s | +0.5 s | at most +0.1 s | **no** |\n<!-- end -->\nbetween\n" in written
+    assert written.endswith("<!-- bench: run -->\nkept\n<!-- end -->\n")
+    assert "old" not in written

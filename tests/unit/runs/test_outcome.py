@@ -1,0 +1,61 @@
+"""What the end of a log says: the sentence that people see of a connector or a transform that failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.runs.outcome import dbt_words, last_words, transformed
+
+TRACEBACK = """2026-11-24 12:47:14,326 | INFO     | target-x | begins
+Traceback (most recent call last):
+  File "x.py", line 1, in <module>
+    connect()
+"""
+FIRST = "sqlalchemy.exc.OperationalError: (psycopg.OperationalError) connection failed: port 5432: Connection refused"
+BELOW = "\n\tIs the server running on that host?\n[SQL: \nCREATE TABLE t (\n\tn BIGINT\n)\n]\n(Background on this error at: https://sqlalche.me/e/21/e3q8)\n"
+
+
+ENDS = {
+    "nothing": ("", ""),
+    "a last line": ("one\ntwo.\n\n", "two"),
+    "a log line": ("2026-11-24 12:47:14,326 | ERROR | tap-x | no such base\n", "no such base"),
+    "a traceback": (f"{TRACEBACK}KeyError: 'base'\n", "KeyError: 'base'"),
+    "of several lines": (f"{TRACEBACK}{FIRST}{BELOW}", "connection failed: port 5432: Connection refused"),
+    "two tracebacks": (f"{TRACEBACK}ValueError: one\n\nDuring handling of it, another:\n\n{TRACEBACK}ValueError: two\n", "ValueError: two"),
+    "an error after a traceback": (f"{TRACEBACK}ValueError: x\n2026-11-24 12:48:00,000 | ERROR | tap-x | gave up\n", "gave up"),
+    "cut off": ("Traceback (most recent call last):\n  File", "File"),
+}
+
+
+@pytest.mark.parametrize(("log", "says"), ENDS.values(), ids=ENDS)
+def test_the_last_words_of_a_connector(log: str, says: str) -> None:
+    """What was raised counts, where a traceback ends the log, without what stands below it; else the last line that says something."""
+    assert last_words(log.encode()) == says
+
+
+DBT = {
+    "all is well": (["Running with dbt=1.11.16", "Done. PASS=2 WARN=0 ERROR=0"], ""),
+    "no connection": (
+        ["Encountered an error:\nDatabase Error\n  connection failed: FATAL:  no such user\n"],
+        "connection failed: FATAL:  no such user",
+    ),
+    "a model": (
+        ["Failure in model m (models/m.sql)", "  Database Error in model m (models/m.sql)\n  relation t does not exist"],
+        "model m (models/m.sql): relation t does not exist",
+    ),
+    "a test": (["Failure in test t (x.yml)", "  Got 1 result", "", "Failure in test u (x.yml)"], "test t (x.yml): Got 1 result"),
+    "cut off": (["Encountered an error:"], ""),
+}
+
+
+@pytest.mark.parametrize(("lines", "says"), DBT.values(), ids=DBT)
+def test_what_dbt_says_of_a_failure(lines: list[str], says: str) -> None:
+    """The first model or test that failed, and why, in dbt's words."""
+    assert dbt_words("".join(f"10:00:00  {line}\n" for line in lines).encode()) == says
+
+
+def test_what_dbt_says_of_a_success() -> None:
+    """How many models and tests passed, and how many only warned."""
+    assert transformed(b"10:00:01  Done. PASS=2 WARN=0 ERROR=0\n") == "2 models and tests passed"
+    assert transformed(b"10:00:01  Done. PASS=12 WARN=1 ERROR=0\n") == "12 models and tests passed, 1 warned"
+    assert transformed(b"") == "done"
