@@ -13,7 +13,7 @@ from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.errors import RunError, SetupError
-from cluster.host.files import sweep
+from cluster.host.locks import sweep
 from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.dotenv import kept_secrets
