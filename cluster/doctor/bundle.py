@@ -18,7 +18,7 @@ from cluster.host.files import file_errors, private, private_folder
 from cluster.host.subprocesses import run, which
 from cluster.platform import backup, plan
 from cluster.platform.converge import look
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.project.redaction import known, redacted
 from cluster.runs.history import History
 from cluster.store import open_store
@@ -43,7 +43,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     silence = [f"no answer within {SECONDS} s"]
     nothing: tuple[list[str], list[str]] = (silence, [])
     platform_lines, passwords = within(SECONDS, partial(_platform, machine), nothing)
-    kept_too = (value for values in backup.kept_secrets(machine.settings).values() for value in values.values())
+    kept_too = (value for values in backup.saved_credentials(machine.settings).values() for value in values.values())
     secrets = {*known(machine.settings, machine.environ), *passwords, *kept_too}
     parts = {
         "Doctor": list(findings),
@@ -92,7 +92,7 @@ def _platform(machine: Machine) -> tuple[list[str], list[str]]:
         return [str(machine.trouble or "none")], []
     found = look(plan.up(handles.settings), handles)
     with suppress(SetupError):
-        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.secret(name) or {}).values()]
+        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.credentials.secret(name) or {}).values()]
     return [f"{title}: {why or 'in place'}" for title, why in found.items()], passwords
 
 

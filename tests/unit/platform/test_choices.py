@@ -25,7 +25,7 @@ def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)
-    documents = Handles(parse(settings, {}, root=folder), {}).documents
+    documents = Handles(parse(settings, {}, root=folder), {}).rendering.documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
             kubernetes_validate.validate(document, "1.36", strict=True)
