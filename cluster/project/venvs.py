@@ -8,7 +8,6 @@ projects of this repository, so that an edit is never run stale and nothing is b
 from __future__ import annotations
 
 import ast
-import fcntl
 import hashlib
 import os
 import re
@@ -16,18 +15,18 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed
 from cluster.errors import SetupError
-from cluster.host.files import file_errors, private, private_folder, write_private
+from cluster.host.files import file_errors, private_folder, write_private
+from cluster.host.locks import exclusive
 from cluster.net import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from cluster.config.settings import Settings
@@ -360,11 +359,3 @@ def version(connector: Connector) -> str:
         pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))
         found = re.search(rf"^{pattern}==([^\s;\\]+)", connector.lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
     return found[1] if found else "unknown"
-
-
-@contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Wait until nobody else holds *file*, and hold it. The kernel lets go when the process ends, however it ends."""
-    with open(file, "a", opener=private, encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
