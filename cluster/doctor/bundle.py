@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.settings import DEFAULTS
 from cluster.doctor.timeouts import within
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private, private_folder
@@ -79,8 +78,7 @@ def _versions(machine: Machine) -> list[str]:
 
 def _settings(machine: Machine) -> list[str]:
     """Return the settings that are not the defaults, and the variables that other programs go by."""
-    values = {key: getattr(machine.settings, key) for key in DEFAULTS}
-    lines = [f"{key} = {value}" for key, value in values.items() if value != DEFAULTS[key]] or ["the defaults"]
+    lines = [f"{key} = {value}" for key, value in machine.settings.changed.items()] or ["the defaults"]
     names = re.compile(
         r"(INVOKE_|UV_|PIP_|KIND_|DOCKER_(HOST|CONTEXT|CONFIG)$|MINIKUBE_|KUBECONFIG|.*_PROXY$|.*_CA_BUNDLE$|SSL_CERT)", re.IGNORECASE
     )

@@ -199,7 +199,7 @@ class Handles:
         argo = sorted((folder / "argo").glob("*.yaml")) if self.settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if self.settings.store == "install" else []
         events = [folder / "events" / "events.yaml"] if self.settings.argo_events == "use" else []
-        policies = [folder / "network-policies.yaml"] if self.settings.network_policies == "true" else []
+        policies = [folder / "network-policies.yaml"] if self.settings.network_policies else []
         return [folder / "namespace.yaml", *argo, *minio, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: manifests.Document) -> manifests.Document:
@@ -242,7 +242,7 @@ class Handles:
         config = manifests.with_value(config, "executor.image", self.settings.image("executor"))
         chosen = self.settings.initless_pods
         installed = self.settings.argo == "install"  # of an Argo that is there, only what leads to the store is ours
-        initless = chosen == "true" or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
+        initless = chosen is True or (chosen == "auto" and installed and (self.provider.ours or self.kube.version >= INITLESS))
         config = manifests.with_value(config, "initlessPod.enabled", initless)
         templates.stored(config["artifactRepository"]["s3"], self.settings, self.inside, trusting=self.trusting)
         return config

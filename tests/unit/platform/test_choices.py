@@ -51,7 +51,7 @@ def test_without_a_choice_the_manifests_stand_as_they_are(tmp_path: Path) -> Non
 
 def test_everything_moves_to_another_namespace(tmp_path: Path) -> None:
     """With another namespace no object and no role stays in the one that the manifests name."""
-    documents = rendered(tmp_path, namespace="team-a", network_policies="true")
+    documents = rendered(tmp_path, namespace="team-a", network_policies=True)
 
     assert names(documents, "Namespace") == {"team-a"}
     assert {item["metadata"].get("namespace", "team-a") for item in documents} == {"team-a"}
@@ -107,7 +107,7 @@ def test_network_policies_are_a_choice(tmp_path: Path) -> None:
 
 def test_network_policies_on_request(tmp_path: Path) -> None:
     """With network_policies: true each of the three programs has one."""
-    assert names(rendered(tmp_path, network_policies="true"), "NetworkPolicy") == {"minio", "argo-server", "workflow-controller"}
+    assert names(rendered(tmp_path, network_policies=True), "NetworkPolicy") == {"minio", "argo-server", "workflow-controller"}
 
 
 @pytest.mark.parametrize("settings", [{}, {"argo": "use"}, USED, {"argo": "use", **USED}], ids=str)

@@ -359,7 +359,7 @@ def test_settings_that_make_another_image(checkout: Path) -> None:
     """Another base image makes another image, be it named or from a mirror; the images of the platform and the ports do not."""
     base = tag(checkout)
     assert len({base, tag(checkout, images="python=python:3.13-slim"), tag(checkout, mirror="docker.io=registry.example.com")}) == 3
-    assert tag(checkout, images="minio=x:1", mirror="quay.io=y", port_argo="3000", cluster="other") == base
+    assert tag(checkout, images="minio=x:1", mirror="quay.io=y", port_argo=3000, cluster="other") == base
 
 
 def test_images_of_two_checkouts(checkout: Path) -> None:
