@@ -44,6 +44,7 @@ COMMIT_FILES = (
     "cluster/config/strict.py",
     "cluster/host/__init__.py",
     "cluster/host/files.py",
+    "cluster/host/locks.py",
     "cluster/net/__init__.py",
     "cluster/net/proxy.py",
     "cluster/runs/__init__.py",
