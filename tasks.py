@@ -1,4 +1,4 @@
-"""The table of contents: a function for each command, which calls the module of ``cluster`` that does the work."""
+"""The table of contents: a function for each command calls the module that does the work."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Session:
     def __init__(
         self, configured: Mapping[str, object], output: Output, environ: Mapping[str, str], env: str = "", *, as_json: bool = False
     ) -> None:
-        """Take Invoke's configuration under ``singer`` and the value of ``--env``; ``settings`` checks both."""
+        """Take Invoke's configuration and the value of ``--env``; ``settings`` checks both."""
         self._configured = configured
         self._env = env
         self.output = output

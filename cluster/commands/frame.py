@@ -103,7 +103,7 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
         _written(function.__name__)
         gc.freeze()  # the garbage collector's last look would take 15 ms
     except SetupError as error:
-        if not error.told:
+        if not error.shown:
             output.error(error)
         raise Exit(code=error.exit_code) from None
     except KeyboardInterrupt as error:

@@ -1,4 +1,4 @@
-"""Our commands as a user types them: messages name them with the launcher and ``--env`` of this session."""
+"""Our commands as a user types them: with the launcher and the ``--env`` of this session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CommandLine:
     env: str = ""
 
     def command(self, words: str, *arguments: str) -> str:
-        """Return a command that runs as printed. *words* stay as they are, *arguments* are quoted."""
+        """Return a command that runs as printed: *arguments* are quoted, *words* are not."""
         env = f" --env {shlex.quote(self.env)}" if self.env and words.split(maxsplit=1)[0] not in HERE else ""
         return " ".join([shlex.quote(self.launcher), words, *map(shlex.quote, arguments)]) + env
 

@@ -1,4 +1,4 @@
-"""Standard streams that never fail: whether output can be written does not decide what a command does."""
+"""Standard streams that never fail, so that output does not decide what a command does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Descriptor(io.FileIO):
 
 
 def keep_writable() -> None:
-    """Replace standard output and standard error by streams that never fail, and open those that are closed."""
+    """Replace standard output and error by streams that never fail, and open closed ones."""
     for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
@@ -44,7 +44,7 @@ def keep_writable() -> None:
 
 
 def _stream(stream: TextIO | None, number: int) -> TextIO:
-    """Return a stream that does not fail, unless something else than the process's own is there, as in a test."""
+    """Return a stream that does not fail; a stream that a test has set stays."""
     if stream is not None and (stream is not {1: sys.__stdout__, 2: sys.__stderr__}[number]):
         return stream
     encoding = stream.encoding if stream is not None else "utf-8"
@@ -53,7 +53,7 @@ def _stream(stream: TextIO | None, number: int) -> TextIO:
 
 
 def lost() -> str | None:
-    """Return why a part of standard output could not be written; None also where its reader has just closed the pipe."""
+    """Return why standard output is incomplete; None if its reader closed the pipe."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     error = raw.lost if isinstance(raw, _Descriptor) else None
