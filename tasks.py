@@ -231,7 +231,7 @@ def new(
     from cluster.onboarding import new
     from cluster.onboarding.draft import ConnectorRequest
 
-    request = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, new.read_given(set or ()))
+    request = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, new.read_settings(set or ()))
     new.new(session, request, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (session.as_json or no_input))
 
 
@@ -279,9 +279,12 @@ def select(
     none: bool = False,
 ) -> None:
     """Select what a tap loads, or show the selection."""
+    from cluster.config.strict import words
     from cluster.onboarding import discover
+    from cluster.onboarding.selection import Choice
 
-    discover.choose(session, connector, all, none, stream, field, add, exclude, replication, replication_key)
+    lists = map(words, (stream, field, add, exclude, replication, replication_key))
+    discover.choose(session, connector, Choice(all, none, *lists))
 
 
 @command(
