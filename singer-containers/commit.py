@@ -242,6 +242,7 @@ def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
     tap = reports["tap"]
     record.records, record.bytes, record.messages = tap.get("records", {}), tap.get("bytes", {}), tap.get("messages", {})
     record.tap.exit_code, record.target.exit_code = (reports[side].get("exit_code") for side in ("tap", "target"))
+    record.warnings = outcome.run_warnings(record.tap.connector, tap, reports["target"])
 
 
 def finished(record: Record, status: str, state: dict[str, Any] | None = None) -> None:
@@ -345,7 +346,7 @@ def cause(run: Run, left: Traces) -> RunError:
             for side, end in ends.items()
             if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
         }
-        found = outcome.explain(failed.get("tap"), failed.get("target"), ends["target"])
+        found = outcome.explain(failed.get("tap"), failed.get("target"), ends["target"], ends["tap"].fault)
         if found is not None:
             return found
         told = left.reports["main"].get("error")

@@ -18,7 +18,7 @@ from cluster.engines.lock import alone, sweep
 from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.host.files import file_errors
-from cluster.runs.outcome import moved, outputs, transformed, warnings
+from cluster.runs.outcome import moved, outputs, run_warnings, transformed, warnings
 from cluster.runs.record import Record, Side, new_run_id
 from cluster.ui.format import megabytes, now
 
@@ -166,6 +166,7 @@ class LocalEngine:
         watch = Watch(self.output, record, pair, step)
         pair.run(self.environ, watch)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
+        record.warnings = run_warnings(record.tap.connector, pair.tap.report(), pair.target.report())
         failure = pair.failure()
         if failure is not None:
             raise failure

@@ -293,7 +293,7 @@ class Pair(Processes):
     def failure(self) -> RunError | None:
         """Return the error that explains the run, None where both sides ended well."""
         tap, target = self.tap.end(), self.target.end()
-        return outcome.explain(tap.failure(), target.failure(), target)
+        return outcome.explain(tap.failure(), target.failure(), target, tap.fault)
 
 
 class Transform(Processes):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHOWN_WARNINGS = 3
+NOISE = re.compile("Stream is assumed to be unsorted")
+"""A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
+SHOWN_ERRORS = 3
 TAIL_BYTES = 1 << 16
 """Of a log's end, so much is looked at."""
 OWN_ERROR = 90
@@ -37,11 +40,18 @@ VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated 
 UNCHANGED = "State and earlier files are unchanged."
 LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
 """What a hint says of a run that failed, and of one whose transform failed."""
+ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """How a line of a log begins, other than one that goes on with what a program has raised."""
 WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
-"""What a side says when it is the other one that has failed."""
+"""The codes of a side that failed because the other one did."""
+UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
+"""How a target's error reads when it could not read a message."""
+SUMMARY = re.compile(
+    r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
+)
+"""A last line that only sums up; the errors before it hold the reason."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,11 @@ class SideResult:
         """What a hint ends with."""
         return " ".join(filter(None, (self.unchanged, f"Log: {self.log_at}" if self.log_at else "")))
 
+    @property
+    def fault(self) -> str:
+        """What the entrypoint noticed in the bytes of the tap's output, empty if nothing."""
+        return next(iter(run_warnings(self.connector, {"fault": self.report.get("fault")})), "")
+
     def failure(self) -> RunError | None:
         """Return what went wrong on this side, None where nothing did."""
         code = self.exit_code
@@ -99,12 +114,19 @@ class SideResult:
         )
 
 
-def explain(tap: RunError | None, target: RunError | None, ended: SideResult) -> RunError | None:
+def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fault: str = "") -> RunError | None:
     """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
 
     Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave
-    its target with half a message.
+    its target with half a message. *fault* is what the entrypoint noticed in the tap's bytes: a target that then fails to
+    read them is not to blame.
     """
+    if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+        return RunError(
+            "E-TAP-OUTPUT",
+            f"{fault}; {target.problem}",
+            hint=f"Correct the tap or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
+        )
     if tap is None or tap.code not in CONSEQUENCES:
         return tap or target
     if target is not None or tap.code == "E-PIPE":
@@ -181,9 +203,15 @@ def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
     """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
     for line in lines:
         said = message(line)
-        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known:
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known and not NOISE.search(said):
             known.append(said)
             yield said
+
+
+def run_warnings(tap: str, *reports: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a run from the reports of its sides, the *tap*'s first: each once."""
+    faults = [f"Line {fault['line']:,} of {tap}'s output {fault['problem']}" for report in reports[:1] if (fault := report.get("fault"))]
+    return list(dict.fromkeys([*faults, *(str(text) for report in reports for text in report.get("warnings", []))]))
 
 
 def told_in(log: bytes) -> dict[str, str] | None:
@@ -194,17 +222,32 @@ def told_in(log: bytes) -> dict[str, str] | None:
 
 
 def last_words(log: bytes, most: int = 300) -> str:
-    """Return the last line of a log that says something, without its prefix and any final full stop."""
+    """Return the decisive line of a log, without its prefix and any final full stop or colon.
+
+    That is what a traceback at the end raised, else the last line. A line that only sums up is replaced by the errors
+    logged before it; a line that ends in a colon continues with the next one.
+    """
     lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
-    return WRAPPED.sub("", message(raised(lines) or (lines[-1] if lines else "")))[:most].rstrip(". ")
+    if not lines:
+        return ""
+    number = raised(lines)
+    number = len(lines) - 1 if number is None else number
+    text = message(lines[number])
+    if text.endswith(":"):
+        text = f"{text} {message(lines[number + 1])}" if number + 1 < len(lines) else message(lines[number - 1]) if number else text
+    if SUMMARY.search(text.rstrip(". ")):
+        errors = [message(line) for line in lines[:number] if ERROR_LINE.search(line)]
+        distinct = list(dict.fromkeys(error for error in errors if not SUMMARY.search(error.rstrip(". "))))[-SHOWN_ERRORS:]
+        text = "; ".join(error.rstrip(". ") for error in distinct) or text
+    return WRAPPED.sub("", text)[:most].rstrip(".: ")
 
 
-def raised(lines: Sequence[str]) -> str | None:
-    """Return the line with which a traceback at the end of a log says what was raised; its text may go on below."""
+def raised(lines: Sequence[str]) -> int | None:
+    """Return the number of the line with which a traceback at the end of a log names what was raised."""
     start = max((number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), default=len(lines))
-    rest = iter(lines[start + 1 :])
-    found = next((line for line in rest if not line.startswith(" ")), None)
-    return None if any(NEW_LINE.match(line) for line in rest) else found
+    rest = list(enumerate(lines))[start + 1 :]
+    first = next((number for number, line in rest if not line.startswith(" ")), None)
+    return None if first is None or any(NEW_LINE.match(line) for later, line in rest if later > first) else first
 
 
 def dbt_words(log: bytes) -> str:

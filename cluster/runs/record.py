@@ -78,6 +78,8 @@ class Record:
     loaded: bool = False
     """Whether data and state are stored: of a success always; of a failure where it was the transform that failed."""
     error: dict[str, str] | None = None
+    warnings: list[str] = field(default_factory=list)
+    """What the tap, the target or the run warned about, without secrets; a run with warnings may still have succeeded."""
     schema: int = SCHEMA
 
     @property

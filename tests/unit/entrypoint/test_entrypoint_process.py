@@ -57,6 +57,8 @@ def test_the_tap_gets_its_files_and_its_messages_go_everywhere(box: Box) -> None
         "records": {"s": 1},
         "bytes": {"s": len(RECORD)},
         "messages": {"RECORD": 1, "STATE": 1},
+        "warnings": [],
+        "fault": None,
         "exit_code": 0,
         "error": None,
     }
