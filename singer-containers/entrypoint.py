@@ -12,6 +12,7 @@ Standard library only; memory does not grow with the data.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,12 @@ STOP_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 """How long the tap may take to end by itself after the target has failed."""
 LOOK_SECONDS = 0.2
+MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
+"""The types of Singer messages: an object of such a type is no state."""
+SAFE_SECONDS = 1.0
+"""How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
+LAST_STATES = 64
+"""How many of the tap's last states its report names."""
 SHOWN = 200
 """How many characters of an offending line are shown."""
 
@@ -144,6 +152,7 @@ class Counter:
         self._open: tuple[str, str] | None = None  # type and stream of the line we are in the middle of
         self._run = b""  # the head that the last record began with
         self._run_kind = ("", "")
+        self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long to be kept
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next *chunk* and return what may be passed on.
@@ -181,6 +190,15 @@ class Counter:
         if rest:
             self._line(rest)
         return rest
+
+    def digests(self) -> list[str]:
+        """Return a digest of each of the last states, in canonical form; none if one was cut between two chunks."""
+        found = []
+        for line in self._states or ():
+            with suppress(ValueError, RecursionError):
+                text = json.dumps(json.loads(line).get("value"), sort_keys=True)
+                found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        return found
 
     def too_long(self) -> EntrypointError:
         """Let go of a line that memory does not hold, and return what to say of it."""
@@ -224,14 +242,20 @@ class Counter:
             return
         found = HEAD.match(line)
         kind = self._begins(found) if found else self._parsed(line)
+        if kind[0] == "STATE" and len(line) > HEAD_BYTES:
+            self._states = None
+        elif kind[0] == "STATE" and self._states is not None:
+            self._states.append(line)
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Look at a line that has not ended yet: say whether its beginning is enough to let it pass."""
         found = HEAD.match(data, position, position + HEAD_BYTES)
-        if not found:
+        if not found or (found[1] == b"STATE" and len(data) - position < HEAD_BYTES):
             return False
         self._open = self._begins(found)
+        if self._open[0] == "STATE":
+            self._states = None
         self.lines += 1
         self._add(self._open, 1, len(data) - position)
         return True
@@ -276,12 +300,26 @@ def shorten(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ state
 
 
+def unwrapped(value: Any) -> Any:
+    """Return the state inside a whole STATE message, or inside Meltano's ``singer_state``; else *value*."""
+    while isinstance(value, dict):
+        if value.get("type") == "STATE" and "value" in value:
+            value = value["value"] or {}
+        elif set(value) == {"singer_state"}:
+            value = value["singer_state"] or {}
+        else:
+            break
+    return value
+
+
 class LastState:
     """Reads a target's standard output line by line and keeps the last non-empty JSON object."""
 
     def __init__(self) -> None:
         """Start without a state."""
         self.state: dict[str, Any] | None = None
+        self.text = ""
+        """The line of the state, as it came: its numbers keep their digits."""
         self._rest: list[bytes] = []
 
     def feed(self, chunk: bytes) -> None:
@@ -313,10 +351,10 @@ class LastState:
         if not line.strip():
             return
         try:
-            value = json.loads(line)
+            value = unwrapped(json.loads(line))
         except (ValueError, RecursionError):
             value = None
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or value.get("type") in MESSAGES:
             shown = line.decode("utf-8", "replace").strip()
             raise EntrypointError(
                 "E-TARGET-OUTPUT",
@@ -325,15 +363,16 @@ class LastState:
             )
         if value:
             self.state = value
+            self.text = line.decode("utf-8", "replace")
 
 
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def write_whole(path: Path, value: object) -> None:
-    """Write *value* as JSON so that a reader sees the old file or the new one, never half of it."""
+def write_whole(path: Path, text: str) -> None:
+    """Write *text* so that a reader sees the old file or the new one, never half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(value), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
@@ -461,6 +500,8 @@ class Runner:
         self.pipe = environ.get("SINGER_PIPE", "")
         self.held: int | None = None
         self._reported = 0.0
+        self._safe = ""
+        self._safe_lock = threading.Lock()
 
     # -- report
 
@@ -477,10 +518,11 @@ class Runner:
             "bytes": self.counter.bytes,
             "messages": self.counter.messages,
             "exit_code": exit_code,
+            **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
         with suppress(OSError):  # a report that cannot be written must not be what ends a run
-            write_whole(Path(path), facts)
+            write_whole(Path(path), json.dumps(facts))
 
     def progress(self, *, ended: bool) -> None:
         """Tell Argo how many records the tap has sent so far; how many will come, nobody knows."""
@@ -739,6 +781,7 @@ class Runner:
         sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
         assert process.stdout is not None
+        self.watch_state()
         try:
             for chunk in chunks(process.stdout.fileno()):
                 pass_on(chunk, sinks)
@@ -752,6 +795,7 @@ class Runner:
             self.stop()
             raise error from None
         finally:
+            self.keep_state()
             process.stdout.close()
         code = self.wait(process)
         if code == 0:
@@ -759,7 +803,7 @@ class Runner:
             if os.read(stdin, 1):
                 raise target_ended()
             if self.last_state.state is not None:
-                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
+                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.text)
         return code
 
     def transform(self, work: Path) -> int:
@@ -782,6 +826,28 @@ class Runner:
         }
         arguments = ["build", *(["--select", *select] if select else [])]
         return self.wait(self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=2, cwd=work))
+
+    def keep_state(self) -> None:
+        """Write the newest state to ``SINGER_SAFE_STATE``, if it is set: an engine reads it while the target runs."""
+        path = self.environ.get("SINGER_SAFE_STATE")
+        with self._safe_lock:
+            text = self.last_state.text
+            if path and text != self._safe:
+                with suppress(OSError):
+                    write_whole(Path(path), text)
+                    self._safe = text
+
+    def watch_state(self) -> None:
+        """Write the newest state every second, in a thread: the target may print nothing more for hours."""
+        if not self.environ.get("SINGER_SAFE_STATE"):
+            return
+
+        def watch() -> None:
+            while True:
+                time.sleep(SAFE_SECONDS)
+                self.keep_state()
+
+        threading.Thread(target=watch, daemon=True).start()
 
     # -- outside a pipeline
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,30 @@ from cluster.host.files import private, private_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import IO
+
+POLL_SECONDS = 0.05
+
+
+def take(handle: IO[str] | IO[bytes] | int, seconds: float | None = 0, *, shared: bool = False) -> bool:
+    """Lock an open file or folder within *seconds*, None for any time; return whether we hold it.
+
+    The kernel lets go when the file is closed, or when the process ends.
+    """
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if seconds is None:
+        fcntl.flock(handle, how)
+        return True
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
 
 
 @contextmanager
@@ -22,10 +47,8 @@ def only_one(file: Path, problem: str) -> Iterator[None]:
     """
     private_folder(file.parent)
     with open(file, "a", opener=private, encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.") from None
+        if not take(handle):
+            raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.")
         yield
 
 
@@ -36,8 +59,4 @@ def held(file: Path) -> bool:
     except OSError:
         return False
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+        return not take(handle, shared=True)

@@ -6,7 +6,6 @@ object in one step. Where versions are kept, a version is written first, so that
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
+from cluster.host import locks
 from cluster.host.files import file_errors, private_folder
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
@@ -44,7 +44,7 @@ class FolderStore:
             for name, versioned in buckets.items():
                 if versioned:
                     private_folder(self._versions / name)
-            with self._holding(self._temporary, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+            with self._locked(self._temporary, 0) as alone:
                 for part in self._temporary.iterdir() if alone else ():
                     part.unlink(missing_ok=True)
 
@@ -149,24 +149,19 @@ class FolderStore:
 
     def _turn(self, bucket: str) -> AbstractContextManager[bool]:
         """Let one writer at a time into a bucket that keeps versions: the newest version is then what the object is."""
-        return self._holding(self._versions / bucket, fcntl.LOCK_EX)
+        return self._locked(self._versions / bucket)
 
     def _writing(self) -> AbstractContextManager[bool]:
         """Keep temporary files from being swept; the kernel lets go when the process ends, however it ends."""
-        return self._holding(self._temporary, fcntl.LOCK_SH)
+        return self._locked(self._temporary, shared=True)
 
     @staticmethod
     @contextmanager
-    def _holding(folder: Path, how: int) -> Iterator[bool]:
-        """Hold a folder's lock, and yield whether it is held: without waiting it may not be."""
+    def _locked(folder: Path, seconds: float | None = None, *, shared: bool = False) -> Iterator[bool]:
+        """Lock a folder within *seconds*, and yield whether it is locked."""
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(descriptor, how)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield locks.take(descriptor, seconds, shared=shared)
         finally:
             os.close(descriptor)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
+from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder, replacing
 
 if TYPE_CHECKING:
@@ -109,5 +109,5 @@ def fetching(key: str, file: Path) -> Iterator[Path]:
     with file_errors(key, file):
         private_folder(file.parent)
     with replacing(key, file) as part, open(part, "xb", opener=private) as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        locks.take(held)
         yield part
