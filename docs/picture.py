@@ -1,6 +1,7 @@
 """Draw the README's picture of a terminal.
 
-``.venv/bin/python docs/picture.py`` clones what is committed, types the commands there and writes ``docs/demo.svg``.
+``.venv/bin/python docs/picture.py`` clones the repository, types the commands in the clone and
+writes ``docs/demo.svg``.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def typed(command: str, folder: Path) -> str:
         try:
             while part := os.read(ours, 65536):
                 written += part
-        except OSError:  # how Linux says that the other side has gone
+        except OSError:  # Linux: the other side is closed
             pass
         os.close(ours)
     assert process.returncode == 0, written.decode()
@@ -49,7 +50,7 @@ def typed(command: str, folder: Path) -> str:
 
 
 def screen(written: str) -> str:
-    """Return what is left on the screen: spinners have erased their lines, colours stay."""
+    """Return the final screen: lines that spinners erased are gone, colours stay."""
     lines, row = [""], 0
     for part in re.split(r"(\x1b\[\??[\d;]*[A-Za-z]|\n|\r)", written):
         control = CONTROL.fullmatch(part)
