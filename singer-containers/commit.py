@@ -379,8 +379,8 @@ def failed(run: Run, history: History) -> Record:
         journal = Journal(history, new_record(run, None))
     left = traces(run, history.store)
     count(journal.record, left.reports)
-    error = cause(run, left, outcome.unchanged(journal.record))
-    journal.fail("interrupted" if error.code == "E-CANCELLED" else "failed", error.as_dict())
+    why = cause(run, left, outcome.unchanged(journal.record))
+    journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
     return journal.record
 
 
@@ -425,16 +425,16 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     wanted = environ.get("SINGER_NOTIFY", "failure")
     good = run.status == "Succeeded" or (record is not None and record.status == "succeeded")
     if wanted == "always" or (wanted == "failure" and not good):
-        error = None if good else record.error if record else unknown(run, problem).as_dict()
-        log = b"" if error is None else last_log(run, history)
-        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=error, log=log_lines(log))
+        why = None if good else record.error if record else unknown(run, problem).as_dict()
+        log = b"" if why is None else last_log(run, history)
+        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
     return 1 if problem else 0
 
 
 def unknown(run: Run, problem: SetupError | None) -> RunError:
     """Return the error of a run whose record cannot be read: it may be committed."""
-    why = problem.problem if problem else "Its record cannot be read."
-    return RunError("E-STORE", f"{why} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
+    first = problem.problem if problem else "Its record cannot be read."
+    return RunError("E-STORE", f"{first} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
 
 
 def last_log(run: Run, history: History) -> bytes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from cluster.platform.handles import Handles
-    from cluster.runs.record import Record
+    from cluster.runs.record import Record, Status
     from cluster.session import Session
 
 
@@ -58,7 +58,7 @@ class Engine:
             raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
         return ArgoEngine(self.handles, self.session.output)
 
-    def status(self, record: Record) -> str:
+    def status(self, record: Record) -> Status:
         """Return a record's status as it is now: a run that was killed could not say so itself."""
         if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
             return "interrupted"

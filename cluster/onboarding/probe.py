@@ -144,7 +144,7 @@ class Probe:
             with self.running("alone", stdin=source, stdout=answer) as end:
                 how = self._how(end, stopped=not _ended(end, seconds))
                 data = end.folder / "data"
-                left = [str(file.relative_to(data)) for file in outputs(data, self.connector.outputs)]
+                left = [str(file.relative_to(data)) for file in outputs(data)]
             answer.seek(0)
             return how, answer.read(), left
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from typing import Any
+from typing import Any, Self
 
 MESSAGES = {"SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG"}
 """The ``type`` of a Singer message: an object with one of these is a message, not a state."""
@@ -16,7 +16,7 @@ class Number(float):
 
     text: str
 
-    def __new__(cls, text: str | float) -> Number:
+    def __new__(cls, text: str | float) -> Self:
         """Parse *text*, and remember it."""
         number = super().__new__(cls, text)
         number.text = str(text)
@@ -71,7 +71,7 @@ def unwrapped(value: Any) -> dict[str, Any]:
     if isinstance(value, dict) and {"completed"} <= set(value) <= {"completed", "partial", "state_id"}:
         return unwrapped(value["completed"] or {})
     if not isinstance(value, dict):
-        raise ValueError("it is not a JSON object")
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the caller shows the reason
     kind = value.get("type")
     if isinstance(kind, str) and kind in MESSAGES:
         raise ValueError(f"it is a Singer message of the type {kind}")
