@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import html
 import json
 import os
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -50,6 +52,12 @@ GRACE_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 HELPER_SECONDS = 2.0
 """How long to wait for output after the connector has ended: a helper process may still hold its pipe."""
+MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
+"""The types of Singer messages: an object of such a type is no state."""
+SAFE_SECONDS = 1.0
+"""How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
+LAST_STATES = 64
+"""How many of the tap's last states its report names."""
 SHOWN = 200
 """How many characters of an offending line are shown."""
 LOG_LINE_BYTES = 1 << 16
@@ -277,6 +285,7 @@ class Counter:
         self._open: tuple[str, str] | None = None  # type and stream of the line we are in the middle of
         self._run = b""  # the head that the last record began with
         self._run_kind = ("", "")
+        self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long to be kept
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next *chunk* and return what may be passed on.
@@ -319,6 +328,15 @@ class Counter:
         if rest:
             self._line(rest)
         return rest
+
+    def digests(self) -> list[str]:
+        """Return a digest of each of the last states, in canonical form; none if one was cut between two chunks."""
+        found = []
+        for line in self._states or ():
+            with suppress(ValueError, RecursionError):
+                text = json.dumps(json.loads(line).get("value"), sort_keys=True)
+                found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        return found
 
     def too_long(self) -> EntrypointError:
         """Let go of a line that memory does not hold, and return what to say of it."""
@@ -363,14 +381,20 @@ class Counter:
             return
         found = HEAD.match(line)
         kind = self._begins(found) if found else self._parsed(line)
+        if kind[0] == "STATE" and len(line) > HEAD_BYTES:
+            self._states = None
+        elif kind[0] == "STATE" and self._states is not None:
+            self._states.append(line)
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Look at a line that has not ended yet: say whether its beginning is enough to let it pass."""
         found = HEAD.match(data, position, position + HEAD_BYTES)
-        if not found:
+        if not found or (found[1] == b"STATE" and len(data) - position < HEAD_BYTES):
             return False
         self._open = self._begins(found)
+        if self._open[0] == "STATE":
+            self._states = None
         self.lines += 1
         self._add(self._open, 1, len(data) - position)
         return True
@@ -416,12 +440,26 @@ def shorten(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ state
 
 
+def unwrapped(value: Any) -> Any:
+    """Return the state inside a whole STATE message, or inside Meltano's ``singer_state``; else *value*."""
+    while isinstance(value, dict):
+        if value.get("type") == "STATE" and "value" in value:
+            value = value["value"] or {}
+        elif set(value) == {"singer_state"}:
+            value = value["singer_state"] or {}
+        else:
+            break
+    return value
+
+
 class LastState:
     """Reads a target's standard output line by line and keeps the last non-empty JSON object."""
 
     def __init__(self) -> None:
         """Start without a state."""
         self.state: dict[str, Any] | None = None
+        self.text = ""
+        """The line of the state, as it came: its numbers keep their digits."""
         self._rest: list[bytes] = []
 
     def feed(self, chunk: bytes) -> None:
@@ -453,10 +491,10 @@ class LastState:
         if not line.strip():
             return
         try:
-            value = json.loads(line)
+            value = unwrapped(json.loads(line))
         except (ValueError, RecursionError):
             value = None
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or value.get("type") in MESSAGES:
             shown = line.decode("utf-8", "replace").strip()
             raise EntrypointError(
                 "E-TARGET-OUTPUT",
@@ -465,15 +503,16 @@ class LastState:
             )
         if value:
             self.state = value
+            self.text = line.decode("utf-8", "replace")
 
 
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def write_whole(path: Path, value: object) -> None:
-    """Write *value* as JSON so that a reader sees the old file or the new one, never half of it."""
+def write_whole(path: Path, text: str) -> None:
+    """Write *text* so that a reader sees the old file or the new one, never half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(value), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
@@ -614,6 +653,8 @@ class Runner:
         self._reported = 0.0
         self._logs: list[threading.Thread] = []
         self._help: bytes | None = None
+        self._safe = ""
+        self._safe_lock = threading.Lock()
 
     # -- report
 
@@ -632,10 +673,11 @@ class Runner:
             "warnings": self.warnings,
             "fault": self.fault(),
             "exit_code": exit_code,
+            **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
         with suppress(OSError):  # a report that cannot be written must not be what ends a run
-            write_whole(Path(path), facts)
+            write_whole(Path(path), json.dumps(facts))
 
     def fault(self) -> dict[str, Any] | None:
         """Return the first fault in the bytes that the tap printed: its line and what is wrong with it."""
@@ -1001,6 +1043,7 @@ class Runner:
         sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
         assert process.stdout is not None
+        self.watch_state()
         try:
             for chunk in self.output(process):
                 pass_on(chunk, sinks)
@@ -1014,6 +1057,7 @@ class Runner:
             self.stop()
             raise error from None
         finally:
+            self.keep_state()
             process.stdout.close()
         code = self.wait(process)
         if code == 0:
@@ -1021,7 +1065,7 @@ class Runner:
             if os.read(stdin, 1):
                 raise target_ended()
             if self.last_state.state is not None:
-                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
+                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.text)
         return code
 
     def transform(self, work: Path) -> int:
@@ -1047,6 +1091,28 @@ class Runner:
         assert process.stdout is not None
         self.relay(process.stdout.fileno())
         return self.wait(process)
+
+    def keep_state(self) -> None:
+        """Write the newest state to ``SINGER_SAFE_STATE``, if it is set: an engine reads it while the target runs."""
+        path = self.environ.get("SINGER_SAFE_STATE")
+        with self._safe_lock:
+            text = self.last_state.text
+            if path and text != self._safe:
+                with suppress(OSError):
+                    write_whole(Path(path), text)
+                    self._safe = text
+
+    def watch_state(self) -> None:
+        """Write the newest state every second, in a thread: the target may print nothing more for hours."""
+        if not self.environ.get("SINGER_SAFE_STATE"):
+            return
+
+        def watch() -> None:
+            while True:
+                time.sleep(SAFE_SECONDS)
+                self.keep_state()
+
+        threading.Thread(target=watch, daemon=True).start()
 
     # -- outside a pipeline
 

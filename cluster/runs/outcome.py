@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cluster.runs.record import Record
+
 SHOWN_WARNINGS = 3
 NOISE = re.compile("Stream is assumed to be unsorted")
 """A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
@@ -38,8 +40,9 @@ UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
 UNCHANGED = "State and earlier files are unchanged."
+KEPT = "The state has moved on as far as rows are safe; the next run goes on from there."
 LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
-"""What a hint says of a run that failed, and of one whose transform failed."""
+"""What a hint adds about a run that failed, one that failed after some of its rows were safe, and one whose transform failed."""
 ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """How a line of a log begins, other than one that goes on with what a program has raised."""
@@ -134,10 +137,26 @@ def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fa
     return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
 
 
-def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
-    """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
+def unchanged(record: Record) -> str:
+    """Return what a hint adds about data and state of a run that failed."""
+    if record.committed:
+        return LOADED
+    return KEPT if record.state_kept is not None else UNCHANGED
+
+
+def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str]:
+    """Yield warnings about a load that succeeded: files that ``outputs`` does not match, a state that is not the tap's."""
+    if others:
+        names = ", ".join(map(repr, others[:SHOWN_WARNINGS])) + (", …" if len(others) > SHOWN_WARNINGS else "")
+        number = "1 file" if len(others) == 1 else f"{len(others):,} files"
+        yield f'"outputs" of {target} does not match {number} that it left: {names}. Published too.'
+    if foreign:
+        yield f"{target} printed a state that the tap did not send; the next run starts from it."
+
+
+def of_argo(pipeline: str, run: str, messages: Iterable[str], again: str = UNCHANGED) -> RunError:
+    """Return the error of a run that only Argo's messages about its nodes explain, the oldest first. The hint ends with *again*."""
     said = [text.strip() for text in messages]
-    again = UNCHANGED
     if any(map(STOPPED.search, said)):
         return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
     if any(map(TOO_LONG.search, said)):
@@ -169,14 +188,14 @@ def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> st
     return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
 
 
-def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
-    """Return the files below *folder* that fit one of *globs*, sorted.
+def outputs(folder: Path) -> list[Path]:
+    """Return all files below *folder*, sorted. Links to folders are left out.
 
-    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not text.
+    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not UTF-8.
     """
-    found = {file for glob in globs for file in folder.glob(glob) if not file.is_dir()}
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
     home = folder.resolve()
-    for file in found:
+    for file in files:
         try:
             str(file).encode()
         except UnicodeEncodeError:
@@ -187,9 +206,15 @@ def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
             raise SetupError(
                 "E-OUTPUTS",
                 f"The target left {file.relative_to(folder)}, which is not a file in its own folder.",
-                hint='Correct its config, or "outputs" in its connector.yaml.',
+                hint="Correct the target's config.",
             )
-    return sorted(found)
+    return sorted(files)
+
+
+def unmatched(folder: Path, files: Iterable[Path], globs: Iterable[str]) -> list[str]:
+    """Return the names of *files* below *folder* that no glob of the connector's ``outputs`` matches."""
+    matched = {file for glob in globs for file in folder.glob(glob)}
+    return [file.relative_to(folder).as_posix() for file in files if file not in matched]
 
 
 def message(line: str) -> str:
