@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder
+from cluster.host.waiting import until
 from cluster.runs.journal import Journal, Progress
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ SAFE_STATE = "safe_state.json"
 """In the target's folder of a run: the newest state that the target printed, if its rows can be safe by then."""
 WAIT_SECONDS = 20
 """How long the connectors of a killed run may take to end; their runners kill them after five."""
+LOOK_SECONDS = 0.05
 RUN_ID = r"\d{8}t\d{6}-\w+"
 
 
@@ -48,7 +49,7 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
         private_folder(folder)
         handle = open(file, "a+", opener=private, encoding="utf-8", errors="replace")  # noqa: SIM115 - the next line closes it
     with handle:
-        if not locks.take(handle):
+        if not locks.try_lock(handle):
             running = _run_in(file)
             raise SetupError(
                 "E-BUSY",
@@ -109,14 +110,13 @@ def no_runner(folder: Path, pipeline: str) -> Iterator[None]:
 
     :raises SetupError: E-BUSY, they take too long.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
+    busy = SetupError("E-BUSY", f"Connectors of a killed run of {pipeline} are still ending.", hint="Wait a moment, then run it again.")
     with ExitStack() as held:
-        for file in folder.glob(f"*/{RUNNER_LOCK}"):
-            with suppress(FileNotFoundError):
-                if not locks.take(held.enter_context(file.open("rb")), max(0.0, deadline - time.monotonic())):
-                    raise SetupError(
-                        "E-BUSY",
-                        f"Connectors of a killed run of {pipeline} are still ending.",
-                        hint="Wait a moment, then run it again.",
-                    )
+        handles = [held.enter_context(file.open("rb")) for file in folder.glob(f"*/{RUNNER_LOCK}")]
+        until(
+            lambda: None if all(map(locks.try_lock, handles)) else "",
+            seconds=WAIT_SECONDS,
+            poll=LOOK_SECONDS,
+            error=lambda _: busy,
+        )
         yield

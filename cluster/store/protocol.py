@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
-from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder, replacing
+from cluster.host.locks import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,5 +109,5 @@ def fetching(key: str, file: Path) -> Iterator[Path]:
     with file_errors(key, file):
         private_folder(file.parent)
     with replacing(key, file) as part, open(part, "xb", opener=private) as held:
-        locks.take(held)
+        lock(held)
         yield part

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from checkout import ROOT
 from terminal_user import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 TAP = """
 import json, sys
@@ -156,7 +156,7 @@ def test_secrets_are_kept_secret(checkout: Checkout) -> None:
     result = succeeded(checkout.invoke(*words))
 
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}", "start_date": "2024-01-01"}
-    assert env.read_text() == "OTHER=1\nTAP_SHOP_API_KEY=s3cr3t#'\n"
+    assert env.read_text() == 'OTHER=1\nTAP_SHOP_API_KEY="s3cr3t#\'"\n'
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     assert [name for name, content in files(checkout).items() if b"s3cr3t" in content] == [".env"]
     assert "s3cr3t" not in result.out
@@ -278,7 +278,12 @@ def test_from_scratch(checkout: Checkout) -> None:
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    for file in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py"), ROOT / "tests/contract/test_own_connectors.py"):
+    for file in (
+        ROOT / "pyproject.toml",
+        *(ROOT / "tests").glob("*.py"),
+        *(ROOT / "tests/support").glob("*.py"),
+        ROOT / "tests/contract/test_own_connectors.py",
+    ):
         copy = checkout.root / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())

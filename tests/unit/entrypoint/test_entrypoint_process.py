@@ -11,101 +11,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import entrypoint
 import pytest
-
-ENTRYPOINT = Path(entrypoint.__file__)
-RECORD = '{"type": "RECORD", "stream": "s", "record": {"id": 1}}\n'
-STATE = '{"type": "STATE", "value": {"n": 1}}\n'
-SAYS = f"cat <<'END'\n{RECORD}{STATE}END"
-OWN_PATHS = {
-    "SINGER_CONFIG": "config.json",
-    "SINGER_CATALOG": "catalog.json",
-    "SINGER_STATE": "state.json",
-    "SINGER_TAP_OUTPUT": "tap_output.txt:-",
-    "SINGER_TAP_INPUT": "-",
-    "SINGER_TARGET_OUTPUT": "target_output.txt:-",
-    "SINGER_NEW_STATE": "new_state.json",
-    "SINGER_OUTPUT_DIR": "data",
-    "SINGER_SECRETS": "secrets",
-    "SINGER_REPORT": "report.json",
-    "SINGER_WORK": "work",
-}
-
-
-@dataclass
-class Result:
-    """What the process left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Box:
-    """A folder that stands for an image's ``/tmp``: every default path of the contract, moved there by its variable."""
-
-    def __init__(self, folder: Path) -> None:
-        """Take an empty folder."""
-        self.folder = folder
-        self.environ = {"PATH": os.environ["PATH"], "BOX": str(folder)}
-        for variable, name in OWN_PATHS.items():
-            self.environ[variable] = name if name == "-" else str(folder / name)
-
-    def write(self, name: str, content: object) -> Path:
-        """Write a file: a text as it is, anything else as JSON."""
-        file = self.folder / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return file
-
-    def read(self, name: str) -> str:
-        """Read a file, empty where there is none."""
-        file = self.folder / name
-        return file.read_text(encoding="utf-8") if file.exists() else ""
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The report."""
-        return dict(json.loads(self.read("report.json")))
-
-    def start(
-        self, side: str, script: str, python: str = sys.executable, words: tuple[str, ...] = (), **environ: str
-    ) -> subprocess.Popen[str]:
-        """Start the entrypoint with a connector that is a script of the shell, in which ``$BOX`` is this folder."""
-        connector = self.write(f"connector-{side}", f"#!/bin/sh\n{script}\n")
-        connector.chmod(0o700)
-        lifeline = environ.get("SINGER_LIFELINE")
-        return subprocess.Popen(
-            [python, "-I", "-S", str(ENTRYPOINT), side, *words],
-            env={**self.environ, "SINGER_EXECUTABLE": str(connector), **environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            pass_fds=[int(lifeline)] if lifeline else [],
-        )
-
-    def run(
-        self, side: str, script: str, stdin: str = "", python: str = sys.executable, words: tuple[str, ...] = (), **environ: str
-    ) -> Result:
-        """Run the entrypoint to its end."""
-        with self.start(side, script, python, words, **environ) as process:
-            out, err = process.communicate(stdin, timeout=30)
-        return Result(process.returncode, out, err)
-
-    def wait_for(self, name: str) -> str:
-        """Wait until the connector has written a file with a line in it, and return the line."""
-        deadline = time.monotonic() + 20
-        while not self.read(name).endswith("\n"):
-            assert time.monotonic() < deadline, f"{name} was not written"
-            time.sleep(0.02)
-        return self.read(name).strip()
+from entrypoint_process import ENTRYPOINT, RECORD, SAYS, STATE, Box
 
 
 @pytest.fixture
@@ -396,18 +305,48 @@ esac"""
     [
         ("catalog,state", "", "--catalog"),
         ("properties,state", "", "--properties"),
-        ("properties,catalog", "", "--catalog"),
+        ("properties,catalog", "", "--catalog --properties"),
         ("properties", "[--catalog CATALOG]", "--properties"),
-        ("", "usage: tap [--catalog CATALOG] [--properties PROPERTIES]", "--catalog"),
+        ("", "usage: tap [--catalog CATALOG] [--properties PROPERTIES]", "--catalog --properties"),
         ("state", "usage: tap [--properties PROPERTIES]", "--properties"),
         ("", "usage: tap", "--catalog"),
     ],
 )
 def test_the_catalog_is_named_as_the_tap_knows_it(box: Box, capabilities: str, text: str, flag: str) -> None:
-    """The flag follows the capabilities; where they do not say, the tap's help."""
+    """The flags follow the capabilities, else the tap's help. A tap that knows both may read only one of them: it gets both."""
     box.write("catalog.json", DISCOVERED)
     assert box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP=text).code == 0
-    assert box.read("arguments").split() == [flag, str(box.folder / "catalog.json")]
+    catalog = str(box.folder / "catalog.json")
+    assert box.read("arguments").split() == [word for one in flag.split() for word in (one, catalog)]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "text", "passed"),
+    [
+        ("catalog,state", "", True),
+        ("", "usage: tap [--config CONFIG] [--state STATE]", True),
+        ("", "usage: tap [--config CONFIG]", False),
+        ("discover,catalog", "usage: tap [--config CONFIG] [--state STATE]", True),
+        ("discover,catalog", "usage: tap [--config CONFIG]", False),
+        ("", "error: no such option --help", True),
+    ],
+)
+def test_a_state_is_passed_only_to_a_tap_that_takes_one(box: Box, capabilities: str, text: str, passed: bool) -> None:  # noqa: FBT001
+    """``--state`` is left out for a tap whose help does not have it."""
+    box.write("state.json", {"n": 1})
+    box.write("catalog.json", DISCOVERED)
+    assert box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP=text).code == 0
+    assert ("--state" in box.read("arguments").split()) is passed
+
+
+def test_a_secret_keeps_its_line_ends(box: Box) -> None:
+    """A secret from a file is filled in byte for byte."""
+    secret = "".join(map(chr, range(1, 256))) + "\r\n\r"
+    (box.folder / "secrets").mkdir()
+    (box.folder / "secrets" / "KEY").write_bytes(secret.encode())
+    box.write("config.json", {"key": "${KEY}"})
+    assert box.run("tap", 'cat "$2" >"$BOX/config"', SINGER_SECRETS=str(box.folder / "secrets")).code == 0
+    assert json.loads(box.read("config")) == {"key": secret}
 
 
 @pytest.mark.parametrize(
