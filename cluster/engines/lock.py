@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
@@ -112,7 +112,10 @@ def no_runner(folder: Path, pipeline: str) -> Iterator[None]:
     """
     busy = SetupError("E-BUSY", f"Connectors of a killed run of {pipeline} are still ending.", hint="Wait a moment, then run it again.")
     with ExitStack() as held:
-        handles = [held.enter_context(file.open("rb")) for file in folder.glob(f"*/{RUNNER_LOCK}")]
+        handles = []
+        for file in folder.glob(f"*/{RUNNER_LOCK}"):
+            with suppress(FileNotFoundError):
+                handles.append(held.enter_context(file.open("rb")))
         until(
             lambda: None if all(map(locks.try_lock, handles)) else "",
             seconds=WAIT_SECONDS,
