@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.host import locks
@@ -33,9 +31,9 @@ RUNNER_LOCK = "runner.lock"
 """In the folder of a side of a run: what its runner holds for as long as it lives."""
 SAFE_STATE = "safe_state.json"
 """In the target's folder of a run: the newest state that the target printed, if its rows can be safe by then."""
-POLL_SECONDS = 0.05
 WAIT_SECONDS = 20
 """How long the connectors of a killed run may take to end; their runners kill them after five."""
+LOOK_SECONDS = 0.05
 RUN_ID = r"\d{8}t\d{6}-\w+"
 
 
@@ -112,23 +110,16 @@ def no_runner(folder: Path, pipeline: str) -> Iterator[None]:
 
     :raises SetupError: E-BUSY, they take too long.
     """
-    deadline = time.monotonic() + WAIT_SECONDS
+    busy = SetupError("E-BUSY", f"Connectors of a killed run of {pipeline} are still ending.", hint="Wait a moment, then run it again.")
     with ExitStack() as held:
+        handles = []
         for file in folder.glob(f"*/{RUNNER_LOCK}"):
             with suppress(FileNotFoundError):
-                until(
-                    partial(_held_elsewhere, held.enter_context(file.open("rb"))),
-                    seconds=max(0.0, deadline - time.monotonic()),
-                    error=lambda _: SetupError(
-                        "E-BUSY",
-                        f"Connectors of a killed run of {pipeline} are still ending.",
-                        hint="Wait a moment, then run it again.",
-                    ),
-                    poll=POLL_SECONDS,
-                )
+                handles.append(held.enter_context(file.open("rb")))
+        until(
+            lambda: None if all(map(locks.try_lock, handles)) else "",
+            seconds=WAIT_SECONDS,
+            poll=LOOK_SECONDS,
+            error=lambda _: busy,
+        )
         yield
-
-
-def _held_elsewhere(handle: IO[bytes]) -> str | None:
-    """Lock an open file; return the reason if another process holds it."""
-    return None if locks.try_lock(handle) else "another process holds it"

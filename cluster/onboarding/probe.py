@@ -163,10 +163,10 @@ class Probe:
                 data = end.folder / "data"
                 files = outputs(data)
                 names = [file.relative_to(data).as_posix() for file in files]
-                strays = unmatched(data, files, self.connector.outputs)
+                others = unmatched(data, files, self.connector.outputs)
                 wrong = [problem for file in files for problem in misplaced(file)]
             answer.seek(0)
-            return Loaded(ended, answer.read(), names, strays, wrong)
+            return Loaded(ended, answer.read(), names, others, wrong)
 
     def _how(self, end: Process, *, stopped: bool) -> Ended:
         """Return how a program ended.
