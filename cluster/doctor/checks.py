@@ -188,7 +188,7 @@ def chosen(machine: Machine) -> Iterator[CheckResult]:
     """Check the settings."""
     if machine.refused:
         raise machine.refused
-    changed = [key for key, value in vars(Settings()).items() if key != "root" and getattr(machine.settings, key) != value]
+    changed = machine.settings.changed
     yield CheckResult("Settings", "ok", f"chosen: {listed(changed)}" if changed else "the defaults")
 
 

@@ -44,6 +44,8 @@ class Connector:
     """What its config may hold, as far as somebody has written that down: a backfill asks."""
     instead: Path | None = None
     """The environment's config that overrides it."""
+    safe_states: bool | None = None
+    """Whether rows are safe when the target prints a state; None: as long as its working folder has no file."""
 
     @property
     def config(self) -> Path:
