@@ -20,7 +20,7 @@ import urllib3
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
-from cluster.net.proxy import login, shown
+from cluster.net.proxy import login, shown, system_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,14 +118,21 @@ def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
 
 
 def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
-    """Return what certificates are checked against: those that are chosen, else the system's and the public ones."""
-    context = ssl.create_default_context(cadata=network.certificates or None)
-    if not network.certificates:
+    """Return a context that trusts the configured certificates, or else the system's and the public ones."""
+    context: ssl.SSLContext
+    if network.certificates:
+        context = ssl.create_default_context(cadata=network.certificates)
+    elif system_store():
+        import truststore  # noqa: PLC0415 - of these systems only
+
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    else:
         import certifi  # noqa: PLC0415 - only here
 
+        context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
     for file in also:
-        with suppress(OSError):  # it is another program's: what it cannot use, it says itself
+        with suppress(OSError):  # another program's file: that program reports what is wrong with it
             context.load_verify_locations(file)
     return context
 

@@ -19,6 +19,7 @@ from cluster.onboarding.probe import ABOUT_SECONDS, Probe
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
+from cluster.project.secrets import secret_names_in
 from cluster.project.venvs import Environments
 from cluster.ui.command_line import command
 
@@ -226,6 +227,9 @@ class Making:
             config[option.name], found = options.hide(option, option.read(text), wish.name)
             secrets.update(found)
 
+        for option in self.options:
+            if option.name in config:
+                config[option.name] = options.literal(option, config[option.name], {**known, **wish.secrets})
         for name, text in wish.given.items():
             take(options.option(self.options, name, complete=self.about is not None), text)
         for option in self.options:
@@ -237,7 +241,8 @@ class Making:
         for option in self.options:
             if option.secret and option.missed:
                 config.setdefault(option.name, f"${{{options.variable(wish.name, option.name)}}}")
-        return config, secrets
+        used = secret_names_in(config)
+        return config, {name: value for name, value in secrets.items() if name in used}
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
         """Return the settings without which the connector cannot work."""

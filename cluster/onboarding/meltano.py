@@ -26,6 +26,9 @@ WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_u
          "target_schema"}  # fmt: skip
 """What describes a plugin, and makes no difference here: capabilities and settings are the program's own to tell."""
 
+TYPED_KINDS = {"integer", "decimal", "boolean", "array", "object"}
+"""Kinds of settings whose value is not a text."""
+
 VARIABLE = re.compile(r"(\\)?\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 """How Meltano writes a variable; a backslash before it takes that meaning away."""
 
@@ -145,7 +148,9 @@ class _Reader:
                 plugin.left.append(f"config.{key}")
                 continue
             unknown: list[str] = []
-            ours = self._expanded(value, plugin, unknown)
+            ours = self._typed_variable(value, setting) if not _secret(key, setting) else None
+            if ours is None:
+                ours = self._expanded(value, plugin, unknown)
             if unknown:
                 plugin.left.append(f"config.{key} ({', '.join(f'${item}' for item in unknown)})")
                 continue
@@ -153,6 +158,14 @@ class _Reader:
             ours, found = hide(option, ours, plugin.name)
             plugin.secrets.update(found)
             plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
+
+    def _typed_variable(self, value: Any, setting: Mapping[str, Any]) -> Any:
+        """Return the value of a variable that is all of a typed setting: a number stays a number. None if it is none."""
+        variable = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        if variable is None or variable[1] or setting.get("kind") not in TYPED_KINDS:
+            return None
+        text = self.dotenv.get(variable[2] or variable[3])
+        return None if text is None else _typed(text, str(setting["kind"]))
 
     def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
         """Return a value with variables as we write them; of Meltano's own only the project's folder is known here."""
@@ -226,7 +239,7 @@ def _secret(key: str, setting: Mapping[str, Any]) -> bool:
 
 
 def _typed(text: str, kind: str) -> Any:
-    if kind in {"integer", "decimal", "boolean", "array", "object"}:
+    if kind in TYPED_KINDS:
         with suppress(ValueError):
             return json.loads(text.lower() if kind == "boolean" else text)
     return text

@@ -209,6 +209,19 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
     return look(value, option.schema, (option.name,), secret=False), found
 
 
+def literal(option: Option, value: Any, variables: Mapping[str, str]) -> Any:
+    """Return the value that a config holds for *option*: of ``${NAME}`` alone, the number or flag that the setting needs.
+
+    ``${NAME}`` is always a text when it is filled in. A setting that takes no text gets the variable's value itself.
+    """
+    name = value[2:-1] if isinstance(value, str) and re.fullmatch(r"\$\{\w+\}", value) else ""
+    if name not in variables or option.secret or not option.kinds or "string" in option.kinds:
+        return value
+    with suppress(SetupError):
+        return option.read(variables[name].lower() if option.kinds == {"boolean"} else variables[name])
+    return value
+
+
 def variable(connector: str, *path: str) -> str:
     """Return the variable that holds a secret, as Meltano would name it: ``TAP_GITHUB_AUTH_TOKEN``."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join((connector, *path))).upper()
