@@ -49,7 +49,7 @@ def _finishing(session: Session, pipeline: str) -> Iterator[dict[str, Any]]:
         status = "succeeded"
     except SetupError as error:
         session.output.error(error)
-        error.told = True
+        error.shown = True
         raise
     finally:
         session.output.event("run.finished", status=status, **facts)
@@ -218,7 +218,7 @@ def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Ru
         errors = [RunError(**record.error) for record in records if record.error]
         for error in errors:
             output.error(error)
-            error.told = True
+            error.shown = True
         if errors:
             raise errors[0]
 

@@ -58,7 +58,7 @@ IMAGES = {
     "minio": "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z",
     "python": "docker.io/library/python:3.13-slim-bookworm",
 }
-"""Images that run, and the base image of ours. kind 0.33.0 names the node's digest, in defaults/image.go."""
+"""Images that run, and the base image of ours. kind 0.33.0 names the node's digest."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if
 
 
 def _values(hint: Any) -> dict[str, Any] | None:
-    """Return the words that a type allows, each with its value; None if the type has no list of words."""
+    """Return the words that a type allows, each with its value; None if it allows any text."""
     if hint is bool:
         return {"false": False, "true": True}
     if getattr(hint, "__origin__", None) is Literal:
@@ -166,19 +166,20 @@ CHOICES = {key: tuple(values) for key, values in _VALUES.items()}
 """Settings that take one of a few words."""
 
 
-def parse(given: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
-    """Check and convert *given*, Invoke's configuration under ``singer``, and the file of the environment *env*.
+def parse(configured: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
+    """Check and convert Invoke's configuration under ``singer`` and the environment's file.
 
     Without *env* the setting ``env`` names the environment.
 
-    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the file is not YAML.
+    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the
+        file is not YAML.
     """
-    _only_known(given, environ)
-    env = env or _text("env", given.get("env", LAPTOP))
+    _only_known(configured, environ)
+    env = env or _text("env", configured.get("env", LAPTOP))
     from_file = _environment(env, root)
     overriding = {key: value for key, value in from_file.items() if VARIABLE + key.upper() not in environ}
     with _naming_file(env):
-        return _checked({**given, **overriding, "env": env}, root)
+        return _checked({**configured, **overriding, "env": env}, root)
 
 
 def _environment(env: str, root: Path) -> dict[str, object]:
@@ -225,12 +226,12 @@ def _naming_file(env: str) -> Iterator[None]:
         raise
 
 
-def _checked(given: Mapping[str, object], root: Path) -> Settings:
+def _checked(values: Mapping[str, object], root: Path) -> Settings:
     """Return the settings with every value checked and converted.
 
     :raises SetupError: E-SETTING, a value is not allowed.
     """
-    texts = {key: _text(key, given.get(key, default)) for key, default in DEFAULTS.items()}
+    texts = {key: _text(key, values.get(key, default)) for key, default in DEFAULTS.items()}
     for key, allowed in CHOICES.items():
         if texts[key] not in allowed:
             refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
@@ -249,7 +250,7 @@ def _checked(given: Mapping[str, object], root: Path) -> Settings:
 
 
 def _text(key: str, value: object) -> str:
-    """Return a value as a text: YAML may have a number for a port, and true or false for a switch."""
+    """Return a value as a text: in YAML a port may be a number, a switch true or false."""
     if isinstance(value, bool) and "true" in CHOICES.get(key, ()):
         return _as_text(value)
     if isinstance(value, int) and not isinstance(value, bool) and key in PORT_KEYS:
@@ -283,7 +284,7 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def _check_environment(texts: Mapping[str, str]) -> None:
-    """Check that an environment names its cluster: only the laptop's is created, or defaults to the current context."""
+    """Check that an environment names its cluster: only the laptop has a default."""
     if texts["env"] == LAPTOP:
         return
     if texts["provider"] != "existing":
@@ -345,8 +346,8 @@ def _check_images(texts: Mapping[str, str]) -> None:
             )
 
 
-def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None:
-    for key in given:
+def _only_known(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
+    for key in configured:
         if key not in DEFAULTS:
             raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
     for name in environ:

@@ -118,7 +118,7 @@ def _fixed(machine: Machine, output: Output) -> list[SetupError]:
                 step.result(fix())
         except SetupError as error:
             output.error(error)
-            error.told = True
+            error.shown = True
             refused.append(error)
         else:
             output.event("doctor.fixed", name=name, done=step.detail)
