@@ -147,15 +147,15 @@ def unreachable(url: str, network: Network, error: Exception) -> SetupError:
     )
 
 
-def in_few_words(error: Exception) -> str:
+def in_few_words(error: Exception, seconds: float | None = ANSWER_SECONDS) -> str:
     """Return why there was no answer, as a clause."""
     text = f"{type(error).__name__} {error}".lower()
     known = (
         (("resol", "gaierror", "name or service", "nodename"), "its name is not known"),
-        (("timeout", "timed out"), f"no answer within {ANSWER_SECONDS} s"),
+        (("timeout", "timed out"), f"no answer within {seconds:g} s" if seconds else "no answer in time"),
         (("refused",), "the connection is refused"),
         (("reset", "aborted", "closed connection", "remote end closed"), "the connection is closed"),
-        (("unreachable", "no route"), "there is no way to it"),
+        (("unreachable", "no route"), "there is no route to it"),
     )
     return next(
         (words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].strip("'\").").strip()
