@@ -406,12 +406,19 @@ def add(
     adding.add(session, pipeline, entry)
 
 
-@command(help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
-def test(session: Session, options: str = "", *, all: bool = False) -> None:
-    """Run the tests. invoke test"""
+@command(
+    help={
+        "unit": "only unit tests: seconds",
+        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
+        "all": "all tests, also slow ones and those that need a cluster",
+        "options": "options for pytest",
+    }
+)
+def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
+    """Run the tests that most changes can break. invoke test"""
     from cluster.commands import develop
 
-    develop.test(session, everything=all, options=options)
+    develop.test(session, options=options, unit=unit, full=full, all=all)
 
 
 @command(
