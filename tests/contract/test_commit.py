@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import commit
 import notify
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 
 from cluster.containers import images
 from cluster.errors import SetupError

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Checkout, Minio, Result
+    from checkout import Checkout, Result
+    from real_stores import Minio
 
 STATE = {"n": 1}
 

@@ -19,7 +19,7 @@ from cluster.platform.steps import schedules
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 FILE = """
 context: far

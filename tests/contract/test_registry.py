@@ -38,7 +38,7 @@ from cluster.ui.jsonl import Json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Checkout
+    from checkout import Checkout
     from real_registry import Distribution
 
 AMD, ARM = "linux/amd64", "linux/arm64"

@@ -9,7 +9,7 @@ import certifi
 import kubernetes_validate
 import pytest
 import yaml
-from test_manifests_valid import violations
+from pod_security import violations
 
 from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
