@@ -230,7 +230,7 @@ def test_ctrl_c(checkout: Checkout) -> None:
             lambda: found if log.exists() and len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None
         )
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not [pid for pid in pids if alive(int(pid))]
