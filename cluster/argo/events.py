@@ -1,4 +1,4 @@
-"""What starts a pipeline beside its schedule, as objects of Argo Events: an EventSource listens, a Sensor creates the run. Pure."""
+"""Argo Events: an EventSource listens, and a Sensor starts a pipeline. Objects as data, pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ POD: Document = {
 def documents(
     pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
 ) -> list[Document]:
-    """Return the objects for what starts a pipeline; *given* are the parameters of the run. *endpoint* is where pods reach the store.
+    """Return the objects for what starts a pipeline; *given* are the parameters of the run.
+
+    *endpoint* is where pods reach the store.
 
     :raises SetupError: E-SETTING, nothing says what opens the bucket.
     """
@@ -98,7 +100,10 @@ def _webhook(events: Events) -> Document:
 
 
 def _sensor(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
-    """Create a run for each event. It is created as it is, not submitted by Argo's program, which would need further rights."""
+    """Create a run for each event.
+
+    It is created as it is, not submitted by Argo's program, which would need further rights.
+    """
     run = workflow(pipeline, "", given, target)
     run["metadata"] = {"generateName": f"{pipeline.name}-", **{key: value for key, value in run["metadata"].items() if key != "name"}}
     return {

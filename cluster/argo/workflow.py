@@ -1,7 +1,7 @@
 """A pipeline as an Argo Workflow or CronWorkflow. Pure.
 
-The templates in ``manifests/singer/`` hold what pipelines have in common. A Workflow names one of them and gives its
-parameters. The name of a Workflow is the id of its run.
+The templates in ``manifests/singer/`` hold what pipelines have in common. A Workflow names one of
+them and gives its parameters. The name of a Workflow is the id of its run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ PLAIN = RunOptions()
 
 @dataclass(frozen=True)
 class WorkflowScope:
-    """Where Workflows go: the namespace, the labels that make them ours, the address of Argo's pages."""
+    """What the Workflows of an installation share: namespace, labels, address of Argo's UI."""
 
     namespace: str
     labels: Mapping[str, str]
@@ -62,7 +62,7 @@ class WorkflowScope:
 
 
 def config_key(pipeline: Pipeline, name: str) -> str:
-    """Return where in the bucket of configs a pipeline's ``config``, ``catalog``, ``initial_state`` or ``target_config`` is."""
+    """Return the key of a pipeline's file, such as ``catalog``, in the bucket of configs."""
     connector = pipeline.target if name == "target_config" else pipeline.tap
     own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
     if getattr(pipeline, name) == own:
@@ -76,7 +76,7 @@ def backfill_key(run: str) -> str:
 
 
 def resources(pipeline: Pipeline) -> dict[str, Any]:
-    """Return the pipeline's resources as Kubernetes has them: asked for, and of memory no more than that."""
+    """Return the pipeline's resources for Kubernetes: requests, and memory as a limit too."""
     if not pipeline.resources:
         return {}
     found: dict[str, Any] = {"requests": dict(pipeline.resources)}

@@ -1,6 +1,6 @@
-"""Container images: those of other people, pulled, and the connectors' own, built under content-hash tags.
+"""Container images: public ones are pulled, connectors' are built, tagged by content hash.
 
-A tag is the hash of everything that the image is made from, so that nothing is built twice and nothing stale is run.
+A tag is the hash of all inputs of an image, so nothing is built twice and no outdated image runs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from cluster.project.model import Connector
 
 REPOSITORY = "localhost/singer"
-"""Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
+"""Where no registry is chosen. Named as a host, because podman would put that before it: the same
+for every runtime and node."""
 DEFAULT_PYTHON = "3.13"
 LEFT_BY_TOOLS = ("__pycache__", "*.pyc", "*.egg-info", ".git", ".local", ".venv", ".*_cache")
 LEFT_BY_BUILDS = ("build", "dist", "output")
@@ -65,11 +66,13 @@ COMMIT_FILES = (
     "cluster/ui/format.py",
     "cluster/store",
 )
-"""What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the program with these files alone."""
+"""What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the
+program with these files alone."""
 OURS = "app.kubernetes.io/part-of=singer"
 """The label of every image that is built here, by whichever checkout."""
 CONTENT = "singer.content"
-"""The label that says what an image was made of: its name and the hash in its tag. Who tags it anew does not change that."""
+"""The label that says what an image was made of: its name and the hash in its tag. Who tags it anew
+does not change that."""
 FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
 """What builders say that cannot build for a platform other than their own."""
 PULLING = {
@@ -83,13 +86,15 @@ PULLING = {
     "untrusted": "Give Docker your company's CA certificate",
     "proxy": "Correct the proxy in Docker's own settings",
 }
-"""What to do where an image cannot be pulled, by what the registry means; a mirror is always the other way."""
+"""What to do where an image cannot be pulled, by what the registry means; a mirror is always the
+other way."""
 UNPULLED = {"throttled": "too many requests", "missing": "no image of that name", "denied": "it wants a login, or the image is gone"}
-"""What people are told where an image is pulled, as far as it is not what they are told where one is pushed."""
+"""What people are told where an image is pulled, as far as it is not what they are told where one
+is pushed."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:
-    """Return the image of a connector: ``localhost/singer/<name>:<hash>``, or in the registry that was chosen."""
+    """Return a connector's image: ``localhost/singer/<name>:<hash>``, or that in the registry."""
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
@@ -109,7 +114,7 @@ def readable(name: str) -> str:
 
 
 def made(tag: str, name: str, platform: str) -> list[str]:
-    """Return the names that an image gets: that for people is of this machine's kind, and so not one for a *platform*."""
+    """Return the names of an image. One for another *platform* gets no name for people."""
     return [tag] if platform else [tag, readable(name)]
 
 
@@ -129,7 +134,7 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
 
 
 def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
-    """Build a connector's image: for *platform*, else for that of the runtime and with a second name for people, ``<name>:dev``.
+    """Build a connector's image for *platform*; without one also as ``<name>:dev``.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
@@ -141,7 +146,7 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
 
 @contextmanager
 def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterator[dict[str, str]]:
-    """Copy a connector's project into the build context, and yield the build argument with that folder.
+    """Copy a connector's project into the build context, and yield the build argument for it.
 
     The context excludes most folders of the checkout, and everything outside of it.
     """
@@ -160,7 +165,7 @@ def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterat
 
 
 def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
-    """Return the names in *folder* that builds and tools leave behind; ``build`` and ``dist`` at the top of a project only."""
+    """Return the names in *folder* to leave out. Those of builds count only in *source*."""
     patterns = LEFT_BY_TOOLS + LEFT_BY_BUILDS * (Path(folder) == source)
     return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
@@ -253,7 +258,9 @@ def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
 
 
 def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Push an image to the registry that it is named after. One that somebody else has pushed meanwhile, for good, stays.
+    """Push an image to the registry that it is named after.
+
+    One that somebody else has pushed meanwhile, for good, stays.
 
     :raises SetupError: E-IMAGE, with what the registry says.
     """
@@ -263,7 +270,10 @@ def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
 
 
 def remove(names: Sequence[str], runtime: Runtime) -> int:
-    """Remove images, and the untagged stages that Docker's classic builder leaves. Return how many images had the names."""
+    """Remove images, and the untagged stages that Docker's classic builder leaves.
+
+    Return how many images had the names.
+    """
     found = {runtime.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip() for name in names} - {""}
     for name in names:
         runtime.run("rmi", name)
@@ -282,10 +292,11 @@ def unpulled(image: str, text: str) -> tuple[str, str]:
 
 
 def other(image: str, found: Mapping[str, Mapping[str, str]], platform: str) -> SetupError | None:
-    """Return the error for an image whose tag a registry has for something else, None where it is what we would push.
+    """Return the error if a registry has another image under our tag; None if it has ours.
 
-    *found* are its labels for each platform. The hash in a tag stands for the content: what is there counts, whoever has built it
-    and when, unless its own label says that it was made of something else, or it is for other machines.
+    *found* are its labels for each platform. The hash in a tag stands for the content: what is
+    there counts, whoever has built it and when, unless its own label says that it was made of
+    something else, or it is for other machines.
     """
     content = full_name(image).rpartition("/")[2]
     made = next((labels[CONTENT] for labels in found.values() if labels.get(CONTENT, content) != content), "")

@@ -1,7 +1,8 @@
 """A registry of images: asked what is behind a name, and what it means where it refuses.
 
-Pushing and pulling is the container runtime's work. Asking is ours: it needs no runtime, and is told what the runtimes only
-print. The login is theirs: their files, and the credential helpers that these name.
+Pushing and pulling is the container runtime's work. Asking is ours: it needs no runtime, and is
+told what the runtimes only print. The login is theirs: their files, and the credential helpers that
+these name.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ MEANINGS = (
     ("proxy", "proxy"),
     ("fault", "internal server error|bad gateway|service unavailable|http status: 5"),
 )
-"""What it means when a registry, or a runtime that speaks to one, says so; the first that is found counts."""
+"""What it means when a registry, or a runtime that speaks to one, says so; the first that is found
+counts."""
 ANSWERS = {
     "throttled": ("there were too many requests", "Wait a few minutes, then run it again: what is there stays."),
     "full": ("the registry has no space left", "Let whoever runs the registry make space, then run it again."),
@@ -83,7 +85,7 @@ ANSWERS = {
     "proxy": ("the proxy on the way there refuses", "Correct the proxy in Docker's own settings."),
     "fault": ("the registry has a fault of its own", "Let whoever runs the registry look into its log and at its disk, then run it again."),
 }
-"""What people are told of it, and what to do. Another meaning has no sentence here."""
+"""Problem and remedy for each meaning. Unknown reasons fall back to the registry's own message."""
 
 
 def meaning(text: str) -> str:
@@ -99,7 +101,7 @@ def parts(image: str) -> tuple[str, str, str]:
 
 
 def refusal(image: str, doing: str, text: str, program: str = "docker") -> SetupError:
-    """Return the error for a registry that has said *text* to somebody *doing* something with an image: its words, and what they mean."""
+    """Return the error for a registry's answer *text*, with its meaning; *doing* is what was tried."""
     host, repository, _ = parts(image)
     known = ANSWERS.get(meaning(text))
     if known is None:
@@ -115,7 +117,7 @@ class Registry:
     """One registry, by the name that it has in images."""
 
     def __init__(self, host: str, network: Network, environ: Mapping[str, str], *, plain: Callable[[], bool]) -> None:
-        """Take the way there, the environment that names the logins, and who knows whether the runtime does without TLS there."""
+        """Take network and environment; *plain* tells whether the runtime uses plain HTTP there."""
         self.host = host
         self.network = network
         self.environ = environ
@@ -124,10 +126,10 @@ class Registry:
         """The header for each repository."""
 
     def look(self, image: str) -> dict[str, dict[str, str]] | None:
-        """Return what is behind an image's name: its labels for each platform; None where nothing is.
+        """Return the labels of an image for each platform; None if the registry has no such image.
 
-        :raises SetupError: E-IMAGE, the registry refuses; E-NETWORK, E-PROXY, E-CERTIFICATE, it cannot be reached; E-PROGRAM, a
-            credential helper is not installed.
+        :raises SetupError: E-IMAGE, the registry refuses; E-NETWORK, E-PROXY, E-CERTIFICATE, it
+            cannot be reached; E-PROGRAM, a credential helper is not installed.
         """
         try:
             return self._look(image)
@@ -174,7 +176,7 @@ class Registry:
         return pool(f"https://{HOSTS.get(self.host, self.host)}", self.network, also)
 
     def _get(self, image: str, path: str) -> Any:
-        """Return what the registry has at a path below an image's repository, None where there is nothing."""
+        """Return the content of a path below an image's repository; None if there is none."""
         _, repository, _ = parts(image)
         url = f"{self._base}/v2/{repository}/{path}"
         response = self._send("GET", url, repository)
@@ -226,7 +228,7 @@ class Registry:
 
     @cached_property
     def _credentials(self) -> tuple[str, str] | None:
-        """The user and the password that the runtimes have for this registry, None where they have none."""
+        """The runtimes' user and password for this registry; None without a login."""
         name = LOGINS.get(self.host, self.host)
         for config in configs(self.environ):
             helpers, logins = _mapping(config.get("credHelpers")), _mapping(config.get("auths"))
@@ -259,7 +261,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _login(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the user and the password of a runtime's file, None where it has none that can be read."""
+    """Return user and password from a runtime's file; None if it has none, or is unreadable."""
     try:
         user, colon, password = b64decode(entry.get("auth", "")).decode().partition(":")
     except (TypeError, ValueError):
@@ -270,12 +272,12 @@ def _login(entry: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def host_of(address: str) -> str:
-    """Return the registry of an address as logins are kept under: with or without ``https://`` before and a path behind."""
+    """Return the host of a login's address, which may have ``https://`` and a path."""
     return address.partition("://")[2].partition("/")[0] if "://" in address else address.partition("/")[0]
 
 
 def configs(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield what the files say in which the runtimes keep logins: Docker's and nerdctl's, then podman's."""
+    """Yield the files with the runtimes' logins: of Docker and nerdctl, then of podman."""
     home = Path(environ.get("HOME", "/"))
     files = [Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"]
     files += [Path(environ[name]) for name in ("REGISTRY_AUTH_FILE",) if environ.get(name)]

@@ -1,7 +1,8 @@
-"""The container runtime of this machine: docker, podman or nerdctl, and what its ``info`` tells of the machine it runs on.
+"""The container runtime of this machine: docker, podman or nerdctl.
 
-All three take the same commands as far as we need them. What the runtime is, is read from what it says of itself, not
-from the name of its program: ``docker`` may be Docker Desktop, OrbStack, Colima, Rancher Desktop or a name for podman.
+All three take the same commands as far as we need them. What the runtime is, is read from what it
+says of itself, not from the name of its program: ``docker`` may be Docker Desktop, OrbStack,
+Colima, Rancher Desktop or a name for podman.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ PRODUCTS = (
     ("Rancher Desktop", "Name", "lima-rancher-desktop"),
     ("Colima", "Name", "colima(-.*)?"),
 )
-"""What is sold under a name of its own, and the key and value of ``info`` that give it away. Machines of Colima have profiles."""
+"""What is sold under a name of its own, and the key and value of ``info`` that give it away.
+Machines of Colima have profiles."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -68,7 +70,7 @@ class Info:
 
     @property
     def in_a_machine_of_its_own(self) -> bool:
-        """Whether it runs in a virtual machine, so that this machine's memory, disk and sysctls are not its own."""
+        """Whether it runs in a virtual machine, with its own memory, disk and sysctls."""
         return self.remote or self.product in {name for name, _, _ in PRODUCTS} or platform.system() != "Linux"
 
     @property
@@ -129,7 +131,7 @@ def _podman(found: dict[str, Any]) -> Info:
 
 
 def _named(registries: dict[str, Any], key: str, *, spared: bool) -> tuple[str, ...]:
-    """Return the names of registries with another value than *spared* at a key; beside them podman lists others' names."""
+    """Return the registries whose value at a key is not *spared*; podman lists other names too."""
     return tuple(name for name, said in registries.items() if isinstance(said, dict) and said.get(key, spared) is not spared)
 
 
@@ -195,13 +197,14 @@ class Runtime:
         return check([self.program, *words], code=code, doing=doing, hint=hint)
 
     def follow(self, words: Sequence[str], say: Callable[[str], None], *, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Run one of its commands, handing each line it prints to *say*; *environ* is added to ours."""
+        """Run one of its commands and pass each line to *say*; *environ* is added to ours."""
         return follow([self.program, *words], say, environ=environ)
 
     def containers(self, label: str) -> dict[str, str]:
-        """Return the containers that carry a label, by name, each with its state: ``running``, ``paused``, ``exited``, ``created``.
+        """Return the containers with a label and their state, by name.
 
-        Read from ``Status``, which all three programs have; nerdctl has no ``State``.
+        States are ``running``, ``paused``, ``exited`` and ``created``. Read from ``Status``, which
+        all three programs have; nerdctl has no ``State``.
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
@@ -224,14 +227,14 @@ class Runtime:
         return ""
 
     def read(self, container: str, file: str) -> str:
-        """Return the text of a file in a container, also in one that is stopped; nothing where there is none."""
+        """Return the text of a file in a container, also a stopped one; empty without one."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "copy"
             self.run("cp", f"{container}:{file}", str(copy))
             return copy.read_text(encoding="utf-8", errors="replace") if copy.is_file() else ""
 
     def image_of(self, container: str) -> str:
-        """Return the image that a container was made from; nothing where there is none, or it does not say."""
+        """Return the image of a container; empty if there is none, or it is unknown."""
         result = self.run("container", "inspect", "--format", "{{.Config.Image}}", container)
         return "" if result.returncode else result.stdout.strip()
 
@@ -253,7 +256,7 @@ class Runtime:
         return found
 
     def on_node(self, node: str) -> set[str] | None:
-        """Return the images that a node in one of its containers has, by full name; None where the node cannot be asked."""
+        """Return the images of a node in a container, by full name; None if it cannot be asked."""
         result = self.run("exec", node, "crictl", "images", "--output", "json")
         if result.returncode:
             return None
@@ -271,7 +274,7 @@ class Runtime:
         self.check(*self._save(images, "--output", str(archive)), code="E-IMAGE", doing="Saving images", hint=hint)
 
     def into_node(self, node: str, images: Sequence[str]) -> None:
-        """Bring images into the containerd of a node in one of its containers: in one archive, with nothing on the disk between.
+        """Stream images into the containerd of a node in a container, in one archive.
 
         :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
@@ -291,7 +294,7 @@ class Runtime:
 
 
 def _state(status: Sequence[str]) -> str:
-    """Return the state in a status such as ``Up 3 minutes (Paused)`` or ``Exited (137) 2 hours ago``."""
+    """Return the state from a status such as ``Up 3 minutes (Paused)`` or ``Exited (137)``."""
     first = (status[0] if status else "created").lower()
     if first == "up":
         return "paused" if "(Paused)" in status else "running"
@@ -304,7 +307,7 @@ def registry_of(repository: str) -> str:
 
 
 def full_name(image: str) -> str:
-    """Return an image's name as containerd writes it: with its registry, without a digest behind the tag."""
+    """Return an image's name as containerd writes it: with registry, without a digest after a tag."""
     name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image
     first, slash, _ = name.partition("/")
     if not slash:

@@ -1,7 +1,7 @@
 """Writes an environment as plain files, for a deployment by git: the command ``export``.
 
-The files hold exactly what ``up`` and ``sync`` apply, so that a controller such as Argo CD agrees with
-them. Neither the cluster nor the machine counts: a checkout writes the same files everywhere.
+The files hold exactly what ``up`` and ``sync`` apply, so that a controller such as Argo CD agrees
+with them. Neither the cluster nor the machine counts: a checkout writes the same files everywhere.
 """
 
 from __future__ import annotations
@@ -165,7 +165,10 @@ def _secrets(handles: Handles) -> list[documents.Document]:
 
 
 def _application(settings: Settings) -> documents.Document:
-    """Return an Application of Argo CD. It ignores ``suspend``, so that people can suspend a schedule by hand."""
+    """Return an Application of Argo CD.
+
+    It ignores ``suspend``, so that people can suspend a schedule by hand.
+    """
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Application",

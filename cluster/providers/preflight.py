@@ -1,7 +1,7 @@
-"""What a machine must have before a cluster is made or woken on it: memory, disk, CPUs, kernel limits, ports.
+"""Checks of a machine before its cluster is created or started: memory, disk, kernel, ports.
 
-Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a ``Shortage``, or to none where all is
-well; nothing is touched.
+Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a
+``Shortage``, or to none where all is well; nothing is touched.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 GB = 10**9
 MEMORY_LEAST, MEMORY_GOOD = 2.5 * GB, 4 * GB
-"""An empty kind node takes about 1 GB, the idle platform less than 1 GiB on top (``benchmarks/up.py``), a run about 0.3 GB."""
+"""An empty kind node takes about 1 GB, the idle platform less than 1 GiB on top
+(``benchmarks/up.py``), a run about 0.3 GB."""
 DISK_LEAST, DISK_GOOD = 5 * GB, 10 * GB
 """All images unpacked are about 2.5 GB, on the laptop and once more on the node."""
 CHECKOUT_LEAST, CHECKOUT_GOOD = 0.5 * GB, 2 * GB
-"""The environments of the examples and their downloads are about 0.3 GB; what a tap loads comes on top."""
+"""The environments of the examples and their downloads are about 0.3 GB; what a tap loads comes on
+top."""
 INOTIFY = {"max_user_instances": 512, "max_user_watches": 524288}
 """What kind's documentation asks for (Known Issues, "Pod errors due to too many open files")."""
 INSTANCES_LEAST = 64
-"""A node of ours holds 27 (counted on one that is idle); the kernel's default is 128, and will do."""
+"""A node of ours holds 27 (counted on one that is idle); the kernel's default is 128, and will
+do."""
 
 MORE_MEMORY = {
     "Docker Desktop": "Docker Desktop: Settings > Resources > Memory, 6 GB.",
@@ -53,9 +56,10 @@ class Shortage:
 
 
 def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool = True) -> Iterator[Shortage]:
-    """Yield what is not as it should be; *limits* are the inotify limits of this machine, where they are the runtime's.
+    """Yield shortages. *limits* are this machine's inotify limits, if they apply to the runtime.
 
-    A cluster that is only woken has its images: little disk is then no reason to keep people from their data.
+    A cluster that is only woken has its images: little disk is then no reason to keep people from
+    their data.
     """
     yield from _memory(info)
     yield from _disk(info, program, anew=anew)
