@@ -43,9 +43,9 @@ POD: Document = {
 
 
 def documents(
-    pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
+    pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
 ) -> list[Document]:
-    """Return the objects for what starts a pipeline; *given* are the parameters of the run.
+    """Return the objects for what starts a pipeline; *values* are the parameters of the run.
 
     *endpoint* is where pods reach the store.
 
@@ -57,7 +57,7 @@ def documents(
     )
     return [
         _object("EventSource", pipeline, target, {"template": POD, **source}),
-        _object("Sensor", pipeline, target, _sensor(pipeline, given, target)),
+        _object("Sensor", pipeline, target, _sensor(pipeline, values, target)),
     ]
 
 
@@ -99,12 +99,12 @@ def _webhook(events: Events) -> Document:
     return {"service": {"ports": [{"port": PORT, "targetPort": PORT}]}, "webhook": {EVENT: listening}}
 
 
-def _sensor(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
+def _sensor(pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope) -> Document:
     """Create a run for each event.
 
     It is created as it is, not submitted by Argo's program, which would need further rights.
     """
-    run = workflow(pipeline, "", given, target)
+    run = workflow(pipeline, "", values, target)
     run["metadata"] = {"generateName": f"{pipeline.name}-", **{key: value for key, value in run["metadata"].items() if key != "name"}}
     return {
         "template": {"serviceAccountName": ACCOUNT, **POD},

@@ -38,8 +38,8 @@ def placed(document: Document, settings: Settings, endpoint: str, *, trusting: b
     if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
         system, _, machine = settings.image_platform.partition("/")
         changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
-    for place in _s3(changed):
-        stored(place, settings, endpoint, trusting=trusting)
+    for location in _s3(changed):
+        stored(location, settings, endpoint, trusting=trusting)
     if changed["kind"] == "ConfigMap":
         data = changed["data"]
         data.update(SINGER_S3_ENDPOINT=endpoint, SINGER_S3_REGION=settings.s3_region)
@@ -64,29 +64,29 @@ def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
     return changed
 
 
-def stored(place: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
+def stored(location: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
     """Set the store of an S3 location of Argo.
 
     *trusting* adds the certificates of the Secret ``CA``.
 
     One that names no bucket is in that of artifacts.
     """
-    name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
+    name, folder = parted(getattr(settings, BUCKETS[location.get("bucket", "artifacts")]))
     for key in ("key", "keyFormat"):
-        if key in place:
-            place[key] = folder + place[key]
-    if "bucket" not in place:
+        if key in location:
+            location[key] = folder + location[key]
+    if "bucket" not in location:
         return
     url = urlsplit(endpoint)
-    place.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
+    location.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
     if trusting:
-        place["caSecret"] = {"name": CA, "key": BUNDLE}
+        location["caSecret"] = {"name": CA, "key": BUNDLE}
     if settings.s3_credentials == "identity":
-        place["useSDKCreds"] = True
-        del place["accessKeySecret"], place["secretKeySecret"]
+        location["useSDKCreds"] = True
+        del location["accessKeySecret"], location["secretKeySecret"]
     else:
         for key in ("accessKeySecret", "secretKeySecret"):
-            place[key] = {**place[key], "name": settings.s3_secret}
+            location[key] = {**location[key], "name": settings.s3_secret}
 
 
 def _is_key(variable: Mapping[str, Any]) -> bool:

@@ -79,18 +79,18 @@ def resources(pipeline: Pipeline) -> dict[str, Any]:
     """Return the pipeline's resources for Kubernetes: requests, and memory as a limit too."""
     if not pipeline.resources:
         return {}
-    found: dict[str, Any] = {"requests": dict(pipeline.resources)}
+    wanted: dict[str, Any] = {"requests": dict(pipeline.resources)}
     if "memory" in pipeline.resources:
-        found["limits"] = {"memory": pipeline.resources["memory"]}
-    return found
+        wanted["limits"] = {"memory": pipeline.resources["memory"]}
+    return wanted
 
 
 def parameters(
-    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: RunOptions = PLAIN
+    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, options: RunOptions = PLAIN
 ) -> dict[str, str]:
     """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
     tap, target = pipeline.tap.name, pipeline.target.name
-    found = {
+    values = {
         "pipeline": pipeline.name,
         "tap": tap,
         "tap-image": images[tap],
@@ -103,7 +103,7 @@ def parameters(
         "target-version": versions.get(target, ""),
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
-        "full": str(way.full or way.backfill is not None).lower(),
+        "full": str(options.full or options.backfill is not None).lower(),
         **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "resources": json.dumps(resources(pipeline)),
@@ -112,13 +112,13 @@ def parameters(
         "notify": pipeline.notify,
         "ui": ui,
     }
-    if way.backfill:
-        found["backfill"] = json.dumps(way.backfill.as_dict())
+    if options.backfill:
+        values["backfill"] = json.dumps(options.backfill.as_dict())
     if pipeline.mode == "streaming":
-        found["tap-output"] = f"{RAW}:{PIPE}" if way.keep_raw else PIPE
-    elif way.replay:
-        found["from-run"] = way.replay
-    return found
+        values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw else PIPE
+    elif options.replay:
+        values["from-run"] = options.replay
+    return values
 
 
 def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, str]:
@@ -126,17 +126,17 @@ def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
     if pipeline.transform is None:
         return {}
     name = pipeline.transform.name
-    found = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
-    return {**found, "transform-select": pipeline.transform_select}
+    values = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
+    return {**values, "transform-select": pipeline.transform_select}
 
 
-def _spec(pipeline: Pipeline, given: Mapping[str, str], way: RunOptions = PLAIN) -> Document:
+def _spec(pipeline: Pipeline, values: Mapping[str, str], options: RunOptions = PLAIN) -> Document:
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
-        "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
+        "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
         "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
     }
-    entrypoint = ("replay" if way.replay else "run") + ("-and-transform" if pipeline.transform else "")
+    entrypoint = ("replay" if options.replay else "run") + ("-and-transform" if pipeline.transform else "")
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 
@@ -145,18 +145,18 @@ def labels(pipeline: Pipeline, target: WorkflowScope) -> dict[str, str]:
     return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
 
 
-def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: WorkflowScope, way: RunOptions = PLAIN) -> Document:
+def workflow(pipeline: Pipeline, run: str, values: Mapping[str, str], target: WorkflowScope, options: RunOptions = PLAIN) -> Document:
     """Return the Workflow of one run."""
-    marks = labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
+    marks = labels(pipeline, target) | ({BATCH: options.batch} if options.batch else {})
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"name": run, "namespace": target.namespace, "labels": marks},
-        "spec": _spec(pipeline, given, way),
+        "spec": _spec(pipeline, values, options),
     }
 
 
-def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
+def cron_workflow(pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope) -> Document:
     """Return the schedule of a pipeline that has one."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -171,7 +171,7 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Workflow
             "successfulJobsHistoryLimit": KEPT,
             "failedJobsHistoryLimit": KEPT,
             "workflowMetadata": {"labels": labels(pipeline, target)},
-            "workflowSpec": _spec(pipeline, given),
+            "workflowSpec": _spec(pipeline, values),
         },
     }
 

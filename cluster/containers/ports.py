@@ -40,9 +40,9 @@ def holder(port: int, runtime: Runtime | None = None) -> str:
     if not sys.platform.startswith("linux"):
         return read_lsof(_lsof(port))
     sockets = dict(_sockets(port))
-    found = next(_processes(sockets), None) if sockets else None
-    if found:
-        return f'"{found[1]}" (pid {found[0]})'
+    process = next(_processes(sockets), None) if sockets else None
+    if process:
+        return f'"{process[1]}" (pid {process[0]})'
     return f'a program of the user "{_user(next(iter(sockets.values())))}"' if sockets else ""
 
 

@@ -1,8 +1,8 @@
 """The container runtime of this machine: docker, podman or nerdctl.
 
-All three take the same commands as far as we need them. What the runtime is, is read from what it
-says of itself, not from the name of its program: ``docker`` may be Docker Desktop, OrbStack,
-Colima, Rancher Desktop or a name for podman.
+All three take the same commands as far as we need them. ``info`` identifies the product, not the
+program's name: ``docker`` may be Docker Desktop, OrbStack, Colima, Rancher Desktop or an alias of
+podman.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
-from cluster.host import system as advice
+from cluster.host import system
 from cluster.host.subprocesses import check, find, follow, last_line, run
 from cluster.ui.format import gigabytes
 
@@ -34,30 +34,30 @@ PRODUCTS = (
     ("Rancher Desktop", "Name", "lima-rancher-desktop"),
     ("Colima", "Name", "colima(-.*)?"),
 )
-"""What is sold under a name of its own, and the key and value of ``info`` that give it away.
-Machines of Colima have profiles."""
+"""Products, with the key and value of ``info`` that identify them. Colima's machines have
+profiles."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a runtime says of itself. Sizes in bytes; 0 where it does not say."""
+    """What ``info`` reports. Sizes are in bytes; 0 if unknown."""
 
     product: str
     version: str
     platform: str
-    """As images name it, such as ``linux/arm64``."""
+    """In the form of images, such as ``linux/arm64``."""
     cpus: int
     memory: int
     rootless: bool
     cgroups: str
     root: str
-    """The folder of its images; on this machine only where the runtime is."""
+    """The folder of its images, on the runtime's machine."""
     driver: str
     delegated: bool = True
-    """Whether containers can be given limits: without root only where systemd delegates them."""
+    """Whether containers can have limits. Without root, systemd must delegate them."""
     remote: bool = False
-    """Whether it says itself that it runs elsewhere."""
+    """Whether it reports that it runs elsewhere."""
     insecure: tuple[str, ...] = ()
     """The registries that it speaks to without TLS if they want it so."""
 
@@ -112,11 +112,11 @@ def read_info(text: str, program: str) -> Info:
     )
 
 
-def _podman(found: dict[str, Any]) -> Info:
-    host, store = found["host"], found.get("store") or {}
+def _podman(info: dict[str, Any]) -> Info:
+    host, store = info["host"], info.get("store") or {}
     return Info(
         product="podman",
-        version=str((found.get("version") or {}).get("Version") or ""),
+        version=str((info.get("version") or {}).get("Version") or ""),
         platform=_platform(host.get("os"), host.get("arch")),
         cpus=int(host.get("cpus") or 0),
         memory=int(host.get("memTotal") or 0),
@@ -126,13 +126,13 @@ def _podman(found: dict[str, Any]) -> Info:
         driver=str(store.get("graphDriverName") or ""),
         delegated={"cpu", "memory", "pids"} <= set(host.get("cgroupControllers", ("cpu", "memory", "pids"))),
         remote=bool(host.get("serviceIsRemote")),
-        insecure=_named(found.get("registries") or {}, "Insecure", spared=False),
+        insecure=_named(info.get("registries") or {}, "Insecure", spared=False),
     )
 
 
 def _named(registries: dict[str, Any], key: str, *, spared: bool) -> tuple[str, ...]:
     """Return the registries whose value at a key is not *spared*; podman lists other names too."""
-    return tuple(name for name, said in registries.items() if isinstance(said, dict) and said.get(key, spared) is not spared)
+    return tuple(name for name, value in registries.items() if isinstance(value, dict) and value.get(key, spared) is not spared)
 
 
 def _platform(system: object, machine: object) -> str:
@@ -146,7 +146,7 @@ class Runtime:
         """Take what ``singer.runtime`` says; nothing is run yet."""
         self.chosen = chosen
         self.patience: float | None = None
-        """After how many seconds a command that is run to its end is given up; None: never."""
+        """The timeout of a command in seconds; None for none."""
 
     @cached_property
     def program(self) -> str:
@@ -181,7 +181,7 @@ class Runtime:
             "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
             if denied
             else {"podman": "Start its machine: podman machine start. Then run it again."}.get(
-                self.program, f"Start Docker ({advice.here().choose(advice.START_DOCKER)}), then run it again."
+                self.program, f"Start Docker ({system.here().choose(system.START_DOCKER)}), then run it again."
             )
         )
         return SetupError("E-RUNTIME", f"{self.program.capitalize()} does not answer: {last_line(text)}", hint=hint)
@@ -189,7 +189,7 @@ class Runtime:
     # -- commands
 
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one of its commands to its end, whatever its exit code."""
+        """Run one of its commands to its end, with any exit code."""
         return run([self.program, *words], stdin=stdin, seconds=self.patience)
 
     def check(self, *words: str, code: str, doing: str, hint: str) -> str:
@@ -243,17 +243,17 @@ class Runtime:
     def absent(self, images: Sequence[str], platform: str = "") -> list[str]:
         """Return those of *images* that it does not have, or has for another platform."""
         asked = "{{.Os}}/{{.Architecture}}" if platform else "{{.Id}}"
-        found = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
-        return [image for image, result in found.items() if result.returncode or (platform and result.stdout.strip() != platform)]
+        results = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
+        return [image for image, result in results.items() if result.returncode or (platform and result.stdout.strip() != platform)]
 
     def sizes(self, images: Sequence[str]) -> dict[str, int]:
         """Return the sizes in bytes, unpacked, of those of *images* that it has."""
-        found = {}
+        sizes = {}
         for image in images:
             result = self.run("image", "inspect", "--format", "{{.Size}}", image)
             if result.returncode == 0 and result.stdout.strip().isdecimal():
-                found[image] = int(result.stdout)
-        return found
+                sizes[image] = int(result.stdout)
+        return sizes
 
     def on_node(self, node: str) -> set[str] | None:
         """Return the images of a node in a container, by full name; None if it cannot be asked."""
@@ -284,11 +284,11 @@ class Runtime:
             assert saving.stderr is not None
             done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
             saving.stdout.close()  # where the import broke off, saving must not wait for a reader for ever
-            said = saving.stderr.read().decode("utf-8", "replace")
+            output = saving.stderr.read().decode("utf-8", "replace")
         if saving.returncode or done.returncode:
             raise SetupError(
                 "E-IMAGE",
-                f"Loading images failed: {last_line(done.stderr or said)}",
+                f"Loading images failed: {last_line(done.stderr or output)}",
                 hint="Run it again; invoke status shows what is missing.",
             )
 

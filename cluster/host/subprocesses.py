@@ -60,10 +60,10 @@ def find(program: str) -> str:
 
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
-    found = which(program)
-    if found is None:
+    path = which(program)
+    if path is None:
         raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=install(program))
-    return found
+    return path
 
 
 def run(

@@ -57,12 +57,12 @@ def with_value(document: Document, path: str, value: object) -> Document:
     """
     changed = copy.deepcopy(document)
     *parents, last = path.split(".")
-    place: Any = changed
+    parent: Any = changed
     for part in parents:
-        place = place[int(part)] if isinstance(place, list) else place[part]
-    key: Any = int(last) if isinstance(place, list) else last
-    place[key]
-    place[key] = value
+        parent = parent[int(part)] if isinstance(parent, list) else parent[part]
+    key: Any = int(last) if isinstance(parent, list) else last
+    parent[key]
+    parent[key] = value
     return changed
 
 
@@ -84,8 +84,8 @@ def pulling(document: Document, secret: str) -> Document:
     """Return a copy of a Deployment or ServiceAccount whose pods pull images with *secret*, if any."""
     changed = copy.deepcopy(document)
     if secret:
-        place = changed["spec"]["template"]["spec"] if changed["kind"] == "Deployment" else changed
-        place["imagePullSecrets"] = [{"name": secret}]
+        spec = changed["spec"]["template"]["spec"] if changed["kind"] == "Deployment" else changed
+        spec["imagePullSecrets"] = [{"name": secret}]
     return changed
 
 

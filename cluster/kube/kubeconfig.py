@@ -108,14 +108,14 @@ def find(name: str, environ: Mapping[str, str]) -> Context:
             f"The context {chosen} names the {' and the '.join(missing)}, which your kubeconfig does not have.",
             hint="Make the kubeconfig anew with the program of that cluster, then run it again.",
         )
-    found = Context(chosen, clusters[entry["cluster"]], users[entry["user"]])
-    if not name and not found.is_local:
+    context = Context(chosen, clusters[entry["cluster"]], users[entry["user"]])
+    if not name and not context.is_local:
         raise SetupError(
             "E-CONTEXT",
-            f"Your current context {chosen} at {found.server} does not look like a cluster on this machine.",
+            f"Your current context {chosen} at {context.server} does not look like a cluster on this machine.",
             hint=f"If it is the one you mean, name it: INVOKE_SINGER_CONTEXT={chosen}",
         )
-    return found
+    return context
 
 
 def on_this_machine(environ: Mapping[str, str]) -> list[str]:

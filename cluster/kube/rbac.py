@@ -59,12 +59,12 @@ class Right:
         name = f"singer-{self.name}"
         # Another user who lacks the same gets a binding of their own, beside this one.
         binding = f"{name}-{hashlib.sha256(self.user.encode()).hexdigest()[:6]}"
-        place = {"namespace": self.namespace} if self.namespace else {}
+        scoped = {"namespace": self.namespace} if self.namespace else {}
         labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "singer"}
-        role = {"kind": f"{scope}Role", "metadata": {"name": name, **place, "labels": labels}, "rules": list(self.rules)}
-        given = {"apiGroup": RBAC, "kind": role["kind"], "name": name}
-        metadata = {"name": binding, **place, "labels": labels}
-        bound = {"kind": f"{scope}RoleBinding", "metadata": metadata, "roleRef": given, "subjects": [subject(self.user)]}
+        role = {"kind": f"{scope}Role", "metadata": {"name": name, **scoped, "labels": labels}, "rules": list(self.rules)}
+        reference = {"apiGroup": RBAC, "kind": role["kind"], "name": name}
+        metadata = {"name": binding, **scoped, "labels": labels}
+        bound = {"kind": f"{scope}RoleBinding", "metadata": metadata, "roleRef": reference, "subjects": [subject(self.user)]}
         return [{"apiVersion": f"{RBAC}/v1", **document} for document in (role, bound)]
 
     def write(self, folder: Path) -> Path:
@@ -97,21 +97,21 @@ def subject(user: str) -> dict[str, str]:
 
 def read(message: str, body: object = None) -> Right | None:
     """Return the right that a refusal names, or None. *body* is what we sent."""
-    found = CANNOT.search(message)
-    if found:
-        if found["user"] == ANYBODY:
+    lacking = CANNOT.search(message)
+    if lacking:
+        if lacking["user"] == ANYBODY:
             return None
-        verb, resource, name = found["verb"], found["resource"], found["name"] or ""
-        rule: dict[str, Any] = {"apiGroups": [found["group"]], "resources": [resource], "verbs": [verb]}
+        verb, resource, name = lacking["verb"], lacking["resource"], lacking["name"] or ""
+        rule: dict[str, Any] = {"apiGroups": [lacking["group"]], "resources": [resource], "verbs": [verb]}
         if name and verb in BY_NAME and resource not in PASSING:
             rule["resourceNames"] = [name]
         whole, slash, sub = resource.partition("/")
-        full = f"{whole}.{found['group']}" * bool(found["group"]) or whole
+        full = f"{whole}.{lacking['group']}" * bool(lacking["group"]) or whole
         what = f"{verb} {full}{slash}{sub}" + (f' "{name}"' if name else "")
         named = (verb, whole, sub, name if "resourceNames" in rule else "")
-        return Right(what, _file(named), found["user"], found["namespace"] or "", (rule,))
-    given = GIVES.search(message)
-    return _of_grant(body, given["user"]) if given and isinstance(body, dict) and {"rules", "roleRef"} & body.keys() else None
+        return Right(what, _file(named), lacking["user"], lacking["namespace"] or "", (rule,))
+    granting = GIVES.search(message)
+    return _of_grant(body, granting["user"]) if granting and isinstance(body, dict) and {"rules", "roleRef"} & body.keys() else None
 
 
 def _of_grant(body: Mapping[str, Any], user: str) -> Right:

@@ -1,8 +1,8 @@
 """Proxy and CA certificates of a company, from two settings and the environment.
 
-The one place that knows of proxies and CA certificates; whoever starts a program or opens a
-connection asks here. A proxy's address may hold a password: it goes to programs in their
-environment, and into a cluster as a Secret, never into an argument, a message or a log.
+Only this module knows proxies and CA certificates. A proxy's address may hold a password: it goes
+to programs in their environment and into a cluster as a Secret, never into an argument, message or
+log.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Network:
         import ssl  # noqa: PLC0415 - takes 15 ms to import, and mostly there is nothing to trust
 
         try:
-            found = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+            certificates = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(certificates))
         except OSError as error:  # an SSLError is one too
             why = "holds no CA certificates in PEM form" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
             raise self._unusable(why) from None
@@ -109,8 +109,8 @@ class Network:
         if self.chosen:
             import certifi  # noqa: PLC0415 - likewise
 
-            found += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
-        return "\n".join(dict.fromkeys(found)) + "\n"
+            certificates += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
+        return "\n".join(dict.fromkeys(certificates)) + "\n"
 
     def _unusable(self, why: str) -> SetupError:
         return SetupError(
@@ -272,10 +272,10 @@ def _address(text: str, name: str) -> str:
 
     :raises SetupError: E-PROXY, it is none; it may hold a password, and is not shown.
     """
-    found = text if not text or "://" in text else f"http://{text}"
+    url = text if not text or "://" in text else f"http://{text}"
     try:
-        if not found or (urlsplit(found).hostname and urlsplit(found).port != 0):
-            return found
+        if not url or (urlsplit(url).hostname and urlsplit(url).port != 0):
+            return url
     except ValueError:
         pass
     raise SetupError("E-PROXY", f"{name} is not the address of a proxy.", hint=f"Correct {name}: http://proxy.example.com:3128")
@@ -283,10 +283,10 @@ def _address(text: str, name: str) -> str:
 
 def _both_cases(http: str, https: str, bypass: Iterable[str]) -> dict[str, str]:
     """Return the variables in both spellings, as programs know either; none without a proxy."""
-    found = {name: url for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)) if url}
-    if found:
-        found["NO_PROXY"] = ",".join(dict.fromkeys(bypass))
-    return {spelling: value for name, value in found.items() for spelling in (name, name.lower())}
+    variables = {name: url for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)) if url}
+    if variables:
+        variables["NO_PROXY"] = ",".join(dict.fromkeys(bypass))
+    return {spelling: value for name, value in variables.items() for spelling in (name, name.lower())}
 
 
 def _matches(rule: str, host: str) -> bool:
