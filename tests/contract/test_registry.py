@@ -167,10 +167,10 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "said", "todo"),
     [
-        (403, "this login may not: 403", "docker login HOST as somebody who may"),
+        (403, "this login may not: 403", "docker login HOST as a user who may"),
         (429, "there were too many requests: 429", "Wait a few minutes"),
         (500, "the registry failed: 500", "check its log"),
-        (507, "the registry has no space left: 507", "make space"),
+        (507, "the registry has no space left: 507", "for space"),
         (418, "418", "Run it again"),
         (200, "it does not answer as a registry does", "Run it again"),
     ],
@@ -479,7 +479,7 @@ PUSHING = [
     ("name unknown: The repository with name 'data/tap-x' does not exist in the registry with id '1'", "has no such", "--repository-name data/"),
     ("toomanyrequests: Rate exceeded", "too many requests", "Wait a few minutes"),
     ("denied: adding 12 MiB of storage resource, which when updated to current usage will exceed the configured upper limit: quota", "no space", "space"),
-    ("received unexpected HTTP status: 507 Insufficient Storage", "no space left", "make space"),
+    ("received unexpected HTTP status: 507 Insufficient Storage", "no space left", "for space"),
     ("received unexpected HTTP status: 500 Internal Server Error", "the registry failed", "log and disk"),
     ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "certificate is not trusted", "certs.d/HOST/ca.crt"),
     ("http: server gave HTTP response to HTTPS client", "uses no TLS", "insecure-registries"),
