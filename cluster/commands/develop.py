@@ -43,7 +43,7 @@ def test(session: Session, *, options: str, **levels: bool) -> None:
     _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split())
 
 
-def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:
+def bench(session: Session, *, quick: bool, only: str) -> None:
     """Measure this machine and write the tables of ``docs/performance.md``.
 
     :raises SetupError: E-SETTING, unknown benchmark; E-INSTALL, as ``test``.
@@ -53,7 +53,7 @@ def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if as_json else []))
+    _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
 def _python(session: Session, *arguments: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def tag(root: Path, name: str = "tap-x", **settings: str) -> str:
+def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
     """Return a connector's image."""
     return images.tag(Project(root).connector(name), Settings(root=root, **settings))
 
@@ -123,7 +123,7 @@ def test_settings_that_make_another_image(checkout: Path) -> None:
     """Another base image makes another image, be it named or from a mirror; the images of the platform and the ports do not."""
     base = tag(checkout)
     assert len({base, tag(checkout, images="python=python:3.13-slim"), tag(checkout, mirror="docker.io=registry.example.com")}) == 3
-    assert tag(checkout, images="minio=x:1", mirror="quay.io=y", port_argo="3000", cluster="other") == base
+    assert tag(checkout, images="minio=x:1", mirror="quay.io=y", port_argo=3000, cluster="other") == base
 
 
 def test_images_of_two_checkouts(checkout: Path) -> None:
