@@ -64,6 +64,7 @@ COMMIT_FILES = (
     "cluster/runs/state.py",
     "cluster/ui/__init__.py",
     "cluster/ui/command_line.py",
+    "cluster/ui/exact_json.py",
     "cluster/ui/format.py",
     "cluster/store",
 )
