@@ -662,7 +662,7 @@ def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
     environ = {"SINGER_NOTIFY_FILE": str(folder / "url"), "SINGER_LINK": "http://127.0.0.1:2746/workflows/argo/x"}
-    return notify.tell(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
+    return notify.notify(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
 
 
 def test_a_message_says_what_failed(hook: Hook, tmp_path: Path) -> None:
