@@ -1,4 +1,4 @@
-"""Where the rows come from. Replace the sample by a request to your source; the tap asks for no more than ``changed``."""
+"""The source of the rows. Replace the sample by a request to your source, and keep ``changed``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE: list[dict[str, Any]] = [
 
 
 def changed(since: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows that have changed later than *since*, all of them where it is None; in the order of ``updated_at``."""
+    """Yield the rows that changed after *since* (None: all), ordered by ``updated_at``."""
     for row in SAMPLE:
         if since is None or row["updated_at"] > since:
             yield row

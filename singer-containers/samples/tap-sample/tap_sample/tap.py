@@ -13,7 +13,7 @@ from tap_sample import source
 
 
 class ItemsStream(Stream):
-    """Stream ``items``: a record for each item; from the second run on for those that have changed."""
+    """Stream ``items``: all items in the first run, then those that have changed."""
 
     name = "items"
     primary_keys = ("id",)
@@ -27,7 +27,7 @@ class ItemsStream(Stream):
     ).to_dict()
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Return what has changed since the last run, or since ``start_date`` where there was none."""
+        """Return the rows that changed since the last run, or since ``start_date``."""
         return source.changed(self.get_starting_replication_key_value(context))
 
 
@@ -36,7 +36,7 @@ class TapSample(Tap):
 
     name = "tap-sample"
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
-        th.Property("start_date", th.DateTimeType, description="What has changed later is loaded by the first run"),
+        th.Property("start_date", th.DateTimeType, description="The first run loads rows that changed after this time"),
     ).to_dict()
 
     def discover_streams(self) -> list[Stream]:
