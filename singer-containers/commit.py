@@ -428,7 +428,7 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     if wanted == "always" or (wanted == "failure" and not good):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None else last_log(run, history)
-        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
+        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
     return 1 if problem else 0
 
 
