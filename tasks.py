@@ -326,10 +326,26 @@ def check(
 
 
 @command(
+    help={
+        "word": "a part of a connector's name",
+        "kind": "tap, target or mapper; default: all",
+        "limit": "how many to show",
+        "json": JSON,
+    }
+)
+def search(session: Session, word: str, kind: str = "", limit: int = 20, *, json: bool = False) -> None:
+    """Search Meltano Hub for connectors. invoke search hubspot"""
+    from cluster.onboarding import search as searching
+
+    searching.search(session, word, kind=kind, limit=limit)
+
+
+@command(
     iterable=["set"],
     help={
         "name": "what to call it, such as tap-github",
-        "pip-url": "its package as pip takes it, or a folder of this repository; default: its name",
+        "pip-url": "its package as pip takes it, or a folder of this repository; default: the one that Meltano Hub names",
+        "variant": "a variant in Meltano Hub, or NAME--VARIANT to give it another name; default: the Hub's default",
         "kind": "tap or target; default: found out",
         "target": "the same as --kind target",
         "executable": "its program; default: the one that the package installs",
@@ -350,6 +366,7 @@ def new(
     python: str = "",
     set: Sequence[str] | None = None,
     from_meltano: str = "",
+    variant: str = "",
     *,
     target: bool = False,
     from_scratch: bool = False,
@@ -362,6 +379,7 @@ def new(
     from cluster.onboarding.new import read_given
 
     wish = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
+    wish.variant = variant
     make(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 
@@ -430,7 +448,7 @@ def bench(session: Session, only: str = "", *, quick: bool = False, json: bool =
 
 PLATFORM = (doctor, up, status, open, forward, credentials, shell, stop, teardown)
 PIPELINES = (demo, run, runs, report, show, logs, fetch, cancel, retry, state, sync, export)
-CONNECTORS = (new, discover, select, check, add)
+CONNECTORS = (search, new, discover, select, check, add)
 see_choices(ROOT)
 namespace = Collection(*PLATFORM, *PIPELINES, *CONNECTORS, test, bench)
 namespace.configure({"singer": dict(DEFAULTS)})

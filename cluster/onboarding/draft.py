@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,18 +14,19 @@ import yaml
 from cluster.config.strict import listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
-from cluster.onboarding import options, package, prompts
+from cluster.onboarding import definition, options, package, prompts
 from cluster.onboarding.probe import ABOUT_SECONDS, Probe
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
-from cluster.project.venvs import Environments
+from cluster.project.venvs import Environments, programs
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from cluster.onboarding.definition import Definition
     from cluster.onboarding.options import Option
     from cluster.project.model import Connector
     from cluster.session import Session
@@ -54,6 +55,18 @@ class ConnectorRequest:
     """Options of ``select``, all of them, with their values; none where everything is loaded."""
     left: list[str] = field(default_factory=list)
     """What a ``meltano.yml`` has that we have not."""
+    variant: str = ""
+    """A variant in Meltano Hub, or ``NAME--VARIANT`` if the connector gets another name."""
+    hub: Definition | None = None
+    """What Meltano Hub states about that variant."""
+    requirements: list[str] = field(default_factory=list)
+    """The words of ``pip_url``, if they are not to be split again."""
+    source: str = ""
+    """What named the package: ``hub``, ``cache`` or nothing."""
+    near: list[str] = field(default_factory=list)
+    """Similar names in Meltano Hub, which does not have this one."""
+    notes: list[tuple[str, str, str]] = field(default_factory=list)
+    """Lines to print before the connector is made."""
 
 
 class Making:
@@ -66,11 +79,13 @@ class Making:
         self.folder = folder
         self.ask = ask
         self.options: list[Option] = []
+        self.program: list[Option] = []
+        """What the program itself reports."""
         self.about: dict[str, Any] | None = None
         self.package = package.Package("", "", "", ())
         self.made: Path | None = None
         """The environment, if it is of this command's making."""
-        self.keys: dict[str, Any] = {"kind": wish.kind or "tap", "pip_url": wish.pip_url or wish.name}
+        self.keys: dict[str, Any] = {"kind": wish.kind or "tap", "pip_url": wish.requirements or wish.pip_url or wish.name}
         if wish.python:
             self.keys["python"] = wish.python
 
@@ -79,6 +94,7 @@ class Making:
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
+        summary += f"# {self.wish.hub.page}\n" if self.wish.hub and self.wish.hub.page else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:
             return project.connector(self.wish.name)
@@ -100,6 +116,8 @@ class Making:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
+            if self.wish.near:
+                hint = f"Name the connector that you mean, such as {listed(self.wish.near)}, or its package with --pip-url."
             raise SetupError(error.code, error.problem, hint=hint) from None
         self.made = environment if made else None
         self.package = package.installed(environment, connector)
@@ -117,7 +135,10 @@ class Making:
         found, wish = self.package, self.wish
         if wish.executable:
             return package.program(found, environment, wish.executable)
-        names = package.likely(found, wish.name)
+        stated = wish.hub.executable if wish.hub else ""
+        if stated in programs(environment):
+            return stated
+        names = package.likely(found, wish.hub.name if wish.hub else wish.name)
         if not names:
             raise SetupError(
                 "E-EXECUTABLE",
@@ -153,10 +174,29 @@ class Making:
             kind = "tap" if known else "target"
             samples = options.from_readme(self.package.readme)
             self.options = options.needed(samples, self._refusal(probe))
+        if self.wish.hub:
+            known, kind = self._stated(self.wish.hub, known, kind)
         self._agree(connector.executable, kind)
         self.keys["kind"] = kind
-        found = {"capabilities": [item for item in CAPABILITIES if item in known], "settings": sorted(item.name for item in self.options)}
+        found = {
+            "capabilities": [item for item in CAPABILITIES if item in known],
+            "settings": sorted({self._key(item.name) for item in self.options}),
+        }
         self.keys.update({key: words for key, words in found.items() if words})
+
+    def _stated(self, stated: Definition, known: set[str], kind: str) -> tuple[set[str], str]:
+        """Add what the Hub states to what the program reports; return its capabilities and its kind."""
+        self.program = self.options
+        self.options = definition.merged(self.options, stated, complete=self.about is not None)
+        if self.about is not None:
+            return known, kind
+        if not known:  # an old help that lists no options
+            return set(stated.capabilities), self.wish.kind
+        return known | (stated.capabilities - set(ABILITIES.values())), kind
+
+    def _key(self, name: str) -> str:
+        """Return the key of a config that holds a setting: ``s3.bucket`` of the Hub is within ``s3``."""
+        return name.partition(".")[0] if self.wish.hub else name
 
     def _agree(self, program: str, kind: str) -> None:
         """See that the program is what was asked for.
@@ -167,7 +207,7 @@ class Making:
         named = next((item for item in KINDS if wish.name.startswith(f"{item}-")), kind)
         wanted = wish.kind or named
         if wanted != kind:
-            words = f"new {kind}-{wish.name.removeprefix(f'{wanted}-')} --pip-url {quoted(self.keys['pip_url'])}"
+            words = f"new {kind}-{wish.name.removeprefix(f'{wanted}-')} --pip-url {quoted(wish.pip_url or wish.name)}"
             hint = f"Make it as one: {command(words)}"
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=hint)
 
@@ -184,7 +224,7 @@ class Making:
             raise SetupError(
                 "E-CONNECTOR",
                 f"{program} does not start: {last_line(said)}",
-                hint=_remedy(said, str(self.keys["pip_url"]), _again(self.wish)),
+                hint=_remedy(said, self.wish.pip_url or self.wish.name, _again(self.wish)),
             )
         raise SetupError(
             "E-CONNECTOR",
@@ -223,25 +263,56 @@ class Making:
         known = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ}
 
         def take(option: Option, text: str) -> None:
-            config[option.name], found = options.hide(option, option.read(text), wish.name)
-            secrets.update(found)
+            write(option, option.read(text))
+
+        def write(option: Option, value: Any) -> None:
+            value, hidden = options.hide(option, value, wish.name)
+            secrets.update(hidden)
+            if wish.hub:
+                definition.put(config, option.name, value)
+            else:
+                config[option.name] = value
 
         for name, text in wish.given.items():
             take(options.option(self.options, name, complete=self.about is not None), text)
-        for option in self.options:
-            variable = options.variable(wish.name, option.name)
-            if option.secret and option.name not in config and variable in known:
-                config[option.name] = f"${{{variable}}}"
+        for option in self._unset(config):
+            if option.secret and options.variable(wish.name, option.name) in known:
+                write(option, f"${{{options.variable(wish.name, option.name)}}}")
         if self.ask:
-            prompts.ask(self.session.output, [option for option in self.options if option.name not in config], take)
-        for option in self.options:
-            if option.secret and option.missed:
-                config.setdefault(option.name, f"${{{options.variable(wish.name, option.name)}}}")
+            self._choose_group(config)
+            prompts.ask(self.session.output, self._unset(config), take)
+        for option, value in self._defaults(config):
+            write(option, value)
         return config, secrets
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
         """Return the settings without which the connector cannot work."""
-        return [option.name for option in self.options if option.missed and option.name not in config]
+        names = [option.name for option in self._unset(config) if option.missed]
+        return list(dict.fromkeys([*names, *(name for group in self.gaps(config)[:1] for name in group)]))
+
+    def _unset(self, config: Mapping[str, Any]) -> list[Option]:
+        """Return the settings that have no value yet."""
+        return [option for option in self.options if not definition.holds(config, option.name)]
+
+    def _defaults(self, config: Mapping[str, Any]) -> list[tuple[Option, Any]]:
+        """Return what to write for unset settings: variables of required secrets, and values that the Hub sets."""
+        values = definition.presets(self.wish.hub, self.program, self.options) if self.wish.hub else {}
+        unset = self._unset(config)
+        values.update({item.name: f"${{{options.variable(self.wish.name, item.name)}}}" for item in unset if item.secret and item.missed})
+        return [(option, values[option.name]) for option in unset if option.name in values]
+
+    def gaps(self, config: Mapping[str, Any]) -> list[list[str]]:
+        """Return what each group of settings lacks; nothing if one of them is complete."""
+        return definition.lacking(self.wish.hub, self.options, config) if self.wish.hub else []
+
+    def _choose_group(self, config: Mapping[str, Any]) -> None:
+        """Ask which group of settings to fill in, if there are several and none is complete."""
+        gaps = self.gaps(config)
+        if len(gaps) > 1:
+            chosen = prompts.group(self.session.output, gaps)
+            needed = gaps[chosen] if chosen is not None else []
+            self.options = [replace(option, required=True) if option.name in needed else option for option in self.options]
+            self.options.sort(key=lambda option: not option.missed)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -253,6 +324,8 @@ _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("ta
 
 def _again(wish: ConnectorRequest) -> str:
     """Return the command, to be typed again with something more."""
+    if wish.hub:
+        return command(f"new {wish.name} --variant {wish.variant or wish.hub.variant}")
     return command(f"new {wish.name}" + (f" --pip-url {quoted(wish.pip_url)}" if wish.pip_url else ""))
 
 

@@ -99,7 +99,7 @@ class _Reader:
         plugin.pip_url = self._pip_url(merged, plugin)
         plugin.python = self._python(merged, plugin)
         self._config(merged, [str(part["name"]) for part in chain], plugin)
-        self._select(merged, plugin)
+        selection(merged, plugin)
         used = {key for part in chain for key in part}
         plugin.left += sorted(used - TAKEN - WORDS)
         plugin.left += self._elsewhere({str(part["name"]) for part in chain})
@@ -177,7 +177,8 @@ class _Reader:
 
         return VARIABLE.sub(ours, value)
 
-    def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
+    @staticmethod
+    def select(merged: Mapping[str, Any], plugin: Plugin) -> None:
         """Turn Meltano's patterns into options: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` takes away."""
         patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
         names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "add", "exclude", "replication", "replication-key")}
@@ -205,6 +206,11 @@ class _Reader:
                 found.append(f"environments.{environment.get('name')}")
         schedules = _mappings(self.document.get("schedules"))
         return found + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+
+
+def selection(document: Mapping[str, Any], plugin: Plugin) -> None:
+    """Turn ``select`` and ``metadata`` of a plugin into options of ``select``; what has none is left."""
+    _Reader.select(document, plugin)
 
 
 def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, meltano, sample_tap
+from cluster.onboarding import check, discover, from_hub, meltano, sample_tap
 from cluster.onboarding.draft import KINDS, ConnectorRequest, Making, quoted
+from cluster.onboarding.hub import HUB
 from cluster.onboarding.probe import DISCOVER_SECONDS
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
@@ -50,6 +51,8 @@ def new(session: Session, wish: ConnectorRequest, *, meltano_file: str = "", fro
         raise SetupError("E-SETTING", f"--kind is {describe(wish.kind)}; allowed is tap or target.", hint="Give one of these, or none.")
     if meltano_file:
         _take_over(wish, Path(meltano_file))
+    elif not wish.pip_url and not from_scratch:
+        from_hub.fill_in(session, wish)
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
         making, config = _make(session, wish, from_scratch=from_scratch, ask=ask and sys.stdin.isatty())
     connector, missing = Project(session.settings.root).connector(wish.name), making.missing(config)
@@ -57,7 +60,7 @@ def new(session: Session, wish: ConnectorRequest, *, meltano_file: str = "", fro
         "✓", project.shown(connector.folder), f"{connector.kind}; {listed(sorted(file.name for file in connector.folder.iterdir()))}"
     )
     if wish.left:
-        output.line("!", meltano_file, f"not taken over: {listed(wish.left)}")
+        output.line("!", meltano_file or HUB, f"not taken over: {listed(wish.left)}")
     output.event(
         "connector",
         connector=wish.name,
@@ -68,7 +71,12 @@ def new(session: Session, wish: ConnectorRequest, *, meltano_file: str = "", fro
         secrets=secret_names(connector.config),
         missing=missing,
         left=wish.left,
+        source=wish.source or None,
+        variant=wish.hub.variant if wish.hub else None,
     )
+    others = making.gaps(config)[1:]
+    if others:
+        output.line("!", project.shown(connector.config), f"instead of {listed(missing)}: {'; or '.join(map(listed, others))}")
     _try_out(session, wish, connector, missing)
     if from_scratch:
         words = f'test --options="-k {wish.name}"'
@@ -84,6 +92,8 @@ def _make(session: Session, wish: ConnectorRequest, *, from_scratch: bool, ask: 
         wish.pip_url = os.path.relpath(source, root)
     output.text(f"new  {wish.name} · {wish.pip_url or wish.name}")
     output.text()
+    for note in wish.notes:
+        output.line(*note)
     with _staged(session, wish.name) as folder:
         making = Making(session, wish, folder, ask=ask)
         try:
@@ -173,7 +183,7 @@ def _try_out(session: Session, wish: ConnectorRequest, connector: Connector, mis
             discover.write(session, name, plan_only=False, stream="", everything=False, seconds=DISCOVER_SECONDS)
             if wish.select:
                 output.text()
-                discover.choose(session, name, False, True, *wish.select.values())  # noqa: FBT003 - as it is typed: --none
+                _select(session, wish)
         if connector.kind == "tap" or not secret_names(connector.config):
             output.text()
             check.check(session, name, TRY, sure=False)
@@ -186,6 +196,19 @@ def _try_out(session: Session, wish: ConnectorRequest, connector: Connector, mis
         return
     output.text()
     output.text(f"Next: {command(f'add {_pipeline(project, connector)}')}")
+
+
+def _select(session: Session, wish: ConnectorRequest) -> None:
+    """Select what a ``meltano.yml`` or the Hub selects.
+
+    The Hub's selection is only a proposal: if it does not fit the streams, it is left out.
+    """
+    try:
+        discover.choose(session, wish.name, False, True, *wish.select.values())  # noqa: FBT003 - as it is typed: --none
+    except SetupError as error:
+        if not wish.hub:
+            raise
+        session.output.line("!", HUB, f"its selection does not fit these streams, so all stay selected: {error.problem}")
 
 
 def _then(connector: Connector, wish: ConnectorRequest) -> str:

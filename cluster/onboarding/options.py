@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest
@@ -27,6 +28,9 @@ NOT_CONFIG = {"type", "stream", "streams", "bookmarks", "currently_syncing"}
 
 NEAR = 300
 """How far before a block of code, in characters, the word stands that says what it is."""
+
+DATE = "date_iso8601"
+"""The format of a setting that takes a date or a time."""
 
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*[}\]])')
 """What samples have that JSON has not: comments, and commas behind the last item. Texts are matched first, to be left alone."""
@@ -58,6 +62,12 @@ class Option:
         return " ".join(str(self.schema.get("description", "")).split())
 
     @property
+    def label(self) -> str:
+        """Its name as a person would write it, if that is known and not the same."""
+        title = str(self.schema.get("title", ""))
+        return "" if re.sub(r"[\W_]+", "", title).lower() == re.sub(r"[\W_]+", "", self.name).lower() else title
+
+    @property
     def default(self) -> Any:
         """What the connector takes where the config says nothing."""
         return self.schema.get("default")
@@ -82,6 +92,9 @@ class Option:
             raise SetupError(
                 "E-SETTING", f"{self.name} is {describe(text)}; allowed is one of {listed(map(str, allowed))}.", hint="Give one of these."
             )
+        if self.schema.get("format") == DATE and "${" not in text and not _is_date(text):
+            hint = f"Write it as {self.name}=2024-01-31 or {self.name}=2024-01-31T08:00:00Z"
+            raise SetupError("E-SETTING", f"{self.name} is {describe(text)}; allowed is a date or a time.", hint=hint)
         if self.secret or "string" in kinds or isinstance(self.example, str):
             return text
         found: Any = text
@@ -91,6 +104,12 @@ class Option:
             hint = f"Write it as JSON, such as {self.name}={_sample(kinds)}"
             raise SetupError("E-SETTING", f"{self.name} is {describe(found)}; allowed is {' or '.join(sorted(kinds))}.", hint=hint)
         return found
+
+
+def _is_date(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(text))
+    return False
 
 
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:

@@ -50,6 +50,17 @@ NETWORK = re.compile(
 )
 
 
+LOGIN = re.compile(
+    r"could not read (?:Username|Password)|terminal prompts disabled|Authentication failed for|Permission denied \(publickey|"
+    r"Host key verification failed",
+    re.IGNORECASE,
+)
+"""What git and SSH print if a server asks for a login that they do not have."""
+
+NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
+"""Git and SSH fail instead of asking. Credential helpers and the SSH agent still work."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """A finished environment: where it is, its program, and the connector's version."""
@@ -263,6 +274,18 @@ class Environments:
             raise refused
         if "No space left on device" in text:
             raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Make room, then run it again.")
+        if LOGIN.search(text):
+            raise SetupError(
+                "E-INSTALL",
+                f"{connector.name} cannot be installed: {git_server(text)} asks for a login.",
+                hint=f"Log in with git once, such as: git ls-remote ADDRESS. Log: {self._shown(log)}",
+            )
+        if NETWORK.search(text) and "Git operation failed" in text:
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} is not installed yet, and {git_server(text)} cannot be reached.",
+                hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {self._shown(log)}",
+            )
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
@@ -282,6 +305,8 @@ class Environments:
         """Return uv's environment: its cache is ours, its index and certificates are those that pip knows unless uv has its own."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
+        environ.update(NO_QUESTIONS)
+        environ.setdefault("GIT_ASKPASS", "false")
         index = chosen_index(environ)
         if index:
             environ["UV_DEFAULT_INDEX"] = index
@@ -323,6 +348,12 @@ def reason(text: str) -> str:
         found = cause if found.startswith("No solution found") else f"{found}: {cause}"
     found = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", found)[:300]
     return found if found.endswith((".", "?")) else found + "."
+
+
+def git_server(text: str) -> str:
+    """Return the address of the repository that git could not fetch, without a user and a password."""
+    address = re.search(r"((?:https?|ssh)://)(?:[^@/\s`'\"]+@)?([^\s`'\"?#]+)|[\w.-]+@([\w.-]+:[^\s`'\"]+)", text)
+    return f"{address[1] or ''}{address[2] or address[3]}".rstrip(".:") if address else "the git server"
 
 
 def programs(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = frozenset({"add", "bench", "check", "discover", "new", "select", "test"})
+HERE = frozenset({"add", "bench", "check", "discover", "new", "search", "select", "test"})
 """Commands of the checkout alone: they know no ``--env``."""
 NAMED = "SINGER_ENV"
 """The variable with the environment that ``--env`` has named, as ``SINGER_LAUNCHER`` says how the tool was started."""
