@@ -301,9 +301,12 @@ def select(
     json: bool = False,
 ) -> None:
     """Select what a tap loads, or show what is selected. invoke select tap-exchange-rates --exclude currency"""
+    from cluster.config.strict import words
     from cluster.onboarding import discover as streams
+    from cluster.onboarding.selection import Choice
 
-    streams.choose(session, connector, all, none, stream, field, add, exclude, replication, replication_key)
+    lists = map(words, (stream, field, add, exclude, replication, replication_key))
+    streams.choose(session, connector, Choice(all, none, *lists))
 
 
 @command(
@@ -376,11 +379,11 @@ def new(
     """Make a connector of a package, with its environment, and try it out. invoke new tap-dbf --set path=/data/*.dbf"""
     from cluster.onboarding.draft import ConnectorRequest
     from cluster.onboarding.new import new as make
-    from cluster.onboarding.new import read_given
+    from cluster.onboarding.new import read_settings
 
-    wish = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, read_given(set or ()))
-    wish.variant = variant
-    make(session, wish, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
+    kind = "target" if target else kind
+    request = ConnectorRequest(name, pip_url, kind, executable, python, read_settings(set or ()), variant=variant)
+    make(session, request, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (json or no_input))
 
 
 @command(

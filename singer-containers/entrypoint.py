@@ -84,7 +84,7 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
 
     def secret(name: str) -> str:
         try:
-            return (folder / name).read_text(encoding="utf-8")
+            return (folder / name).read_bytes().decode("utf-8")  # as it is: read_text would change line ends
         except UnicodeDecodeError:
             raise EntrypointError("E-SECRET", f"The secret {name} is not text.", f"Write it to {folder / name} as UTF-8.") from None
         except OSError:
@@ -461,6 +461,7 @@ class Runner:
         self.pipe = environ.get("SINGER_PIPE", "")
         self.held: int | None = None
         self._reported = 0.0
+        self._help: bytes | None = None
 
     # -- report
 
@@ -653,17 +654,25 @@ class Runner:
             path.write_text(json.dumps(select_all(self.discover(config))), encoding="utf-8")
         else:
             return []
-        return [self.catalog_flag(), str(path)]
+        return self.catalog_flags(path)
 
-    def catalog_flag(self) -> str:
-        """Return the flag that the tap knows. Where its capabilities do not say, its help does."""
-        if "catalog" in self.capabilities:
-            return "--catalog"
-        if "properties" in self.capabilities:
-            return "--properties"
-        process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        text = process.communicate()[0]
-        return "--catalog" if b"--catalog" in text or b"--properties" not in text else "--properties"
+    def catalog_flags(self, path: Path) -> list[str]:
+        """Return the arguments that name the catalog, by the flag that the tap reads.
+
+        A tap that knows both gets both: old taps accept ``--catalog``, and read ``--properties`` alone.
+        """
+        known = {"--catalog": "catalog", "--properties": "properties"}
+        flags = [flag for flag, name in known.items() if name in self.capabilities]
+        if not flags:
+            flags = [flag for flag in known if flag.encode() in self.help()]
+        return [word for flag in flags or ["--catalog"] for word in (flag, str(path))]
+
+    def help(self) -> bytes:
+        """Return the connector's help, asked for once: it answers what ``capabilities`` leaves open."""
+        if self._help is None:
+            process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self._help = process.communicate()[0]
+        return self._help
 
     def discover(self, config: list[str]) -> dict[str, Any]:
         """Ask the tap for its catalog.
@@ -688,8 +697,12 @@ class Runner:
             return []
         for path in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
             if path is not None and read_json(path, "E-STATE", "state"):
-                return ["--state", str(path)]
+                return ["--state", str(path)] if self.takes_state() else []
         return []
+
+    def takes_state(self) -> bool:
+        """Return whether the tap has the flag ``--state``. If neither its capabilities nor its help tell, it is passed."""
+        return "state" in self.capabilities or b"--config" not in self.help() or b"--state" in self.help()
 
     # -- the sides
 
@@ -804,7 +817,7 @@ class Runner:
         arguments = self.config(work)
         catalog = existing(self.environ, "SINGER_CATALOG")
         if catalog is not None:
-            arguments += [self.catalog_flag(), str(catalog)]
+            arguments += self.catalog_flags(catalog)
         arguments += self.state()
         return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import re
+import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FAMILIES = {
     "debian": "debian", "ubuntu": "debian", "fedora": "fedora", "rhel": "fedora", "centos": "fedora",
@@ -50,23 +54,19 @@ class System:
         return next((lines[key] for key in keys if key in lines), "")
 
 
-def read(platform: str, release: str, kernel: str) -> System:
-    """Tell the system from ``sys.platform``, the text of ``/etc/os-release`` and the release of the kernel."""
-    if platform == "darwin":
+def read(system: str, release: Mapping[str, str], kernel: str) -> System:
+    """Return the system, from ``sys.platform``, the fields of ``/etc/os-release`` and the release of the kernel."""
+    if system == "darwin":
         return System("macos")
-    words = " ".join(re.findall(r"^ID(?:_LIKE)?=(.*)$", release, re.MULTILINE)).replace('"', " ")
-    family = next((FAMILIES[word.partition("-")[0]] for word in words.split() if word.partition("-")[0] in FAMILIES), "")
+    words = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
+    family = next((FAMILIES[word.partition("-")[0]] for word in words if word.partition("-")[0] in FAMILIES), "")
     return System("wsl" if "microsoft" in kernel.lower() else "linux", family)
 
 
 @cache
 def here() -> System:
     """Return the system that we run on."""
-    return read(sys.platform, _text("/etc/os-release"), _text("/proc/sys/kernel/osrelease"))
-
-
-def _text(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    release: dict[str, str] = {}
+    with suppress(OSError):
+        release = platform.freedesktop_os_release()
+    return read(sys.platform, release, platform.release())

@@ -129,6 +129,8 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
     thread.start()
     thread.join(seconds)
     answer = answers[0] if answers else TimeoutError()
+    if isinstance(answer, urllib3.exceptions.MaxRetryError) and answer.reason:
+        answer = answer.reason
     if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError):
         hint = "Run it again later; behind a company's proxy set singer.proxy or HTTPS_PROXY."
         raise SetupError("E-NETWORK", f"{shown(url)} does not answer within {seconds:g} s.", hint=hint)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import describe
 from cluster.onboarding import hub, meltano, options
 from cluster.onboarding.options import Option
+from cluster.onboarding.selection import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,8 +45,8 @@ class Definition:
     options: tuple[Option, ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()
     """Each is a set of settings that is enough for the connector."""
-    select: dict[str, str] = field(default_factory=dict)
-    """Options of ``select``."""
+    choice: Choice = field(default_factory=Choice)
+    """What to select after discovery."""
     left: tuple[str, ...] = ()
     """Keys that have no equivalent here."""
     page: str = ""
@@ -64,8 +65,8 @@ def read(entry: Entry, variant: str, document: Mapping[str, Any]) -> Definition:
     requirements = _requirements(entry, variant, document.get("pip_url"))
     settings = [item for item in _list(document.get("settings")) if isinstance(item, dict) and _is_setting(item)]
     executable = _text(document, "executable")
-    plugin = meltano.Plugin(entry.name, entry.kind, "", "", "")
-    meltano.selection({key: document.get(key) for key in ("select", "metadata")}, plugin)
+    left: list[str] = []
+    choice = meltano.choice(document, left)
     known = {str(item["name"]) for item in settings}
     groups = [tuple(str(name) for name in _list(group) if name in known) for group in _list(document.get("settings_group_validation"))]
     page = _text(document, "docs")
@@ -77,8 +78,8 @@ def read(entry: Entry, variant: str, document: Mapping[str, Any]) -> Definition:
         capabilities=frozenset(map(str, _list(document.get("capabilities")))),
         options=tuple(_option(item) for item in settings),
         groups=tuple(sorted({group for group in groups if group}, key=groups.index)),
-        select=plugin.options,
-        left=_few(plugin.left),
+        choice=choice,
+        left=_few(left),
         page=page if re.fullmatch(r"https?://[!-~]+", page) else "",
         pythons=tuple(item for item in map(str, _list(document.get("supported_python_versions"))) if re.fullmatch(r"3\.\d{1,2}", item)),
         presets={str(item["name"]): value for item in settings if (value := _preset(item)) is not None},
@@ -138,7 +139,8 @@ def _option(setting: Mapping[str, Any]) -> Option:
     preset = _preset(setting)
     if preset is not None:
         schema["default"] = preset
-    return Option(str(setting["name"]), {key: value for key, value in schema.items() if value != ""}, example=setting.get("placeholder"))
+    name, words = str(setting["name"]), {key: value for key, value in schema.items() if value != ""}
+    return Option(name, words, example=setting.get("placeholder"), nested="." in name)
 
 
 def _preset(setting: Mapping[str, Any]) -> Any:
@@ -169,19 +171,19 @@ def merged(program: Sequence[Option], stated: Definition, *, complete: bool) -> 
         outer, dot, _ = option.name.partition(".")
         if ours is None and complete and not (dot and outer in names):
             continue
-        needed = option.name in always
+        required = option.name in always
         if ours is None:
-            result.append(replace(option, required=needed))
+            result.append(replace(option, required=required))
         else:
             words = {key: option.schema[key] for key in ("title", "description", "secret", "format") if key in option.schema}
             schema = {**option.schema, **ours.schema, **words}
             if ours.kinds:
                 schema = {**schema, "type": sorted(ours.kinds)} if "anyOf" not in ours.schema and "oneOf" not in ours.schema else schema
-            result.append(Option(ours.name, schema, ours.required or needed, ours.example or option.example))
+            result.append(Option(ours.name, schema, ours.required or required, ours.example or option.example))
     order = {name: number for number, name in enumerate(dict.fromkeys(name for group in stated.groups for name in group))}
     return sorted(
         [*result, *own.values()],
-        key=lambda option: (not option.missed, order.get(option.name, len(order)), not option.secret),
+        key=lambda option: (not option.needed, order.get(option.name, len(order)), not option.secret),
     )
 
 
@@ -192,28 +194,6 @@ def presets(stated: Definition, program: Sequence[Option], chosen: Iterable[Opti
     return {name: value for name, value in stated.presets.items() if name in known and own.get(name) != value}
 
 
-def holds(config: Mapping[str, Any], name: str) -> bool:
-    """Report whether a config has a setting; ``s3.bucket`` is a key within ``s3``."""
-    value: Any = config
-    for part in [name] if name in config else name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return False
-        value = value[part]
-    return True
-
-
-def put(config: dict[str, Any], name: str, value: Any) -> None:
-    """Write a setting into a config; ``s3.bucket`` becomes a key within ``s3``."""
-    *outer, last = name.split(".")
-    inside = config
-    for part in outer:
-        deeper = inside.get(part)
-        if not isinstance(deeper, dict):
-            deeper = inside[part] = {}
-        inside = deeper
-    inside[last] = value
-
-
 def lacking(stated: Definition, chosen: Sequence[Option], config: Mapping[str, Any]) -> list[list[str]]:
     """Return for each group what the config lacks, shortest first.
 
@@ -221,7 +201,8 @@ def lacking(stated: Definition, chosen: Sequence[Option], config: Mapping[str, A
     """
     known = {option.name: option for option in chosen}
     gaps = [
-        [name for name in group if name in known and known[name].default is None and not holds(config, name)] for group in stated.groups
+        [name for name in group if name in known and known[name].default is None and not options.holds(config, known[name])]
+        for group in stated.groups
     ]
     return [] if not all(gaps) else sorted(gaps, key=len)
 

@@ -1,8 +1,10 @@
-"""A connector in the making: what its package installs, what that is and knows, and what its config is to be."""
+"""A connector that ``new`` is making: what its package installs, what its program knows, and its config."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from contextlib import suppress
@@ -14,305 +16,366 @@ import yaml
 from cluster.config.strict import listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
-from cluster.onboarding import definition, options, package, prompts
+from cluster.onboarding import definition, options, package, prompts, repairs
 from cluster.onboarding.probe import ABOUT_SECONDS, Probe
+from cluster.onboarding.remedies import remedy
+from cluster.onboarding.repairs import DoesNotStartError
+from cluster.onboarding.selection import Choice
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
+from cluster.project.secrets import secret_names_in
 from cluster.project.venvs import Environments, programs
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.onboarding.definition import Definition
     from cluster.onboarding.options import Option
+    from cluster.onboarding.repairs import Repair
     from cluster.project.model import Connector
     from cluster.session import Session
 
 KINDS = ("tap", "target")
-ABILITIES = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
-"""What stands in a program's help, and what we call it."""
+FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
+"""A flag in a program's help, and the capability that it shows."""
 
 
 @dataclass
 class ConnectorRequest:
-    """What somebody wants a connector to be. What is empty is found out."""
+    """What a command line or a ``meltano.yml`` asks ``new`` to make. Empty fields are determined from the package."""
 
     name: str
     pip_url: str = ""
     kind: str = ""
     executable: str = ""
     python: str = ""
-    given: dict[str, str] = field(default_factory=dict)
-    """Settings as they were typed."""
+    typed: dict[str, str] = field(default_factory=dict)
+    """Settings of ``--set``, as they were typed."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Settings as they are to stand in the config."""
+    """Settings of ``meltano.yml``, as the config holds them."""
     secrets: dict[str, str] = field(default_factory=dict)
-    """Variables of that config, with their values."""
-    select: dict[str, str] = field(default_factory=dict)
-    """Options of ``select``, all of them, with their values; none where everything is loaded."""
+    """The variables of that config, with their values."""
+    choice: Choice = field(default_factory=Choice)
+    """What to select after discovery; empty for everything."""
     left: list[str] = field(default_factory=list)
-    """What a ``meltano.yml`` has that we have not."""
+    """What of the ``meltano.yml`` or the Hub's definition is not taken over, by name."""
     variant: str = ""
     """A variant in Meltano Hub, or ``NAME--VARIANT`` if the connector gets another name."""
     hub: Definition | None = None
     """What Meltano Hub states about that variant."""
     requirements: list[str] = field(default_factory=list)
-    """The words of ``pip_url``, if they are not to be split again."""
+    """The words of ``pip_url``, if they must not be split again."""
     source: str = ""
-    """What named the package: ``hub``, ``cache`` or nothing."""
+    """The source of the package's name: ``hub``, ``cache`` or another one."""
     near: list[str] = field(default_factory=list)
     """Similar names in Meltano Hub, which does not have this one."""
     notes: list[tuple[str, str, str]] = field(default_factory=list)
     """Lines to print before the connector is made."""
 
 
-class Making:
-    """A connector while it is being made."""
+@dataclass(frozen=True)
+class Abilities:
+    """What a connector's program knows."""
 
-    def __init__(self, session: Session, wish: ConnectorRequest, folder: Path, *, ask: bool) -> None:
-        """Take what is wanted and the folder in which it is made; *ask* says whether somebody can answer."""
+    kind: str
+    capabilities: frozenset[str]
+    options: Sequence[Option]
+    described: bool
+    """Whether the program describes itself (``--about``): then it has no other options."""
+
+
+class ConnectorDraft:
+    """A connector while ``new`` makes it."""
+
+    def __init__(self, session: Session, request: ConnectorRequest, folder: Path, *, ask: bool) -> None:
+        """Take the request and the folder to make it in; *ask* is whether a user can answer questions."""
         self.session = session
-        self.wish = wish
+        self.request = request
         self.folder = folder
         self.ask = ask
-        self.options: list[Option] = []
-        self.program: list[Option] = []
-        """What the program itself reports."""
-        self.about: dict[str, Any] | None = None
+        self.options: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
-        self.made: Path | None = None
-        """The environment, if it is of this command's making."""
-        self.keys: dict[str, Any] = {"kind": wish.kind or "tap", "pip_url": wish.requirements or wish.pip_url or wish.name}
-        if wish.python:
-            self.keys["python"] = wish.python
+        self.venv: Path | None = None
+        """The connector's venv, if this command made it."""
+        self.described = False
+        self.preset: dict[str, Any] = {}
+        """Values that the Hub sets, by option."""
+        self.keys: dict[str, Any] = {"kind": request.kind or "tap", "pip_url": request.requirements or request.pip_url or request.name}
+        if request.python:
+            self.keys["python"] = request.python
 
     def connector(self) -> Connector:
-        """Write ``connector.yaml`` as far as it is known and read it, as every command will."""
+        """Write ``connector.yaml`` as far as it is known, and read it with the reader of every command."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
-        summary += f"# {self.wish.hub.page}\n" if self.wish.hub and self.wish.hub.page else ""
+        summary += f"# {self.request.hub.page}\n" if self.request.hub and self.request.hub.page else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:
-            return project.connector(self.wish.name)
+            return project.connector(self.request.name)
         except SetupError as error:
             problem = error.problem.replace(f"{project.shown(self.folder)}/", "")
             raise SetupError(error.code, problem, hint="Correct the command.") from None
 
     def install(self) -> None:
-        """Make its environment, and find its program in it.
+        """Make its venv, and determine its program, kind, capabilities and options.
 
-        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it has none, or several and none was named.
+        A failure with a known remedy is repaired, each at most once. If a repair leads to an earlier
+        failure, the later one is raised: it is closer to the goal.
+
+        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or several
+            and none was named; E-CONNECTOR.
         """
+        tried: set[tuple[str, str]] = set()
+        closest: SetupError | None = None
+        while True:
+            try:
+                self._install()
+            except SetupError as error:
+                if closest is None or error.code != "E-INSTALL" or closest.code == "E-INSTALL":
+                    closest = error
+                repair = next((item for item in self._proposals(error) if (item.requirement, item.python) not in tried), None)
+                if repair is None:
+                    raise closest from None
+                tried.add((repair.requirement, repair.python))
+                self._apply(repair)
+            else:
+                return
+
+    def _proposals(self, error: SetupError) -> Iterator[Repair]:
+        """Yield repairs of a failure. A Python that the user named is not replaced."""
+        for repair in repairs.proposals(error, self.connector(), Environments(self.session.settings)):
+            if not (repair.python and self.request.python):
+                yield repair
+
+    def _apply(self, repair: Repair) -> None:
+        """Change the keys of ``connector.yaml`` and report it. The venv that did not work is removed."""
+        if repair.python:
+            self.keys["python"] = repair.python
+        else:
+            connector = self.connector()
+            self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
+        self.undo()
+        self.venv = None
+        self.session.output.line("!", self.request.name, f"{repair.reason}: {repair.change}")
+        self.session.output.event("repair", connector=self.request.name, reason=repair.reason, change=repair.change)
+
+    def _install(self) -> None:
         connector = self.connector()
         environments = Environments(self.session.settings)
         try:
-            environment, made = environments.install(connector, self.session.output)
+            venv, made = environments.install(connector, self.session.output)
         except SetupError as error:
             if error.code not in {"E-INSTALL", "E-PYTHON"}:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
-            if self.wish.near:
-                hint = f"Name the connector that you mean, such as {listed(self.wish.near)}, or its package with --pip-url."
+            if self.request.near:
+                hint = f"Name the connector that you mean, such as {listed(self.request.near)}, or its package with --pip-url."
             raise SetupError(error.code, error.problem, hint=hint) from None
-        self.made = environment if made else None
-        self.package = package.installed(environment, connector)
-        self.keys["executable"] = self._executable(environment)
-        self._understand(self.connector())
-        if self.keys["executable"] == self.wish.name:
+        self.venv = venv if made else None
+        self.package = package.installed(venv, connector)
+        self.keys["executable"] = self._executable(venv)
+        self._determine(self.connector(), package.versions(venv))
+        if self.keys["executable"] == self.request.name:
             del self.keys["executable"]
 
-    def undo(self) -> None:
-        """Remove what has been made outside of the folder."""
-        if self.made is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
+    def _folders(self, connector: Connector) -> list[str]:
+        return [os.path.relpath(folder, self.session.settings.root) for folder in connector.projects]
 
-    def _executable(self, environment: Path) -> str:
-        found, wish = self.package, self.wish
-        if wish.executable:
-            return package.program(found, environment, wish.executable)
-        stated = wish.hub.executable if wish.hub else ""
-        if stated in programs(environment):
+    def undo(self) -> None:
+        """Remove the venv, if this command made it. The caller removes the folder."""
+        if self.venv is not None:
+            shutil.rmtree(self.venv, ignore_errors=True)
+
+    def _executable(self, venv: Path) -> str:
+        installed, request = self.package, self.request
+        if request.executable:
+            return package.program(installed, venv, request.executable)
+        stated = request.hub.executable if request.hub else ""
+        if stated in programs(venv):
             return stated
-        names = package.likely(found, wish.hub.name if wish.hub else wish.name)
+        names = package.likely(installed, request.hub.name if request.hub else request.name)
         if not names:
             raise SetupError(
                 "E-EXECUTABLE",
-                f"{found.name} installs no program: it is no connector.",
+                f"{installed.name} installs no program: it is no connector.",
                 hint="Name the connector's package with --pip-url.",
             )
         if len(names) == 1:
             return names[0]
         if self.ask:
-            answer = prompts.line(f"{found.name} installs {listed(names)}. Which one? ")
-            return package.program(found, environment, answer)
+            answer = prompts.line(f"{installed.name} installs {listed(names)}. Which one? ")
+            return package.program(installed, venv, answer)
+        url = ("--pip-url", request.pip_url) if request.pip_url else ()
         raise SetupError(
             "E-EXECUTABLE",
-            f"{found.name} installs {len(names)} programs: {listed(names)}.",
-            hint=f"Name one: {_again(wish)} --executable {names[0]}",
+            f"{installed.name} installs {len(names)} programs: {listed(names)}.",
+            hint=f"Name one: {typed('new', request.name, *url, '--executable', names[0])}",
         )
 
-    def _understand(self, connector: Connector) -> None:
-        """Find out what the program is, what it knows and what its config may hold.
+    def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
+        """Determine kind, capabilities and options of the program.
 
         :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not start.
         """
-        probe = Probe(self.session, connector)
-        about = probe.about()
-        if about and isinstance(about.get("capabilities"), list):
-            self.about = about
-            known = {str(item) for item in about["capabilities"]} | {"about"}
-            kind = "tap" if known & {"catalog", "discover"} else "target"
-            self.options = options.from_about(about)
-        else:
-            text = self._help(probe)
-            known = {ability for flag, ability in ABILITIES.items() if flag in text}
-            kind = "tap" if known else "target"
-            samples = options.from_readme(self.package.readme)
-            self.options = options.needed(samples, self._refusal(probe))
-        if self.wish.hub:
-            known, kind = self._stated(self.wish.hub, known, kind)
-        self._agree(connector.executable, kind)
-        self.keys["kind"] = kind
-        found = {
-            "capabilities": [item for item in CAPABILITIES if item in known],
-            "settings": sorted({self._key(item.name) for item in self.options}),
-        }
-        self.keys.update({key: words for key, words in found.items() if words})
+        abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
+        if self.request.hub:
+            abilities = self._with_hub(self.request.hub, abilities)
+        self._check_kind(connector.executable, abilities.kind)
+        self.options, self.described = abilities.options, abilities.described
+        self.keys["kind"] = abilities.kind
+        capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
+        settings = sorted({option.name.partition(".")[0] if option.nested else option.name for option in self.options})
+        self.keys.update({key: words for key, words in {"capabilities": capabilities, "settings": settings}.items() if words})
 
-    def _stated(self, stated: Definition, known: set[str], kind: str) -> tuple[set[str], str]:
-        """Add what the Hub states to what the program reports; return its capabilities and its kind."""
-        self.program = self.options
-        self.options = definition.merged(self.options, stated, complete=self.about is not None)
-        if self.about is not None:
-            return known, kind
-        if not known:  # an old help that lists no options
-            return set(stated.capabilities), self.wish.kind
-        return known | (stated.capabilities - set(ABILITIES.values())), kind
+    def _with_hub(self, stated: Definition, program: Abilities) -> Abilities:
+        """Add what the Hub states to what the program shows. A program's own description is complete."""
+        merged = definition.merged(program.options, stated, complete=program.described)
+        self.preset = definition.presets(stated, program.options, merged)
+        if program.described:
+            return replace(program, options=merged)
+        if not program.capabilities:  # an old help that lists no flags
+            return replace(program, kind=self.request.kind, capabilities=stated.capabilities, options=merged)
+        return replace(program, capabilities=program.capabilities | (stated.capabilities - set(FLAGS.values())), options=merged)
 
-    def _key(self, name: str) -> str:
-        """Return the key of a config that holds a setting: ``s3.bucket`` of the Hub is within ``s3``."""
-        return name.partition(".")[0] if self.wish.hub else name
-
-    def _agree(self, program: str, kind: str) -> None:
-        """See that the program is what was asked for.
+    def _check_kind(self, program: str, kind: str) -> None:
+        """Check that the program is of the kind that was asked for.
 
         :raises SetupError: E-CONNECTOR, it is of the other kind.
         """
-        wish = self.wish
-        named = next((item for item in KINDS if wish.name.startswith(f"{item}-")), kind)
-        wanted = wish.kind or named
+        request = self.request
+        named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
+        wanted = request.kind or named
         if wanted != kind:
-            words = f"new {kind}-{wish.name.removeprefix(f'{wanted}-')} --pip-url {quoted(wish.pip_url or wish.name)}"
-            hint = f"Make it as one: {command(words)}"
-            raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=hint)
+            right = typed("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", request.pip_url or request.name)
+            raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
-    def _help(self, probe: Probe) -> str:
-        """Return the help of a program that does not describe itself.
+    def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
+        """Return what the help of a program without ``--about`` shows, and the options of the sample in its README.
 
-        :raises SetupError: E-CONNECTOR, it does not start, or knows no ``--config``.
+        :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
         """
-        code, said = self._says(probe, "--help")
-        if "--config" in said:
-            return said
-        program = probe.connector.executable
-        if code:
+        probe = Probe(self.session, connector)
+        code, output = _output(probe, "--help")
+        if "--config" not in output and code:
+            raise DoesNotStartError(
+                f"{connector.executable} does not start: {last_line(output)}",
+                hint=remedy(output, self.request.name, shlex.join([*connector.requirements, *self._folders(connector)]), versions),
+                output=output,
+            )
+        if "--config" not in output:
             raise SetupError(
                 "E-CONNECTOR",
-                f"{program} does not start: {last_line(said)}",
-                hint=_remedy(said, self.wish.pip_url or self.wish.name, _again(self.wish)),
+                f"{connector.executable} is no Singer connector: its help has no --config.",
+                hint="Name the connector's package with --pip-url, or its program with --executable.",
             )
-        raise SetupError(
-            "E-CONNECTOR",
-            f"{program} is no Singer connector: its help knows no --config.",
-            hint="Name the connector's package with --pip-url, or its program with --executable.",
-        )
+        capabilities = frozenset(capability for flag, capability in FLAGS.items() if flag in output)
+        samples = options.from_readme(self.package.readme)
+        needed = options.needed(samples, self._refusal(probe))
+        return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
-        """Return what a program of the older kind says to an empty config: which keys it needs."""
+        """Return the output of a program with an empty config: the names of the keys that it needs."""
         config = self.folder / "config.json"
         config.write_text("{}", encoding="utf-8")
         try:
-            return self._says(probe, "--discover")[1]
+            return _output(probe, "--discover")[1]
         finally:
             config.unlink()
-
-    def _says(self, probe: Probe, *words: str) -> tuple[int | None, str]:
-        """Run the program and return its exit code, None where it does not end, and all that it prints."""
-        with probe.answering("alone", *words) as (end, answer):
-            code = None
-            with suppress(subprocess.TimeoutExpired):
-                code = end.process.wait(ABOUT_SECONDS)
-            answer.seek(0)
-            return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
 
     # -- the config
 
     def configure(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the config, and the secrets that it names by their variables.
+        """Return the config, and the variables of the secrets in it with their values.
 
-        :raises SetupError: E-SETTING, a setting is not known or has a value that is not allowed.
+        :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed.
         """
-        wish = self.wish
-        config: dict[str, Any] = dict(wish.config)
-        secrets: dict[str, str] = dict(wish.secrets)
-        known = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ}
-
-        def take(option: Option, text: str) -> None:
-            write(option, option.read(text))
-
-        def write(option: Option, value: Any) -> None:
-            value, hidden = options.hide(option, value, wish.name)
-            secrets.update(hidden)
-            if wish.hub:
-                definition.put(config, option.name, value)
-            else:
-                config[option.name] = value
-
-        for name, text in wish.given.items():
-            take(options.option(self.options, name, complete=self.about is not None), text)
-        for option in self._unset(config):
-            if option.secret and options.variable(wish.name, option.name) in known:
-                write(option, f"${{{options.variable(wish.name, option.name)}}}")
+        request = self.request
+        variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
+        config = {
+            name: options.literal(options.option(self.options, name, complete=False), value, variables)
+            for name, value in request.config.items()
+        }
+        filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
+        filled.set(request.typed)
+        filled.take_variables(variables)
         if self.ask:
-            self._choose_group(config)
-            prompts.ask(self.session.output, self._unset(config), take)
-        for option, value in self._defaults(config):
-            write(option, value)
-        return config, secrets
+            gaps = self.gaps(config)
+            chosen = prompts.group(self.session.output, gaps) if len(gaps) > 1 else ()
+            asked = [replace(option, required=True) if option.name in chosen else option for option in filled.open]
+            prompts.ask(self.session.output, sorted(asked, key=lambda option: not option.needed), filled.take)
+        filled.preset(self.preset)
+        return filled.finish()
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the settings without which the connector cannot work."""
-        names = [option.name for option in self._unset(config) if option.missed]
-        return list(dict.fromkeys([*names, *(name for group in self.gaps(config)[:1] for name in group)]))
-
-    def _unset(self, config: Mapping[str, Any]) -> list[Option]:
-        """Return the settings that have no value yet."""
-        return [option for option in self.options if not definition.holds(config, option.name)]
-
-    def _defaults(self, config: Mapping[str, Any]) -> list[tuple[Option, Any]]:
-        """Return what to write for unset settings: variables of required secrets, and values that the Hub sets."""
-        values = definition.presets(self.wish.hub, self.program, self.options) if self.wish.hub else {}
-        unset = self._unset(config)
-        values.update({item.name: f"${{{options.variable(self.wish.name, item.name)}}}" for item in unset if item.secret and item.missed})
-        return [(option, values[option.name]) for option in unset if option.name in values]
+        """Return the settings that the connector needs and its config lacks."""
+        return list(dict.fromkeys([*options.missing(self.options, config), *(name for group in self.gaps(config)[:1] for name in group)]))
 
     def gaps(self, config: Mapping[str, Any]) -> list[list[str]]:
-        """Return what each group of settings lacks; nothing if one of them is complete."""
-        return definition.lacking(self.wish.hub, self.options, config) if self.wish.hub else []
+        """Return what each of the Hub's groups of settings lacks; nothing if one of them is complete."""
+        return definition.lacking(self.request.hub, self.options, config) if self.request.hub else []
 
-    def _choose_group(self, config: Mapping[str, Any]) -> None:
-        """Ask which group of settings to fill in, if there are several and none is complete."""
-        gaps = self.gaps(config)
-        if len(gaps) > 1:
-            chosen = prompts.group(self.session.output, gaps)
-            needed = gaps[chosen] if chosen is not None else []
-            self.options = [replace(option, required=True) if option.name in needed else option for option in self.options]
-            self.options.sort(key=lambda option: not option.missed)
+
+@dataclass
+class ConfigDraft:
+    """A connector's config while ``new`` fills it in."""
+
+    connector: str
+    options: Sequence[Option]
+    config: dict[str, Any]
+    secrets: dict[str, str]
+    complete: bool
+    """Whether the connector has no other options than these."""
+
+    def take(self, option: Option, text: str) -> None:
+        """Set an option to what the user typed. A secret becomes a variable.
+
+        :raises SetupError: E-SETTING, the option does not allow it.
+        """
+        self._write(option, option.read(text))
+
+    def _write(self, option: Option, value: Any) -> None:
+        value, secrets = options.hide(option, value, self.connector)
+        options.put(self.config, option, value)
+        self.secrets.update(secrets)
+
+    def preset(self, values: Mapping[str, Any]) -> None:
+        """Set options that have no value yet."""
+        for option in self.open:
+            if option.name in values:
+                self._write(option, values[option.name])
+
+    def set(self, typed: Mapping[str, str]) -> None:
+        """Set the options of ``--set``.
+
+        :raises SetupError: E-SETTING, an unknown option, or a value that is not allowed.
+        """
+        for name, text in typed.items():
+            self.take(options.option(self.options, name, complete=self.complete), text)
+
+    def take_variables(self, variables: Mapping[str, str]) -> None:
+        """Name the variable of each secret option for which there is one."""
+        for option in self.open:
+            variable = options.variable(self.connector, option.name)
+            if option.secret and variable in variables:
+                self._write(option, f"${{{variable}}}")
+
+    @property
+    def open(self) -> list[Option]:
+        """The options without a value."""
+        return [option for option in self.options if not options.holds(self.config, option)]
+
+    def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Name a variable for each secret that is needed, and return the config and the secrets that it uses."""
+        for option in self.open:
+            if option.secret and option.needed:
+                self._write(option, f"${{{options.variable(self.connector, option.name)}}}")
+        used = secret_names_in(self.config)
+        return self.config, {name: value for name, value in self.secrets.items() if name in used}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -322,23 +385,26 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True))
 
 
-def _again(wish: ConnectorRequest) -> str:
-    """Return the command, to be typed again with something more."""
-    if wish.hub:
-        return command(f"new {wish.name} --variant {wish.variant or wish.hub.variant}")
-    return command(f"new {wish.name}" + (f" --pip-url {quoted(wish.pip_url)}" if wish.pip_url else ""))
+def described(probe: Probe) -> Abilities | None:
+    """Return what a program tells about itself, None if it has no ``--about``."""
+    about = probe.about()
+    if not about or not isinstance(about.get("capabilities"), list):
+        return None
+    capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
+    kind = "tap" if capabilities & {"catalog", "discover"} else "target"
+    return Abilities(kind, capabilities, options.from_about(about), described=True)
 
 
-def quoted(words: str) -> str:
-    """Return words as a shell takes them for one."""
-    return f'"{words}"' if re.search(r"[\s<>*?;&|()\[\]]", words) else words
+def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
+    """Run the program and return its exit code, None if it does not end, and its whole output."""
+    with probe.answering("alone", *words) as (end, answer):
+        code = None
+        with suppress(subprocess.TimeoutExpired):
+            code = end.process.wait(ABOUT_SECONDS)
+        answer.seek(0)
+        return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
 
 
-def _remedy(said: str, pip_url: str, again: str) -> str:
-    """Say what to do about a program that does not start. The commonest reason is that its dependencies have moved on."""
-    module = re.search(r"No module named '(\w+)", said)
-    if module and module[1] == "pkg_resources":
-        return f'It is older than its dependencies. Try: {again.partition(" --pip-url")[0]} --pip-url "{pip_url} setuptools<81"'
-    if module:
-        return f'Add what it misses to --pip-url, such as "{pip_url} {module[1]}".'
-    return "Try an older Python, such as --python 3.10, or another version with --pip-url."
+def typed(*words: str) -> str:
+    """Return one of our commands as a shell takes it, whatever is in its words."""
+    return command(options.quoted(words))

@@ -77,7 +77,7 @@ def _take(request: ConnectorRequest, catalogue: Hub, entry: Entry, variant: str)
     request.pip_url = stated.requirements[0] if len(stated.requirements) == 1 and " " not in stated.requirements[0] else ""
     request.requirements = [] if request.pip_url else list(stated.requirements)
     request.pip_url = request.pip_url or shlex.join(stated.requirements)
-    request.kind, request.hub, request.select = entry.kind, stated, dict(stated.select)
+    request.kind, request.hub, request.choice = entry.kind, stated, stated.choice
     request.left += stated.left
     request.source = answer.source
     others = f"; others: {listed(item for item in entry.variants if item != variant)}" if len(entry.variants) > 1 else ""

@@ -18,6 +18,7 @@ from cluster.config.strict import Fields, describe, listed, nearest, read_object
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
+from cluster.project.schedule import refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
 
-CRON = r"\S+( +\S+){4}"
+SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's own words for a part of a project; what begins with a hyphen would be an option."""
@@ -144,6 +145,7 @@ class Project:
             instead=self._instead(folder / CONFIG),
         )
         for glob in connector.outputs:
+            _refuse_template(fields, "outputs", glob)
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
         fields.finish()
@@ -209,7 +211,7 @@ class Project:
             catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
             target_config=self._file(fields, "target_config", target.config),
             initial_state=self._file(fields, "state", tap.folder / "state.json"),
-            schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
+            schedule=_schedules(fields),
             timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
             paused=fields.flag("paused", default=False),
             resources={**self.resources, **self._resources(fields.mapping("resources"))},
@@ -221,6 +223,7 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
         )
         fields.finish()
+        _refuse_template(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
         try:
@@ -285,6 +288,26 @@ class Project:
         if file.exists():
             shown = self.shown(file)
             refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown)
+
+
+def _schedules(fields: Fields) -> tuple[str, ...]:
+    """Read ``schedule``: cron expressions that Argo's controller accepts. One that it refuses would stop the others, too."""
+    expressions = fields.texts("schedule", (), allowed=SCHEDULE)
+    for expression in expressions:
+        reason = refusal(expression)
+        if reason:
+            which = f'"{expression}"' if len(expressions) > 1 else "it"
+            fields.refuse("schedule", f"{SCHEDULE}; Argo refuses {which}: {reason}")
+    return expressions
+
+
+def _refuse_template(fields: Fields, key: str, text: str) -> None:
+    """Refuse ``{{…}}`` in what becomes a parameter of a Workflow.
+
+    :raises SetupError: E-CONFIG.
+    """
+    if "{{" in text:
+        fields.refuse(key, "a text without {{, because Argo would replace {{…}} in it")
 
 
 def _seconds(duration: str) -> int:

@@ -25,8 +25,11 @@ SECRET_KEY = re.compile(
 
 def secret_names(file: Path) -> list[str]:
     """Return the names of the secrets that a config asks for, each once, in order. A missing file asks for none."""
-    if not file.exists():
-        return []
+    return secret_names_in(json.loads(file.read_bytes())) if file.exists() else []
+
+
+def secret_names_in(config: object) -> list[str]:
+    """Return the names of the secrets in a config that has been read."""
     names: dict[str, None] = {}
 
     def look(value: object) -> None:
@@ -39,7 +42,7 @@ def secret_names(file: Path) -> list[str]:
             for item in value:
                 look(item)
 
-    look(json.loads(file.read_bytes()))
+    look(config)
     return list(names)
 
 

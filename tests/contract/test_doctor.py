@@ -280,13 +280,14 @@ def test_the_index(patient: Patient, status: int, says: str, does: str) -> None:
 
 
 def test_a_connector_s_python(patient: Patient) -> None:
-    """A connector that asks for a Python that is not here is named, with those that are."""
+    """A connector that asks for a Python that is not here is a warning about that connector: the others run."""
     file = patient.checkout.root / "singer-configs" / "target-csv" / "connector.yaml"
     file.write_text(file.read_text() + 'python: "3.99"\n')
     result = patient.type("doctor", "--json")
     (ours, theirs) = diagnosis(result, "Python")
-    assert (ours["status"], theirs["status"], result.code) == ("ok", "fail", 1)
+    assert (ours["status"], theirs["status"], result.code) == ("ok", "slow", 0)
     assert "target-csv needs Python 3.99" in theirs["seen"]
+    assert "the other connectors work without it" in theirs["seen"]
     assert "Install Python 3.99" in theirs["hint"]
 
 

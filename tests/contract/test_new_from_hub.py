@@ -44,7 +44,7 @@ def hub(checkout: Checkout) -> Iterator[HubServer]:
         yield server
         for venv in set(folder.iterdir()) - before:  # its address is another one in each test
             if venv.is_dir():
-                shutil.rmtree(venv)
+                shutil.rmtree(venv, ignore_errors=True)
 
 
 def test_a_name_is_enough(checkout: Checkout, hub: HubServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import time
 import zipfile
 from http import HTTPStatus
@@ -40,13 +41,15 @@ class HubServer(ServingHTTP):
         entry["variants"][variant] = {"ref": f"{self.url}/unused"}
         self.documents[f"{section}/{name}--{variant}"] = {"name": name, "variant": variant, **definition}
 
-    def package(self, name: str, source: str, programs: str = "") -> str:
-        """Serve a package with one module, and return its requirement."""
+    def package(self, name: str, source: str, programs: str = "", *, python: str = "py3", needs: str = "") -> str:
+        """Serve a wheel with one module for a Python, and return its requirement."""
         module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-1.dist-info"
+        wheel_name = f"{module}-1-{python}-none-any.whl"
+        dependency = f"Requires-Dist: {needs}\n" if needs else ""
         files = {
             f"{module}.py": source,
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\nSummary: An example\n",
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\nSummary: An example\n{dependency}",
+            f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {python}-none-any\n",
             f"{info}/entry_points.txt": f"[console_scripts]\n{programs or name} = {module}:main\n",
         }
         files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
@@ -54,8 +57,34 @@ class HubServer(ServingHTTP):
         with zipfile.ZipFile(wheel, "w") as archive:
             for file, content in files.items():
                 archive.writestr(file, content)
-        self.packages[f"/{module}-1-py3-none-any.whl"] = wheel.getvalue()
-        return f"{name} @ {self.url}/{module}-1-py3-none-any.whl"
+        self.packages[f"/{wheel_name}"] = wheel.getvalue()
+        self._list(name, wheel_name)
+        return f"{name} @ {self.url}/{wheel_name}"
+
+    def source(self, name: str) -> None:
+        """Serve the sources of a package, which cannot be built."""
+        file, content = f"{name}-1.tar.gz", io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for path, text in {
+                "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1\n",
+                "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+                f'[project]\nname = "{name}"\nversion = "1"\n',
+                "backend.py": "raise SystemExit('error: no compiler')\n",
+            }.items():
+                info = tarfile.TarInfo(f"{name}-1/{path}")
+                info.size = len(text)
+                archive.addfile(info, io.BytesIO(text.encode()))
+        self.packages[f"/{file}"] = content.getvalue()
+        self._list(name, file)
+
+    @property
+    def index(self) -> str:
+        """A package index with the packages that are served."""
+        return f"{self.url}/simple/"
+
+    def _list(self, name: str, file: str) -> None:
+        page = self.packages.get(f"/simple/{name}/", b"<!DOCTYPE html>")
+        self.packages[f"/simple/{name}/"] = page + f'<a href="{self.url}/{file}">{file}</a><br>'.encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if status == HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", 'Basic realm="example"')
+        if self.path.startswith("/simple/"):
+            self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -396,18 +396,48 @@ esac"""
     [
         ("catalog,state", "", "--catalog"),
         ("properties,state", "", "--properties"),
-        ("properties,catalog", "", "--catalog"),
+        ("properties,catalog", "", "--catalog --properties"),
         ("properties", "[--catalog CATALOG]", "--properties"),
-        ("", "usage: tap [--catalog CATALOG] [--properties PROPERTIES]", "--catalog"),
+        ("", "usage: tap [--catalog CATALOG] [--properties PROPERTIES]", "--catalog --properties"),
         ("state", "usage: tap [--properties PROPERTIES]", "--properties"),
         ("", "usage: tap", "--catalog"),
     ],
 )
 def test_the_catalog_is_named_as_the_tap_knows_it(box: Box, capabilities: str, text: str, flag: str) -> None:
-    """The flag follows the capabilities; where they do not say, the tap's help."""
+    """The flags follow the capabilities, else the tap's help. A tap that knows both may read only one of them: it gets both."""
     box.write("catalog.json", DISCOVERED)
     assert box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP=text).code == 0
-    assert box.read("arguments").split() == [flag, str(box.folder / "catalog.json")]
+    catalog = str(box.folder / "catalog.json")
+    assert box.read("arguments").split() == [word for one in flag.split() for word in (one, catalog)]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "text", "passed"),
+    [
+        ("catalog,state", "", True),
+        ("", "usage: tap [--config CONFIG] [--state STATE]", True),
+        ("", "usage: tap [--config CONFIG]", False),
+        ("discover,catalog", "usage: tap [--config CONFIG] [--state STATE]", True),
+        ("discover,catalog", "usage: tap [--config CONFIG]", False),
+        ("", "error: no such option --help", True),
+    ],
+)
+def test_a_state_is_passed_only_to_a_tap_that_takes_one(box: Box, capabilities: str, text: str, passed: bool) -> None:  # noqa: FBT001
+    """``--state`` is left out for a tap whose help does not have it."""
+    box.write("state.json", {"n": 1})
+    box.write("catalog.json", DISCOVERED)
+    assert box.run("tap", TAP, SINGER_CAPABILITIES=capabilities, HELP=text).code == 0
+    assert ("--state" in box.read("arguments").split()) is passed
+
+
+def test_a_secret_keeps_its_line_ends(box: Box) -> None:
+    """A secret from a file is filled in byte for byte."""
+    secret = "".join(map(chr, range(1, 256))) + "\r\n\r"
+    (box.folder / "secrets").mkdir()
+    (box.folder / "secrets" / "KEY").write_bytes(secret.encode())
+    box.write("config.json", {"key": "${KEY}"})
+    assert box.run("tap", 'cat "$2" >"$BOX/config"', SINGER_SECRETS=str(box.folder / "secrets")).code == 0
+    assert json.loads(box.read("config")) == {"key": secret}
 
 
 @pytest.mark.parametrize(

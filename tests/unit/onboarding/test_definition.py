@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.onboarding.definition import Definition, holds, lacking, merged, presets, put, read
+from cluster.onboarding.definition import Definition, lacking, merged, presets, read
 from cluster.onboarding.hub import Entry
-from cluster.onboarding.options import Option
+from cluster.onboarding.options import Option, holds, put
+from cluster.onboarding.selection import Choice
 
 ENTRY = Entry("tap", "tap-shop", ("example", "other"))
 
@@ -69,7 +70,13 @@ def test_fields_that_are_missing_or_odd() -> None:
         "supported_python_versions": [3.9, "3.12", None],
     })  # fmt: skip
     assert [option.name for option in stated.options] == ["key"]
-    assert (stated.executable, stated.capabilities, stated.groups, stated.select, stated.page) == ("", frozenset(), (("key",),), {}, "")
+    assert (stated.executable, stated.capabilities, stated.groups, stated.choice, stated.page) == (
+        "",
+        frozenset(),
+        (("key",),),
+        Choice(),
+        "",
+    )
     assert stated.pythons == ("3.9", "3.12")
 
 
@@ -124,7 +131,7 @@ def test_groups() -> None:
         settings_group_validation=[["account", "user", "password"], ["account", "key"]],
     )
     options = merged([], stated, complete=False)
-    assert [option.name for option in options if option.missed] == ["account"]
+    assert [option.name for option in options if option.needed] == ["account"]
     assert lacking(stated, options, {"account": 1}) == [["key"], ["user", "password"]]
     assert lacking(stated, options, {"account": 1, "key": 2}) == []
 
@@ -132,11 +139,12 @@ def test_groups() -> None:
 def test_nested_settings() -> None:
     """A setting with a dot is a key within another."""
     config: dict[str, Any] = {"s3": {"region": "eu"}}
-    put(config, "s3.bucket", "raw")
+    (bucket,) = definition(settings=[{"name": "s3.bucket"}]).options
+    assert not holds(config, bucket)
+    put(config, bucket, "raw")
     assert config == {"s3": {"region": "eu", "bucket": "raw"}}
-    assert holds(config, "s3.bucket")
-    assert not holds(config, "s3.key")
-    assert not holds({"s3": 1}, "s3.key")
+    assert holds(config, bucket)
+    assert not holds({"s3": 1}, bucket)
 
 
 def test_selection() -> None:
@@ -144,5 +152,5 @@ def test_selection() -> None:
     stated = definition(
         select=["*.*", "!logs_*.*"], metadata={"*": {"replication-method": "FULL_TABLE"}, "ads": {"a": {}, "b": {}, "c": {}, "d": {}}}
     )
-    assert (stated.select["stream"], stated.select["exclude"], stated.select["replication"]) == ("*", "logs_*", "*=FULL_TABLE")
+    assert stated.choice == Choice(nothing=True, streams=("*",), exclude=("logs_*",), methods=("*=FULL_TABLE",))
     assert stated.left == ("metadata of 4 fields",)
