@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conftest import Checkout
+from checkout import Checkout
 from platform_checkout import given
 from table import ROOT, WrongError, said, spread
 

@@ -24,3 +24,5 @@ import sys
 
 # Invoke switches the writing of bytecode off for its whole process; our own modules are worth keeping compiled.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+__version__ = "0.1.0"

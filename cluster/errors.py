@@ -22,26 +22,26 @@ class SetupError(Exception):
         self.code = code
         self.problem = problem
         self.hint = hint
-        self.told = False  # whether the user has seen it
+        self.shown = False  # whether the user has seen it
 
     def prepare(self) -> None:
-        """Make what the hint names. Called once, before somebody is told: most errors name what is there."""
+        """Create the files that the hint refers to. Called once, before the error is shown."""
 
     def as_dict(self) -> dict[str, str]:
-        """Return the form that stands in ``run.json``."""
+        """Return the form of ``run.json``."""
         return {"code": self.code, "problem": self.problem, "hint": self.hint}
 
 
 class RunError(SetupError):
-    """A run that began and failed. Its record tells why; state and earlier outputs are untouched."""
+    """A run that began and failed. Its record has the reason; state and earlier outputs stay."""
 
     exit_code = EXIT_RUN
 
     @classmethod
     def of(cls, error: SetupError) -> RunError:
-        """Return *error* as one of a run that has begun."""
+        """Return *error* as that of a run that has begun."""
         return error if isinstance(error, RunError) else cls(error.code, error.problem, hint=error.hint)
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGTERM, or a Ctrl-C of which there is something to say."""
+    """SIGTERM, or a Ctrl-C with a message."""

@@ -1,4 +1,4 @@
-"""What a command receives."""
+"""The session: what every command receives."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """What the user chose, where facts go, and the environment the tool was started in."""
+    """Settings, output and variables of one command."""
 
-    def __init__(self, given: Mapping[str, object], output: Output, environ: Mapping[str, str], env: str = "") -> None:
-        """Take what Invoke's configuration holds under ``singer``, and what ``--env`` names; both are checked when first asked for."""
-        self._given = given
+    def __init__(
+        self, configured: Mapping[str, object], output: Output, environ: Mapping[str, str], env: str = "", *, as_json: bool = False
+    ) -> None:
+        """Take Invoke's configuration and the value of ``--env``; ``settings`` checks both."""
+        self._configured = configured
         self._env = env
         self.output = output
         self.environ = dict(environ)
+        self.as_json = as_json
 
     def to(self, env: str) -> Session:
-        """Return what the same command would have received in another environment."""
-        return Session(self._given, self.output, self.environ, env)
+        """Return the session of the same command in another environment."""
+        return Session(self._configured, self.output, self.environ, env, as_json=self.as_json)
 
     def agrees(self, question: str, what: str) -> bool:
-        """Ask on a terminal; elsewhere nobody can answer.
+        """Ask on a terminal whether to do *what*.
 
-        :raises SetupError: E-SETTING, there is no terminal; the command has a flag that answers.
+        :raises SetupError: E-SETTING, there is no terminal; ``--yes`` skips the question.
         """
         if not sys.stdin.isatty():
-            raise SetupError("E-SETTING", f"{what}, and nobody is there to be asked.", hint="Say it beforehand: --yes")
+            raise SetupError("E-SETTING", f"{what}, and there is no terminal to ask on.", hint="Pass --yes to skip the question.")
         return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
     @cached_property
     def settings(self) -> Settings:
-        """The choices in force.
+        """The settings in force.
 
         :raises SetupError: E-SETTING, one of them is not allowed.
         """
-        found = parse(self._given, self.environ, env=self._env)
-        keep_private(found.local)
-        return found
+        settings = parse(self._configured, self.environ, env=self._env)
+        keep_private(settings.local)
+        return settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
-from cluster.platform.ownership import not_anothers_bucket
+from cluster.platform.ownership import need_our_bucket
 from cluster.runs.history import OWNER
 from cluster.runs.record import short
 from cluster.ui.command_line import command, elsewhere
@@ -40,7 +40,7 @@ def _put(session: Session, source: Engine, place: Engine, pipeline: str, state: 
     """Replace the state that a pipeline has in *place*, unless it is the same, or the answer is no."""
     history, output = place.history, session.output
     assert place.handles is not None
-    not_anothers_bucket(place.handles, history.store.get(history.settings.bucket_configs, OWNER))
+    need_our_bucket(place.handles, history.store.get(history.settings.bucket_configs, OWNER))
     history.claim(place.engine)
     with place.quiet(pipeline):
         before = history.state(pipeline)

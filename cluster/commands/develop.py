@@ -32,7 +32,7 @@ def test(session: Session, *, everything: bool, options: str) -> None:
     _python(session, "-m", "pytest", *(["--all"] if everything else AT_ONCE), *options.split())
 
 
-def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:
+def bench(session: Session, *, quick: bool, only: str) -> None:
     """Measure what this machine can, and write it to ``docs/performance.md``.
 
     :raises SetupError: E-SETTING, there is no such benchmark; E-INSTALL, as ``test``.
@@ -42,7 +42,7 @@ def bench(session: Session, *, quick: bool, only: str, as_json: bool) -> None:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python(session, "benchmarks/bench.py", *chosen, *(["--quick"] if quick else []), *(["--json"] if as_json else []))
+    _python(session, "benchmarks/bench.py", *chosen, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
 def _python(session: Session, *arguments: str) -> None:

@@ -48,7 +48,7 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
 
 def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[Engine, Record]]:
     """Return the newest runs of both engines, newest first, each with where it is."""
-    found = [(place, record) for place in engines.all for record in place.newest(pipeline, limit)]
+    found = [(place, record) for place in engines.available() for record in place.newest(pipeline, limit)]
     return sorted(found, key=lambda pair: pair[1].started, reverse=True)[:limit]
 
 

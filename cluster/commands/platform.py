@@ -130,8 +130,8 @@ def _upgraded(session: Session, handles: Handles) -> None:
         return
     found = upgrade.older_layout(handles)
     if found:
-        made = [*handles.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
-        upgrade.upgrade(handles, found, made, {*ownership.all_kinds(handles), *schedules.KINDS}).tell(session.output)
+        made = [*handles.rendering.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
+        upgrade.upgrade(handles, found, made, {*ownership.all_kinds(handles), *schedules.KINDS}).show(session.output)
         session.output.text()
 
 
@@ -204,7 +204,7 @@ def status(session: Session) -> None:
     with Handles(session.settings, session.environ) as handles:
         steps = plan.up(handles.settings)
         found = look(steps, handles)
-    well = {step.title: step.well for step in steps}
+    well = {step.title: step.ok for step in steps}
     for title, why in found.items():
         session.output.line("✓" if why is None else "!", title, why or well[title])
         session.output.event("step", step=title, pending=why)

@@ -13,7 +13,7 @@ from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.errors import RunError, SetupError
-from cluster.host.files import sweep
+from cluster.host.locks import sweep
 from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.dotenv import kept_secrets
@@ -49,7 +49,7 @@ def _finishing(session: Session, pipeline: str) -> Iterator[dict[str, Any]]:
         status = "succeeded"
     except SetupError as error:
         session.output.error(error)
-        error.told = True
+        error.shown = True
         raise
     finally:
         session.output.event("run.finished", status=status, **facts)
@@ -158,12 +158,12 @@ def _run_argo(
     """Bring to the cluster what the pipelines need, submit their Workflows, and follow them."""
     from cluster.platform import plan  # noqa: PLC0415 - a run on this machine needs none of these
     from cluster.platform.converge import converge  # noqa: PLC0415
-    from cluster.platform.steps.schedules import parameters, target  # noqa: PLC0415
-    from cluster.platform.upgrade import layout_there  # noqa: PLC0415
+    from cluster.platform.steps.schedules import parameters, scope  # noqa: PLC0415
+    from cluster.platform.upgrade import older_layout  # noqa: PLC0415
 
     handles, engine = place.handles, place.argo
     assert handles is not None
-    layout_there(handles)  # what a newer checkout has brought is left as it is
+    older_layout(handles)  # refuses a newer layout
     handles.only = tuple(pipeline.name for pipeline in pipelines)
     # A replay extracts nothing; every other backfill has a config of its own.
     span = None if way.replay else way.backfill
@@ -176,7 +176,7 @@ def _run_argo(
         if pipeline.name in configs:
             given["tap-config"] = backfill_key(run)
             place.history.store.put(session.settings.bucket_configs, given["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, given, target(handles), way)
+        document = workflow(pipeline, run, given, scope(handles), way)
         known["run"] = engine.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
@@ -218,7 +218,7 @@ def _run_several(session: Session, names: Sequence[str], *, engine: str, way: Ru
         errors = [RunError(**record.error) for record in records if record.error]
         for error in errors:
             output.error(error)
-            error.told = True
+            error.shown = True
         if errors:
             raise errors[0]
 

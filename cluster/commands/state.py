@@ -9,10 +9,11 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import read_object
+from cluster.config.strict import read_object, read_text
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
+from cluster.runs import state as exact
 from cluster.runs.record import short
 from cluster.ui.command_line import command
 
@@ -63,13 +64,19 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
             return
         current = history.state(pipeline)
         output.event("state", pipeline=pipeline, state=current)
-        output.text(json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+        output.text(exact.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
 
 
 def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
     """Return the state that there shall be, None where it is removed."""
     if change.set_to:
-        return read_object(Path(change.set_to), change.set_to, "E-STATE")
+        file = Path(change.set_to)
+        read_object(file, change.set_to, "E-STATE")
+        try:
+            return exact.read(read_text(file, change.set_to))
+        except ValueError as error:
+            hint = f"Write the value of a STATE message into it, or what {command(f'state {pipeline}')} prints."
+            raise SetupError("E-STATE", f"{change.set_to} is not a state: {error}.", hint=hint) from None
     return _version(history, pipeline, change.rollback) if change.rollback else None
 
 
@@ -84,7 +91,10 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
     if data is None:
         hint = f"See {command(f'state {pipeline} --history')}"
         raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
-    return dict(json.loads(data))
+    try:
+        return exact.read(data)
+    except ValueError as error:
+        raise SetupError("E-STATE", f"The version {version} is not a state: {error}.", hint="Choose another version.") from None
 
 
 def _show_versions(session: Session, history: History, pipeline: str) -> None:

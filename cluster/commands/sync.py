@@ -30,13 +30,13 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
         handles = engines.argo.handles
         assert handles is not None
         if as_yaml:
-            output.text(yaml.safe_dump_all(schedules.documents(handles), sort_keys=False).rstrip())
+            output.text(yaml.safe_dump_all(schedules.all_documents(handles), sort_keys=False).rstrip())
             return
         steps = plan.sync()
         found = upgrade.older_layout(handles)
         if found:
             made = [*schedules.schedules(handles), *schedules.listeners(handles)]
-            upgrade.upgrade(handles, found, made, schedules.KINDS).tell(output)
+            upgrade.upgrade(handles, found, made, schedules.KINDS).show(output)
             output.line(" ", "", f"the rest of the platform is brought by {command('up')}")
         if plan_only:
             for title, why in look(steps, handles).items():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cluster.errors import SetupError
 from cluster.host.locks import only_one
 from cluster.platform import backup, removal
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET, Handles
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
+from cluster.platform.handles import Handles
 from cluster.platform.steps.images import helper_image
 from cluster.ui.command_line import command
 from cluster.ui.format import megabytes
@@ -32,7 +33,7 @@ def _scaled_down(handles: Handles) -> bool:
     """Stop our programs, and say whether any was running."""
     if handles.provider.pending():
         return False
-    wanted_ = [document["metadata"]["name"] for document in handles.documents if document["kind"] == "Deployment"]
+    wanted_ = [document["metadata"]["name"] for document in handles.rendering.documents if document["kind"] == "Deployment"]
     running = [
         name for name in wanted_ if ((handles.kube.get("Deployment", name, handles.namespace) or {}).get("spec") or {}).get("replicas")
     ]
@@ -124,7 +125,7 @@ def _kept(handles: Handles, say: Callable[[str], None]) -> str:
     :raises SetupError: E-KEEP, they cannot be read.
     """
     why = handles.provider.pending() or handles.kube.silent()
-    secrets = {} if why else {name: handles.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
+    secrets = {} if why else {name: handles.credentials.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
     if not all(secrets.values()) or why:
         raise SetupError(
             "E-KEEP",

@@ -1,8 +1,9 @@
-"""What a user may choose: one flat namespace of scalars, ``singer.<key>``.
+"""The settings: one flat namespace of scalars, ``singer.<key>``.
 
-They come from Invoke's own configuration (these defaults, then ``invoke.yaml``, then ``INVOKE_SINGER_<KEY>``), between the
-last two from the file of the environment that was chosen, and are parsed strictly here, because Invoke turns the text
-``false`` into True. The table for users is ``docs/settings.md``.
+A later source overrides an earlier one: the defaults below, ``invoke.yaml``, the environment's
+file, ``INVOKE_SINGER_<KEY>``. Invoke merges all but the environment's file. It would turn the text
+``false`` into True, so it gets texts only, and ``parse`` converts them once, strictly.
+``docs/settings.md`` has the table for users.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 from cluster.config.strict import describe, listed, nearest, read_yaml
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 LAPTOP = "laptop"
-"""The environment that needs no file: what the checkout is without one."""
+"""The environment that needs no file."""
 ENVIRONMENTS = "environments"
-"""The folder of the others' files, one for each."""
+"""The folder with one file for each other environment."""
 VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
+PORT_KEYS = ("port_argo", "port_s3", "port_console")
 BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 BUCKET = BUCKET_NAME + r"(/[A-Za-z0-9][A-Za-z0-9._=-]*)*"
 BUCKETS = ("bucket_configs", "bucket_artifacts", "bucket_outputs")
@@ -37,19 +39,6 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 OBJECT = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
 QUANTITY = r"\d+(\.\d+)?(m|[kKMGT]i?)?"
 RESOURCES = rf"|(cpu|memory)={QUANTITY}(,(cpu|memory)={QUANTITY})?"
-CHOICES = {
-    "engine": ("auto", "local", "argo"),
-    "local_store": ("folder", "s3"),
-    "provider": ("kind", "minikube", "existing"),
-    "runtime": ("auto", "docker", "podman", "nerdctl"),
-    "argo": ("install", "use"),
-    "store": ("install", "use"),
-    "s3_credentials": ("keys", "secret", "identity"),
-    "argo_events": ("none", "use"),
-    "network_policies": ("false", "true"),
-    "initless_pods": ("auto", "false", "true"),
-}
-"""Settings that are one of a few words."""
 FORMS = {
     "s3_secret": (OBJECT, "the name of a Secret"),
     "s3_role": (ROLE, "a role such as arn:aws:iam::123456789012:role/singer"),
@@ -60,8 +49,7 @@ FORMS = {
     "image_platform": (r"|linux/[a-z0-9]+", "a platform such as linux/arm64"),
     "resources": (RESOURCES, "quantities such as cpu=100m,memory=512Mi"),
 }
-"""Settings that have a form, and what people are told of it."""
-
+"""Settings that match a pattern, with the words for it in an error."""
 
 IMAGES = {
     "node": "docker.io/kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
@@ -71,33 +59,29 @@ IMAGES = {
     "minio": "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z",
     "python": "docker.io/library/python:3.13-slim-bookworm",
 }
-"""What runs, and what our images are built from. The node's digest is the one that kind 0.33.0 names (its defaults/image.go)."""
+"""Images that run, and the base image of ours. kind 0.33.0 names the node's digest."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices in force. ``root`` is the checkout; everything we write lies below it.
-
-    Every other field is a setting with its default. Texts only: Invoke casts what comes from the environment to the
-    type of the default.
-    """
+    """The settings in force. ``root`` is the checkout; every file we write is below it."""
 
     root: Path = ROOT
     env: str = LAPTOP
-    engine: str = "auto"
-    local_store: str = "folder"
-    provider: str = "kind"
+    engine: Literal["auto", "local", "argo"] = "auto"
+    local_store: Literal["folder", "s3"] = "folder"
+    provider: Literal["kind", "minikube", "existing"] = "kind"
     context: str = ""
-    runtime: str = "auto"
+    runtime: Literal["auto", "docker", "podman", "nerdctl"] = "auto"
     cluster: str = "singer"
     namespace: str = "argo"
     instance: str = ""
-    argo: str = "install"
+    argo: Literal["install", "use"] = "install"
     argo_url: str = ""
-    store: str = "install"
+    store: Literal["install", "use"] = "install"
     s3_endpoint: str = ""
     s3_region: str = "us-east-1"
-    s3_credentials: str = "keys"
+    s3_credentials: Literal["keys", "secret", "identity"] = "keys"
     s3_secret: str = "argo-artifacts"  # noqa: S105 - its name
     s3_role: str = ""
     bucket_configs: str = "singer-configs"
@@ -109,24 +93,25 @@ class Settings:
     pull_secret: str = ""
     image_platform: str = ""
     resources: str = ""
-    port_argo: str = "2746"
-    port_s3: str = "9000"
-    port_console: str = "9001"
-    argo_events: str = "none"
-    network_policies: str = "false"
-    initless_pods: str = "auto"
+    port_argo: int = 2746
+    port_s3: int = 9000
+    port_console: int = 9001
+    argo_events: Literal["none", "use"] = "none"
+    network_policies: bool = False
+    initless_pods: Literal["auto"] | bool = "auto"
+    """``auto``: as the version of Kubernetes allows."""
     proxy: str = ""
     ca_bundle: str = ""
     hub_url: str = "https://hub.meltano.com"
 
     @property
     def local(self) -> Path:
-        """The folder of everything that can be made again or belongs to the local engine."""
+        """The folder for caches and for the local engine."""
         return self.root / ".local"
 
     @property
     def platform(self) -> Path:
-        """The folder of what is remembered of the platform: each environment but the laptop has one of its own."""
+        """The folder for facts about this environment's platform."""
         return self.local if self.env == LAPTOP else self.local / "platforms" / self.env
 
     @property
@@ -134,8 +119,14 @@ class Settings:
         """The user's folder: pipelines and connectors."""
         return self.root / "singer-configs"
 
+    @property
+    def changed(self) -> dict[str, str]:
+        """The settings that differ from their defaults, as texts."""
+        texts = {key: _as_text(getattr(self, key)) for key in DEFAULTS}
+        return {key: text for key, text in texts.items() if text != DEFAULTS[key]}
+
     def image(self, name: str) -> str:
-        """Return one of ``IMAGES``, replaced by ``singer.images`` or from the mirror that ``singer.mirror`` names."""
+        """Return one of ``IMAGES``, as ``singer.images`` or ``singer.mirror`` change it."""
         chosen = pairs(self.images).get(name)
         if chosen:
             return chosen
@@ -145,35 +136,58 @@ class Settings:
     @property
     def ports(self) -> dict[str, int]:
         """The preferred ports on 127.0.0.1."""
-        return {"port_argo": int(self.port_argo), "port_s3": int(self.port_s3), "port_console": int(self.port_console)}
+        return {"port_argo": self.port_argo, "port_s3": self.port_s3, "port_console": self.port_console}
 
     @property
     def output(self) -> Path:
-        """Where people find the files of their runs."""
+        """The folder for copies of the runs' files."""
         return self.root / "output" if self.env == LAPTOP else self.root / "output" / self.env
 
 
-DEFAULTS: dict[str, str] = {field.name: field.default for field in fields(Settings) if isinstance(field.default, str)}
-"""Every key with its default."""
+def _as_text(value: object) -> str:
+    """Return a value as its setting's text: ``true``, ``9000``, ``auto``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse(given: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
-    """Check what Invoke's configuration holds under ``singer``, and what the file of the environment *env*, or that of the settings, says.
+DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if field.name != "root"}
+"""Every key with its default as a text, the form that Invoke gets."""
 
-    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the file is not YAML.
+
+def _values(hint: Any) -> dict[str, Any] | None:
+    """Return the words that a type allows, each with its value; None if it allows any text."""
+    if hint is bool:
+        return {"false": False, "true": True}
+    if getattr(hint, "__origin__", None) is Literal:
+        return {word: word for word in get_args(hint)}
+    parts = [_values(part) for part in get_args(hint)]
+    return {word: value for part in parts if part for word, value in part.items()} or None
+
+
+_VALUES = {key: values for key, hint in get_type_hints(Settings).items() if (values := _values(hint))}
+CHOICES = {key: tuple(values) for key, values in _VALUES.items()}
+"""Settings that take one of a few words."""
+
+
+def parse(configured: Mapping[str, object], environ: Mapping[str, str], *, env: str = "", root: Path = ROOT) -> Settings:
+    """Check and convert Invoke's configuration under ``singer`` and the environment's file.
+
+    Without *env* the setting ``env`` names the environment.
+
+    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the
+        file is not YAML.
     """
-    _only_known(given, environ)
-    env = env or _text("env", given.get("env", LAPTOP))
-    found = _environment(env, root)
-    said = {key: value for key, value in found.items() if VARIABLE + key.upper() not in environ}
-    with _said_in(env):
-        return _checked({**given, **said, "env": env}, root)
+    _only_known(configured, environ)
+    env = env or _text("env", configured.get("env", LAPTOP))
+    from_file = _environment(env, root)
+    overriding = {key: value for key, value in from_file.items() if VARIABLE + key.upper() not in environ}
+    with _naming_file(env):
+        return _checked({**configured, **overriding, "env": env}, root)
 
 
 def _environment(env: str, root: Path) -> dict[str, object]:
-    """Read the file of an environment: settings, as in ``invoke.yaml``, of a cluster that is there already.
+    """Read the file of an environment: the settings of an existing cluster, as in ``invoke.yaml``.
 
-    :raises SetupError: E-SETTING, there is none of that name, or a key in it is not a setting.
+    :raises SetupError: E-SETTING, no environment of that name, or a key that is not a setting.
     """
     folder = root / ENVIRONMENTS
     names = sorted(file.stem for file in folder.glob("*.yaml"))
@@ -192,55 +206,56 @@ def _environment(env: str, root: Path) -> dict[str, object]:
             f"There is no environment {describe(env)}.{nearest(env, [LAPTOP, *names])} Environments are {listed([LAPTOP, *names])}.",
             hint=f"Name one of these, or write {ENVIRONMENTS}/NAME.yaml; docs/company.md shows one.",
         )
-    found = read_yaml(folder / f"{env}.yaml", shown)
+    content = read_yaml(folder / f"{env}.yaml", shown)
     known = [key for key in DEFAULTS if key != "env"]
-    with _said_in(env):
-        if not isinstance(found, dict):
-            raise _refused(shown, f"holds {describe(found)}; allowed is a mapping of settings to texts")
-        for key in found:
+    with _naming_file(env):
+        if not isinstance(content, dict):
+            raise _refused(shown, f"holds {describe(content)}; allowed is a mapping of settings to texts")
+        for key in content:
             if key not in known:
                 raise _refused(f"{shown}: {key}", f"is not a setting of an environment.{nearest(key, known)} Settings are {listed(known)}")
-    return {"provider": "existing", "context": "", **found}
+    return {"provider": "existing", "context": "", **content}
 
 
 @contextmanager
-def _said_in(env: str) -> Iterator[None]:
-    """Let a refusal name the environment's file too."""
+def _naming_file(env: str) -> Iterator[None]:
+    """Add the environment's file to the hint of an error."""
     try:
         yield
     except SetupError as error:
         if env != LAPTOP:
-            error.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or the variable that says so; docs/settings.md lists all."
+            error.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or its variable; docs/settings.md lists all settings."
         raise
 
 
-def _checked(given: Mapping[str, object], root: Path) -> Settings:
-    """Return the settings that are *given*.
+def _checked(values: Mapping[str, object], root: Path) -> Settings:
+    """Return the settings with every value checked and converted.
 
     :raises SetupError: E-SETTING, a value is not allowed.
     """
-    texts = {key: _text(key, given.get(key, default)) for key, default in DEFAULTS.items()}
+    texts = {key: _text(key, values.get(key, default)) for key, default in DEFAULTS.items()}
     for key, allowed in CHOICES.items():
         if texts[key] not in allowed:
             refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
             raise _refused(f"singer.{key}", refusal)
-    for key, (form, told) in FORMS.items():
+    for key, (form, allowed_form) in FORMS.items():
         if not re.fullmatch(form, texts[key]):
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {told}")
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {allowed_form}")
     _check_buckets(texts)
     _check_environment(texts)
     _check_platform(texts)
     _check_store(texts)
-    if texts["proxy"] and not _is_proxy(texts["proxy"]):  # its value may hold a password, and is not shown
+    if texts["proxy"] and not _is_proxy(texts["proxy"]):  # not shown: it may hold a password
         raise _refused("singer.proxy", "is not the address of a proxy; allowed is one such as http://proxy.example.com:3128")
-    return Settings(root=root, **texts)
+    typed: dict[str, Any] = {key: _VALUES[key][text] if key in _VALUES else text for key, text in texts.items()}
+    return Settings(root=root, **{**typed, **{key: int(texts[key]) for key in PORT_KEYS}})
 
 
 def _text(key: str, value: object) -> str:
-    """Return a value as a text: in YAML a port may be a number, and a switch true or false."""
+    """Return a value as a text: in YAML a port may be a number, a switch true or false."""
     if isinstance(value, bool) and "true" in CHOICES.get(key, ()):
-        return str(value).lower()
-    if isinstance(value, int) and not isinstance(value, bool) and key.startswith("port_"):
+        return _as_text(value)
+    if isinstance(value, int) and not isinstance(value, bool) and key in PORT_KEYS:
         return str(value)
     if not isinstance(value, str):
         raise _refused(f"singer.{key}", f"is {describe(value)}; allowed is a text")
@@ -271,56 +286,56 @@ def pairs(text: str) -> dict[str, str]:
 
 
 def _check_environment(texts: Mapping[str, str]) -> None:
-    """Check that an environment says where it is: none but the laptop's is made by us, or taken to be the user's current one."""
+    """Check that an environment names its cluster: only the laptop has a default."""
     if texts["env"] == LAPTOP:
         return
     if texts["provider"] != "existing":
-        refusal = f"is {describe(texts['provider'])}; the environment {texts['env']} is a cluster that is there already: existing"
+        refusal = f"is {describe(texts['provider'])}; the environment {texts['env']} is an existing cluster: existing"
         raise _refused("singer.provider", refusal)
     if not texts["context"]:
-        raise _refused("singer.context", f"is missing; the environment {texts['env']} names the context of your kubeconfig that it is in")
+        raise _refused("singer.context", f"is missing; the environment {texts['env']} needs a context of your kubeconfig")
 
 
 def _check_buckets(texts: Mapping[str, str]) -> None:
-    """Check the buckets: each is one, or a folder of one; none lies within another, where keys of theirs could be alike."""
+    """Check the buckets: each is a bucket or a folder in one, and none is inside another."""
     for key in BUCKETS:
         if not re.fullmatch(BUCKET, texts[key]):
             allowed = "a bucket name (small letters, digits, dots and hyphens), or one with folders in it such as lake/singer/configs"
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {allowed}")
         for other in BUCKETS:
             if key != other and f"{texts[key]}/".startswith(f"{texts[other]}/"):
-                raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it lies within singer.{other}, {describe(texts[other])}")
+                raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it is inside singer.{other}, {describe(texts[other])}")
 
 
 def _check_store(texts: Mapping[str, str]) -> None:
-    """Check how S3 is reached, and what opens it."""
+    """Check the endpoint and the credentials of S3."""
     if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
     if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use it is an address that pods reach too")
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use, the address is one that pods reach")
     for key in ("s3_credentials", "s3_secret", "s3_role"):
         if texts["store"] != "use" and texts[key] != DEFAULTS[key]:
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it is for an S3 that is there: store: use")
+            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; it applies only to an existing S3, store: use")
     if texts["s3_role"] and texts["s3_credentials"] != "identity":
-        raise _refused("singer.s3_role", f"is {describe(texts['s3_role'])}; it is for s3_credentials: identity")
+        raise _refused("singer.s3_role", f"is {describe(texts['s3_role'])}; it applies only to s3_credentials: identity")
 
 
 def _check_platform(texts: Mapping[str, str]) -> None:
-    """Check what only the platform needs."""
+    """Check settings that only the platform uses."""
     for key in ("cluster", "namespace", "instance"):
         if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
-    for key in ("port_argo", "port_s3", "port_console"):
+    for key in PORT_KEYS:
         if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
     if texts["image_platform"] and texts["provider"] != "existing":
-        refusal = f"is {describe(texts['image_platform'])}; it is for a cluster that is there: provider: existing"
+        refusal = f"is {describe(texts['image_platform'])}; it applies only to an existing cluster, provider: existing"
         raise _refused("singer.image_platform", refusal)
     _check_images(texts)
 
 
 def _check_images(texts: Mapping[str, str]) -> None:
-    """Check where images come from."""
+    """Check replacements and mirrors of images."""
     for key, known in (("images", IMAGES), ("mirror", None)):
         for name, value in pairs(texts[key]).items():
             if not value or not name or (known is not None and name not in known):
@@ -333,8 +348,8 @@ def _check_images(texts: Mapping[str, str]) -> None:
             )
 
 
-def _only_known(given: Mapping[str, object], environ: Mapping[str, str]) -> None:
-    for key in given:
+def _only_known(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
+    for key in configured:
         if key not in DEFAULTS:
             raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
     for name in environ:
@@ -346,5 +361,5 @@ def _refused(name: str, what: str) -> SetupError:
     return SetupError(
         "E-SETTING",
         f"{name} {what}" + ("" if what.endswith(("?", ".")) else "."),
-        hint="Correct it in invoke.yaml or in the environment; docs/settings.md lists all.",
+        hint="Correct it in invoke.yaml or in its variable; docs/settings.md lists all settings.",
     )

@@ -1,6 +1,6 @@
 """Strict reading of the files that people write.
 
-Pure but for opening the file. A mistake is answered with the file, the key, what was found and what is allowed.
+Pure but for opening the file. An error names the file, the key, its value and what is allowed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOWN = 80
 
 
 class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without surprises: a key that stands twice is an error, not the last one's silent victory."""
+    """YAML without surprises: a key that stands twice is an error, and keys are strings."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
         seen: set[object] = set()
@@ -39,14 +39,14 @@ class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  
 
 
 def read_text(file: Path, shown: str) -> str:
-    """Read a text file.
+    """Read a text file; a byte order mark and the line ends of Windows are accepted.
 
     :raises SetupError: E-CONFIG, it cannot be read or is not UTF-8.
     """
     try:
-        return file.read_bytes().decode("utf-8")
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
-        raise SetupError("E-CONFIG", f"{shown} is not there.", hint=f"Write {shown}; docs/contracts.md says what stands in it.") from None
+        raise SetupError("E-CONFIG", f"{shown} is not there.", hint=f"Write {shown}; docs/contracts.md describes it.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SetupError("E-CONFIG", f"{shown} cannot be read: {error}.", hint="Save it as UTF-8 text that you may read.") from None
 
@@ -60,7 +60,7 @@ def read_yaml(file: Path, shown: str) -> Any:
 
 
 def parse_yaml(text: str, shown: str) -> Any:
-    """Read one YAML document, which stands in the file *shown*.
+    """Read one YAML document, the text of the file *shown*.
 
     :raises SetupError: E-CONFIG, with line and column.
     """
@@ -68,14 +68,14 @@ def parse_yaml(text: str, shown: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SetupError("E-CONFIG", f"{shown}{place}: {error.problem}.", hint=f"Correct {shown}.") from None
+        position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SetupError("E-CONFIG", f"{shown}{position}: {error.problem}.", hint=f"Correct {shown}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SetupError("E-CONFIG", f"{shown} is not YAML: {error}.", hint=f"Correct {shown}.") from None
 
 
 def yaml_events(text: str) -> Iterator[yaml.Event]:
-    """Yield what the reader finds in a YAML text, with its places."""
+    """Yield the events of a YAML text, with their positions."""
     return yaml.parse(text, Loader=_Loader)
 
 
@@ -99,11 +99,11 @@ def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any
 
 
 def describe(value: object) -> str:
-    """Say what was found, short enough for a sentence."""
+    """Return a value as JSON, short enough for a sentence."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):  # YAML can say things that hold themselves
-        text = "something that holds itself"
+    except (ValueError, RecursionError):  # a YAML alias may lead to a value that contains itself
+        text = "a value that contains itself"
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
@@ -124,10 +124,10 @@ def words(text: str) -> tuple[str, ...]:
 
 
 class Fields:
-    """The keys of one mapping, each read once; ``finish`` refuses those that nobody asked for."""
+    """The keys of one mapping; ``finish`` refuses those that were not read."""
 
     def __init__(self, data: object, *, shown: str, at: str = "") -> None:
-        """Take the mapping that stands in the file *shown*, below the key path *at*.
+        """Take the mapping at the key path *at* of the file *shown*.
 
         :raises SetupError: E-CONFIG, it is not a mapping.
         """
@@ -138,11 +138,11 @@ class Fields:
             self._wrong("", data, "a mapping of keys to values")
         self._data: Mapping[str, Any] = data
 
-    def _wrong(self, key: str, found: object, allowed: str) -> NoReturn:
+    def _wrong(self, key: str, value: object, allowed: str) -> NoReturn:
         path = ".".join(part for part in (self.at, key) if part) or "the document"
         end = "" if allowed.endswith("?") else "."
         raise SetupError(
-            "E-CONFIG", f"{self.shown}: {path} is {describe(found)}; allowed is {allowed}{end}", hint=f"Correct {path} in {self.shown}."
+            "E-CONFIG", f"{self.shown}: {path} is {describe(value)}; allowed is {allowed}{end}", hint=f"Correct {path} in {self.shown}."
         )
 
     def _take(self, key: str, default: Any, allowed: str) -> Any:
@@ -156,7 +156,7 @@ class Fields:
         return default
 
     def text(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text") -> Any:
-        """Return a string that matches *pattern* as a whole; *default* (may be None) where the key is absent."""
+        """Return a string that matches *pattern*, or *default* (may be None) without the key."""
         value = self._take(key, default, allowed)
         if value is not default and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             self._wrong(key, value, allowed)
@@ -172,7 +172,7 @@ class Fields:
     def texts(
         self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts"
     ) -> tuple[str, ...]:
-        """Return a list of strings; one string stands for a list of one."""
+        """Return a list of strings; one string is a list of one."""
         value = self._take(key, default, allowed)
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(item, str) and re.fullmatch(pattern, item) for item in values):
@@ -180,15 +180,15 @@ class Fields:
         return tuple(values)
 
     def has(self, key: str) -> bool:
-        """Say whether *key* has a value; asking makes it a known one."""
+        """Return whether *key* has a value; from then on it is a known key."""
         return self._take(key, None, "") is not None
 
     def is_list(self, key: str) -> bool:
-        """Say whether the value of *key* is a list."""
+        """Return whether the value of *key* is a list."""
         return isinstance(self._data.get(key), list)
 
     def flag(self, key: str, *, default: bool) -> bool:
-        """Return true or false, and nothing that merely looks so."""
+        """Return true or false; a text such as "yes" is an error."""
         value = self._take(key, default, "true or false")
         if not isinstance(value, bool):
             self._wrong(key, value, "true or false")
@@ -202,16 +202,16 @@ class Fields:
         return value
 
     def mapping(self, key: str) -> Fields:
-        """Return the mapping below *key*; an empty one where it is absent."""
+        """Return the mapping of *key*, an empty one without the key."""
         value = self._take(key, {}, "a mapping of keys to values")
         return Fields(value, shown=self.shown, at=".".join(part for part in (self.at, key) if part))
 
     def refuse(self, key: str, allowed: str) -> NoReturn:
-        """Say that the value of *key* is not what is allowed."""
+        """Refuse the value of *key*."""
         self._wrong(key, self._data.get(key), allowed)
 
     def finish(self) -> None:
-        """Refuse every key that was not asked for.
+        """Refuse every key that was not read.
 
         :raises SetupError: E-CONFIG, with the nearest known key.
         """

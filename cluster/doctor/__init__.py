@@ -87,7 +87,7 @@ def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, b
 
         def choose() -> tuple[str, str, bool]:
             engine, reason = engines.engine(asked)
-            return engine, reason, engine == "argo" and engines.down is None
+            return engine, reason, engine == "argo" and engines.connect() is None
 
         return within(SECONDS, choose, ("local", "the platform does not answer", False))
 
@@ -118,7 +118,7 @@ def _fixed(machine: Machine, output: Output) -> list[SetupError]:
                 step.result(fix())
         except SetupError as error:
             output.error(error)
-            error.told = True
+            error.shown = True
             refused.append(error)
         else:
             output.event("doctor.fixed", name=name, done=step.detail)

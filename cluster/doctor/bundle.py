@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.settings import DEFAULTS
 from cluster.doctor.timeouts import within
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private, private_folder
 from cluster.host.subprocesses import run, which
 from cluster.platform import backup, plan
 from cluster.platform.converge import look
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.project.redaction import known, redacted
 from cluster.runs.history import History
 from cluster.store import open_store
@@ -44,7 +43,7 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
     silence = [f"no answer within {SECONDS} s"]
     nothing: tuple[list[str], list[str]] = (silence, [])
     platform_lines, passwords = within(SECONDS, partial(_platform, machine), nothing)
-    kept_too = (value for values in backup.kept_secrets(machine.settings).values() for value in values.values())
+    kept_too = (value for values in backup.saved_credentials(machine.settings).values() for value in values.values())
     secrets = {*known(machine.settings, machine.environ), *passwords, *kept_too}
     parts = {
         "Doctor": list(findings),
@@ -79,8 +78,7 @@ def _versions(machine: Machine) -> list[str]:
 
 def _settings(machine: Machine) -> list[str]:
     """Return the settings that are not the defaults, and the variables that other programs go by."""
-    values = {key: getattr(machine.settings, key) for key in DEFAULTS}
-    lines = [f"{key} = {value}" for key, value in values.items() if value != DEFAULTS[key]] or ["the defaults"]
+    lines = [f"{key} = {value}" for key, value in machine.settings.changed.items()] or ["the defaults"]
     names = re.compile(
         r"(INVOKE_|UV_|PIP_|KIND_|DOCKER_(HOST|CONTEXT|CONFIG)$|MINIKUBE_|KUBECONFIG|.*_PROXY$|.*_CA_BUNDLE$|SSL_CERT)", re.IGNORECASE
     )
@@ -94,7 +92,7 @@ def _platform(machine: Machine) -> tuple[list[str], list[str]]:
         return [str(machine.trouble or "none")], []
     found = look(plan.up(handles.settings), handles)
     with suppress(SetupError):
-        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.secret(name) or {}).values()]
+        passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.credentials.secret(name) or {}).values()]
     return [f"{title}: {why or 'in place'}" for title, why in found.items()], passwords
 
 

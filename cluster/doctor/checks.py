@@ -183,8 +183,8 @@ def chosen(machine: Machine) -> Iterator[CheckResult]:
     """Look at the settings."""
     if machine.refused:
         raise machine.refused
-    given = [key for key, value in vars(Settings()).items() if key != "root" and getattr(machine.settings, key) != value]
-    yield CheckResult("Settings", "ok", f"chosen: {listed(given)}" if given else "the defaults")
+    changed = machine.settings.changed
+    yield CheckResult("Settings", "ok", f"chosen: {listed(changed)}" if changed else "the defaults")
 
 
 def python(machine: Machine) -> Iterator[CheckResult]:

@@ -1,10 +1,9 @@
-"""What people type on this operating system to install, start or enlarge something. Printed, never run by us."""
+"""The commands that install, start or enlarge something on this operating system. We print them and never run them."""
 
 from __future__ import annotations
 
 import platform
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ FAMILIES = {
     "debian": "debian", "ubuntu": "debian", "fedora": "fedora", "rhel": "fedora", "centos": "fedora",
     "arch": "arch", "suse": "suse", "opensuse": "suse", "alpine": "alpine",
 }  # fmt: skip
-"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family whose package manager it means."""
+"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family with the same package manager."""
 INSTALL_RUNTIME = {
     "macos": "brew install --cask docker, then open -a Docker",
     "wsl": "install Docker Desktop in Windows, and switch this distribution on in its Settings > Resources > WSL integration",
@@ -43,30 +42,31 @@ MEMORY_OF_WSL = "In Windows: memory=6GB below [wsl2] in %UserProfile%\\.wslconfi
 
 @dataclass(frozen=True)
 class System:
-    """An operating system: ``linux``, ``macos`` or ``wsl``, and the family of a Linux, which WSL has too."""
+    """An operating system: ``linux``, ``macos`` or ``wsl``; with the family of a Linux, which WSL has too."""
 
     name: str
     family: str = ""
 
     def choose(self, lines: dict[str, str]) -> str:
-        """Return what is said for this system: as a special one, for its family, for any Linux; nothing where nothing is."""
+        """Return the line for this system: by its name, else its family, else any Linux, else nothing."""
         keys = ([] if self.name == "linux" else [self.name]) + [self.family, "linux"]
         return next((lines[key] for key in keys if key in lines), "")
 
 
-def read(system: str, release: Mapping[str, str], kernel: str) -> System:
-    """Return the system, from ``sys.platform``, the fields of ``/etc/os-release`` and the release of the kernel."""
-    if system == "darwin":
+def read(name: str, release: Mapping[str, str], kernel: str) -> System:
+    """Return the system for ``sys.platform``, the fields of ``os-release`` and the kernel's release."""
+    if name == "darwin":
         return System("macos")
-    words = f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()
-    family = next((FAMILIES[word.partition("-")[0]] for word in words if word.partition("-")[0] in FAMILIES), "")
+    words = [word.partition("-")[0] for word in f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()]
+    family = next((FAMILIES[word] for word in words if word in FAMILIES), "")
     return System("wsl" if "microsoft" in kernel.lower() else "linux", family)
 
 
 @cache
 def here() -> System:
-    """Return the system that we run on."""
-    release: dict[str, str] = {}
-    with suppress(OSError):
+    """Return the system of this machine."""
+    try:
         release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
     return read(sys.platform, release, platform.release())

@@ -74,7 +74,7 @@ def connects(url: str) -> str | None:
         with socket.create_connection((parts.hostname or "", port), ANSWER_SECONDS):
             return None
     except (OSError, ValueError) as error:
-        return _words(error)
+        return in_few_words(error)
 
 
 def fetch(url: str, digest: str, file: Path, network: Network) -> None:
@@ -181,18 +181,21 @@ def unreachable(url: str, network: Network, error: Exception) -> SetupError:
     text = network.hide(f"{type(error).__name__} {error}")
     return network.refusal(f"{shown(url)} is not reachable", text) or SetupError(
         "E-NETWORK",
-        f"{shown(url)} is not reachable: {_words(error)}.",
+        f"{shown(url)} is not reachable: {in_few_words(error)}.",
         hint="Connect to the network; behind a company's proxy set singer.proxy or HTTPS_PROXY.",
     )
 
 
-def _words(error: Exception) -> str:
-    """Say in few words why there was no answer."""
+def in_few_words(error: Exception) -> str:
+    """Return why there was no answer, as a clause."""
     text = f"{type(error).__name__} {error}".lower()
     known = (
         (("resol", "gaierror", "name or service", "nodename"), "its name is not known"),
         (("timeout", "timed out"), f"no answer within {ANSWER_SECONDS} s"),
         (("refused",), "the connection is refused"),
+        (("reset", "aborted", "closed connection", "remote end closed"), "the connection is closed"),
         (("unreachable", "no route"), "there is no way to it"),
     )
-    return next((words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].rstrip("."))
+    return next(
+        (words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].strip("'\").").strip()
+    )

@@ -30,7 +30,7 @@ from cluster.project.reader import Project
 from cluster.project.redaction import redacted
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
-from cluster.runs.outcome import last_words, outputs, warnings
+from cluster.runs.outcome import last_words, outputs, unmatched, warnings
 from cluster.ui.format import seconds as as_seconds
 from cluster.ui.format import shown as shown_path
 
@@ -161,13 +161,12 @@ class Probe:
             with self.running("alone", stdin=source, stdout=answer) as end:
                 ended = self._how(end, stopped=not _ended(end, seconds))
                 data = end.folder / "data"
-                files = sorted(file for file in data.rglob("*") if not file.is_dir())
-                matched = outputs(data, self.connector.outputs)
+                files = outputs(data)
                 names = [file.relative_to(data).as_posix() for file in files]
-                unmatched = [name for name, file in zip(names, files, strict=True) if file not in matched]
+                others = unmatched(data, files, self.connector.outputs)
                 wrong = [problem for file in files for problem in misplaced(file)]
             answer.seek(0)
-            return Loaded(ended, answer.read(), names, unmatched, wrong)
+            return Loaded(ended, answer.read(), names, others, wrong)
 
     def _how(self, end: Process, *, stopped: bool) -> Ended:
         """Return how a program ended.

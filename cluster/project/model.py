@@ -38,6 +38,8 @@ class Connector:
     """What its config may hold, as far as somebody has written that down: a backfill asks."""
     instead: Path | None = None
     """The config that the environment has in the place of its own."""
+    safe_states: bool | None = None
+    """Whether rows are safe when the target prints a state; None: as long as its working folder has no file."""
 
     @property
     def config(self) -> Path:

@@ -143,6 +143,7 @@ class Project:
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             instead=self._instead(folder / CONFIG),
+            safe_states=_safe_states(fields),
         )
         for glob in connector.outputs:
             _refuse_template(fields, "outputs", glob)
@@ -344,3 +345,10 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
     for file in (pipeline.config, pipeline.target_config):
         secrets(file, environ, dotenv, shown=project.shown(file))
     return " → ".join(connector.name for connector in pipeline.connectors)
+
+
+def _safe_states(fields: Fields) -> bool | None:
+    """Return ``safe_states``: as written, else false for a target that names its ``outputs``, else None."""
+    if fields.has("safe_states"):
+        return fields.flag("safe_states", default=False)
+    return False if fields.has("outputs") else None

@@ -8,7 +8,6 @@ connector's project folders: an edit makes a new venv, anything else reuses it.
 from __future__ import annotations
 
 import ast
-import fcntl
 import hashlib
 import os
 import re
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,11 +24,12 @@ from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed
 from cluster.errors import SetupError
-from cluster.host.files import file_errors, private, private_folder, write_private
+from cluster.host.files import file_errors, private_folder, write_private
+from cluster.host.locks import exclusive
 from cluster.net import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import PurePath
 
     from cluster.config.settings import Settings
@@ -434,11 +434,3 @@ def version(connector: Connector) -> str:
     pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))
     pinned = re.search(rf"^{pattern}==([^\s;\\]+)", connector.lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
     return pinned[1] if pinned else "unknown"
-
-
-@contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Wait for the lock *file* and hold it. The kernel releases it when the process ends, however it ends."""
-    with open(file, "a", opener=private, encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

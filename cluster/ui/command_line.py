@@ -1,33 +1,56 @@
-"""The commands that messages name, as a user types them in this checkout and environment."""
+"""Our commands as a user types them: with the launcher and the ``--env`` of this session."""
 
 from __future__ import annotations
 
-import os
+import shlex
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = frozenset({"add", "bench", "check", "discover", "new", "search", "select", "test"})
-"""Commands of the checkout alone: they know no ``--env``."""
-NAMED = "SINGER_ENV"
-"""The variable with the environment that ``--env`` has named, as ``SINGER_LAUNCHER`` says how the tool was started."""
+"""Commands that use the checkout only: they have no ``--env``."""
 
 
-def command(words: str) -> str:
-    """Return one of our commands as it runs when typed: with ``./`` when the tool was started so, and with the same ``--env``."""
-    named = os.environ.get(NAMED)
-    also = f" --env {named}" if named and words.split(maxsplit=1)[0] not in HERE else ""
-    return f"{os.environ.get('SINGER_LAUNCHER') or 'invoke'} {words}{also}"
+@dataclass(frozen=True)
+class CommandLine:
+    """How the user started this session: the launcher, and the environment of ``--env``."""
+
+    launcher: str = "invoke"
+    env: str = ""
+
+    def command(self, words: str, *arguments: str) -> str:
+        """Return a command that runs as printed: *arguments* are quoted, *words* are not."""
+        env = f" --env {shlex.quote(self.env)}" if self.env and words.split(maxsplit=1)[0] not in HERE else ""
+        return " ".join([shlex.quote(self.launcher), words, *map(shlex.quote, arguments)]) + env
+
+
+_session = [CommandLine()]
+"""The command line of this process; a list, because threads read it too."""
+
+
+def start(launcher: str, env: str) -> None:
+    """Set how this process was started. The frame calls it once."""
+    _session[:] = [CommandLine(launcher or "invoke", env)]
+
+
+def launcher() -> str:
+    """Return how the user started the tool: ``./invoke``, ``invoke``, a path."""
+    return _session[-1].launcher
+
+
+def command(words: str, *arguments: str) -> str:
+    """Return one of our commands as this session's user types it; see ``CommandLine.command``."""
+    return _session[-1].command(words, *arguments)
 
 
 @contextmanager
 def elsewhere(env: str) -> Iterator[None]:
-    """Let the commands that the body prints be those of another environment than ``--env`` has named."""
-    named = os.environ.get(NAMED, "")
-    os.environ[NAMED] = env
+    """Print the commands of the body with another ``--env``."""
+    _session.append(replace(_session[-1], env=env))
     try:
         yield
     finally:
-        os.environ[NAMED] = named
+        _session.pop()

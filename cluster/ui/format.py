@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.errors import SetupError
     from cluster.ui.output import StepLine
 TITLE_WIDTH = 44
@@ -36,6 +38,16 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size < 9.95e9 else f"{size / 1e9:,.0f} GB"
 
 
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return ``1 image`` or ``1,200 images``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def and_more(reasons: Sequence[str]) -> str:
+    """Return the first reason with the number of the others."""
+    return reasons[0] + (f", and {len(reasons) - 1} more" if len(reasons) > 1 else "")
+
+
 def now() -> str:
     """Return the time as RFC 3339, UTC, with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -43,34 +55,36 @@ def now() -> str:
 
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What a terminal obeys instead of showing it: control characters, and those that turn the direction of what follows."""
+"""Characters that act on a terminal: control characters, and changes of the writing direction."""
 
 
 def printable(text: str) -> str:
-    """Return *text* as it can go to a terminal: colours left out, what would move the cursor or fill the clipboard made visible.
+    """Return *text* without colours, and with control characters as visible escapes.
 
-    Connectors and stores say what they like: their logs, names and errors are shown, never obeyed.
+    Connectors and stores choose their logs, names and errors: a terminal shows them, and never
+    obeys them.
     """
-    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), STYLING.sub("", text))
+    return ACTING.sub(lambda match: match[0].encode("unicode_escape").decode(), STYLING.sub("", text))
 
 
 def one_line(text: str) -> str:
-    """Return *text* as ``printable`` does, in one line: nobody's words begin a line that looks like one of ours."""
+    """Return *text* as ``printable`` does, in one line, so that none begins like ours."""
     return printable(" ".join(text.split("\n")))
 
 
 def shown(path: Path) -> str:
-    """Return *path* relative to where the user is, if it is below, else whole."""
+    """Return *path* in one line, relative to the current folder if it is below that."""
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    below = path.is_relative_to(here) and here != Path(here.root)
+    return str(path.relative_to(here) if below else path).replace("\n", "\\n")
 
 
 def in_words(error: SetupError) -> str:
-    """Return an error as people read it."""
+    """Return an error as people read it: code and problem, then the hint."""
     return printable(f"{error.code}  {error.problem}\n→ {error.hint}")
 
 
 def summary(step: StepLine) -> str:
-    """Say what came of a step, and how long it took where that is worth knowing."""
-    time_taken = seconds(step.seconds) if step.seconds >= 1 or step.timed else ""
-    return ", ".join(filter(None, (step.detail, time_taken)))
+    """Return a step's result, with its time if that is worth knowing."""
+    duration = seconds(step.seconds) if step.seconds >= 1 or step.timed else ""
+    return ", ".join(filter(None, (step.detail, duration)))

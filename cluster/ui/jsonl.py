@@ -23,7 +23,7 @@ class Json:
     """One JSON object per line on standard output; errors in words on standard error as well."""
 
     def __init__(self, always: Mapping[str, str] | None = None) -> None:
-        """Lines of several threads do not mix. What is *always* so stands in each of them."""
+        """Take the fields that every event has. Lines of several threads do not mix."""
         self._lock = threading.Lock()
         self._always = dict(always or {})
 

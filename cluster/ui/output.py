@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StepLine:
-    """One thing under way. ``detail`` is what it does now, later what came of it; ``status`` a key of ``MARKS``."""
+    """A step: ``detail`` is its progress, later its result; ``status`` is a key of ``MARKS``."""
 
     def __init__(self, title: str) -> None:
         """Begin; the clock runs from now."""
@@ -20,20 +20,22 @@ class StepLine:
         self.detail = ""
         self.status = "done"
         self.started = time.monotonic()
+        self.took: float | None = None
+        """The time to show, if a record has measured it; else the step's own."""
         self.timed = False
 
     @property
     def seconds(self) -> float:
-        """How long it has been running."""
-        return time.monotonic() - self.started
+        """How long it has been running, or took."""
+        return time.monotonic() - self.started if self.took is None else self.took
 
     def result(self, detail: str, status: str = "done") -> None:
-        """Say what came of it."""
+        """Set the result."""
         self.detail, self.status = detail, status
 
 
 class Output(Protocol):
-    """Where facts go. ``line``, ``text`` and ``table`` are for people, ``event`` is for programs, steps for both."""
+    """Where facts go: lines, texts and tables to people, events to programs, steps to both."""
 
     def event(self, name: str, /, **fields: Any) -> None:
         """State a fact for a program."""
@@ -42,7 +44,7 @@ class Output(Protocol):
         """State a fact for a person: one line, its state at the left edge."""
 
     def text(self, text: str = "") -> None:
-        """Say something to a person."""
+        """Show a text to a person."""
 
     def table(self, rows: Sequence[Sequence[str]], headers: Sequence[str]) -> None:
         """Show rows to a person."""

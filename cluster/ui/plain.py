@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cluster.errors import SetupError
 REMIND_SECONDS = 10
-"""Without a terminal, a step that runs for so long says what it is doing."""
+"""After this time a step prints its progress, and again each time it has passed."""
 
 
 class Plain:
@@ -41,7 +41,7 @@ class Plain:
 
     @contextmanager
     def step(self, title: str) -> Iterator[StepLine]:
-        """See ``Output``. A long step says now and then what it is doing."""
+        """See ``Output``. A long step prints its progress now and then."""
         step = StepLine(title)
         ended = threading.Event()
 

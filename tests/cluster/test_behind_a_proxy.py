@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Result
+    from checkout import Result
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

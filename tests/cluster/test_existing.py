@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from checkout import ROOT
 from company_cluster import OURS, answers, image, store
-from conftest import ROOT
 from platform_checkout import OTHER, Platform, run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 from platform_checkout import NAME, Platform, kubeconfigs, run, why_not
 
 from cluster.containers.runtime import Runtime

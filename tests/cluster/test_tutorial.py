@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import documents
 import pytest
-from conftest import INHERITED
+from checkout import INHERITED
 from platform_checkout import given, kubeconfigs, run, why_not
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 STEPS = [["schema", "s"], ["records", "s", 2], ["state", {"n": 2}]]
 ASKED = [["schema", "s"], ["argument", "--config"], ["argument", "--state"], ["state", {"n": 99}]]

@@ -13,7 +13,7 @@ import pytest
 from processes import eventually
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"

@@ -14,7 +14,7 @@ from processes import alive, eventually
 from cluster.onboarding.conformance import RULES
 
 if TYPE_CHECKING:
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 Steps = list[list[Any]]
 SCHEMA = ["schema", "s"]

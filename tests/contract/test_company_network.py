@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
     from real_stores import Minio
 
 PACKAGE = "colorama"

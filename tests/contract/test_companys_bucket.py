@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Checkout, Minio, Result
+    from checkout import Checkout, Result
+    from real_stores import Minio
 
 STATE = {"n": 1}
 
@@ -129,7 +130,7 @@ def test_two_environments_in_one_bucket(lake: Lake) -> None:
     assert other.type("run", "p").code == 0
     assert {key.split("/")[1] for key in lake.all_keys()} == {"other", "prod", "trial"}
     within = lake.type("run", "p", INVOKE_SINGER_BUCKET_OUTPUTS=f"{lake.name}/singer/prod/configs/data")
-    assert (within.code, "lies within singer.bucket_configs" in within.err) == (1, True), within.err
+    assert (within.code, "is inside singer.bucket_configs" in within.err) == (1, True), within.err
 
 
 def test_a_bucket_of_another_region(minio: Minio, checkout: Checkout, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """``doctor``: each check sees what it is there for, says what to do, and counts only for the engine that needs it.
 
-The commands are typed on a machine of stand-ins, as in ``test_platform_errors``; index and registries are a server of the test's own.
+The commands are typed on a machine of stand-ins, as in ``fake_machine``; index and registries are a server of the test's own.
 """
 
 # ruff: noqa: E501 - a table: a case is a line
@@ -29,10 +29,11 @@ from urllib.parse import quote
 import pytest
 import trustme
 from company_proxy import Proxy
+from fake_machine import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, FakeMachine, files
+from long_run import SLOW, pids
 from loopback_server import ServingHTTP
+from processes import alive, eventually
 from scenarios import SCHEMA
-from test_interruption import SLOW, alive, eventually, pids
-from test_platform_errors import DOCKER, HEALTHY, KIND, NOT_ALLOWED, NOT_RUNNING, Desk, files
 
 from cluster.config.settings import Settings
 from cluster.containers.runtime import Runtime
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 VERSION = 'case "$1" in version) /bin/cat "$desk/version"; exit 0 ;; esac\n'
 COPY = r"""
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Patient(Desk):
+class Patient(FakeMachine):
     """A machine on which all is well, until a test breaks something."""
 
     world: World
@@ -110,7 +111,7 @@ class Patient(Desk):
 
     @property
     def environ(self) -> dict[str, str]:
-        """See ``Desk``; nothing leads out of this machine."""
+        """See ``FakeMachine``; nothing leads out of this machine."""
         mirrors = ",".join(f"{name}={self.world.host}" for name in ("docker.io", "quay.io"))
         outside = {"PIP_INDEX_URL": f"http://{self.world.host}/simple", "INVOKE_SINGER_MIRROR": mirrors, "UV_DEFAULT_INDEX": ""}
         return {**super().environ, **outside, "HTTPS_PROXY": "", "HTTP_PROXY": ""}
@@ -186,7 +187,7 @@ def has(name: str, text: str) -> Callable[[Patient], object]:
 
 
 def recorded(name: str) -> Callable[[Patient], object]:
-    """Let the runtime say what a real one has said: see ``tests/unit/runtimes/README.md``."""
+    """Let the runtime say what a real one has said: see ``tests/unit/containers/runtimes/README.md``."""
     return lambda patient: patient.has("info", (RECORDED / f"{name}.json").read_text(encoding="utf-8"))
 
 

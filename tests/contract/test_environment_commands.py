@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 FILE = """
 context: far

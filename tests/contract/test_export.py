@@ -19,7 +19,7 @@ from cluster.platform.steps import schedules
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 FILE = """
 context: far
@@ -88,7 +88,7 @@ def test_it_is_what_would_be_applied(company: Checkout) -> None:
     exported(company)
     settings = parse({}, {}, env="company", root=company.root)
     with Handles(settings, {}) as handles:
-        wanted = [*handles.documents, *schedules.documents(handles)]
+        wanted = [*handles.rendering.documents, *schedules.all_documents(handles)]
     found = {(item["kind"], item["metadata"]["name"]): item for item in objects(company.root / "export" / "company")}
     assert found == {
         (item["kind"], item["metadata"]["name"]): item

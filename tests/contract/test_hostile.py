@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from long_run import SLOW, pids
 from processes import alive, eventually
 from scenarios import BEFORE, GOOD, SCHEMA
 
@@ -17,17 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Checkout
-
-SLOW = {"steps": [SCHEMA, ["records", "s", 3, 2], ["state", {"n": 5}], ["child"], ["pid"], ["sleep", 60]]}
-"""A tap that starts a program of its own, and then has all the time in the world."""
-
-
-def pids(checkout: Checkout, run: str) -> list[int]:
-    """Return the processes of the tap, its child and the target, as their logs tell."""
-    folder = checkout.local / "logs" / "p" / run
-    logs = [folder / "tap.log", folder / "target.log"]
-    return [int(number) for log in logs if log.exists() for number in re.findall(r"^\d+$", log.read_text(), re.MULTILINE)]
+    from checkout import Checkout
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 
 @pytest.fixture

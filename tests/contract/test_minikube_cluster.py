@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from test_platform_errors import CHANGES, SECONDS, Desk, is_one_sentence
+from fake_machine import CHANGES, SECONDS, FakeMachine, is_one_sentence
 
 from cluster.config.settings import Settings
 from cluster.containers.runtime import Runtime
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 DOCKER = r"""
 case "$1 $2" in
@@ -128,7 +128,7 @@ esac
 """
 
 
-class Machine(Desk):
+class Machine(FakeMachine):
     """A user's machine with minikube and no kind, a profile of the user's, and variables that must not lead us elsewhere."""
 
     def __init__(self, checkout: Checkout, folder: Path) -> None:
@@ -268,8 +268,8 @@ def test_a_kubeconfig_that_is_gone(machine: Machine) -> None:
     machine.provider().ensure(lambda _: None)
     (machine.checkout.local / "kubeconfig").unlink()
 
-    assert machine.provider().pending() == "its kubeconfig is gone"
-    assert machine.provider().ensure(lambda _: None) == "kubeconfig made anew"
+    assert machine.provider().pending() == "its kubeconfig is missing"
+    assert machine.provider().ensure(lambda _: None) == "kubeconfig restored"
     assert machine.provider().pending() is None
     assert len(machine.asked("^minikube start")) == 1
 
@@ -430,7 +430,7 @@ def test_killed_at_any_moment(machine: Machine, moment: str) -> None:
         finally:
             process.kill()
 
-    assert done == ("created" if moment == "early" else "created anew")
+    assert done == ("created" if moment == "early" else "created again")
     assert machine.provider().pending() is None
     assert machine.provider().delete()
     assert machine.provider().left() == []

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from checkout import ROOT
 from terminal_user import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 TAP = """
 import json, sys
@@ -278,7 +278,12 @@ def test_from_scratch(checkout: Checkout) -> None:
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    for file in (ROOT / "pyproject.toml", *(ROOT / "tests").glob("*.py"), ROOT / "tests/contract/test_own_connectors.py"):
+    for file in (
+        ROOT / "pyproject.toml",
+        *(ROOT / "tests").glob("*.py"),
+        *(ROOT / "tests/support").glob("*.py"),
+        ROOT / "tests/contract/test_own_connectors.py",
+    ):
         copy = checkout.root / file.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())

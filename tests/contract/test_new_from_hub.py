@@ -16,7 +16,7 @@ from test_new import TAP, environments, files, made, succeeded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 SETTINGS: list[dict[str, Any]] = [
     {"name": "page_size", "kind": "integer", "label": "Page Size", "value": 50},

@@ -18,7 +18,7 @@ from loopback_server import ServingHTTP
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 FEED = """<?xml version="1.0" encoding="UTF-8"?>
 <rss version="2.0"><channel><title>News of a town</title><link>http://example.org/</link><description>All of it</description>

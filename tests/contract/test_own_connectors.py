@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import ROOT
+from checkout import ROOT
 
 from cluster.config.settings import Settings
 from cluster.project.reader import Project

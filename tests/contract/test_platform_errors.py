@@ -9,7 +9,6 @@ the kubeconfig that the real ones would write into, and record what they were as
 from __future__ import annotations
 
 import http.server
-import json
 import os
 import random
 import re
@@ -21,193 +20,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from fake_machine import (
+    CHANGES,
+    DOCKER,
+    HEALTHY,
+    NOT_ALLOWED,
+    NOT_RUNNING,
+    SECONDS,
+    FakeMachine,
+    files,
+    is_one_sentence,
+)
 
 from cluster.containers.ports import free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    from conftest import Checkout, Result
-
-SECONDS = 60
-"""No command here has anything to wait for."""
-
-NOT_RUNNING = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
-NOT_ALLOWED = (
-    "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: "
-    'Get "http://%2Fvar%2Frun%2Fdocker.sock/v1.47/containers/json": dial unix /var/run/docker.sock: connect: permission denied'
-)
-
-HEALTHY = json.dumps(
-    {
-        "OperatingSystem": "Docker Desktop", "ServerVersion": "28.2.2", "OSType": "linux", "Architecture": "aarch64", "NCPU": 8,
-        "MemTotal": 16_000_000_000, "CgroupVersion": "2", "DockerRootDir": "/var/lib/docker", "Driver": "overlayfs",
-    }
-)  # fmt: skip
-DOCKER = r"""
-case "$1 $2" in
-"ps "*)
-  if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
-  case "$*" in *Ports*) [ ! -e "$desk/published" ] || /bin/cat "$desk/published"; exit 0 ;; esac
-  if [ -e "$desk/node" ]; then
-    read -r state <"$desk/node"
-    case "$state" in
-    running) status="Up 2 minutes" ;;
-    paused) status="Up 2 minutes (Paused)" ;;
-    *) status="Exited (137) 2 hours ago" ;;
-    esac
-    echo "singer-control-plane $status"
-  fi ;;
-"exec "*)
-  case "$*" in
-  *crictl*)
-    if [ -e "$desk/node" ]; then echo '{"images": []}'; else echo "Error response from daemon: No such container: singer-control-plane" >&2; exit 1; fi ;;
-  *import*) /bin/cat >/dev/null ;;
-  esac ;;
-"container inspect") [ ! -e "$desk/made-from" ] || /bin/cat "$desk/made-from" ;;
-"image inspect")
-  if [ -e "$desk/sizes" ]; then case "$4 $5" in *Size*kindest/node*) echo 123400000; exit 0 ;; esac; fi
-  case "$5" in */singer/*|*:dev) made=built ;; *) made=pulled ;; esac
-  [ -e "$desk/images" ] || [ -e "$desk/$made" ] || { echo "Error response from daemon: No such image: $5" >&2; exit 1; } ;;
-"pull "*) : >"$desk/pulled" ;;
-"info "*) /bin/cat "$desk/info" ;;
-"start "*|"unpause "*) [ ! -e "$desk/port-taken" ] || { /bin/cat "$desk/port-taken" >&2; exit 1; } ;;
-"build "*) : >"$desk/built" ;;
-esac
-"""
-KIND = r"""
-case "$1 $2" in
-"create cluster")
-  /bin/cat >"$desk/kind.yaml"
-  if [ -e "$desk/gate" ]; then read -r _ <"$desk/gate"; /bin/rm -f "$desk/gate"; fi
-  echo 'Creating cluster "singer" ...'
-  /bin/cat "$desk/fails"
-  exit 1 ;;
-"delete cluster")
-  if [ -e "$desk/slow" ]; then /bin/sleep 1.5; fi
-  [ -e "$desk/stays" ] || /bin/rm -f "$desk/node" ;;
-esac
-"""
-# As the real kind: a kubeconfig that is named, else the one of the environment, else the user's.
-KUBECONFIG = r"""
-kubeconfig=${KUBECONFIG:-$HOME/.kube/config}
-while [ $# -gt 0 ]; do
-  if [ "$1" = --kubeconfig ]; then kubeconfig=$2; fi
-  shift
-done
-"""
-TOUCH = r"""
-( set -- "$@"
-""" + KUBECONFIG + r"""
-echo "# kind was here" >>"$kubeconfig" )
-"""  # fmt: skip
-
-
-class Desk:
-    """A user's machine: what is on PATH, a home with a kubeconfig of its own, and a checkout."""
-
-    def __init__(self, checkout: Checkout, folder: Path) -> None:
-        """Install both programs; Docker runs, has no image and no container."""
-        self.checkout = checkout
-        self.folder = folder
-        self.programs = folder / "programs"
-        self.home = folder / "home"
-        for made in (self.programs, self.home / ".kube", folder / "desk"):
-            made.mkdir(parents=True)
-        self.desk = folder / "desk"
-        self.calls_file = folder / "calls"
-        self.calls_file.touch()
-        self.kubeconfigs = [self.home / ".kube" / "config", self.home / "work.kubeconfig"]
-        for file in self.kubeconfigs:
-            file.write_bytes(b"# mine\r\napiVersion: v1\nkind: Config\ncurrent-context: work\n\n")
-        self.before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in self.kubeconfigs]
-        self.install("docker", DOCKER)
-        self.install("kind", TOUCH + KIND)
-        self.has("info", HEALTHY)
-        self.has("fails", "ERROR: failed to create cluster: failed to remove control plane taint: exit status 1")
-
-    def install(self, program: str, body: str) -> None:
-        """Put a program on PATH."""
-        file = self.programs / program
-        record = f"printf '%s\\n' \"{program} $*\" >>'{self.calls_file}'"
-        file.write_text(f"#!/bin/sh\ndesk='{self.desk}'\n{record}\n{body}\n")
-        file.chmod(0o755)
-
-    def refuses(self, program: str, text: str) -> None:
-        """Let a program do nothing but say *text*."""
-        self.has("refusal", text)
-        self.install(program, '/bin/cat "$desk/refusal" >&2\nexit 1')
-
-    def has(self, name: str, text: str = "") -> None:
-        """Set a fact of this machine that the stand-ins know."""
-        (self.desk / name).write_text(text + "\n")
-
-    def owns(self, *, complete: bool = True, first: int = 9000) -> None:
-        """Let the checkout remember that it made the cluster, which runs."""
-        self.has("node", "running")
-        ports = {"port_s3": first, "port_console": first + 1, "port_argo": first + 2}
-        facts = {"id": "0123abcd", "cluster": "singer", "complete": complete, "ports": ports}
-        (self.checkout.local / "instance.json").write_text(json.dumps(facts))
-        (self.checkout.local / "kubeconfig").write_text("apiVersion: v1\ncurrent-context: kind-singer\nkind: Config\n")
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What the user has set: only the stand-ins are on PATH."""
-        return {"PATH": str(self.programs), "HOME": str(self.home), "KUBECONFIG": str(self.kubeconfigs[1]), "KIND_CLUSTER_NAME": "work"}
-
-    def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
-        """Begin to type a command."""
-        return self.checkout.start(*words, **{**self.environ, **environ})
-
-    def type(self, *words: str, **environ: str) -> Result:
-        """Type a command and wait for its end."""
-        return self.checkout.invoke(*words, seconds=SECONDS, **{**self.environ, **environ})
-
-    @property
-    def calls(self) -> list[str]:
-        """What the programs were asked for."""
-        return self.calls_file.read_text().splitlines()
-
-    def asked(self, pattern: str) -> list[str]:
-        """Return the calls in which a pattern is found."""
-        return [call for call in self.calls if re.search(pattern, call)]
-
-    @property
-    def changing(self) -> list[str]:
-        """The calls that change something; all others only look."""
-        return self.asked(
-            r"^kind |^docker (?!ps |info |network inspect |exec \S+ (crictl images|cat) |image inspect |images |container inspect )"
-        )
-
-
-@pytest.fixture
-def desk(checkout: Checkout, tmp_path: Path) -> Iterator[Desk]:
-    """Yield a machine; whatever is typed on it, the user's kubeconfigs are as before."""
-    found = Desk(checkout, tmp_path / "machine")
-    yield found
-    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in found.kubeconfigs] == found.before
-    assert sorted(item.name for item in (found.home / ".kube").iterdir()) == ["config"]
-
-
-def is_one_sentence(result: Result, code: str, *says: str) -> None:
-    """Assert that the user sees the error's code, one sentence and one hint, exit code 1 and no traceback."""
-    lines = result.err.strip().splitlines()
-    assert len(lines) == 2, result.err
-    sentence, hint = lines
-    assert sentence.startswith(f"{code}  "), result.err
-    assert hint.startswith("→ ")
-    assert result.code == 1
-    assert "Traceback" not in result.out
-    for part in says:
-        assert re.search(part, sentence + hint), result.err
-
-
-CHANGES = [("up",), ("stop",), ("teardown", "--yes")]
 
 
 @pytest.mark.parametrize("words", CHANGES, ids=" ".join)
-def test_docker_is_not_installed(desk: Desk, words: tuple[str, ...]) -> None:
+def test_docker_is_not_installed(desk: FakeMachine, words: tuple[str, ...]) -> None:
     """Without docker every command that needs it says that it is not installed and where it comes from."""
     (desk.programs / "docker").unlink()
 
@@ -216,7 +48,7 @@ def test_docker_is_not_installed(desk: Desk, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", CHANGES, ids=" ".join)
-def test_docker_is_not_running(desk: Desk, words: tuple[str, ...]) -> None:
+def test_docker_is_not_running(desk: FakeMachine, words: tuple[str, ...]) -> None:
     """When Docker does not answer, its own words are passed on and the hint is to start it."""
     desk.refuses("docker", NOT_RUNNING)
 
@@ -224,14 +56,14 @@ def test_docker_is_not_running(desk: Desk, words: tuple[str, ...]) -> None:
     assert desk.asked("^kind") == []
 
 
-def test_a_question_of_dockers_ends_as_one(desk: Desk) -> None:
+def test_a_question_of_dockers_ends_as_one(desk: FakeMachine) -> None:
     """Docker's own sentence keeps its own end: no full stop behind a question mark."""
     desk.refuses("docker", NOT_RUNNING)
 
     assert "running?." not in desk.type("stop").err
 
 
-def test_docker_may_not_be_used(desk: Desk) -> None:
+def test_docker_may_not_be_used(desk: FakeMachine) -> None:
     """A user who may not talk to Docker is not told to start it, for it runs: the hint is about the right to use it."""
     desk.refuses("docker", NOT_ALLOWED)
     result = desk.type("up")
@@ -240,7 +72,7 @@ def test_docker_may_not_be_used(desk: Desk) -> None:
     assert "→ Start Docker" not in result.err
 
 
-def test_kind_is_not_installed(desk: Desk) -> None:
+def test_kind_is_not_installed(desk: FakeMachine) -> None:
     """Without kind the hint has a line that installs it."""
     (desk.programs / "kind").unlink()
 
@@ -248,7 +80,7 @@ def test_kind_is_not_installed(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("why", ["kind was not installed", "kind failed"])
-def test_a_cluster_that_somebody_makes_after_we_failed(desk: Desk, why: str) -> None:
+def test_a_cluster_that_somebody_makes_after_we_failed(desk: FakeMachine, why: str) -> None:
     """When our own creation came to nothing, a cluster of that name that somebody else makes later is not taken for ours."""
     program = (desk.programs / "kind").read_bytes()
     if why == "kind was not installed":
@@ -293,7 +125,7 @@ KIND_SAYS = {
 
 
 @pytest.mark.parametrize("case", KIND_SAYS)
-def test_kind_fails(desk: Desk, case: str) -> None:
+def test_kind_fails(desk: FakeMachine, case: str) -> None:
     """When kind cannot make the cluster, its reason becomes one sentence with a remedy; kind was led to our own kubeconfig and name."""
     text, says = KIND_SAYS[case]
     desk.has("fails", text)
@@ -304,7 +136,7 @@ def test_kind_fails(desk: Desk, case: str) -> None:
     assert "--name singer " in call
 
 
-def test_somebody_else_makes_one_of_that_name_at_the_same_time(desk: Desk) -> None:
+def test_somebody_else_makes_one_of_that_name_at_the_same_time(desk: FakeMachine) -> None:
     """When kind finds that a cluster of that name has come into being a moment ago, which this checkout never began, it is left alone."""
     desk.has("fails", 'ERROR: failed to create cluster: node(s) already exist for a cluster with the name "singer"')
 
@@ -312,7 +144,7 @@ def test_somebody_else_makes_one_of_that_name_at_the_same_time(desk: Desk) -> No
     assert desk.asked("^kind delete") == []
 
 
-def test_another_port_after_one_was_taken(desk: Desk) -> None:
+def test_another_port_after_one_was_taken(desk: FakeMachine) -> None:
     """The hint to run it again, because a port was taken, is true: the next time another port is chosen."""
 
     def asked_for() -> int:
@@ -327,7 +159,7 @@ def test_another_port_after_one_was_taken(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "exited", "paused"])
-def test_a_cluster_that_is_not_ours(desk: Desk, state: str) -> None:
+def test_a_cluster_that_is_not_ours(desk: FakeMachine, state: str) -> None:
     """A cluster of the same name that this checkout did not make is neither used, started, stopped nor removed, and the hint names a way round."""
     desk.has("node", state)
 
@@ -339,7 +171,7 @@ def test_a_cluster_that_is_not_ours(desk: Desk, state: str) -> None:
     assert (desk.desk / "node").exists()
 
 
-def test_nothing_is_loaded_into_a_cluster_that_is_not_ours(desk: Desk) -> None:
+def test_nothing_is_loaded_into_a_cluster_that_is_not_ours(desk: FakeMachine) -> None:
     """Also where Docker is slow to tell whose the cluster is, no image is put on the node of somebody else's."""
     desk.has("node", "running")
     desk.has("images")
@@ -349,7 +181,7 @@ def test_nothing_is_loaded_into_a_cluster_that_is_not_ours(desk: Desk) -> None:
     assert desk.asked("^docker save|ctr .*import") == []
 
 
-def test_nothing_is_loaded_into_a_cluster_that_is_about_to_be_made_anew(desk: Desk) -> None:
+def test_nothing_is_loaded_into_a_cluster_that_is_about_to_be_made_anew(desk: FakeMachine) -> None:
     """After a creation that was broken off, images wait for the new node instead of going to the old one, which is removed."""
     desk.owns(complete=False)
     desk.has("images")
@@ -361,7 +193,7 @@ def test_nothing_is_loaded_into_a_cluster_that_is_about_to_be_made_anew(desk: De
     assert [call for call in desk.calls[:first] if call.startswith("docker save")] == []
 
 
-def test_status_without_a_cluster(desk: Desk) -> None:
+def test_status_without_a_cluster(desk: FakeMachine) -> None:
     """Without a cluster status says in one sentence what is missing and how to bring it up, and touches nothing."""
     result = desk.type("status")
 
@@ -373,14 +205,14 @@ def test_status_without_a_cluster(desk: Desk) -> None:
     assert desk.changing == []
 
 
-def test_the_credentials_of_a_platform_that_is_not_up(desk: Desk) -> None:
+def test_the_credentials_of_a_platform_that_is_not_up(desk: FakeMachine) -> None:
     """Who asks for credentials or a shell before there is a platform is told to bring it up."""
     for word in ("credentials", "shell"):
         is_one_sentence(desk.type(word), "E-DOWN", "→ .*up")
     assert desk.changing == []
 
 
-def test_teardown_asks(desk: Desk) -> None:
+def test_teardown_asks(desk: FakeMachine) -> None:
     """Without a terminal and without --yes nobody can agree, so that nothing is removed."""
     desk.owns()
 
@@ -391,7 +223,7 @@ def test_teardown_asks(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--all",)], ids=["", "--all"])
-def test_teardown_of_nothing(desk: Desk, words: tuple[str, ...]) -> None:
+def test_teardown_of_nothing(desk: FakeMachine, words: tuple[str, ...]) -> None:
     """Where nothing is, teardown is content, as often as it is typed."""
     for _ in range(2):
         result = desk.type("teardown", "--yes", *words)
@@ -399,7 +231,7 @@ def test_teardown_of_nothing(desk: Desk, words: tuple[str, ...]) -> None:
     assert desk.changing == []
 
 
-def test_teardown_of_our_own(desk: Desk) -> None:
+def test_teardown_of_our_own(desk: FakeMachine) -> None:
     """Teardown removes the cluster by its name and our kubeconfig, and knows afterwards that nothing is there."""
     desk.owns()
     result = desk.type("teardown", "--yes")
@@ -412,7 +244,7 @@ def test_teardown_of_our_own(desk: Desk) -> None:
     is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make")
 
 
-def test_teardown_that_leaves_something(desk: Desk) -> None:
+def test_teardown_that_leaves_something(desk: FakeMachine) -> None:
     """When a container of the cluster is still there after its removal, teardown says so and how to remove it."""
     desk.owns()
     desk.has("stays")
@@ -420,7 +252,7 @@ def test_teardown_that_leaves_something(desk: Desk) -> None:
     is_one_sentence(desk.type("teardown", "--yes"), "E-LEFT", "still there: singer-control-plane", "→ docker rm .*singer-control-plane")
 
 
-def test_open(desk: Desk) -> None:
+def test_open(desk: FakeMachine) -> None:
     """A door's address is printed for people and programs; one that does not exist is answered with those that do."""
     is_one_sentence(desk.type("open", "nope", "--print"), "E-SETTING", "'nope'", "argo, minio")
     for door in ("argo", "minio"):
@@ -432,13 +264,7 @@ def test_open(desk: Desk) -> None:
     assert desk.changing == []
 
 
-def files(root: Path) -> dict[str, bytes]:
-    """Return every file of a checkout but Python's bytecode, and its content."""
-    found = [file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    return {str(file.relative_to(root)): file.read_bytes() for file in found}
-
-
-def test_a_plan_touches_nothing(desk: Desk) -> None:
+def test_a_plan_touches_nothing(desk: FakeMachine) -> None:
     """A plan shows every step and every image, and neither runs anything that changes something nor writes a file."""
     before = files(desk.checkout.root)
     result = desk.type("up", "--plan")
@@ -454,7 +280,7 @@ def test_a_plan_touches_nothing(desk: Desk) -> None:
     assert files(desk.checkout.root) == before
 
 
-def test_a_connector_that_has_no_lock_yet(desk: Desk) -> None:
+def test_a_connector_that_has_no_lock_yet(desk: FakeMachine) -> None:
     """A connector whose lock was not made yet is answered with a sentence and a remedy, not with a traceback."""
     desk.has("images")
     (desk.checkout.root / "singer-configs" / "target-csv" / "requirements.lock").unlink()
@@ -464,7 +290,7 @@ def test_a_connector_that_has_no_lock_yet(desk: Desk) -> None:
     assert result.code in {0, 1}
 
 
-def test_two_at_once(desk: Desk) -> None:
+def test_two_at_once(desk: FakeMachine) -> None:
     """While an up is under way, a second up, a stop and a teardown are refused and leave it alone."""
     desk.has("images")
     gate = desk.desk / "gate"
@@ -487,7 +313,7 @@ def test_two_at_once(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_interrupted_while_kind_says_nothing(desk: Desk, number: signal.Signals) -> None:
+def test_interrupted_while_kind_says_nothing(desk: FakeMachine, number: signal.Signals) -> None:
     """Ctrl-C or SIGTERM while kind pulls an image for minutes without a word ends up soon, with 130."""
     desk.has("images")
     gate = desk.desk / "gate"
@@ -505,7 +331,7 @@ def test_interrupted_while_kind_says_nothing(desk: Desk, number: signal.Signals)
     assert "Traceback" not in err
 
 
-def test_settings_that_cannot_be(desk: Desk) -> None:
+def test_settings_that_cannot_be(desk: FakeMachine) -> None:
     """A setting of the platform that is not allowed is refused before any program is run."""
     is_one_sentence(desk.type("up", INVOKE_SINGER_CLUSTER="My_Cluster"), "E-SETTING", "singer.cluster")
     is_one_sentence(desk.type("up", INVOKE_SINGER_IMAGES="minoi=x:1"), "E-SETTING", "singer.images")
@@ -513,7 +339,7 @@ def test_settings_that_cannot_be(desk: Desk) -> None:
     assert desk.calls == []
 
 
-def test_the_registry_refuses(desk: Desk) -> None:
+def test_the_registry_refuses(desk: FakeMachine) -> None:
     """When an image of the platform cannot be pulled, the user reads which one, why, and that a mirror is the way round."""
     desk.has("gate-pull")
     refusal = 'echo "Error response from daemon: toomanyrequests: You have reached your pull rate limit." >&2; exit 1'
@@ -527,7 +353,7 @@ def test_the_registry_refuses(desk: Desk) -> None:
     )
 
 
-def test_an_image_cannot_be_built(desk: Desk) -> None:
+def test_an_image_cannot_be_built(desk: FakeMachine) -> None:
     """When a connector's image cannot be built, the user reads the builder's last line and where all of them are."""
     desk.has("gate-pull")
     refusal = 'echo "#9 1.2 pip is resolving"; echo "ERROR: No matching distribution found for tap-x==9"; exit 1'
@@ -547,14 +373,14 @@ def test_an_image_cannot_be_built(desk: Desk) -> None:
 # -- what the machine lacks, and who holds its ports
 
 
-def test_the_first_lines_say_where_and_with_what(desk: Desk) -> None:
+def test_the_first_lines_say_where_and_with_what(desk: FakeMachine) -> None:
     """Before anything is done the user reads which cluster, which Kubernetes, on what, and the ports."""
     lines = desk.type("up").out.splitlines()
     assert lines[0] == 'singer  kind cluster "singer" · Kubernetes 1.37 · Docker Desktop 28.2 (16 GB, 8 CPUs)'
     assert "127.0.0.1 only" in lines[1]
 
 
-def test_a_cluster_that_could_be_used_instead(desk: Desk) -> None:
+def test_a_cluster_that_could_be_used_instead(desk: FakeMachine) -> None:
     """When a cluster on this machine could serve, the first up says so, with the line that takes it; one elsewhere is not offered."""
     company(desk, "https://10.1.2.3:6443")
     assert "company" not in desk.type("up", "--plan").out
@@ -568,7 +394,7 @@ def test_a_cluster_that_could_be_used_instead(desk: Desk) -> None:
     assert "nothing else is chosen" not in desk.type("up", "--plan").out
 
 
-def test_too_little_memory(desk: Desk) -> None:
+def test_too_little_memory(desk: FakeMachine) -> None:
     """With too little memory nothing is begun, and it is said where this product is given more; with a little more it is a warning."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
     is_one_sentence(
@@ -580,7 +406,7 @@ def test_too_little_memory(desk: Desk) -> None:
     assert re.search(r"^! Memory +Docker Desktop has 3\.5 GB", desk.type("up").out, re.MULTILINE)
 
 
-def test_the_plan_says_what_it_would_take(desk: Desk) -> None:
+def test_the_plan_says_what_it_would_take(desk: FakeMachine) -> None:
     """The plan is shown in any case: every image with its size, that of the node too, memory, disk, and what would stop it; nothing is touched."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
     desk.has("sizes")
@@ -603,14 +429,14 @@ def test_the_plan_says_what_it_would_take(desk: Desk) -> None:
     assert desk.changing == []
 
 
-def test_the_kubernetes_that_runs(desk: Desk) -> None:
+def test_the_kubernetes_that_runs(desk: FakeMachine) -> None:
     """Of a cluster that is there its own Kubernetes is named, not the one that a new cluster would have."""
     desk.owns()
     desk.has("made-from", "docker.io/kindest/node:v1.36.1@sha256:ab")
     assert "· Kubernetes 1.36 ·" in desk.type("up", "--plan").out
 
 
-def test_a_cluster_that_runs_is_not_checked(desk: Desk) -> None:
+def test_a_cluster_that_runs_is_not_checked(desk: FakeMachine) -> None:
     """What must be there before a cluster is made or woken does not stop an up that finds it running."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
     desk.owns()
@@ -626,7 +452,7 @@ def row(count: int) -> int:
     return next(first for first in random.sample(range(20000, 30000), 500) if all(free(first + more) for more in range(count)))
 
 
-def test_who_holds_a_port_that_was_preferred(desk: Desk) -> None:
+def test_who_holds_a_port_that_was_preferred(desk: FakeMachine) -> None:
     """When a preferred port is taken, the user reads by which program or container and what is used instead; of no other port anything is said."""
     port = row(4)
     with socket.create_server(("127.0.0.1", port)):
@@ -656,7 +482,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("runtime", TAKEN)
-def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: Desk, runtime: str) -> None:
+def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: FakeMachine, runtime: str) -> None:
     """When the node cannot start because of its port, the user reads which, by whom, and what to do: nothing is removed."""
     port = row(3)
     with socket.create_server(("127.0.0.1", port)):
@@ -669,7 +495,7 @@ def test_a_port_that_was_taken_while_the_cluster_was_stopped(desk: Desk, runtime
     assert (desk.desk / "node").exists()
 
 
-def test_a_node_that_does_not_start(desk: Desk) -> None:
+def test_a_node_that_does_not_start(desk: FakeMachine) -> None:
     """When the node cannot start for another reason, the runtime's own words are passed on, not its count of what failed."""
     desk.owns()
     desk.has("node", "exited")
@@ -686,7 +512,7 @@ def test_a_node_that_does_not_start(desk: Desk) -> None:
 GUEST = {"INVOKE_SINGER_PROVIDER": "existing"}
 
 
-def company(desk: Desk, server: str) -> None:
+def company(desk: FakeMachine, server: str) -> None:
     """Let the user's kubeconfig have a context of a company's cluster."""
     content = {
         "current-context": "company",
@@ -699,7 +525,7 @@ def company(desk: Desk, server: str) -> None:
     desk.before[1] = (file.read_bytes(), file.stat().st_mtime_ns)
 
 
-def test_a_context_that_is_not_there(desk: Desk) -> None:
+def test_a_context_that_is_not_there(desk: FakeMachine) -> None:
     """A context that is misspelt, or none where none is current, is answered before any program is run."""
     company(desk, "https://10.1.2.3:6443")
 
@@ -707,7 +533,7 @@ def test_a_context_that_is_not_there(desk: Desk) -> None:
     assert desk.calls == []
 
 
-def test_a_context_elsewhere(desk: Desk) -> None:
+def test_a_context_elsewhere(desk: FakeMachine) -> None:
     """The user's current context is not taken when its cluster is elsewhere: its address is shown, and the line that names it."""
     company(desk, "https://10.1.2.3:6443")
 
@@ -715,7 +541,7 @@ def test_a_context_elsewhere(desk: Desk) -> None:
     assert desk.calls == []
 
 
-def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
+def test_a_cluster_that_does_not_answer(desk: FakeMachine) -> None:
     """When the cluster of the context does not answer, that is said within seconds; teardown afterwards has nothing to do."""
     company(desk, "https://127.0.0.1:1")
     desk.has("images")
@@ -726,7 +552,7 @@ def test_a_cluster_that_does_not_answer(desk: Desk) -> None:
     is_one_sentence(desk.type("status", **chosen), "E-DOWN")
 
 
-def test_the_plan_for_a_cluster_that_is_there_needs_no_runtime(desk: Desk) -> None:
+def test_the_plan_for_a_cluster_that_is_there_needs_no_runtime(desk: FakeMachine) -> None:
     """Where the cluster is not in a runtime of this machine, a machine without one sees the whole plan."""
     company(desk, "https://127.0.0.1:1")
     (desk.programs / "docker").unlink()
@@ -736,7 +562,7 @@ def test_the_plan_for_a_cluster_that_is_there_needs_no_runtime(desk: Desk) -> No
     assert "quay.io/minio/minio" in result.out
 
 
-def test_a_cluster_that_cannot_take_images(desk: Desk, server: str) -> None:
+def test_a_cluster_that_cannot_take_images(desk: FakeMachine, server: str) -> None:
     """A company's cluster takes no images from this machine: before anything is built, the registry's setting is named."""
     company(desk, server)
 
@@ -763,7 +589,7 @@ def server() -> Iterator[str]:
         serving.shutdown()
 
 
-def test_the_provider_is_changed_while_a_platform_is_up(desk: Desk) -> None:
+def test_the_provider_is_changed_while_a_platform_is_up(desk: FakeMachine) -> None:
     """A kind cluster of this checkout is not forgotten when another provider is chosen: what to type first is said."""
     desk.owns()
     company(desk, "https://127.0.0.1:1")

@@ -19,7 +19,7 @@ from cluster.store.s3 import S3Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Place
+    from real_stores import Place
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "pipelines/p/state.json"

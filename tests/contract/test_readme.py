@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 README = documents.read("README.md")
 TUTORIAL = documents.read("docs/tutorial.md")

@@ -21,7 +21,7 @@ from uv import find_uv_bin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
     Row = dict[str, Any]
 

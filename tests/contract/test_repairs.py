@@ -11,7 +11,7 @@ from test_new import TAP, environments, files, made, project, succeeded
 from test_pythons import interpreter
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
 

@@ -13,7 +13,7 @@ from scenarios import GOOD
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 NASTY = "<script>document.title='owned'</script>"
 

@@ -10,7 +10,7 @@ import pytest
 from scenarios import BEFORE, CASES, GOOD, Case
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 CANARY = "canary-7f3a9c"
 OTHER = "quetzal-41be02"

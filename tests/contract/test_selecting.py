@@ -11,7 +11,7 @@ import pytest
 from processes import alive, eventually
 
 if TYPE_CHECKING:
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 SDK = {"kind": "tap", "pip_url": "singer-containers/tap-exchange-rates", "capabilities": ["about", "catalog", "discover", "state"]}
 CLASSIC = {"kind": "tap", "pip_url": "tests/connectors/tap-classic", "capabilities": ["catalog", "discover", "state"]}

@@ -12,7 +12,7 @@ from scenarios import BEFORE, GOOD
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 CONNECTOR = {"kind": "tap", "pip_url": "tests/connectors/tap-scripted"}
 PIPELINE = {"tap": "tap-scripted", "target": "target-scripted"}

@@ -33,7 +33,7 @@ from cluster.store.s3 import S3Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import Checkout
+    from checkout import Checkout
     from real_stores import Minio, Place
 
     from cluster.store import Store

@@ -14,7 +14,7 @@ from cluster.project.venvs import Environments
 from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
 
 NAME = "currencies-to-csv"
 

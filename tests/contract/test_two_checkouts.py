@@ -17,7 +17,8 @@ from cluster.store.s3 import S3Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout, Minio
+    from checkout import Checkout
+    from real_stores import Minio
 
 
 @pytest.fixture

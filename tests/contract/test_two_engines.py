@@ -9,7 +9,7 @@ import pytest
 from scenarios import GOOD
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from processes import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
     from real_postgres import Postgres
 
 PIPELINE = "exchange-rates-to-postgres"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import entrypoint
 import pytest
-from conftest import Checkout
-from ground import Ground
+from checkout import Checkout
+from fault_pipeline import Ground
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Checkout
-from ground import ROWS, Ground
+from checkout import Checkout
+from fault_pipeline import ROWS, Ground
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from broken_store import WAYS, BrokenStore
-from conftest import Checkout
-from ground import ROWS, Ground
+from checkout import Checkout
+from fault_pipeline import ROWS, Ground
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from real_stores import Minio, s3_place

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import real_postgres as database
 import yaml
-from conftest import ROOT
+from checkout import ROOT
 from platform_checkout import OTHER, Platform, gateway, given, run, why_not
 from processes import eventually
 from real_registry import Relay

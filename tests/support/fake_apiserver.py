@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Checkout, Result
+    from checkout import Checkout, Result
     from real_registry import Distribution
     from real_stores import Minio
 

@@ -87,8 +87,8 @@ def install(folder: Path, desk: Path) -> Path:
         f"#!{sys.executable}",
         "import sys",
         f"sys.path.insert(0, {str(HERE)!r})",
-        "import pushing",
-        f"pushing.docker({str(desk)!r})",
+        "import fake_docker",
+        f"fake_docker.docker({str(desk)!r})",
     )
     file.write_text("\n".join(lines) + "\n")
     file.chmod(0o755)

@@ -13,10 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conftest import Checkout
+from checkout import Checkout
 
 if TYPE_CHECKING:
-    from conftest import Result
+    from checkout import Result
 
 NAME = "singer-test"
 OTHER = "singer-other"

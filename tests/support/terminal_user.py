@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 
 class Typist:

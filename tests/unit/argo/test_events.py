@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argo_models import unknown
+from example_pipeline import LABELS, PLAIN, TARGET, given
 from hera.events import models as argo_events
 from hera.workflows import models
-from test_manifests_valid import find, unknown, violations
-from test_workflow import LABELS, PLAIN, TARGET, given
+from manifest_files import find
+from pod_security import violations
 
 from cluster.argo import events, status, templates, workflow
 from cluster.config.settings import Settings

@@ -5,59 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from argo_models import unknown
+from example_pipeline import AFTER, IMAGES, PLAIN, ROOT, TARGET, given
 from hera.workflows import models
-from test_manifests_valid import MANIFESTS, find, unknown
+from manifest_files import MANIFESTS, find
 
 from cluster.argo import status, templates
 from cluster.argo import workflow as argo_workflow
 from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
 from cluster.project.backfill import Backfill
-from cluster.project.model import Connector, Pipeline
 from cluster.runs.record import began
 
-ROOT = Path("/checkout/singer-configs")
-LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
-TARGET = argo_workflow.WorkflowScope("argo", LABELS, "http://127.0.0.1:2746")
-IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
-VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
-
-
-def connector(name: str, kind: str) -> Connector:
-    """Return a connector of these tests."""
-    return Connector(name, ROOT / name, kind, (name,), (), name, (), None, ("*.csv",))
-
-
-TAP, SINK, AFTER = connector("tap-x", "tap"), connector("target-x", "target"), connector("dbt-x", "transform")
-PLAIN = Pipeline(
-    name="p",
-    tap=TAP,
-    target=SINK,
-    mode="streaming",
-    config=TAP.config,
-    catalog=TAP.folder / "catalog.json",
-    target_config=SINK.config,
-    initial_state=TAP.folder / "state.json",
-    schedule=("0 6 * * *",),
-    timezone="Europe/Berlin",
-    paused=False,
-    resources={},
-    timeout=3600,
-    retries=2,
-    notify="failure",
-)
-
-
-def given(pipeline: Pipeline, way: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
-    """Return the parameters of a pipeline."""
-    return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
 
 
 def test_a_run_as_a_document() -> None:

@@ -25,8 +25,15 @@ def test_nothing_has_to_be_chosen(tmp_path: Path) -> None:
     """Without any setting the defaults are in force, and everything written lies below the checkout."""
     found = parse({}, {}, root=tmp_path)
     assert found == Settings(root=tmp_path)
-    assert {key: getattr(found, key) for key in DEFAULTS} == DEFAULTS
+    assert parse(dict(DEFAULTS), {}, root=tmp_path) == found
     assert all(folder.is_relative_to(tmp_path) for folder in (found.local, found.configs, found.output))
+
+
+def test_values_have_types() -> None:
+    """Each value is parsed once: switches are booleans, ports are numbers, and only what differs from the defaults is listed."""
+    found = parse({"port_s3": "9100", "network_policies": "true", "initless_pods": "false", "engine": "auto"}, {})
+    assert (found.port_s3, found.network_policies, found.initless_pods, found.engine) == (9100, True, False, "auto")
+    assert found.changed == {"port_s3": "9100", "network_policies": "true", "initless_pods": "false"}
 
 
 def test_a_choice_is_kept() -> None:
@@ -85,7 +92,7 @@ def test_every_setting_is_a_text(key: str, value: object) -> None:
 def test_yaml_may_say_it_as_people_write_it() -> None:
     """In invoke.yaml a port may be a number and a switch true or false."""
     found = parse({"port_s3": 9100, "network_policies": True}, {})
-    assert (found.ports["port_s3"], found.network_policies) == (9100, "true")
+    assert (found.ports["port_s3"], found.network_policies) == (9100, True)
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "Upper", "under_score", "-a-", "a/b", "ä-bucket", "a" * 64, "a b"])

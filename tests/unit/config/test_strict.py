@@ -39,6 +39,14 @@ def refused(call: Callable[[], object]) -> SetupError:
 # ------------------------------------------------------------------------------------------------------------ files
 
 
+def test_files_from_windows_are_read(file: Path) -> None:
+    """A byte order mark and CRLF, as editors on Windows write them, change nothing."""
+    file.write_bytes("\ufeffp:\r\n  tap: x\r\n  note: |\r\n    a\r\n    b\r\n".encode())
+    assert read_yaml(file, "a.yaml") == {"p": {"tap": "x", "note": "a\nb\n"}}
+    file.write_bytes('\ufeff{\r\n  "p": 1\r\n}\r\n'.encode())
+    assert read_object(file, "a.json") == {"p": 1}
+
+
 @given(st.dictionaries(st.text(), values))
 def test_a_yaml_file_is_read_as_it_was_meant(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]) -> None:
     """What YAML can say of texts, numbers, lists and mappings is read as it was written."""

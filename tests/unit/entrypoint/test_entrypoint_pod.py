@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from test_entrypoint_process import RECORD, SAYS, STATE, Box
+from entrypoint_process import RECORD, SAYS, STATE, Box
 
 if TYPE_CHECKING:
     import subprocess

@@ -1,98 +1,123 @@
-"""Who may do what: our roles, evaluated as the API server does, and what our pods may reach. Needs no cluster."""
+"""What the API server says of rights, in Kubernetes' own words, and the roles that are made of it."""
+
+# ruff: noqa: E501 - a table: a case is a line
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import permissions as rights
+import kubernetes_validate
 import pytest
-from test_manifests_valid import ALL, WORKLOADS, argo_config, each, find, pod_spec, violations
-from test_pipelines import containers, each_template, mounts
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cluster.platform.backup import _document
+from cluster.kube import rbac
 
-TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+if TYPE_CHECKING:
+    from cluster.kube.rbac import Right
 
-
-def allowed(account: str, verb: str, resource: str) -> bool:
-    """Say whether a role of ours that is bound to the account has a rule for this, as Kubernetes evaluates it."""
-    whole, _, name = resource.partition(":")
-    whole, _, sub = whole.partition("/")
-    plural, _, group = whole.partition(".")
-    asked = f"{plural}/{sub}" if sub else plural
-    roles = [
-        item["roleRef"]["name"]
-        for item in ALL.values()
-        if item["kind"] == "RoleBinding" and {"kind": "ServiceAccount", "name": account, "namespace": rights.NAMESPACE} in item["subjects"]
-    ]
-    return any(
-        group in rule["apiGroups"]
-        and asked in rule["resources"]
-        and verb in rule["verbs"]
-        and (not rule.get("resourceNames") or name in rule["resourceNames"])
-        for role in roles
-        for rule in find("Role", role)["rules"]
-    )
-
-
-@pytest.mark.parametrize("account", rights.MAY)
-def test_an_account_may_do_what_the_list_says(account: str) -> None:
-    """Of every verb on every resource, an account has exactly the rights of the list."""
-    cases = list(product(sorted(rights.VERBS), sorted(rights.RESOURCES)))
-    assert {case for case in cases if allowed(account, *case)} == {case for case in cases if rights.granted(account, *case)}
+NODES = 'nodes is forbidden: User "jane" cannot list resource "nodes" in API group "" at the cluster scope'
+GKE = (
+    'secrets "argo-artifacts" is forbidden: User "jane@example.com" cannot get resource "secrets" in API group "" in the namespace "rates": '
+    'requires one of ["container.secrets.get"] permission(s).'
+)
+ACCOUNT = (
+    'workflows.argoproj.io is forbidden: User "system:serviceaccount:ci:deployer" cannot create resource "workflows" '
+    'in API group "argoproj.io" in the namespace "rates"'
+)
+FORWARD = 'pods "minio-7f" is forbidden: User "jane" cannot create resource "pods/portforward" in API group "" in the namespace "rates"'
+GIVES = (
+    '{} is forbidden: user "jane" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held:\n'
+    '{{APIGroups:["argoproj.io"], Resources:["workflowtaskresults"], Verbs:["create" "patch"]}}'
+)
+RULES = [{"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}]
+ROLE = {"kind": "Role", "metadata": {"name": "pipeline", "namespace": "rates"}, "rules": RULES}
+BINDING = {
+    "kind": "RoleBinding",
+    "metadata": {"name": "pipeline", "namespace": "rates"},
+    "roleRef": {"kind": "Role", "name": "pipeline"},
+}
 
 
-def test_the_list_is_whole() -> None:
-    """No role of an account grants a right that the list does not know, and every account of ours is in it; other roles are people's."""
-    bound = {item["roleRef"]["name"] for item in ALL.values() if item["kind"] == "RoleBinding"}
-    people = {item["metadata"]["name"] for item in ALL.values() if item["kind"] == "Role"} - bound
-    assert people == {"singer-viewer", "singer-operator"}
-    for document in ALL.values():
-        if document["kind"] == "Role" and document["metadata"]["name"] in bound:
-            account = document["metadata"]["name"]
-            for rule in document["rules"]:
-                for group, resource, verb, name in product(
-                    rule["apiGroups"], rule["resources"], rule["verbs"], rule.get("resourceNames", [""])
-                ):
-                    plural, slash, sub = resource.partition("/")
-                    whole = f"{plural}.{group}" if group else plural
-                    assert rights.granted(account, verb, f"{whole}{slash}{sub}{':' if name else ''}{name}"), (account, verb, resource)
-    assert {item["metadata"]["name"] for item in ALL.values() if item["kind"] == "ServiceAccount"} == rights.MAY.keys() - {"default"}
+def found(message: str, body: object = None) -> Right:
+    """Return the right that a message is about."""
+    right = rbac.read(message, body)
+    assert right is not None
+    return right
 
 
-@pytest.mark.parametrize(("account", "verb", "resource"), [(who, *what) for who, tries in rights.TRIED.items() for what in tries])
-def test_what_an_account_must_not_do(account: str, verb: str, resource: str) -> None:
-    """Whoever has an account's token cannot read credentials, start pods or change who may do what."""
-    assert not allowed(account, verb, resource)
+def documents(right: Right) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return role and binding, which Kubernetes knows."""
+    role, binding = right.documents()
+    for document in (role, binding):
+        kubernetes_validate.validate(document, "1.36", strict=True)
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": role["metadata"]["name"]}
+    return role, binding
 
 
-@each_template
-def test_no_connector_has_a_token(template: dict[str, Any]) -> None:
-    """In a run's pods nothing but Argo's own container sees the token of the service account."""
-    empty = {volume["name"] for volume in template["volumes"] if volume.get("emptyDir") == {}}
-    for name in containers(template):
-        assert mounts(template, name).get(TOKEN) in empty
+@pytest.mark.parametrize(
+    ("message", "problem", "kind", "rule", "subject"),
+    [
+        (NODES, "You may not list nodes in the whole cluster; to the cluster you are jane.", "ClusterRole", ("", "nodes", "list", None), ("User", "jane")),
+        (GKE, 'You may not get secrets "argo-artifacts" in the namespace rates; to the cluster you are jane@example.com.', "Role", ("", "secrets", "get", "argo-artifacts"), ("User", "jane@example.com")),
+        (ACCOUNT, "You may not create workflows.argoproj.io in the namespace rates; to the cluster you are system:serviceaccount:ci:deployer.", "Role", ("argoproj.io", "workflows", "create", None), ("ServiceAccount", "deployer")),
+        (FORWARD, 'You may not create pods/portforward "minio-7f" in the namespace rates; to the cluster you are jane.', "Role", ("", "pods/portforward", "create", None), ("User", "jane")),
+    ],
+    ids=["whole cluster", "by name", "service account", "subresource"],
+)  # fmt: skip
+def test_a_refusal_becomes_a_role(
+    message: str, problem: str, kind: str, rule: tuple[str, str, str, str | None], subject: tuple[str, str]
+) -> None:
+    """The sentence names verb, kind, object, where and who; the role has this one right, for the one object where that can be said."""
+    right = found(message)
+    role, binding = documents(right)
+    group, resource, verb, name = rule
+    exactly = {"apiGroups": [group], "resources": [resource], "verbs": [verb], **({"resourceNames": [name]} if name else {})}
+    assert (right.problem, role["kind"], role["rules"]) == (problem, kind, [exactly])
+    assert [(item["kind"], item["name"]) for item in binding["subjects"]] == [subject]
 
 
-@each(WORKLOADS)
-def test_only_who_asks_the_api_has_a_token(document: dict[str, Any]) -> None:
-    """A pod has its account's token only where its program speaks with the API server."""
-    name = document["metadata"]["name"]
-    assert pod_spec(document)["automountServiceAccountToken"] is (name in {"workflow-controller", "argo-server"})
+def test_rights_that_are_given_away() -> None:
+    """Who makes a role must have its rights: they are what is asked for. Who gives a role to somebody must be allowed to give this one."""
+    right = found(GIVES.format('roles.rbac.authorization.k8s.io "pipeline"'), ROLE)
+    assert documents(right)[0]["rules"] == RULES
+    assert "make the Role pipeline, which gives rights that you do not have, in the namespace rates" in right.problem
+    given_ = found(GIVES.format('rolebindings.rbac.authorization.k8s.io "pipeline"'), BINDING)
+    (rule,) = documents(given_)[0]["rules"]
+    assert (rule["resources"], rule["verbs"], rule["resourceNames"]) == (["roles"], ["bind"], ["pipeline"])
 
 
-def test_the_pod_that_copies_data_is_restricted() -> None:
-    """The pod of teardown --keep-data has no token, no privileges and a bounded life."""
-    spec = _document("argo", "localhost/singer/x:1")["spec"]
-    assert violations(spec) == []
-    assert spec["automountServiceAccountToken"] is False
-    assert spec["activeDeadlineSeconds"] > 0
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pods "x" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false',
+        'pods "x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=5, limited: pods=5',
+        'admission webhook "policy.example.com" denied the request: label owner is missing',
+        NODES.replace("jane", "system:anonymous"),
+        GIVES.format('roles.rbac.authorization.k8s.io "pipeline"'),
+        "",
+    ],
+)
+def test_what_is_no_lack_of_rights(message: str) -> None:
+    """What a policy or a quota forbids, who is not known at all, and what is not understood become no role."""
+    assert rbac.read(message) is None
 
 
-def test_what_argo_adds_is_bounded() -> None:
-    """Argo's own container has a limit of memory, and no pod of a run lives for ever."""
-    config = argo_config()
-    assert config["executor"]["resources"]["limits"]["memory"]
-    assert config["workflowDefaults"]["spec"]["activeDeadlineSeconds"]
-    assert config["workflowDefaults"]["spec"]["securityContext"]["runAsUser"] > 0
+def test_each_lack_has_a_role_and_each_user_a_binding() -> None:
+    """What was granted before stays when the next file is applied: other rights and other users have names of their own."""
+    one, other = found(ACCOUNT), found(ACCOUNT.replace("ci:deployer", "ci:other"))
+    (role, first), (same, second) = documents(one), documents(other)
+    assert role == same
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    names = {documents(found(message))[0]["metadata"]["name"] for message in (NODES, GKE, ACCOUNT, FORWARD)}
+    assert len(names) == 4
+
+
+@given(st.text(), st.text(), st.text())
+def test_odd_words(user: str, name: str, resource: str) -> None:
+    """Whatever a server says, the file's name is one below its folder, and what is written is YAML of the right form."""
+    message = f'x "{name}" is forbidden: User "{user}" cannot get resource "{resource}" in API group "" in the namespace "rates"'
+    right = rbac.read(message)
+    if right is not None:
+        assert right.name.replace("-", "").replace(".", "").isalnum()
+        assert len(right.documents()) == 2

@@ -13,6 +13,7 @@ import pytest
 
 from cluster.containers.ports import holder, read_lsof
 from cluster.containers.runtime import Info, Runtime
+from cluster.providers import preflight
 from cluster.providers.preflight import INOTIFY, fatal, findings, inotify_limits
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,3 +166,10 @@ def test_a_port_that_nobody_holds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert holder(port) == ""
+
+
+@pytest.mark.parametrize(("free", "fatal"), [(0.2, True), (1, False), (50, None)])
+def test_room_for_connectors(free: float, fatal: bool | None) -> None:  # noqa: FBT001 - a column of the table
+    """Too little room for the connectors' environments stops, a little is a warning, and enough is not worth a word."""
+    found = preflight.room(int(free * 10**9))
+    assert (None if found is None else found.fatal) == fatal

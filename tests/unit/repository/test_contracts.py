@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import entrypoint
 import pytest
+from checkout import ROOT
+from contract_tables import first_column, names, table
 
 from cluster import errors
 from cluster.errors import SetupError
@@ -21,30 +23,10 @@ from cluster.runs.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
 RUNNER = Path(entrypoint.__file__)
 COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("notify.py")]
 SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "bench.py", RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
-
-
-def table(heading: str) -> list[list[str]]:
-    """Return the cells of the table below a heading, without its head."""
-    _, _, rest = PAGE.partition(f"\n{heading}\n")
-    assert rest, f"there is no heading {heading}"
-    rows = re.findall(r"^\|(.+)\|$", re.split(r"^## ", rest, flags=re.MULTILINE)[0], re.MULTILINE)
-    return [[cell.strip() for cell in row.split("|")] for row in rows[2:]]
-
-
-def names(cell: str) -> list[str]:
-    """Return what stands in backticks."""
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def first_column(heading: str) -> set[str]:
-    """Return every name of a table's first column."""
-    return {name for row in table(heading) for name in names(row[0])}
 
 
 def trees() -> Iterable[ast.AST]:

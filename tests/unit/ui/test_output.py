@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from cluster.commands.frame import choose
 from cluster.errors import RunError, SetupError
-from cluster.ui.format import megabytes, now, seconds, shown
+from cluster.ui.command_line import CommandLine
+from cluster.ui.format import count, megabytes, now, seconds, shown
 from cluster.ui.jsonl import Json
 from cluster.ui.plain import Plain
 
@@ -170,6 +171,68 @@ def test_paths_are_shown_as_one_would_type_them(tmp_path: Path) -> None:
     """A path below the folder one is in is relative, any other is whole."""
     assert shown(Path.cwd() / "output" / "x.csv") == "output/x.csv"
     assert shown(tmp_path / "x.csv") == str(tmp_path / "x.csv")
+
+
+def test_a_path_is_whole_and_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the root folder a path keeps its slash; a line break in a name is visible."""
+    assert shown(tmp_path / "a\nb.csv") == f"{tmp_path}/a\\nb.csv"
+    monkeypatch.chdir("/")
+    assert shown(tmp_path / "x.csv") == str(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 records"), (1, "1 record"), (2, "2 records"), (1000, "1,000 records")], ids=str)
+def test_one_is_no_plural(number: int, text: str) -> None:
+    """One thing has no s."""
+    assert count(number, "record") == text
+
+
+def test_printed_commands_can_be_typed() -> None:
+    """What a user has chosen is quoted as a shell needs it; --env is repeated for the commands that know it."""
+    line = CommandLine("/a folder/invoke", "company")
+    assert line.command("new tap-x", "--set", "password=pass$HOME", 'a "b" c') == (
+        "'/a folder/invoke' new tap-x --set 'password=pass$HOME' 'a \"b\" c'"
+    )
+    assert line.command("runs") == "'/a folder/invoke' runs --env company"
+    assert CommandLine().command("show", "last") == "invoke show last"
+
+
+# ----------------------------------------------------------------------------------------------- streams that never fail
+
+WRITE = """
+import sys
+from cluster.ui import streams
+streams.keep_writable()
+print("a line", flush=True)
+print("x" * 100_000)
+sys.stderr.write(f"{streams.lost()}, {sys.stdin.read()!r}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("redirection", "left"),
+    [
+        ("| true", "None, ''"),
+        ("> /dev/full", "No space left on device, ''"),
+        (">&-", "None, ''"),
+        ("2>/dev/full", ""),
+        ("2>&-", ""),
+        ("<&-", "None, ''"),
+    ],
+)
+def test_output_that_cannot_be_written(tmp_path: Path, redirection: str, left: str) -> None:
+    """A reader that is gone, a full disk and a closed stream are no errors of the command; a full disk is known afterwards."""
+    (tmp_path / "write.py").write_text(WRITE)
+    line = f"{{ {sys.executable} {tmp_path / 'write.py'} {redirection if redirection[0] != '|' else ''}; echo $? > {tmp_path / 'code'}; }}"
+    line += f" {redirection}" if redirection[0] == "|" else ""
+    done = subprocess.run(
+        ["sh", "-c", line],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ((tmp_path / "code").read_text().strip(), done.stderr) == ("0", left)
 
 
 # ---------------------------------------------------------------------------------------------------------- terminal

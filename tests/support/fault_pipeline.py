@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from conftest import Checkout
+    from checkout import Checkout
 
     from cluster.runs.record import Record
     from cluster.store import Store
 
-STABLE = Path(__file__).with_name("stable.py")
+STABLE = Path(__file__).with_name("command_forks.py")
 MARK = "FAULTS_MARK"
 FIRST, ROWS = 7, 20
 """How many rows there are for the run before, and how many for the one that is hit."""

@@ -2,29 +2,38 @@
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
+from argo_models import unknown
 from hera.workflows import models
+from manifest_files import (
+    ALL,
+    BUCKETS,
+    CORE,
+    MANIFESTS,
+    NAMESPACE,
+    SECRET_KEYS,
+    SERVICES,
+    WORKFLOWS,
+    WORKLOADS,
+    Document,
+    argo_config,
+    containers,
+    documents,
+    each,
+    find,
+    images,
+    kind_config,
+    name_of,
+    pod_spec,
+    rules,
+)
+from pod_security import violations
 
-Document = dict[str, Any]
-
-ROOT = Path(__file__).resolve().parents[3]
-MANIFESTS = ROOT / "manifests"
 KUBERNETES = "1.36"
-NAMESPACE = "argo"
 CLUSTER_SCOPED = {"Namespace", "CustomResourceDefinition"}
 LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer"}
-BUCKETS = ("singer-configs", "artifacts", "target-csv-output")
-SECRET_KEYS = ["accesskey", "secretkey"]
-ARGO = "argoproj.io/v1alpha1"
-RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}
-NEWER = (".pendingTimeout",)
-"""Fields of Argo 4.1 that the models do not have yet."""
 CRDS = {
     "workflows": ("Workflow", ["wf"]),
     "workflowtemplates": ("WorkflowTemplate", ["wftmpl"]),
@@ -34,116 +43,6 @@ CRDS = {
     "workflowartifactgctasks": ("WorkflowArtifactGCTask", ["wfat"]),
     "workfloweventbindings": ("WorkflowEventBinding", ["wfeb"]),
 }
-
-
-def name_of(document: Document) -> str:
-    """Return an object's name, or what its name will begin with."""
-    return document["metadata"].get("name") or document["metadata"]["generateName"]
-
-
-def documents() -> Iterator[tuple[str, Document]]:
-    """Return every object of every manifest with a readable name; kind's own configuration is not one."""
-    for file in sorted(MANIFESTS.rglob("*.yaml")):
-        if file.name == "kind.yaml":
-            continue
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-            yield f"{file.relative_to(MANIFESTS)}:{document['kind']}/{name_of(document)}", document
-
-
-ALL = dict(documents())
-CORE = {name: document for name, document in ALL.items() if document["apiVersion"] != ARGO}
-WORKFLOWS = {name: document for name, document in ALL.items() if document["apiVersion"] == ARGO}
-WORKLOADS = {name: document for name, document in ALL.items() if document["kind"] in {"Deployment", "StatefulSet", "DaemonSet", "Job"}}
-SERVICES = {name: document for name, document in ALL.items() if document["kind"] == "Service"}
-
-
-def each(chosen: dict[str, Document]) -> pytest.MarkDecorator:
-    """Run a test once for each of these objects."""
-    return pytest.mark.parametrize("document", chosen.values(), ids=chosen.keys())
-
-
-def find(kind: str, name: str) -> Document:
-    """Return the one object of this kind and name."""
-    found = [document for document in ALL.values() if (document["kind"], name_of(document)) == (kind, name)]
-    assert len(found) == 1, f"{kind}/{name}: {len(found)} objects"
-    return found[0]
-
-
-def kind_config() -> Document:
-    """Return kind's configuration."""
-    return yaml.safe_load((MANIFESTS / "kind.yaml").read_text(encoding="utf-8"))
-
-
-def argo_config() -> Document:
-    """Return the controller's configuration: the YAML inside the ConfigMap."""
-    data = find("ConfigMap", "workflow-controller-configmap")["data"]
-    assert list(data) == ["config"]
-    return yaml.safe_load(data["config"])
-
-
-def rules(role: str) -> list[Document]:
-    """Return the rules of a role."""
-    return find("Role", role)["rules"]
-
-
-def pod_spec(document: Document) -> Document:
-    """Return the pod specification of a workload."""
-    return document["spec"]["template"]["spec"]
-
-
-def containers(spec: Document) -> list[Document]:
-    """Return every container of a pod specification."""
-    return [*spec.get("initContainers", []), *spec["containers"]]
-
-
-def images() -> dict[str, str]:
-    """Return every image that the manifests name, by who names it."""
-    found = {
-        f"{name}:{container['name']}": container["image"] for name, doc in WORKLOADS.items() for container in containers(pod_spec(doc))
-    }
-    return found | {"executor": argo_config()["executor"]["image"], "node": kind_config()["nodes"][0]["image"]}
-
-
-def violations(spec: Document) -> list[str]:
-    """Return what the `restricted` Pod Security Standard refuses in a pod specification."""
-    pod = spec.get("securityContext", {})
-    found = [f"pod: {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
-    found += [f"volume {volume['name']}" for volume in spec.get("volumes", []) if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES]
-    found += ["pod: runAsUser 0"] if pod.get("runAsUser") == 0 else []
-    found += ["pod: sysctls"] if pod.get("sysctls") else []
-    for container in containers(spec):
-        own = container.get("securityContext", {})
-        effective = pod | own
-        bad = {
-            "runAsNonRoot": effective.get("runAsNonRoot") is not True,
-            "runAsUser": own.get("runAsUser") == 0,
-            "seccompProfile": effective.get("seccompProfile", {}).get("type") not in {"RuntimeDefault", "Localhost"},
-            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is not False,
-            "capabilities": own.get("capabilities", {}).get("drop") != ["ALL"]
-            or not set(own.get("capabilities", {}).get("add", [])) <= {"NET_BIND_SERVICE"},
-            "privileged": bool(own.get("privileged")),
-            "procMount": own.get("procMount", "Default") != "Default",
-            "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
-        }
-        found += [f"{container['name']}: {key}" for key, is_bad in bad.items() if is_bad]
-    return found
-
-
-def unknown(model: Any, data: Document) -> set[str]:
-    """Return the keys that the model does not know, as paths; raise where a known one has the wrong type."""
-    understood = model.model_validate(data).model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return {path for path in set(paths(data)) - set(paths(understood)) if not path.endswith(NEWER)}
-
-
-def paths(value: Any, path: str = "") -> Iterator[str]:
-    """Return the path of every key in a tree of mappings and lists."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield f"{path}.{key}"
-            yield from paths(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from paths(item, f"{path}[{number}]")
 
 
 @each(CORE)

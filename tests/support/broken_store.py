@@ -21,7 +21,7 @@ from loopback_server import ServingHTTP
 from processes import eventually
 
 if TYPE_CHECKING:
-    from ground import Command
+    from fault_pipeline import Command
 
 WAYS = ["500", "503", "half", "nothing", "reset", "lost", "slow", "killed before", "killed after"]
 """A server's errors; half of an answer; the connection ended, or reset, and the request not done; the request done and the

@@ -9,7 +9,7 @@ import certifi
 import kubernetes_validate
 import pytest
 import yaml
-from test_manifests_valid import violations
+from pod_security import violations
 
 from cluster.config.settings import Settings, parse
 from cluster.errors import SetupError
@@ -25,7 +25,7 @@ def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)
-    documents = Handles(parse(settings, {}, root=folder), {}).documents
+    documents = Handles(parse(settings, {}, root=folder), {}).rendering.documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
             kubernetes_validate.validate(document, "1.36", strict=True)
@@ -51,7 +51,7 @@ def test_without_a_choice_the_manifests_stand_as_they_are(tmp_path: Path) -> Non
 
 def test_everything_moves_to_another_namespace(tmp_path: Path) -> None:
     """With another namespace no object and no role stays in the one that the manifests name."""
-    documents = rendered(tmp_path, namespace="team-a", network_policies="true")
+    documents = rendered(tmp_path, namespace="team-a", network_policies=True)
 
     assert names(documents, "Namespace") == {"team-a"}
     assert {item["metadata"].get("namespace", "team-a") for item in documents} == {"team-a"}
@@ -107,7 +107,7 @@ def test_network_policies_are_a_choice(tmp_path: Path) -> None:
 
 def test_network_policies_on_request(tmp_path: Path) -> None:
     """With network_policies: true each of the three programs has one."""
-    assert names(rendered(tmp_path, network_policies="true"), "NetworkPolicy") == {"minio", "argo-server", "workflow-controller"}
+    assert names(rendered(tmp_path, network_policies=True), "NetworkPolicy") == {"minio", "argo-server", "workflow-controller"}
 
 
 @pytest.mark.parametrize("settings", [{}, {"argo": "use"}, USED, {"argo": "use", **USED}], ids=str)

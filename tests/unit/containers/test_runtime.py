@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cluster.containers.runtime import Info, read_info
+from cluster.containers.runtime import Info, full_name, read_info
 
 ANSWERS = Path(__file__).parent / "runtimes"
 
@@ -112,3 +112,23 @@ def test_registries_without_tls() -> None:
     assert read_info(json.dumps({"RegistryConfig": {"IndexConfigs": docker}}), "docker").insecure == ("lan:5000",)
     assert read_info(json.dumps({"host": {}, "registries": podman}), "podman").insecure == ("lan:5000",)
     assert answer("docker-debian").insecure == ()
+
+
+FULL_NAMES = {
+    "python:3.13": "docker.io/library/python:3.13",
+    "localhost/singer/tap-x:0123456789ab": "localhost/singer/tap-x:0123456789ab",
+    "singer/tap-x:0123456789ab": "docker.io/singer/tap-x:0123456789ab",
+    "docker.io/library/python:3.13-slim-bookworm": "docker.io/library/python:3.13-slim-bookworm",
+    "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z": "quay.io/minio/minio:RELEASE.2025-09-07T16-13-09Z",
+    "localhost/x:1": "localhost/x:1",
+    "localhost:5000/x/y:1": "localhost:5000/x/y:1",
+    "registry:5000/x:1": "registry:5000/x:1",
+    "docker.io/kindest/node:v1.37.0@sha256:ab": "docker.io/kindest/node:v1.37.0",
+    "localhost:5000/x@sha256:ab": "localhost:5000/x@sha256:ab",
+}
+
+
+@pytest.mark.parametrize(("image", "name"), FULL_NAMES.items())
+def test_an_image_is_recognised_on_the_node(image: str, name: str) -> None:
+    """However an image is written in the settings, it is recognised among those on the node, and not loaded again."""
+    assert full_name(image) == name

@@ -4,71 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import pytest
 import yaml
-from test_contracts import first_column
-from test_manifests_valid import BUCKETS, MANIFESTS, WORKFLOWS, Document, argo_config, find, name_of, violations
+from contract_tables import first_column
+from manifest_files import BUCKETS, MANIFESTS, WORKFLOWS, Document, argo_config, find, name_of
+from pod_security import violations
+from workflow_templates import LEAVES, TEMPLATES, USES, containers, each_template, environment, mounts, parameters, side
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-TEMPLATES = {name: document for name, document in WORKFLOWS.items() if document["kind"] == "WorkflowTemplate"}
-USES = {name: document for name, document in WORKFLOWS.items() if document["kind"] != "WorkflowTemplate"}
 SIDES = ("tap", "target", "transform")
 CONNECTION = {"transform": "target"}
 """Whose config and whose Secret a side has that has none of its own."""
 NETWORK = {"secretRef": {"name": "singer-network", "optional": True}}
 """What a pod behind a company's proxy has to know; docs/contracts.md."""
-RESOURCES = '{"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}'
-
-
-def leaves() -> Iterator[tuple[str, Document, Document]]:
-    """Return every template that starts a pod, with a readable name and the WorkflowTemplate that it stands in."""
-    for document in TEMPLATES.values():
-        for template in document["spec"]["templates"]:
-            if "container" in template or "containerSet" in template:
-                yield f"{name_of(document)}:{template['name']}", document, template
-
-
-LEAVES = {name: (document, template) for name, document, template in leaves()}
-each_leaf = pytest.mark.parametrize(("document", "template"), LEAVES.values(), ids=LEAVES.keys())
-each_template = pytest.mark.parametrize("template", [template for _, template in LEAVES.values()], ids=LEAVES.keys())
-
-
-def containers(template: Document) -> dict[str, Document]:
-    """Return the containers of a template by name; that of one alone Argo calls main."""
-    if "container" in template:
-        return {"main": template["container"]}
-    return {container["name"]: container for container in template["containerSet"]["containers"]}
-
-
-def mounts(template: Document, container: str) -> dict[str, str]:
-    """Return what a container really sees: mount path to volume, after the template's patch."""
-    own = containers(template)[container].get("volumeMounts", [])
-    shared = template.get("containerSet", {}).get("volumeMounts", [])
-    patch = json.loads(template.get("podSpecPatch", "{}").replace("{{workflow.parameters.resources}}", RESOURCES) or "{}")
-    changes = [mount for item in patch.get("containers", []) if item["name"] == container for mount in item.get("volumeMounts", [])]
-    gone = {mount["mountPath"] for mount in changes if mount.get("$patch") == "delete"}
-    return {mount["mountPath"]: mount["name"] for mount in [*shared, *own] if mount["mountPath"] not in gone}
-
-
-def environment(container: Document) -> dict[str, Any]:
-    """Return a container's variables, those from Secrets as their references."""
-    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container.get("env", [])}
-
-
-def side(template: Document, container: str) -> str:
-    """Return whose container it is: the tap's, the target's, or ours."""
-    image = containers(template)[container]["image"]
-    return image.removeprefix("{{workflow.parameters.").removesuffix("-image}}")
-
-
-def parameters(text: str) -> set[str]:
-    """Return the workflow's parameters that a text uses."""
-    return set(re.findall(r"\{\{workflow\.parameters\.([a-z-]+)\}\}", text))
 
 
 @each_template
@@ -165,9 +114,9 @@ def test_nothing_is_committed_before_all_has_ended_well() -> None:
         pod = containers(LEAVES[name][1])
         after = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"].split(",")
         assert sorted(after) == sorted(pod.keys() - {"main"})
-        for side in after:
-            given = {item["name"]: item["value"] for item in pod[side]["env"]}
-            assert (given["SINGER_REPORT"], given["SINGER_LOCK"]) == (f"/singer/shared/{side}.json", f"/singer/shared/{side}.lock")
+        for other in after:
+            given = {item["name"]: item["value"] for item in pod[other]["env"]}
+            assert (given["SINGER_REPORT"], given["SINGER_LOCK"]) == (f"/singer/shared/{other}.json", f"/singer/shared/{other}.lock")
     [dag] = [template["dag"] for template in find("WorkflowTemplate", "staged")["spec"]["templates"] if template["name"] == "run"]
     assert {task["name"]: task.get("depends") for task in dag["tasks"]} == {"extract": None, "load": "extract"}
 

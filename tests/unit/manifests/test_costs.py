@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from documents import read
-from test_pipelines import LEAVES, argo_config, containers
+from manifest_files import argo_config
+from workflow_templates import LEAVES, containers
 
 ROW = r"^\| ((?:streaming|staged|record).+) \|$"
 ROWS = [[cell.strip() for cell in row.split("|")] for row in re.findall(ROW, read("docs/company.md"), re.MULTILINE)]

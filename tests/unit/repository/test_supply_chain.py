@@ -113,7 +113,7 @@ def test_secrets_enter_no_build_and_no_commit() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     taken = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    assert taken == {"singer-configs", "singer-containers", "cluster", ".local/network", "tests"}
+    assert taken == {"singer-configs", "singer-containers", "cluster", ".local/network", ".local/build", "tests"}
     assert {"singer-configs/**/*.json", "singer-configs/*.yaml", "singer-configs/*/connector.yaml"} <= set(lines)
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert {"/.env", "/.local/", "/output/", "/.venv/"} <= set(ignored)

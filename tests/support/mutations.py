@@ -1,7 +1,7 @@
 """Deliberately broken variants of the code that must not break: the tests have to notice each of them.
 
-    .venv/bin/python tests/mutations.py            # all of them
-    .venv/bin/python tests/mutations.py state lock # those whose name has one of these words
+    .venv/bin/python tests/support/mutations.py            # all of them
+    .venv/bin/python tests/support/mutations.py state lock # those whose name has one of these words
 
 Each variant is one line of the code changed in a copy of the checkout, in which the tests named for it must then fail.
 """
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "cluster/engines/local.py"
 LOCK = "cluster/engines/lock.py"
 PAIR = "cluster/engines/processes.py"

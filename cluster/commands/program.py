@@ -1,0 +1,172 @@
+"""The program behind ``./invoke``: Invoke with our overview, help and errors for the command line."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from invoke import __version__ as invoke_version
+from invoke.context import Context
+from invoke.exceptions import Exit, ParseError
+from invoke.program import Program
+
+import cluster
+from cluster.commands.frame import check_invoke_yaml, guarded
+from cluster.config.settings import ROOT
+from cluster.errors import SetupError
+from cluster.ui import command_line, streams
+from cluster.ui.command_line import command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from invoke.collection import Collection
+    from invoke.parser.context import ParserContext
+    from invoke.tasks import Task
+
+    from cluster.session import Session
+
+LATEST = 5
+"""How many runs are listed when a command that needs one got none."""
+
+
+def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> None:
+    """Run the command that ``sys.argv`` names."""
+    streams.keep_writable()
+    command_line.start(os.environ.get("SINGER_LAUNCHER", ""), "")
+    check_invoke_yaml(ROOT)
+    Singer(namespace, groups).run()
+
+
+class Singer(Program):
+    """Invoke's program, with an overview in groups and with help that a first day needs."""
+
+    def __init__(self, namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> None:
+        """Take the commands, and the groups to list them in."""
+        super().__init__(cluster.__version__, namespace, name="singer", binary=command_line.launcher(), binary_names=["invoke", "./invoke"])
+        self.commands, self.groups = namespace, groups
+
+    def normalize_argv(self, argv: list[str] | None) -> None:
+        """Read ``run --help`` as ``--help run``: Invoke would take the flag for the name of a pipeline."""
+        super().normalize_argv(argv)
+        words = self.argv[1 : self.argv.index("--") if "--" in self.argv else None]
+        names = [word for word in words if word in self.commands.task_names]
+        if names and "--help" in words[words.index(names[0]) :]:
+            self.argv = [self.argv[0], "--help", names[0]]
+
+    def parse_collection(self) -> None:
+        """Load ``invoke.yaml`` too: Invoke loads it only with a collection that it has searched for."""
+        super().parse_collection()
+        self.config.set_project_location(str(ROOT))
+        self.config.load_project()
+
+    def parse_tasks(self) -> None:
+        """Parse the command; answer a missing name with the names that exist."""
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            missing = [argument.name for argument in error.context.missing_positional_args] if error.context else []
+            self.config.load_collection(self.commands.configuration(), merge=False)
+            self.config.load_shell_env()
+            env = error.context.args["env"].value if error.context and "env" in error.context.args else ""
+            options = {"json": "--json" in self.argv, "env": env or ""}
+            if missing:
+                guarded(_needs, Context(self.config), error.context, missing, **options)
+            words = [word for word in self.core.unparsed if f"{word!r} is!" in str(error)]
+            if words:
+                typed = [self.parser.contexts[word] for word in self.core.unparsed if word in self.parser.contexts]
+                flags = [flag for context in typed for flag in context.flags]
+                guarded(_unknown, Context(self.config), words[0], list(self.commands.task_names), flags, **options)
+            raise
+
+    def print_version(self) -> None:
+        """Print our version and Invoke's."""
+        print(f"singer {self.version} (Invoke {invoke_version})")
+
+    def print_help(self) -> None:
+        """Print the overview, then the options of Invoke itself."""
+        self.overview()
+        print("\nOptions for every command:\n")
+        self.print_columns(self.initial_context.help_tuples())
+
+    def no_tasks_given(self) -> None:
+        """Print the overview."""
+        self.overview()
+        raise Exit
+
+    def list_flat(self) -> None:
+        """Print the overview for ``--list``."""
+        self.overview()
+
+    def overview(self) -> None:
+        """Print the commands in their groups, one line each."""
+        lines = ["Replicate data with Singer taps and targets, on this machine or on Kubernetes."]
+        for title, tasks in self.groups.items():
+            lines += ["", title]
+            lines += [f"  {task.name:<12} {summary(task)}" for task in tasks]
+        lines += ["", f"Options and an example of a command: {command('run --help')}"]
+        print("\n".join(lines))
+
+    def print_task_help(self, name: str) -> None:
+        """Print a command's usage, its example on a line of its own, and its options."""
+        context: ParserContext = self.parser.contexts[name]
+        task = self.commands[name]
+        example = str(task.body.__doc__).rpartition("invoke ")[2]
+        positional = " ".join(str(argument.name).upper() for argument in context.positional_args)
+        usage = " ".join(filter(None, (command_line.launcher(), name, positional, "[options]")))
+        print(f"Usage: {usage}\n\n{summary(task)}.\n\n  {command(example)}\n\nOptions:")
+        self.print_columns(context.help_tuples())
+
+
+def summary(task: Task[Any]) -> str:
+    """Return what a command does, without the full stop."""
+    return str(task.body.__doc__).partition("\n")[0].rstrip(".")
+
+
+def _needs(session: Session, context: ParserContext, missing: Sequence[str]) -> None:
+    """Report that a command lacks a name, with the names that exist.
+
+    :raises SetupError: E-SETTING, always.
+    """
+    name, first = str(context.name), missing[0]
+    needed = " and ".join(f"{'an' if word[0] in 'aeiou' else 'a'} {word}" for word in missing)
+    known = _known(session, name, first)
+    listing = f" There are: {', '.join(known)}." if known else f" It is {context.args[first].help}."
+    hint = command(name, known[0]) if known and len(missing) == 1 else f"{command(f'{name} --help')} shows an example."
+    raise SetupError("E-SETTING", f"{name} needs {needed}.{listing}", hint=hint)
+
+
+def _known(session: Session, name: str, needed: str) -> list[str]:
+    """Return the names that a command may mean."""
+    from cluster.project.reader import Project  # noqa: PLC0415 - only an incomplete command line needs it
+
+    if needed == "run":
+        from cluster.engines.choice import Engines  # noqa: PLC0415
+
+        with Engines(session) as engines:
+            dated = [(moment, run) for engine in engines.available() for (_, run), moment in engine.dated().items()]
+        return [run for _, run in sorted(dated, reverse=True)[:LATEST]]
+    if needed == "door":
+        return ["argo", "minio"]
+    if needed not in {"pipeline", "connector", "name"} or name in {"add", "new"}:
+        return []
+    project = Project.of(session.settings)
+    if name in {"discover", "select"}:
+        return [connector for connector in project.connector_names if connector.startswith("tap-")] or project.connector_names
+    pipelines = project.pipeline_names if needed != "connector" else []
+    return [*pipelines, *(project.connector_names if needed != "pipeline" else [])]
+
+
+def _unknown(_session: Session, word: str, names: Sequence[str], flags: Sequence[str]) -> None:
+    """Report a command or an option that does not exist.
+
+    :raises SetupError: E-SETTING, always.
+    """
+    from cluster.config.strict import describe, nearest  # noqa: PLC0415
+
+    if word.startswith("-"):
+        hint = f"{command('--help')} lists the options for every command, {command('run --help')} those of one."
+        raise SetupError("E-SETTING", f"There is no option {describe(word)}.{nearest(word, flags)}", hint=hint)
+    raise SetupError(
+        "E-SETTING", f"There is no command {describe(word)}.{nearest(word, names)}", hint=f"{command('--list')} lists the commands."
+    )

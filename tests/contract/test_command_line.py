@@ -1,0 +1,105 @@
+"""The front door: what ``./invoke`` answers before a command begins. Started as the launcher starts it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import tasks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Checkout
+
+
+def typed(checkout: Checkout, *words: str, cwd: Path | None = None, launcher: str = "./invoke") -> subprocess.CompletedProcess[str]:
+    """Type a command as the launcher passes it on."""
+    return subprocess.run(
+        [sys.executable, str(checkout.root / "tasks.py"), *words],
+        cwd=cwd or checkout.root,
+        env={**checkout.environ, "SINGER_LAUNCHER": launcher},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("words", [[], ["--list"]], ids=["alone", "--list"])
+def test_the_overview(checkout: Checkout, words: list[str]) -> None:
+    """Alone it lists all commands in groups, one line each, and how to get help."""
+    result = typed(checkout, *words)
+    assert (result.returncode, result.stderr) == (0, "")
+    groups = re.findall(r"^([A-Z][a-z ]+)\n((?:  [a-z].+\n)+)", result.stdout, re.MULTILINE)
+    listed = {title: re.findall(r"^  ([a-z]+) +[A-Z]", lines, re.MULTILINE) for title, lines in groups}
+    assert listed == {title: [task.name for task in group] for title, group in tasks.GROUPS.items()}
+    assert result.stdout.splitlines()[-1].endswith("./invoke run --help")
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_help(checkout: Checkout) -> None:
+    """A command's help is the same on either side of its name, and has an example on a line of its own."""
+    after, before = typed(checkout, "run", "--help"), typed(checkout, "--help", "run")
+    assert (after.returncode, after.stdout) == (0, before.stdout)
+    assert "  ./invoke run exchange-rates-to-csv" in after.stdout.splitlines()
+    assert after.stdout.startswith("Usage: ./invoke run PIPELINE [options]\n")
+    assert typed(checkout, "run", "exchange-rates-to-csv", "--full", "--help").stdout == after.stdout
+
+
+def test_version(checkout: Checkout) -> None:
+    """The version is ours, with Invoke's."""
+    assert re.fullmatch(r"singer \d+\.\d+\.\d+ \(Invoke \d[\d.]+\)\n", typed(checkout, "--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "hint"),
+    [
+        (["run"], "run needs a pipeline. There are: exchange-rates-to-csv, currencies-to-csv.", "./invoke run exchange-rates-to-csv"),
+        (["state", "--reset"], "state needs a pipeline. There are: exchange-rates-to-csv,", "./invoke state exchange-rates-to-csv"),
+        (["discover"], "discover needs a connector. There are: tap-exchange-rates.", "./invoke discover tap-exchange-rates"),
+        (["check"], "check needs a name. There are: exchange-rates-to-csv, currencies-to-csv, dbt-rates,", "./invoke check "),
+        (["open"], "open needs a door. There are: argo, minio.", "./invoke open argo"),
+        (["add", "p"], "add needs a tap and a target.", "./invoke add --help shows an example."),
+        (["rnu"], 'There is no command "rnu". Did you mean "run"?', "./invoke --list"),
+        (["demo", "--engin", "local"], 'There is no option "--engin". Did you mean "--engine"?', "./invoke --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_incomplete_command(checkout: Checkout, words: list[str], problem: str, hint: str) -> None:
+    """What is missing is answered with the names that exist, and what is misspelt with what was meant."""
+    result = typed(checkout, *words)
+    assert (result.returncode, result.stdout) == (1, "")
+    fact, arrow = result.stderr.strip().splitlines()
+    assert fact.startswith(f"E-SETTING  {problem}")
+    assert arrow.startswith(f"→ {hint}")
+
+
+def test_a_run_that_is_not_named(checkout: Checkout) -> None:
+    """A command that needs a run lists the newest; a program gets the error as an event."""
+    assert "It is a run's id, a part of it, or last." in typed(checkout, "show").stderr
+    checkout.scripted({"records": 3})
+    run = checkout.run().last["run"]
+    assert f"show needs a run. There are: {run}." in typed(checkout, "show").stderr
+    event = json.loads(typed(checkout, "show", "--json").stdout)
+    assert (event["event"], event["code"]) == ("error", "E-SETTING")
+
+
+def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None:
+    """Settings of invoke.yaml and the exit codes are the same as with Invoke's own program; a launcher's path is quoted."""
+    (checkout.root / "invoke.yaml").write_text("singer: {engine: nowhere}\n")
+    own, invokes = typed(checkout, "run", "exchange-rates-to-csv", launcher=""), checkout.invoke("run", "exchange-rates-to-csv")
+    assert (own.returncode, own.stderr) == (invokes.code, invokes.err)
+    assert "singer.engine" in own.stderr
+    (checkout.root / "invoke.yaml").write_text("singer: [\n")
+    assert (own := typed(checkout, "runs")).returncode == 1
+    assert own.stderr.strip().startswith("E-CONFIG  invoke.yaml, line")
+    (checkout.root / "invoke.yaml").unlink()
+    result = typed(checkout, "runs", cwd=tmp_path, launcher="/a folder/invoke")
+    assert result.stdout == "No runs yet. Next: '/a folder/invoke' demo\n"
