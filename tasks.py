@@ -396,12 +396,20 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command("test", help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
-def test(session: Session, options: str = "", *, all: bool = False) -> None:
-    """Run the tests."""
+@command(
+    "test",
+    help={
+        "unit": "only unit tests: seconds",
+        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
+        "all": "all tests, also slow ones and those that need a cluster",
+        "options": "options for pytest",
+    },
+)
+def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
+    """Run the tests that most changes can break."""
     from cluster.commands import develop
 
-    develop.test(session, everything=all, options=options)
+    develop.test(session, options=options, unit=unit, full=full, all=all)
 
 
 @command(

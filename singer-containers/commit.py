@@ -318,7 +318,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
     """Return the error that explains a failed run; its hint ends with *unchanged*."""
     messages = [str(node.get("message") or "") for node in run.failures]
     known = outcome.of_argo(run.pipeline, run.run, messages, unchanged)
-    if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
+    if known.code in {"E-CANCELLED", "E-TIMEOUT"} or outcome.pod_deleted(messages):
         return known
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)

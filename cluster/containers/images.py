@@ -25,7 +25,7 @@ from cluster.net import proxy
 from cluster.project.venvs import content, project_content, project_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
@@ -262,6 +262,15 @@ def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     code, text = runtime.follow(["push", image], say)
     if code and meaning(text) != "taken":
         raise refusal(full_name(image), "pushed", text, runtime.program)
+
+
+def remove(names: Sequence[str], runtime: Runtime) -> int:
+    """Remove images, and the untagged stages that Docker's classic builder leaves. Return how many images had the names."""
+    found = {runtime.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip() for name in names} - {""}
+    for name in names:
+        runtime.run("rmi", name)
+    runtime.run("image", "prune", "--force", "--filter", f"label={OURS}")
+    return len(found)
 
 
 def unpulled(image: str, text: str) -> tuple[str, str]:

@@ -205,7 +205,8 @@ def _lines(stream: IO[bytes]) -> Iterator[str | None]:
 
 def brief(line: str) -> str:
     """Return a line of a program's progress without symbols and without the end of long lists."""
-    text = "".join(letter for letter in line if unicodedata.category(letter) not in SYMBOLS).strip(" •")
+    text = "".join(letter for letter in line if unicodedata.category(letter) not in SYMBOLS)
+    text = " ".join(text.split()).strip("• ").removesuffix("...").rstrip()
     return text if len(text) <= BRIEF else f"{text[: BRIEF - 1].rstrip(' ,')}…"
 
 

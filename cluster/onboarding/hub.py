@@ -76,7 +76,7 @@ class Hub:
     """Meltano Hub, through the proxy and with a cache."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], seconds: float = ANSWER_SECONDS) -> None:
-        """Take the address from the settings, and how long an answer may take; nothing is asked yet."""
+        """Take the Hub's address from the settings, and how long an answer may take."""
         self._seconds = seconds
         self.url = settings.hub_url.rstrip("/")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:12]

@@ -1,6 +1,7 @@
 """What to do about a connector's program that does not start. Pure.
 
-The usual reason is that the world has moved on: a newer Python, or a newer version of a package it builds on.
+The usual reason is that the world has moved on: a newer Python, or a newer version of a package it
+builds on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ MOVED = r"cannot import name '\w+' from '(\w+)[\w.]*'|module '(\w+)[\w.]*' has n
 def remedy(output: str, name: str, pip_url: str, versions: Mapping[str, str]) -> str:
     """Return the hint for a program that does not start.
 
-    *output* is what it printed, *pip_url* its present requirements, *versions* those of the packages in its venv.
+    *output* is what it printed, *pip_url* its present requirements, *versions* those of the
+    packages in its venv.
     """
     if re.search(COLLECTIONS, output):
         return f"It is older than Python 3.10. Try: {_again(name, pip_url, '--python 3.9')}"

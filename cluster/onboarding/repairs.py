@@ -1,7 +1,7 @@
 """What ``new`` changes by itself if a connector is older than its dependencies or than this Python.
 
-A repair is a requirement more, or an older Python. Both are kept in ``connector.yaml``, so that every
-venv and image has them.
+A repair is a requirement more, or an older Python. Both are kept in ``connector.yaml``, so that
+every venv and image has them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 OLDEST_PYTHON = 8
 """The oldest Python 3 that is tried: the entrypoint runs on no older one."""
 SETUPTOOLS = "setuptools<81"
-"""The last versions with ``pkg_resources``. On Python 3.12 and later they also provide ``distutils``."""
+"""The last versions with ``pkg_resources``. From Python 3.12 on they also provide ``distutils``."""
 BUILD = re.compile(r"Failed to (?:download and )?build[: ]+`?([A-Za-z0-9][A-Za-z0-9._-]*?)(?:==[^`\s]+|[` ])")
 COMPILED = re.compile(
     r"may indicate binary incompatibility|_ARRAY_API not found|multiarray failed to import|undefined symbol|"

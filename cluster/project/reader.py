@@ -1,7 +1,7 @@
 """Reads ``singer-configs/`` into the typed models of ``project.model``.
 
-The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has them. Keys and
-defaults are listed in ``docs/contracts.md``; a test compares the two.
+The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has
+them. Keys and defaults are listed in ``docs/contracts.md``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Project:
-    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
+    """The folder ``singer-configs/`` of a checkout.
+
+    Each file is read once, when it is needed: a command sees one state of it.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,9 @@ class Project:
         env: str = LAPTOP,
         resources: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet.
+        """Take the checkout's folder; ``configs`` and ``pipelines`` replace what is in it.
 
-        The environment has configs of its own; *resources* are those of pipelines that say nothing of them.
+        The environment may override configs; *resources* are those of pipelines without any.
         """
         self.root = root
         self.env = env
@@ -85,7 +88,7 @@ class Project:
         return dict(entries)
 
     def _check_instead(self) -> None:
-        """See that each file of the environment takes a config's place: another would not be read."""
+        """Check that each file of the environment overrides an existing config."""
         for file in sorted(self.instead.rglob("*")):
             name = file.relative_to(self.instead)
             if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
@@ -96,9 +99,9 @@ class Project:
                 )
 
     def _instead(self, file: Path) -> Path | None:
-        """Return the config that the environment has in the place of a file of ``singer-configs/``."""
-        found = self.instead / os.path.relpath(file, self.configs)
-        return found if file.name == CONFIG and found.is_file() else None
+        """Return the environment's config that overrides a file of ``singer-configs/``."""
+        override = self.instead / os.path.relpath(file, self.configs)
+        return override if file.name == CONFIG and override.is_file() else None
 
     @property
     def pipeline_names(self) -> list[str]:
@@ -156,10 +159,13 @@ class Project:
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Read ``pip_url``: requirements, and folders of this repository. A list's items are taken as they are."""
-        given = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        """Read ``pip_url``: requirements, and folders of this repository.
+
+        A list's items are taken as they are.
+        """
+        texts = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
         try:
-            words = list(given) if fields.is_list("pip_url") else shlex.split(given[0])
+            words = list(texts) if fields.is_list("pip_url") else shlex.split(texts[0])
         except ValueError:
             fields.refuse("pip_url", "requirements with balanced quotes")
         requirements, projects = [], []
@@ -180,7 +186,8 @@ class Project:
     def pipeline(self, name: str) -> Pipeline:
         """Return one pipeline with its connectors.
 
-        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files
+            are wrong.
         """
         if name not in self._pipelines:
             self._pipelines[name] = self._read_pipeline(name)
@@ -270,12 +277,12 @@ class Project:
         return events
 
     def _resources(self, fields: Fields) -> dict[str, str]:
-        found = {
+        quantities = {
             key: fields.text(key, None, pattern=QUANTITY, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
             for key in ("cpu", "memory")
         }
         fields.finish()
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in quantities.items() if value is not None}
 
     def _check_files(self, pipeline: Pipeline) -> None:
         self._check_config(pipeline.config, pipeline.tap)
@@ -292,7 +299,10 @@ class Project:
 
 
 def _schedules(fields: Fields) -> tuple[str, ...]:
-    """Read ``schedule``: cron expressions that Argo's controller accepts. One that it refuses would stop the others, too."""
+    """Read ``schedule``: cron expressions that Argo's controller accepts.
+
+    One that it refuses would stop the others, too.
+    """
     expressions = fields.texts("schedule", (), allowed=SCHEDULE)
     for expression in expressions:
         reason = refusal(expression)

@@ -209,7 +209,7 @@ def writes(name: str, text: str) -> Callable[[Patient], object]:
 
 def world(**facts: Any) -> Callable[[Patient], object]:
     """Let the world be otherwise."""
-    return lambda patient: [setattr(patient.world, name, value) for name, value in facts.items()]
+    return lambda patient: vars(patient.world).update(facts)
 
 
 RECORDED = Path(__file__).resolve().parents[1] / "unit" / "runtimes"
@@ -737,6 +737,6 @@ def test_a_cluster_says_whose_it_is(patient: Patient, monkeypatch: pytest.Monkey
     settings, instance = Settings(root=root), Instance(root / ".local" / "instance.json")
     instance.choose_ports(settings.ports)
     kind.Kind(settings, instance, runtime).ensure(lambda _: None)
-    assert kind.clusters(runtime) == [kind.Found("singer", "running", root)]
+    assert kind.clusters(runtime) == [kind.ClusterContainers("singer", "running", root)]
     patient.has("node", "exited")
-    assert kind.clusters(runtime) == [kind.Found("singer", "exited", root)]
+    assert kind.clusters(runtime) == [kind.ClusterContainers("singer", "exited", root)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hub_server import HubServer
+from made_connectors import TAP, environments, files, made, succeeded
 from terminal_user import Typist
-from test_new import TAP, environments, files, made, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

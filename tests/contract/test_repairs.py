@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hub_server import HubServer
-from test_new import TAP, environments, files, made, project, succeeded
-from test_pythons import interpreter
+from made_connectors import TAP, environments, files, made, project, succeeded
 
 if TYPE_CHECKING:
     from checkout import Checkout
 
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
+
+
+def here(version: str) -> bool:
+    """Return whether this machine has a Python of that version."""
+    return any(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")) or shutil.which(f"python{version}") is not None
 
 
 def test_pkg_resources(checkout: Checkout) -> None:
@@ -41,7 +47,7 @@ def test_a_repair_that_does_not_help(checkout: Checkout) -> None:
 
 def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
     """The newest Python for which there is a wheel is taken, if this machine has it, and kept."""
-    version = next((version for version in OLDER if interpreter(version)), None)
+    version = next((version for version in OLDER if here(version)), None)
     if version is None:
         pytest.skip("there is no Python from 3.8 to the one before this")
     with HubServer() as server:

@@ -135,7 +135,7 @@ def pieces(value: Any, key: str) -> list[Any]:
     return [found for item in value for found in pieces(item, key)] if isinstance(value, list) else []
 
 
-FOLDERS = {f"bucket_{name}": f"lake/singer/{name}" for name in ("configs", "artifacts", "outputs")}
+FOLDERS: dict[str, Any] = {f"bucket_{name}": f"lake/singer/{name}" for name in ("configs", "artifacts", "outputs")}
 
 
 def test_folders_of_a_bucket_are_before_every_key(tmp_path: Path) -> None:

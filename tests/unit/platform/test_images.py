@@ -26,7 +26,7 @@ def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
 
 def named(documents: list[dict[str, Any]]) -> dict[str, str]:
     """Return every image that objects name, by whom."""
-    found = {}
+    found: dict[str, str] = {}
     for document in documents:
         if document["kind"] == "Deployment":
             spec = document["spec"]["template"]["spec"]
