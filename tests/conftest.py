@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many faults are tried: some that are the same each time, or with ``--all`` many that are not."""
+    """Let tests send Ctrl-C, and choose the faults: some that are the same each time, or with ``--all`` many."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
     everything = config.getoption("--all")
     settings.register_profile(
         "faults",

@@ -255,7 +255,9 @@ def configs(machine: Machine) -> Iterator[CheckResult]:
             wrong.append(error)
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        yield CheckResult("singer-configs/", "fail", f"{wrong[0].problem.rstrip('.')}{more}.", f"{wrong[0].hint} All: {command('check')}")
+        yield CheckResult(
+            "singer-configs/", "fail", f"{wrong[0].problem.rstrip('.')}{more}.", f"{wrong[0].hint} All: {command('check all')}"
+        )
     else:
         yield CheckResult("singer-configs/", "ok", f"{len(names['connector'])} connectors, {len(names['pipeline'])} pipelines")
 
