@@ -231,7 +231,7 @@ def new(
     from cluster.onboarding import new
     from cluster.onboarding.draft import ConnectorRequest
 
-    request = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, new.read_given(set or ()))
+    request = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, new.read_settings(set or ()))
     new.new(session, request, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (session.as_json or no_input))
 
 
@@ -279,9 +279,12 @@ def select(
     none: bool = False,
 ) -> None:
     """Select what a tap loads, or show the selection."""
+    from cluster.config.strict import words
     from cluster.onboarding import discover
+    from cluster.onboarding.selection import Choice
 
-    discover.choose(session, connector, all, none, stream, field, add, exclude, replication, replication_key)
+    lists = map(words, (stream, field, add, exclude, replication, replication_key))
+    discover.choose(session, connector, Choice(all, none, *lists))
 
 
 @command(
@@ -375,12 +378,20 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command("test", help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
-def test(session: Session, options: str = "", *, all: bool = False) -> None:
-    """Run the tests."""
+@command(
+    "test",
+    help={
+        "unit": "only unit tests: seconds",
+        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
+        "all": "all tests, also slow ones and those that need a cluster",
+        "options": "options for pytest",
+    },
+)
+def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
+    """Run the tests that most changes can break."""
     from cluster.commands import develop
 
-    develop.test(session, everything=all, options=options)
+    develop.test(session, options=options, unit=unit, full=full, all=all)
 
 
 @command(

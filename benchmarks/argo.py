@@ -19,7 +19,7 @@ from table import Row, WrongError, spread
 from cluster.argo.status import seen
 from cluster.argo.workflow import RunOptions, workflow
 from cluster.containers.images import commit_tag
-from cluster.platform.steps.schedules import parameters, target
+from cluster.platform.steps.schedules import parameters, scope
 from cluster.runs.record import new_run_id
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Runs(Platform):
                 document = empty(commit_tag(self.settings), run, handles.namespace)
             else:
                 pipeline, way = handles.project.pipeline(name), RunOptions(full=True)
-                document = workflow(pipeline, run, parameters(handles, pipeline, way), target(handles), way)
+                document = workflow(pipeline, run, parameters(handles, pipeline, way), scope(handles), way)
             began = time.monotonic()
             handles.kube.create(document)
             ended = {

@@ -72,7 +72,7 @@ class ByHand:
                 ("argo-artifacts", {"accesskey": "pipeline", "secretkey": "pipeline-password"}),
             )
         ]
-        documents = self.handles.documents
+        documents = self.handles.rendering.documents
         programs = [document for document in documents if document["kind"] == "Deployment"]
         argo = [document for document in documents if document["apiVersion"].startswith("argoproj.io")]
         self._apply([document for document in documents if document not in [*programs, *argo]] + secrets)

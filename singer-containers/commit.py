@@ -1,10 +1,10 @@
-"""Store what a run has left, in the cluster: ``commit.py commit`` and, at a Workflow's end, ``commit.py finish``.
+"""Store what a run left, in the cluster: ``commit.py commit`` and, at a Workflow's end, ``commit.py finish``.
 
-The only program of a pipeline's pods that has S3 credentials. ``commit`` runs after tap and target have both ended well,
-and stores the data, then the record, then the state; the first error ends it. ``finish`` runs where that did not happen:
-it removes what was stored, writes the record of the failed run, and tells whoever wants to be told. Where a transform
-follows the load, ``finish`` records how that ended: what is stored stays. States, records and sentences are those of the
-local engine: both use the same modules.
+The only program of a pipeline's pods that has S3 credentials. ``commit`` waits for tap and target,
+and stores data, record and state if both succeeded. ``finish`` runs if the Workflow did not
+succeed: it removes what was stored, writes the record of the failed run, and sends the message.
+After a transform, ``finish`` records how that ended; what is stored stays. ``runs/journal.py`` has
+the rule, for the local engine too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,13 +28,15 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.runs import outcome
+from cluster.runs import state as exact
 from cluster.runs.history import History
+from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
 from cluster.ui.format import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from cluster.store import Store
 
@@ -54,6 +55,7 @@ OTHER_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 UNTOLD = {None, 128 + signal.SIGTERM}
 """Exit codes, as a side reports them, that tell of nothing but that it was told to end."""
+STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between the tries to write the record of a failed run: the store may be what failed."""
 
@@ -78,6 +80,8 @@ class Run:
     """What follows the load."""
     backfill: dict[str, str | None] | None = None
     """Of a run that leaves the state as it is."""
+    safe_states: bool | None = False
+    """``safe_states`` of the target; None: as long as its working folder has no file."""
     initial_state: str = "none"
     """Where in the bucket of configs the state is with which the pipeline begins."""
     status: str = ""
@@ -106,6 +110,7 @@ def read(environ: Mapping[str, str]) -> Run:
         extracted=environ.get("SINGER_FROM_RUN", ""),
         after=tuple(side for side in environ.get("SINGER_AFTER", "").split(",") if side),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
+        safe_states={"true": True, "auto": None}.get(environ.get("SINGER_SAFE_STATES", "false"), False),
         transform=Side(name, environ.get("SINGER_TRANSFORM_VERSION", "")) if (name := environ.get("SINGER_TRANSFORM")) else None,
         backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
@@ -130,7 +135,13 @@ def failures(text: str) -> list[dict[str, Any]]:
 
 
 def ends(
-    run: Run, containers: Path = CONTAINERS, *, start: float = START_SECONDS, lost: float = LOST_SECONDS, other: float = OTHER_SECONDS
+    run: Run,
+    containers: Path = CONTAINERS,
+    *,
+    start: float = START_SECONDS,
+    lost: float = LOST_SECONDS,
+    other: float = OTHER_SECONDS,
+    look: Callable[[], None] = lambda: None,
 ) -> dict[str, int | None]:
     """Wait until both sides have ended, or one has not ended well; return the exit codes so far, None of one that is lost.
 
@@ -154,6 +165,7 @@ def ends(
             bad = min(bad, time.monotonic())
         if len(codes) == len(run.after) or time.monotonic() - bad > other:
             return codes
+        look()
         time.sleep(LOOK_SECONDS)
 
 
@@ -169,60 +181,72 @@ def exit_code(run: Run, side: str, containers: Path) -> int | None:
 # -------------------------------------------------------------------------------------------------------- a success
 
 
+def begun(run: Run, history: History) -> Journal:
+    """Return the journal of this attempt. An earlier attempt that did not commit keeps the state that the run began with.
+
+    :raises SetupError: E-STATE, E-STORE.
+    """
+    state = history.state(run.pipeline)
+    earlier = history.read(run.pipeline, run.run)
+    before = state or initial(run, history)
+    if earlier is not None and not earlier.committed:
+        before = earlier.state_before
+    record = new_record(run, before)
+    record.state_kept = state if state != before else None
+    progress = Progress(run.shared / "safe_state.json", run.shared / "data", run.safe_states)
+    return Journal(history, record, progress)
+
+
+def attempt(run: Run, history: History) -> Journal:
+    """Write that the run is under way, unless it is committed. A store that fails is met again by the commit."""
+    journal = Journal(history, new_record(run, None))
+    with suppress(SetupError):
+        history.claim(ENGINE)
+        earlier = history.read(run.pipeline, run.run)
+        if earlier is not None and earlier.committed:
+            return Journal(history, earlier)
+        journal = begun(run, history)
+        journal.begin()
+    return journal
+
+
 def commit(run: Run, history: History) -> Record:
-    """Store data, record and state of a run whose two sides have ended well. Safe to repeat.
+    """Store data, record and state of a run whose two sides have succeeded. Safe to repeat.
 
     :raises SetupError: something could not be stored; the state is as it was.
     """
     history.claim(ENGINE)
-    state = history.state(run.pipeline) or initial(run, history)
     earlier = history.read(run.pipeline, run.run)
-    if earlier is not None and settled(earlier, state, history):
+    if earlier is not None and Journal(history, earlier).follow():
         return earlier
-    clear(run, history.store)
-    record = begun(run, state)
+    journal = begun(run, history)
+    record = journal.record
     reports = {side: report(run.shared / f"{side}.json") for side in ("tap", "target")}
     if not reports["tap"]:  # staged: the tap ran in a pod of its own
         reports["tap"] = traces(run, history.store, run.extracted).reports["tap"]
     count(record, reports)
     record.tap.exit_code = record.target.exit_code = 0
-    publish(run, record, history.store)
-    new = report(run.shared / "new_state.json") or None
-    record.state_printed = new is not None
-    new = None if run.backfill else new
-    record.loaded = True
-    finished(record, "running" if run.transform else "succeeded", new)
-    history.save(record)
-    if new is not None:
-        history.save_state(run.pipeline, new)
+    raw = run.shared / "raw"
+    others = journal.publish(run.shared / "data", run.globs, raw if raw.is_file() else None)
+    staged = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
+    if record.raw is None and history.store.objects(run.settings.bucket_artifacts, staged):  # it went there before it was loaded
+        record.raw = staged
+    state = printed(run.shared / "new_state.json")
+    for problem in outcome.doubts(run.target.connector, others, foreign=foreign(state, reports["tap"])):
+        print(f"WARNING {problem}", flush=True)
+    journal.commit(state)
     return record
 
 
-def settled(record: Record, state: dict[str, Any] | None, history: History) -> bool:
-    """Say whether this run has been committed by an attempt that was killed afterwards; finish what is left of that.
-
-    A record that says so is written when all data is there, so that only the state can be missing.
-    """
-    if not record.committed:
-        return False
-    if state != record.state_after and state == record.state_before and record.state_after is not None:
-        history.save_state(record.pipeline, record.state_after)
-        return True
-    return state == record.state_after
-
-
 def initial(run: Run, history: History) -> dict[str, Any] | None:
-    """Return the state that the tap begins with where none is stored yet: its connector's or its pipeline's, if there is one."""
-    data = history.store.get(run.settings.bucket_configs, run.initial_state)
-    try:
-        found = json.loads(data or b"null")
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) and found else None
+    """Return the initial state of the connector or the pipeline, None if there is none."""
+    with suppress(ValueError):
+        return exact.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
+    return None
 
 
-def begun(run: Run, state: dict[str, Any] | None) -> Record:
-    """Return a new record of a run that began with *state*."""
+def new_record(run: Run, state: dict[str, Any] | None) -> Record:
+    """Return the record of a run that began with *state*."""
     return Record(
         run=run.run,
         pipeline=run.pipeline,
@@ -238,57 +262,20 @@ def begun(run: Run, state: dict[str, Any] | None) -> Record:
 
 
 def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
-    """Take over what the two sides have reported."""
+    """Copy the reports of the two sides into the record."""
     tap = reports["tap"]
     record.records, record.bytes, record.messages = tap.get("records", {}), tap.get("bytes", {}), tap.get("messages", {})
     record.tap.exit_code, record.target.exit_code = (reports[side].get("exit_code") for side in ("tap", "target"))
-
-
-def finished(record: Record, status: str, state: dict[str, Any] | None = None) -> None:
-    """Say in the record how and when it ended, and to which state it has come."""
-    close(record, status)
-    record.state_after = state if state is not None else record.state_before
-
-
-def close(record: Record, status: str) -> None:
-    """Say in the record how and when it ended; one that goes on has not."""
-    record.status = status
-    if status == "running":
-        return
-    record.finished = now()
-    with suppress(ValueError):
-        began = datetime.fromisoformat(record.started)
-        record.seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
-
-
-def publish(run: Run, record: Record, store: Store) -> None:
-    """Store what the target has left, and what the tap has said where that is kept."""
-    data, bucket = run.shared / "data", run.settings.bucket_outputs
-    for file in outcome.outputs(data, run.globs):
-        key = f"{run.pipeline}/{run.run}/{file.relative_to(data).as_posix()}"
-        record.outputs.append({"bucket": bucket, "key": key, "bytes": file.stat().st_size})
-        store.upload(bucket, key, file)
-    raw = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
-    if (run.shared / "raw").is_file():
-        store.upload(run.settings.bucket_artifacts, raw, run.shared / "raw")
-        record.raw = raw
-    elif store.objects(run.settings.bucket_artifacts, raw):  # staged: it went there before it was loaded
-        record.raw = raw
-
-
-def clear(run: Run, store: Store) -> None:
-    """Remove the data that an earlier attempt of this run has stored."""
-    for item in store.objects(run.settings.bucket_outputs, f"{run.pipeline}/{run.run}/"):
-        store.delete(run.settings.bucket_outputs, item.key)
+    record.warnings = outcome.run_warnings(record.tap.connector, tap, reports["target"])
 
 
 def report(file: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one where there is none."""
+    """Return the JSON object in a file, an empty one if there is none."""
     try:
-        found = json.loads(file.read_bytes())
+        value = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 # -------------------------------------------------------------------------------------------------------- a failure
@@ -327,111 +314,102 @@ def traces(run: Run, store: Store, other: str = "") -> Traces:
     return found
 
 
-def cause(run: Run, left: Traces) -> RunError:
-    """Return the error that explains a failed run."""
-    said = [str(node.get("message") or "") for node in run.failures]
-    known = outcome.of_argo(run.pipeline, run.run, said)
-    if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
+def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunError:
+    """Return the error that explains a failed run; its hint ends with *unchanged*."""
+    messages = [str(node.get("message") or "") for node in run.failures]
+    known = outcome.of_argo(run.pipeline, run.run, messages, unchanged)
+    if known.code in {"E-CANCELLED", "E-TIMEOUT"} or outcome.pod_deleted(messages):
         return known
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)
     if not lost:
         codes = left.reports["main"].get("ended", {})
-        ends = {side: end_of(run, left, side, codes.get(side)) for side in ("tap", "target")}
-        # Of a side that was still at work when the commit gave up, or could not begin, Argo has made an end: that is not the cause.
+        ends = {side: end_of(run, left, side, codes.get(side), unchanged) for side in ("tap", "target")}
+        # Of a side that still worked when the commit gave up, or could not begin, Argo has made an end: that is not the cause.
         silent = UNTOLD if codes or known.code == "E-POD" else set()
-        failed = {
+        failures = {
             side: end.failure()
             for side, end in ends.items()
             if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
         }
-        found = outcome.explain(failed.get("tap"), failed.get("target"), ends["target"])
-        if found is not None:
-            return found
-        told = left.reports["main"].get("error")
-        if isinstance(told, dict):
-            return RunError(told["code"], told["problem"], hint=f"{told['hint']} State and earlier files are unchanged.")
+        error = outcome.explain(failures.get("tap"), failures.get("target"), ends["target"], ends["tap"].fault)
+        if error is not None:
+            return error
+        reported = left.reports["main"].get("error")
+        if isinstance(reported, dict):
+            return RunError(reported["code"], reported["problem"], hint=f"{reported['hint']} {unchanged}")
     return known
 
 
-def end_of(run: Run, left: Traces, side: str, waited: int | None) -> outcome.SideResult:
-    """Return how a side ended, as far as its traces tell; *waited* is the code that whoever waited for it has seen."""
+def end_of(run: Run, left: Traces, side: str, waited: int | None, unchanged: str) -> outcome.SideResult:
+    """Return how a side ended, as far as its traces tell; *waited* is the code that the container ``main`` saw."""
     connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
-    found = left.reports[side]
-    code = found.get("exit_code")
+    facts = left.reports[side]
+    code = facts.get("exit_code")
     if code is None:
         code = waited
     return outcome.SideResult(
         side,
         connector,
         code,
-        found,
+        facts,
         left.logs[side],
-        killed=found.get("exit_code") is None and (code or 0) > 128,  # noqa: PLR2004 - 128 + n for signal n
+        killed=facts.get("exit_code") is None and (code or 0) > 128,  # noqa: PLR2004 - 128 + n for signal n
         config=f"singer-configs/{connector}" + ("" if side == "transform" else "/config.json"),
         log_at=f"logs {run.run}",
+        unchanged=unchanged,
     )
 
 
 def failed(run: Run, history: History) -> Record:
-    """Write the record of a run that did not succeed, and remove what it stored. A success is never overwritten.
+    """Write the record of a run that did not succeed, and take its files back. A committed run stays committed.
 
-    :raises SetupError: the store does not let us.
+    :raises SetupError: the store refuses.
     """
     history.claim(ENGINE)
+    earlier = history.read(run.pipeline, run.run)
+    if earlier is not None and earlier.committed:
+        journal = Journal(history, earlier)
+        journal.follow()
+        return untransformed(run, journal) if earlier.status == "running" else earlier
     try:
-        state = history.state(run.pipeline) or initial(run, history)
+        journal = begun(run, history)
     except SetupError as error:
         if error.code != "E-STATE":
             raise
-        state = None
-    earlier = history.read(run.pipeline, run.run)
-    try:
-        if earlier is not None and earlier.committed and (settled(earlier, state, history) or state != earlier.state_before):
-            return untransformed(run, earlier, history) if earlier.status == "running" else earlier
-    except SetupError as error:  # the data is there, and the state cannot be
-        left, why = Traces(), RunError.of(error)
-    else:
-        left = traces(run, history.store)
-        why = cause(run, left)
-    clear(run, history.store)
-    record = begun(run, state)
-    count(record, left.reports)
-    record.error = why.as_dict()
-    finished(record, "interrupted" if why.code == "E-CANCELLED" else "failed")
-    history.save(record)
-    return record
-
-
-def untransformed(run: Run, record: Record, history: History) -> Record:
-    """Say in the record of a loaded run that its transform has failed, or was stopped; data and state stay."""
+        journal = Journal(history, new_record(run, None))
     left = traces(run, history.store)
-    why = outcome.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures])
-    told = end_of(run, left, "transform", None).failure() if left.reports["transform"] else None
-    if told is not None and why.code not in {"E-CANCELLED", "E-TIMEOUT"}:
-        why = told
-    hint = why.hint.replace("State and earlier files are unchanged.", outcome.LOADED)
-    record.error = {**why.as_dict(), "hint": hint}
-    if record.transform is not None:
-        record.transform.exit_code = left.reports["transform"].get("exit_code")
-    close(record, "interrupted" if why.code == "E-CANCELLED" else "failed")
-    history.save(record)
-    return record
+    count(journal.record, left.reports)
+    why = cause(run, left, outcome.unchanged(journal.record))
+    journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+    return journal.record
+
+
+def untransformed(run: Run, journal: Journal) -> Record:
+    """Write into the record of a loaded run that its transform failed or was stopped."""
+    left = traces(run, journal.history.store)
+    error = outcome.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures], outcome.LOADED)
+    reported = end_of(run, left, "transform", None, outcome.LOADED).failure() if left.reports["transform"] else None
+    if reported is not None and error.code not in {"E-CANCELLED", "E-TIMEOUT"}:
+        error = reported
+    if journal.record.transform is not None:
+        journal.record.transform.exit_code = left.reports["transform"].get("exit_code")
+    journal.end("interrupted" if error.code == "E-CANCELLED" else "failed", error.as_dict())
+    return journal.record
 
 
 def transformed(run: Run, history: History) -> Record | None:
-    """Say in the record of a loaded run that its transform has ended well, unless it says so already."""
+    """Write into the record of a loaded run that its transform succeeded, unless that is there already."""
     record = history.read(run.pipeline, run.run)
     if record is not None and record.loaded and record.status == "running" and record.transform is not None:
         record.transform.exit_code = 0
-        close(record, "succeeded")
-        history.save(record)
+        Journal(history, record).end("succeeded")
     return record
 
 
 def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Iterable[float] = PAUSES) -> int:
-    """End a run: its record if it failed or was transformed, and a message to whoever wants one, which never changes the result."""
-    code, record = 0, None
+    """End a run: write its record if it failed or was transformed, and send the message, which never changes the result."""
+    problem, record = None, None
     if run.status != "Succeeded" or run.transform:
         end = transformed if run.status == "Succeeded" else failed
         for pause in (*pauses, None):
@@ -439,18 +417,25 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
                 record = end(run, history)
             except SetupError as error:
                 complain(error)
-                code = 1
+                problem = error
                 if pause is not None:
                     time.sleep(pause)
             else:
-                code = 0
+                problem = None
                 break
     wanted = environ.get("SINGER_NOTIFY", "failure")
-    if wanted == "always" or (wanted == "failure" and run.status != "Succeeded"):
-        why = None if run.status == "Succeeded" else (record.error if record else cause(run, Traces()).as_dict())
+    good = run.status == "Succeeded" or (record is not None and record.status == "succeeded")
+    if wanted == "always" or (wanted == "failure" and not good):
+        why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None else last_log(run, history)
         notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
-    return code
+    return 1 if problem else 0
+
+
+def unknown(run: Run, problem: SetupError | None) -> RunError:
+    """Return the error of a run whose record cannot be read: it may be committed."""
+    first = problem.problem if problem else "Its record cannot be read."
+    return RunError("E-STORE", f"{first} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
 
 
 def last_log(run: Run, history: History) -> bytes:
@@ -464,6 +449,16 @@ def last_log(run: Run, history: History) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------------------ the program
+
+
+class Stopped(BaseException):
+    """SIGTERM: the pod is being deleted. No ``except Exception`` may swallow it."""
+
+
+def stop(_number: int, _frame: object) -> NoReturn:
+    """Take a SIGTERM, once: the record is written in the grace period that follows."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stopped
 
 
 def leave(run: Run, facts: Mapping[str, Any]) -> None:
@@ -501,19 +496,35 @@ def main() -> NoReturn:
     history = open_history(run, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
-    codes = ends(run)
+    signal.signal(signal.SIGTERM, stop)
+    journal = attempt(run, history)
+    try:
+        raise SystemExit(try_commit(run, history, journal))
+    except Stopped:
+        # A Workflow that somebody deleted has no exit handler: this is the last program of the run that can write its record.
+        with suppress(SetupError):
+            stored = history.read(run.pipeline, run.run)
+            if stored is None or not stored.committed:
+                journal.fail("interrupted", STOPPED)
+        raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def try_commit(run: Run, history: History, journal: Journal) -> int:
+    """Wait for both sides, then store what they left; return the exit code."""
+    codes = ends(run, look=journal.keep)
+    journal.keep(last=True)
     if any(code != 0 for code in codes.values()):
         leave(run, {"ended": codes})
         print("Nothing is stored: " + ", ".join(f"{side} ended with exit code {code}" for side, code in codes.items() if code != 0))
-        raise SystemExit(HOPELESS if HOPELESS in codes.values() else 1)
+        return HOPELESS if HOPELESS in codes.values() else 1
     try:
         record = commit(run, history)
     except SetupError as error:
         complain(error)
         leave(run, {"error": error.as_dict()})
-        raise SystemExit(HOPELESS if error.code in NEVER_AGAIN else 1) from None
+        return HOPELESS if error.code in NEVER_AGAIN else 1
     print(f"{record.total:,} records, {len(record.outputs)} files, state {'moved' if record.state_printed else 'unchanged'}")
-    raise SystemExit(0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -12,18 +12,25 @@ Standard library only; memory does not grow with the data.
 
 from __future__ import annotations
 
+import base64
+import codecs
+import hashlib
+import html
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,8 +50,22 @@ STOP_SECONDS = 5.0
 GRACE_SECONDS = 10.0
 """How long the tap may take to end by itself after the target has failed."""
 LOOK_SECONDS = 0.2
+HELPER_SECONDS = 2.0
+"""How long to wait for output after the connector has ended: a helper process may still hold its pipe."""
+MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
+"""The types of Singer messages: an object of such a type is no state."""
+SAFE_SECONDS = 1.0
+"""How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
+LAST_STATES = 64
+"""How many of the tap's last states its report names."""
 SHOWN = 200
 """How many characters of an offending line are shown."""
+LOG_LINE_BYTES = 1 << 16
+"""A log line is passed on after so many bytes even without a newline."""
+WARNINGS = 3
+"""How many different warnings of the connector's log are reported."""
+NOISE = re.compile("Stream is assumed to be unsorted")
+"""A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
 
 
 class EntrypointError(Exception):
@@ -84,7 +105,7 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
 
     def secret(name: str) -> str:
         try:
-            return (folder / name).read_text(encoding="utf-8")
+            return (folder / name).read_bytes().decode("utf-8")  # as it is: read_text would change line ends
         except UnicodeDecodeError:
             raise EntrypointError("E-SECRET", f"The secret {name} is not text.", f"Write it to {folder / name} as UTF-8.") from None
         except OSError:
@@ -97,6 +118,65 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
             ) from None
 
     return secret
+
+
+HIDDEN = "***"
+SHORT = 4
+"""A shorter value is replaced only between characters that are no part of a word."""
+
+
+def written_forms(value: str) -> set[str]:
+    """Return the forms in which programs write a value: as it is, quoted for URLs, JSON, Python and HTML, in base64.
+
+    In base64 a value has one of three forms inside a longer text, by its position; ``user:password`` is the usual case.
+    ``cluster/project/redaction.py`` has the same function; a test compares the two.
+    """
+    forms: set[str] = set()
+    for part in {value, *value.splitlines()}:
+        if not part.strip():
+            continue
+        encoded = part.encode("utf-8", "surrogateescape")
+        forms |= {part, part.strip(), quote(part, safe="", errors="replace"), quote_plus(part, errors="replace")}
+        forms |= {json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1], html.escape(part)}
+        forms |= {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()}
+        for before in range(3):
+            known = (8 * (before + len(encoded))) // 6
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                inner = encode(bytes(before) + encoded).decode()[(8 * before + 5) // 6 : known]
+                if len(inner) >= 2 * SHORT:
+                    forms.add(inner)
+    return forms
+
+
+class Redactor:
+    """Replaces secrets in texts and logs."""
+
+    def __init__(self) -> None:
+        """Know no secret yet."""
+        self._pattern: re.Pattern[bytes] | None = None
+        self._values: set[str] = set()
+
+    def add(self, value: str) -> None:
+        """Hide this value from now on."""
+        self._values.add(value)
+        self._pattern = None
+
+    def hide(self, data: bytes) -> bytes:
+        """Return *data* with every form of every secret replaced."""
+        if not self._values:
+            return data
+        if self._pattern is None:
+            forms = {form.encode("utf-8", "surrogateescape") for value in self._values for form in written_forms(value)}
+            words = [
+                re.escape(form) if len(form) >= SHORT else rb"(?<![\w*])" + re.escape(form) + rb"(?![\w*])"
+                for form in sorted(forms, key=len, reverse=True)
+            ]
+            self._pattern = re.compile(b"|".join(words))
+        return self._pattern.sub(HIDDEN.encode(), data)
+
+    def text(self, text: str) -> str:
+        """Return *text* with every form of every secret replaced."""
+        return self.hide(text.encode("utf-8", "surrogatepass")).decode("utf-8", "replace")
 
 
 def connection(config: Mapping[str, Any], secret: Callable[[str], str]) -> dict[str, str]:
@@ -125,6 +205,63 @@ HEAD_BYTES = 1 << 16
 """Where the head was not found in so many bytes, it will not be: such a line is read whole, then parsed."""
 
 
+SURROGATES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
+"""A surrogate pair as JSON writes it, or as a group one half without the other."""
+PAIR_BYTES = 12
+
+
+class Encoding:
+    """Finds the first bytes in a stream that are not UTF-8 text as JSON wants it. ASCII costs next to nothing."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a stream."""
+        self.fault = ""
+        """What is wrong, empty as long as nothing is: ``is not UTF-8 (byte 0xe9, column 55)``."""
+        self.fault_line = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._began = False
+        self._tail = b""
+
+    def look(self, chunk: bytes, lines: int) -> None:
+        """Look at the next *chunk*; *lines* have ended before it."""
+        if self.fault:
+            return
+        if not self._began and chunk.startswith(codecs.BOM_UTF8):
+            self._fault("begins with a byte order mark (BOM)", lines + 1)
+        self._began = True
+        pending = self._decoder.getstate()[0]
+        if pending or not chunk.isascii():
+            try:
+                self._decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                before = bytes(error.object)[: error.start]
+                self._fault(f"is not UTF-8 (byte 0x{error.object[error.start]:02x})", lines + before.count(b"\n") + 1)
+                return
+        self._surrogates(self._tail + chunk, lines - self._tail.count(b"\n"))
+
+    def finish(self, lines: int) -> None:
+        """Take the end of the stream."""
+        if not self.fault:
+            self._surrogates(self._tail + b" " * PAIR_BYTES, lines - self._tail.count(b"\n"))
+
+    def _surrogates(self, text: bytes, lines: int) -> None:
+        """Look for half a pair. The end of *text* waits for the next chunk if a pair may be cut there."""
+        last, end = len(text) - PAIR_BYTES + 1, 0
+        if b"\\ud" in text or b"\\uD" in text:
+            for match in SURROGATES.finditer(text):
+                before = text[: match.start()]
+                escaped = (len(before) - len(before.rstrip(b"\\"))) % 2
+                if match[1] and not escaped and match.start() < last:
+                    self._fault(f"has half of a character ({match[1].decode()})", lines + before.count(b"\n") + 1)
+                    return
+                end = match.end() if match[1] is None else end
+        cut = text.find(b"\\", max(end, last))
+        self._tail = text[cut:] if cut >= 0 else b""
+
+    def _fault(self, fault: str, line: int) -> None:
+        self.fault, self.fault_line = fault, line
+
+
 class Counter:
     """Counts the messages of a tap, by type and by stream, in a byte stream that is cut anywhere.
 
@@ -139,11 +276,16 @@ class Counter:
         self.records: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.lines = 0
+        self.streams: set[str] = set()
+        """The streams that the tap has begun: those with a SCHEMA, a RECORD or a BATCH."""
+        self.blank = 0
+        """The number of the first blank line, 0 where there is none."""
         self._held: list[bytes] = []  # beginning of a line that is not yet understood
         self._held_bytes = 0
         self._open: tuple[str, str] | None = None  # type and stream of the line we are in the middle of
         self._run = b""  # the head that the last record began with
         self._run_kind = ("", "")
+        self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long to be kept
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next *chunk* and return what may be passed on.
@@ -172,6 +314,11 @@ class Counter:
         self._hold(chunk[position:])
         return chunk[:position]
 
+    @property
+    def ended(self) -> int:
+        """How many lines have ended."""
+        return self.lines - (self._open is not None)
+
     def finish(self) -> bytes:
         """Take the end of the stream and return the last line, if it had no newline.
 
@@ -181,6 +328,15 @@ class Counter:
         if rest:
             self._line(rest)
         return rest
+
+    def digests(self) -> list[str]:
+        """Return a digest of each of the last states, in canonical form; none if one was cut between two chunks."""
+        found = []
+        for line in self._states or ():
+            with suppress(ValueError, RecursionError):
+                text = json.dumps(json.loads(line).get("value"), sort_keys=True)
+                found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        return found
 
     def too_long(self) -> EntrypointError:
         """Let go of a line that memory does not hold, and return what to say of it."""
@@ -221,17 +377,24 @@ class Counter:
     def _line(self, line: bytes) -> None:
         self.lines += 1
         if not line.strip():
+            self.blank = self.blank or self.lines
             return
         found = HEAD.match(line)
         kind = self._begins(found) if found else self._parsed(line)
+        if kind[0] == "STATE" and len(line) > HEAD_BYTES:
+            self._states = None
+        elif kind[0] == "STATE" and self._states is not None:
+            self._states.append(line)
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Look at a line that has not ended yet: say whether its beginning is enough to let it pass."""
         found = HEAD.match(data, position, position + HEAD_BYTES)
-        if not found:
+        if not found or (found[1] == b"STATE" and len(data) - position < HEAD_BYTES):
             return False
         self._open = self._begins(found)
+        if self._open[0] == "STATE":
+            self._states = None
         self.lines += 1
         self._add(self._open, 1, len(data) - position)
         return True
@@ -261,6 +424,7 @@ class Counter:
     def _add(self, kind: tuple[str, str], lines: int, size: int) -> None:
         name, stream = kind
         if lines:
+            self.streams.add(stream)
             self.messages[name] = self.messages.get(name, 0) + lines
             if name == "RECORD":
                 self.records[stream] = self.records.get(stream, 0) + lines
@@ -276,12 +440,26 @@ def shorten(text: str) -> str:
 # ------------------------------------------------------------------------------------------------------------ state
 
 
+def unwrapped(value: Any) -> Any:
+    """Return the state inside a whole STATE message, or inside Meltano's ``singer_state``; else *value*."""
+    while isinstance(value, dict):
+        if value.get("type") == "STATE" and "value" in value:
+            value = value["value"] or {}
+        elif set(value) == {"singer_state"}:
+            value = value["singer_state"] or {}
+        else:
+            break
+    return value
+
+
 class LastState:
     """Reads a target's standard output line by line and keeps the last non-empty JSON object."""
 
     def __init__(self) -> None:
         """Start without a state."""
         self.state: dict[str, Any] | None = None
+        self.text = ""
+        """The line of the state, as it came: its numbers keep their digits."""
         self._rest: list[bytes] = []
 
     def feed(self, chunk: bytes) -> None:
@@ -313,10 +491,10 @@ class LastState:
         if not line.strip():
             return
         try:
-            value = json.loads(line)
+            value = unwrapped(json.loads(line))
         except (ValueError, RecursionError):
             value = None
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or value.get("type") in MESSAGES:
             shown = line.decode("utf-8", "replace").strip()
             raise EntrypointError(
                 "E-TARGET-OUTPUT",
@@ -325,15 +503,16 @@ class LastState:
             )
         if value:
             self.state = value
+            self.text = line.decode("utf-8", "replace")
 
 
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def write_whole(path: Path, value: object) -> None:
-    """Write *value* as JSON so that a reader sees the old file or the new one, never half of it."""
+def write_whole(path: Path, text: str) -> None:
+    """Write *text* so that a reader sees the old file or the new one, never half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(value), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 
@@ -432,10 +611,18 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def chunks(descriptor: int) -> Iterator[bytes]:
-    """Yield what comes, until the end of the stream."""
-    while data := os.read(descriptor, CHUNK):
-        yield data
+def holder(descriptor: int) -> str:
+    """Return the name and id of a process that holds the other end of a pipe, as far as that can be seen (on Linux)."""
+    with suppress(OSError):
+        pipe = os.readlink(f"/proc/self/fd/{descriptor}")
+        for process in Path("/proc").glob("[0-9]*"):
+            if process.name == str(os.getpid()):
+                continue
+            with suppress(OSError):
+                if any(os.readlink(str(file)) == pipe for file in (process / "fd").iterdir()):
+                    name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                    return f"The process {name} ({process.name})"
+    return "A helper process"
 
 
 # ------------------------------------------------------------------------------------------------------- the runner
@@ -451,6 +638,9 @@ class Runner:
         self.executable = environ.get("SINGER_EXECUTABLE", "")
         self.capabilities = {word for word in environ.get("SINGER_CAPABILITIES", "").split(",") if word}
         self.counter = Counter()
+        self.encoding = Encoding()
+        self.redactor = Redactor()
+        self.warnings: list[str] = []
         self.last_state = LastState()
         self.process: subprocess.Popen[bytes] | None = None
         self.starting = False
@@ -461,6 +651,10 @@ class Runner:
         self.pipe = environ.get("SINGER_PIPE", "")
         self.held: int | None = None
         self._reported = 0.0
+        self._logs: list[threading.Thread] = []
+        self._help: bytes | None = None
+        self._safe = ""
+        self._safe_lock = threading.Lock()
 
     # -- report
 
@@ -476,11 +670,26 @@ class Runner:
             "records": self.counter.records,
             "bytes": self.counter.bytes,
             "messages": self.counter.messages,
+            "warnings": self.warnings,
+            "fault": self.fault(),
             "exit_code": exit_code,
+            **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
         with suppress(OSError):  # a report that cannot be written must not be what ends a run
-            write_whole(Path(path), facts)
+            write_whole(Path(path), json.dumps(facts))
+
+    def fault(self) -> dict[str, Any] | None:
+        """Return the first fault in the bytes that the tap printed: its line and what is wrong with it."""
+        if self.encoding.fault:
+            return {"line": self.encoding.fault_line, "problem": self.encoding.fault}
+        return {"line": self.counter.blank, "problem": "is blank"} if self.counter.blank else None
+
+    def warn(self, text: str) -> None:
+        """Report a warning, and print it to the log."""
+        text = self.redactor.text(text)
+        self.warnings.append(text)
+        print(f"WARNING {text}", file=sys.stderr, flush=True)
 
     def progress(self, *, ended: bool) -> None:
         """Tell Argo how many records the tap has sent so far; how many will come, nobody knows."""
@@ -507,6 +716,7 @@ class Runner:
         hidden = ("SINGER_", "INVOKE_")
         environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
         environ.update(more or {})
+        streams.setdefault("stderr", subprocess.PIPE)
         self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
@@ -517,9 +727,68 @@ class Runner:
             ) from None
         finally:
             self.starting = False
+        if self.process.stderr is not None:
+            self.relay(self.process.stderr.fileno())
         if self.interrupted:
             raise SystemExit(128 + self.interrupted)
         return self.process
+
+    def relay(self, source: int) -> None:
+        """Copy a connector's log to ours, without secrets, until its end."""
+        thread = threading.Thread(target=self._relay, args=(source,), daemon=True)
+        self._logs.append(thread)
+        thread.start()
+
+    def _relay(self, source: int) -> None:
+        held = b""
+        with suppress(OSError):  # whoever reads our log may have gone: the connector must not notice
+            while data := os.read(source, CHUNK):
+                held += data
+                whole = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
+                if not whole and len(held) > LOG_LINE_BYTES:
+                    whole = LOG_LINE_BYTES // 2
+                lines, held = self.redactor.hide(held[:whole]), held[whole:]
+                self._heed(lines)
+                with suppress(OSError):
+                    write_all(2, lines)
+            write_all(2, self.redactor.hide(held))
+
+    def _heed(self, lines: bytes) -> None:
+        """Keep the first warnings of a log for the report."""
+        if b"WARNING" not in lines:
+            return
+        for line in lines.decode("utf-8", "replace").splitlines():
+            found = re.search(r"\bWARNING\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", line)
+            if found and len(self.warnings) < WARNINGS and found[1] not in self.warnings and not NOISE.search(found[1]):
+                self.warnings.append(found[1].strip()[:SHOWN])
+
+    def finish_logs(self) -> None:
+        """Wait a moment for the rest of the connector's log."""
+        deadline = time.monotonic() + HELPER_SECONDS
+        for thread in self._logs:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def output(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+        """Yield what the connector prints, until its end.
+
+        A helper process that outlives the connector and holds its output does not hold the run: after a moment of
+        silence the output counts as ended, with a warning.
+        """
+        assert process.stdout is not None
+        source = process.stdout.fileno()
+        quiet_since = None
+        while True:
+            if select.select([source], [], [], LOOK_SECONDS)[0]:
+                data = os.read(source, CHUNK)
+                if not data:
+                    return
+                quiet_since = None
+                yield data
+            elif process.poll() is not None:
+                quiet_since = quiet_since or time.monotonic()
+                if time.monotonic() - quiet_since > HELPER_SECONDS:
+                    self.warn(f"{holder(source)} outlived the {self.side} and still holds its output; it is no longer waited for.")
+                    return
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal: end, but not between the start of a process and knowing it."""
@@ -530,6 +799,7 @@ class Runner:
     def wait(self, process: subprocess.Popen[bytes]) -> int:
         """Wait for the connector and return its exit code, 128 + n for signal n."""
         code = process.wait()
+        self.finish_logs()
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
@@ -631,7 +901,9 @@ class Runner:
 
     def secret(self, name: str) -> str:
         """Return the value of a secret."""
-        return secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)(name)
+        value = secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)(name)
+        self.redactor.add(value)
+        return value
 
     def config(self, work: Path) -> list[str]:
         """Write the config with its secrets filled in, and return the arguments that name it."""
@@ -653,17 +925,25 @@ class Runner:
             path.write_text(json.dumps(select_all(self.discover(config))), encoding="utf-8")
         else:
             return []
-        return [self.catalog_flag(), str(path)]
+        return self.catalog_flags(path)
 
-    def catalog_flag(self) -> str:
-        """Return the flag that the tap knows. Where its capabilities do not say, its help does."""
-        if "catalog" in self.capabilities:
-            return "--catalog"
-        if "properties" in self.capabilities:
-            return "--properties"
-        process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        text = process.communicate()[0]
-        return "--catalog" if b"--catalog" in text or b"--properties" not in text else "--properties"
+    def catalog_flags(self, path: Path) -> list[str]:
+        """Return the arguments that name the catalog, by the flag that the tap reads.
+
+        A tap that knows both gets both: old taps accept ``--catalog``, and read ``--properties`` alone.
+        """
+        known = {"--catalog": "catalog", "--properties": "properties"}
+        flags = [flag for flag, name in known.items() if name in self.capabilities]
+        if not flags:
+            flags = [flag for flag in known if flag.encode() in self.help()]
+        return [word for flag in flags or ["--catalog"] for word in (flag, str(path))]
+
+    def help(self) -> bytes:
+        """Return the connector's help, asked for once: it answers what ``capabilities`` leaves open."""
+        if self._help is None:
+            process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self._help = process.communicate()[0]
+        return self._help
 
     def discover(self, config: list[str]) -> dict[str, Any]:
         """Ask the tap for its catalog.
@@ -688,8 +968,12 @@ class Runner:
             return []
         for path in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
             if path is not None and read_json(path, "E-STATE", "state"):
-                return ["--state", str(path)]
+                return ["--state", str(path)] if self.takes_state() else []
         return []
+
+    def takes_state(self) -> bool:
+        """Return whether the tap has the flag ``--state``. If neither its capabilities nor its help tell, it is passed."""
+        return "state" in self.capabilities or b"--config" not in self.help() or b"--state" in self.help()
 
     # -- the sides
 
@@ -706,12 +990,14 @@ class Runner:
         few = widen(source) // 16
         nap, longest = GATHER_SECONDS
         try:
-            for chunk in chunks(source):
+            for chunk in self.output(process):
+                self.encoding.look(chunk, self.counter.ended)
                 pass_on(self.counter.feed(chunk), sinks)
                 self.report_sometimes()
                 if len(chunk) < few:  # a tap that writes message by message: let some gather, or each wakes the target
                     time.sleep(nap)
                     nap = min(2 * nap, longest)
+            self.encoding.finish(self.counter.ended)
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
@@ -725,7 +1011,25 @@ class Runner:
             raise error from None
         finally:
             process.stdout.close()
-        return self.wait(process)
+        code = self.wait(process)
+        if code == 0:
+            self.warn_of_missing(arguments)
+        return code
+
+    def warn_of_missing(self, arguments: list[str]) -> None:
+        """Warn of selected streams that the tap never mentioned: it may have renamed or lost them."""
+        flag = next((flag for flag in ("--catalog", "--properties") if flag in arguments), None)
+        catalog = arguments[arguments.index(flag) + 1] if flag else None
+        if catalog is None:
+            return
+        streams = read_json(Path(catalog), "E-CATALOG", "catalog").get("streams", [])
+        wanted = [names for names in map(selected_names, streams) if names]
+        missing = [names[0] for names in wanted if not self.counter.streams.intersection(names)]
+        if missing and len(missing) == len(wanted) and self.counter.streams:
+            return  # a tap that names its streams differently than its catalog does
+        if missing:
+            names = ", ".join(missing[:WARNINGS]) + (f" and {len(missing) - WARNINGS} more" if len(missing) > WARNINGS else "")
+            self.warn(f"Selected, but the tap sent nothing for it, not even a SCHEMA: {names}. invoke discover shows what the source has.")
 
     def target(self, work: Path) -> int:
         """Run the target and return its exit code; after an exit code of 0 the new state is written."""
@@ -739,8 +1043,9 @@ class Runner:
         sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
         assert process.stdout is not None
+        self.watch_state()
         try:
-            for chunk in chunks(process.stdout.fileno()):
+            for chunk in self.output(process):
                 pass_on(chunk, sinks)
                 self.last_state.feed(chunk)
             self.last_state.finish()
@@ -752,6 +1057,7 @@ class Runner:
             self.stop()
             raise error from None
         finally:
+            self.keep_state()
             process.stdout.close()
         code = self.wait(process)
         if code == 0:
@@ -759,7 +1065,7 @@ class Runner:
             if os.read(stdin, 1):
                 raise target_ended()
             if self.last_state.state is not None:
-                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.state)
+                write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.text)
         return code
 
     def transform(self, work: Path) -> int:
@@ -781,7 +1087,32 @@ class Runner:
             **connection(self.given() or {}, self.secret),
         }
         arguments = ["build", *(["--select", *select] if select else [])]
-        return self.wait(self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=2, cwd=work))
+        process = self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work)
+        assert process.stdout is not None
+        self.relay(process.stdout.fileno())
+        return self.wait(process)
+
+    def keep_state(self) -> None:
+        """Write the newest state to ``SINGER_SAFE_STATE``, if it is set: an engine reads it while the target runs."""
+        path = self.environ.get("SINGER_SAFE_STATE")
+        with self._safe_lock:
+            text = self.last_state.text
+            if path and text != self._safe:
+                with suppress(OSError):
+                    write_whole(Path(path), text)
+                    self._safe = text
+
+    def watch_state(self) -> None:
+        """Write the newest state every second, in a thread: the target may print nothing more for hours."""
+        if not self.environ.get("SINGER_SAFE_STATE"):
+            return
+
+        def watch() -> None:
+            while True:
+                time.sleep(SAFE_SECONDS)
+                self.keep_state()
+
+        threading.Thread(target=watch, daemon=True).start()
 
     # -- outside a pipeline
 
@@ -804,7 +1135,7 @@ class Runner:
         arguments = self.config(work)
         catalog = existing(self.environ, "SINGER_CATALOG")
         if catalog is not None:
-            arguments += [self.catalog_flag(), str(catalog)]
+            arguments += self.catalog_flags(catalog)
         arguments += self.state()
         return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
 
@@ -848,6 +1179,19 @@ def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
     return catalog
 
 
+def selected_names(stream: Any) -> tuple[str, ...]:
+    """Return the names of a catalog's stream, none if the stream is not selected."""
+    if not isinstance(stream, dict):
+        return ()
+    metadata: Any = stream.get("metadata")
+    metadata = metadata if isinstance(metadata, list) else []
+    root = next((item.get("metadata") for item in metadata if isinstance(item, dict) and item.get("breadcrumb") in ([], ())), None)
+    schema = stream.get("schema") if isinstance(stream.get("schema"), dict) else {}
+    marks = [part.get("selected") for part in (root, stream, schema) if isinstance(part, dict)]
+    names = [stream.get("stream"), stream.get("tap_stream_id")]
+    return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
+
+
 def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     """Run one side and return the exit code; every error becomes a report and one line on standard error."""
     runner = Runner(side, environ)
@@ -879,6 +1223,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     except EntrypointError as error:
         code = OWN_ERROR
         cause = target_ended() if runner.abandoned else error  # what came of stopping the connector is not the cause
+        cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
         runner.report(exit_code=code, error=cause)
         print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     except OSError as error:
@@ -895,6 +1240,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         runner.stop()
+        runner.finish_logs()
         runner.leave(code)
         if made:  # a folder that was there already is not ours to clear
             for name in ("config.json", "catalog.json"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.argo.workflow import PIPELINE
+from cluster.ui.format import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,3 +77,33 @@ def _count(node: Mapping[str, Any]) -> int:
     """Return how many records a pod has told of: the first number of its progress, unless that only says done or not."""
     found = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
     return int(found[1]) if found and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
+
+
+# -- CronWorkflows
+
+OUR_MANAGER = "singer"
+"""The field manager of ``kube.client``."""
+LAST_SCHEDULE = "cronworkflows.argoproj.io/last-used-schedule"
+REFUSALS = {"SpecError": "Argo refuses it", "SubmissionError": "Argo could not start it"}
+
+
+def schedule_trouble(live: Mapping[str, Any]) -> str | None:
+    """Return why Argo's controller does not follow a live CronWorkflow, as far as the object shows it.
+
+    The controller writes conditions and the schedule of its last start, and writes nothing about a schedule
+    that it cannot parse. What it wrote before our last change does not count.
+    """
+    times = {entry.get("manager"): str(entry.get("time", "")) for entry in live["metadata"].get("managedFields", ())}
+    applied = times.pop(OUR_MANAGER, "")
+    if not times or max(times.values()) <= applied:
+        return None
+    status, spec = live.get("status") or {}, live["spec"]
+    for condition in status.get("conditions") or ():
+        if condition.get("status") == "True" and condition.get("type") in REFUSALS:
+            return f"{REFUSALS[condition['type']]}: {one_line(str(condition.get('message', ''))) or 'no reason'}".rstrip(".")
+    zone = f"CRON_TZ={spec['timezone']} " if spec.get("timezone") else ""
+    used = (live["metadata"].get("annotations") or {}).get(LAST_SCHEDULE, "")
+    last = str(status.get("lastScheduledTime") or "")
+    if used and last > applied and used != ",".join(zone + schedule for schedule in spec.get("schedules", ())):
+        return f"Argo still uses an earlier schedule, {used.removeprefix(zone)}, and started it at {last}"
+    return None

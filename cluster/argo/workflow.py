@@ -106,6 +106,7 @@ def parameters(
         "full": str(way.full or way.backfill is not None).lower(),
         **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
+        "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],
         "resources": json.dumps(resources(pipeline)),
         "timeout": str(pipeline.timeout),
         "retries": str(pipeline.retries),

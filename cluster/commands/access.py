@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cluster.errors import SetupError
-from cluster.platform.handles import DOORS, KEYS, ROOT_SECRET, Handles
+from cluster.platform.credentials import KEYS, ROOT_SECRET
+from cluster.platform.handles import DOORS, Handles
 from cluster.platform.steps.storage import policy
 from cluster.ui.command_line import command
 
@@ -67,7 +68,7 @@ def _keys(handles: Handles, secret: str = "") -> dict[str, str] | None:
     why = handles.provider.pending()
     if why:
         raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
-    return handles.keys(secret)
+    return handles.credentials.keys(secret)
 
 
 def credentials(session: Session, *, only_policy: bool) -> None:
@@ -96,7 +97,7 @@ def shell(session: Session) -> None:
         address = urlsplit(handles.url("s3"))
         environ = {
             "INVOKE_SINGER_ENV": handles.settings.env,
-            "KUBECONFIG": str(handles.provider.kubeconfig),
+            "KUBECONFIG": str(handles.provider.kubeconfig()),
             "AWS_ENDPOINT_URL": address.geturl(),
             "AWS_DEFAULT_REGION": handles.settings.s3_region,
         }

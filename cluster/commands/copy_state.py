@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
-from cluster.platform.ownership import not_anothers_bucket
+from cluster.platform.ownership import need_our_bucket
 from cluster.runs import bookmarks
 from cluster.runs.history import OWNER
 from cluster.ui.command_line import command, elsewhere
@@ -42,7 +42,7 @@ def _put(session: Session, source: Engine, to: Engine, pipeline: str, state: dic
     """Replace the state that a pipeline has in *to*, unless it is the same, or the answer is no."""
     history, output = to.history, session.output
     assert to.handles is not None
-    not_anothers_bucket(to.handles, history.store.get(history.settings.bucket_configs, OWNER))
+    need_our_bucket(to.handles, history.store.get(history.settings.bucket_configs, OWNER))
     history.claim(to.engine)
     with to.quiet(pipeline):
         before = history.state(pipeline)

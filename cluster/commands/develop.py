@@ -1,7 +1,8 @@
-"""The commands ``test`` and ``bench``."""
+"""The commands ``test`` and ``bench``, for people who change this checkout."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 from cluster.config.strict import describe, words
 from cluster.errors import Interrupted, SetupError
 from cluster.net import proxy
-from cluster.ui.command_line import command
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -20,40 +20,51 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
-"""Tests of one file stay together: they share servers."""
+IN_PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+"""The tests of one file run in one process, because they share servers."""
+LEVELS: dict[str, tuple[str, ...]] = {
+    "": IN_PARALLEL,
+    "unit": (*IN_PARALLEL, "tests/unit"),
+    "full": (*IN_PARALLEL, "--full"),
+    "all": ("--all",),  # a cluster needs the machine to itself
+}
+"""The arguments of pytest, by the option that selects tests."""
 
 
-def test(session: Session, *, everything: bool, options: str) -> None:
-    """Run the tests: several files in parallel, unless all are wanted.
+def test(session: Session, *, options: str, **levels: bool) -> None:
+    """Run the tests of one level of ``LEVELS``.
 
-    :raises SetupError: E-INSTALL, a package is missing and this venv is not ours.
+    :raises SetupError: E-SETTING, more than one level; E-INSTALL, this venv has no pytest and is
+        not ours to change.
     """
+    selected = [level for level, on in levels.items() if on]
+    if len(selected) > 1:
+        raise SetupError("E-SETTING", f"--{' and --'.join(selected)} exclude each other.", hint="Pass one of them.")
     _for_tests(session)
-    _python(session, "-m", "pytest", *(["--all"] if everything else PARALLEL), *options.split())
+    _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split())
 
 
 def bench(session: Session, *, quick: bool, only: str) -> None:
-    """Measure this machine, and write the tables of ``docs/performance.md``.
+    """Measure this machine and write the tables of ``docs/performance.md``.
 
-    :raises SetupError: E-SETTING, no such benchmark; E-INSTALL, as ``test``.
+    :raises SetupError: E-SETTING, unknown benchmark; E-INSTALL, as ``test``.
     """
-    chosen = words(only)
-    for name in chosen:
+    names = words(only)
+    for name in names:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python(session, "benchmarks/bench.py", *chosen, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
+    _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
 def _python(session: Session, *arguments: str) -> None:
-    """Run a program of the checkout, and exit with its code unless it succeeded."""
+    """Run a Python program of the checkout. If it fails, exit with its exit code."""
     environ = {**os.environ, "SINGER_LAUNCHER": ""}
     with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=environ) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt as error:
-            if isinstance(error, Interrupted):  # SIGTERM; a Ctrl-C it hears itself
+            if isinstance(error, Interrupted):  # SIGTERM reaches us alone, Ctrl-C the program too
                 process.terminate()
             process.wait()  # it removes what it has created, such as a cluster
             raise
@@ -62,33 +73,31 @@ def _python(session: Session, *arguments: str) -> None:
 
 
 def _for_tests(session: Session) -> None:
-    """Install the packages of tests and benchmarks into the launcher's venv.
+    """Install ``requirements-dev.lock`` if the launcher has created this venv.
 
-    :raises SetupError: E-INSTALL, a package is missing and this venv is not ours.
+    :raises SetupError: E-INSTALL, the installation fails, or this venv has no pytest and is not
+        ours to change.
     """
     settings = session.settings
     ours = Path(sys.prefix).resolve() == (settings.root / ".venv").resolve()
-    wanted = settings.root / "requirements-dev.lock"
-    stamp = Path(sys.prefix) / wanted.name
-    if ours and (not stamp.exists() or stamp.read_bytes() != wanted.read_bytes()):
-        with session.output.step("Packages for the tests") as step:
+    lock = settings.root / "requirements-dev.lock"
+    installed = Path(sys.prefix) / lock.name
+    if ours and (not installed.exists() or installed.read_bytes() != lock.read_bytes()):
+        with session.output.step("Packages for tests") as step:
             network = proxy.read(settings, session.environ).variables(session.environ)
             # As in the launcher.
             pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)],
-                check=False,
-                env={**os.environ, **pip, **network},
-            )
+            install = ("install", "--quiet", "--no-compile", "--require-hashes", "--requirement", str(lock))
+            done = subprocess.run([sys.executable, "-m", "pip", *install], check=False, env={**os.environ, **pip, **network})
             if done.returncode:
                 raise SetupError(
-                    "E-INSTALL", "The packages for the tests cannot be installed.", hint="See the lines above; then run it again."
+                    "E-INSTALL", "pip cannot install the packages for tests.", hint="Read the lines of pip above, then run it again."
                 )
-            shutil.copyfile(wanted, stamp)
+            shutil.copyfile(lock, installed)
             step.result("installed")
-    if subprocess.run([sys.executable, "-c", "import pytest"], capture_output=True, check=False).returncode:
+    if importlib.util.find_spec("pytest") is None:
         raise SetupError(
             "E-INSTALL",
-            "pytest is not in this venv.",
-            hint=f"Install the packages of {shown(wanted)}, or run {command('test')} of the launcher, which installs them.",
+            f"The venv {shown(Path(sys.prefix))} has no pytest, and ./invoke has not created it.",
+            hint=f"Install {shown(lock)} into it, or use ./invoke, which installs it.",
         )

@@ -51,7 +51,7 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
 
 def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[Engine, Record]]:
     """Return the newest runs of both engines, newest first."""
-    records = [(engine, record) for engine in engines.all for record in engine.newest(pipeline, limit)]
+    records = [(engine, record) for engine in engines.available() for record in engine.newest(pipeline, limit)]
     return sorted(records, key=lambda pair: pair[1].started, reverse=True)[:limit]
 
 
@@ -65,7 +65,7 @@ def _fields(engine: Engine, record: Record) -> dict[str, Any]:
 
 def _row(engine: Engine, record: Record) -> list[str]:
     """Return the cells of a run: a failure with its code, a backfill with its days."""
-    status = engine.status(record)
+    status: str = engine.status(record)
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"
     after = f"backfill {backfill.recorded(record.backfill)}" if record.backfill else bookmarks.short(record.state_after)

@@ -156,8 +156,8 @@ def _upgraded(session: Session, handles: Handles) -> None:
         return
     older = upgrade.older_layout(handles)
     if older:
-        made = [*handles.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
-        upgrade.upgrade(handles, older, made, {*ownership.all_kinds(handles), *schedules.KINDS}).tell(session.output)
+        made = [*handles.rendering.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
+        upgrade.upgrade(handles, older, made, {*ownership.all_kinds(handles), *schedules.KINDS}).show(session.output)
         session.output.text()
 
 
@@ -228,13 +228,16 @@ def status(session: Session) -> None:
     :raises SetupError: E-DOWN, a step is not as it should be.
     """
     with Handles(session.settings, session.environ) as handles:
+        foreign = handles.provider.foreign()
+        if foreign:
+            raise foreign
         steps = plan.up(handles.settings)
         pending = look(steps, handles)
     for title, why in pending.items():
         session.output.event("step", step=title, pending=why)
     if pending.get(CLUSTER):
         raise SetupError("E-DOWN", f"The platform is not up: {pending[CLUSTER]}.", hint=command("up"))
-    details = {step.title: step.well for step in steps}
+    details = {step.title: step.ok for step in steps}
     for title, why in pending.items():
         session.output.line("✓" if why is None else "!", title, why or details[title])
     missing = [title for title, why in pending.items() if why is not None]

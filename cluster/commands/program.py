@@ -144,7 +144,7 @@ def _known(session: Session, name: str, needed: str) -> list[str]:
         from cluster.engines.choice import Engines  # noqa: PLC0415
 
         with Engines(session) as engines:
-            dated = [(moment, run) for engine in engines.all for (_, run), moment in engine.dated().items()]
+            dated = [(moment, run) for engine in engines.available() for (_, run), moment in engine.dated().items()]
         return [run for _, run in sorted(dated, reverse=True)[:LATEST]]
     if needed == "door":
         return ["argo", "minio"]

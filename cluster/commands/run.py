@@ -13,7 +13,7 @@ from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
 from cluster.errors import RunError, SetupError
-from cluster.host.files import sweep
+from cluster.host.locks import sweep
 from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.destination import destination
@@ -163,12 +163,12 @@ def _run_argo(
     """Prepare the cluster for the pipelines, submit their Workflows, and follow them."""
     from cluster.platform import plan  # noqa: PLC0415 - the local engine needs none of these
     from cluster.platform.converge import converge  # noqa: PLC0415
-    from cluster.platform.steps.schedules import parameters, target  # noqa: PLC0415
-    from cluster.platform.upgrade import layout_there  # noqa: PLC0415
+    from cluster.platform.steps.schedules import parameters, scope  # noqa: PLC0415
+    from cluster.platform.upgrade import older_layout  # noqa: PLC0415
 
     handles, argo = engine.handles, engine.argo
     assert handles is not None
-    layout_there(handles)  # a newer checkout's platform stays as it is
+    older_layout(handles)  # refuses a newer layout
     handles.only = tuple(pipeline.name for pipeline in pipelines)
     # A replay extracts nothing; every other backfill has a config for the tap.
     span = None if options.replay else options.backfill
@@ -181,7 +181,7 @@ def _run_argo(
         if pipeline.name in configs:
             values["tap-config"] = backfill_key(run)
             engine.history.store.put(session.settings.bucket_configs, values["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, values, target(handles), options)
+        document = workflow(pipeline, run, values, scope(handles), options)
         known["run"] = argo.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import read_object
+from cluster.config.strict import read_object, read_text
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
 from cluster.runs import bookmarks
+from cluster.runs import state as exact
 from cluster.ui.command_line import command
 from cluster.ui.format import count
 
@@ -73,13 +73,19 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
             return
         current = history.state(pipeline)
         output.event("state", pipeline=pipeline, state=current)
-        output.text(json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+        output.text(exact.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
 
 
 def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
     """Return the new state, None to remove it."""
     if change.set_to:
-        return read_object(Path(change.set_to), change.set_to, "E-STATE")
+        file = Path(change.set_to)
+        read_object(file, change.set_to, "E-STATE")
+        try:
+            return exact.read(read_text(file, change.set_to))
+        except ValueError as error:
+            hint = f"Write the value of a STATE message into it, or what {command('state', pipeline)} prints."
+            raise SetupError("E-STATE", f"{change.set_to} is not a state: {error}.", hint=hint) from None
     return _version(history, pipeline, change.rollback) if change.rollback else None
 
 
@@ -93,7 +99,10 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
     if value is None:
         hint = f"See {command('state', pipeline, '--history')}"
         raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
-    return dict(value)
+    try:
+        return exact.unwrapped(value)
+    except ValueError as error:
+        raise SetupError("E-STATE", f"The version {version} is not a state: {error}.", hint="Choose another version.") from None
 
 
 def _show_versions(session: Session, history: History, pipeline: str) -> None:
@@ -116,7 +125,7 @@ def _stored(history: History, pipeline: str, version: Version) -> Any:
     if version.deleted:
         return None
     with suppress(ValueError):
-        return json.loads(history.store.get(history.settings.bucket_configs, history.state_key(pipeline), version.id) or b"null")
+        return exact.loads(history.store.get(history.settings.bucket_configs, history.state_key(pipeline), version.id) or b"null")
     return None
 
 

@@ -26,9 +26,10 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
     from cluster.platform.handles import Handles
 
     with Engines(session) as engines:
-        if (plan_only or as_yaml) and session.settings.env == LAPTOP and engines.down:
+        why = engines.connect() if (plan_only or as_yaml) and session.settings.env == LAPTOP else None
+        if why:
             with Handles(session.settings, session.environ) as handles:
-                _without_platform(session, handles, str(engines.down), as_yaml=as_yaml)
+                _without_platform(session, handles, why, as_yaml=as_yaml)
             return
         there = engines.argo.handles
         assert there is not None
@@ -49,7 +50,7 @@ def _sync(session: Session, handles: Handles, *, plan_only: bool) -> None:
     older = upgrade.older_layout(handles)
     if older:
         made = [*schedules.schedules(handles), *schedules.listeners(handles)]
-        upgrade.upgrade(handles, older, made, schedules.KINDS).tell(output)
+        upgrade.upgrade(handles, older, made, schedules.KINDS).show(output)
         output.line(" ", "", f"{command('up')} upgrades the rest of the platform")
     if plan_only:
         for title, why in look(steps, handles).items():
@@ -85,7 +86,7 @@ def _print_yaml(session: Session, handles: Handles) -> None:
     """Print the objects of schedules."""
     from cluster.platform.steps import schedules
 
-    session.output.text(yaml.safe_dump_all(schedules.documents(handles), sort_keys=False).rstrip())
+    session.output.text(yaml.safe_dump_all(schedules.all_documents(handles), sort_keys=False).rstrip())
 
 
 def export(session: Session, *, out: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from cluster.containers import images
 from cluster.errors import SetupError
 from cluster.host.locks import only_one
 from cluster.platform import backup, removal
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET, Handles
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
+from cluster.platform.handles import Handles
 from cluster.platform.steps.images import helper_image
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes
@@ -32,7 +34,7 @@ def _scaled_down(handles: Handles) -> bool:
     """Stop our programs, and return whether any was running."""
     if handles.provider.pending():
         return False
-    names = [document["metadata"]["name"] for document in handles.documents if document["kind"] == "Deployment"]
+    names = [document["metadata"]["name"] for document in handles.rendering.documents if document["kind"] == "Deployment"]
     running = [
         name for name in names if ((handles.kube.get("Deployment", name, handles.namespace) or {}).get("spec") or {}).get("replicas")
     ]
@@ -46,14 +48,21 @@ def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) 
     output = session.output
     with Handles(session.settings, session.environ) as handles:
         output.text(f"This removes: {_holdings(handles)}.")
-        kept = [*(["the buckets with states and runs"] if keep_data else []), "local runs and files"]
-        kept += [] if everything else [f"connector environments and images ({command('teardown --all')} removes these too)"]
-        output.text(f"Kept: {', '.join(kept)}.")
+        output.text(_kept_line(keep_data=keep_data, everything=everything))
         if not yes and not session.agrees("Remove?", "This would remove things"):
             output.text("Nothing was removed.")
             return
         with is_alone(handles):
             _remove(session, handles, keep_data=keep_data, everything=everything)
+
+
+def _kept_line(*, keep_data: bool, everything: bool) -> str:
+    """Return the sentence about what stays."""
+    buckets = ["the buckets with states and runs"] * keep_data
+    if everything:
+        return f"Kept: {', '.join([*buckets, 'local runs and files'])}."
+    kept = ", ".join([*buckets, "local runs and files", "connector environments, and images"])
+    return f"Kept: {kept} ({command('teardown --all')} removes environments and images)."
 
 
 def _holdings(handles: Handles) -> str:
@@ -98,10 +107,8 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
     if everything:
         with output.step("Images and environments") as step:
             step.result(f"{count(_images_removed(handles), 'image')} removed")
-            for folder in (
-                *(handles.settings.local / name for name in ("environments", "cache", "bin")),
-                backup.archive(handles.settings).parent,
-            ):
+            data = [] if keep_data else [backup.archive(handles.settings).parent]
+            for folder in (*(handles.settings.local / name for name in ("environments", "cache", "bin", "build")), *data):
                 shutil.rmtree(folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)
@@ -109,12 +116,17 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
 
 
 def _images_removed(handles: Handles) -> int:
-    """Remove the images that this checkout has built or pulled; return how many there were."""
-    images = [thing for thing in handles.instance.brought if thing.startswith("image ")]
-    for thing in images:
-        handles.runtime.run("rmi", thing.removeprefix("image "))
-        handles.instance.took_away(thing)
-    return len(images)
+    """Remove the images that this checkout built or pulled, and return their number.
+
+    Two names may be one image.
+    """
+    names = [thing.removeprefix("image ") for thing in handles.instance.brought if thing.startswith("image ")]
+    if not names:
+        return 0
+    removed = images.remove(names, handles.runtime)
+    for name in names:
+        handles.instance.took_away(f"image {name}")
+    return removed
 
 
 def _kept(handles: Handles, say: Callable[[str], None]) -> str:
@@ -123,7 +135,7 @@ def _kept(handles: Handles, say: Callable[[str], None]) -> str:
     :raises SetupError: E-KEEP, they cannot be read.
     """
     why = handles.provider.pending() or handles.kube.silent()
-    secrets = {} if why else {name: handles.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
+    secrets = {} if why else {name: handles.credentials.secret(name) or {} for name in (ROOT_SECRET, USER_SECRET)}
     if not all(secrets.values()) or why:
         raise SetupError(
             "E-KEEP",

@@ -8,7 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.containers.registry import ANSWERS, meaning, refusal
@@ -20,7 +25,7 @@ from cluster.net import proxy
 from cluster.project.venvs import content, project_content, project_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
@@ -29,6 +34,9 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/singer"
 """Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
 DEFAULT_PYTHON = "3.13"
+LEFT_BY_TOOLS = ("__pycache__", "*.pyc", "*.egg-info", ".git", ".local", ".venv", ".*_cache")
+LEFT_BY_BUILDS = ("build", "dist", "output")
+"""Names that are not copied into the build context."""
 LEFT_BY_DBT = {"logs", "target"}
 """What dbt leaves in a project where people run it by hand; the image has none of it."""
 COMMIT = "commit"
@@ -50,8 +58,10 @@ COMMIT_FILES = (
     "cluster/runs/__init__.py",
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",
+    "cluster/runs/journal.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
+    "cluster/runs/state.py",
     "cluster/ui/__init__.py",
     "cluster/ui/command_line.py",
     "cluster/ui/format.py",
@@ -115,7 +125,8 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     if connector.kind == "transform":
         found["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
     if connector.projects:
-        found["PROJECT"] = connector.projects[0].relative_to(settings.root).as_posix()
+        project = connector.projects[0]
+        found["PROJECT"] = project.relative_to(settings.root).as_posix() if project.is_relative_to(settings.root) else project.name
     return found
 
 
@@ -124,7 +135,36 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
-    _build(Recipe(connector.name, "Dockerfile", tag(connector, settings), arguments(connector, settings), platform), settings, runtime, say)
+    name = tag(connector, settings)
+    with _in_context(connector, settings, name.rpartition(":")[2]) as project:
+        recipe = Recipe(connector.name, "Dockerfile", name, {**arguments(connector, settings), **project}, platform)
+        _build(recipe, settings, runtime, say)
+
+
+@contextmanager
+def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterator[dict[str, str]]:
+    """Copy a connector's project into the build context, and yield the build argument with that folder.
+
+    The context excludes most folders of the checkout, and everything outside of it.
+    """
+    if not connector.projects:
+        yield {}
+        return
+    source, folder = connector.projects[0], settings.local / "build" / f"{connector.name}-{digest}"
+    with file_errors("The build context", folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        private_folder(folder.parent)
+        shutil.copytree(source, folder, ignore=partial(_left_out, source))
+    try:
+        yield {"PROJECT": folder.relative_to(settings.root).as_posix()}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
+    """Return the names in *folder* that builds and tools leave behind; ``build`` and ``dist`` at the top of a project only."""
+    patterns = LEFT_BY_TOOLS + LEFT_BY_BUILDS * (Path(folder) == source)
+    return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
 
 def commit_tag(settings: Settings) -> str:
@@ -222,6 +262,15 @@ def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     code, text = runtime.follow(["push", image], say)
     if code and meaning(text) != "taken":
         raise refusal(full_name(image), "pushed", text, runtime.program)
+
+
+def remove(names: Sequence[str], runtime: Runtime) -> int:
+    """Remove images, and the untagged stages that Docker's classic builder leaves. Return how many images had the names."""
+    found = {runtime.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip() for name in names} - {""}
+    for name in names:
+        runtime.run("rmi", name)
+    runtime.run("image", "prune", "--force", "--filter", f"label={OURS}")
+    return len(found)
 
 
 def unpulled(image: str, text: str) -> tuple[str, str]:

@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo import status as argo_status
-from cluster.argo import workflow
+from cluster.argo import status, workflow
 from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.kube.documents import pod_trouble
 from cluster.runs import outcome
-from cluster.runs.outcome import moved
+from cluster.runs.history import OWNER
+from cluster.runs.journal import Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command
 from cluster.ui.format import now
@@ -35,9 +35,44 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 SILENT_SECONDS = 60.0
 """How long the API server may not answer before a run is no longer followed."""
+STORE_SECONDS = 45.0
+STORE_LOOK_SECONDS = 5.0
+"""How long the store may not answer before a run is given up, and how often it is asked."""
 CANCEL_SECONDS = 90.0
+DELETED_SECONDS = 60.0
+"""How long the pods of a deleted Workflow may take to end."""
 NEEDED = (("create", "argoproj.io", "workflows"), ("get", "argoproj.io", "workflows"), ("list", "", "pods"), ("get", "", "pods/log"))
 """The rights that it takes to start a run and to follow it to its end."""
+
+
+class StoreWatch:
+    """Looks now and then whether the store answers: without it, a run cannot be committed."""
+
+    def __init__(self, handles: Handles) -> None:
+        """Take the handles; the first look is some seconds later."""
+        self.handles = handles
+        self._answered = self._looked = time.monotonic()
+
+    def look(self, run: str) -> None:
+        """Ask the store, every few seconds.
+
+        :raises RunError: E-STORE, it has not answered for a minute.
+        """
+        if time.monotonic() - self._looked < STORE_LOOK_SECONDS:
+            return
+        try:
+            self.handles.history.store.get(self.handles.settings.bucket_configs, OWNER)
+        except SetupError as error:
+            if time.monotonic() - self._answered > STORE_SECONDS:
+                fix = f"{command('up')} starts it again" if self.handles.settings.store == "install" else error.hint.rstrip(".")
+                raise RunError(
+                    "E-STORE",
+                    f"The store has not answered for a minute, so {run} cannot be committed: {error.problem}",
+                    hint=f"{fix}; then {command(f'show {run}')}.",
+                ) from None
+        else:
+            self._answered = time.monotonic()
+        self._looked = time.monotonic()
 
 
 class ArgoEngine:
@@ -84,7 +119,7 @@ class ArgoEngine:
         live = self.live(run)
         if live is None:
             return
-        seen = argo_status.seen(live)
+        seen = status.seen(live)
         how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
         self.handles.kube.patch("Workflow", run, self.handles.namespace, {"spec": {"shutdown": how}})
 
@@ -95,7 +130,7 @@ class ArgoEngine:
         """
         self.stop(run)
         deadline = time.monotonic() + CANCEL_SECONDS
-        while (live := self.live(run)) is not None and not argo_status.seen(live).ended:
+        while (live := self.live(run)) is not None and not status.seen(live).ended:
             if time.monotonic() > deadline:
                 raise SetupError("E-TIMEOUT", f"{run} was told to stop, and has not ended yet.", hint=f"Look again: {command('runs')}")
             time.sleep(POLL_SECONDS)
@@ -138,31 +173,63 @@ class ArgoEngine:
         return Interrupted(f"{these} {stops}; the state is as it was.")
 
     def _follow(self, run: str, title: str) -> Record:
-        """Look once a second, saying what is seen, until the run has ended."""
+        """Look at the run every second, and show what it does, until it has ended.
+
+        :raises SetupError: E-KUBE, the API server does not answer for a minute.
+        :raises RunError: E-STORE, the store does not.
+        """
         with self.output.step(title) as step:
             step.timed = True
             hopeless: RunError | None = None
             answered = time.monotonic()
-            live: dict[str, Any] | None = None
+            store = StoreWatch(self.handles)
+            newest: dict[str, Any] | None = None
+            deleted = False
             while not self._left.is_set():
                 try:
                     live = self.live(run)
-                    if live is None or argo_status.seen(live).ended:
+                    deleted = live is None
+                    newest = live or newest
+                    if live is None or status.seen(live).ended:
                         break
-                    hopeless = self._look(argo_status.seen(live), step) or hopeless
+                    hopeless = self._look(status.seen(live), step) or hopeless
                     answered = time.monotonic()
                 except SetupError as error:
                     step.detail = error.problem.rstrip(".")
                     if time.monotonic() - answered > SILENT_SECONDS:
                         raise
+                store.look(run)
                 time.sleep(POLL_SECONDS)
-            record = self.record(run, live, hopeless)
+            record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
             step.took = record.seconds
-            step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
+            step.result(outcome.moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
         if record.status == "succeeded":
             self._warn(record)
+        return record
+
+    def _deleted(self, run: str, newest: Mapping[str, Any]) -> Record:
+        """End a run whose Workflow somebody deleted: there is no exit handler that would."""
+        deadline = time.monotonic() + DELETED_SECONDS
+        label = f"workflows.argoproj.io/workflow={run}"
+        while self.handles.kube.objects("Pod", self.handles.namespace, labels=label) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)  # until then its commit can go on
+        record, history = self.partial(newest), self.handles.history
+        record.error = RunError("E-CANCELLED", f"The Workflow of {run} was deleted.", hint="Run it again.").as_dict()
+        record.status = "interrupted"
+        with suppress(SetupError):
+            stored = history.read(record.pipeline, run)
+            if stored is None:
+                record.state_before = history.state(record.pipeline)
+            journal = Journal(history, stored or record)
+            if journal.record.committed:
+                journal.follow()
+                if journal.record.status == "running":
+                    journal.end("interrupted", {**record.error, "hint": f"Run it again. {outcome.LOADED}"})
+                return journal.record
+            journal.fail("interrupted", {**record.error, "hint": f"Run it again. {outcome.unchanged(journal.record)}"})
+            return journal.record
         return record
 
     def _warn(self, record: Record) -> None:
@@ -177,7 +244,7 @@ class ArgoEngine:
                         self.output.line("!", record.tap.connector, said)
                         self.output.event("warning", source=record.tap.connector, problem=said)
 
-    def _look(self, seen: argo_status.WorkflowStatus, step: StepLine) -> RunError | None:
+    def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
         step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
         if seen.records:
@@ -206,42 +273,53 @@ class ArgoEngine:
     # -- what came of it
 
     def record(self, run: str, live: Mapping[str, Any] | None, hopeless: RunError | None = None) -> Record:
-        """Return the record of a run; where the cluster could not write one, what its Workflow says, written now if it can be.
+        """Return the record of a run. If the cluster could not write it, it is made from the Workflow, and written if possible.
 
         :raises SetupError: E-UNKNOWN, there is neither.
         """
-        seen = argo_status.seen(live) if live is not None else None
-        found, reachable = None, True
+        seen = status.seen(live) if live is not None else None
+        found, silent = None, None
+        history = self.handles.history
         try:
-            found = self.handles.history.read(seen.pipeline, run) if seen else self.handles.history.find(run)
+            found = history.read(seen.pipeline, run) if seen else history.find(run)
         except SetupError as error:
             if seen is None:
                 raise
-            reachable = error.code not in {"E-STORE", "E-KUBE"}
-        if found is not None and found.loaded and found.status == "running" and seen is not None and seen.ended:
-            self._close(found, self.partial(live or {}), save=reachable)
-        if found is None or (hopeless is not None and found.status != "succeeded"):
-            assert seen is not None
-            found = found or self.partial(live or {})
+            silent = error if error.code in {"E-STORE", "E-KUBE"} else None
+        if found is not None and found.committed:
+            with suppress(SetupError):
+                Journal(history, found).follow()
+            if found.status == "running" and seen is not None and seen.ended:
+                self._close(found, self.partial(live or {}))
+            return found
+        if seen is None:
+            assert found is not None
+            return found
+        if found is None or (found.status == "running" and seen.ended) or hopeless is not None:
+            before = found.state_before if found else None
+            found = self.partial(live or {})
             if hopeless is not None:
                 found.error, found.status = hopeless.as_dict(), "failed"
-            if reachable and seen.ended:
+            elif found.error and silent:
+                problem = f"{silent.problem} It is not known whether {run} is committed."
+                found.error = RunError(silent.code, problem, hint=f"When the store answers: {command(f'show {run}')}").as_dict()
+            if silent is None and seen.ended:
                 with suppress(SetupError):
-                    found.state_before = found.state_after = self.handles.history.state(found.pipeline)
-                    self.handles.history.save(found)
+                    found.state_after = history.state(found.pipeline)
+                    found.state_before = before or found.state_after
+                    history.save(found)
         return found
 
-    def _close(self, record: Record, known: Record, *, save: bool) -> None:
-        """Say in the record of a loaded run, as far as its Workflow tells, what the cluster could not write: how it ended."""
+    def _close(self, record: Record, known: Record) -> None:
+        """Write into the record of a loaded run what the cluster could not write: how it ended."""
         record.status, record.finished, record.error = known.status, known.finished, known.error
-        if save:
-            with suppress(SetupError):
-                self.handles.history.save(record)
+        with suppress(SetupError):
+            self.handles.history.save(record)
 
     @staticmethod
     def partial(live: Mapping[str, Any]) -> Record:
         """Return what is known of a run from its Workflow alone."""
-        seen, status = argo_status.seen(live), live.get("status", {})
+        seen = status.seen(live)
         record = Record(
             run=seen.run,
             pipeline=seen.pipeline,
@@ -257,13 +335,13 @@ class ArgoEngine:
             return record
         record.status, record.finished = "succeeded", seen.finished or now()
         if seen.phase != "Succeeded":
-            why = outcome.of_argo(seen.pipeline, seen.run, [*messages(status), seen.message])
+            why = outcome.of_argo(seen.pipeline, seen.run, [*messages(live.get("status", {})), seen.message])
             record.error, record.status = why.as_dict(), "interrupted" if why.code == "E-CANCELLED" else "failed"
         return record
 
 
-def messages(status: Mapping[str, Any]) -> list[str]:
+def messages(facts: Mapping[str, Any]) -> list[str]:
     """Return what Argo says of the pods that failed, the oldest first."""
-    nodes = [node for node in status.get("nodes", {}).values() if node.get("type") == "Pod"]
+    nodes = [node for node in facts.get("nodes", {}).values() if node.get("type") == "Pod"]
     failed = [node for node in nodes if node.get("phase") in {"Failed", "Error"}]
     return [str(node.get("message") or "") for node in sorted(failed, key=lambda node: str(node.get("finishedAt")))]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from cluster.platform.handles import Handles
-    from cluster.runs.record import Record
+    from cluster.runs.record import Record, Status
     from cluster.session import Session
 
 
@@ -58,7 +58,7 @@ class Engine:
             raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
         return ArgoEngine(self.handles, self.session.output)
 
-    def status(self, record: Record) -> str:
+    def status(self, record: Record) -> Status:
         """Return a record's status as it is now: a run that was killed could not say so itself."""
         if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
             return "interrupted"
@@ -103,7 +103,11 @@ class Engine:
 
     def _read(self, pipeline: str, run: str, live: Mapping[str, Any]) -> Record | None:
         record = self.history.read(pipeline, run)
-        return self.argo.partial(live[run]) if record is None and run in live else record
+        if record is None:
+            return self.argo.partial(live[run]) if run in live else None
+        if self.handles is not None and record.status == "running" and run not in live:
+            record.status = "interrupted"  # its Workflow was deleted
+        return record
 
     def _live(self, pipeline: str | None) -> list[tuple[argo_status.WorkflowStatus, dict[str, Any]]]:
         if self.handles is None:
@@ -119,6 +123,7 @@ class Engines:
         """Take the session; nothing is opened yet."""
         self.session = session
         self._open = ExitStack()
+        self._down: tuple[str | None] | None = None
 
     def __enter__(self) -> Self:
         """Hold what is opened until the body ends."""
@@ -141,7 +146,7 @@ class Engines:
 
         :raises SetupError: E-DOWN, the platform is not up.
         """
-        why = self.down
+        why = self.connect()
         if why:
             raise SetupError("E-DOWN", f"The platform is not up: {why}.", hint=command("up"))
         return Engine("argo", self._stack.history, self.session, self._stack)
@@ -152,19 +157,23 @@ class Engines:
 
         return self._open.enter_context(Handles(self.session.settings, self.session.environ))
 
-    @cached_property
-    def down(self) -> str | None:
-        """Why the platform is not up, None where it is; a cheap look at whether there is one and its API answers.
+    def connect(self) -> str | None:
+        """Connect to the platform, once; return why it is not up, None if it is. Never starts a cluster.
 
         :raises SetupError: E-CONTEXT, the environment leads to another cluster than before, or nowhere.
         """
+        if self._down is None:
+            self._down = (self._connect(),)
+        return self._down[0]
+
+    def _connect(self) -> str | None:
         settings = self.session.settings
         known = Instance(settings.platform / "instance.json").complete
         if not known and settings.env == LAPTOP:
             return "there is none yet"
         try:
             why = self._stack.kube.silent()
-            if not known and why is None:  # somebody else has brought it up; that we have met it is to be remembered
+            if not known and why is None:  # another checkout made it; this one has to remember that it knows it
                 self._stack.provider.ensure(lambda _: None)
         except SetupError as error:
             if error.code == "E-CONTEXT" and settings.env != LAPTOP:
@@ -200,24 +209,23 @@ class Engines:
         chosen = asked or self.session.settings.engine
         if chosen != "auto":
             return chosen, "--engine says so" if asked else "the setting singer.engine says so"
-        return ("local", f"the platform is not up ({command('up')} starts it)") if self.down else ("argo", "the platform is up")
+        return ("local", f"the platform is not up ({command('up')} starts it)") if self.connect() else ("argo", "the platform is up")
 
-    @property
-    def all(self) -> list[Engine]:
-        """Both engines, as far as they are there; of an environment its own.
+    def available(self) -> list[Engine]:
+        """Return the engines that can be used now: local and, if the platform is up, argo; in an environment argo alone.
 
         :raises SetupError: E-DOWN, the platform of the environment is not up.
         """
         if self.session.settings.env != LAPTOP:
             return [self.argo]
-        return [self.local] if self.down else [self.local, self.argo]
+        return [self.local] if self.connect() else [self.local, self.argo]
 
     def find(self, run: str) -> tuple[Engine, Record]:
         """Return the run of that id, of an unambiguous part of it, or the ``last`` one, with its engine.
 
         :raises SetupError: E-UNKNOWN, there is none, or more than one.
         """
-        dated = [(moment, found, pipeline, place) for place in self.all for (pipeline, found), moment in place.dated().items()]
+        dated = [(moment, found, pipeline, place) for place in self.available() for (pipeline, found), moment in place.dated().items()]
         known = [(place, pipeline, found) for _, found, pipeline, place in sorted(dated, key=lambda item: item[:2], reverse=True)]
         if run == "last":
             matching = known[:1]

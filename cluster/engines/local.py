@@ -1,25 +1,25 @@
 """The local engine: exactly one ``tap | target`` pair. Retries, schedules, fan-out and queues are Argo's work.
 
-The state rule: the last non-empty state that the target printed becomes the pipeline's state only after both sides
-ended with exit code 0 and the outputs and the record are stored. In every other case the old state stays as it was.
-The record decides: once it says that the run is loaded, the state follows, if need be by the next command.
-A transform runs after that: whatever becomes of it, data and state stay, and only the run's status tells.
+``runs/journal.py`` has the rule for data, record and state. A transform runs after the commit:
+however it ends, data and state stay, and the run's status is that of the transform.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster.engines.lock import alone, sweep
+from cluster.engines.lock import SAFE_STATE, alone, sweep
 from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.host.files import file_errors
-from cluster.runs.outcome import moved, outputs, transformed, warnings
+from cluster.runs import outcome
+from cluster.runs import state as exact
+from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side, new_run_id
+from cluster.ui.command_line import command
 from cluster.ui.format import megabytes, now
 
 if TYPE_CHECKING:
@@ -45,40 +45,41 @@ class LocalEngine:
         self.history = history
         self.output = output
         self.environ = environ
-        self._put_away = False
-        """Whether nothing of the run is left to be done by the next command."""
 
     def run(self, job: Job, reason: str, started: Callable[[str], None]) -> Record:
-        """Run the pipeline to its end and return its record; *started* is told the run's id.
+        """Run the pipeline to its end and return its record; *started* gets the run's id.
 
         :raises SetupError: E-BUSY, E-ENGINE, E-STATE, E-STORE: nothing has begun.
-        :raises RunError: the run failed; its record tells why.
+        :raises RunError: the run failed; its record has the reason.
         """
         name = job.pipeline.name
         self.history.claim(self.name)
         with alone(self.settings, self.history, name) as lock:
-            self._put_away = False
             record = self._record(job)
             with file_errors("The lock", lock):
                 lock.write_text(record.run, encoding="utf-8")
             started(record.run)
             folder = self.settings.local / "runs" / record.run
+            target = folder / "target"
+            progress = Progress(target / SAFE_STATE, target / "data", job.pipeline.target.safe_states)
+            journal = Journal(self.history, record, progress)
             try:
-                self._run(job, record, folder, reason)
+                self._run(job, journal, folder, reason)
             finally:
-                with suppress(SetupError):  # a runner that was about to start when a Ctrl-C came is still ending
-                    sweep(folder, name)
-                if self._put_away and not folder.exists():
+                if journal.settled or not progress.file.exists():  # otherwise the command that ends the run needs it
+                    with suppress(SetupError):  # a runner that was about to start when a Ctrl-C came is still ending
+                        sweep(folder, name)
+                if journal.settled and not folder.exists():
                     with suppress(OSError):  # then the next command looks again
                         lock.write_text("", encoding="utf-8")
             return record
 
     def _record(self, job: Job) -> Record:
-        """Begin the record: the state of the store, else the connector's initial one, is where the run starts."""
+        """Return a new record. The run starts from the state in the store, else from the connector's initial one."""
         pipeline = job.pipeline
         state = self.history.state(pipeline.name)
         if state is None and pipeline.initial_state.exists():
-            state = json.loads(pipeline.initial_state.read_bytes()) or None
+            state = exact.loads(pipeline.initial_state.read_bytes()) or None
         return Record(
             run=new_run_id(),
             pipeline=pipeline.name,
@@ -92,139 +93,110 @@ class LocalEngine:
             backfill=job.backfill.as_dict() if job.backfill else None,
         )
 
-    def _run(self, job: Job, record: Record, folder: Path, reason: str) -> None:
-        """Run, then store in this order: data, record, state. The first error ends it."""
-        began = time.monotonic()
-        committed = False
+    def _run(self, job: Job, journal: Journal, folder: Path, reason: str) -> None:
+        """Load, commit, transform. The first error ends it."""
+        record = journal.record
         try:
-            self.history.save(record)
+            journal.begin()
             self.output.event(
                 "run.started", run=record.run, pipeline=record.pipeline, engine=self.name, reason=reason, state=record.state_before
             )
             with self.output.step(f"{record.tap.connector} → {record.target.connector}") as step:
                 step.timed = True
                 with file_errors("A file of the run", folder):
-                    state = self._load(job, record, folder, step)
-                step.result(moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
-                record.state_printed = state is not None
-                state = None if job.backfill else state
-                record.loaded, record.state_after = True, state if state is not None else record.state_before
-                if record.transform is None:
-                    self._finish(record, "succeeded", began)
-                self.history.save(record)
-                committed = True
-                if state is not None:
-                    self.history.save_state(record.pipeline, state)
-                self._put_away = record.transform is None
+                    state = self._load(job, journal, folder, step)
+                step.result(outcome.moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
+                journal.commit(state)
         except SetupError as error:
-            found = RunError.of(error)
-            if committed:
-                hint = f"{error.hint} Data and record are stored: the next run stores the state of this one first."
-                raise RunError(error.code, error.problem, hint=hint) from None
-            record.error = found.as_dict()
-            self._undo(record, "failed", began)
-            raise found from None
+            if not record.committed:
+                raise self._failed(journal, RunError.of(error)) from None
+            self._warn(f"{error.problem} The data is loaded; the next command for {record.pipeline} stores the state.")
         except BaseException:
-            if not committed:
-                self._undo(record, "interrupted", began)
+            if not record.committed:
+                with suppress(SetupError):
+                    journal.fail("interrupted")
             raise
         if record.transform is not None:
-            self._go_on(job, record, folder, began)
+            self._transform(job, journal, folder)
 
-    def _go_on(self, job: Job, record: Record, folder: Path, began: float) -> None:
-        """Transform what is loaded. The run ends as that does; what is stored stays."""
-        assert record.transform is not None
-        try:
-            with self.output.step(record.transform.connector) as step:
-                step.timed = True
-                with file_errors("A file of the run", folder):
-                    self._transform(job, record, folder, step)
-        except SetupError as error:
-            found = RunError.of(error)
-            record.error = found.as_dict()
-            with suppress(SetupError):
-                self._end(record, "failed", began)
-            raise found from None
-        except BaseException:
-            with suppress(SetupError):
-                self._end(record, "interrupted", began)
-            raise
-        self._end(record, "succeeded", began)
+    def _failed(self, journal: Journal, error: RunError) -> RunError:
+        """Write the record of a run that failed, and return the error to raise."""
+        with suppress(SetupError):
+            journal.fail("failed", error.as_dict())
+        if not journal.doubtful:
+            return error
+        run = journal.record.run
+        return RunError(error.code, f"{error.problem} It is not known whether {run} is committed.", hint=f"See {command(f'show {run}')}")
 
-    def _end(self, record: Record, status: str, began: float) -> None:
-        """Write how a run that is loaded has ended."""
-        self._finish(record, status, began)
-        self.history.save(record)
-        self._put_away = True
+    def _warn(self, problem: str) -> None:
+        self.output.line("!", "Store", problem)
+        self.output.event("warning", source="store", problem=problem)
 
-    def _load(self, job: Job, record: Record, folder: Path, step: StepLine) -> dict[str, Any] | None:
-        """Run both sides, store the data, and return the new state, None where the target printed none.
+    def _load(self, job: Job, journal: Journal, folder: Path, step: StepLine) -> dict[str, Any] | None:
+        """Run both sides, store the data, and return the new state, None if the target printed none.
 
         :raises SetupError: the run failed.
         """
+        record = journal.record
         pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
         watch = Watch(self.output, record, pair, step)
-        pair.run(self.environ, watch)
+
+        def look() -> None:
+            watch()
+            journal.keep()
+
+        pair.run(self.environ, look)
         record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
-        failure = pair.failure()
+        record.warnings = outcome.run_warnings(record.tap.connector, pair.tap.report(), pair.target.report())
+        journal.keep(last=True)
+        failure = pair.failure(outcome.unchanged(record))
         if failure is not None:
             raise failure
-        self._publish(job, record, pair)
-        file = pair.target.folder / "new_state.json"
-        return dict(json.loads(file.read_bytes())) if file.exists() else None
+        target = job.pipeline.target
+        others = journal.publish(pair.target.folder / "data", target.outputs, pair.tap.folder / "raw" if job.keep_raw else None)
+        state = printed(pair.target.folder / "new_state.json")
+        for problem in outcome.doubts(target.name, others, foreign=foreign(state, pair.tap.report())):
+            record.warnings.append(problem)
+            self.output.line("!", target.name, problem)
+            self.output.event("warning", source=target.name, problem=problem)
+        return state
 
-    def _transform(self, job: Job, record: Record, folder: Path, step: StepLine) -> None:
-        """Run what follows the load.
-
-        :raises SetupError: it failed.
-        """
-        step.detail = "transforming"
-        transform = Transform(job, folder, self._logs(record))
-        transform.run(self.environ, lambda: None)
+    def _transform(self, job: Job, journal: Journal, folder: Path) -> None:
+        """Transform what is loaded. The run ends as the transform does; data and state stay."""
+        record = journal.record
         assert record.transform is not None
-        record.transform.exit_code = transform.transform.exit_code
-        failure = transform.failure()
-        if failure is not None:
-            raise failure
-        shutil.rmtree(self._logs(record) / "transform", ignore_errors=True)
-        step.result(transformed(transform.transform.end().log))
+        try:
+            with self.output.step(record.transform.connector) as step, file_errors("A file of the run", folder):
+                step.timed = True
+                step.detail = "transforming"
+                transform = Transform(job, folder, self._logs(record))
+                transform.run(self.environ, lambda: None)
+                record.transform.exit_code = transform.transform.exit_code
+                failure = transform.failure()
+                if failure is not None:
+                    raise failure
+                shutil.rmtree(self._logs(record) / "transform", ignore_errors=True)
+                step.result(outcome.transformed(transform.transform.end().log))
+        except SetupError as error:
+            problem = RunError.of(error)
+            with suppress(SetupError):
+                journal.end("failed", problem.as_dict())
+            raise problem from None
+        except BaseException:
+            with suppress(SetupError):
+                journal.end("interrupted")
+            raise
+        journal.end("succeeded")
 
     def _logs(self, record: Record) -> Path:
         return self.settings.local / "logs" / record.pipeline / record.run
 
-    def _publish(self, job: Job, record: Record, pair: Pair) -> None:
-        """Store what the target left, and what the tap said if that was asked for."""
-        store, settings = self.history.store, self.settings
-        data = pair.target.folder / "data"
-        for file in outputs(data, job.pipeline.target.outputs):
-            key = f"{record.pipeline}/{record.run}/{file.relative_to(data).as_posix()}"
-            item = {"bucket": settings.bucket_outputs, "key": key, "bytes": file.stat().st_size}
-            record.outputs.append(item)
-            store.upload(settings.bucket_outputs, key, file)
-        if job.keep_raw:
-            record.raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
-            store.upload(settings.bucket_artifacts, record.raw, pair.tap.folder / "raw")
-
-    @staticmethod
-    def _finish(record: Record, status: str, began: float) -> None:
-        record.status = status
-        record.finished = now()
-        record.seconds = round(time.monotonic() - began, 3)
-
-    def _undo(self, record: Record, status: str, began: float) -> None:
-        """Write the record of a run that did not succeed and take back what it stored; where the store fails, the next command does."""
-        self._finish(record, status, began)
-        record.loaded, record.state_after = False, record.state_before
-        with suppress(SetupError):
-            self.history.take_back(record)
-            self._put_away = True
-
 
 class Watch:
-    """Looks at a pair while it runs: counts for the record, and something to see for people and programs."""
+    """Reads the reports of a running pair: counts for the record, progress for people and programs."""
 
     def __init__(self, output: Output, record: Record, pair: Pair, step: StepLine) -> None:
-        """Take what is watched and where it is shown."""
+        """Take the pair, its record, and where progress is shown."""
         self.output = output
         self.record = record
         self.pair = pair
@@ -233,7 +205,7 @@ class Watch:
         self._began = self._last_event = time.monotonic()
 
     def __call__(self) -> None:
-        """Take over the counts and show what is new."""
+        """Copy the counts into the record and show progress."""
         record, report = self.record, self.pair.tap.report()
         for name in ("records", "bytes", "messages"):
             setattr(record, name, report.get(name, getattr(record, name)))
@@ -248,7 +220,7 @@ class Watch:
         self._show_warnings(self.pair.tap.new_log_lines())
 
     def _show_warnings(self, lines: Iterable[str]) -> None:
-        """Show the first warnings of the tap: what it works around is worth knowing."""
-        for said in warnings(lines, self._warnings):
-            self.output.line("!", self.record.tap.connector, said)
-            self.output.event("warning", source=self.record.tap.connector, problem=said)
+        """Show the first warnings of the tap: they tell what it works around."""
+        for text in outcome.warnings(lines, self._warnings):
+            self.output.line("!", self.record.tap.connector, text)
+            self.output.event("warning", source=self.record.tap.connector, problem=text)

@@ -19,11 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from cluster.engines.lock import RUNNER_LOCK
+from cluster.engines.lock import RUNNER_LOCK, SAFE_STATE
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
 from cluster.project.secrets import secret_names
 from cluster.runs import outcome
+from cluster.runs import state as exact
 from cluster.runs.outcome import TAIL_BYTES
 from cluster.ui.format import seconds, shown
 
@@ -67,6 +68,7 @@ class Process:
         self.folder = folder
         self.log = log
         self.stopped = False
+        self.unchanged = outcome.LOADED if side == "transform" else outcome.UNCHANGED
         self._process: subprocess.Popen[bytes] | None = None
         self._log_read = 0
 
@@ -91,7 +93,7 @@ class Process:
             write_private(folder / name, value)
         for given, content in (("config.json", self.given), ("state.json", self.state)):
             if content is not None:
-                write_private(self.folder / given, json.dumps(content))
+                write_private(self.folder / given, exact.dumps(content))
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
@@ -175,7 +177,7 @@ class Process:
             killed=self.process.returncode < 0,
             config=self._config_shown(),
             log_at=shown(self.log),
-            unchanged=outcome.LOADED if self.side == "transform" else outcome.UNCHANGED,
+            unchanged=self.unchanged,
         )
 
     def _config_shown(self) -> str:
@@ -284,16 +286,18 @@ class Pair(Processes):
             of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
             if self.job.keep_raw:
                 of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
-            self.target.start({**environ, **self.target.variables()}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
+            of_target = {} if self.target.connector.safe_states is False else {"SINGER_SAFE_STATE": str(self.target.folder / SAFE_STATE)}
+            self.target.start({**environ, **self.target.variables(**of_target)}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
             self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
         finally:
             os.close(reads)
             os.close(writes)
 
-    def failure(self) -> RunError | None:
-        """Return the error that explains the run, None where both sides ended well."""
+    def failure(self, unchanged: str) -> RunError | None:
+        """Return the error that explains the run, None if both sides succeeded; *unchanged* is about data and state."""
+        self.tap.unchanged = self.target.unchanged = unchanged
         tap, target = self.tap.end(), self.target.end()
-        return outcome.explain(tap.failure(), target.failure(), target)
+        return outcome.explain(tap.failure(), target.failure(), target, tap.fault)
 
 
 class Transform(Processes):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARTS = f".{'[0-9a-f]' * 16}.part"
+"""The temporary files of ``replacing``."""
 
 
 def log_lines(data: bytes) -> list[str]:
@@ -69,14 +69,6 @@ def replacing(what: str, file: Path) -> Iterator[Path]:
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the temporary files of copies of objects below *folder* that nobody holds: whoever made them was killed."""
-    for part in folder.rglob(PARTS):
-        with suppress(OSError), part.open("rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            part.unlink()
 
 
 @contextmanager

@@ -1,43 +1,67 @@
-"""Locks between processes, by ``flock`` on a file."""
+"""Locks between processes, by ``flock`` on a file. The kernel releases a lock when its process ends, also by SIGKILL."""
 
 from __future__ import annotations
 
 import fcntl
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.host.files import private, private_folder
+from cluster.host.files import PARTS, private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
+def lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> None:
+    """Lock an open file or folder, and wait until that is possible."""
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def try_lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> bool:
+    """Lock an open file or folder without waiting. Return False if another process holds it."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def exclusive(file: Path) -> Iterator[None]:
+    """Wait for the lock of *file*, and hold it during the body."""
+    with open(file, "a", opener=private, encoding="utf-8") as handle:
+        lock(handle)
+        yield
+
+
 @contextmanager
 def only_one(file: Path, problem: str) -> Iterator[None]:
-    """Hold *file* for as long as the body runs. The kernel lets go when the process ends, however it ends.
+    """Hold the lock of *file* during the body, without waiting for it.
 
-    :raises SetupError: E-BUSY with *problem*, somebody else holds it.
+    :raises SetupError: E-BUSY with *problem*, another process holds it.
     """
     private_folder(file.parent)
     with open(file, "a", opener=private, encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.") from None
+        if not try_lock(handle):
+            raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.")
         yield
 
 
 def held(file: Path) -> bool:
-    """Say whether somebody holds *file*, as ``only_one`` does. Looks, never touches."""
+    """Return whether a process holds the lock of *file*."""
     try:
         handle = file.open("rb")
     except OSError:
         return False
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+        return not try_lock(handle, shared=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files below *folder* whose process is gone. Those that are still written are locked."""
+    for part in folder.rglob(PARTS):
+        with suppress(OSError), part.open("rb") as handle:
+            if try_lock(handle):
+                part.unlink()

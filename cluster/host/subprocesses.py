@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 FOLDER = ROOT / ".local" / "bin"
 """Programs of this checkout alone, which come before those on PATH."""
 SHOWN = 300
+BRIEF = 80
+SYMBOLS = {"So", "Sk", "Cf", "Mn"}
+"""Unicode categories of emoji and of what modifies them."""
 POLL_SECONDS = 0.25
 TOO_LONG = 124
 """The exit code of a program that was given up, as timeout(1) has it."""
@@ -197,6 +201,13 @@ def _lines(stream: IO[bytes]) -> Iterator[str | None]:
             if rest:
                 yield rest.decode("utf-8", "replace")
             return
+
+
+def brief(line: str) -> str:
+    """Return a line of a program's progress without symbols and without the end of long lists."""
+    text = "".join(letter for letter in line if unicodedata.category(letter) not in SYMBOLS)
+    text = " ".join(text.split()).strip("• ").removesuffix("...").rstrip()
+    return text if len(text) <= BRIEF else f"{text[: BRIEF - 1].rstrip(' ,')}…"
 
 
 def last_line(text: str) -> str:

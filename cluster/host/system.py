@@ -1,18 +1,21 @@
-"""What people type on this operating system to install, start or enlarge something. Printed, never run by us."""
+"""The commands that install, start or enlarge something on this operating system. We print them and never run them."""
 
 from __future__ import annotations
 
-import re
+import platform
 import sys
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FAMILIES = {
     "debian": "debian", "ubuntu": "debian", "fedora": "fedora", "rhel": "fedora", "centos": "fedora",
     "arch": "arch", "suse": "suse", "opensuse": "suse", "alpine": "alpine",
 }  # fmt: skip
-"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family whose package manager it means."""
+"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family with the same package manager."""
 INSTALL_RUNTIME = {
     "macos": "brew install --cask docker, then open -a Docker",
     "wsl": "install Docker Desktop in Windows, and switch this distribution on in its Settings > Resources > WSL integration",
@@ -39,34 +42,31 @@ MEMORY_OF_WSL = "In Windows: memory=6GB below [wsl2] in %UserProfile%\\.wslconfi
 
 @dataclass(frozen=True)
 class System:
-    """An operating system: ``linux``, ``macos`` or ``wsl``, and the family of a Linux, which WSL has too."""
+    """An operating system: ``linux``, ``macos`` or ``wsl``; with the family of a Linux, which WSL has too."""
 
     name: str
     family: str = ""
 
     def choose(self, lines: dict[str, str]) -> str:
-        """Return what is said for this system: as a special one, for its family, for any Linux; nothing where nothing is."""
+        """Return the line for this system: by its name, else its family, else any Linux, else nothing."""
         keys = ([] if self.name == "linux" else [self.name]) + [self.family, "linux"]
         return next((lines[key] for key in keys if key in lines), "")
 
 
-def read(platform: str, release: str, kernel: str) -> System:
-    """Tell the system from ``sys.platform``, the text of ``/etc/os-release`` and the release of the kernel."""
-    if platform == "darwin":
+def read(name: str, release: Mapping[str, str], kernel: str) -> System:
+    """Return the system for ``sys.platform``, the fields of ``os-release`` and the kernel's release."""
+    if name == "darwin":
         return System("macos")
-    words = " ".join(re.findall(r"^ID(?:_LIKE)?=(.*)$", release, re.MULTILINE)).replace('"', " ")
-    family = next((FAMILIES[word.partition("-")[0]] for word in words.split() if word.partition("-")[0] in FAMILIES), "")
+    words = [word.partition("-")[0] for word in f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()]
+    family = next((FAMILIES[word] for word in words if word in FAMILIES), "")
     return System("wsl" if "microsoft" in kernel.lower() else "linux", family)
 
 
 @cache
 def here() -> System:
-    """Return the system that we run on."""
-    return read(sys.platform, _text("/etc/os-release"), _text("/proc/sys/kernel/osrelease"))
-
-
-def _text(file: str) -> str:
+    """Return the system of this machine."""
     try:
-        return Path(file).read_text(encoding="utf-8", errors="replace")
+        release = platform.freedesktop_os_release()
     except OSError:
-        return ""
+        release = {}
+    return read(sys.platform, release, platform.release())

@@ -22,6 +22,7 @@ from kubernetes.config.kube_config import load_kube_config
 from cluster.errors import SetupError
 from cluster.host.files import log_lines
 from cluster.kube import rbac
+from cluster.net.http import in_few_words
 from cluster.net.proxy import login
 from cluster.ui.format import shown
 
@@ -287,9 +288,10 @@ class Kube:
             response = self._client.call_api(*request, _request_timeout=TIMEOUT)
             response.read()
         except urllib3.exceptions.HTTPError as error:
-            reason = str(getattr(error, "reason", None) or error).rpartition(": ")[2]
             raise SetupError(
-                "E-KUBE", f"The cluster at {self.server} cannot be reached: {reason}.", hint="See whether it runs; invoke up wakes it."
+                "E-KUBE",
+                f"The cluster at {self.server} cannot be reached: {in_few_words(error, None)}.",
+                hint="Check whether it runs; invoke up starts it.",
             ) from None
         return response
 

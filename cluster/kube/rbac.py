@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 CANNOT = re.compile(
@@ -31,6 +32,8 @@ RBAC = "rbac.authorization.k8s.io"
 ANYBODY = "system:anonymous"
 PLACEHOLDER = "REPLACE-ME"
 SERVICE_ACCOUNT = "system:serviceaccount:"
+FORBIDDEN = 403
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,16 @@ def several(refused: Iterable[tuple[str, str, str]], user: str, namespace: str, 
     what = "; ".join(f"{', '.join(those)} {plural}{'.' if group else ''}{group}" for (group, plural), those in verbs.items())
     rules = tuple({"apiGroups": [group], "resources": [plural], "verbs": those} for (group, plural), those in verbs.items())
     return Right(what, name, user, namespace, rules)
+
+
+def visible(look: Callable[[], Result], otherwise: Result) -> Result:
+    """Return the result of *look*, or *otherwise* if the cluster does not let us look."""
+    try:
+        return look()
+    except SetupError as error:
+        if getattr(error, "status", 0) != FORBIDDEN:
+            raise
+        return otherwise
 
 
 def _file(words: Iterable[str]) -> str:

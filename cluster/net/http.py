@@ -20,7 +20,7 @@ import urllib3
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
-from cluster.net.proxy import login, shown
+from cluster.net.proxy import login, shown, system_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +73,7 @@ def connects(url: str) -> str | None:
         with socket.create_connection((parts.hostname or "", port), ANSWER_SECONDS):
             return None
     except (OSError, ValueError) as error:
-        return _words(error)
+        return in_few_words(error)
 
 
 def fetch(url: str, digest: str, file: Path, network: Network) -> None:
@@ -118,14 +118,21 @@ def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
 
 
 def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
-    """Return what certificates are checked against: those that are chosen, else the system's and the public ones."""
-    context = ssl.create_default_context(cadata=network.certificates or None)
-    if not network.certificates:
+    """Return a context that trusts the configured certificates, or else the system's and the public ones."""
+    context: ssl.SSLContext
+    if network.certificates:
+        context = ssl.create_default_context(cadata=network.certificates)
+    elif system_store():
+        import truststore  # noqa: PLC0415 - of these systems only
+
+        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    else:
         import certifi  # noqa: PLC0415 - only here
 
+        context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
     for file in also:
-        with suppress(OSError):  # it is another program's: what it cannot use, it says itself
+        with suppress(OSError):  # another program's file: that program reports what is wrong with it
             context.load_verify_locations(file)
     return context
 
@@ -135,18 +142,21 @@ def unreachable(url: str, network: Network, error: Exception) -> SetupError:
     text = network.hide(f"{type(error).__name__} {error}")
     return network.refusal(f"{shown(url)} is not reachable", text) or SetupError(
         "E-NETWORK",
-        f"{shown(url)} is not reachable: {_words(error)}.",
+        f"{shown(url)} is not reachable: {in_few_words(error)}.",
         hint="Connect to the network; behind a company's proxy set singer.proxy or HTTPS_PROXY.",
     )
 
 
-def _words(error: Exception) -> str:
-    """Say in few words why there was no answer."""
+def in_few_words(error: Exception, seconds: float | None = ANSWER_SECONDS) -> str:
+    """Return why there was no answer, as a clause."""
     text = f"{type(error).__name__} {error}".lower()
     known = (
         (("resol", "gaierror", "name or service", "nodename"), "its name is not known"),
-        (("timeout", "timed out"), f"no answer within {ANSWER_SECONDS} s"),
+        (("timeout", "timed out"), f"no answer within {seconds:g} s" if seconds else "no answer in time"),
         (("refused",), "the connection is refused"),
-        (("unreachable", "no route"), "there is no way to it"),
+        (("reset", "aborted", "closed connection", "remote end closed"), "the connection is closed"),
+        (("unreachable", "no route"), "there is no route to it"),
     )
-    return next((words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].rstrip("."))
+    return next(
+        (words for signs, words in known if any(sign in text for sign in signs)), str(error).rpartition(": ")[2].strip("'\").").strip()
+    )

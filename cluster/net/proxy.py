@@ -8,6 +8,7 @@ a message or a log.
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,8 +36,10 @@ INSIDE = ("10.96.0.0/12", "10.244.0.0/16", ".svc", ".cluster.local", "argo-artif
 """What is in a cluster: Services and pods by kind's and minikube's addresses, and ours by the names that pods say."""
 NAMES_OF_BUNDLE = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Where the environment may name CA certificates; the first that is set counts."""
-TOLD_BUNDLE = (*NAMES_OF_BUNDLE, "PIP_CERT", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE")
-"""What OpenSSL and uv, requests, curl, pip, git and boto3 go by."""
+BUNDLE_VARIABLES = (*NAMES_OF_BUNDLE, "PIP_CERT", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE")
+"""The variables of OpenSSL and uv, requests, curl, pip, git and boto3."""
+UV_SYSTEM = "UV_SYSTEM_CERTS"
+"""The variable that makes uv trust the system's certificates. pip does so by itself."""
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\w+/=\s]+-----END CERTIFICATE-----")
 
 REFUSALS = (
@@ -139,8 +142,11 @@ class Network:
         :raises SetupError: E-SETTING, the certificates cannot be used.
         """
         file = self.trusted()
-        told = [name for name in TOLD_BUNDLE if self.chosen or name not in environ] if file else []
-        return {**_both_cases(self.http, self.https, self.bypass), **dict.fromkeys(told, str(file))}
+        bundles = [name for name in BUNDLE_VARIABLES if self.chosen or name not in environ] if file else []
+        certificates = dict.fromkeys(bundles, str(file))
+        if not file and system_store() and UV_SYSTEM not in environ:
+            certificates[UV_SYSTEM] = "true"
+        return {**_both_cases(self.http, self.https, self.bypass), **certificates}
 
     def in_containers(self, names: Iterable[str] = ()) -> dict[str, str]:
         """Return the proxy's variables for containers, which reach *names* and all that is in the cluster without it.
@@ -152,7 +158,7 @@ class Network:
 
     def in_pods(self) -> dict[str, str]:
         """Return all variables for pods, which have the certificates mounted at ``IN_PODS``."""
-        told = dict.fromkeys(TOLD_BUNDLE, f"{IN_PODS}/{BUNDLE}") if self.certificates else {}
+        told = dict.fromkeys(BUNDLE_VARIABLES, f"{IN_PODS}/{BUNDLE}") if self.certificates else {}
         return {**self.in_containers(), **told}
 
     @property
@@ -224,6 +230,11 @@ def read(settings: Settings, environ: Mapping[str, str]) -> Network:
         namespace=settings.namespace,
         chosen=bool(settings.ca_bundle),
     )
+
+
+def system_store() -> bool:
+    """Return whether the system keeps a company's CA certificates where OpenSSL does not look: macOS and Windows."""
+    return sys.platform in {"darwin", "win32"}
 
 
 def login(url: str) -> str:

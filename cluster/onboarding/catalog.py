@@ -1,14 +1,16 @@
-"""A Singer catalog: what streams and fields there are, which of them are selected, and how they are replicated.
+"""A Singer catalog: streams, fields, selection and replication. Pure.
 
-Pure. Selection is read as singer-sdk and singer-python read it: of a stream and of a field its own ``selected`` counts,
-else ``selected-by-default``, else that of what it stands in; what is ``automatic`` is always loaded, what is
-``unsupported`` never. Where nothing is said, taps differ. So it is written out for every stream and every field, in the
-metadata, and in the schema as well where a tap is so old that it looks there: then no tap has to guess.
+Selection is read as singer-sdk and singer-python read it. Of a stream and of a field, its own
+``selected`` counts, else ``selected-by-default``, else the selection of its parent. An
+``automatic`` field is always loaded, an ``unsupported`` one never. Taps differ where a catalog
+leaves it open. So selection is written for every stream and every field: into the metadata, and for
+the oldest taps into the schema as well.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -19,11 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Path = tuple[str, ...]
+SYSTEM_SCHEMAS = {"information_schema", "mysql", "performance_schema", "pg_catalog", "pg_toast", "sys", "INFORMATION_SCHEMA", "SYS"}
+"""Schemas with tables of the database itself."""
 
 
 @dataclass
 class Field:
-    """One field of a stream, or of an object in it; ``path`` is its name after those of the objects it stands in."""
+    """One field of a stream, or of an object in it.
+
+    ``path`` ends with its name, after those of its parents.
+    """
 
     path: Path
     type: str
@@ -38,10 +45,13 @@ class Field:
 
 
 class Stream:
-    """One entry of a catalog. What is chosen here stands in the entry after ``write``."""
+    """One entry of a catalog. ``write`` puts changes into the entry."""
 
-    def __init__(self, entry: dict[str, Any], *, unsaid: bool = False) -> None:
-        """Take an entry whose form has been checked (``connectors.check_catalog``); *unsaid* counts where it says nothing."""
+    def __init__(self, entry: dict[str, Any], *, default: bool = False) -> None:
+        """Take an entry that ``reader.check_catalog`` accepts.
+
+        *default* is its selection if it has none.
+        """
         self.entry = entry
         self.id = str(entry.get("tap_stream_id", entry.get("stream")))
         self.schema: dict[str, Any] = entry["schema"]
@@ -50,9 +60,9 @@ class Stream:
         self._facts: dict[Path, dict[str, Any]] = {_path(item["breadcrumb"]): item["metadata"] for item in self._items}
         self.fields = {field.path: field for field in self._fields(self.schema, (), selected=True)}
         root = self._facts.get((), {})
-        said = (root.get("selected"), self.schema.get("selected"), entry.get("selected"), root.get("selected-by-default"))
+        marks = (root.get("selected"), self.schema.get("selected"), entry.get("selected"), root.get("selected-by-default"))
         self.supported = root.get("inclusion") != "unsupported"
-        self.selected = self.supported and bool(_first(said, otherwise=unsaid or not self._items))
+        self.selected = self.supported and bool(_first(marks, otherwise=default or not self._items))
         self.method = str(root.get("replication-method") or entry.get("replication_method") or self.forced_method)
         only = self.valid_keys[0] if len(self.valid_keys) == 1 else ""
         self.replication_key = str(root.get("replication-key") or entry.get("replication_key") or only)
@@ -62,45 +72,50 @@ class Stream:
             path = (*above, name)
             facts = self._facts.get(path, {})
             inclusion = str(facts.get("inclusion") or part.get("inclusion") or "available")
-            said = (facts.get("selected"), part.get("selected"), facts.get("selected-by-default"))
-            chosen = inclusion == "automatic" or (inclusion != "unsupported" and bool(_first(said, otherwise=True)))
+            marks = (facts.get("selected"), part.get("selected"), facts.get("selected-by-default"))
+            chosen = inclusion == "automatic" or (inclusion != "unsupported" and bool(_first(marks, otherwise=True)))
             yield Field(path, kind(part), inclusion, selected and chosen)
             yield from self._fields(part, path, selected=selected and chosen)
 
-    # -- what the tap says
+    # -- from the tap
 
     @property
     def names(self) -> set[str]:
-        """The names under which people know it."""
+        """Its id and its name."""
         return {self.id, str(self.entry.get("stream") or self.id)}
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The fields that tell its records apart."""
+        """Its primary key."""
         return _texts(self._facts.get((), {}).get("table-key-properties")) or _texts(self.entry.get("key_properties"))
 
     @property
     def forced_method(self) -> str:
-        """The replication method where the tap leaves no choice, else nothing."""
+        """The replication method, if the tap allows only one."""
         return str(self._facts.get((), {}).get("forced-replication-method") or "")
 
     @property
     def valid_keys(self) -> tuple[str, ...]:
-        """The fields that it can be replicated by, as far as the tap says so."""
+        """The fields that it can be replicated by, if the tap lists them."""
         return _texts(self._facts.get((), {}).get("valid-replication-keys"))
 
     @property
+    def schema_name(self) -> str:
+        """The database schema that it is in, if the tap tells."""
+        return str(self._facts.get((), {}).get("schema-name") or "")
+
+    @property
     def top(self) -> list[Field]:
-        """Its own fields, without those of objects in it."""
+        """Its own fields, without those of nested objects."""
         return [field for path, field in self.fields.items() if len(path) == 1]
 
     @property
     def loaded(self) -> list[Field]:
-        """Those of its own fields that are selected."""
+        """Its selected fields, without those of nested objects."""
         return [field for field in self.top if field.selected]
 
     def fixed(self, path: Path) -> str:
-        """Say why nobody can choose whether a field is loaded; nothing where one can."""
+        """Return why a field is always or never loaded; empty if it can be selected."""
         inclusion = self.fields[path].inclusion
         if inclusion != "available":
             return inclusion
@@ -111,16 +126,16 @@ class Stream:
     # -- choosing
 
     def choose(self, path: Path, *, selected: bool) -> None:
-        """Select a field, what it stands in and what stands in it, or nothing of it and of what stands in it."""
+        """Select a field and its parents, or deselect it; its nested fields follow."""
         for other, field in self.fields.items():
             below, above = other[: len(path)] == path, other == path[: len(other)]
             if below or (selected and above):
                 field.selected = (selected and field.inclusion != "unsupported") or (field.inclusion == "automatic" and len(other) == 1)
 
     def write(self) -> None:
-        """Bring into the entry what was chosen."""
+        """Write the selection into the entry."""
         old = not self._items or _marked(self.schema)
-        self._say((), "selected", self.selected)
+        self._mark((), "selected", self.selected)
         if old:
             self.schema["selected"] = self.selected
         self.entry["selected"] = self.selected
@@ -129,24 +144,27 @@ class Stream:
             above = self.fields.get(path[:-1])
             if above is None or above.selected != field.selected:
                 if field.inclusion != "unsupported":
-                    self._say(path, "selected", field.selected)
+                    self._mark(path, "selected", field.selected)
                     if old:
                         part["selected"] = field.selected
-            else:  # as what it stands in
+            else:  # the same as its parent
                 self._facts.get(path, {}).pop("selected", None)
                 part.pop("selected", None)
 
     def replicate(self, method: str, key: str) -> None:
-        """Say how it is replicated, in the metadata and where singer-sdk reads it; an empty *key* leaves that as it is."""
+        """Write the replication into the metadata, and where singer-sdk reads it.
+
+        An empty *key* stays as it is.
+        """
         self.method = method
-        self._say((), "replication-method", method)
+        self._mark((), "replication-method", method)
         self.entry["replication_method"] = method
         if key:
             self.replication_key = key
-            self._say((), "replication-key", key)
+            self._mark((), "replication-key", key)
             self.entry["replication_key"] = key
 
-    def _say(self, path: Path, name: str, value: object) -> None:
+    def _mark(self, path: Path, name: str, value: object) -> None:
         if path not in self._facts:
             if not isinstance(self.entry.get("metadata"), list):
                 self.entry["metadata"] = []
@@ -164,17 +182,20 @@ class Stream:
         return part
 
     def take_over(self, before: Stream) -> None:
-        """Take over what people had chosen in an earlier catalog; a new field is selected where all fields were."""
+        """Take over the selection of an earlier catalog.
+
+        A new field is selected if all fields were.
+        """
         self.selected = self.supported and before.selected
         all_of_it = all(field.selected for field in before.fields.values() if field.inclusion != "unsupported")
         for path, field in self.fields.items():
-            was, above = before.fields.get(path), self.fields.get(path[:-1])
-            chosen = was.selected if was else all_of_it and field.selected
+            earlier, above = before.fields.get(path), self.fields.get(path[:-1])
+            chosen = earlier.selected if earlier else all_of_it and field.selected
             possible = field.inclusion != "unsupported" and (above is None or above.selected)
             field.selected = possible and (chosen or field.inclusion == "automatic")
         root = before._facts.get((), {})
         if "view-key-properties" in root:
-            self._say((), "view-key-properties", root["view-key-properties"])
+            self._mark((), "view-key-properties", root["view-key-properties"])
         if root.get("replication-method") and not self.forced_method:
             self.replicate(before.method, before.replication_key)
 
@@ -184,12 +205,12 @@ class Stream:
 
 @dataclass
 class Changes:
-    """How a catalog differs from an earlier one."""
+    """The difference between a catalog and an earlier one."""
 
     new: list[str] = dataclasses.field(default_factory=list)
     gone: list[str] = dataclasses.field(default_factory=list)
     changed: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    """Stream to what is different in it."""
+    """What has changed, by stream."""
 
 
 def streams_of(catalog: Mapping[str, Any]) -> list[Stream]:
@@ -197,13 +218,24 @@ def streams_of(catalog: Mapping[str, Any]) -> list[Stream]:
     return [Stream(entry) for entry in catalog["streams"]]
 
 
-def merge(found: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes:
-    """Write into a discovered catalog what people chose *before*; a new stream is selected where all streams were."""
+def is_system(stream: Stream) -> bool:
+    """Return whether a stream is a table or view of the database itself."""
+    schema = stream.schema_name or re.split(r"[-.]", stream.id, maxsplit=1)[0]
+    return schema in SYSTEM_SCHEMAS if stream.schema_name else schema in SYSTEM_SCHEMAS - {"mysql", "sys"}
+
+
+def merge(discovered: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes:
+    """Write the selection of an earlier catalog into a discovered one.
+
+    A new stream is selected if all streams were. Tables of the database itself are left out, unless
+    there are no others.
+    """
     known = {stream.id: stream for stream in streams_of(before)} if before else {}
-    everything = all(stream.selected for stream in known.values() if stream.supported)
+    everything = all(stream.selected for stream in known.values() if stream.supported and not is_system(stream))
+    streams = [Stream(entry, default=True) for entry in discovered["streams"]]
+    only_system = all(map(is_system, streams))
     changes = Changes()
-    for entry in found["streams"]:
-        stream = Stream(entry, unsaid=True)
+    for stream in streams:
         if stream.id in known:
             earlier = known.pop(stream.id)
             stream.take_over(earlier)
@@ -211,7 +243,7 @@ def merge(found: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes
             if different:
                 changes.changed[stream.id] = different
         else:
-            stream.selected = stream.selected and everything
+            stream.selected = stream.selected and everything and (only_system or not is_system(stream))
             changes.new.append(stream.id)
         stream.write()
     changes.gone = list(known)
@@ -219,7 +251,7 @@ def merge(found: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes
 
 
 def _differences(before: Stream, after: Stream) -> list[str]:
-    """Say what has come, gone and changed its type among the fields of a stream, and whether its keys have changed."""
+    """Return what differs between two versions of a stream: fields, types and keys."""
     added = [f"+{field.name}" for path, field in after.fields.items() if path not in before.fields]
     removed = [f"-{field.name}" for path, field in before.fields.items() if path not in after.fields]
     types = [
@@ -231,15 +263,12 @@ def _differences(before: Stream, after: Stream) -> list[str]:
     return [*added, *removed, *types, *keys]
 
 
-# ------------------------------------------------------------------------------------------------------ small things
-
-
 def kind(schema: Mapping[str, Any]) -> str:
-    """Say what values a schema describes: ``string``, ``date-time?`` (or null), ``integer | string``, ``object``."""
+    """Return a schema's type for people: ``string``, ``date-time?`` (or null), ``object``."""
     types: dict[str, None] = {}
     for part in chain([schema], *(_parts(schema.get(word)) for word in ("anyOf", "oneOf", "allOf"))):
-        given = part.get("type")
-        for one in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
+        declared = part.get("type")
+        for one in [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []:
             types[str(part.get("format") or one) if one == "string" else str(one)] = None
     null = types.pop("null", 0) is None
     return (" | ".join(types) or "any") + ("?" if null else "")
@@ -250,12 +279,12 @@ def _parts(value: object) -> list[dict[str, Any]]:
 
 
 def _properties(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found = schema.get("properties")
-    return {str(name): part for name, part in found.items() if isinstance(part, dict)} if isinstance(found, dict) else {}
+    properties = schema.get("properties")
+    return {str(name): part for name, part in properties.items() if isinstance(part, dict)} if isinstance(properties, dict) else {}
 
 
 def _marked(schema: Mapping[str, Any]) -> bool:
-    """Say whether a schema carries selection itself, as those of the oldest taps do."""
+    """Return whether a schema itself carries selection, as those of the oldest taps do."""
     return any({"selected", "inclusion"} & part.keys() for part in (schema, *_properties(schema).values()))
 
 
@@ -264,12 +293,12 @@ def _is_metadata(item: object) -> bool:
 
 
 def _path(breadcrumb: list[Any]) -> Path:
-    """Return the field that a breadcrumb leads to: every second word of ``["properties", "a", "properties", "b"]``."""
+    """Return the path of a breadcrumb: the names in ``["properties", "a", "properties", "b"]``."""
     return tuple(map(str, breadcrumb[1::2]))
 
 
 def _first(values: Iterable[object], *, otherwise: object) -> object:
-    """Return the first value that says something."""
+    """Return the first value that is not None."""
     return next((value for value in values if value is not None), otherwise)
 
 

@@ -1,7 +1,7 @@
-"""The command ``check``: what stands in ``singer-configs/``, and whether a connector does what Singer asks of it.
+"""``check``: read the files in ``singer-configs/``, or try a connector.
 
-A tap is run twice, for a moment; a target is given messages of our own. Nothing is kept of either: no state, no bucket
-and no file is changed.
+A tap runs twice, for a moment. A target reads messages of ours. No state, bucket or file of the
+checkout changes.
 """
 
 from __future__ import annotations
@@ -13,33 +13,34 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest, read_object
 from cluster.errors import SetupError
-from cluster.onboarding import target_cases
+from cluster.onboarding import options, target_cases
 from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import catalog_file, count, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import refuse_typed_secrets, secret_names
+from cluster.ui.command_line import command
 from cluster.ui.format import seconds as as_seconds
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from cluster.onboarding.conformance import StreamSeen
-    from cluster.onboarding.probe import Ended
+    from cluster.onboarding.probe import Ended, Loaded
     from cluster.project.model import Connector
     from cluster.session import Session
 
 ALL = "all"
 COLUMNS = 6
 WIDTH = 24
-SAID = 120
+MESSAGE_LENGTH = 120
 SHOW_EVERY = 100
-"""After so many records the moving line is brought up to date."""
+"""After how many records the progress line changes."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a tap's output is enough, how long a program may take, and how many rows of a stream are shown."""
+    """The limits of a check: records read, seconds for a program, rows shown of a stream."""
 
     records: int = 10_000
     seconds: int = 60
@@ -49,20 +50,20 @@ class Limits:
 def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
     """Check a connector by trying it, a pipeline by reading its files, or all files.
 
-    :raises SetupError: E-UNKNOWN, there is nothing of that name; E-CHECK, a connector breaks rules; or the first thing that is
-        wrong with a file, after all have been shown.
+    :raises SetupError: E-UNKNOWN, nothing has that name; E-CHECK, a connector breaks rules; or the
+        first error in a file, after all errors were shown.
     """
     project = Project(session.settings.root)
     if min(limits.records, limits.seconds) < 1 or limits.rows < 0:
         raise SetupError("E-SETTING", "--records and --seconds are numbers from 1, --rows from 0.", hint="Correct it, or leave it out.")
     if name == ALL:
         _check_files(session, project)
-    elif name in project.connector_names and project.connector(name).kind == "transform":  # what it does is no affair of Singer's
-        _tell(session, "connector", name, _checked(session, project, "connector", name))
+    elif name in project.connector_names and project.connector(name).kind == "transform":
+        _show_ok(session, "connector", name, _read(session, project, "connector", name))
     elif name in project.connector_names:
         _check_connector(session, project, project.connector(name), limits, sure=sure)
     elif name in project.pipeline_names:
-        _tell(session, "pipeline", name, _checked(session, project, "pipeline", name))
+        _show_ok(session, "pipeline", name, _read(session, project, "pipeline", name))
     else:
         known = [*project.connector_names, *project.pipeline_names]
         raise SetupError(
@@ -76,37 +77,41 @@ def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
 
 
 def _check_files(session: Session, project: Project) -> None:
-    """Read every file below ``singer-configs/`` and say what is wrong with each.
+    """Read every file in ``singer-configs/`` and show what is wrong.
 
-    :raises SetupError: the first thing that is wrong.
+    An error that several share is shown once.
+
+    :raises SetupError: the first error.
     """
-    problems: list[SetupError] = []
+    errors: dict[str, SetupError] = {}
     try:
         pipelines = project.pipeline_names
     except SetupError as error:
         pipelines = []
-        problems.append(error)
-        session.output.line("✗", "pipelines.yaml", error.problem)
-    todo = [("connector", item) for item in project.connector_names] + [("pipeline", item) for item in pipelines]
-    for kind, item in todo:
+        errors["pipelines.yaml"] = error
+    for kind, item in [("connector", name) for name in project.connector_names] + [("pipeline", name) for name in pipelines]:
         try:
-            detail = _checked(session, project, kind, item)
+            detail = _read(session, project, kind, item)
         except SetupError as error:
-            problems.append(error)
-            session.output.line("✗", item, error.problem)
+            errors[item] = error
             session.output.event("check", kind=kind, name=item, ok=False, **error.as_dict())
         else:
-            _tell(session, kind, item, detail)
-    if problems:
-        raise problems[0]
+            _show_ok(session, kind, item, detail)
+    for problem in dict.fromkeys(error.problem for error in errors.values()):
+        names = [name for name, error in errors.items() if error.problem == problem]
+        more = f" ({count(len(names) - 1, 'other')} for the same reason: {listed(names[1:])})" if len(names) > 1 else ""
+        session.output.line("✗", names[0], f"{problem}{more}")
+    if errors:
+        raise next(iter(errors.values()))
 
 
-def _tell(session: Session, kind: str, name: str, detail: str) -> None:
+def _show_ok(session: Session, kind: str, name: str, detail: str) -> None:
     session.output.line("✓", name, detail)
     session.output.event("check", kind=kind, name=name, ok=True)
 
 
-def _checked(session: Session, project: Project, kind: str, name: str) -> str:
+def _read(session: Session, project: Project, kind: str, name: str) -> str:
+    """Read the files of a connector or a pipeline, and describe it in a few words."""
     detail = checked(project, kind, name, session.environ)
     if kind == "connector" and catalog_file(project.connector(name)).exists():
         read_catalog(project, project.connector(name))
@@ -119,7 +124,7 @@ def _checked(session: Session, project: Project, kind: str, name: str) -> str:
 def _check_connector(session: Session, project: Project, connector: Connector, limits: Limits, *, sure: bool) -> None:
     output, name = session.output, connector.name
     probe = Probe(session, connector)
-    _refuse_secrets_it_knows(project, probe)
+    _check_config(project, probe)
     if connector.kind == "tap":
         output.text(f"check  {name} · two runs of at most {limits.records:,} records or {as_seconds(limits.seconds)} each; nothing is kept")
         output.text()
@@ -141,20 +146,33 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
         raise error
     warned = f", {count(len(findings), 'thing')} to look at" if findings else ""
     output.text()
-    _tell(session, "connector", name, f"does what Singer asks of a {connector.kind}{warned}")
+    _show_ok(session, "connector", name, f"does what Singer asks of a {connector.kind}{warned}")
 
 
-def _refuse_secrets_it_knows(project: Project, probe: Probe) -> None:
-    """See that no secret is typed into the config: the program itself may know which of its settings are secret.
+def _check_config(project: Project, probe: Probe) -> None:
+    """Check a connector's config against the answer of its program to ``--about``.
 
-    :raises SetupError: E-SECRET-TYPED.
+    No secret is typed into the config, and no needed setting is missing.
+
+    :raises SetupError: E-SECRET-TYPED; E-CONFIG, a setting is missing.
     """
-    config = probe.connector.config
-    if not config.exists():
-        return
-    settings = ((probe.about() or {}).get("settings") or {}).get("properties") or {}
-    known = {key for key, facts in settings.items() if isinstance(facts, dict) and facts.get("secret")}
-    refuse_typed_secrets(read_object(config, project.shown(config)), probe.connector.name, shown=project.shown(config), known=known)
+    connector, about = probe.connector, probe.about() or {}
+    shown_config = project.shown(connector.config)
+    config = read_object(connector.config, shown_config) if connector.config.exists() else {}
+    settings = about.get("settings")
+    properties = settings.get("properties") if isinstance(settings, dict) else None
+    facts = properties if isinstance(properties, dict) else {}
+    known = {key for key, fact in facts.items() if isinstance(fact, dict) and fact.get("secret")}
+    refuse_typed_secrets(config, connector.name, shown=shown_config, known=known)
+    missing = options.missing(options.from_about(about), config)
+    if missing:
+        them = "it" if len(missing) == 1 else "them"
+        arguments = " ".join(f"--set {name}=…" for name in missing)
+        raise SetupError(
+            "E-CONFIG",
+            f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}.",
+            hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
+        )
 
 
 def _show_finding(session: Session, name: str, finding: Finding) -> None:
@@ -179,14 +197,14 @@ def _show_finding(session: Session, name: str, finding: Finding) -> None:
 
 
 def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits) -> list[Finding]:
-    """Conformance a tap, and again from the state that it has printed, and say which rules it breaks."""
+    """Run a tap, then again from its state, and return the rules that it breaks."""
     connector = probe.connector
-    assert probe.environment  # what has to be installed is shown as a step of its own
+    probe.install()
     catalog = _catalog(project, probe, limits)
     expected = _expected(catalog) if catalog else None
     initial = connector.folder / "state.json"
-    given = read_object(initial, project.shown(initial), "E-STATE") if initial.exists() else None
-    first = Conformance(expected, given, rows=limits.rows)
+    state = read_object(initial, project.shown(initial), "E-STATE") if initial.exists() else None
+    first = Conformance(expected, state, rows=limits.rows)
     _try(session, probe, catalog, first, limits, "first run")
     findings = first.findings
     if first.state and not any(finding.rule == "exit-code" for finding in findings):
@@ -202,7 +220,7 @@ def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits)
 
 
 def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] | None:
-    """Return the catalog that a run would use: the tap's own, else a discovered one, else none."""
+    """Return the catalog of a run: the tap's own, else a discovered one, else None."""
     connector = probe.connector
     if catalog_file(connector).exists():
         return read_catalog(project, connector)
@@ -214,7 +232,7 @@ def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] |
 
 
 def _expected(catalog: dict[str, Any]) -> list[Expected]:
-    """Return what a run with this catalog may bring."""
+    """Return what a run with this catalog may send."""
     return [
         Expected(
             names=frozenset(stream.names | {str(stream.entry.get("stream_alias") or stream.id)}),
@@ -227,7 +245,7 @@ def _expected(catalog: dict[str, Any]) -> list[Expected]:
 
 
 def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limits: Limits, title: str) -> None:
-    """Conformance the tap once, as far as the limits let it, and say what came."""
+    """Run the tap once within the limits, judge its messages, and show what came."""
     output, name = session.output, probe.connector.name
     with output.step(name) as step:
         step.detail = title
@@ -238,13 +256,13 @@ def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limi
                 step.detail = f"{title}: {run.records:,} records"
             return run.records < limits.records
 
-        how = probe.sync(catalog, run.given, take, limits.seconds)
-        run.finish(how.exit_code, how.said)
-        stopped = ", stopped there" if how.exit_code is None else ""
-        step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(how))
-    for said in how.warnings if run.number == 1 else ():
-        output.line("!", name, said)
-        output.event("warning", source=name, problem=said)
+        end = probe.sync(catalog, run.initial, take, limits.seconds)
+        run.finish(end.exit_code, end.last_line)
+        stopped = ", stopped there" if end.exit_code is None else ""
+        step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(end))
+    for warning in end.warnings if run.number == 1 else ():
+        output.line("!", name, warning)
+        output.event("warning", source=name, problem=warning)
     output.event(
         "tried",
         connector=name,
@@ -252,16 +270,16 @@ def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limi
         records={stream: seen.records for stream, seen in run.streams.items()},
         lines=run.lines,
         state=run.state,
-        exit_code=how.exit_code,
+        exit_code=end.exit_code,
     )
 
 
-def _status(how: Ended) -> str:
-    return "failed" if how.exit_code else "done"
+def _status(end: Ended) -> str:
+    return "failed" if end.exit_code else "done"
 
 
 def _show_rows(session: Session, name: str, stream: str, seen: StreamSeen) -> None:
-    """Show the first rows of a stream as a table: its keys first, as many fields as fit, values cut."""
+    """Show the first rows of a stream as a table, keys first, cut to the terminal."""
     session.output.event("sample", connector=name, stream=stream, records=seen.records, rows=seen.rows)
     names = list(dict.fromkeys(key for row in seen.rows for key in (*seen.keys, *row) if key in row))
     first = names[:COLUMNS]
@@ -282,51 +300,71 @@ def _value(value: object) -> str:
 
 
 def _ask(name: str) -> None:
-    """Ask whether a target that needs secrets may be given messages: what it loads goes somewhere else than this machine.
+    """Ask before messages are sent to a target that needs secrets: it may load into a database.
 
-    :raises SetupError: E-SETTING, nobody is there to be asked, or the answer is no.
+    :raises SetupError: E-SETTING, there is no terminal to ask on, or the answer is no.
     """
     what = f"{name} asks for secrets, so it may load somewhere else than into a folder, and what is loaded there stays."
     if not sys.stdin.isatty():
-        raise SetupError("E-SETTING", f"{what} Nobody is there to be asked.", hint="Say it beforehand: --yes")
+        raise SetupError("E-SETTING", f"{what} There is no terminal to ask on.", hint="Pass --yes to skip the question.")
     if input(f"{what}\nLoad into streams named {target_cases.PREFIX}…? [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise SetupError("E-SETTING", "Nothing was loaded.", hint="Give it a config for tries, or answer with --yes.")
+        raise SetupError("E-SETTING", "Nothing was loaded.", hint="Give it the config of a test database, or answer with yes.")
 
 
 def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Finding]:
-    """Give a target every kind of message, then half a message, and say which rules it breaks."""
-    assert probe.environment  # what has to be installed is shown as a step of its own
+    """Send a target all messages, then half a message; return the rules that it breaks."""
+    probe.install()
     run = Conformance()
     name, output = probe.connector.name, session.output
     with output.step(name) as step:
-        step.detail = "all messages at once"
-        how, printed, left = probe.load(target_cases.lines(*target_cases.CASES), limits.seconds)
-        step.result(f"all messages at once: {_ended(how)}", _status(how) if how.exit_code is not None else "failed")
-    if how.exit_code != 0:
-        how, printed = _find_guilty(session, probe, limits, run, how)
-    if how.exit_code == 0:
+        step.detail = "all messages together"
+        loaded = probe.load(target_cases.lines(*target_cases.CASES), limits.seconds)
+        failed = "failed" if loaded.end.exit_code is None else _status(loaded.end)
+        step.result(f"all messages together: {_described(loaded.end)}", failed)
+    end, printed = loaded.end, loaded.printed
+    if end.exit_code != 0:
+        end, printed = _find_cases(session, probe, limits, run, end)
+    if end.exit_code == 0:
         _judge_states(run, printed)
-    with output.step(name) as step:
-        step.detail = "half a message"
-        broken, _, _ = probe.load(target_cases.broken(), limits.seconds)
-        step.result(f"half a message: {_ended(broken)}", "done" if broken.exit_code else "failed")
-    if broken.exit_code == 0:
-        run.find("target-broken", "Half a message at the end of its input went unnoticed: it ended with exit code 0.")
-    output.event("tried", connector=name, run=1, records={}, lines=0, state=None, exit_code=how.exit_code, files=left)
-    if left:
-        output.line("✓", name, f"left {count(len(left), 'file')}, which are removed: {listed(left[:COLUMNS])}{'…' * (len(left) > COLUMNS)}")
+    _judge_files(run, loaded)
+    _send_half(session, probe, limits, run)
+    output.event("tried", connector=name, run=1, records={}, lines=0, state=None, exit_code=end.exit_code, files=loaded.files)
+    if loaded.files:
+        cut = "…" * (len(loaded.files) > COLUMNS)
+        files = f"left {count(len(loaded.files), 'file')}, which are removed: {listed(loaded.files[:COLUMNS])}{cut}"
+        output.line("✓", name, files)
     return run.findings
 
 
-def _ended(how: Ended) -> str:
-    if how.exit_code is None:
+def _send_half(session: Session, probe: Probe, limits: Limits, run: Conformance) -> None:
+    """Check that the target fails if its input ends within a message."""
+    with session.output.step(probe.connector.name) as step:
+        step.detail = "half a message"
+        broken = probe.load(target_cases.broken(), limits.seconds).end
+        step.result(f"half a message: {_described(broken)}", "done" if broken.exit_code else "failed")
+    if broken.exit_code == 0:
+        run.find("target-broken", "Half a message at the end of its input went unnoticed: it ended with exit code 0.")
+
+
+def _described(end: Ended) -> str:
+    """Describe how a program ended, in a few words."""
+    if end.exit_code is None:
         return "took too long, stopped"
-    said = how.said if len(how.said) <= SAID else how.said[:SAID] + "…"
-    return f"exit code {how.exit_code}" + (f', "{said}"' if how.exit_code and said else "")
+    line = end.last_line if len(end.last_line) <= MESSAGE_LENGTH else end.last_line[:MESSAGE_LENGTH] + "…"
+    return f"exit code {end.exit_code}" + (f', "{line}"' if end.exit_code and line else "")
+
+
+def _judge_files(run: Conformance, loaded: Loaded) -> None:
+    """Check that ``outputs`` matches the target's files, and that their columns are right."""
+    if loaded.unmatched:
+        names = listed(loaded.unmatched[:COLUMNS]) + "…" * (len(loaded.unmatched) > COLUMNS)
+        run.find("target-outputs", f'"outputs" does not match {count(len(loaded.unmatched), "file")} that it left: {names}.')
+    for problem in loaded.misplaced:
+        run.find("target-columns", problem, alike="columns")
 
 
 def _judge_states(run: Conformance, printed: bytes) -> None:
-    """See that nothing but states was printed, and the last one last."""
+    """Check that the target printed states only, and the last one last."""
     states: list[Any] = []
     for number, line in enumerate(printed.splitlines(), start=1):
         if not line.strip():
@@ -345,24 +383,31 @@ def _judge_states(run: Conformance, printed: bytes) -> None:
         run.find("target-state", f"The last state that it printed is {describe(good[-1])}, not {describe(target_cases.END)}.")
 
 
-def _find_guilty(session: Session, probe: Probe, limits: Limits, run: Conformance, how: Ended) -> tuple[Ended, bytes]:
-    """Find out which kinds of messages a target cannot take, each tried alone; then give it the others at once."""
-    guilty = []
+def _find_cases(session: Session, probe: Probe, limits: Limits, run: Conformance, end: Ended) -> tuple[Ended, bytes]:
+    """Find the kinds of messages that a target cannot take, by sending each alone.
+
+    Then send the others together.
+    """
+    failures: dict[str, list[str]] = {}
     with session.output.step(probe.connector.name) as step:
         for case in target_cases.CASES:
             step.detail = f"the messages {case} alone"
-            alone, _, _ = probe.load(target_cases.lines(case), limits.seconds)
+            alone = probe.load(target_cases.lines(case), limits.seconds).end
             if alone.exit_code != 0:
-                guilty.append(case)
-                rule = "target-version" if case == target_cases.OPTIONAL else "target-messages"
-                run.find(rule, f"It cannot take the messages {case}: {_ended(alone)}.", stream=case)
-        step.result(f"each kind of messages alone: {count(len(guilty), 'kind')} of {len(target_cases.CASES)} not taken", "failed")
-    others = [case for case in target_cases.CASES if case not in guilty]
-    if not guilty:
-        run.find("target-messages", f"It takes each kind of messages alone, and not all of them at once: {_ended(how)}.")
-    if not guilty or not others:
-        return how, b""
-    again, printed, _ = probe.load(target_cases.lines(*others), limits.seconds)
-    if again.exit_code != 0:
-        run.find("target-messages", f"It takes each of the other kinds of messages alone, and not all of them at once: {_ended(again)}.")
-    return again, printed
+                failures.setdefault(_described(alone), []).append(case)
+        failed = [case for cases in failures.values() for case in cases]
+        step.result(f"each kind of messages alone: {count(len(failed), 'kind')} of {len(target_cases.CASES)} not taken", "failed")
+    for reason, cases in failures.items():
+        rule = "target-version" if cases == [target_cases.OPTIONAL] else "target-messages"
+        which = "any messages" if len(cases) == len(target_cases.CASES) else f"the messages {listed(cases)}"
+        run.find(rule, f"It cannot take {which}: {reason}.", stream=cases[0] if len(cases) == 1 else "")
+    others = [case for case in target_cases.CASES if case not in failed]
+    if not failed:
+        run.find("target-messages", f"It takes each kind of messages alone, but not all of them together: {_described(end)}.")
+    if not failed or not others:
+        return end, b""
+    again = probe.load(target_cases.lines(*others), limits.seconds)
+    if again.end.exit_code != 0:
+        problem = f"It takes each of the other kinds of messages alone, but not all of them together: {_described(again.end)}."
+        run.find("target-messages", problem)
+    return again.end, again.printed

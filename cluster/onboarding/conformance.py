@@ -1,7 +1,8 @@
-"""What Singer asks of a tap's messages, as rules that a line, a run or two runs break; and the names of the rules for targets.
+"""The rules of Singer: those for taps, judged by their messages, and those for targets.
 
-Pure: lines go in, findings come out. Each rule has a name, a severity and one thing to do; a finding adds what was seen
-and where. A rule that is broken a thousand times in the same way is one finding.
+Pure: lines go in, findings come out. A rule has a name, a severity and a hint. A finding has the
+rule, what was seen and where. If a rule is broken a thousand times in the same manner, that is one
+finding.
 """
 
 from __future__ import annotations
@@ -32,27 +33,29 @@ RULES: dict[str, tuple[str, str]] = {
     "schema-first": (ERROR, "Send a stream's SCHEMA before its first RECORD."),
     "key-in-schema": (ERROR, "Declare every key property and bookmark property in the schema."),
     "key-in-record": (ERROR, "Give every record a value for each key property."),
-    "record-schema": (ERROR, "Send what the schema says, or correct the schema."),
-    "record-format": (WARNING, "Write dates as RFC 3339 says."),
+    "record-schema": (ERROR, "Send records that match the schema, or correct the schema."),
+    "record-format": (WARNING, "Write dates in the format of RFC 3339."),
     "record-undeclared": (WARNING, "Declare the field in the schema; targets leave out what is not declared, or fail."),
     "bookmark-in-record": (WARNING, "Give every record a value for what the stream is replicated by."),
     "not-selected": (ERROR, "Send only what the catalog selects."),
-    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected cannot be told."),
+    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected is not known."),
     "nothing-sent": (WARNING, "Send a SCHEMA for every selected stream, also where it has no records."),
     "state-back": (ERROR, "Let bookmarks only move on."),
     "state-missing": (WARNING, "Send a STATE with a bookmark for every incremental stream; without it the next run loads all again."),
-    "exit-code": (ERROR, "See what the tap's log says."),
+    "exit-code": (ERROR, "See the tap's log."),
     "second-run": (ERROR, "Let the tap take the state that it has printed."),
-    "second-run-all": (ERROR, "Begin where the state says."),
-    "second-run-older": (WARNING, "Begin where the state says, unless it is meant to load the last days again."),
+    "second-run-all": (ERROR, "Begin at the bookmark."),
+    "second-run-older": (WARNING, "Begin at the bookmark, unless the tap is meant to load the last days again."),
     "target-messages": (ERROR, "Take every message that a tap may send, and end with exit code 0; see the target's log."),
     "target-version": (WARNING, "Do not join it with a tap that sends ACTIVATE_VERSION."),
     "target-output": (ERROR, "Print nothing but states on standard output; a log belongs on standard error."),
     "target-state": (ERROR, "Print the last state, as it came, when all before it is stored."),
     "target-no-state": (WARNING, "Print the state; without it the next run loads the same again."),
-    "target-broken": (ERROR, "End with another exit code where the input is broken, or data is lost without a word."),
+    "target-broken": (ERROR, "End with another exit code if the input is broken; else data is lost unnoticed."),
+    "target-outputs": (WARNING, 'Add a glob that matches to "outputs" in its connector.yaml, or correct its config.'),
+    "target-columns": (WARNING, "Load streams whose schema grows within a run with another target, or with another version of this one."),
 }
-"""Each rule's severity, and what to do where it is broken."""
+"""Each rule's severity, and what to do if it is broken."""
 
 MARK = "replication_key_value"
 NO_MARKS = {"starting_replication_value", "replication_key", "replication_key_signpost"}
@@ -88,20 +91,20 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the catalog says of a stream."""
+    """What the catalog allows for a stream."""
 
     names: frozenset[str] = frozenset()
-    """Those under which its messages may come."""
+    """The names that its messages may have."""
     selected: bool = True
     left_out: frozenset[str] = frozenset()
     """Its fields that are not selected."""
     replication_key: str = ""
-    """Where it is incremental."""
+    """Its replication key, if it is incremental."""
 
 
 @dataclass
 class StreamSeen:
-    """What a run has brought of one stream."""
+    """What a run has sent of one stream."""
 
     schema: bool = False
     keys: tuple[str, ...] = ()
@@ -110,7 +113,7 @@ class StreamSeen:
     records: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     least: Any = None
-    """The least value of what it is replicated by."""
+    """The least value of its replication key."""
     validator: Any = None
 
 
@@ -120,22 +123,22 @@ class Conformance:
     def __init__(
         self, expected: Sequence[Expected] | None = None, state: Mapping[str, Any] | None = None, *, number: int = 1, rows: int = 3
     ) -> None:
-        """Take the streams of the catalog (None: there is none), the state that the tap was given, and how many rows to keep."""
+        """Take the streams of the catalog, the tap's initial state, and how many rows to keep."""
         self.expected = expected
         self._by_name = {name: one for one in expected or () for name in one.names}
         self.number = number
         self.rows = rows
-        self.given = state
+        self.initial = state
         self.state: dict[str, Any] | None = None
         self.lines = 0
         self.streams: dict[str, StreamSeen] = {}
-        self._found: dict[tuple[str, str, str], Finding] = {}
+        self._findings: dict[tuple[str, str, str], Finding] = {}
         self._marks = marks(state or {}, self._mark_names())
 
     @property
     def findings(self) -> list[Finding]:
-        """What was found: errors first, each kind in the order of its lines."""
-        return sorted(self._found.values(), key=lambda finding: (finding.severity, finding.line or 0))
+        """The findings: errors first, then in the order of lines."""
+        return sorted(self._findings.values(), key=lambda finding: (finding.severity, finding.line or 0))
 
     @property
     def records(self) -> int:
@@ -143,12 +146,12 @@ class Conformance:
         return sum(seen.records for seen in self.streams.values())
 
     def find(self, rule: str, problem: str, *, stream: str = "", line: int | None = None, alike: str = "") -> None:
-        """Note that a rule is broken; what is *alike* is counted, not noted again."""
+        """Add a finding. One that is *alike* is counted instead."""
         key = (rule, stream, alike or problem)
-        if key in self._found:
-            self._found[key].times += 1
+        if key in self._findings:
+            self._findings[key].times += 1
         else:
-            self._found[key] = Finding(rule, problem, line, stream, self.number)
+            self._findings[key] = Finding(rule, problem, line, stream, self.number)
 
     # -- lines
 
@@ -199,17 +202,17 @@ class Conformance:
         declared = schema.get("properties")
         seen.declared = frozenset(declared) if isinstance(declared, dict) else None
         bookmark = str(bookmarks[0]) if bookmarks else self._expected(name).replication_key
-        seen.bookmark = bookmark if seen.declared is None or bookmark in seen.declared else ""  # a place in a log is no field
+        seen.bookmark = bookmark if seen.declared is None or bookmark in seen.declared else ""
         missing = [key for key in (*seen.keys, *map(str, bookmarks)) if seen.declared is not None and key not in seen.declared]
         if missing:
-            self._here("key-in-schema", f"declares {name} without {listed(missing)}, by which it is told apart or replicated", stream=name)
+            self._here("key-in-schema", f"declares {name} without {listed(missing)}, which it needs as key or for replication", stream=name)
 
     def _validator(self, name: str, schema: Mapping[str, Any]) -> Any:
         kind = Draft4Validator if _has_old_limits(schema) else Draft7Validator
         try:
             kind.check_schema(schema)
         except SchemaError as error:
-            self._here("schema-form", f"has no valid schema for {name}: {_at(error.absolute_path)}{_said(error.message)}", stream=name)
+            self._here("schema-form", f"has no valid schema for {name}: {_at(error.absolute_path)}{_cut(error.message)}", stream=name)
             return None
         return kind(schema, registry=Registry(), format_checker=FORMATS)
 
@@ -241,14 +244,14 @@ class Conformance:
     def _match(self, name: str, seen: StreamSeen, record: dict[str, Any]) -> None:
         try:
             errors = list(seen.validator.iter_errors(record)) if seen.validator else []
-        except (re.error, Unresolvable, RecursionError) as wrong:  # a pattern that is none, a reference to nowhere or to itself
-            self._here("schema-form", f"cannot be held against the schema of {name}: {_said(str(wrong))}", stream=name, alike="schema")
+        except (re.error, Unresolvable, RecursionError) as wrong:  # in the schema
+            self._here("schema-form", f"cannot be held against the schema of {name}: {_cut(str(wrong))}", stream=name, alike="schema")
             seen.validator = None
             return
         for error in errors:
             rule = "record-format" if error.validator == "format" else "record-schema"
             alike = f"{error.validator} {'.'.join(part for part in error.absolute_path if isinstance(part, str))}"
-            what = f"does not match the schema of {name}: {_at(error.absolute_path)}{_said(error.message)}"
+            what = f"does not match the schema of {name}: {_at(error.absolute_path)}{_cut(error.message)}"
             self._here(rule, what, stream=name, alike=alike)
 
     # -- states
@@ -258,17 +261,17 @@ class Conformance:
         return {MARK} | (known - {""})
 
     def _state(self, state: dict[str, Any]) -> None:
-        found = marks(state, self._mark_names())
-        for path, value in found.items():
+        bookmarks = marks(state, self._mark_names())
+        for path, value in bookmarks.items():
             before = self._marks.get(path)
             if before is not None and _before(value, before):
                 where = ".".join(path)
                 self._here("state-back", f"moves the bookmark {where} back from {describe(before)} to {describe(value)}", alike=where)
-        self._marks.update(found)
+        self._marks.update(bookmarks)
         self.state = state
 
     def bookmark(self, stream: str, state: Mapping[str, Any] | None) -> Any:
-        """Return where a state says that a stream goes on, None where it does not say."""
+        """Return a stream's bookmark in a state, None if there is not exactly one."""
         wanted = {stream, *self._expected(stream).names}
         values = [value for path, value in marks(state or {}, self._mark_names()).items() if wanted & set(path)]
         return values[0] if len(values) == 1 else None
@@ -276,10 +279,10 @@ class Conformance:
     # -- ends
 
     def finish(self, exit_code: int | None, last_words: str = "") -> None:
-        """Judge the whole: *exit_code* is None where the tap was stopped before it had ended."""
+        """Judge the whole run. *exit_code* is None if the tap was stopped before its end."""
         if exit_code:
-            said = f': "{last_words}"' if last_words else ", without a word"
-            self.find("exit-code" if self.number == 1 else "second-run", f"The tap ended with exit code {exit_code}{said}.")
+            message = f': "{last_words}"' if last_words else ", without a word"
+            self.find("exit-code" if self.number == 1 else "second-run", f"The tap ended with exit code {exit_code}{message}.")
         if exit_code is None or exit_code:
             return
         for one in self.expected or ():
@@ -293,24 +296,21 @@ class Conformance:
                 self.find("state-missing", f"No STATE has a bookmark for {name}, which is incremental.", stream=name)
 
     def compare(self, first: Conformance) -> None:
-        """Judge a second run, which was given the state that the *first* one ended with."""
+        """Judge a second run, which began from the state of the *first* one."""
         for name, seen in self.streams.items():
-            begun, mark = first.streams.get(name), self.bookmark(name, self.given)
+            begun, mark = first.streams.get(name), self.bookmark(name, self.initial)
             if begun is None or seen.least is None or mark is None or not _before(seen.least, mark):
                 continue
             all_again = begun.least is not None and not _before(begun.least, seen.least) and _before(begun.least, mark)
             rule = "second-run-all" if all_again and seen.records >= begun.records else "second-run-older"
             what = "is loaded from the beginning again" if rule == "second-run-all" else "brings older records again"
-            problem = f"{name} {what}: {seen.bookmark} {describe(seen.least)}, and the state says {describe(mark)}."
+            problem = f"{name} {what}: {seen.bookmark} {describe(seen.least)}, and the bookmark is {describe(mark)}."
             self.find(rule, problem, stream=name)
 
 
-# ------------------------------------------------------------------------------------------------------ small things
-
-
 def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], Any]:
-    """Return the bookmarks of a state by their place in it: what has one of these *names*, and dates."""
-    found: dict[tuple[str, ...], Any] = {}
+    """Return the bookmarks of a state by path: values with one of *names*, and dates."""
+    bookmarks: dict[tuple[str, ...], Any] = {}
 
     def look(value: object, path: tuple[str, ...]) -> None:
         if isinstance(value, dict):
@@ -318,19 +318,22 @@ def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], An
                 look(item, (*path, str(key)))
         elif isinstance(value, list):
             for number, item in enumerate(value):
-                part = item.get("context", number) if isinstance(item, dict) else number  # singer-sdk's partitions
+                part = item.get("context", number) if isinstance(item, dict) else number
                 look(item, (*path, json.dumps(part, sort_keys=True)))
         elif not path or path[-1] in NO_MARKS or value is None or isinstance(value, bool):
             return
         elif path[-1] in names or (isinstance(value, str) and _comparable(value) is not value):
-            found[path] = value
+            bookmarks[path] = value
 
     look(state, ())
-    return found
+    return bookmarks
 
 
 def _before(one: object, other: object) -> bool:
-    """Say whether *one* is less than *other*: numbers, moments, else texts; what cannot be compared is not."""
+    """Return whether *one* is less than *other*: as numbers, as moments, else as texts.
+
+    Other values are not compared.
+    """
     numbers = int | float
     if isinstance(one, numbers) and isinstance(other, numbers):
         return one < other
@@ -341,7 +344,7 @@ def _before(one: object, other: object) -> bool:
 
 
 def _comparable(text: str) -> Any:
-    """Return a moment where a text is one, else the text."""
+    """Return the moment that a text names, else the text."""
     try:
         return _moment(text)
     except ValueError:
@@ -349,14 +352,14 @@ def _comparable(text: str) -> Any:
 
 
 def _moment(text: str) -> datetime:
-    """Read a date or a moment; one without a zone is taken as UTC.
+    """Parse a date or a moment. Without a zone it is UTC.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is neither.
     """
     if len(text) < len("2020-01-01") or text[4] != "-":
         raise ValueError(text)
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 STREAM = ("stream", str, "the name of its stream")
@@ -370,13 +373,13 @@ FORMS: dict[str, tuple[tuple[str, type, str], ...]] = {
 
 
 def _lacks(kind: str, message: Mapping[str, Any]) -> str:
-    """Say what a message lacks; nothing where it is whole."""
+    """Return what a message lacks; empty if it is complete."""
     missing = [what for key, wanted, what in FORMS[kind] if not isinstance(message.get(key), wanted)]
     return listed(missing) if missing else ""
 
 
 def _has_old_limits(schema: object) -> bool:
-    """Say whether a schema is of the time when ``exclusiveMaximum`` was true or false."""
+    """Return whether a schema follows draft 4, in which ``exclusiveMaximum`` is true or false."""
     if isinstance(schema, dict):
         old = any(isinstance(schema.get(word), bool) for word in ("exclusiveMaximum", "exclusiveMinimum"))
         return old or any(map(_has_old_limits, schema.values()))
@@ -392,6 +395,6 @@ def _at(path: Iterable[object]) -> str:
     return f"{where}: " if where else ""
 
 
-def _said(message: str, most: int = 160) -> str:
+def _cut(message: str, most: int = 160) -> str:
     text = message.rstrip(".")
     return text if len(text) <= most else text[:most] + "…"

@@ -1,14 +1,14 @@
-"""The commands ``discover`` and ``select``: a tap's catalog, and what of it is loaded."""
+"""The commands ``discover`` and ``select``: write a tap's catalog, and change what it selects."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import listed, read_object, words
+from cluster.config.strict import listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
-from cluster.onboarding.catalog import Changes, Stream, merge, streams_of
+from cluster.onboarding.catalog import Changes, Stream, is_system, merge, streams_of
 from cluster.onboarding.probe import Probe
 from cluster.onboarding.selection import Choice, few, find, select
 from cluster.project.reader import Project, check_catalog
@@ -21,37 +21,38 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 ROWS = 40
-"""So many streams are shown unless all are asked for."""
+"""How many streams are shown without ``--all``."""
 WIDTH = 40
 
 
 def discover(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
-    """Write a tap's catalog into its ``catalog.json``, with what was selected before, and show its streams or one stream's fields.
+    """Write a tap's ``catalog.json``, keep its selection, and show its streams or fields.
 
-    :raises SetupError: E-DISCOVERY; E-CATALOG, the file that is there is not a catalog; E-UNKNOWN, no such connector or stream.
+    :raises SetupError: E-DISCOVERY; E-CATALOG, the existing file is not a catalog; E-UNKNOWN, no
+        such connector or stream.
     """
     write(session, name, plan_only=plan_only, stream=stream, everything=everything, seconds=seconds)
     session.output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
 
 
 def write(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
-    """Do what ``discover`` does, without saying what comes next."""
+    """Do what ``discover`` does, without printing the next command."""
     output, project = session.output, Project(session.settings.root)
     connector = project.connector(name)
     file = catalog_file(connector)
     before = read_catalog(project, connector) if file.exists() else None
     probe = Probe(session, connector)
     probe.expect_streams()
-    assert probe.environment  # what has to be installed is shown as a step of its own
+    probe.install()
     with output.step(name) as step:
         step.detail = "discovering"
-        found = discovered(probe, seconds)
-        step.result(f"{count(len(found['streams']), 'stream')} found")
-    changes = merge(found, before)
-    streams = streams_of(found)
+        catalog = discovered(probe, seconds)
+        step.result(f"{count(len(catalog['streams']), 'stream')} found")
+    changes = merge(catalog, before)
+    streams = sorted(streams_of(catalog), key=is_system)
     shown = find(streams, stream, fields=False) if stream else []
-    if not plan_only and found != before:
-        write_catalog(file, found)
+    if not plan_only and catalog != before:
+        write_catalog(file, catalog)
     if before is not None:
         _show_changes(session, changes)
     output.text()
@@ -60,35 +61,24 @@ def write(session: Session, name: str, *, plan_only: bool, stream: str, everythi
             _show_fields(session, name, one)
     else:
         _show_streams(session, name, streams, None if everything else f"discover {name} --all")
-    _finish(session, project, connector, streams, changes, written=not plan_only and found != before, same=found == before)
+    _finish(session, project, connector, streams, changes, written=not plan_only and catalog != before, same=catalog == before)
 
 
-def choose(session: Session, name: str, everything: bool, nothing: bool, *lists: str) -> None:  # noqa: FBT001 - as they are typed
-    """Select streams and fields of a tap's catalog, or show what is selected; *lists* are the others of a ``Choice``, with commas.
+def choose(session: Session, name: str, choice: Choice) -> None:
+    """Select streams and fields of a tap's catalog; without a choice, show what is selected.
 
-    :raises SetupError: E-CATALOG, there is none, or it is not one; E-UNKNOWN, no such connector, stream or field; E-SETTING.
+    :raises SetupError: E-CATALOG, it has no catalog, or the file is not one; E-UNKNOWN, no such
+        connector, stream or field; E-SETTING.
     """
-    choice = Choice(everything, nothing, *map(words, lists))
     output, project = session.output, Project(session.settings.root)
     connector = project.connector(name)
     if not catalog_file(connector).exists():
-        kind = f"It is a {connector.kind}; only taps have streams." if connector.kind != "tap" else "It has none yet."
+        reason = f"It is a {connector.kind}; only taps have streams." if connector.kind != "tap" else "It has none yet."
         hint = "Name a tap." if connector.kind != "tap" else f"Discover it first: {command(f'discover {name}')}"
-        raise SetupError("E-CATALOG", f"{name} has no catalog.json. {kind}", hint=hint)
+        raise SetupError("E-CATALOG", f"{name} has no catalog.json. {reason}", hint=hint)
     catalog = read_catalog(project, connector)
     streams = streams_of(catalog)
-    if choice != Choice():
-        before = json.dumps(catalog)
-        for note in select(streams, choice):
-            output.line("!", name, note)
-            output.event("warning", source=name, problem=note)
-        for stream in streams:
-            stream.write()
-        written = json.dumps(catalog) != before
-        if written:
-            write_catalog(catalog_file(connector), catalog)
-    else:
-        written = False
+    written = choice != Choice() and _apply(session, connector, catalog, streams, choice)
     _show_streams(session, name, [stream for stream in streams if stream.selected], f"discover {name} --plan --all")
     _finish(session, project, connector, streams, Changes(), written=written, same=not written)
     if not any(stream.selected for stream in streams):
@@ -98,15 +88,29 @@ def choose(session: Session, name: str, everything: bool, nothing: bool, *lists:
 # ---------------------------------------------------------------------------------------------------------- catalogs
 
 
+def _apply(session: Session, connector: Connector, catalog: dict[str, Any], streams: list[Stream], choice: Choice) -> bool:
+    """Change the selection of a catalog, and return whether the file has changed."""
+    before = json.dumps(catalog)
+    for note in select(streams, choice):
+        session.output.line("!", connector.name, note)
+        session.output.event("warning", source=connector.name, problem=note)
+    for stream in streams:
+        stream.write()
+    changed = json.dumps(catalog) != before
+    if changed:
+        write_catalog(catalog_file(connector), catalog)
+    return changed
+
+
 def catalog_file(connector: Connector) -> Path:
-    """Return where a tap's own catalog is."""
+    """Return the path of a tap's own catalog."""
     return connector.folder / "catalog.json"
 
 
 def read_catalog(project: Project, connector: Connector) -> dict[str, Any]:
     """Read a tap's own catalog.
 
-    :raises SetupError: E-CATALOG, it is not one.
+    :raises SetupError: E-CATALOG, the file is not a catalog.
     """
     file = catalog_file(connector)
     catalog = read_object(file, project.shown(file), "E-CATALOG")
@@ -115,15 +119,16 @@ def read_catalog(project: Project, connector: Connector) -> dict[str, Any]:
 
 
 def write_catalog(file: Path, catalog: dict[str, Any]) -> None:
-    """Replace a catalog as a whole, written so that two versions of it can be compared."""
+    """Replace a catalog, indented so that ``git diff`` shows what has changed."""
     with write_whole(file, json.dumps(catalog, indent=2, ensure_ascii=False) + "\n"):
         pass
 
 
 def discovered(probe: Probe, seconds: float) -> dict[str, Any]:
-    """Return what discovery finds, checked.
+    """Run discovery, check the catalog's form, and return it.
 
-    :raises SetupError: E-DISCOVERY, as ``Probe.discover``, or what the tap printed lacks something.
+    :raises SetupError: E-DISCOVERY, as ``Probe.discover``, or the catalog has not the form that
+        taps expect.
     """
     catalog = probe.discover(seconds)
     try:
@@ -132,7 +137,7 @@ def discovered(probe: Probe, seconds: float) -> dict[str, Any]:
         raise SetupError(
             "E-DISCOVERY",
             f"{probe.connector.name}'s discovery printed no valid catalog: {error.problem}",
-            hint="Ask the tap's authors, or take another version of it.",
+            hint="Report it to the tap's authors, or use another version of the tap.",
         ) from None
     return catalog
 
@@ -158,7 +163,10 @@ def _show_changes(session: Session, changes: Changes) -> None:
 
 
 def _show_streams(session: Session, name: str, streams: list[Stream], more: str | None) -> None:
-    """Show streams as a table; *more* is the command that shows all of them where the table is cut."""
+    """Show streams as a table.
+
+    *more* is the command that shows all streams; None shows all now.
+    """
     for stream in streams:
         session.output.event(
             "stream",
@@ -172,20 +180,21 @@ def _show_streams(session: Session, name: str, streams: list[Stream], more: str 
             replication_key=stream.replication_key or None,
         )
     shown = streams[:ROWS] if more else streams
-    rows = [
-        [
-            stream.id,
-            f"{len(stream.loaded)} of {len(stream.top)}",
-            _cut(", ".join(stream.keys)),
-            " ".join(filter(None, (stream.method, stream.replication_key))),
-            "✓" if stream.selected else "" if stream.supported else "unsupported",
-        ]
-        for stream in shown
-    ]
-    if rows:
-        session.output.table(rows, ["stream", "fields", "keys", "replication", "selected"])
+    if shown:
+        session.output.table(list(map(_row, shown)), ["stream", "fields", "keys", "replication", "selected"])
     if len(shown) < len(streams):
         session.output.text(f"  … and {len(streams) - len(shown):,} more: {command(more or '')}")
+
+
+def _row(stream: Stream) -> list[str]:
+    """Return a stream's row in the table."""
+    return [
+        stream.id,
+        f"{len(stream.loaded)} of {len(stream.top)}",
+        _cut(", ".join(stream.keys)),
+        " ".join(filter(None, (stream.method, stream.replication_key))),
+        "✓" if stream.selected else "" if stream.supported else "unsupported",
+    ]
 
 
 def _show_fields(session: Session, name: str, stream: Stream) -> None:

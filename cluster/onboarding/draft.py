@@ -1,4 +1,4 @@
-"""A connector in the making: what its package installs, what that is and knows, and what its config is to be."""
+"""A connector while ``new`` makes it: its package, its program and its config."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
 from cluster.onboarding import options, package, prompts
 from cluster.onboarding.probe import ABOUT_SECONDS, Probe
+from cluster.onboarding.remedies import remedy
+from cluster.onboarding.selection import Choice
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
+from cluster.project.secrets import secret_names_in
 from cluster.project.venvs import Environments
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cluster.onboarding.options import Option
@@ -31,217 +34,261 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 KINDS = ("tap", "target")
-ABILITIES = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
-"""What stands in a program's help, and what we call it."""
+FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
+"""A flag in a program's help, and the capability that it shows."""
 
 
 @dataclass
 class ConnectorRequest:
-    """What somebody wants a connector to be. What is empty is found out."""
+    """What a command line or a ``meltano.yml`` asks ``new`` to make.
+
+    Empty fields are determined from the package.
+    """
 
     name: str
     pip_url: str = ""
     kind: str = ""
     executable: str = ""
     python: str = ""
-    given: dict[str, str] = field(default_factory=dict)
-    """Settings as they were typed."""
+    typed: dict[str, str] = field(default_factory=dict)
+    """Settings of ``--set``, as they were typed."""
     config: dict[str, Any] = field(default_factory=dict)
-    """Settings as they are to stand in the config."""
+    """Settings of ``meltano.yml``, as the config holds them."""
     secrets: dict[str, str] = field(default_factory=dict)
-    """Variables of that config, with their values."""
-    select: dict[str, str] = field(default_factory=dict)
-    """Options of ``select``, all of them, with their values; none where everything is loaded."""
+    """The variables of that config, with their values."""
+    choice: Choice = field(default_factory=Choice)
+    """What to select after discovery; empty for everything."""
     left: list[str] = field(default_factory=list)
-    """What a ``meltano.yml`` has that we have not."""
+    """What of the ``meltano.yml`` is not taken over, by name."""
 
 
-class Making:
-    """A connector while it is being made."""
+@dataclass(frozen=True)
+class Abilities:
+    """What a connector's program knows."""
 
-    def __init__(self, session: Session, wish: ConnectorRequest, folder: Path, *, ask: bool) -> None:
-        """Take what is wanted and the folder in which it is made; *ask* says whether somebody can answer."""
+    kind: str
+    capabilities: frozenset[str]
+    options: Sequence[Option]
+    """Those to ask for."""
+    described: bool
+    """Whether the program describes itself (``--about``): then it has no other options."""
+    every_option: Sequence[Option] = ()
+    """All options, with those of the SDK, if the program describes itself."""
+
+
+class ConnectorDraft:
+    """A connector while ``new`` makes it."""
+
+    def __init__(self, session: Session, request: ConnectorRequest, folder: Path, *, ask: bool) -> None:
+        """Take the request and the folder; *ask* is whether a user can answer questions."""
         self.session = session
-        self.wish = wish
+        self.request = request
         self.folder = folder
         self.ask = ask
-        self.options: list[Option] = []
-        self.about: dict[str, Any] | None = None
+        self.options: Sequence[Option] = ()
+        self.every_option: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
-        self.made: Path | None = None
-        """The environment, if it is of this command's making."""
-        self.keys: dict[str, Any] = {"kind": wish.kind or "tap", "pip_url": wish.pip_url or wish.name}
-        if wish.python:
-            self.keys["python"] = wish.python
+        self.venv: Path | None = None
+        """The connector's venv, if this command made it."""
+        self.described = False
+        self.keys: dict[str, Any] = {"kind": request.kind or "tap", "pip_url": request.pip_url or request.name}
+        if request.python:
+            self.keys["python"] = request.python
 
     def connector(self) -> Connector:
-        """Write ``connector.yaml`` as far as it is known and read it, as every command will."""
+        """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:
-            return project.connector(self.wish.name)
+            return project.connector(self.request.name)
         except SetupError as error:
             problem = error.problem.replace(f"{project.shown(self.folder)}/", "")
             raise SetupError(error.code, problem, hint="Correct the command.") from None
 
     def install(self) -> None:
-        """Make its environment, and find its program in it.
+        """Make its venv, and determine its program, kind, capabilities and options.
 
-        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it has none, or several and none was named.
+        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
+            several and none was named.
         """
         connector = self.connector()
         environments = Environments(self.session.settings)
         try:
-            environment, made = environments.install(connector, self.session.output)
+            venv, made = environments.install(connector, self.session.output)
         except SetupError as error:
             if error.code not in {"E-INSTALL", "E-PYTHON"}:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
             raise SetupError(error.code, error.problem, hint=hint) from None
-        self.made = environment if made else None
-        self.package = package.installed(environment, connector)
-        self.keys["executable"] = self._executable(environment)
-        self._understand(self.connector())
-        if self.keys["executable"] == self.wish.name:
+        self.venv = venv if made else None
+        self.package = package.installed(venv, connector)
+        self.keys["executable"] = self._executable(venv)
+        self._determine(self.connector(), package.versions(venv))
+        if self.keys["executable"] == self.request.name:
             del self.keys["executable"]
 
     def undo(self) -> None:
-        """Remove what has been made outside of the folder."""
-        if self.made is not None:
-            shutil.rmtree(self.made, ignore_errors=True)
+        """Remove the venv, if this command made it. The caller removes the folder."""
+        if self.venv is not None:
+            shutil.rmtree(self.venv, ignore_errors=True)
 
-    def _executable(self, environment: Path) -> str:
-        found, wish = self.package, self.wish
-        if wish.executable:
-            return package.program(found, environment, wish.executable)
-        names = package.likely(found, wish.name)
+    def _executable(self, venv: Path) -> str:
+        installed, request = self.package, self.request
+        if request.executable:
+            return package.program(installed, venv, request.executable)
+        names = package.likely(installed, request.name)
         if not names:
             raise SetupError(
                 "E-EXECUTABLE",
-                f"{found.name} installs no program: it is no connector.",
+                f"{installed.name} installs no program: it is no connector.",
                 hint="Name the connector's package with --pip-url.",
             )
         if len(names) == 1:
             return names[0]
         if self.ask:
-            answer = prompts.line(f"{found.name} installs {listed(names)}. Which one? ")
-            return package.program(found, environment, answer)
+            answer = prompts.line(f"{installed.name} installs {listed(names)}. Which one? ")
+            return package.program(installed, venv, answer)
+        url = ("--pip-url", request.pip_url) if request.pip_url else ()
         raise SetupError(
             "E-EXECUTABLE",
-            f"{found.name} installs {len(names)} programs: {listed(names)}.",
-            hint=f"Name one: {_again(wish)} --executable {names[0]}",
+            f"{installed.name} installs {len(names)} programs: {listed(names)}.",
+            hint=f"Name one: {typed('new', request.name, *url, '--executable', names[0])}",
         )
 
-    def _understand(self, connector: Connector) -> None:
-        """Find out what the program is, what it knows and what its config may hold.
+    def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
+        """Determine kind, capabilities and options of the program.
 
-        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not start.
+        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
+            start.
         """
-        probe = Probe(self.session, connector)
-        about = probe.about()
-        if about and isinstance(about.get("capabilities"), list):
-            self.about = about
-            known = {str(item) for item in about["capabilities"]} | {"about"}
-            kind = "tap" if known & {"catalog", "discover"} else "target"
-            self.options = options.from_about(about)
-        else:
-            text = self._help(probe)
-            known = {ability for flag, ability in ABILITIES.items() if flag in text}
-            kind = "tap" if known else "target"
-            samples = options.from_readme(self.package.readme)
-            self.options = options.needed(samples, self._refusal(probe))
-        self._agree(connector.executable, kind)
-        self.keys["kind"] = kind
-        found = {"capabilities": [item for item in CAPABILITIES if item in known], "settings": sorted(item.name for item in self.options)}
-        self.keys.update({key: words for key, words in found.items() if words})
+        abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
+        self._check_kind(connector.executable, abilities.kind)
+        self.options, self.described = abilities.options, abilities.described
+        self.every_option = abilities.every_option or abilities.options
+        self.keys["kind"] = abilities.kind
+        capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
+        settings = sorted(option.name for option in self.options)
+        self.keys.update({key: words for key, words in {"capabilities": capabilities, "settings": settings}.items() if words})
 
-    def _agree(self, program: str, kind: str) -> None:
-        """See that the program is what was asked for.
+    def _check_kind(self, program: str, kind: str) -> None:
+        """Check that the program is of the kind that was asked for.
 
         :raises SetupError: E-CONNECTOR, it is of the other kind.
         """
-        wish = self.wish
-        named = next((item for item in KINDS if wish.name.startswith(f"{item}-")), kind)
-        wanted = wish.kind or named
+        request = self.request
+        named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
+        wanted = request.kind or named
         if wanted != kind:
-            words = f"new {kind}-{wish.name.removeprefix(f'{wanted}-')} --pip-url {quoted(self.keys['pip_url'])}"
-            hint = f"Make it as one: {command(words)}"
-            raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=hint)
+            right = typed("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
+            raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
-    def _help(self, probe: Probe) -> str:
-        """Return the help of a program that does not describe itself.
+    def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
+        """Return the abilities of a program without ``--about``, from its help and its README.
 
-        :raises SetupError: E-CONNECTOR, it does not start, or knows no ``--config``.
+        :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
         """
-        code, said = self._says(probe, "--help")
-        if "--config" in said:
-            return said
-        program = probe.connector.executable
-        if code:
+        probe = Probe(self.session, connector)
+        code, output = _output(probe, "--help")
+        if "--config" not in output and code:
             raise SetupError(
                 "E-CONNECTOR",
-                f"{program} does not start: {last_line(said)}",
-                hint=_remedy(said, str(self.keys["pip_url"]), _again(self.wish)),
+                f"{connector.executable} does not start: {last_line(output)}",
+                hint=remedy(output, self.request.name, str(self.keys["pip_url"]), versions),
             )
-        raise SetupError(
-            "E-CONNECTOR",
-            f"{program} is no Singer connector: its help knows no --config.",
-            hint="Name the connector's package with --pip-url, or its program with --executable.",
-        )
+        if "--config" not in output:
+            raise SetupError(
+                "E-CONNECTOR",
+                f"{connector.executable} is no Singer connector: its help has no --config.",
+                hint="Name the connector's package with --pip-url, or its program with --executable.",
+            )
+        capabilities = frozenset(capability for flag, capability in FLAGS.items() if flag in output)
+        samples = options.from_readme(self.package.readme)
+        needed = options.needed(samples, self._refusal(probe))
+        return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
-        """Return what a program of the older kind says to an empty config: which keys it needs."""
+        """Return the program's output with an empty config: it names the keys that it needs."""
         config = self.folder / "config.json"
         config.write_text("{}", encoding="utf-8")
         try:
-            return self._says(probe, "--discover")[1]
+            return _output(probe, "--discover")[1]
         finally:
             config.unlink()
-
-    def _says(self, probe: Probe, *words: str) -> tuple[int | None, str]:
-        """Run the program and return its exit code, None where it does not end, and all that it prints."""
-        with probe.answering("alone", *words) as (end, answer):
-            code = None
-            with suppress(subprocess.TimeoutExpired):
-                code = end.process.wait(ABOUT_SECONDS)
-            answer.seek(0)
-            return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
 
     # -- the config
 
     def configure(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the config, and the secrets that it names by their variables.
+        """Return the config, and the variables of the secrets in it with their values.
 
-        :raises SetupError: E-SETTING, a setting is not known or has a value that is not allowed.
+        :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed.
         """
-        wish = self.wish
-        config: dict[str, Any] = dict(wish.config)
-        secrets: dict[str, str] = dict(wish.secrets)
-        known = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ}
-
-        def take(option: Option, text: str) -> None:
-            config[option.name], found = options.hide(option, option.read(text), wish.name)
-            secrets.update(found)
-
-        for name, text in wish.given.items():
-            take(options.option(self.options, name, complete=self.about is not None), text)
-        for option in self.options:
-            variable = options.variable(wish.name, option.name)
-            if option.secret and option.name not in config and variable in known:
-                config[option.name] = f"${{{variable}}}"
+        request = self.request
+        variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
+        config = {
+            name: options.literal(options.option(self.every_option, name, complete=False), value, variables)
+            for name, value in request.config.items()
+        }
+        filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
+        filled.set(request.typed)
+        filled.take_variables(variables)
         if self.ask:
-            prompts.ask(self.session.output, [option for option in self.options if option.name not in config], take)
-        for option in self.options:
-            if option.secret and option.missed:
-                config.setdefault(option.name, f"${{{options.variable(wish.name, option.name)}}}")
-        return config, secrets
+            prompts.ask(self.session.output, filled.open, filled.take)
+        return filled.finish()
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the settings without which the connector cannot work."""
-        return [option.name for option in self.options if option.missed and option.name not in config]
+        """Return the settings that the connector needs and its config lacks."""
+        return options.missing(self.options, config)
+
+
+@dataclass
+class ConfigDraft:
+    """A connector's config while ``new`` fills it in."""
+
+    connector: str
+    options: Sequence[Option]
+    config: dict[str, Any]
+    secrets: dict[str, str]
+    complete: bool
+    """Whether the connector has no other options than these."""
+
+    def take(self, option: Option, text: str) -> None:
+        """Set an option to what the user typed. A secret becomes a variable.
+
+        :raises SetupError: E-SETTING, the option does not allow it.
+        """
+        self.config[option.name], secrets = options.hide(option, option.read(text), self.connector)
+        self.secrets.update(secrets)
+
+    def set(self, typed: Mapping[str, str]) -> None:
+        """Set the options of ``--set``.
+
+        :raises SetupError: E-SETTING, an unknown option, or a value that is not allowed.
+        """
+        for name, text in typed.items():
+            self.take(options.option(self.options, name, complete=self.complete), text)
+
+    def take_variables(self, variables: Mapping[str, str]) -> None:
+        """Name the variable of each secret option for which there is one."""
+        for option in self.options:
+            variable = options.variable(self.connector, option.name)
+            if option.secret and option.name not in self.config and variable in variables:
+                self.config[option.name] = f"${{{variable}}}"
+
+    @property
+    def open(self) -> list[Option]:
+        """The options without a value."""
+        return [option for option in self.options if option.name not in self.config]
+
+    def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Name a variable for each needed secret. Return the config and the secrets it uses."""
+        for option in self.options:
+            if option.secret and option.needed:
+                self.config.setdefault(option.name, f"${{{options.variable(self.connector, option.name)}}}")
+        used = secret_names_in(self.config)
+        return self.config, {name: value for name, value in self.secrets.items() if name in used}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -251,21 +298,26 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True))
 
 
-def _again(wish: ConnectorRequest) -> str:
-    """Return the command, to be typed again with something more."""
-    return command(f"new {wish.name}" + (f" --pip-url {quoted(wish.pip_url)}" if wish.pip_url else ""))
+def described(probe: Probe) -> Abilities | None:
+    """Return what a program tells about itself, None if it has no ``--about``."""
+    about = probe.about()
+    if not about or not isinstance(about.get("capabilities"), list):
+        return None
+    capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
+    kind = "tap" if capabilities & {"catalog", "discover"} else "target"
+    return Abilities(kind, capabilities, options.from_about(about), described=True, every_option=options.all_of(about))
 
 
-def quoted(words: str) -> str:
-    """Return words as a shell takes them for one."""
-    return f'"{words}"' if re.search(r"[\s<>*?;&|()\[\]]", words) else words
+def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
+    """Run the program and return its exit code, None if it does not end, and its whole output."""
+    with probe.answering("alone", *words) as (end, answer):
+        code = None
+        with suppress(subprocess.TimeoutExpired):
+            code = end.process.wait(ABOUT_SECONDS)
+        answer.seek(0)
+        return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
 
 
-def _remedy(said: str, pip_url: str, again: str) -> str:
-    """Say what to do about a program that does not start. The commonest reason is that its dependencies have moved on."""
-    module = re.search(r"No module named '(\w+)", said)
-    if module and module[1] == "pkg_resources":
-        return f'It is older than its dependencies. Try: {again.partition(" --pip-url")[0]} --pip-url "{pip_url} setuptools<81"'
-    if module:
-        return f'Add what it misses to --pip-url, such as "{pip_url} {module[1]}".'
-    return "Try an older Python, such as --python 3.10, or another version with --pip-url."
+def typed(*words: str) -> str:
+    """Return one of our commands with each word quoted for the shell."""
+    return command(options.quoted(words))

@@ -1,4 +1,4 @@
-"""A connector as it stands in a ``meltano.yml``: what of it we have as well, and by name what not."""
+"""Read a connector from a ``meltano.yml``: what can be taken over, and the names of what cannot."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
 from cluster.onboarding.options import Option, hide, is_secret
+from cluster.onboarding.selection import Choice
 from cluster.project.dotenv import read_dotenv
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_u
          "settings_group_validation", "settings_preamble", "usage", "next_steps", "maintenance_status", "quality", "plugin_type",
          "plugin_type_plural", "ext_repo", "hidden", "domain_url", "prereq", "definition", "supported_python_versions", "dialect",
          "target_schema"}  # fmt: skip
-"""What describes a plugin, and makes no difference here: capabilities and settings are the program's own to tell."""
+"""Keys that describe a plugin and make no difference here. Capabilities and settings come from the
+program itself."""
+
+TYPED_KINDS = {"integer", "decimal", "boolean", "array", "object"}
+"""Kinds of settings whose value is not a text."""
 
 VARIABLE = re.compile(r"(\\)?\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
-"""How Meltano writes a variable; a backslash before it takes that meaning away."""
+"""A variable as Meltano writes it. A backslash before it makes it plain text."""
 
 
 @dataclass
@@ -40,37 +45,39 @@ class Plugin:
     executable: str
     python: str
     config: dict[str, Any] = field(default_factory=dict)
-    """As our ``config.json`` has it: secrets are ``${NAME}``."""
+    """Its config as ``config.json`` holds it: secrets are ``${NAME}``."""
     secrets: dict[str, str] = field(default_factory=dict)
-    """The variables of that config, as far as their values are known."""
-    options: dict[str, str] = field(default_factory=dict)
-    """What it selects, as the options of ``select``."""
+    """The variables of that config whose values ``.env`` has."""
+    choice: Choice = field(default_factory=Choice)
+    """What it selects; empty if it selects everything."""
     left: list[str] = field(default_factory=list)
-    """What we do not have, by name."""
+    """What is not taken over, by name."""
 
 
 def read(file: Path, name: str) -> Plugin:
-    """Return the plugin *name* of a ``meltano.yml``; where it has only one, that one.
+    """Return the plugin *name* of a ``meltano.yml``; of a file with one plugin, that one.
 
-    :raises SetupError: E-CONFIG, the file is not what it should be; E-UNKNOWN, it has no such plugin.
+    :raises SetupError: E-CONFIG, the file names no plugins; E-UNKNOWN, it has no such plugin.
     """
     shown = str(file)
     document = _mapping(read_yaml(file, shown))
     plugins = _mapping(document.get("plugins"))
-    found = {str(entry["name"]): (section, entry) for section in SECTIONS for entry in _mappings(plugins.get(section)) if "name" in entry}
-    if not found:
+    entries = {str(entry["name"]): (section, entry) for section in SECTIONS for entry in _mappings(plugins.get(section)) if "name" in entry}
+    if not entries:
         raise SetupError("E-CONFIG", f"{shown} names no extractor and no loader.", hint="Name a Meltano project's meltano.yml.")
-    matching = [item for item in found if item == name or item.lower().replace("_", "-") == name]
-    if not matching and len(found) > 1:
-        there = f"{nearest(name, found)} There are {listed(found)}."
-        raise SetupError("E-UNKNOWN", f"{shown} has no plugin {describe(name)}.{there}", hint="Name one of these.")
-    chosen = (matching or list(found))[0]
-    section, entry = found[chosen]
-    return _Reader(file, document, section).plugin(chosen, entry, {item: other for item, (part, other) in found.items() if part == section})
+    matching = [item for item in entries if item == name or item.lower().replace("_", "-") == name]
+    if not matching and len(entries) > 1:
+        known = f"{nearest(name, entries)} There are {listed(entries)}."
+        raise SetupError("E-UNKNOWN", f"{shown} has no plugin {describe(name)}.{known}", hint="Name one of these.")
+    chosen = (matching or list(entries))[0]
+    section, entry = entries[chosen]
+    return _Reader(file, document, section).plugin(
+        chosen, entry, {item: other for item, (part, other) in entries.items() if part == section}
+    )
 
 
 class _Reader:
-    """Puts one plugin together: its own entry over those it inherits from, over what Meltano has locked."""
+    """Merges a plugin's entry with those that it inherits from, and Meltano's locked one."""
 
     def __init__(self, file: Path, document: Mapping[str, Any], section: str) -> None:
         self.file = file
@@ -106,7 +113,7 @@ class _Reader:
         return plugin
 
     def _locked(self, name: str, variant: object) -> Mapping[str, Any]:
-        """Return what Meltano knows of a plugin of its hub: it keeps that beside ``meltano.yml``."""
+        """Return the hub's entry of a plugin, which Meltano keeps beside ``meltano.yml``."""
         folder = self.file.parent / "plugins" / self.section
         files = [folder / f"{name}--{variant}.lock"] if variant else sorted(folder.glob(f"{name}--*.lock"))
         return read_object(files[0], str(files[0])) if files and files[0].is_file() else {}
@@ -123,13 +130,13 @@ class _Reader:
         return " ".join(kept)
 
     def _python(self, merged: Mapping[str, Any], plugin: Plugin) -> str:
-        found = re.search(r"(3\.\d{1,2})", str(merged.get("python") or ""))
-        if merged.get("python") and not found:
+        version = re.search(r"(3\.\d{1,2})", str(merged.get("python") or ""))
+        if merged.get("python") and not version:
             plugin.left.append(f"python ({merged['python']})")
-        return found[1] if found else ""
+        return version[1] if version else ""
 
     def _config(self, merged: Mapping[str, Any], names: list[str], plugin: Plugin) -> None:
-        """Take the config over: what stands in ``meltano.yml``, and what ``.env`` says of the settings that are known."""
+        """Take over the config of ``meltano.yml`` and the values in ``.env``."""
         settings = {str(item["name"]): item for item in _mappings(merged.get("settings")) if "name" in item}
         config = _mapping(merged.get("config"))
         for key, setting in settings.items():
@@ -145,28 +152,41 @@ class _Reader:
                 plugin.left.append(f"config.{key}")
                 continue
             unknown: list[str] = []
-            ours = self._expanded(value, plugin, unknown)
+            ours = self._typed_variable(value, setting) if not _secret(key, setting) else None
+            if ours is None:
+                ours = self._expanded(value, plugin, unknown)
             if unknown:
                 plugin.left.append(f"config.{key} ({', '.join(f'${item}' for item in unknown)})")
                 continue
             option = Option(key, {"secret": True} if _secret(key, setting) else {})
-            ours, found = hide(option, ours, plugin.name)
-            plugin.secrets.update(found)
+            ours, secrets = hide(option, ours, plugin.name)
+            plugin.secrets.update(secrets)
             plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
 
+    def _typed_variable(self, value: Any, setting: Mapping[str, Any]) -> Any:
+        """Return a typed setting's value if it is one variable, else None: a number stays one."""
+        variable = VARIABLE.fullmatch(value) if isinstance(value, str) else None
+        if variable is None or variable[1] or setting.get("kind") not in TYPED_KINDS:
+            return None
+        text = self.dotenv.get(variable[2] or variable[3])
+        return None if text is None else _typed(text, str(setting["kind"]))
+
     def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
-        """Return a value with variables as we write them; of Meltano's own only the project's folder is known here."""
+        """Return a value with variables as ``${NAME}``.
+
+        Of Meltano's own variables only the project's folder is known.
+        """
         if isinstance(value, dict):
             return {key: self._expanded(item, plugin, unknown) for key, item in value.items()}
         if isinstance(value, list):
             return [self._expanded(item, plugin, unknown) for item in value]
         if not isinstance(value, str):
-            return value if isinstance(value, bool | int | float | None) else str(value)  # dates, as Meltano's JSON has them
+            return value if isinstance(value, bool | int | float | None) else str(value)  # dates
 
-        def ours(found: re.Match[str]) -> str:
-            name = found[2] or found[3]
-            if found[1]:
-                return found[0][1:].replace("${", "$${")
+        def ours(variable: re.Match[str]) -> str:
+            name = variable[2] or variable[3]
+            if variable[1]:
+                return variable[0][1:].replace("${", "$${")
             if name == "MELTANO_PROJECT_ROOT":
                 return str(self.file.parent.resolve())
             if name.startswith("MELTANO_"):
@@ -178,9 +198,9 @@ class _Reader:
         return VARIABLE.sub(ours, value)
 
     def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
-        """Turn Meltano's patterns into options: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` takes away."""
+        """Translate patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes."""
         patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
-        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "add", "exclude", "replication", "replication-key")}
+        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
         for pattern in patterns:
             whole = pattern.removeprefix("!").removesuffix(".*")
             kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
@@ -194,21 +214,28 @@ class _Reader:
                     plugin.left.append(f"metadata.{stream}.{key}")
         if any(names.values()):
             names["stream"] = names["stream"] or ([] if names["field"] else ["*"])
-            plugin.options = {name: ",".join(found) for name, found in names.items()}
+            plugin.choice = Choice(
+                nothing=True,
+                streams=tuple(names["stream"]),
+                fields=tuple(names["field"]),
+                exclude=tuple(names["exclude"]),
+                methods=tuple(names["replication"]),
+                keys=tuple(names["replication-key"]),
+            )
 
     def _elsewhere(self, names: set[str]) -> list[str]:
-        """Return what other parts of the file say of the plugin."""
-        found = []
+        """Return the environments and schedules of the file that name the plugin."""
+        environments = []
         for environment in _mappings(self.document.get("environments")):
             plugins = _mapping(_mapping(environment.get("config")).get("plugins"))
             if any(item.get("name") in names for item in _mappings(plugins.get(self.section))):
-                found.append(f"environments.{environment.get('name')}")
+                environments.append(f"environments.{environment.get('name')}")
         schedules = _mappings(self.document.get("schedules"))
-        return found + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+        return environments + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
 
 
 def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, the second over the first: ``s3: {key: …}`` and ``s3.secret`` are one."""
+    """Merge two mappings, the second over the first: ``s3: {key: …}`` and ``s3.secret`` are one."""
     both = {key: _merged(one[key], value) for key, value in other.items() if isinstance(value, dict) and isinstance(one.get(key), dict)}
     return {**one, **other, **both}
 
@@ -226,7 +253,7 @@ def _secret(key: str, setting: Mapping[str, Any]) -> bool:
 
 
 def _typed(text: str, kind: str) -> Any:
-    if kind in {"integer", "decimal", "boolean", "array", "object"}:
+    if kind in TYPED_KINDS:
         with suppress(ValueError):
             return json.loads(text.lower() if kind == "boolean" else text)
     return text

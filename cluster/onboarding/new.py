@@ -1,6 +1,7 @@
-"""``new``: from a package, a ``meltano.yml`` or nothing to a connector that is tried out.
+"""``new``: make a connector from a package, a ``meltano.yml`` or a scaffold, and try it out.
 
-Everything is made beside ``singer-configs/`` and moved there as a whole when it is complete: what fails halfway leaves nothing.
+The connector is made in a temporary folder and moved to ``singer-configs/`` when it is complete. A
+failure before that leaves nothing; a failure of the trial afterwards is a warning.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import describe, listed
+from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
-from cluster.host.files import file_errors, private_folder
+from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, meltano, sample_tap
-from cluster.onboarding.draft import KINDS, ConnectorRequest, Making, quoted
-from cluster.onboarding.probe import DISCOVER_SECONDS
+from cluster.onboarding import check, discover, meltano, options, prompts, sample_tap
+from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described, typed
+from cluster.onboarding.options import Option
+from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
+from cluster.onboarding.selection import Choice
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import NAME, NAME_ALLOWED
@@ -30,105 +33,151 @@ from cluster.project.secrets import secret_names
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cluster.project.model import Connector
     from cluster.session import Session
 
-TRY = check.Limits(records=1_000, seconds=60, rows=3)
-"""How far a new connector is tried."""
+TRIAL = check.Limits(records=1_000, seconds=60, rows=3)
+"""The limits of the check that ends ``new``."""
 
 
-def new(session: Session, wish: ConnectorRequest, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
-    """Make a connector of a package, with its environment, and try it out; or of what a ``meltano.yml`` says, or of nothing.
+def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
+    """Make a connector, with its venv, and try it out.
 
-    :raises SetupError: E-EXISTS, there is one of that name; E-SETTING; as ``Making``. Then nothing has been made.
+    One that exists gets the settings of ``--set``.
+
+    :raises SetupError: E-EXISTS; E-SETTING; as ``ConnectorDraft``. Then nothing is left.
     """
-    project, output = Project(session.settings.root), session.output
-    _see_free(project, wish.name)
-    if wish.kind not in {"", *KINDS}:
-        raise SetupError("E-SETTING", f"--kind is {describe(wish.kind)}; allowed is tap or target.", hint="Give one of these, or none.")
+    ask = ask and sys.stdin.isatty()
+    project = Project(session.settings.root)
+    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind):
+        if request.typed:
+            _complete(session, project.connector(request.name), request.typed, ask=ask)
+            return
+        hint = f"Set its settings with {typed('new', request.name, '--set', 'key=value')}, or choose another name."
+        raise SetupError("E-EXISTS", f"singer-configs/{request.name} is there already.", hint=hint)
+    _check_name(project, request.name)
+    if request.kind not in {"", *KINDS}:
+        raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
     if meltano_file:
-        _take_over(wish, Path(meltano_file))
+        _take_over(request, Path(meltano_file))
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
-        making, config = _make(session, wish, from_scratch=from_scratch, ask=ask and sys.stdin.isatty())
-    connector, missing = Project(session.settings.root).connector(wish.name), making.missing(config)
-    output.line(
-        "✓", project.shown(connector.folder), f"{connector.kind}; {listed(sorted(file.name for file in connector.folder.iterdir()))}"
-    )
-    if wish.left:
-        output.line("!", meltano_file, f"not taken over: {listed(wish.left)}")
-    output.event(
+        draft, config = _make(session, request, from_scratch=from_scratch, ask=ask)
+    connector = Project(session.settings.root).connector(request.name)
+    if request.left:
+        session.output.line("!", meltano_file, f"not taken over: {listed(request.left)}")
+    missing = draft.missing(config)
+    _report(session, connector, config, missing, request.left)
+    _try_out(session, connector, missing, request.choice)
+    if from_scratch:
+        words = f'test --options="-k {request.name}"'
+        session.output.text(f"      {command(words)} for the tap's own test")
+
+
+def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], left: Sequence[str]) -> None:
+    """Report the connector that was made or completed."""
+    files = listed(sorted(file.name for file in connector.folder.iterdir()))
+    session.output.line("✓", Project(session.settings.root).shown(connector.folder), f"{connector.kind}; {files}")
+    session.output.event(
         "connector",
-        connector=wish.name,
+        connector=connector.name,
         kind=connector.kind,
         executable=connector.executable,
         capabilities=list(connector.capabilities),
         settings=sorted(config),
         secrets=secret_names(connector.config),
-        missing=missing,
-        left=wish.left,
+        missing=list(missing),
+        left=list(left),
     )
-    _try_out(session, wish, connector, missing)
-    if from_scratch:
-        words = f'test --options="-k {wish.name}"'
-        output.text(f"      {command(words)} for the tap's own test")
 
 
-def _make(session: Session, wish: ConnectorRequest, *, from_scratch: bool, ask: bool) -> tuple[Making, dict[str, Any]]:
-    """Make the connector beside the others and move it there; what fails leaves nothing."""
+def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, ask: bool) -> tuple[ConnectorDraft, dict[str, Any]]:
+    """Make the connector, and return its draft and config. A failure leaves nothing."""
     output, root = session.output, session.settings.root
-    place = root / "singer-configs" / wish.name
-    source = sample_tap.write(root, wish.name) if from_scratch else None
-    if source is not None:
-        wish.pip_url = os.path.relpath(source, root)
-    output.text(f"new  {wish.name} · {wish.pip_url or wish.name}")
+    destination = root / "singer-configs" / request.name
+    scaffold = sample_tap.write(root, request.name) if from_scratch else None
+    if scaffold is not None:
+        request.pip_url = os.path.relpath(scaffold, root)
+    output.text(f"new  {request.name} · {request.pip_url or request.name}")
     output.text()
-    with _staged(session, wish.name) as folder:
-        making = Making(session, wish, folder, ask=ask)
+    with _staging_folder(session, request.name) as folder:
+        draft = ConnectorDraft(session, request, folder, ask=ask)
         try:
-            making.install()
-            config, secrets = making.configure()
-            (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            making.connector()
+            draft.install()
+            config, secrets = draft.configure()
+            (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
+            draft.connector()
             dotenv.keep(root / ".env", secrets)
-            with file_errors("The connector", place):
-                folder.rename(place)
+            with file_errors("The connector", destination):
+                folder.rename(destination)
         except BaseException:
-            making.undo()
-            if source is not None:
-                shutil.rmtree(source, ignore_errors=True)
+            draft.undo()
+            if scaffold is not None:
+                shutil.rmtree(scaffold, ignore_errors=True)
             raise
     if secrets:
         output.line("✓", ".env", listed(sorted(secrets)))
-    return making, config
+    return draft, config
 
 
-def _take_over(wish: ConnectorRequest, file: Path) -> None:
-    """Fill in what a ``meltano.yml`` says of the connector; what the command says comes first.
+def _complete(session: Session, connector: Connector, settings: Mapping[str, str], *, ask: bool) -> None:
+    """Set settings of a connector that exists, ask for those that it still needs, and try it out.
 
-    :raises SetupError: as ``meltano.read``; E-CONFIG, it does not say what to install.
+    :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed; E-SECRET.
+        Then no file has changed.
     """
-    plugin = meltano.read(file, wish.name)
-    wish.pip_url = wish.pip_url or plugin.pip_url
-    if not wish.pip_url:
-        why = listed(item for item in plugin.left if item.startswith("pip_url")) if plugin.left else "nothing"
+    root = session.settings.root
+    session.output.text(f"new  {connector.name} · settings of the connector in {Project(root).shown(connector.folder)}")
+    session.output.text()
+    abilities = described(Probe(session, connector))
+    known = abilities.options if abilities else [Option(name) for name in connector.settings]
+    shown = Project(root).shown(connector.config)
+    config = read_object(connector.config, shown) if connector.config.exists() else {}
+    draft = ConfigDraft(connector.name, known, config, {}, complete=abilities is not None)
+    draft.set(settings)
+    if ask:
+        prompts.ask(session.output, [option for option in draft.open if option.needed], draft.take)
+    config, secrets = draft.finish()
+    dotenv.keep(root / ".env", secrets)
+    with write_whole(connector.config, _as_json(config)):
+        pass
+    if secrets:
+        session.output.line("✓", ".env", listed(sorted(secrets)))
+    missing = options.missing(known, config)
+    _report(session, connector, config, missing, [])
+    _try_out(session, connector, missing, Choice())
+
+
+def _as_json(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+
+
+def _take_over(request: ConnectorRequest, file: Path) -> None:
+    """Fill in a request from a ``meltano.yml``. Options of the command line override it.
+
+    :raises SetupError: as ``meltano.read``; E-CONFIG, it names no package.
+    """
+    plugin = meltano.read(file, request.name)
+    request.pip_url = request.pip_url or plugin.pip_url
+    if not request.pip_url:
+        reason = listed(item for item in plugin.left if item.startswith("pip_url")) if plugin.left else "nothing"
         raise SetupError(
-            "E-CONFIG", f"{file} does not say what to install for {plugin.name}: {why}.", hint="Name its package as well: --pip-url tap-…"
+            "E-CONFIG", f"{file} names no package for {plugin.name}: {reason}.", hint="Name its package as well: --pip-url tap-…"
         )
-    wish.kind = wish.kind or plugin.kind
-    wish.executable = wish.executable or plugin.executable
-    wish.python = wish.python or plugin.python
-    wish.config, wish.secrets, wish.select, wish.left = plugin.config, plugin.secrets, plugin.options, plugin.left
+    request.kind = request.kind or plugin.kind
+    request.executable = request.executable or plugin.executable
+    request.python = request.python or plugin.python
+    request.config, request.secrets, request.choice, request.left = plugin.config, plugin.secrets, plugin.choice, plugin.left
 
 
-def _see_free(project: Project, name: str) -> None:
-    """See that a connector may have this name.
+def _check_name(project: Project, name: str) -> None:
+    """Check that a new connector may have this name.
 
-    :raises SetupError: E-CONFIG, it may not; E-EXISTS, it is taken.
+    :raises SetupError: E-CONFIG, it is not allowed; E-EXISTS, it is taken.
     """
     if not re.fullmatch(NAME, name):
-        raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a connector's name.", hint=f"Name it with {NAME_ALLOWED}.")
+        raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a connector's name.", hint=f"Use {NAME_ALLOWED}.")
     folder = project.configs / name
     if folder.exists():
         raise SetupError(
@@ -139,8 +188,8 @@ def _see_free(project: Project, name: str) -> None:
 
 
 @contextmanager
-def _staged(session: Session, name: str) -> Iterator[Path]:
-    """Yield a folder of that name in which the connector is made; what is left of it afterwards goes."""
+def _staging_folder(session: Session, name: str) -> Iterator[Path]:
+    """Yield a folder of that name for making the connector, and remove its rest."""
     outer = Path(tempfile.mkdtemp(dir=private_folder(session.settings.local / "making")))
     folder = outer / name
     folder.mkdir()
@@ -150,75 +199,95 @@ def _staged(session: Session, name: str) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _try_out(session: Session, wish: ConnectorRequest, connector: Connector, missing: Sequence[str]) -> None:
-    """Discover and check what was made, as far as its config reaches, and say what comes next.
+# --------------------------------------------------------------------------------------------------------- the trial
 
-    What goes wrong now is said and no more: the connector is made, and can be put right where it is.
+
+def _try_out(session: Session, connector: Connector, missing: Sequence[str], choice: Choice) -> None:
+    """Discover and check the connector, if its config is complete, and print the next command.
+
+    An error is a warning here: the connector exists, and can be corrected.
     """
-    project, output, name = Project(session.settings.root), session.output, connector.name
-    config = project.shown(connector.config)
-    known = {**read_dotenv(session.settings.root / ".env"), **session.environ}
-    unset = [variable for variable in secret_names(connector.config) if variable not in known]
-    lacks = {file: names for file, names in ((config, missing), (".env", unset)) if names}
-    for file, names in lacks.items():
-        output.line("!", file, f"missing: {listed(names)}")
-    if lacks:
-        output.text()
-        what = " and ".join(f"{listed(names)} into {file}" for file, names in lacks.items())
-        output.text(f"Next: write {what}; then {command(_then(connector, wish))}")
+    output, name = session.output, connector.name
+    if _show_missing(session, connector, missing, choice):
         return
     try:
-        if "discover" in connector.capabilities:
-            output.text()
-            discover.write(session, name, plan_only=False, stream="", everything=False, seconds=DISCOVER_SECONDS)
-            if wish.select:
-                output.text()
-                discover.choose(session, name, False, True, *wish.select.values())  # noqa: FBT003 - as it is typed: --none
-        if connector.kind == "tap" or not secret_names(connector.config):
-            output.text()
-            check.check(session, name, TRY, sure=False)
+        _discover_and_check(session, connector, choice)
     except SetupError as error:
         output.text()
         output.line("!", error.code, f"{error.problem} → {error.hint}")
         output.event("warning", source=name, problem=error.problem, hint=error.hint)
+        following = f"{command(f'check {name}')} · {command(f'add {_pipeline(session, connector)}')}"
         output.text()
-        output.text(f"Next: put that right, then {command(f'check {name}')} · {command(f'add {_pipeline(project, connector)}')}")
+        output.text(f"Next: put that right, then {following}")
         return
     output.text()
-    output.text(f"Next: {command(f'add {_pipeline(project, connector)}')}")
+    output.text(f"Next: {command(f'add {_pipeline(session, connector)}')}")
 
 
-def _then(connector: Connector, wish: ConnectorRequest) -> str:
-    """Return the command that tries a connector out when its config is complete."""
-    if wish.select:
-        options = " ".join(f"--{name} {quoted(value)}" for name, value in wish.select.items() if value)
-        return f"discover {connector.name}, and {command(f'select {connector.name} --none {options}')}"
+def _show_missing(session: Session, connector: Connector, missing: Sequence[str], choice: Choice) -> bool:
+    """Print missing settings and variables, and the next command. Return whether any are."""
+    output = session.output
+    variables = {**read_dotenv(session.settings.root / ".env"), **session.environ}
+    unset = [variable for variable in secret_names(connector.config) if variable not in variables]
+    config = Project(session.settings.root).shown(connector.config)
+    lacks = {file: names for file, names in ((config, missing), (".env", unset)) if names}
+    for file, names in lacks.items():
+        output.line("!", file, f"missing: {listed(names)}")
+    if lacks:
+        what = " and ".join(f"{listed(names)} into {file}" for file, names in lacks.items())
+        output.text()
+        output.text(f"Next: write {what}; then {command(_trial_command(connector, choice))}")
+    return bool(lacks)
+
+
+def _discover_and_check(session: Session, connector: Connector, choice: Choice) -> None:
+    """Run ``discover``, ``select`` and ``check``, as far as the connector has them.
+
+    :raises SetupError: as these commands.
+    """
+    name = connector.name
+    if "discover" in connector.capabilities:
+        session.output.text()
+        discover.write(session, name, plan_only=False, stream="", everything=False, seconds=DISCOVER_SECONDS)
+        if choice != Choice():
+            session.output.text()
+            discover.choose(session, name, choice)
+    if connector.kind == "tap" or not secret_names(connector.config):
+        session.output.text()
+        check.check(session, name, TRIAL, sure=False)
+
+
+def _trial_command(connector: Connector, choice: Choice) -> str:
+    """Return the command that tries the connector out once its config is complete."""
+    if choice != Choice():
+        return f"discover {connector.name}, and {command(f'select {connector.name} {choice.options()}')}"
     return f"{'discover' if 'discover' in connector.capabilities else 'check'} {connector.name}"
 
 
-def _pipeline(project: Project, connector: Connector) -> str:
-    """Return the words that make the first pipeline of a connector, together with one that is there."""
-    others = [item for item in map(project.connector, project.connector_names) if item.kind != connector.kind]
+def _pipeline(session: Session, connector: Connector) -> str:
+    """Return the arguments of ``add`` for a first pipeline: the connector with one that exists."""
+    project = Project(session.settings.root)
+    others = [item for item in map(project.connector, project.connector_names) if item.kind in {"tap", "target"} - {connector.kind}]
     preferred = sorted(others, key=lambda item: item.name not in {"target-csv", "tap-exchange-rates"})
     other = preferred[0].name if preferred else f"{'target' if connector.kind == 'tap' else 'tap'}-csv"
     tap, target = (connector.name, other) if connector.kind == "tap" else (other, connector.name)
     name = f"{tap.removeprefix('tap-')}-to-{target.removeprefix('target-')}"[:45].rstrip("-")
-    free = next(item for item in (name, *(f"{name}-{number}" for number in range(2, 1000))) if item not in project.pipeline_names)
-    return f"{free} --tap {tap} --target {target}"
+    unused = next(item for item in (name, *(f"{name}-{number}" for number in range(2, 1000))) if item not in project.pipeline_names)
+    return f"{unused} --tap {tap} --target {target}"
 
 
-def read_given(words: Sequence[str]) -> dict[str, str]:
-    """Read ``key=value`` settings.
+def read_settings(words: Sequence[str]) -> dict[str, str]:
+    """Parse the ``key=value`` texts of ``--set``.
 
-    :raises SetupError: E-SETTING, one is something else, or a key stands twice.
+    :raises SetupError: E-SETTING, one has another form, or a key appears twice.
     """
-    given: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or not key.strip() or key.strip() in given:
+        if not equals or not key.strip() or key.strip() in settings:
             what = "stands twice" if equals and key.strip() else "is not key=value"
             raise SetupError(
-                "E-SETTING", f"--set {key.strip() or word} {what}.", hint="Give each setting once: --set start_date=2024-01-01"
+                "E-SETTING", f"--set {key.strip() or word} {what}.", hint="Pass each setting once: --set start_date=2024-01-01"
             )
-        given[key.strip()] = value
-    return given
+        settings[key.strip()] = value
+    return settings

@@ -1,9 +1,10 @@
-"""What a connector's config may hold: read from ``--about``, else from the sample in its README. Pure."""
+"""The options of a connector's config, from ``--about`` or a sample in its README. Pure."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -13,23 +14,31 @@ from cluster.errors import SetupError
 from cluster.project.secrets import is_secret_key, is_typed_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 BUILT_IN = {
     "add_record_metadata", "batch_config", "batch_size_rows", "default_target_schema", "faker_config", "flattening_enabled",
     "flattening_max_depth", "flattening_max_key_length", "flattening_separator", "hard_delete", "load_method",
     "process_activate_version_messages", "stream_map_config", "stream_maps", "validate_records",
 }  # fmt: skip
-"""What every connector of the SDK takes. Those who need one of these know it; nobody wants to be asked."""
+"""Options of every connector of the SDK: ``--set`` takes them, ``new`` does not ask for them."""
+CONNECTION = (
+    "host", "hostname", "server", "address", "account", "port", "user", "username", "login", "password", "database", "dbname",
+    "db_name", "warehouse", "role", "schema", "filter_schemas", "default_target_schema", "path", "files", "base_url", "url", "api_url",
+)  # fmt: skip
+"""What people know of a source or destination, in the order in which they name it."""
+OBSCURE = re.compile(r"^(ssl|ssh|tls|proxy)([_.]|$)|sqlalchemy_url$|^dialect", re.IGNORECASE)
+"""Options that few installations need, or that replace several others; secret ones, too."""
 
 NOT_CONFIG = {"type", "stream", "streams", "bookmarks", "currently_syncing"}
-"""Keys of messages, catalogs and states, which READMEs show too."""
+"""Keys of messages, catalogs and states, of which READMEs have samples, too."""
 
 NEAR = 300
-"""How far before a block of code, in characters, the word stands that says what it is."""
+"""How far before a block of code, in characters, its caption may be."""
 
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*[}\]])')
-"""What samples have that JSON has not: comments, and commas behind the last item. Texts are matched first, to be left alone."""
+"""What samples have and JSON has not: comments, and commas after the last item. Texts are matched
+first, and stay."""
 
 
 @dataclass(frozen=True)
@@ -38,44 +47,55 @@ class Option:
 
     name: str
     schema: Mapping[str, Any] = field(default_factory=dict)
-    """Its JSON schema, as far as it is known."""
+    """Its JSON schema, if known."""
     required: bool = False
     example: Any = None
 
     @property
     def kinds(self) -> set[str]:
-        """The JSON types that it may have; none is known where it is empty."""
+        """Its JSON types; empty if they are not known."""
         return _kinds(self.schema)
 
     @property
     def allowed(self) -> list[Any]:
-        """The values that it may have, where these are a few."""
+        """Its allowed values, if the schema lists them."""
         return _list(self.schema.get("enum"))
 
     @property
     def description(self) -> str:
-        """One line about it."""
+        """Its description, in one line."""
         return " ".join(str(self.schema.get("description", "")).split())
 
     @property
     def default(self) -> Any:
-        """What the connector takes where the config says nothing."""
+        """The connector's default."""
         return self.schema.get("default")
 
     @property
     def secret(self) -> bool:
-        """Whether its value is a secret: it says so, or its name does."""
+        """Whether its value is a secret, by its schema or its name."""
         return is_secret(self.name, self.schema)
 
     @property
-    def missed(self) -> bool:
-        """Whether the connector cannot do without it."""
+    def needed(self) -> bool:
+        """Whether the connector does not work without it."""
         return self.required and self.default is None
 
-    def read(self, text: str) -> Any:
-        """Return what somebody has typed as the value that the connector expects.
+    @property
+    def asked_first(self) -> bool:
+        """Whether ``new`` asks for it before it offers the rest."""
+        known = self.name.lower() in CONNECTION or self.name == "start_date" or self.example is not None
+        return self.needed or known or (self.secret and not OBSCURE.search(self.name))
 
-        :raises SetupError: E-SETTING, it is none of its types.
+    @property
+    def sample(self) -> str:
+        """A JSON example of a list or an object; empty for an option of another type."""
+        return json.dumps(_sample(self.schema), ensure_ascii=False) if self.kinds & {"array", "object"} else ""
+
+    def read(self, text: str) -> Any:
+        """Convert what the user typed to the type of the option.
+
+        :raises SetupError: E-SETTING, it is of another type, or not an allowed value.
         """
         allowed, kinds = self.allowed, self.kinds
         if allowed and text not in map(str, allowed):
@@ -84,17 +104,21 @@ class Option:
             )
         if self.secret or "string" in kinds or isinstance(self.example, str):
             return text
-        found: Any = text
+        value: Any = text
         with suppress(ValueError, RecursionError):
-            found = json.loads(text)
-        if kinds and _kind(found) not in kinds and not (_kind(found) == "integer" and "number" in kinds):
-            hint = f"Write it as JSON, such as {self.name}={_sample(kinds)}"
-            raise SetupError("E-SETTING", f"{self.name} is {describe(found)}; allowed is {' or '.join(sorted(kinds))}.", hint=hint)
-        return found
+            value = json.loads(text)
+        if kinds and _kind(value) not in kinds and not (_kind(value) == "integer" and "number" in kinds):
+            example = shlex.quote(f"{self.name}={self.sample or SAMPLES[min(kinds & SAMPLES.keys(), default='null')]}")
+            raise SetupError(
+                "E-SETTING",
+                f"{self.name} is {describe(value)}; allowed is {' or '.join(sorted(kinds))}.",
+                hint=f"Write it as JSON, such as {example}",
+            )
+        return value
 
 
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
-    """Say whether the value of a key is a secret, by its JSON schema or by its name."""
+    """Return whether the value of a key is a secret, by its JSON schema or by its name."""
     return _declared(schema) or (is_secret_key(name) and not _kinds(schema) & {"boolean", "integer", "number"})
 
 
@@ -103,11 +127,11 @@ def _declared(schema: Mapping[str, Any]) -> bool:
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:
-    found: set[str] = set()
+    kinds: set[str] = set()
     for part in (schema, *_list(schema.get("anyOf")), *_list(schema.get("oneOf"))):
         kind = part.get("type") if isinstance(part, dict) else None
-        found |= {str(item) for item in (_list(kind) or [kind]) if item is not None}
-    return found - {"null"}
+        kinds |= {str(item) for item in (_list(kind) or [kind]) if item is not None}
+    return kinds - {"null"}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -123,28 +147,60 @@ def _kind(value: Any) -> str:
     return kinds[type(value)]
 
 
-def _sample(kinds: set[str]) -> str:
-    samples = {"array": '\'["a", "b"]\'', "object": '\'{"key": "value"}\'', "boolean": "true", "integer": "5", "number": "0.5"}
-    return next((samples[kind] for kind in sorted(kinds) if kind in samples), "null")
+SAMPLES = {"array": ["a", "b"], "boolean": "true", "integer": "5", "null": "null", "number": "0.5", "object": {"key": "value"}}
+"""An example for each JSON type."""
+
+
+def _sample(schema: Mapping[str, Any], depth: int = 4) -> Any:
+    """Return an example of a value: of an object its required keys, else its first two."""
+    kinds, allowed, default = _kinds(schema), _list(schema.get("enum")), schema.get("default")
+    if allowed or default is not None or not depth:
+        return allowed[0] if allowed else default
+    if "array" in kinds:
+        return [_sample(_mapping(schema.get("items")), depth - 1)] if _mapping(schema.get("items")) else SAMPLES["array"]
+    if "object" in kinds:
+        properties = {str(name): _mapping(part) for name, part in _mapping(schema.get("properties")).items()}
+        shown = [name for name in properties if name in _list(schema.get("required"))] or list(properties)[:2]
+        return {name: _sample(properties[name], depth - 1) for name in shown} or SAMPLES["object"]
+    return {"boolean": True, "integer": 5, "number": 0.5}.get(min(kinds, default=""), "…")
 
 
 def from_about(about: Mapping[str, Any]) -> list[Option]:
-    """Return the options that ``--about --format=json`` names: first those that are needed, then secrets, then the others."""
+    """Return the options of ``--about`` without those of the SDK, in the order of questions.
+
+    Needed ones come first, then those of the connection, secrets, the others.
+    """
+    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=_rank)
+
+
+def all_of(about: Mapping[str, Any]) -> list[Option]:
+    """Return all options of ``--about``, in its order."""
     settings = about.get("settings")
     properties = settings.get("properties") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(properties, dict):
         return []
     needed = _list(settings.get("required"))
-    found = [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
-    return sorted((option for option in found if option.name not in BUILT_IN), key=lambda option: (not option.missed, not option.secret))
+    return [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
+
+
+def _rank(option: Option) -> tuple[bool, int, bool]:
+    """Return the sort key of an option: what people know comes before what they must look up."""
+    name = option.name.lower()
+    connection = CONNECTION.index(name) if name in CONNECTION else len(CONNECTION)
+    return not option.needed, connection, not (option.secret and not OBSCURE.search(name))
+
+
+def missing(options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
+    """Return the options that the connector needs and *config* lacks."""
+    return [option.name for option in options if option.needed and option.name not in config]
 
 
 def from_readme(text: str) -> list[Option]:
-    """Return the keys of the sample of a config in a README: the first block of code that holds one, if there is, near the word config."""
+    """Return the keys of a README's sample config: the first one, one near the word config."""
     samples: list[tuple[bool, int, dict[str, Any]]] = []
     for block, before in _blocks(text):
         with suppress(ValueError, RecursionError):
-            sample = json.loads(COMMENT.sub(lambda found: found[1] or "", block))
+            sample = json.loads(COMMENT.sub(lambda part: part[1] or "", block))
             if (
                 isinstance(sample, dict)
                 and not sample.keys() & NOT_CONFIG
@@ -155,41 +211,44 @@ def from_readme(text: str) -> list[Option]:
 
 
 def needed(samples: Sequence[Option], refusal: str) -> list[Option]:
-    """Return the options, those first that a program of the older kind has named when it got an empty config."""
-    found = re.search(r"missing required keys:? \[([^\]]*)\]", refusal, re.IGNORECASE)
-    names = re.findall(r"['\"]([^'\"]+)['\"]", found[1]) if found else []
+    """Return the options of a program without ``--about``.
+
+    Its error about an empty config names those that it needs.
+    """
+    keys = re.search(r"missing required keys:? \[([^\]]*)\]", refusal, re.IGNORECASE)
+    names = re.findall(r"['\"]([^'\"]+)['\"]", keys[1]) if keys else []
     known = {option.name: option for option in samples}
     first = [replace(known.pop(name, Option(name)), required=True) for name in names]
     return [*first, *known.values()]
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the blocks of code that hold an object, each with the text before it: fenced as in Markdown, or indented."""
-    for found in re.finditer(r"^( *)```[^\n]*\n(.*?)^ *```|(?:^(?: {2,}|\t)[^\n]*\n|^\n)+", text, re.MULTILINE | re.DOTALL):
-        inside = re.search(r"\{.*\}", found[0], re.DOTALL)  # some stand in a shell command: cat > config.json
+    """Yield blocks of code with an object, fenced or indented, and the text before each."""
+    for block in re.finditer(r"^( *)```[^\n]*\n(.*?)^ *```|(?:^(?: {2,}|\t)[^\n]*\n|^\n)+", text, re.MULTILINE | re.DOTALL):
+        inside = re.search(r"\{.*\}", block[0], re.DOTALL)
         if inside:
-            yield inside[0], text[max(0, found.start() - NEAR) : found.start()] + found[0][: inside.start()]
+            yield inside[0], text[max(0, block.start() - NEAR) : block.start()] + block[0][: inside.start()]
 
 
 def option(options: Sequence[Option], name: str, *, complete: bool) -> Option:
-    """Return the option of that name; where all are known there must be one.
+    """Return the option of that name. If the list is *complete*, an unknown name is an error.
 
-    :raises SetupError: E-SETTING, there is none.
+    :raises SetupError: E-SETTING, there is no such option.
     """
-    found = next((item for item in options if item.name == name), None)
-    if found is None and complete and name not in BUILT_IN:
+    known_option = next((item for item in options if item.name == name), None)
+    if known_option is None and complete and name not in BUILT_IN:
         known = [item.name for item in options]
         raise SetupError(
             "E-SETTING",
             f"It has no setting {describe(name)}.{nearest(name, known)} Settings are {listed(known)}.",
             hint="Name one of these.",
         )
-    return found or Option(name)
+    return known_option or Option(name)
 
 
 def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str]]:
-    """Take the secrets out of a value; return it with ``${VARIABLE}`` in their places, and the variables with what they stand for."""
-    found: dict[str, str] = {}
+    """Replace each secret in a value by ``${VARIABLE}``. Return it and the variables' values."""
+    secrets: dict[str, str] = {}
 
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
         secret = secret or _declared(schema)
@@ -203,13 +262,32 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
         if isinstance(item, bool | None) or not str(item) or "${" in str(item) or not (secret or is_typed_secret(key, str(item))):
             return item
         name = variable(connector, *path)
-        found[name] = str(item)
+        secrets[name] = str(item)
         return f"${{{name}}}"
 
-    return look(value, option.schema, (option.name,), secret=False), found
+    return look(value, option.schema, (option.name,), secret=False), secrets
+
+
+def literal(option: Option, value: Any, variables: Mapping[str, str]) -> Any:
+    """Return the value of *option* for the config: of ``${NAME}``, the number it stands for.
+
+    ``${NAME}`` is always a text when it is filled in. A setting that takes no text gets the
+    variable's value itself.
+    """
+    name = value[2:-1] if isinstance(value, str) and re.fullmatch(r"\$\{\w+\}", value) else ""
+    if name not in variables or option.secret or not option.kinds or "string" in option.kinds:
+        return value
+    with suppress(SetupError):
+        return option.read(variables[name].lower() if option.kinds == {"boolean"} else variables[name])
+    return value
 
 
 def variable(connector: str, *path: str) -> str:
-    """Return the variable that holds a secret, as Meltano would name it: ``TAP_GITHUB_AUTH_TOKEN``."""
+    """Return the name of a secret's variable, as Meltano builds it: ``TAP_GITHUB_AUTH_TOKEN``."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join((connector, *path))).upper()
     return name if not name[0].isdecimal() else f"_{name}"
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Join the words of a command, each as a shell takes it."""
+    return " ".join(map(shlex.quote, words))

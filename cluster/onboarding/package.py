@@ -1,12 +1,16 @@
-"""What a connector's package has brought into its environment: its programs, its README."""
+"""The installed package of a connector: its programs and its README."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from cluster.config.strict import listed, nearest
 from cluster.errors import SetupError
@@ -26,32 +30,46 @@ class Package:
     summary: str
     readme: str
     programs: tuple[str, ...]
-    """What this package itself installs, not what its dependencies do."""
+    """Those of this package itself, without those of its dependencies."""
 
 
-def installed(environment: Path, connector: Connector) -> Package:
-    """Return the package that the connector's first requirement has installed."""
-    found = {
-        _plain(item.name): item for item in distributions(path=[str(folder) for folder in environment.glob("lib/python*/site-packages")])
-    }
-    name = _asked(connector)
-    package = found.get(_plain(name)) if name else next((item for item in found.values() if item.read_text("direct_url.json")), None)
+def installed(venv: Path, connector: Connector) -> Package:
+    """Return the package of the connector's first requirement."""
+    packages = _distributions(venv)
+    name = _required(connector)
+    package = packages.get(canonicalize_name(name)) if name else next(filter(_has_address, packages.values()), None)
     if package is None:
         return Package(name or connector.requirements[0], "", "", ())
-    told = package.metadata.json
-    return Package(package.name, str(told.get("summary", "")), str(told.get("description", "")), _programs(package))
+    metadata = package.metadata.json
+    return Package(package.name, str(metadata.get("summary", "")), str(metadata.get("description", "")), _programs(package))
 
 
-def _asked(connector: Connector) -> str | None:
-    """Return the name of the package that is asked for, None where only an address is."""
+def versions(venv: Path) -> dict[str, str]:
+    """Return the versions of all packages of a venv by their normalised names."""
+    return {name: package.version for name, package in _distributions(venv).items()}
+
+
+def _distributions(venv: Path) -> dict[str, Distribution]:
+    folders = [str(folder) for folder in venv.glob("lib/python*/site-packages")]
+    return {canonicalize_name(item.name): item for item in distributions(path=folders)}
+
+
+def _has_address(package: Distribution) -> bool:
+    """Return whether a package was installed from a repository or a file."""
+    return bool(package.read_text("direct_url.json"))
+
+
+def _required(connector: Connector) -> str | None:
+    """Return the name of the connector's first requirement, None if it is an address alone."""
     if not connector.requirements:
-        return str(tomllib.loads((connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")).get("project", {}).get("name"))
-    found = re.match(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*($|[\[<>=!~;@,])", connector.requirements[0])
-    return found[1] if found else None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+        with suppress(tomllib.TOMLDecodeError):
+            text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
+            return str(tomllib.loads(text).get("project", {}).get("name", ""))
+        return None
+    try:
+        return Requirement(connector.requirements[0]).name
+    except InvalidRequirement:
+        return None
 
 
 def _programs(package: Distribution) -> tuple[str, ...]:
@@ -61,21 +79,21 @@ def _programs(package: Distribution) -> tuple[str, ...]:
 
 
 def likely(package: Package, name: str) -> list[str]:
-    """Return the programs that the connector *name* may mean: one where that is clear, else all."""
-    named = [program for program in package.programs if _plain(program) == _plain(name)]
+    """Return the connector's program; all of the package if it is not clear which one."""
+    named = [program for program in package.programs if canonicalize_name(program) == canonicalize_name(name)]
     singer = [program for program in package.programs if re.match(r"(tap|target)[-_]", program)]
-    return next((found for found in (named, singer) if len(found) == 1), list(package.programs))
+    return next((names for names in (named, singer) if len(names) == 1), list(package.programs))
 
 
-def program(package: Package, environment: Path, asked: str) -> str:
-    """See that a program that somebody has named is there, and return it.
+def program(package: Package, venv: Path, name: str) -> str:
+    """Check that a program is installed, and return its name.
 
     :raises SetupError: E-EXECUTABLE, it is not.
     """
-    there = programs(environment)
-    if asked not in there:
-        own = listed(package.programs or there)
+    known = programs(venv)
+    if name not in known:
+        own = listed(package.programs or known)
         raise SetupError(
-            "E-EXECUTABLE", f"{package.name} installs no program {asked}.{nearest(asked, there)}", hint=f"Name one of its own: {own}."
+            "E-EXECUTABLE", f"{package.name} installs no program {name}.{nearest(name, known)}", hint=f"Its programs are {own}."
         )
-    return asked
+    return name

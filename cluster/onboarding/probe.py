@@ -1,7 +1,7 @@
-"""One connector's program, alone: what it says of itself, what streams it has, what it does with a few messages.
+"""Run one connector's program outside a pipeline: ``--about``, discovery, or a few messages.
 
-It is started as in a run, by the entrypoint, with the same files and the same environment; its folder, in which its
-secrets lie, is the user's alone and is gone when it has ended, however it ends.
+The entrypoint starts it as in a run, with the same files and variables. Its folder holds secrets:
+only the user can read it, and it is removed when the program has ended, however it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,12 +24,13 @@ from cluster.engines.processes import STOP_SECONDS, Process, without_secrets
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.net import proxy
+from cluster.onboarding.target_cases import misplaced
 from cluster.project.dotenv import read_dotenv
 from cluster.project.reader import Project
 from cluster.project.redaction import redacted
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
-from cluster.runs.outcome import last_words, outputs, warnings
+from cluster.runs.outcome import last_words, outputs, unmatched, warnings
 from cluster.ui.format import seconds as as_seconds
 from cluster.ui.format import shown as shown_path
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 ABOUT_SECONDS = 60
 DISCOVER_SECONDS = 600
-"""A database with thousands of tables takes its time."""
+"""A database with thousands of tables takes minutes."""
 CHUNK = 1 << 20
 
 
@@ -51,60 +52,75 @@ class Ended:
     """How a program ended."""
 
     exit_code: int | None
-    """None where it was stopped."""
-    said: str
-    """The last line of its log."""
+    """None if it was stopped."""
+    last_line: str
+    """The decisive line of its log."""
     warnings: list[str]
     """The first warnings in its log."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a target did with messages."""
+
+    end: Ended
+    printed: bytes
+    files: list[str]
+    """The files that it left, relative to its folder."""
+    unmatched: list[str]
+    """Those that ``outputs`` in its ``connector.yaml`` does not match."""
+    misplaced: list[str]
+    """What is wrong with the columns of its files; see ``target_cases.misplaced``."""
 
 
 class Probe:
     """Runs one connector's program alone, outside any pipeline."""
 
     def __init__(self, session: Session, connector: Connector) -> None:
-        """Take the connector; its environment is made when its program is first asked for something."""
+        """Take the connector; its venv is made when its program first runs, or by ``install``."""
         self.session = session
         self.connector = connector
         self.hide: Callable[[str], str] = str
-        """Takes the connector's secrets out of what it has said."""
+        """Redacts the connector's secrets in its output."""
         self.log = session.settings.local / "logs" / "probes" / f"{connector.name}.log"
-        """What the program has said the last time."""
+        """The log of the program's last run."""
+        self._environment: Environment | None = None
 
-    @cached_property
-    def environment(self) -> Environment:
-        """The connector's environment.
+    def install(self) -> Environment:
+        """Return the connector's venv; if it is missing, make it and show that as a step.
 
         :raises SetupError: as ``Environments.ensure``.
         """
-        [made] = Environments(self.session.settings).ensure([self.connector], self.session.output)
-        return made
+        if self._environment is None:
+            [self._environment] = Environments(self.session.settings).ensure([self.connector], self.session.output)
+        return self._environment
 
     def about(self) -> dict[str, Any] | None:
-        """Return what the program says of itself (``--about --format=json``), None where it does not know that."""
+        """Return the answer to ``--about --format=json``, None if there is no such option."""
         with self.answering("about") as (end, answer):
             return _object(answer) if _ended(end, ABOUT_SECONDS) and end.exit_code == 0 else None
 
     def expect_streams(self) -> None:
-        """See that it can be asked for streams.
+        """Check that it is a tap that can discover streams.
 
-        :raises SetupError: E-DISCOVERY, it is no tap, or cannot discover.
+        :raises SetupError: E-DISCOVERY, it is not.
         """
         name, capabilities = self.connector.name, self.connector.capabilities
-        where = f"singer-configs/{name}/connector.yaml"
+        file = f"singer-configs/{name}/connector.yaml"
         if self.connector.kind != "tap":
             raise SetupError("E-DISCOVERY", f"{name} is a {self.connector.kind}; only taps have streams.", hint="Name a tap.")
         if capabilities and "discover" not in capabilities:
             raise SetupError(
                 "E-DISCOVERY",
-                f"{name} cannot discover its streams: the capabilities in {where} are {listed(capabilities)}.",
-                hint='Write its catalog.json by hand; or, if its program knows --discover, add "discover" to them.',
+                f"{name} cannot discover its streams: the capabilities in {file} are {listed(capabilities)}.",
+                hint='Write its catalog.json by hand. If its program has --discover, add "discover" to them.',
             )
 
     def discover(self, seconds: float = DISCOVER_SECONDS) -> dict[str, Any]:
         """Return the tap's catalog.
 
-        :raises SetupError: E-DISCOVERY, as ``expect_streams``, or it failed, printed no catalog or took longer than *seconds*;
-            E-SECRET; as ``Environments.ensure``.
+        :raises SetupError: E-DISCOVERY, as ``expect_streams``, or it failed, printed no catalog or
+            took longer than *seconds*; E-SECRET; as ``Environments.ensure``.
         """
         self.expect_streams()
         name = self.connector.name
@@ -113,19 +129,22 @@ class Probe:
                 raise SetupError(
                     "E-DISCOVERY",
                     f"{name} was stopped: its discovery took longer than {as_seconds(seconds)}.",
-                    hint=f"Give it more with --seconds, or see what it waits for. Log: {shown_path(self.log)}",
+                    hint=f"Raise --seconds, or look in its log for what it waits for: {shown_path(self.log)}",
                 )
             failure = replace(end.end(), unchanged="").failure()
             if failure is not None:
                 raise SetupError(failure.code, self.hide(failure.problem), hint=failure.hint)
             catalog = _object(answer)
-            assert catalog is not None, "the entrypoint prints a catalog or fails"
+            if catalog is None:
+                raise SetupError("E-DISCOVERY", f"{name} printed no catalog.", hint=f"See its log: {shown_path(self.log)}")
             return catalog
 
     def sync(self, catalog: object, state: object, take: Callable[[bytes], bool], seconds: float) -> Ended:
-        """Run the tap with a catalog and a state, where there are any, handing each line to *take*, until that says no.
+        """Run the tap with a catalog and a state, if any.
 
-        :raises SetupError: what the entrypoint found; E-SECRET; as ``Environments.ensure``.
+        Hand each line to *take*, until it returns False.
+
+        :raises SetupError: the entrypoint's error; E-SECRET; as ``Environments.ensure``.
         """
         deadline = time.monotonic() + seconds
         files = {name: content for name, content in (("catalog.json", catalog), ("state.json", state)) if content}
@@ -133,8 +152,8 @@ class Probe:
             stopped = not all(map(take, _lines(end, deadline))) or not _ended(end, deadline - time.monotonic())
             return self._how(end, stopped=stopped)
 
-    def load(self, messages: bytes, seconds: float) -> tuple[Ended, bytes, list[str]]:
-        """Give the target messages to read, and return how it ended, what it printed, and the files that it left.
+    def load(self, messages: bytes, seconds: float) -> Loaded:
+        """Let the target read messages.
 
         :raises SetupError: as ``sync``; E-OUTPUTS.
         """
@@ -142,29 +161,32 @@ class Probe:
             source.write(messages)
             source.seek(0)
             with self.running("alone", stdin=source, stdout=answer) as end:
-                how = self._how(end, stopped=not _ended(end, seconds))
+                ended = self._how(end, stopped=not _ended(end, seconds))
                 data = end.folder / "data"
-                left = [str(file.relative_to(data)) for file in outputs(data, self.connector.outputs)]
+                files = outputs(data)
+                names = [file.relative_to(data).as_posix() for file in files]
+                others = unmatched(data, files, self.connector.outputs)
+                wrong = [problem for file in files for problem in misplaced(file)]
             answer.seek(0)
-            return how, answer.read(), left
+            return Loaded(ended, answer.read(), names, others, wrong)
 
     def _how(self, end: Process, *, stopped: bool) -> Ended:
-        """Say how a program ended.
+        """Return how a program ended.
 
-        :raises SetupError: it did not begin: what the entrypoint found.
+        :raises SetupError: it did not start: the entrypoint's error.
         """
-        said = [self.hide(text) for text in warnings(end.new_log_lines(), [])]
+        warned = [self.hide(text) for text in warnings(end.new_log_lines(), [])]
         if stopped:
-            return Ended(None, "", said)
-        how = end.end()
-        failure = replace(how, unchanged="").failure()
-        if failure is not None and how.report.get("error"):
+            return Ended(None, "", warned)
+        result = end.end()
+        failure = replace(result, unchanged="").failure()
+        if failure is not None and result.report.get("error"):
             raise SetupError(failure.code, self.hide(failure.problem), hint=failure.hint)
-        return Ended(how.exit_code, self.hide(last_words(how.log)), said)
+        return Ended(result.exit_code, self.hide(last_words(result.log)), warned)
 
     @contextmanager
     def answering(self, side: str, *words: str) -> Iterator[tuple[Process, IO[bytes]]]:
-        """Start the program as ``running`` does, with a file that takes what it prints."""
+        """Start the program as ``running`` does, with a file for its output."""
         with tempfile.TemporaryFile() as answer, self.running(side, *words, stdout=answer) as end:
             yield end, answer
 
@@ -177,17 +199,19 @@ class Probe:
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         files: Mapping[str, object] | None = None,
     ) -> Iterator[Process]:
-        """Start the entrypoint's *side* and yield it; what is left of it after the body is ended, and its folder removed.
+        """Start the entrypoint's *side* and yield it. After the body, end it and remove its folder.
 
-        *files* are written into the folder before, as JSON: ``catalog.json`` and ``state.json`` are given to the program.
+        *files* are written into the folder before, as JSON. The program gets ``catalog.json`` and
+        ``state.json``.
 
-        :raises SetupError: E-SECRET, its config asks for one that is not set; as ``Environments.ensure``.
+        :raises SetupError: E-SECRET, its config asks for one that is not set; as
+            ``Environments.ensure``.
         """
         settings, environ = self.session.settings, self.session.environ
-        environment = self.environment
+        environment = self.install()
         config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
-        found = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
-        self.hide = partial(redacted, known=found.values())
+        values = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
+        self.hide = partial(redacted, known=values.values())
         with file_errors("The connector's folder", settings.local):
             probes = private_folder(settings.local / "probes")
             _sweep(probes)
@@ -196,13 +220,13 @@ class Probe:
         private_folder(self.log.parent)
         end = Process(side, self.connector, environment, config, folder, self.log)
         try:
-            end.prepare(found)
+            end.prepare(values)
             (folder / "data").mkdir()
             for name, content in (files or {}).items():
                 (folder / name).write_text(json.dumps(content), encoding="utf-8")
-            told = proxy.read(settings, environ).variables(environ)
+            network = proxy.read(settings, environ).variables(environ)
             own = end.variables(SINGER_CATALOG=str(folder / "catalog.json"))
-            environ = {**without_secrets({**environ, **told}, [end.config]), **own}
+            environ = {**without_secrets({**environ, **network}, [end.config]), **own}
             end.start(environ, lifeline, *words, stdin=stdin, stdout=stdout)
             yield end
         finally:
@@ -214,18 +238,18 @@ class Probe:
 
 
 def _sweep(probes: Path) -> None:
-    """Remove what commands have left that were killed: there are secrets in it."""
+    """Remove the folders of commands that were killed: they hold secrets."""
     for folder in probes.iterdir():
         try:
             os.kill(int(folder.name.partition("-")[0]), 0)
         except (ProcessLookupError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:
-            continue  # somebody else's process has the number now
+            continue  # the number belongs to a process of another user by now
 
 
 def _ended(end: Process, seconds: float) -> bool:
-    """Wait for the end, *seconds* at the most, and say whether it came."""
+    """Wait at most *seconds*, and return whether the program has ended."""
     try:
         end.process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -234,7 +258,7 @@ def _ended(end: Process, seconds: float) -> bool:
 
 
 def _lines(end: Process, deadline: float) -> Iterator[bytes]:
-    """Yield what the program prints, line by line, until its end or the *deadline*."""
+    """Yield the program's output by lines, until its end or the *deadline*."""
     assert end.process.stdout is not None
     source = end.process.stdout.fileno()
     rest: list[bytes] = []
@@ -252,7 +276,7 @@ def _lines(end: Process, deadline: float) -> Iterator[bytes]:
 
 
 def _object(answer: IO[bytes]) -> dict[str, Any] | None:
-    """Return the object that the entrypoint has printed, None where it had nothing to print."""
+    """Return the object that the entrypoint has printed, None if it printed nothing."""
     answer.seek(0)
     text = answer.read()
     return dict(json.loads(text)) if text else None

@@ -1,4 +1,4 @@
-"""Questions on a terminal about a connector's settings: what it needs, its secrets, where to begin; the rest for those who want it."""
+"""Questions on a terminal about a connector's settings, the known ones first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def line(question: str, *, hidden: bool = False) -> str:
-    """Return what somebody types; whoever ends the input means to leave."""
+    """Return the user's answer. The end of the input counts as Ctrl-C."""
     try:
         return (getpass.getpass(question) if hidden else input(question)).strip()
     except EOFError:
@@ -24,8 +24,11 @@ def line(question: str, *, hidden: bool = False) -> str:
 
 
 def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str], None]) -> None:
-    """Ask for settings, and hand each answer to *take*, which may refuse it. An empty answer leaves a setting out."""
-    first = [option for option in options if option.missed or option.secret or option.name == "start_date" or option.example is not None]
+    """Ask for settings, and hand each answer to *take*, which may refuse it.
+
+    An empty answer leaves a setting out.
+    """
+    first = [option for option in options if option.asked_first]
     rest = [option for option in options if option not in first]
     if first:
         output.text("\nIts settings. An empty answer leaves one out.")
@@ -38,12 +41,13 @@ def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str],
 
 
 def _ask_for(output: Output, option: Option, take: Callable[[Option, str], None]) -> None:
-    """Ask for one setting until the answer will do."""
+    """Ask for one setting until its answer is accepted or empty."""
     kinds = listed(map(str, option.allowed or sorted(option.kinds)))
-    facts = ["needed"] if option.missed else []
+    facts = ["needed"] if option.needed else []
     facts += [kinds] if option.allowed or option.kinds else []
     facts += [f"default {describe(option.default)}"] if option.default is not None else []
     facts += [f"for example {describe(option.example)}"] if option.example is not None and not option.secret else []
+    facts += [f"for example {option.sample}"] if option.sample and option.example is None else []
     output.text(f"\n{option.name}  {' · '.join(facts)}\n  {option.description}".rstrip())
     while text := line("  (not shown) > " if option.secret else "  > ", hidden=option.secret):
         try:

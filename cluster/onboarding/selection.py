@@ -1,7 +1,8 @@
-"""What somebody wants of a catalog: which streams, which fields, replicated how. Pure."""
+"""Change the selection of a catalog: its streams, fields and replication. Pure."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 METHODS = ("FULL_TABLE", "INCREMENTAL", "LOG_BASED")
 SHOWN = 20
-FIXED = {"", "unsupported"}
-"""Why a field may be excluded all the same: nothing hinders it, or it is not loaded anyway."""
+EXCLUDABLE = {"", "unsupported"}
+"""What ``Stream.fixed`` returns for a field that may be excluded: it is optional, or is not loaded
+anyway."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What somebody wants selected. Names may be globs; a field is ``stream.field``."""
+    """The options of ``select``. Names may be globs; a field is ``stream.field``."""
 
     everything: bool = False
     nothing: bool = False
@@ -37,23 +39,40 @@ class Choice:
     keys: tuple[str, ...] = ()
     """``updated_at``, or ``stream=updated_at``."""
 
+    def options(self) -> str:
+        """Return the options of ``select`` that make this choice, as a shell takes them."""
+        flags = {"--all": self.everything, "--none": self.nothing}
+        lists = {
+            "--stream": self.streams,
+            "--field": self.fields,
+            "--add": self.add,
+            "--exclude": self.exclude,
+            "--replication": self.methods,
+            "--replication-key": self.keys,
+        }
+        words = [flag for flag, chosen in flags.items() if chosen]
+        return " ".join([*words, *(f"{flag} {shlex.quote(','.join(names))}" for flag, names in lists.items() if names)])
+
 
 def select(streams: Sequence[Stream], choice: Choice) -> list[str]:
-    """Choose, and say of what it could not be done. Nothing is chosen where something is wrong.
+    """Apply *choice* to the streams, and return a note for each part that is not possible.
 
-    :raises SetupError: E-UNKNOWN, no stream or field has such a name; E-SETTING, a replication that cannot be.
+    An error leaves them unchanged.
+
+    :raises SetupError: E-UNKNOWN, no stream or field has such a name; E-SETTING, a replication that
+        the stream does not allow.
     """
     notes = [*_whole(streams, choice), *_only(streams, choice.fields), *_add(streams, choice.add), *_exclude(streams, choice.exclude)]
     _replicate(streams, choice)
     for stream in streams:
         for field in stream.top:
-            if not field.selected and stream.fixed(field.path) not in FIXED:
+            if not field.selected and stream.fixed(field.path) not in EXCLUDABLE:
                 stream.choose(field.path, selected=True)
     return notes
 
 
 def _whole(streams: Sequence[Stream], choice: Choice) -> list[str]:
-    """Select all, none, or the streams that are named and no others."""
+    """Select all streams, none, or only those that *choice* names."""
     named = [stream for pattern in choice.streams for stream, _ in find(streams, pattern, fields=False)]
     if choice.everything or choice.nothing or named:
         for stream in streams:
@@ -66,7 +85,7 @@ def _whole(streams: Sequence[Stream], choice: Choice) -> list[str]:
 
 
 def _take(streams: Iterable[Stream]) -> list[str]:
-    """Select streams as far as their tap can load them."""
+    """Select streams, except unsupported ones."""
     notes = []
     for stream in streams:
         stream.selected = stream.supported
@@ -83,22 +102,22 @@ def _take_field(stream: Stream, path: Path) -> list[str]:
 
 def _only(streams: Sequence[Stream], patterns: Iterable[str]) -> list[str]:
     """Select these fields, and no others of their streams."""
-    found = [pair for pattern in patterns for pair in find(streams, pattern)]
-    concerned = {stream.id: stream for stream, _ in found}.values()
+    pairs = [pair for pattern in patterns for pair in find(streams, pattern)]
+    concerned = {stream.id: stream for stream, _ in pairs}.values()
     notes = _take(concerned)
     for stream in concerned:
         for field in stream.top:
             stream.choose(field.path, selected=False)
-    for stream, paths in found:
+    for stream, paths in pairs:
         for path in paths or [field.path for field in stream.top]:
             notes += _take_field(stream, path)
     return notes
 
 
 def _add(streams: Sequence[Stream], patterns: Iterable[str]) -> list[str]:
-    found = [pair for pattern in patterns for pair in find(streams, pattern)]
-    notes = _take({stream.id: stream for stream, _ in found}.values())
-    for stream, paths in found:
+    pairs = [pair for pattern in patterns for pair in find(streams, pattern)]
+    notes = _take({stream.id: stream for stream, _ in pairs}.values())
+    for stream, paths in pairs:
         for path in paths:
             notes += _take_field(stream, path)
     return notes
@@ -110,29 +129,29 @@ def _exclude(streams: Sequence[Stream], patterns: Iterable[str]) -> list[str]:
         if not paths:
             stream.selected = False
         for path in paths:
-            why = stream.fixed(path)
-            if why in FIXED:
+            reason = stream.fixed(path)
+            if reason in EXCLUDABLE:
                 stream.choose(path, selected=False)
             else:
-                notes.append(f"{stream.id}.{stream.fields[path].name} is {why}: it is loaded with every record")
+                notes.append(f"{stream.id}.{stream.fields[path].name} is {reason}: it is loaded with every record")
     return notes
 
 
 def find(streams: Sequence[Stream], pattern: str, *, fields: bool = True) -> list[tuple[Stream, list[Path]]]:
-    """Return the streams that a name or a glob fits; or, of ``stream.field``, streams with the fields that it fits.
+    """Return the streams that a name or a glob matches; for ``stream.field``, with fields.
 
-    :raises SetupError: E-UNKNOWN, it fits none.
+    :raises SetupError: E-UNKNOWN, it matches none.
     """
-    whole = [stream for stream in streams if pattern in stream.names] or [stream for stream in streams if _fits(stream, pattern)]
+    whole = [stream for stream in streams if pattern in stream.names] or [stream for stream in streams if _matches(stream, pattern)]
     if whole:
         return [(stream, []) for stream in whole]
     head, missing, near = "", pattern, []
-    for dot in (place for place, letter in enumerate(pattern) if letter == "." and fields):
+    for dot in (position for position, letter in enumerate(pattern) if letter == "." and fields):
         head, missing = pattern[:dot], pattern[dot + 1 :]
-        near = [stream for stream in streams if _fits(stream, head)]
-        found = [(stream, [path for path, field in stream.fields.items() if fnmatchcase(field.name, missing)]) for stream in near]
-        if any(paths for _, paths in found):
-            return [(stream, paths) for stream, paths in found if paths]
+        near = [stream for stream in streams if _matches(stream, head)]
+        pairs = [(stream, [path for path, field in stream.fields.items() if fnmatchcase(field.name, missing)]) for stream in near]
+        if any(paths for _, paths in pairs):
+            return [(stream, paths) for stream, paths in pairs if paths]
         if near:
             break
     if near:
@@ -145,7 +164,7 @@ def find(streams: Sequence[Stream], pattern: str, *, fields: bool = True) -> lis
     )
 
 
-def _fits(stream: Stream, pattern: str) -> bool:
+def _matches(stream: Stream, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in stream.names)
 
 
@@ -156,9 +175,10 @@ def _unknown_field(stream: Stream, name: str, known: Iterable[str]) -> SetupErro
 
 
 def _replicate(streams: Sequence[Stream], choice: Choice) -> None:
-    """Set methods and keys of replication.
+    """Set replication methods and keys.
 
-    :raises SetupError: E-SETTING, no such method, or not of this stream; E-UNKNOWN, no such stream or field.
+    :raises SetupError: E-SETTING, no such method, or the stream does not allow it; E-UNKNOWN, no
+        such stream or field.
     """
     wanted: dict[str, dict[str, str]] = {}
     for name, texts in (("method", choice.methods), ("key", choice.keys)):
@@ -169,9 +189,9 @@ def _replicate(streams: Sequence[Stream], choice: Choice) -> None:
                 wanted.setdefault(stream.id, {})[name] = value
     for stream in streams:
         if stream.id in wanted:
-            given = wanted[stream.id]
-            method = given.get("method", "INCREMENTAL").upper().replace("-", "_")
-            key = given.get("key", "")
+            replication = wanted[stream.id]
+            method = replication.get("method", "INCREMENTAL").upper().replace("-", "_")
+            key = replication.get("key", "")
             _check_replication(stream, method, key)
             stream.replicate(method, key)
 
@@ -185,7 +205,7 @@ def _check_replication(stream: Stream, method: str, key: str) -> None:
         )
     if stream.forced_method not in {"", method}:
         raise SetupError(
-            "E-SETTING", f"The tap replicates {stream.id} by {stream.forced_method} alone, not by {method}.", hint="Leave it out."
+            "E-SETTING", f"The tap replicates {stream.id} by {stream.forced_method} only, not by {method}.", hint="Leave it out."
         )
     if key and (key,) not in stream.fields:
         known = [field.name for field in stream.top]
@@ -193,7 +213,9 @@ def _check_replication(stream: Stream, method: str, key: str) -> None:
             "E-UNKNOWN", f"{stream.id} has no field {describe(key)}.{nearest(key, known)}", hint=f"Its fields are {few(known)}."
         )
     if key and stream.valid_keys and key not in stream.valid_keys:
-        raise SetupError("E-SETTING", f"The tap cannot replicate {stream.id} by {key}.", hint=f"It can by {listed(stream.valid_keys)}.")
+        raise SetupError(
+            "E-SETTING", f"The tap cannot replicate {stream.id} by {key}.", hint=f"Its replication keys are {listed(stream.valid_keys)}."
+        )
     if method == "INCREMENTAL" and not key and not stream.replication_key:
         raise SetupError(
             "E-SETTING",
@@ -203,6 +225,6 @@ def _check_replication(stream: Stream, method: str, key: str) -> None:
 
 
 def few(names: Iterable[str]) -> str:
-    """List some names, and say how many more there are."""
-    found = sorted(names)
-    return listed(found[:SHOWN]) + (f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else "")
+    """Return the first names as a list, and the number of the others."""
+    ordered = sorted(names)
+    return listed(ordered[:SHOWN]) + (f" and {len(ordered) - SHOWN:,} more" if len(ordered) > SHOWN else "")

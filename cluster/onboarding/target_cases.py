@@ -1,23 +1,34 @@
-"""The messages that a target is tried with: each case is something that real taps send. Pure.
+"""The messages that ``check`` sends to a target: what real taps send.
 
-All streams are named ``singer_check_…``, so that what a database keeps of them can be found and dropped.
+All streams are named ``singer_check_…``, so that a database's administrator recognises and drops
+them.
 """
 
 from __future__ import annotations
 
+import csv
 import json
-from typing import Any
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 Message = dict[str, Any]
 PREFIX = "singer_check_"
 LONG = 100_000
 DEEP = 12
 END: Message = {"bookmarks": {f"{PREFIX}plain": {"id": 2}}, "check": "end"}
-"""The last state: what a target must have printed last."""
+"""The last state: what a target must print last."""
 
 
 def schema(stream: str, *keys: str, **properties: Any) -> Message:
-    """Return a SCHEMA message; a property is a JSON type, or a schema. All may be null but the keys."""
+    """Return a SCHEMA message; a property is a JSON type, or a schema.
+
+    All may be null but the keys.
+    """
     described = {
         name: kind if isinstance(kind, dict) else {"type": kind if name in keys else ["null", kind]} for name, kind in properties.items()
     }
@@ -97,9 +108,9 @@ CASES: dict[str, list[Message]] = {
     "state": [schema("middle", "id", id="integer"), record("middle", id=1), state({"check": "middle"}), record("middle", id=2)],
     "change": [
         schema("change", "id", id="integer", text="string"),
-        record("change", id=1, text="a"),
-        schema("change", "id", id="integer", text="string", more="number"),
-        record("change", id=2, text="b", more=1.5),
+        record("change", id=1, text=f"{PREFIX}text_1"),
+        schema("change", "id", id="integer", more="string", text="string"),
+        record("change", id=2, text=f"{PREFIX}text_2", more=f"{PREFIX}more_2"),
     ],
     "version": [
         schema("version", "id", id="integer"),
@@ -107,18 +118,48 @@ CASES: dict[str, list[Message]] = {
         {"type": "ACTIVATE_VERSION", "stream": f"{PREFIX}version", "version": 1},
     ],
 }
-"""What is tried, by name; no case needs another one."""
+"""The cases by name; each can be sent alone."""
 OPTIONAL = "version"
-"""What came after the specification, and not every target need know."""
+"""ACTIVATE_VERSION is not part of the specification: not every target knows it."""
+GROWN = re.compile(rf"{PREFIX}(text|more)_\d")
+"""Values of the case ``change``, each with the name of its column."""
 
 
 def lines(*cases: str) -> bytes:
-    """Return cases, one after the other, as a tap would print them, and the last state."""
+    """Return the messages of cases, as a tap prints them, and the last state."""
     messages = [message for case in cases for message in CASES[case]] + [state(END)]
     return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
 def broken() -> bytes:
-    """Return the plain case with half a record at the end."""
+    """Return the case ``plain`` with half a record at its end."""
     whole = [json.dumps(message).encode() for message in CASES["plain"]]
     return b"\n".join([*whole, whole[-1][: len(whole[-1]) // 2]]) + b"\n"
+
+
+def misplaced(file: Path) -> Iterator[str]:
+    """Yield what is wrong in a text table with the case ``change``: its schema grows.
+
+    A value under another column's name is read as that column's from then on. Other files yield
+    nothing.
+    """
+    with suppress(OSError, UnicodeDecodeError, csv.Error):
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix.lower() not in {".csv", ".tsv", ".txt"} or not GROWN.search(text):
+            return
+        header, *rows = csv.reader(text.splitlines(), delimiter=_delimiter(text))
+        for row in rows:
+            for position, cell in enumerate(row):
+                value = GROWN.fullmatch(cell)
+                column = header[position] if position < len(header) else ""
+                if value and column != value[1]:
+                    above = f'the column "{column}"' if column else "no column"
+                    yield f'{file.name} has a value of the column "{value[1]}" under {above}.'
+        if "text" in header and f"{PREFIX}more_2" not in text:
+            yield f'{file.name} lacks the values of the column "more", which came with a later schema.'
+
+
+def _delimiter(text: str) -> str:
+    """Return the delimiter of a table: what its first line has most of."""
+    first = text.partition("\n")[0]
+    return max(",;\t|", key=first.count)

@@ -1,1 +1,5 @@
-"""The platform in the cluster: what ``up`` establishes."""
+"""The platform in the cluster: Argo Workflows, the store, and our objects.
+
+Start reading at ``plan``: it lists the steps, and ``steps/base.py`` says what a step is. ``converge``
+runs them; every step receives ``handles``. Imports ``providers``, ``argo``, ``runs`` and below.
+"""

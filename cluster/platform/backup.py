@@ -1,19 +1,19 @@
-"""Data that outlives its cluster: what ``teardown --keep-data`` writes down, and the next ``up`` brings back.
+"""Data that outlives its cluster: ``teardown --keep-data`` saves it, and the next ``up`` restores it.
 
-A kind node's volume dies with its container. So MinIO's folder goes into an archive below ``.local/kept``, as it is,
-with every version and its own users, and its credentials beside it; both for the user's eyes only.
+A kind node's volume is deleted with its container. So MinIO's folder becomes an archive in ``.local/kept``,
+with all versions and users, next to its credentials. Only the user may read either.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private, private_folder, write_private
+from cluster.host.waiting import until
 from cluster.kube.documents import labelled, pod_trouble
 from cluster.ui.format import megabytes, shown
 
@@ -32,16 +32,15 @@ import sys, tarfile
 try:
     tarfile.open(fileobj=sys.stdin.buffer, mode='r|').extractall('{FOLDER}', filter='data')
 finally:
-    while sys.stdin.buffer.read(1 << 20): pass  # where it fails, the rest is still to be read
+    while sys.stdin.buffer.read(1 << 20): pass  # after an error the sender still writes
 """
 CLAIM = "argo-artifacts"
-SECONDS = 120
+POD_SECONDS = 120
 LIFE_SECONDS = 3600
-POLL_SECONDS = 0.5
 
 
 def archive(settings: Settings) -> Path:
-    """Return where the buckets are kept."""
+    """Return the file with the buckets."""
     return settings.platform / "kept" / "minio.tar"
 
 
@@ -49,17 +48,17 @@ def _secrets_file(settings: Settings) -> Path:
     return settings.platform / "kept" / "secrets.json"
 
 
-def kept_secrets(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return the credentials that were kept with the data; none where no data is."""
+def saved_credentials(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the credentials that belong to the saved data; empty if there is no saved data."""
     try:
-        found = json.loads(_secrets_file(settings).read_text(encoding="utf-8"))
+        saved = json.loads(_secrets_file(settings).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if archive(settings).exists() and isinstance(found, dict) else {}
+    return saved if archive(settings).exists() and isinstance(saved, dict) else {}
 
 
 def save(handles: Handles, image: str, secrets: dict[str, dict[str, str]], say: Callable[[str], None]) -> str:
-    """Write MinIO's folder and credentials below ``kept``, and return what was kept and where.
+    """Save MinIO's folder and credentials, and return size and file.
 
     :raises SetupError: E-KEEP, the data cannot be read.
     """
@@ -70,7 +69,7 @@ def save(handles: Handles, image: str, secrets: dict[str, dict[str, str]], say: 
     with file_errors("The data", file):
         private_folder(file.parent)
         write_private(_secrets_file(handles.settings), json.dumps(secrets))
-        say("MinIO ends")
+        say("stopping MinIO")
         handles.kube.patch("Deployment", "minio", handles.namespace, {"spec": {"replicas": 0}})
         with _pod(handles, image, say) as pod, open(part, "wb", opener=private) as target:
             say("copying")
@@ -80,7 +79,7 @@ def save(handles: Handles, image: str, secrets: dict[str, dict[str, str]], say: 
 
 
 def load(handles: Handles, image: str, say: Callable[[str], None]) -> str:
-    """Bring what was kept into the new volume, before MinIO begins there."""
+    """Restore the saved data into the new volume, before MinIO starts."""
     from cluster.kube.streams import execute  # noqa: PLC0415 - aiohttp takes 0.2 s to import
 
     file = archive(handles.settings)
@@ -91,12 +90,12 @@ def load(handles: Handles, image: str, say: Callable[[str], None]) -> str:
             execute(handles.kube, handles.namespace, pod, "data", ["python", "-c", LOAD], stdin=source, stdout=io.BytesIO())
         file.unlink()
         _secrets_file(handles.settings).unlink()
-    return f"{megabytes(size)} brought back"
+    return f"{megabytes(size)} restored"
 
 
 @contextmanager
 def _pod(handles: Handles, image: str, say: Callable[[str], None]) -> Iterator[str]:
-    """Yield the name of a pod that has MinIO's volume and Python, and remove it at the end.
+    """Yield the name of a pod with MinIO's volume and Python, and delete it afterwards.
 
     :raises SetupError: E-KEEP, it does not start.
     """
@@ -111,21 +110,29 @@ def _pod(handles: Handles, image: str, say: Callable[[str], None]) -> Iterator[s
 
 
 def _wait(handles: Handles, say: Callable[[str], None], *, gone: bool) -> None:
-    deadline = time.monotonic() + SECONDS
-    while True:
+    """Wait until the pod is gone, or runs.
+
+    :raises SetupError: E-KEEP, it takes too long or cannot start.
+    """
+
+    def error(reason: str) -> SetupError:
+        return SetupError("E-KEEP", f"MinIO's volume cannot be reached: {reason}.", hint="invoke status shows more; then run it again.")
+
+    def pending() -> str | None:
         live = handles.kube.get("Pod", POD, handles.namespace)
         if live is None if gone else (live or {}).get("status", {}).get("phase") == "Running":
-            return
-        trouble = pod_trouble(live) if live else None
-        say(trouble[0] if trouble else "a pod for the copy")
-        if time.monotonic() > deadline or (trouble and trouble[1]):
-            why = trouble[0] if trouble else "its pod does not start"
-            raise SetupError("E-KEEP", f"MinIO's volume cannot be reached: {why}.", hint="invoke status shows more; then run it again.")
-        time.sleep(POLL_SECONDS)
+            return None
+        reason, hopeless = (pod_trouble(live) if live else None) or ("its pod does not start", False)
+        say(f"the pod that copies: {reason}")
+        if hopeless:
+            raise error(reason)
+        return reason
+
+    until(pending, seconds=POD_SECONDS, error=error)
 
 
 def _document(namespace: str, image: str) -> dict[str, Any]:
-    """Return the pod: it sleeps, and commands are run in it. The user is MinIO's."""
+    """Return the pod: it sleeps, and we run commands in it. Its user is MinIO's."""
     container = {
         "name": "data",
         "image": image,

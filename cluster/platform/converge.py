@@ -1,4 +1,4 @@
-"""Runs the steps: what can overlap does, every wait names what it waits for, and the first error stops the rest."""
+"""Runs the steps in parallel, as far as their needs allow. The first error stops the others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
+from cluster.host.waiting import CLOCK, until
 from cluster.ui.format import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from cluster.host.waiting import Clock
     from cluster.platform.handles import Handles
     from cluster.platform.steps.base import Step
     from cluster.ui.output import Output
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.25
 
 
-def converge(steps: Sequence[Step], handles: Handles, output: Output) -> dict[str, float]:
-    """Make every step's fact true, and return the seconds that each change took; what was true already is not among them.
+def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clock = CLOCK) -> dict[str, float]:
+    """Establish every step's condition. Return the seconds of each change; conditions that held already are not in it.
 
-    :raises SetupError: the first one that a step raises; what was done stays, and the next ``up`` goes on from there.
+    :raises SetupError: the first one of a step. What was done stays, and the next ``up`` continues from there.
     """
     by_title = {step.title: step for step in steps}
     graph = TopologicalSorter({step.title: [need for need in step.needs if need in by_title] for step in steps})
@@ -35,7 +37,7 @@ def converge(steps: Sequence[Step], handles: Handles, output: Output) -> dict[st
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
         try:
             while graph.is_active():
-                running |= {pool.submit(_one, by_title[title], handles, output, stopped): title for title in graph.get_ready()}
+                running |= {pool.submit(_establish, by_title[title], handles, output, stopped, clock): title for title in graph.get_ready()}
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     title = running.pop(future)
@@ -49,65 +51,69 @@ def converge(steps: Sequence[Step], handles: Handles, output: Output) -> dict[st
     return changed
 
 
-def _one(step: Step, handles: Handles, output: Output, stopped: threading.Event) -> float:
-    """Make one fact true, and return how long that took; 0 where it was true already."""
+def _establish(step: Step, handles: Handles, output: Output, stopped: threading.Event, clock: Clock) -> float:
+    """Establish one condition, and return the seconds; 0 if it held already."""
     if _pending(step, handles) is None:
         return 0
     began = time.monotonic()
-    with output.step(step.title) as shown:
-        shown.timed = True
+    with output.step(step.title) as line:
+        line.timed = True
 
         def say(text: str) -> None:
             if stopped.is_set():
                 raise SetupError(
-                    "E-STOPPED", f"{step.title} was stopped, because another step failed.", hint="invoke up goes on from here."
+                    "E-STOPPED", f"{step.title} was stopped, because another step failed.", hint="invoke up continues from here."
                 )
-            shown.detail = text
+            line.detail = text
 
         done = step.apply(handles, say)
-        _until(step, handles, say)
-        shown.detail = done
+        _wait(step, handles, say, clock)
+        line.detail = done
     return time.monotonic() - began
 
 
 def _pending(step: Step, handles: Handles) -> str | None:
-    """Look once. What cannot be looked at yet is pending, with that reason."""
+    """Return what is missing. What cannot be asked yet is missing, with that reason."""
     try:
         return step.pending(handles)
     except SetupError as error:
         return error.problem.rstrip(".")
 
 
-def _until(step: Step, handles: Handles, say: object) -> None:
-    """Wait until nothing is pending, saying what is.
+def _wait(step: Step, handles: Handles, say: Callable[[str], None], clock: Clock) -> None:
+    """Wait until nothing is pending, and report what is.
 
-    :raises SetupError: E-TIMEOUT with the last reason; or what the step raises where waiting is hopeless.
+    :raises SetupError: E-TIMEOUT with the last reason; or what the step raises if waiting cannot help.
     """
-    assert callable(say)
-    deadline = time.monotonic() + step.budget
-    while why := step.pending(handles):
-        say(f"{why} (of at most {seconds(step.budget)})")
-        if time.monotonic() > deadline:
-            raise SetupError(
-                "E-TIMEOUT",
-                f"{step.title}: {why}, after {seconds(step.budget)}.",
-                hint="invoke status looks again; invoke up goes on from here.",
-            )
-        time.sleep(POLL_SECONDS)
+
+    def pending() -> str | None:
+        reason = step.pending(handles)
+        if reason:
+            say(f"{reason} (of at most {seconds(step.budget)})")
+        return reason
+
+    def error(reason: str) -> SetupError:
+        return SetupError(
+            "E-TIMEOUT",
+            f"{step.title}: {reason}, after {seconds(step.budget)}.",
+            hint="invoke status checks again; invoke up continues from here.",
+        )
+
+    until(pending, seconds=step.budget, error=error, poll=POLL_SECONDS, clock=clock)
 
 
 def look(steps: Sequence[Step], handles: Handles) -> dict[str, str | None]:
-    """Look at every fact, without touching anything. What needs a fact that is missing is not looked at."""
+    """Return what is missing for each step, and change nothing. Steps whose needs are missing are not asked."""
     titles = {step.title for step in steps}
-    found: dict[str, str | None] = {}
+    results: dict[str, str | None] = {}
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
-        while len(found) < len(steps):
-            ready = [step for step in steps if step.title not in found and all(need in found for need in step.needs if need in titles)]
-            looks = {step.title: pool.submit(_look, step, handles, found) for step in ready}
-            found |= {title: look.result() for title, look in looks.items()}
-    return {step.title: found[step.title] for step in steps}
+        while len(results) < len(steps):
+            ready = [step for step in steps if step.title not in results and all(need in results for need in step.needs if need in titles)]
+            looks = {step.title: pool.submit(_look, step, handles, results) for step in ready}
+            results |= {title: future.result() for title, future in looks.items()}
+    return {step.title: results[step.title] for step in steps}
 
 
-def _look(step: Step, handles: Handles, found: dict[str, str | None]) -> str | None:
-    blocked = [need for need in step.needs if found.get(need)]
-    return f"waiting for {', '.join(blocked)}" if blocked else _pending(step, handles)
+def _look(step: Step, handles: Handles, results: dict[str, str | None]) -> str | None:
+    blocking = [need for need in step.needs if results.get(need)]
+    return f"waiting for {', '.join(blocking)}" if blocking else _pending(step, handles)

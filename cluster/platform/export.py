@@ -1,7 +1,7 @@
-"""Everything of an environment as plain files, for whoever brings it into the cluster by git: ``export``.
+"""Writes an environment as plain files, for a deployment by git: the command ``export``.
 
-What is written is what ``up`` and ``sync`` would apply, word for word, so that they and a controller such as Argo CD never
-want two things. Nobody is asked for anything: the same checkout writes the same files on every machine.
+The files hold exactly what ``up`` and ``sync`` apply, so that a controller such as Argo CD agrees with
+them. Neither the cluster nor the machine counts: a checkout writes the same files everywhere.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cluster.argo.workflow import NOTIFY
 from cluster.config.settings import LAPTOP
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
-from cluster.kube import documents as manifests
-from cluster.platform.credentials import PULL_KEY, PULL_TYPE
-from cluster.platform.handles import KEYS, ROOT_SECRET, Handles
+from cluster.kube import documents
+from cluster.platform.credentials import KEYS, PULL_KEY, PULL_TYPE, ROOT_SECRET
+from cluster.platform.handles import Handles
 from cluster.platform.ownership import WHOLE_CLUSTER, unowned
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
@@ -31,16 +31,18 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
 
-HEAD = "# Written by `invoke export`. What stands here is replaced by the next one; changes belong into the checkout.\n"
+HEAD = "# Written by `invoke export`. The next export replaces it; make changes in the checkout.\n"
+HEADS = (HEAD, "# Written by `invoke export`. What stands here is replaced by the next one; changes belong into the checkout.\n")
+"""The mark of an exported folder, and that of earlier versions."""
 FOLDERS = ("objects", "administrator", "configs", "examples")
-"""The folders that are ours as a whole: what is in them and is wanted no more goes."""
+"""Folders with only our files: obsolete ones are removed."""
 PLACEHOLDER = "REPLACE-ME"
 PUBLIC = f"secret-{CA}.yaml"
-"""A Secret by its kind alone."""
+"""A Secret in name only: certificates are public."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: a text of several lines stands as such, so that a change in it is a line."""
+    """YAML with texts of several lines as blocks, so that a diff shows the changed line."""
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
@@ -51,32 +53,31 @@ _Dumper.add_representer(str, _text)
 _Dumper.ignore_aliases = lambda *_: True  # type: ignore[method-assign]
 
 
-def dumped(*documents: manifests.Document) -> str:
+def dumped(*items: documents.Document) -> str:
     """Return documents as YAML."""
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    return yaml.dump_all(items, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
 
 
 def files(settings: Settings) -> dict[str, bytes]:
-    """Return all that is written, by path. Of the machine nothing counts, neither its variables nor what it may reach.
+    """Return all files by path. The environment variables of this machine do not count.
 
-    :raises SetupError: E-SETTING, something is left to be found out in the cluster, or on this machine.
+    :raises SetupError: E-SETTING, a setting depends on the cluster or on this machine.
     """
-    _decided(settings)
+    _need_decisions(settings)
     with Handles(settings, {}) as handles:
         for connector in handles.connectors:
             Environments(settings).ensure_lock(connector)
-        documents = [
-            item for item in [*handles.documents, *schedules.documents(handles)] if item["kind"] != "Secret" or _name(item) == PUBLIC
-        ]
-        whole = [item for item in documents if item["kind"] in WHOLE_CLUSTER]
-        objects = {f"objects/{_name(item)}": dumped(item) for item in documents if item not in whole}
-        roles = manifests.load([settings.root / "manifests" / "administrator" / "roles.yaml"])
+        rendered = [*handles.rendering.documents, *schedules.all_documents(handles)]
+        public = [item for item in rendered if item["kind"] != "Secret" or _name(item) == PUBLIC]
+        whole = [item for item in public if item["kind"] in WHOLE_CLUSTER]
+        objects = {f"objects/{_name(item)}": dumped(item) for item in public if item not in whole}
+        roles = documents.load([settings.root / "manifests" / "administrator" / "roles.yaml"])
         found = {
             "kustomization.yaml": HEAD + dumped(_kustomization(objects)),
             "README.md": _readme(handles),
             **objects,
             **{f"administrator/{_name(item)}": dumped(unowned(item)) for item in whole},
-            "administrator/roles.yaml": dumped(*(handles.placed(role) for role in roles)),
+            "administrator/roles.yaml": dumped(*(handles.rendering.in_namespace(role) for role in roles)),
             "examples/secrets.yaml": dumped(*_secrets(handles)),
             "examples/argocd-application.yaml": dumped(_application(settings)),
         }
@@ -86,39 +87,39 @@ def files(settings: Settings) -> dict[str, bytes]:
     return {path: text.encode() for path, text in found.items()} | configs
 
 
-def _decided(settings: Settings) -> None:
-    """See that the settings leave nothing open.
+def _need_decisions(settings: Settings) -> None:
+    """Check that the settings alone determine the files.
 
-    :raises SetupError: E-SETTING, they do.
+    :raises SetupError: E-SETTING, they do not.
     """
     if settings.env == LAPTOP:
-        raise SetupError("E-SETTING", "The laptop is not exported: up makes its cluster.", hint="Name an environment: export --env NAME")
+        raise SetupError("E-SETTING", "The laptop has no export: up creates its cluster.", hint="Name an environment: export --env NAME")
     if not settings.instance:
-        why, line = "each checkout is an installation of its own", f"instance: {settings.env}"
+        why, line = "each checkout is a separate installation", f"instance: {settings.env}"
     elif settings.argo == "install" and settings.initless_pods == "auto":
-        why, line = "whether pods are init-less is asked of the cluster", "initless_pods: false"
+        why, line = "the version of Kubernetes decides whether pods have an init container", "initless_pods: false"
     else:
         return
     raise SetupError(
         "E-SETTING",
-        f"What is exported cannot be told from the checkout alone: {why}.",
+        f"The checkout alone does not determine the export: {why}.",
         hint=f"Write into environments/{settings.env}.yaml: {line}",
     )
 
 
 def write(found: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]]:
-    """Write the files that are not as they are in *folder*, remove what is wanted no more, and return the paths of both.
+    """Write changed files into *folder*, remove obsolete ones, and return the paths of both.
 
-    :raises SetupError: E-SETTING, there is something else in the folder.
+    :raises SetupError: E-SETTING, the folder is not from an export.
     """
     head = folder / "kustomization.yaml"
-    ours = head.is_file() and head.read_text(encoding="utf-8").startswith(HEAD)
+    ours = head.is_file() and head.read_text(encoding="utf-8").startswith(HEADS)
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise SetupError("E-SETTING", f"{folder} is there, and no export has written it.", hint="Name another folder: --out FOLDER")
+        raise SetupError("E-SETTING", f"{folder} exists, and no export has written it.", hint="Name another folder: --out FOLDER")
     there = {file.relative_to(folder).as_posix() for name in FOLDERS for file in (folder / name).rglob("*") if file.is_file()}
     changed = [path for path in found if not (folder / path).is_file() or (folder / path).read_bytes() != found[path]]
     gone = sorted(there - found.keys())
-    for path in sorted(changed, key=lambda path: path != head.name):  # first what says that the folder is ours
+    for path in sorted(changed, key=lambda path: path != head.name):  # this file marks the folder as ours
         with write_whole(folder / path, found[path].decode()):
             pass
     for path in gone:
@@ -126,7 +127,7 @@ def write(found: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]]:
     return sorted(changed), gone
 
 
-def _name(document: manifests.Document) -> str:
+def _name(document: documents.Document) -> str:
     return f"{document['kind'].lower()}-{document['metadata']['name']}.yaml"
 
 
@@ -134,8 +135,8 @@ def _kustomization(objects: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(objects)}
 
 
-def _secrets(handles: Handles) -> list[manifests.Document]:
-    """Return the Secrets that are not exported, with the keys that they must have and nothing in them."""
+def _secrets(handles: Handles) -> list[documents.Document]:
+    """Return examples of the Secrets that are not exported: their keys, with placeholders."""
     settings = handles.settings
     keys: dict[str, list[str]] = {}
     if settings.store == "install":
@@ -163,8 +164,8 @@ def _secrets(handles: Handles) -> list[manifests.Document]:
     ]
 
 
-def _application(settings: Settings) -> manifests.Document:
-    """Return an Application of Argo CD's. Suspending a schedule by hand stays possible: that field is nobody's."""
+def _application(settings: Settings) -> documents.Document:
+    """Return an Application of Argo CD. It ignores ``suspend``, so that people can suspend a schedule by hand."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Application",
@@ -183,26 +184,26 @@ def _application(settings: Settings) -> manifests.Document:
 
 
 def _readme(handles: Handles) -> str:
-    """Return what people read first: what is here, and what must be there before it."""
+    """Return the README: what the folder holds, and what the cluster needs before it."""
     settings = handles.settings
     images = "\n".join(f"- `{image}`" for image in wanted(handles))
     where = f" --endpoint-url {settings.s3_endpoint} --region {settings.s3_region}" if settings.store == "use" else ""
     return f"""# Singer in the environment {settings.env}
 
-Written by `invoke export --env {settings.env}`; the next one replaces it. `kubectl apply --server-side -k .` applies `objects/`,
-and so does Argo CD with `examples/argocd-application.yaml`. What must be there before:
+Written by `invoke export --env {settings.env}`; the next export replaces it. `kubectl apply --server-side -k .` applies `objects/`.
+Argo CD does the same with `examples/argocd-application.yaml`. The cluster needs first:
 
-1. Once, by an administrator: `administrator/`, with the namespace, Argo's definitions where they are missing, roles, rights in S3.
-2. The Secrets of `examples/secrets.yaml`, filled in by whatever keeps your secrets. None is in this folder.
-3. The images, whose names are hashes of their content. `invoke sync --env {settings.env}` builds and pushes what is missing:
+1. Once, by an administrator: `administrator/`, with the namespace, missing CRDs of Argo, roles and rights in S3.
+2. The Secrets of `examples/secrets.yaml`, with values from your secret manager. This folder has none.
+3. The images, whose names are hashes of their content. `invoke sync --env {settings.env}` builds and pushes missing ones:
 
 {images}
 
-4. The configs, in the bucket. `invoke sync --env {settings.env}` brings them, and so does, for whoever has no checkout:
+4. The configs, in the bucket. `invoke sync --env {settings.env}` uploads them. Without a checkout:
 
 ```
 aws s3 sync configs/ s3://{settings.bucket_configs}/{where}
 ```
 
-Without `--delete`: the states of the pipelines are in the same place.
+Do not add `--delete`: the bucket also holds the states of the pipelines.
 """

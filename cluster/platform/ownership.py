@@ -1,126 +1,137 @@
-"""Which objects in the cluster are ours, another installation's, or somebody else's."""
+"""Whose an object in the cluster is: ours, another installation's, or somebody else's."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.kube import documents as manifests
-from cluster.platform.handles import FORBIDDEN, INSTANCE, PART_OF
+from cluster.kube import documents
+from cluster.kube.rbac import visible
+from cluster.platform.rendering import INSTANCE, PART_OF
 from cluster.runs import format_version
 from cluster.runs.history import owned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
 
-Found = TypeVar("Found")
+Key = tuple[str, str]
+"""Kind and name."""
 WHOLE_CLUSTER = ("CustomResourceDefinition", "Namespace")
+"""Kinds without a namespace."""
 MADE = ("Secret", "ConfigMap")
-"""Kinds of which we also make objects that do not stand in a file."""
+"""Kinds of which we also create objects that are not in a file."""
 
 
-def not_others(handles: Handles, wanted: Iterable[tuple[str, str]]) -> None:
-    """See that no object that is about to be applied, by kind and name, is another instance's.
+# -- checks before a change
 
-    :raises SetupError: E-FOREIGN, one is.
+
+def need_ours(handles: Handles, wanted: Iterable[Key]) -> None:
+    """Check that no object that is about to be applied belongs to another installation.
+
+    :raises SetupError: E-FOREIGN, one does.
     """
     keys = set(wanted)
     for kind in sorted({kind for kind, _ in keys} - set(WHOLE_CLUSTER)):
         for item in visible_objects(handles, kind, handles.namespace, INSTANCE):
             if (kind, item["metadata"]["name"]) in keys and not handles.owns(item):
-                name = manifests.name({**item, "kind": kind})
-                raise other_instance(f"{name} in the namespace {handles.namespace}", item["metadata"]["labels"][INSTANCE])
+                name = documents.name({**item, "kind": kind})
+                raise foreign(f"{name} in the namespace {handles.namespace}", item["metadata"]["labels"][INSTANCE])
 
 
-def not_anothers_bucket(handles: Handles, found: bytes | None) -> None:
-    """See by what *found* says, the bucket's ``owner.json``, that it is not another instance's.
+def need_our_bucket(handles: Handles, content: bytes | None) -> None:
+    """Check by *content*, the bucket's ``owner.json``, that the bucket is not another installation's.
 
-    :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout has brought it.
+    :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout wrote it.
     """
-    said, bucket = owned(found), f"The bucket {handles.settings.bucket_configs}"
-    instance = said.get("instance")
+    owner_file, bucket = owned(content), f"The bucket {handles.settings.bucket_configs}"
+    instance = owner_file.get("instance")
     if instance is not None and instance != handles.instance.id:
-        raise other_instance(bucket, str(instance))
-    format_version.see(bucket, said.get("layout"))
+        raise foreign(bucket, str(instance))
+    format_version.see(bucket, owner_file.get("layout"))
 
 
-def other_instance(what: str, instance: str) -> SetupError:
-    """Return the error for what another checkout has brought."""
-    return SetupError(
-        "E-FOREIGN",
-        f"{what} belongs to another installation, {instance}.",
-        hint=f"Choose a namespace and buckets of your own; or share this one: singer.instance: {instance}, wherever it is brought from.",
-    )
-
-
-def argo_is_there(handles: Handles) -> None:
-    """See that the cluster knows Workflows.
+def need_argo(handles: Handles) -> None:
+    """Check that the cluster has Argo's CRDs.
 
     :raises SetupError: E-ARGO, it does not.
     """
     if handles.kube.get("CustomResourceDefinition", "workflows.argoproj.io") is None:
-        where = handles.provider.context
         raise SetupError(
-            "E-ARGO", f"There is no Argo Workflows in the cluster of {where}.", hint="Install ours: INVOKE_SINGER_ARGO=install"
+            "E-ARGO",
+            f"The cluster of {handles.provider.context} has no Argo Workflows.",
+            hint="Install ours: INVOKE_SINGER_ARGO=install",
         )
 
 
-def is_shared(handles: Handles, live: manifests.Document | None) -> bool:
-    """Say whether an object was made from our files, by another instance or by an administrator."""
-    return live is not None and not handles.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
+def foreign(what: str, instance: str) -> SetupError:
+    """Return the error for an object of another installation."""
+    return SetupError(
+        "E-FOREIGN",
+        f"{what} belongs to another installation, {instance}.",
+        hint=f"Choose another namespace and other buckets; or share this installation: singer.instance: {instance}, in each checkout.",
+    )
 
 
-def visible_objects(handles: Handles, kind: str, namespace: str = "", labels: str = "") -> list[manifests.Document]:
-    """Return objects; none where we may not look."""
-    nothing: list[manifests.Document] = []
-    return visible(lambda: handles.kube.objects(kind, namespace, labels=labels), nothing)
+# -- single objects
 
 
-def visible(look: Callable[[], Found], otherwise: Found) -> Found:
-    """Return what a look finds, *otherwise* where we may not look."""
-    try:
-        return look()
-    except SetupError as error:
-        if getattr(error, "status", 0) != FORBIDDEN:
-            raise
-        return otherwise
-
-
-def key(document: manifests.Document) -> tuple[str, str]:
-    """Return what tells an object from the others of ours."""
+def key(document: Document) -> Key:
+    """Return kind and name."""
     return document["kind"], document["metadata"]["name"]
 
 
-def unowned(document: manifests.Document) -> manifests.Document:
-    """Return an object for an administrator to apply: ours by its labels, but of no instance."""
+def is_shared(handles: Handles, live: Document | None) -> bool:
+    """Return whether an object comes from our files, by another installation or an administrator."""
+    return live is not None and not handles.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
+
+
+def unowned(document: Document) -> Document:
+    """Return an object for an administrator to apply: without the label of an installation."""
     labels = {name: value for name, value in document["metadata"]["labels"].items() if name != INSTANCE}
-    return manifests.with_value(document, "metadata.labels", labels)
+    return documents.with_value(document, "metadata.labels", labels)
 
 
-# -------------------------------------------------------------------------------------------------- pruning, removing
+def owner(handles: Handles) -> bytes:
+    """Return the content of our bucket's ``owner.json``."""
+    return json.dumps({"engine": "argo", "instance": handles.instance.id, "layout": format_version.LAYOUT}).encode()
 
 
-def live_objects(handles: Handles) -> dict[tuple[str, str], manifests.Document]:
-    """Return what of ours the cluster has, of the kinds that stand in the manifests or that we make beside them."""
+# -- all live objects
+
+
+def visible_objects(handles: Handles, kind: str, namespace: str = "", labels: str = "") -> list[Document]:
+    """Return objects; none if we may not list them."""
+    hidden: list[Document] = []
+    return visible(lambda: handles.kube.objects(kind, namespace, labels=labels), hidden)
+
+
+def ours(handles: Handles, kind: str) -> list[Document]:
+    """Return our objects of a kind, in our namespace or cluster-wide."""
+    live = visible_objects(handles, kind, handles.namespace, f"{INSTANCE}={handles.instance.id}")
+    return [{**item, "kind": kind} for item in live]
+
+
+def live_objects(handles: Handles) -> dict[Key, Document]:
+    """Return our objects of all kinds that the platform consists of."""
     return live_of_kinds(handles, all_kinds(handles))
 
 
+def live_of_kinds(handles: Handles, kinds: Iterable[str]) -> dict[Key, Document]:
+    """Return our objects of these kinds."""
+    return {key(item): item for kind in sorted(kinds) for item in ours(handles, kind)}
+
+
 def all_kinds(handles: Handles) -> set[str]:
-    """Return the kinds of all that the platform is made of, whatever the settings choose of it."""
-    return {document["kind"] for document in [*manifests.load(all_files(handles)), *handles.documents]} | set(MADE)
+    """Return the kinds that the platform consists of, under any settings."""
+    return {document["kind"] for document in [*documents.load(_all_files(handles)), *handles.rendering.documents]} | set(MADE)
 
 
-def live_of_kinds(handles: Handles, some: Iterable[str]) -> dict[tuple[str, str], manifests.Document]:
-    """Return our objects of these kinds, by kind and name."""
-    return {key(item): item for kind in sorted(some) for item in ours(handles, kind)}
-
-
-def all_files(handles: Handles) -> list[Path]:
-    """Return every manifest of the platform, whichever of them the settings choose."""
+def _all_files(handles: Handles) -> list[Path]:
     folder = handles.settings.root / "manifests"
     return [
         folder / "namespace.yaml",
@@ -132,20 +143,7 @@ def all_files(handles: Handles) -> list[Path]:
     ]
 
 
-def ours(handles: Handles, kind: str) -> list[manifests.Document]:
-    """Return the objects of a kind that are ours: in our namespace, or of the whole cluster."""
-    found = visible_objects(handles, kind, handles.namespace, f"{INSTANCE}={handles.instance.id}")
-    return [{**item, "kind": kind} for item in found]
-
-
-def unwanted(documents: Iterable[manifests.Document], live: Mapping[tuple[str, str], manifests.Document]) -> list[tuple[str, str]]:
-    """Return what we applied once and no longer do. What carries no digest, such as most Secrets, was not applied as a whole."""
-    wanted = {key(document) for document in documents}
-    return [
-        found for found, item in live.items() if found not in wanted and manifests.CONTENT in (item["metadata"].get("annotations") or {})
-    ]
-
-
-def owner(handles: Handles) -> bytes:
-    """Return what stands in the bucket to say whose it is."""
-    return json.dumps({"engine": "argo", "instance": handles.instance.id, "layout": format_version.LAYOUT}).encode()
+def unwanted(wanted: Iterable[Document], live: Mapping[Key, Document]) -> list[Key]:
+    """Return the live objects that we applied and no longer want. Most Secrets carry no digest: we did not apply them."""
+    keys = set(map(key, wanted))
+    return [name for name, item in live.items() if name not in keys and documents.CONTENT in (item["metadata"].get("annotations") or {})]

@@ -1,4 +1,4 @@
-"""Which steps make the platform, and which must wait for which. Pure, but for one look for kept data: read this first."""
+"""The steps of ``up``, ``sync`` and ``run``, and their order. Read this first."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from cluster.platform import backup
 from cluster.platform.objects import Objects
+from cluster.platform.steps.capacity import Capacity
 from cluster.platform.steps.cluster import Cluster, Restored
-from cluster.platform.steps.images import Built, Loaded, Pulled
+from cluster.platform.steps.images import Built, ImageNames, Loaded, Pulled
 from cluster.platform.steps.programs import ArgoThere, Running
 from cluster.platform.steps.schedules import Schedules
 from cluster.platform.steps.secrets import ConnectorSecrets
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def up(settings: Settings) -> tuple[Step, ...]:
-    """Return the steps of ``up`` in the order in which people read them; what needs nothing begins at once."""
+    """Return the steps of ``up``, in the order in which people read them."""
     argo: Step = Running("Argo Workflows", ("workflow-controller", "argo-server"), door=("argo", "/"))
     if settings.argo == "use":
         argo = ArgoThere()
@@ -28,14 +29,15 @@ def up(settings: Settings) -> tuple[Step, ...]:
         needs = (Objects.title, Loaded.title, Restored.title)
         minio = (Running("MinIO", ("minio",), door=("s3", "/minio/health/cluster"), needs=needs),)
         minio = (Restored(), *minio) if backup.archive(settings).exists() else minio
-    return (Cluster(), Pulled(), Built(), Loaded(), Objects(), argo, *minio, Buckets(), Configs(), ConnectorSecrets(), Schedules())
+    cluster: tuple[Step, ...] = (Cluster(), Capacity(), Pulled(), Built(), Loaded(), Objects(), argo)
+    return (*cluster, *minio, Buckets(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
 
 
 def sync() -> tuple[Step, ...]:
-    """Return the steps that bring what stands in ``singer-configs/`` into the cluster."""
-    return (Built(), Loaded(), Configs(), ConnectorSecrets(), Schedules())
+    """Return the steps that bring ``singer-configs/`` into the cluster."""
+    return (Capacity(), Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
 
 
 def needed() -> tuple[Step, ...]:
-    """Return the steps that bring what a run of some pipelines needs."""
-    return (Built(), Loaded(), Configs(), ConnectorSecrets())
+    """Return the steps that a run needs."""
+    return (Capacity(), Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames())

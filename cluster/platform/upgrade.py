@@ -1,4 +1,4 @@
-"""The layout of the platform in the cluster, and what an upgrade changes."""
+"""What an upgrade from an older layout of the platform changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from cluster.argo.templates import STORE
 from cluster.kube import documents
-from cluster.platform.ownership import WHOLE_CLUSTER, key, live_of_kinds, unwanted, visible
+from cluster.kube.rbac import visible
+from cluster.platform.ownership import WHOLE_CLUSTER, key, live_of_kinds, unwanted
 from cluster.runs import format_version
 
 if TYPE_CHECKING:
@@ -17,56 +18,45 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output
 
 
-# ------------------------------------------------------------------------------------------------------------ upgrades
-
-
-def layout_there(handles: Handles) -> int | None:
-    """Return the layout of the platform that is in the cluster, None where none of ours is, or it may not be seen.
-
-    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
-    """
-    nothing: documents.Document | None = None
-    live = visible(lambda: handles.kube.get("ConfigMap", STORE, handles.namespace), nothing)
-    if live is None or not handles.owns(live):
-        return None
-    found = (live["metadata"].get("annotations") or {}).get(format_version.RECORD)
-    return format_version.see(f"The platform in the namespace {handles.namespace}", found)
-
-
 @dataclass(frozen=True)
 class Upgrade:
-    """What becomes of the objects of an older layout."""
+    """The changes to the objects of an older layout."""
 
-    found: int
+    before: int
     new: tuple[str, ...]
     changed: tuple[str, ...]
     gone: tuple[str, ...]
 
-    def tell(self, output: Output) -> None:
-        """Say it, before anything is done."""
-        output.event("upgrade", **{"from": self.found, "to": format_version.LAYOUT}, new=self.new, changed=self.changed, gone=self.gone)
-        output.line("!", "Upgrade", f"layout {self.found} to {format_version.LAYOUT}: {'; '.join(format_version.news(self.found))}")
-        for mark, names in (("new", self.new), ("changes", self.changed), ("goes", self.gone)):
+    def show(self, output: Output) -> None:
+        """Print the changes, before they are made."""
+        output.event("upgrade", **{"from": self.before, "to": format_version.LAYOUT}, new=self.new, changed=self.changed, gone=self.gone)
+        output.line("!", "Upgrade", f"layout {self.before} to {format_version.LAYOUT}: {'; '.join(format_version.news(self.before))}")
+        for change, names in (("new", self.new), ("changes", self.changed), ("goes", self.gone)):
             for name in names:
-                output.line(" ", f"  {mark}", name)
+                output.line(" ", f"  {change}", name)
 
 
 def older_layout(handles: Handles) -> int | None:
-    """Return the layout of the platform that is in the cluster, where it is older than that of this checkout.
+    """Return the layout of the platform in the cluster if it is older than ours; None without a platform of ours.
 
-    :raises SetupError: E-LAYOUT, a newer checkout has brought it.
+    :raises SetupError: E-LAYOUT, the layout is newer.
     """
-    found = layout_there(handles)
-    return None if found == format_version.LAYOUT else found
+    hidden: documents.Document | None = None
+    live = visible(lambda: handles.kube.get("ConfigMap", STORE, handles.namespace), hidden)
+    if live is None or not handles.owns(live):
+        return None
+    text = (live["metadata"].get("annotations") or {}).get(format_version.RECORD)
+    layout = format_version.see(f"The platform in the namespace {handles.namespace}", text)
+    return None if layout == format_version.LAYOUT else layout
 
 
-def upgrade(handles: Handles, found: int, wanted: Sequence[documents.Document], of_kinds: Iterable[str]) -> Upgrade:
-    """Return what becomes of the objects of some kinds, of the layout *found*."""
-    live = live_of_kinds(handles, of_kinds)
+def upgrade(handles: Handles, before: int, wanted: Sequence[documents.Document], kinds: Iterable[str]) -> Upgrade:
+    """Return the changes to the objects of some kinds, from the layout *before*."""
+    live = live_of_kinds(handles, kinds)
     there = [document for document in wanted if key(document) in live]
     new = [document for document in wanted if key(document) not in live and document["kind"] not in WHOLE_CLUSTER]
     return Upgrade(
-        found,
+        before,
         tuple(map(documents.name, new)),
         tuple(documents.name(document) for document in there if documents.differs(document, live[key(document)])),
         tuple(f"{kind.lower()}/{name}" for kind, name in unwanted(wanted, live)),

@@ -1,9 +1,13 @@
-"""The ``.env`` file of the checkout: read and written."""
+"""The ``.env`` file of the checkout, read and appended to.
+
+python-dotenv parses it, as it does for Meltano and dbt.
+"""
 
 from __future__ import annotations
 
+import io
 import re
-from contextlib import suppress
+import shlex
 from typing import TYPE_CHECKING
 
 from cluster.config.settings import LAPTOP
@@ -15,64 +19,80 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from dotenv.parser import Binding
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+"""What a double-quoted value escapes."""
 
 
 def dotenvs(root: Path, env: str = LAPTOP) -> list[Path]:
-    """Return the files with secrets that count in an environment, the later over the earlier; they need not be there."""
+    """Return the files with secrets of an environment; the later one overrides.
+
+    They may be absent.
+    """
     return [root / ".env", *([root / f".env.{env}"] if env != LAPTOP else [])]
 
 
 def kept_secrets(root: Path, env: str = LAPTOP) -> dict[str, str]:
-    """Return what ``.env`` and the environment's own say.
+    """Return the variables of ``.env``, overridden by those of the environment's own file.
 
-    :raises SetupError: E-CONFIG, with the line that is no value.
+    :raises SetupError: E-CONFIG, with the line that sets no variable.
     """
     return {name: value for file in dotenvs(root, env) for name, value in read_dotenv(file).items()}
 
 
 def read_dotenv(file: Path) -> dict[str, str]:
-    """Read ``NAME=value`` lines: comments, blank lines, ``export`` and quotes are understood; nothing is expanded.
+    """Read a ``.env`` file; an absent file is empty.
 
-    :raises SetupError: E-CONFIG, with the line that is something else.
+    :raises SetupError: E-CONFIG, with the line that sets no variable.
     """
     return parse_dotenv(read_text(file, file.name), file.name) if file.exists() else {}
 
 
 def parse_dotenv(text: str, shown: str) -> dict[str, str]:
-    """Read what stands in a file such as ``.env``.
+    """Parse the text of a ``.env`` file. ``$NAME`` and ``${NAME}`` are not expanded.
 
-    :raises SetupError: E-CONFIG, with the line that is something else.
+    :raises SetupError: E-CONFIG, with the line that sets no variable. No text of the file is part
+        of the message.
     """
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only if there is a .env file
+
     values: dict[str, str] = {}
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", line)
-        if not found:
-            raise SetupError("E-CONFIG", f"{shown}, line {number} is not NAME=value.", hint=f"Correct line {number} of {shown}.")
-        quoted = re.fullmatch(r"(['\"])(.*?)\1\s*(?:#.*)?", found[2])
-        values[found[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", found[2])
+    for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"), newline="")):
+        if binding.key is None and not binding.error:
+            continue  # a comment, or blank lines at the end
+        if binding.error or binding.value is None or not VARIABLE.fullmatch(binding.key or ""):
+            raise _unreadable(binding, shown)
+        values[binding.key or ""] = binding.value
     return values
 
 
-def keep(file: Path, secrets: Mapping[str, str]) -> None:
-    """Append *secrets* to ``.env``, for the user's eyes only; what stands in it stays.
+def _unreadable(binding: Binding, shown: str) -> SetupError:
+    """Return the error for a line that sets no variable."""
+    written = binding.original.string
+    line = binding.original.line + len(re.findall(r"\r\n|\n|\r", written[: len(written) - len(written.lstrip())]))
+    if re.match(r"(?:export\s+)?[A-Za-z_]\w*[^\S\r\n]*=[^\S\r\n]*['\"]", written.lstrip()):
+        problem = f"{shown}, line {line}: a quote is not closed, or text follows the closing quote."
+        return SetupError("E-CONFIG", problem, hint=f"Write \\ before a quote inside the value in line {line} of {shown}.")
+    hint = f"Correct line {line} of {shown}. Put a value of several lines in double quotes."
+    return SetupError("E-CONFIG", f"{shown}, line {line} is not NAME=value.", hint=hint)
 
-    :raises SetupError: E-SECRET, one has another value there, or cannot stand there. No value is part of a message.
+
+def keep(file: Path, secrets: Mapping[str, str]) -> None:
+    """Append *secrets* to ``.env``, readable by its owner alone. Existing lines stay as they are.
+
+    :raises SetupError: E-SECRET, the file has another value for one, or a value is not text. No
+        value is part of the message.
     """
     known = read_dotenv(file)
     lines = []
     for name, value in secrets.items():
         if name not in known:
-            lines.append(_line(name, value))
+            lines.append(f"{name}={written(name, value)}\n")
         elif known[name] != value:
             hint = f"Change it there by hand, or leave it out of the command: {name} is then taken from {file.name}."
-            raise SetupError("E-SECRET", f"{name} stands in {file.name} with another value.", hint=hint)
+            raise SetupError("E-SECRET", f"{file.name} has another value for {name}.", hint=hint)
     if lines:
         text = read_text(file, file.name) if file.exists() else ""
         gap = "\n" if text and not text.endswith("\n") else ""
@@ -80,15 +100,17 @@ def keep(file: Path, secrets: Mapping[str, str]) -> None:
             pass
 
 
-def _line(name: str, value: str) -> str:
-    """Return a line that is read as this value.
+def written(name: str, value: str) -> str:
+    """Return *value* as ``.env`` holds it: bare if a shell reads it unchanged, else quoted.
 
-    :raises SetupError: E-SECRET, there is none.
+    :raises SetupError: E-SECRET, it is not text, and so cannot be written as UTF-8.
     """
-    for written in (value, f'"{value}"', f"'{value}'"):
-        with suppress(SetupError):
-            if parse_dotenv(f"{name}={written}", "") == {name: value}:
-                return f"{name}={written}\n"
-    raise SetupError(
-        "E-SECRET", f"The value of {name} cannot stand in .env: it has line breaks.", hint=f"Set {name} in the environment instead."
-    )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise SetupError("E-SECRET", f"The value of {name} is not UTF-8 text.", hint=f"Set {name} in the environment instead.") from None
+    if value and shlex.quote(value) == value:
+        return value
+    if not set(value) & {"'", "\\"} and value.isprintable():
+        return f"'{value}'"
+    return '"' + "".join(ESCAPES.get(letter, letter) for letter in value) + '"'

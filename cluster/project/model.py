@@ -11,17 +11,23 @@ if TYPE_CHECKING:
 
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
-"""A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and file names."""
+"""A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and
+file names."""
 
 NAME_ALLOWED = "small letters, digits and hyphens, at most 50"
-CAPABILITIES = ("about", "activate-version", "batch", "catalog", "discover", "hard-delete", "log-based", "properties",
-                "schema-flattening", "soft-delete", "state", "stream-maps", "structured-logging", "test")  # fmt: skip
+CAPABILITIES = (
+    "about", "activate-version", "batch", "catalog", "discover", "hard-delete", "log-based", "properties", "schema-flattening",
+    "soft-delete", "state", "stream-maps", "structured-logging", "test",
+)  # fmt: skip
 CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
 class Connector:
-    """A tap, a target or a transform: a folder below ``singer-configs/``. That of a transform is its dbt project, too."""
+    """A tap, a target or a transform: a folder below ``singer-configs/``.
+
+    That of a transform is its dbt project, too.
+    """
 
     name: str
     folder: Path
@@ -37,7 +43,9 @@ class Connector:
     settings: tuple[str, ...] = ()
     """What its config may hold, as far as somebody has written that down: a backfill asks."""
     instead: Path | None = None
-    """The config that the environment has in the place of its own."""
+    """The environment's config that overrides it."""
+    safe_states: bool | None = None
+    """Whether rows are safe when the target prints a state; None: as long as its working folder has no file."""
 
     @property
     def config(self) -> Path:
@@ -52,7 +60,7 @@ class Connector:
 
 @dataclass(frozen=True)
 class Events:
-    """What starts a pipeline beside its schedule: objects that arrive in a bucket, or calls of a webhook."""
+    """What starts a pipeline besides its schedule: objects in a bucket, or a webhook."""
 
     bucket: str
     prefix: str

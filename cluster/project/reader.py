@@ -1,7 +1,7 @@
 """Reads ``singer-configs/`` into the typed models of ``project.model``.
 
-The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has them. Keys and
-defaults are listed in ``docs/contracts.md``; a test compares the two.
+The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has
+them. Keys and defaults are listed in ``docs/contracts.md``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cluster.config.strict import Fields, describe, listed, nearest, read_object
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
+from cluster.project.schedule import refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
 
-CRON = r"\S+( +\S+){4}"
+SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's own words for a part of a project; what begins with a hyphen would be an option."""
@@ -34,7 +35,10 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Project:
-    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
+    """The folder ``singer-configs/`` of a checkout.
+
+    Each file is read once, when it is needed: a command sees one state of it.
+    """
 
     def __init__(
         self,
@@ -45,9 +49,9 @@ class Project:
         env: str = LAPTOP,
         resources: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet.
+        """Take the checkout's folder; ``configs`` and ``pipelines`` replace what is in it.
 
-        The environment has configs of its own; *resources* are those of pipelines that say nothing of them.
+        The environment may override configs; *resources* are those of pipelines without any.
         """
         self.root = root
         self.env = env
@@ -84,7 +88,7 @@ class Project:
         return dict(entries)
 
     def _check_instead(self) -> None:
-        """See that each file of the environment takes a config's place: another would not be read."""
+        """Check that each file of the environment overrides an existing config."""
         for file in sorted(self.instead.rglob("*")):
             name = file.relative_to(self.instead)
             if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
@@ -95,9 +99,9 @@ class Project:
                 )
 
     def _instead(self, file: Path) -> Path | None:
-        """Return the config that the environment has in the place of a file of ``singer-configs/``."""
-        found = self.instead / os.path.relpath(file, self.configs)
-        return found if file.name == CONFIG and found.is_file() else None
+        """Return the environment's config that overrides a file of ``singer-configs/``."""
+        override = self.instead / os.path.relpath(file, self.configs)
+        return override if file.name == CONFIG and override.is_file() else None
 
     @property
     def pipeline_names(self) -> list[str]:
@@ -142,8 +146,10 @@ class Project:
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             instead=self._instead(folder / CONFIG),
+            safe_states=_safe_states(fields),
         )
         for glob in connector.outputs:
+            _refuse_template(fields, "outputs", glob)
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
         fields.finish()
@@ -153,10 +159,13 @@ class Project:
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Read ``pip_url``: requirements, and folders of this repository. A list's items are taken as they are."""
-        given = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        """Read ``pip_url``: requirements, and folders of this repository.
+
+        A list's items are taken as they are.
+        """
+        texts = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
         try:
-            words = list(given) if fields.is_list("pip_url") else shlex.split(given[0])
+            words = list(texts) if fields.is_list("pip_url") else shlex.split(texts[0])
         except ValueError:
             fields.refuse("pip_url", "requirements with balanced quotes")
         requirements, projects = [], []
@@ -177,7 +186,8 @@ class Project:
     def pipeline(self, name: str) -> Pipeline:
         """Return one pipeline with its connectors.
 
-        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files
+            are wrong.
         """
         if name not in self._pipelines:
             self._pipelines[name] = self._read_pipeline(name)
@@ -209,7 +219,7 @@ class Project:
             catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
             target_config=self._file(fields, "target_config", target.config),
             initial_state=self._file(fields, "state", tap.folder / "state.json"),
-            schedule=fields.texts("schedule", (), pattern=CRON, allowed='a cron expression of five fields, such as "0 6 * * *"'),
+            schedule=_schedules(fields),
             timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
             paused=fields.flag("paused", default=False),
             resources={**self.resources, **self._resources(fields.mapping("resources"))},
@@ -221,6 +231,7 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
         )
         fields.finish()
+        _refuse_template(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
         try:
@@ -266,12 +277,12 @@ class Project:
         return events
 
     def _resources(self, fields: Fields) -> dict[str, str]:
-        found = {
+        quantities = {
             key: fields.text(key, None, pattern=QUANTITY, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
             for key in ("cpu", "memory")
         }
         fields.finish()
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in quantities.items() if value is not None}
 
     def _check_files(self, pipeline: Pipeline) -> None:
         self._check_config(pipeline.config, pipeline.tap)
@@ -285,6 +296,29 @@ class Project:
         if file.exists():
             shown = self.shown(file)
             refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown)
+
+
+def _schedules(fields: Fields) -> tuple[str, ...]:
+    """Read ``schedule``: cron expressions that Argo's controller accepts.
+
+    One that it refuses would stop the others, too.
+    """
+    expressions = fields.texts("schedule", (), allowed=SCHEDULE)
+    for expression in expressions:
+        reason = refusal(expression)
+        if reason:
+            which = f'"{expression}"' if len(expressions) > 1 else "it"
+            fields.refuse("schedule", f"{SCHEDULE}; Argo refuses {which}: {reason}")
+    return expressions
+
+
+def _refuse_template(fields: Fields, key: str, text: str) -> None:
+    """Refuse ``{{…}}`` in what becomes a parameter of a Workflow.
+
+    :raises SetupError: E-CONFIG.
+    """
+    if "{{" in text:
+        fields.refuse(key, "a text without {{, because Argo would replace {{…}} in it")
 
 
 def _seconds(duration: str) -> int:
@@ -321,3 +355,10 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
     for file in (pipeline.config, pipeline.target_config):
         secrets(file, environ, dotenv, shown=project.shown(file))
     return " → ".join(connector.name for connector in pipeline.connectors)
+
+
+def _safe_states(fields: Fields) -> bool | None:
+    """Return ``safe_states``: as written, else false for a target that names its ``outputs``, else None."""
+    if fields.has("safe_states"):
+        return fields.flag("safe_states", default=False)
+    return False if fields.has("outputs") else None

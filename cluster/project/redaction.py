@@ -7,6 +7,7 @@ looks like one.
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 from contextlib import suppress
@@ -51,7 +52,7 @@ def sounds_secret(name: str) -> bool:
 
 def redacted(text: str, known: Iterable[str]) -> str:
     """Return *text* without the values that are *known* to be secret, and without what looks like one."""
-    forms = {form for value in known for form in _forms(value)}
+    forms = {form for value in known for form in written_forms(value)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, HIDDEN) if len(form) >= SHORT else re.sub(rf"(?<![\w*]){re.escape(form)}(?![\w*])", HIDDEN, text)
     for pattern, instead in LOOKS:
@@ -59,17 +60,29 @@ def redacted(text: str, known: Iterable[str]) -> str:
     return text
 
 
-def _forms(value: str) -> Iterator[str]:
-    """Yield the forms in which a value may be written: as it is, each of its lines, in an address, in JSON, in base64.
+def written_forms(value: str) -> set[str]:
+    """Return the forms in which programs write a value: as it is, quoted for URLs, JSON, Python and HTML, in base64.
 
-    Of an address what is long in its path and query counts for itself: so webhooks are made.
+    In base64 a value has one of three forms inside a longer text, by its position; ``user:password`` is the usual case.
+    The entrypoint has the same function, because it runs alone on a connector's Python; a test compares the two. Of an
+    address each long part of its path and query counts as a value: webhooks carry their secrets there.
     """
+    forms: set[str] = set()
     long = re.findall(r"[^/?&=#]{8,}", value.partition("://")[2].partition("/")[2]) if "://" in value else []
     for part in {value, *value.splitlines(), *long}:
-        if part.strip():
-            yield from (part, part.strip(), quote(part, safe=""), quote_plus(part), unquote(part), json.dumps(part)[1:-1])
-            yield json.dumps(part, ensure_ascii=False)[1:-1]
-            yield base64.b64encode(part.encode(errors="surrogateescape")).decode()
+        if not part.strip():
+            continue
+        encoded = part.encode("utf-8", "surrogateescape")
+        forms |= {part, part.strip(), quote(part, safe="", errors="replace"), quote_plus(part, errors="replace"), unquote(part)}
+        forms |= {json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1], html.escape(part)}
+        forms |= {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()}
+        for before in range(3):
+            known = (8 * (before + len(encoded))) // 6
+            for encode in (base64.b64encode, base64.urlsafe_b64encode):
+                inner = encode(bytes(before) + encoded).decode()[(8 * before + 5) // 6 : known]
+                if len(inner) >= 2 * SHORT:
+                    forms.add(inner)
+    return forms - {""}
 
 
 def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:

@@ -1,34 +1,38 @@
-"""The connectors' environments: one each, made by uv, locked, kept and shared by all runs.
+"""The connectors' venvs: one for each connector, made by uv from a lock, shared by all runs.
 
-``connector.yaml`` says what people asked for; the resolution with hashes lies beside it in ``requirements.lock`` and
-serves both the local environment and the image. An environment is keyed by that lock, its Python and the content of
-projects of this repository, so that an edit is never run stale and nothing is built twice.
+``connector.yaml`` names the requirements. ``requirements.lock`` beside it holds their resolution
+with hashes; the local venv and the image are both made from it.
+
+The name of a venv has a hash of the lock, the Python and the connector's project folders: an edit
+makes a new venv.
 """
 
 from __future__ import annotations
 
 import ast
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed
 from cluster.errors import SetupError
-from cluster.host.files import file_errors, private, private_folder, write_private
+from cluster.host.files import file_errors, private_folder, write_private
+from cluster.host.locks import exclusive
 from cluster.net import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import PurePath
 
     from cluster.config.settings import Settings
     from cluster.project.model import Connector
@@ -36,12 +40,15 @@ if TYPE_CHECKING:
 
 READY = ".ready"
 OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", re.MULTILINE)
-"""In a lock: where packages come from is a property of the machine, and a lock from somebody else must not change it."""
+"""An option of pip in a lock. A lock must not choose the package index: that is a setting of the
+machine."""
 KEY = "# For: "
 LEAST_PYTHON = "3.11"
-"""Where a connector does not say, its lock holds for every Python from here on."""
+"""The lock of a connector without ``python`` holds for this version and all later ones."""
 
 IGNORED = {"__pycache__", ".venv", "dist", "build", "tests", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+IGNORED_SUFFIXES = {".egg-info", ".dist-info"}
+"""Folders in a connector's project that make no difference: what builds and tests leave behind."""
 
 NETWORK = re.compile(
     r"error sending request|dns error|failed to lookup|connection refused|network unreachable|tcp connect|timed out|"
@@ -52,33 +59,33 @@ NETWORK = re.compile(
 
 @dataclass(frozen=True)
 class Environment:
-    """A finished environment: where it is, its program, and the connector's version."""
+    """A finished venv: its folder, the connector's program in it, and the connector's version."""
 
     folder: Path
     executable: Path
     version: str
     made: bool
-    """Whether it was made just now."""
+    """Whether this command made it."""
 
 
 class Environments:
-    """Makes the environments of a checkout, below ``.local/environments``."""
+    """Makes the venvs of a checkout, in ``.local/environments``."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the checkout's settings; nothing is made yet."""
+        """Take the checkout's settings; no venv is made yet."""
         self.settings = settings
         self.folder = settings.local / "environments"
         self.logs = settings.local / "logs" / "environments"
         self.network = proxy.read(settings, os.environ)
 
     def ensure(self, connectors: Sequence[Connector], output: Output) -> list[Environment]:
-        """Return an environment for each connector, in order; those that are missing are made in parallel.
+        """Return a venv for each connector, in order. Missing ones are made in parallel.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-EXECUTABLE, E-DISK.
         """
         missing = [connector for connector in connectors if self.find(connector) is None]
         if not missing:
-            return [found for connector in connectors if (found := self.find(connector))]
+            return [environment for connector in connectors if (environment := self.find(connector))]
         title = f"{', '.join(connector.name for connector in missing)}"
         with output.step(title) as step:
             step.detail = "installing"
@@ -90,7 +97,9 @@ class Environments:
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
     def install(self, connector: Connector, output: Output) -> tuple[Path, bool]:
-        """Return the folder of the connector's environment, and whether it was made just now; no program is looked for in it.
+        """Return the folder of the connector's venv, and whether this call made it.
+
+        The program in it is not checked.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-DISK.
         """
@@ -102,10 +111,10 @@ class Environments:
         return folder, made
 
     def find(self, connector: Connector) -> Environment | None:
-        """Return the connector's environment if it is there and up to date. Looks, never touches."""
+        """Return the connector's venv if it exists and is up to date. Reads only."""
         if not self._locked(connector):
             return None
-        folder = self._place(connector)
+        folder = self._folder_of(connector)
         executable = folder / "bin" / connector.executable
         if (folder / READY).exists() and executable.exists():
             return Environment(folder, executable, version(connector), made=False)
@@ -114,7 +123,7 @@ class Environments:
     # -- the lock
 
     def _asked(self, connector: Connector) -> str:
-        """Return one line that says what the lock must answer."""
+        """Return the lock's first line: Python, requirements and a hash of the projects."""
         projects = [os.path.relpath(folder, self.settings.root) for folder in connector.projects]
         digest = hashlib.sha256()
         for folder in connector.projects:
@@ -123,9 +132,9 @@ class Environments:
         return f"python {connector.python or LEAST_PYTHON + '+'}, {' '.join([*connector.requirements, *projects])}{suffix}"
 
     def _locked(self, connector: Connector) -> bool:
-        """Say whether the lock is there and answers what the connector asks for.
+        """Return whether the lock exists and belongs to the connector's present requirements.
 
-        :raises SetupError: E-INSTALL, there is more in it than packages: an option of pip, such as another index.
+        :raises SetupError: E-INSTALL, it has an option of pip, such as another index.
         """
         try:
             text = connector.lock.read_text(encoding="utf-8")
@@ -139,14 +148,14 @@ class Environments:
             raise SetupError(
                 "E-INSTALL",
                 f"{shown} has the option {option[1]}, which this tool never writes.",
-                hint=f"See who has changed it; restore {shown}, or remove it: the next run makes it anew.",
+                hint=f"Restore {shown}, or remove it: the next run writes it again.",
             )
         return True
 
     def ensure_lock(self, connector: Connector) -> None:
-        """Make the connector's lock, unless it is there and answers what the connector asks for."""
+        """Write the connector's lock, unless it exists and is up to date."""
         private_folder(self.folder)
-        with exclusive(self.folder / f"{connector.name}.lock"):  # a run may be making it at this moment
+        with exclusive(self.folder / f"{connector.name}.lock"):  # a run may be writing it
             if not self._locked(connector):
                 self.lock(connector)
 
@@ -177,7 +186,7 @@ class Environments:
         digest.update(project_content(connector))
         return digest.hexdigest()[:12]
 
-    def _place(self, connector: Connector) -> Path:
+    def _folder_of(self, connector: Connector) -> Path:
         return self.folder / f"{connector.name}-{self._key(connector)}"
 
     def _make(self, connector: Connector) -> Environment:
@@ -192,13 +201,13 @@ class Environments:
         return Environment(folder, executable, version(connector), made=made)
 
     def _installed(self, connector: Connector) -> tuple[Path, bool]:
-        """Return the folder of the connector's environment, and whether it was made just now."""
+        """Return the folder of the connector's venv, and whether this call made it."""
         with file_errors("The environment", self.folder):
             private_folder(self.folder)
             with exclusive(self.folder / f"{connector.name}.lock"):
                 if not self._locked(connector):
                     self.lock(connector)
-                folder = self._place(connector)
+                folder = self._folder_of(connector)
                 if (folder / READY).exists():
                     return folder, False
                 part = folder.with_name(folder.name + ".part")
@@ -214,7 +223,8 @@ class Environments:
     def _install(self, connector: Connector, folder: Path) -> None:
         self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
         into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
-        # Of a repository or an address there may be no hash; where all have one, none may lack it.
+        # A requirement that is an address has no hash. If there is none of these, hashes are
+        # required.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
         self._uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
         if connector.projects:
@@ -222,22 +232,27 @@ class Environments:
         (folder / READY).touch()
 
     def python(self, connector: Connector) -> Path | str:
-        """Return the interpreter for the connector: the one it names, else ours.
+        """Return the connector's interpreter: its version from PATH or pyenv, else ours.
 
-        :raises SetupError: E-PYTHON, it is not on PATH.
+        :raises SetupError: E-PYTHON, there is no such version.
         """
         if connector.python is None or connector.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
             return getattr(sys, "_base_executable", sys.executable)
         result = self._run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])
-        if result.returncode:
-            listing = self._run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
-            there = sorted(set(re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE)), key=lambda text: int(text[2:]))
-            raise SetupError(
-                "E-PYTHON",
-                f"{connector.name} needs Python {connector.python}, which is not on PATH; there is {listed(there)}.",
-                hint=f'Install Python {connector.python}, or change "python" in singer-configs/{connector.name}/connector.yaml.',
-            )
-        return result.stdout.strip()
+        if result.returncode == 0:
+            return result.stdout.strip()
+        of_pyenv = pyenv_pythons()
+        if connector.python in of_pyenv:
+            return of_pyenv[connector.python]
+        listing = self._run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
+        versions = {*re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE), *of_pyenv}
+        raise SetupError(
+            "E-PYTHON",
+            f"{connector.name} needs Python {connector.python}, which is not installed; "
+            f"installed is {listed(sorted(versions, key=lambda text: int(text[2:])))}.",
+            hint=f"Install Python {connector.python} (uv python install {connector.python}, or pyenv install {connector.python}), "
+            f'or change "python" in singer-configs/{connector.name}/connector.yaml.',
+        )
 
     # -- uv
 
@@ -250,7 +265,7 @@ class Environments:
         )
 
     def _uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
-        """Run uv, keep what it says, and turn a failure into a sentence."""
+        """Run uv. If it fails, keep its output in a log and raise its reason as a sentence."""
         result = self._run(arguments, stdin)
         if result.returncode == 0:
             return
@@ -262,7 +277,7 @@ class Environments:
         if refused:
             raise refused
         if "No space left on device" in text:
-            raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Make room, then run it again.")
+            raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Free space, then run it again.")
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
@@ -272,14 +287,14 @@ class Environments:
             )
         remedy = f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml.'
         if re.search(r"Hash mismatch|--require-hashes|requirements\.lock", text):
-            remedy = f"Restore {self._shown(connector.lock)}, or remove it: the next run makes it anew."
+            remedy = f"Restore {self._shown(connector.lock)}, or remove it: the next run writes it again."
         raise SetupError("E-INSTALL", f"{connector.name} cannot be installed: {reason(text)}", hint=f"{remedy} Log: {self._shown(log)}")
 
     def _shown(self, path: Path) -> str:
         return os.path.relpath(path, self.settings.root)
 
     def _environ(self) -> dict[str, str]:
-        """Return uv's environment: its cache is ours, its index and certificates are those that pip knows unless uv has its own."""
+        """Return uv's variables: a cache in the checkout, index and certificates as for pip."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
         index = chosen_index(environ)
@@ -293,55 +308,72 @@ class Environments:
         return environ
 
 
+def pyenv_pythons() -> dict[str, Path]:
+    """Return pyenv's interpreters by version (``3.12``): the newest patch of each."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    folders: dict[str, tuple[int, Path]] = {}
+    for folder in root.glob("versions/3.*"):
+        version = re.fullmatch(r"(3\.\d+)\.(\d+)", folder.name)
+        interpreter = folder / "bin" / "python"
+        if version and os.access(interpreter, os.X_OK):
+            folders[version[1]] = max(folders.get(version[1], (-1, interpreter)), (int(version[2]), interpreter))
+    return {version: interpreter for version, (_, interpreter) in folders.items()}
+
+
 def chosen_index(environ: Mapping[str, str]) -> str | None:
-    """Return the package index that uv is set to, else the one that pip is; None where neither is and uv goes to its own."""
+    """Return the package index of uv's settings, else of pip's; None if neither names one."""
     return environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or pip_setting("index-url")
 
 
 def pip_setting(name: str) -> str | None:
-    """Return what pip is set to, from its variables and files: people behind a company's index have told pip already."""
+    """Return a setting of pip: in a company's network, pip is usually configured."""
     return os.environ.get("PIP_" + name.upper().replace("-", "_")) or _pip_files().get(name)
 
 
 @cache
 def _pip_files() -> dict[str, str]:
-    """Return what pip's files say for all its commands. ``pip config get`` would look into the user's file alone, not the machine's."""
+    """Return the global settings of pip's files.
+
+    ``pip config get`` would read the user's file alone, not the machine's.
+    """
     result = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    found = re.findall(r"^global\.([\w-]+)=(.+)$", result.stdout, re.MULTILINE)
-    return {name: str(ast.literal_eval(value)) for name, value in found}
+    settings = re.findall(r"^global\.([\w-]+)=(.+)$", result.stdout, re.MULTILINE)
+    return {name: str(ast.literal_eval(value)) for name, value in settings}
 
 
 def reason(text: str) -> str:
-    """Return what uv says as one sentence: what failed, and the last cause that it names."""
+    """Return uv's error as one sentence: what failed, and the last cause."""
     error = re.split(r"^hint: ", re.split(r"^error: ", text, flags=re.MULTILINE)[-1], flags=re.MULTILINE)[0]
     parts = re.split(r"^ +cause: ", error, flags=re.MULTILINE)
     failed, *causes = ([line.strip() for line in part.splitlines() if line.strip()] for part in parts)
-    found = failed[0] if failed else "uv gave no reason"
+    sentence = failed[0] if failed else "uv gave no reason"
     if causes and causes[-1]:
-        # Of a program that uv ran, the last line that it said; of a conflict, the sentence that uv begins with.
+        # Of a program that uv ran, the last line of its output; of a conflict, uv's first sentence.
         cause = causes[-1][-1 if any("stderr]" in line or "-- stderr" in line for line in causes[-1]) else 0]
-        found = cause if found.startswith("No solution found") else f"{found}: {cause}"
-    found = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", found)[:300]
-    return found if found.endswith((".", "?")) else found + "."
+        sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
+    sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
+    return sentence if sentence.endswith((".", "?")) else sentence + "."
 
 
 def programs(folder: Path) -> list[str]:
-    """Return what the packages of an environment have installed as programs."""
+    """Return the programs that the packages of a venv have installed."""
     own = re.compile(r"python|pip|activate|deactivate|pydoc")
     return sorted(file.name for file in (folder / "bin").iterdir() if not own.match(file.name))
 
 
 def project_files(folder: Path) -> list[Path]:
-    """Return the files of a project of this repository that make a difference, in a fixed order."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.is_file() and not IGNORED.intersection(file.relative_to(folder).parts) and file.suffix not in {".pyc", ".md"}
-    )
+    """Return the files of a connector's project that its venv and image depend on, sorted."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and counts(file.relative_to(folder)))
+
+
+def counts(file: PurePath) -> bool:
+    """Return whether a file, by its path in a connector's project, makes a difference."""
+    ignored = IGNORED.intersection(file.parts) or any(part.endswith(tuple(IGNORED_SUFFIXES)) for part in file.parts)
+    return not ignored and file.suffix not in {".pyc", ".md"}
 
 
 def project_content(connector: Connector) -> bytes:
-    """Return names and contents of all that makes a difference in the connector's projects: what keys of environments and images hash."""
+    """Return names and contents of the connector's project files, for hashes in names."""
     return b"".join(content(folder, project_files(folder)) for folder in connector.projects)
 
 
@@ -351,20 +383,14 @@ def content(folder: Path, files: Iterable[Path]) -> bytes:
 
 
 def version(connector: Connector) -> str:
-    """Return the connector's version as its lock or its project says, "unknown" where neither does."""
+    """Return the connector's version in its project or lock, or "unknown"."""
     if connector.projects:
-        text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
-        found = re.search(r'^version\s*=\s*"([^"]+)"', text, re.MULTILINE)
-    else:
-        name = re.split(r"[\s\[<>=!~;@]", connector.requirements[0], maxsplit=1)[0]
-        pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))
-        found = re.search(rf"^{pattern}==([^\s;\\]+)", connector.lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
-    return found[1] if found else "unknown"
-
-
-@contextmanager
-def exclusive(file: Path) -> Iterator[None]:
-    """Wait until nobody else holds *file*, and hold it. The kernel lets go when the process ends, however it ends."""
-    with open(file, "a", opener=private, encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        with suppress(tomllib.TOMLDecodeError):
+            text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
+            return str(tomllib.loads(text).get("project", {}).get("version", "unknown"))
+        return "unknown"
+    # Not by packaging, whose import takes longer than the rest: every run asks for the version.
+    name = re.split(r"[\s\[<>=!~;@]", connector.requirements[0], maxsplit=1)[0]
+    pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))
+    pinned = re.search(rf"^{pattern}==([^\s;\\]+)", connector.lock.read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
+    return pinned[1] if pinned else "unknown"

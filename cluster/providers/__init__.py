@@ -1,4 +1,8 @@
-"""Where a cluster comes from."""
+"""Where a cluster comes from: kind, minikube, or an existing one.
+
+Start reading at ``Provider``. ``owned`` holds what kind and minikube share. This package may import
+``argo``, ``runs``, ``containers`` and what is below them.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +12,78 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from cluster.errors import SetupError
+
 NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
-"""Of the Services in ``manifests/``: node port to the instance's port on the laptop."""
+"""Node port of a Service in ``manifests/`` to the instance's port on the laptop."""
 
 
 class Provider(Protocol):
-    """A cluster that we may use: found or made, given images, and taken away again as far as it is ours."""
+    """A cluster: created or located, given images, and removed as far as it is ours."""
 
-    name: str
-    ours: bool
-    """Whether the cluster itself is made and deleted by us; else only our objects in it are."""
+    @property
+    def name(self) -> str:
+        """The value of the setting ``provider``."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether we create and delete the cluster itself. Otherwise only our objects in it are ours."""
 
     @property
     def publishes(self) -> bool:
-        """Whether node ports are on 127.0.0.1; else the tool forwards them for as long as it needs them."""
+        """Whether node ports are on 127.0.0.1. Otherwise we forward them while we need them."""
 
     @property
     def cluster(self) -> str:
-        """What the instance remembers it by."""
+        """Its name in the instance file."""
 
     @property
     def context(self) -> str:
         """The name of its context."""
 
     @property
-    def kubeconfig(self) -> Path:
-        """The project's own file with that context."""
+    def platform(self) -> str:
+        """The platform of its images, such as ``linux/arm64``; empty for the runtime's own, or if not known.
+
+        :raises SetupError: E-SETTING, the nodes have several, and the settings choose none.
+        """
 
     @property
-    def platform(self) -> str:
-        """What images must be for, such as ``linux/arm64``; nothing where it is the runtime's own, or not known.
+    def kubernetes(self) -> str:
+        """The version of Kubernetes, such as ``1.37``; empty if only the cluster itself knows it."""
 
-        :raises SetupError: E-SETTING, the nodes are of several, and none was chosen.
-        """
+    def kubeconfig(self) -> Path:
+        """Return the project's own file with that context, up to date."""
 
     def describe(self) -> str:
         """Return one line for people: what this is and where."""
 
-    @property
-    def kubernetes(self) -> str:
-        """The version of Kubernetes, such as ``1.37``; nothing where only the cluster itself can tell."""
-
     def ready(self) -> None:
-        """See, before anything is begun, that what is needed is there.
+        """Check, before anything starts, that what is needed exists.
 
-        :raises SetupError: it is not.
+        :raises SetupError: it does not.
         """
 
+    def foreign(self) -> SetupError | None:
+        """Return the error if the cluster of this name is somebody else's."""
+
     def pending(self) -> str | None:
-        """Say what keeps the cluster from being there, None where nothing does. Looks, never touches."""
+        """Return what keeps the cluster from being there. Changes nothing."""
 
     def ensure(self, say: Callable[[str], None]) -> str:
-        """Make the cluster be there: create, start or finish it. Return what was done."""
+        """Create, start or repair the cluster. Return what was done."""
 
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """Return those of *images* that no node has, None where no node can be asked."""
+        """Return those of *images* that a node lacks; None if no node can be asked."""
 
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
-        """Bring images from the laptop's container runtime to every node, in one archive."""
+        """Copy images from the laptop's container runtime to every node, in one archive."""
 
     def stop(self) -> bool:
-        """Stop the cluster so that ``ensure`` wakes it; say whether it was running."""
+        """Stop the cluster; ``ensure`` starts it again. Return whether it was running."""
 
     def delete(self) -> list[str]:
-        """Take away what is ours, and return what was taken away."""
+        """Remove what is ours, and return what was removed."""
 
     def left(self) -> list[str]:
-        """Return the containers of the cluster that are still there after ``delete``."""
+        """Return the containers of the cluster that still exist after ``delete``."""

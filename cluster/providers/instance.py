@@ -1,6 +1,6 @@
-"""What this checkout remembers of an installation: who it is, its ports, and the cluster it began to make.
+"""The file ``instance.json``: id, ports and cluster of an installation.
 
-One checkout, one instance in each environment. Everything else is asked of the cluster itself.
+A checkout has one installation in each environment. All other facts come from the cluster.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PORTS = ("port_argo", "port_s3", "port_console")
+NODE_NETWORK = "told"
+"""The key keeps the name that earlier versions gave it, so that either version reads the other's file."""
 
 
 class Instance:
-    """The file ``instance.json`` of an environment, written whenever something in it changes."""
+    """The ``instance.json`` of an environment, written at each change."""
 
     def __init__(self, file: Path, name: str = "") -> None:
-        """Read the file; where there is none this is a new instance, and nothing is written yet. A *name* that was chosen is its id."""
+        """Read the file. Without a file this is a new instance, not written yet. *name* replaces its id."""
         self.file = file
         self._name = name
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            found = {}
-        self._facts: dict[str, Any] = found if isinstance(found, dict) else {}
+            content = {}
+        self._facts: dict[str, Any] = content if isinstance(content, dict) else {}
         self._facts.setdefault("id", secrets.token_hex(4))
-        self._lock = threading.RLock()  # steps run at the same time
+        self._lock = threading.RLock()  # steps run in parallel
         self.making = False
-        """Whether this very process makes the cluster now. Not remembered: whoever reads the file later does not."""
+        """Whether this process creates the cluster now. It is not in the file."""
         self.moved: dict[int, int] = {}
-        """Preferred ports that somebody else has, each with the one that was chosen instead."""
+        """Preferred ports that another program uses, each with its replacement."""
 
     @property
     def id(self) -> str:
-        """What our objects are labelled with."""
+        """The value of the label on our objects."""
         return self._name or str(self._facts["id"])
 
     @property
@@ -50,15 +52,15 @@ class Instance:
 
     @property
     def complete(self) -> bool:
-        """Whether the creation of the cluster came to its end."""
+        """Whether the creation of the cluster succeeded."""
         return bool(self._facts.get("complete"))
 
     def owns(self, cluster: str) -> bool:
-        """Say whether this checkout made, or began to make, the cluster of that name."""
+        """Return whether this checkout made, or began to make, the cluster of that name."""
         return self._facts.get("cluster") == cluster
 
     def choose_ports(self, preferred: dict[str, int]) -> None:
-        """Keep the ports of a cluster that is there; else take the preferred ones, or the next that are free. Nothing is written yet."""
+        """Keep the ports of an existing cluster; else choose the preferred ones, or the next free ones. Writes nothing."""
         if self._facts.get("cluster") and self.ports:
             return
         chosen: dict[str, int] = {}
@@ -73,32 +75,32 @@ class Instance:
 
     @property
     def provider(self) -> str:
-        """Where the cluster came from that is remembered; nothing where none is."""
+        """The provider of the cluster; empty without one."""
         return str(self._facts.get("provider", "kind")) if self._facts.get("cluster") else ""
 
     @property
     def cluster(self) -> str:
-        """The name of the cluster that is remembered; nothing where none is."""
+        """The name of the cluster; empty without one."""
         return str(self._facts.get("cluster", ""))
 
     @property
     def server(self) -> str:
-        """The address of the API server of a cluster that was there already; nothing of one that we make."""
+        """The address of the API server of an existing cluster; empty for one that we make."""
         return str(self._facts.get("server", ""))
 
     def claim(self, cluster: str, provider: str = "kind", server: str = "") -> None:
-        """Write down that a cluster is about to be made, or used, by us."""
+        """Remember that we are about to create, or use, a cluster."""
         with self._lock:
-            self._facts.update(cluster=cluster, provider=provider, server=server, complete=False, told=False)
+            self._facts.update(cluster=cluster, provider=provider, server=server, complete=False, **{NODE_NETWORK: False})
             self._save()
 
     @property
     def maker(self) -> int:
-        """The process that makes, or last made, the cluster; 0 where there is none."""
+        """The process that creates the cluster; 0 without one."""
         return int(self._facts.get("maker", 0))
 
     def made_by(self, process: int) -> None:
-        """Write down which process makes the cluster: it goes on if we are killed."""
+        """Remember the process that creates the cluster: it continues if we are killed."""
         self.making = True
         with self._lock:
             self._facts["maker"] = process
@@ -106,11 +108,11 @@ class Instance:
 
     @property
     def pushed(self) -> list[str]:
-        """The images that the cluster's registry was seen to have. Their names are hashes of their content: they stay what they are."""
+        """Images that were seen in the cluster's registry. Their names are hashes of their content."""
         return list(self._facts.get("pushed", []))
 
     def saw_pushed(self, image: str) -> None:
-        """Write down that the cluster's registry has an image."""
+        """Remember that the cluster's registry has an image."""
         with self._lock:
             if image not in self.pushed:
                 self._facts["pushed"] = [*self.pushed, image]
@@ -118,11 +120,11 @@ class Instance:
 
     @property
     def brought(self) -> list[str]:
-        """What was not on this machine before us and is not in the cluster: ``image …`` and ``network …``."""
+        """What we added to this machine outside of the cluster: ``image …`` and ``network …``."""
         return list(self._facts.get("brought", []))
 
     def bring(self, *things: str) -> None:
-        """Write down what we are about to bring to this machine."""
+        """Remember what we are about to add to this machine."""
         with self._lock:
             new = [thing for thing in things if thing not in self.brought]
             if new:
@@ -130,31 +132,31 @@ class Instance:
                 self._save()
 
     def took_away(self, thing: str) -> None:
-        """Write down that something we had brought is gone again."""
+        """Remember that something we had added is removed again."""
         with self._lock:
             self._facts["brought"] = [other for other in self.brought if other != thing]
             self._save()
 
     @property
-    def told(self) -> bool:
-        """Whether the cluster's node goes by a proxy or certificates that we gave it."""
-        return bool(self._facts.get("told"))
+    def node_network_configured(self) -> bool:
+        """Whether the cluster's node has a proxy or certificates from us."""
+        return bool(self._facts.get(NODE_NETWORK))
 
-    def tell(self, *, told: bool) -> None:
-        """Write down whether the cluster's node goes by a proxy or certificates of ours."""
+    def configured_network(self, *, configured: bool) -> None:
+        """Remember whether the cluster's node has a proxy or certificates from us."""
         with self._lock:
-            self._facts["told"] = told
+            self._facts[NODE_NETWORK] = configured
             self._save()
 
     def finish(self) -> None:
-        """Write down that the cluster is made."""
+        """Remember that the cluster is complete."""
         with self._lock:
             self._facts["complete"] = True
             self._facts.pop("maker", None)
             self._save()
 
     def forget(self) -> None:
-        """Forget the cluster; the instance keeps its id, and what it has brought to this machine."""
+        """Forget the cluster, but not the id and what we added to this machine."""
         with self._lock:
             self._facts = {"id": self._facts["id"], **({"brought": self.brought} if self.brought else {})}
             self.making = False

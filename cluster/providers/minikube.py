@@ -1,7 +1,6 @@
-"""A minikube cluster of our own: ``up`` creates it, ``teardown`` deletes it.
+"""A minikube cluster of our own, with the project's own kubeconfig.
 
-Whose a cluster is, is written down before it is created, as with kind. minikube's own home, with what it has downloaded,
-stays the user's; the kubeconfig is the project's own. What minikube says comes as JSON, a line for each event.
+minikube's home, with its downloads, stays the user's. minikube prints its events as JSON lines.
 """
 
 from __future__ import annotations
@@ -15,17 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cluster.containers.ports import conflict
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
-from cluster.host.subprocesses import ended, find, follow, last_line, run
+from cluster.host.subprocesses import find, follow, last_line, run
 from cluster.net import proxy
 from cluster.providers import NODE_PORTS
+from cluster.providers.owned import Owned
+from cluster.ui.format import count
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
 
-    from cluster.config.settings import Settings
-    from cluster.containers.runtime import Runtime
-    from cluster.providers.instance import Instance
 
 KUBERNETES = "v1.36.2"
 """What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need v1.36 or later."""
@@ -43,7 +41,7 @@ downloaded from, remains the user's choice."""
 
 
 class State(NamedTuple):
-    """What minikube says of a profile: in its words, such as ``Running``, ``Stopped``, ``Configured``."""
+    """The status of a profile, in minikube's words, such as ``Running``, ``Stopped``, ``Configured``."""
 
     host: str
     api: str = ""
@@ -58,30 +56,26 @@ class State(NamedTuple):
 
 
 LOST = State("without its profile")
-"""A node's container of which this home of minikube's knows nothing."""
+"""The node's container exists, and this MINIKUBE_HOME has no profile for it."""
 GONE = {"Host": "Nonexistent"}
-"""What a profile is without a machine, or where minikube cannot tell how that is: then it says ``null``."""
+"""minikube prints ``null`` for a profile without a machine, or if it cannot ask the machine."""
 
 
-class Minikube:
+class Minikube(Owned[State]):
     """A profile with one node."""
 
     name = "minikube"
-    ours = True
-    platform = ""
+    noun = "minikube profile"
+    start_words = ("minikube", "start")
 
-    def __init__(self, settings: Settings, instance: Instance, runtime: Runtime) -> None:
-        """Take the settings and what is remembered of this checkout's installation; nothing is run yet."""
-        self.settings = settings
-        self.instance = instance
-        self.runtime = runtime
-        self.cluster = settings.cluster
-        self.context = self.cluster
-        self.kubeconfig = settings.local / "kubeconfig"
+    @property
+    def context(self) -> str:
+        """The name of its context."""
+        return self.cluster
 
     @cached_property
     def driver(self) -> str:
-        """The driver that minikube is to take; nothing where the choice is left to it.
+        """Minikube's driver; empty to let minikube choose.
 
         :raises SetupError: E-PROGRAM, there is no container runtime.
         """
@@ -91,10 +85,6 @@ class Minikube:
     def publishes(self) -> bool:
         """Whether the node is a container, which publishes its ports."""
         return bool(self.driver)
-
-    def describe(self) -> str:
-        """See ``Provider``."""
-        return f'minikube cluster "{self.cluster}"'
 
     @property
     def kubernetes(self) -> str:
@@ -109,89 +99,56 @@ class Minikube:
         self.left()
         find("minikube")
 
-    # -- looking
+    # -- its state
 
     def _state(self) -> State | None:
-        """Return the state of the profile, None where there is none of that name.
+        """Return the status of the profile; None if there is no profile of this name.
 
-        :raises SetupError: E-PROGRAM, minikube is not there; E-RUNTIME, the runtime does not answer; E-CLUSTER, minikube cannot tell.
+        :raises SetupError: E-PROGRAM, minikube is missing; E-RUNTIME, the runtime does not answer; E-CLUSTER, minikube failed.
         """
         containers = self.left()
         result = self._run("status", "--output", "json")
         if result.returncode == NO_PROFILE:
             return LOST if containers else None
         try:
-            found = json.loads(result.stdout)
-            node = (found[0] if isinstance(found, list) else found) or GONE
+            nodes = json.loads(result.stdout)
+            node = (nodes[0] if isinstance(nodes, list) else nodes) or GONE
             return State(node["Host"], node.get("APIServer", ""), node.get("Kubeconfig", ""))
         except (ValueError, LookupError, TypeError):
             raise failure(result.stderr + result.stdout) from None
 
-    def pending(self) -> str | None:
-        """See ``Provider``."""
-        state = self._state()
-        if state is None:
-            return "not created yet"
-        if not self.instance.owns(self.cluster):
-            return "a cluster of this name is there, and is not ours"
-        if not self.instance.complete:
-            return "its creation was broken off"
-        return state.trouble or (None if self._has_kubeconfig(state) else "its kubeconfig is gone")
+    def _trouble(self, state: State) -> str | None:
+        return state.trouble or (None if self._has_kubeconfig(state) else "its kubeconfig is missing")
 
     def _has_kubeconfig(self, state: State) -> bool:
-        return state.kubeconfig == "Configured" and self.kubeconfig.exists()
+        return state.kubeconfig == "Configured" and self.file.exists()
 
-    # -- doing
+    # -- creating and starting
 
-    def ensure(self, say: Callable[[str], None]) -> str:
-        """See ``Provider``.
-
-        :raises SetupError: E-CLUSTER, there is one of this name that is not ours, or minikube failed.
-        """
-        state = self._state()
-        if state and not self.instance.owns(self.cluster):
-            raise SetupError(
-                "E-CLUSTER",
-                f'There is a minikube profile "{self.cluster}" that this checkout did not make.',
-                hint="Leave it alone by another name: INVOKE_SINGER_CLUSTER=singer2, or singer.cluster in invoke.yaml.",
-            )
-        if self._ended():
-            state = self._state()
-        done = "created"
-        if state and not self.instance.complete:
-            say("removing what a broken-off creation has left")
-            self._delete()
-            state, done = None, "created anew"
-        if state is None:
-            self._create(say)
-            return done
+    def _repair(self, state: State, say: Callable[[str], None]) -> str:
         if state is LOST:
             raise SetupError(
                 "E-CLUSTER",
-                f'The node of the minikube cluster "{self.cluster}" is there, and minikube does not know of it.',
-                hint="Set MINIKUBE_HOME as it was when the cluster was made, or invoke teardown, which removes the node.",
+                f'The node of the minikube cluster "{self.cluster}" exists, and minikube does not know it.',
+                hint="Set MINIKUBE_HOME as it was when the cluster was created, or run invoke teardown, which removes the node.",
             )
-        if state.trouble:  # never deleted, as there are data in it: minikube makes a machine that is gone anew
+        if state.trouble:  # never deleted, as it holds data: minikube creates a missing machine again
             self._start([], say)
             return "started"
         if not self._has_kubeconfig(state):
-            self.kubeconfig.unlink(missing_ok=True)  # of one that is there minikube would lose the embedded certificates
+            self.file.unlink(missing_ok=True)  # in an existing file minikube would lose the embedded certificates
             self._check("update-context")
-            self.kubeconfig.chmod(0o600)
-            return "kubeconfig made anew"
-        return done
-
-    def _ended(self) -> bool:
-        """End a start that a command of ours, which was killed, has left at work; say whether there was one."""
-        return bool(self.instance.maker) and ended(self.instance.maker, ("minikube", "start", self.cluster))
+            self.file.chmod(0o600)
+            return "kubeconfig restored"
+        return "unchanged"
 
     def _create(self, say: Callable[[str], None]) -> None:
         self.instance.claim(self.cluster, self.name)
-        self.kubeconfig.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
         self._start(self._flags(), say)
 
     def _flags(self) -> list[str]:
-        """Return what is settled when the cluster is created; afterwards minikube remembers it.
+        """Return the flags of a new cluster; minikube remembers them.
 
         Without ``--keep-context``: the kubeconfig is ours, and kubectl in ``invoke shell`` needs its current context.
         """
@@ -202,16 +159,16 @@ class Minikube:
         return flags
 
     def _start(self, flags: Sequence[str], say: Callable[[str], None]) -> None:
-        """Create the cluster, or start what is there.
+        """Create the cluster, or start the existing one.
 
         :raises SetupError: E-CLUSTER, minikube failed.
         """
-        said = "minikube start"
+        progress = "minikube start"
 
         def hear(line: str) -> None:
-            nonlocal said
-            said = spoken(line) or said
-            say(said)
+            nonlocal progress
+            progress = progress_of(line) or progress
+            say(progress)
 
         always = ["--interactive=false", "--wait=apiserver,system_pods", "--output=json"]
         command = ["minikube", "start", "--profile", self.cluster, *flags, *always]
@@ -223,15 +180,15 @@ class Minikube:
             elif error.hint == AGAIN:
                 raise conflict(text, self.instance.ports.values(), self.runtime) or error
             raise error
-        self.kubeconfig.chmod(0o600)
+        self.file.chmod(0o600)
         self.instance.finish()
 
     def _give_up(self) -> None:
-        """Remove what a failed creation has left, as kind does: the next one is free to choose other ports."""
+        """Remove what a failed creation left, as kind does, so that the next one can choose other ports."""
         with suppress(SetupError):
             if self._state() is not None:
                 self._delete()
-            self.instance.forget()  # what comes there is somebody else's
+            self.instance.forget()  # a cluster that comes there is not ours
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return run(["minikube", *words, "--profile", self.cluster], environ=self._environ)
@@ -244,31 +201,31 @@ class Minikube:
 
     @cached_property
     def _environ(self) -> dict[str, str]:
-        """Return what minikube is told by variables. A rootless podman it would otherwise run through sudo."""
-        told = proxy.read(self.settings, os.environ).variables(os.environ)
-        environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **told, "KUBECONFIG": str(self.kubeconfig)}
+        """Minikube's variables. Without the last one it would run a rootless podman through sudo."""
+        network = proxy.read(self.settings, os.environ).variables(os.environ)
+        environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **network, "KUBECONFIG": str(self.file)}
         return {**environ, "MINIKUBE_ROOTLESS": "true"} if self.driver and self.runtime.info.rootless else environ
 
     # -- images
 
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """See ``Provider``. A node that is being created is none yet: minikube still unpacks its own images there."""
+        """See ``Provider``. Not while the node is created: minikube still unpacks its own images there."""
         if not self.instance.complete:
             return None
         result = self._run("image", "ls", "--format", "json")
         try:
-            found = json.loads(result.stdout) or []
+            listed = json.loads(result.stdout) or []
         except ValueError:
             return None
-        there = {tag for image in found for tag in image.get("repoTags") or ()}
+        there = {tag for image in listed for tag in image.get("repoTags") or ()}
         return [image for image in images if full_name(image) not in there] if there else None
 
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
-        """See ``Provider``. From its standard input minikube would make a file itself, and leave it behind.
+        """See ``Provider``. From its standard input minikube would create a file itself, and leave it behind.
 
         :raises SetupError: E-IMAGE, the runtime or minikube refused.
         """
-        say(f"{len(images)} images to the node")
+        say(f"{count(len(images), 'image')} to the node")
         archive = self.settings.local / "images.tar"
         try:
             self.runtime.save(images, archive)
@@ -276,11 +233,11 @@ class Minikube:
         finally:
             archive.unlink(missing_ok=True)
         missing = self.missing_images(images)
-        if result.returncode or missing:  # it ends with 0 when a node did not take them, too
-            said = failure(result.stderr).problem if result.returncode else f"the node does not have {', '.join(missing or ())}."
-            raise SetupError("E-IMAGE", f"Loading images failed: {said}", hint="Run it again; invoke status shows what is missing.")
+        if result.returncode or missing:  # minikube also exits with 0 if a node refused them
+            reason = failure(result.stderr).problem if result.returncode else f"the node does not have {', '.join(missing or ())}."
+            raise SetupError("E-IMAGE", f"Loading images failed: {reason}", hint="Run it again; invoke status shows what is missing.")
 
-    # -- ending
+    # -- stopping and deleting
 
     def stop(self) -> bool:
         """See ``Provider``."""
@@ -290,20 +247,8 @@ class Minikube:
         self._check("stop", "--output", "json")
         return True
 
-    def delete(self) -> list[str]:
-        """See ``Provider``. The volume dies with the profile; what minikube has downloaded stays, as it is the user's."""
-        if self.instance.owns(self.cluster):
-            self._ended()  # else it would make anew what is deleted
-        there = self._state() is not None
-        if there and not self.instance.owns(self.cluster):
-            return []
-        if there:
-            self._delete()
-        self.kubeconfig.unlink(missing_ok=True)
-        return [self.describe()] if there else []
-
     def _delete(self) -> None:
-        """Delete the profile. minikube then forgets which profile is the user's current one, whichever that is: it is told again."""
+        """Delete the profile, not minikube's downloads. minikube then forgets the user's current profile: set it again."""
         current = self._run("config", "get", "profile").stdout.strip()
         self._check("delete", "--output", "json")
         if current and current != self.cluster:
@@ -326,8 +271,8 @@ def event(line: str) -> tuple[str, dict[str, str]]:
     return found["type"].removeprefix(TYPE), {key: str(value) for key, value in data.items()} if isinstance(data, dict) else {}
 
 
-def spoken(line: str) -> str:
-    """Say what an event tells whoever waits: where minikube is, or how far a download; nothing for all others."""
+def progress_of(line: str) -> str:
+    """Return an event as a line of progress: minikube's step, or how far a download is; empty for other events."""
     kind, data = event(line)
     artifact = data.get("artifact", "").partition("?")[0].rpartition("/")[2].partition("@")[0]
     if kind == "step":

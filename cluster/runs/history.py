@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
 from cluster.runs import format_version
+from cluster.runs import state as exact
 from cluster.runs.record import Record, began, read_record, write_record
 
 if TYPE_CHECKING:
@@ -71,27 +72,24 @@ class History:
     def state(self, pipeline: str) -> dict[str, Any] | None:
         """Return the pipeline's state, None where it has none yet.
 
-        :raises SetupError: E-STATE, what is there is not a JSON object.
+        :raises SetupError: E-STATE, the object in the bucket is not a state.
         """
         bucket, key = self.settings.bucket_configs, self.state_key(pipeline)
         data = self.store.get(bucket, key)
         if data is None:
             return None
         try:
-            state = json.loads(data)
-        except (ValueError, RecursionError):
-            state = None
-        if not isinstance(state, dict):
+            return exact.read(data) or None
+        except ValueError:
             raise SetupError(
                 "E-STATE",
                 f"The state of {pipeline} is not a JSON object: {self.store.url(bucket, key)}.",
                 hint=f"Replace it (state {pipeline} --set FILE) or start over (state {pipeline} --reset).",
-            )
-        return state or None
+            ) from None
 
     def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
-        """Replace the pipeline's state."""
-        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), json.dumps(state).encode())
+        """Replace the pipeline's state. Its numbers keep their digits."""
+        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), exact.dumps(state).encode())
 
     def reset_state(self, pipeline: str) -> None:
         """Remove the pipeline's state; its versions stay."""
@@ -113,15 +111,22 @@ class History:
         self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
 
     def take_back(self, record: Record) -> None:
-        """Save the record of a run that did not succeed, then remove what it has published: no success is told of data that is gone."""
+        """Save the record of a run that did not succeed, then remove its files: no record of a success names missing files."""
         self.save(record)
-        data, raw = f"{record.pipeline}/{record.run}/", f"raw/{record.pipeline}/{record.run}/"
-        for bucket, prefix in ((self.settings.bucket_outputs, data), (self.settings.bucket_artifacts, raw)):
-            for item in self.store.objects(bucket, prefix):
-                self.store.delete(bucket, item.key)
+        self.remove_files(record)
         if record.outputs or record.raw:
             record.outputs, record.raw = [], None
             self.save(record)
+
+    def remove_files(self, record: Record) -> None:
+        """Remove what a run has published. The raw output of a staged run stays: ``retry`` loads it again."""
+        name = f"{record.pipeline}/{record.run}/"
+        prefixes = [(self.settings.bucket_outputs, name)]
+        if record.engine == "local":
+            prefixes.append((self.settings.bucket_artifacts, f"raw/{name}"))
+        for bucket, prefix in prefixes:
+            for item in self.store.objects(bucket, prefix):
+                self.store.delete(bucket, item.key)
 
     def read(self, pipeline: str, run: str) -> Record | None:
         """Return one record, None where there is none, it cannot be read, or it is that of another run."""

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cluster.runs.record import Record
+
 SHOWN_WARNINGS = 3
+NOISE = re.compile("Stream is assumed to be unsorted")
+"""A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
+SHOWN_ERRORS = 3
 TAIL_BYTES = 1 << 16
 """Of a log's end, so much is looked at."""
 OWN_ERROR = 90
@@ -32,16 +37,28 @@ NEVER_STARTED = re.compile(
     re.IGNORECASE,
 )
 UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
+OUT_OF_MEMORY = re.compile(r"\bOOM[-\s]?killed\b", re.IGNORECASE)
+DELETED = re.compile(r"\bpod deleted\b", re.IGNORECASE)
+NO_REASON = re.compile(r"(Error|exit code \d+\)):?\s*$")
+"""Ends of Argo's messages that name no cause."""
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
 UNCHANGED = "State and earlier files are unchanged."
+KEPT = "The state has moved on as far as rows are safe; the next run goes on from there."
 LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
-"""What a hint says of a run that failed, and of one whose transform failed."""
+"""What a hint adds about a run that failed, one that failed after some of its rows were safe, and one whose transform failed."""
+ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """How a line of a log begins, other than one that goes on with what a program has raised."""
 WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
-"""What a side says when it is the other one that has failed."""
+"""The codes of a side that failed because the other one did."""
+UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
+"""How a target's error reads when it could not read a message."""
+SUMMARY = re.compile(
+    r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
+)
+"""A last line that only sums up; the errors before it hold the reason."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,11 @@ class SideResult:
         """What a hint ends with."""
         return " ".join(filter(None, (self.unchanged, f"Log: {self.log_at}" if self.log_at else "")))
 
+    @property
+    def fault(self) -> str:
+        """What the entrypoint noticed in the bytes of the tap's output, empty if nothing."""
+        return next(iter(run_warnings(self.connector, {"fault": self.report.get("fault")})), "")
+
     def failure(self) -> RunError | None:
         """Return what went wrong on this side, None where nothing did."""
         code = self.exit_code
@@ -99,12 +121,19 @@ class SideResult:
         )
 
 
-def explain(tap: RunError | None, target: RunError | None, ended: SideResult) -> RunError | None:
+def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fault: str = "") -> RunError | None:
     """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
 
     Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave
-    its target with half a message.
+    its target with half a message. *fault* is what the entrypoint noticed in the tap's bytes: a target that then fails to
+    read them is not to blame.
     """
+    if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+        return RunError(
+            "E-TAP-OUTPUT",
+            f"{fault}; {target.problem}",
+            hint=f"Correct the tap or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
+        )
     if tap is None or tap.code not in CONSEQUENCES:
         return tap or target
     if target is not None or tap.code == "E-PIPE":
@@ -112,10 +141,26 @@ def explain(tap: RunError | None, target: RunError | None, ended: SideResult) ->
     return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
 
 
-def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
-    """Return the error that explains a run of which only Argo's words about its nodes are known, the oldest first."""
+def unchanged(record: Record) -> str:
+    """Return what a hint adds about data and state of a run that failed."""
+    if record.committed:
+        return LOADED
+    return KEPT if record.state_kept is not None else UNCHANGED
+
+
+def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str]:
+    """Yield warnings about a load that succeeded: files that ``outputs`` does not match, a state that is not the tap's."""
+    if others:
+        names = ", ".join(map(repr, others[:SHOWN_WARNINGS])) + (", …" if len(others) > SHOWN_WARNINGS else "")
+        number = "1 file" if len(others) == 1 else f"{len(others):,} files"
+        yield f'"outputs" of {target} does not match {number} that it left: {names}. Published too.'
+    if foreign:
+        yield f"{target} printed a state that the tap did not send; the next run starts from it."
+
+
+def of_argo(pipeline: str, run: str, messages: Iterable[str], again: str = UNCHANGED) -> RunError:
+    """Return the error of a run that only Argo's messages about its nodes explain, the oldest first. The hint ends with *again*."""
     said = [text.strip() for text in messages]
-    again = UNCHANGED
     if any(map(STOPPED.search, said)):
         return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
     if any(map(TOO_LONG.search, said)):
@@ -135,8 +180,24 @@ def of_argo(pipeline: str, run: str, messages: Iterable[str]) -> RunError:
     telling = [text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)]
     never = [text for text in telling if NEVER_STARTED.search(text)]  # the cause, whatever Argo then says of the containers beside it
     reason = (never or telling or ["it gave no reason"])[0]
-    code = "E-POD" if never else "E-RUNNER"
+    return _of_pod(pipeline, run, reason, "E-POD" if never else "E-RUNNER", again)
+
+
+def _of_pod(pipeline: str, run: str, reason: str, code: str, again: str) -> RunError:
+    """Return the error for Argo's message about the end of a pod."""
+    if DELETED.search(reason):
+        return RunError("E-RUNNER", f"The pod of {pipeline} was deleted during the run.", hint=f"Run it again. {again}")
+    if OUT_OF_MEMORY.search(reason):
+        problem = f"The pod of {pipeline} ran out of memory ({reason.rstrip(': ')})."
+        return RunError(code, problem, hint=f"Raise resources: memory of {pipeline} in pipelines.yaml. {again}")
+    if NO_REASON.search(reason):
+        reason = f"{reason.rstrip(': ')}, without a reason. A memory limit that is too low for a start does this"
     return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+
+
+def pod_deleted(messages: Iterable[str]) -> bool:
+    """Return whether somebody deleted the pod: how its containers ended then says nothing."""
+    return any(map(DELETED.search, messages))
 
 
 def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
@@ -147,14 +208,14 @@ def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> st
     return f"{count(total, 'record')}{streams}, {megabytes(sum(size.values()))}"
 
 
-def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
-    """Return the files below *folder* that fit one of *globs*, sorted.
+def outputs(folder: Path) -> list[Path]:
+    """Return all files below *folder*, sorted. Links to folders are left out.
 
-    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not text.
+    :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not UTF-8.
     """
-    found = {file for glob in globs for file in folder.glob(glob) if not file.is_dir()}
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
     home = folder.resolve()
-    for file in found:
+    for file in files:
         try:
             str(file).encode()
         except UnicodeEncodeError:
@@ -165,9 +226,15 @@ def outputs(folder: Path, globs: Iterable[str]) -> list[Path]:
             raise SetupError(
                 "E-OUTPUTS",
                 f"The target left {file.relative_to(folder)}, which is not a file in its own folder.",
-                hint='Correct its config, or "outputs" in its connector.yaml.',
+                hint="Correct the target's config.",
             )
-    return sorted(found)
+    return sorted(files)
+
+
+def unmatched(folder: Path, files: Iterable[Path], globs: Iterable[str]) -> list[str]:
+    """Return the names of *files* below *folder* that no glob of the connector's ``outputs`` matches."""
+    matched = {file for glob in globs for file in folder.glob(glob)}
+    return [file.relative_to(folder).as_posix() for file in files if file not in matched]
 
 
 def message(line: str) -> str:
@@ -181,9 +248,15 @@ def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
     """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
     for line in lines:
         said = message(line)
-        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known:
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known and not NOISE.search(said):
             known.append(said)
             yield said
+
+
+def run_warnings(tap: str, *reports: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a run from the reports of its sides, the *tap*'s first: each once."""
+    faults = [f"Line {fault['line']:,} of {tap}'s output {fault['problem']}" for report in reports[:1] if (fault := report.get("fault"))]
+    return list(dict.fromkeys([*faults, *(str(text) for report in reports for text in report.get("warnings", []))]))
 
 
 def told_in(log: bytes) -> dict[str, str] | None:
@@ -194,17 +267,32 @@ def told_in(log: bytes) -> dict[str, str] | None:
 
 
 def last_words(log: bytes, most: int = 300) -> str:
-    """Return the last line of a log that says something, without its prefix and any final full stop."""
+    """Return the decisive line of a log, without its prefix and any final full stop or colon.
+
+    That is what a traceback at the end raised, else the last line. A line that only sums up is replaced by the errors
+    logged before it; a line that ends in a colon continues with the next one.
+    """
     lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
-    return WRAPPED.sub("", message(raised(lines) or (lines[-1] if lines else "")))[:most].rstrip(". ")
+    if not lines:
+        return ""
+    number = raised(lines)
+    number = len(lines) - 1 if number is None else number
+    text = message(lines[number])
+    if text.endswith(":"):
+        text = f"{text} {message(lines[number + 1])}" if number + 1 < len(lines) else message(lines[number - 1]) if number else text
+    if SUMMARY.search(text.rstrip(". ")):
+        errors = [message(line) for line in lines[:number] if ERROR_LINE.search(line)]
+        distinct = list(dict.fromkeys(error for error in errors if not SUMMARY.search(error.rstrip(". "))))[-SHOWN_ERRORS:]
+        text = "; ".join(error.rstrip(". ") for error in distinct) or text
+    return WRAPPED.sub("", text)[:most].rstrip(".: ")
 
 
-def raised(lines: Sequence[str]) -> str | None:
-    """Return the line with which a traceback at the end of a log says what was raised; its text may go on below."""
+def raised(lines: Sequence[str]) -> int | None:
+    """Return the number of the line with which a traceback at the end of a log names what was raised."""
     start = max((number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), default=len(lines))
-    rest = iter(lines[start + 1 :])
-    found = next((line for line in rest if not line.startswith(" ")), None)
-    return None if any(NEW_LINE.match(line) for line in rest) else found
+    rest = list(enumerate(lines))[start + 1 :]
+    first = next((number for number, line in rest if not line.startswith(" ")), None)
+    return None if first is None or any(NEW_LINE.match(line) for later, line in rest if later > first) else first
 
 
 def dbt_words(log: bytes) -> str:

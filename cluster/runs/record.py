@@ -6,13 +6,15 @@ that no run is without one.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
+from cluster.runs import state as exact
+
+Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
@@ -59,7 +61,7 @@ class Record:
     tap: Side
     target: Side
     state_before: dict[str, Any] | None
-    status: str = "running"
+    status: Status = "running"
     finished: str | None = None
     seconds: float | None = None
     records: dict[str, int] = field(default_factory=dict)
@@ -67,6 +69,8 @@ class Record:
     messages: dict[str, int] = field(default_factory=dict)
     state_after: dict[str, Any] | None = None
     state_printed: bool = False
+    state_kept: dict[str, Any] | None = None
+    """The newest state that was stored while the run was under way."""
     outputs: list[dict[str, Any]] = field(default_factory=list)
     raw: str | None = None
     backfill: dict[str, str | None] | None = None
@@ -76,6 +80,8 @@ class Record:
     loaded: bool = False
     """Whether data and state are stored: of a success always; of a failure where it was the transform that failed."""
     error: dict[str, str] | None = None
+    warnings: list[str] = field(default_factory=list)
+    """What the tap, the target or the run warned about, without secrets; a run with warnings may still have succeeded."""
     schema: int = SCHEMA
 
     @property
@@ -95,7 +101,7 @@ def read_record(data: bytes) -> Record:
     :raises ValueError: it is not one, or of a schema that this version does not know.
     """
     try:
-        fields = json.loads(data)
+        fields = exact.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
         sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
@@ -106,4 +112,4 @@ def read_record(data: bytes) -> Record:
 
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
-    return json.dumps(asdict(record), indent=1).encode()
+    return exact.dumps(asdict(record), indent=1).encode()

@@ -6,7 +6,6 @@ object in one step. Where versions are kept, a version is written first, so that
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
+from cluster.host.locks import lock, try_lock
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import AbstractContextManager
 
 DELETED = ".deleted"
 
@@ -44,8 +43,8 @@ class FolderStore:
             for name, versioned in buckets.items():
                 if versioned:
                     private_folder(self._versions / name)
-            with self._holding(self._temporary, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
-                for part in self._temporary.iterdir() if alone else ():
+            with self._open(self._temporary) as temporary:
+                for part in self._temporary.iterdir() if try_lock(temporary) else ():
                     part.unlink(missing_ok=True)
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
@@ -147,26 +146,27 @@ class FolderStore:
     def _keeps_versions(self, bucket: str) -> bool:
         return (self._versions / bucket).is_dir()
 
-    def _turn(self, bucket: str) -> AbstractContextManager[bool]:
-        """Let one writer at a time into a bucket that keeps versions: the newest version is then what the object is."""
-        return self._holding(self._versions / bucket, fcntl.LOCK_EX)
+    @contextmanager
+    def _turn(self, bucket: str) -> Iterator[None]:
+        """Let one writer at a time into a bucket with versions, so that the newest version is the object."""
+        with self._open(self._versions / bucket) as folder:
+            lock(folder)
+            yield
 
-    def _writing(self) -> AbstractContextManager[bool]:
-        """Keep temporary files from being swept; the kernel lets go when the process ends, however it ends."""
-        return self._holding(self._temporary, fcntl.LOCK_SH)
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Keep temporary files from being swept."""
+        with self._open(self._temporary) as folder:
+            lock(folder, shared=True)
+            yield
 
     @staticmethod
     @contextmanager
-    def _holding(folder: Path, how: int) -> Iterator[bool]:
-        """Hold a folder's lock, and yield whether it is held: without waiting it may not be."""
+    def _open(folder: Path) -> Iterator[int]:
+        """Yield the descriptor of a folder."""
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(descriptor, how)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield descriptor
         finally:
             os.close(descriptor)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private, private_folder, replacing
+from cluster.host.locks import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,5 +109,5 @@ def fetching(key: str, file: Path) -> Iterator[Path]:
     with file_errors(key, file):
         private_folder(file.parent)
     with replacing(key, file) as part, open(part, "xb", opener=private) as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+        lock(held)
         yield part

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.errors import SetupError
     from cluster.ui.output import StepLine
 TITLE_WIDTH = 44
@@ -34,6 +36,16 @@ def megabytes(size: float) -> str:
 def gigabytes(size: float) -> str:
     """Return memory or disk as people read it: one decimal under ten, whole above."""
     return f"{size / 1e9:.1f} GB" if size < 9.95e9 else f"{size / 1e9:,.0f} GB"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return ``1 image`` or ``1,200 images``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def and_more(reasons: Sequence[str]) -> str:
+    """Return the first reason with the number of the others."""
+    return reasons[0] + (f", and {len(reasons) - 1} more" if len(reasons) > 1 else "")
 
 
 def now() -> str:
@@ -65,11 +77,6 @@ def shown(path: Path) -> str:
     here = Path.cwd()
     below = path.is_relative_to(here) and here != Path(here.root)
     return str(path.relative_to(here) if below else path).replace("\n", "\\n")
-
-
-def count(number: int, thing: str) -> str:
-    """Return ``1 record``, ``2 records``, ``1,000 records``."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def in_words(error: SetupError) -> str:

@@ -19,7 +19,7 @@ from argo_checkout import argo_checkout, finished, slow
 from platform_checkout import run
 from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
 
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.steps.storage import policy
 from cluster.runs.record import new_run_id
 from cluster.store.minio_admin import Admin
@@ -58,7 +58,7 @@ def pipeline_of(case: Case) -> str:
 def results(argo: Argo, request: pytest.FixtureRequest) -> dict[str, Done]:
     """Run all cases that this session has chosen, a few at a time."""
     params = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    cases = [given["case"] for given in params if isinstance(given.get("case"), Case)]
+    cases = [case for case in (given.get("case") for given in params) if isinstance(case, Case)]
     for case in cases:
         name, more = pipeline_of(case), {**case.pipeline}
         if "timeout" in more:
@@ -188,7 +188,7 @@ def test_a_bucket_that_refuses_data(argo: Argo) -> None:
     name = argo.pipeline("refused", {"steps": MORE})
     argo.set_state(name, BEFORE)
     with argo.handles() as handles:
-        root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
+        root, user = handles.credentials.secret(ROOT_SECRET), handles.credentials.secret(USER_SECRET)
         assert root
         assert user
         admin = Admin(handles.url("s3"), root)
@@ -210,7 +210,7 @@ def test_credentials_that_are_replaced_during_a_run(argo: Argo) -> None:
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
     with argo.handles() as handles:
-        root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
+        root, user = handles.credentials.secret(ROOT_SECRET), handles.credentials.secret(USER_SECRET)
         assert root
         assert user
         new = {**user, "secretkey": user["secretkey"][::-1]}
@@ -337,7 +337,7 @@ def test_a_secret_shows_up_nowhere(argo: Argo) -> None:
         for bucket in (handles.settings.bucket_configs, handles.settings.bucket_artifacts, handles.settings.bucket_outputs):
             for item in store.objects(bucket):
                 assert secret.encode() not in (store.get(bucket, item.key) or b"")
-        assert handles.secret("connector-tap-scripted") == {"TOKEN": secret}
+        assert handles.credentials.secret("connector-tap-scripted") == {"TOKEN": secret}
 
 
 def test_examples_for_people_who_write_yaml(argo: Argo) -> None:

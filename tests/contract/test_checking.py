@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from dataclasses import dataclass, field
@@ -92,8 +93,8 @@ CASES = [
     Case("state-missing", [SCHEMA, record(n=1)], "No STATE has a bookmark for s, which is incremental", streams=[INCREMENTAL]),
     Case("exit-code", [*GOOD, ["stderr", "ValueError: no such base"], ["exit", 3]], r'ended with exit code 3: "ValueError: no such base"'),
     Case("second-run", GOOD, "ended with exit code 4, without a word", again=[["exit", 4]]),
-    Case("second-run-all", [SCHEMA, ["records", "s", 5], marked(4)], "s is loaded from the beginning again: n 0, and the state says 4", again=[SCHEMA, ["records", "s", 5], marked(4)], streams=[INCREMENTAL]),
-    Case("second-run-older", [SCHEMA, ["records", "s", 5], marked(4)], "s brings older records again: n 3, and the state says 4", again=[SCHEMA, ["records", "s", 2, 3], marked(4)], streams=[INCREMENTAL]),
+    Case("second-run-all", [SCHEMA, ["records", "s", 5], marked(4)], "s is loaded from the beginning again: n 0, and the bookmark is 4", again=[SCHEMA, ["records", "s", 5], marked(4)], streams=[INCREMENTAL]),
+    Case("second-run-older", [SCHEMA, ["records", "s", 5], marked(4)], "s brings older records again: n 3, and the bookmark is 4", again=[SCHEMA, ["records", "s", 2, 3], marked(4)], streams=[INCREMENTAL]),
 ]  # fmt: skip
 
 
@@ -229,7 +230,7 @@ def test_ctrl_c(checkout: Checkout) -> None:
             lambda: found if log.exists() and len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None
         )
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not [pid for pid in pids if alive(int(pid))]
@@ -237,6 +238,20 @@ def test_ctrl_c(checkout: Checkout) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------- targets
+
+NEEDS_HOST = """
+import json, sys
+
+SETTINGS = {"properties": {"host": {"type": "string"}, "dbname": {"type": "string"}, "token": {"type": "string", "secret": True}}, "required": ["host", "dbname"]}
+
+def main():
+    if "--about" in sys.argv:
+        print(json.dumps({"capabilities": ["state"], "settings": SETTINGS}))
+        return
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    print(json.dumps({"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": schema}))
+    print(json.dumps({"type": "RECORD", "stream": "s", "record": {"n": 1}}))
+"""
 
 
 @dataclass(frozen=True)
@@ -246,17 +261,24 @@ class Target:
     rule: str
     config: dict[str, Any]
     says: str
+    outputs: str = "**/*"
 
 
+MISPLACED = "id,text\n1,singer_check_text_1\n2,singer_check_more_2,singer_check_text_2\n"
+"""What target-csv writes when a schema grows: the header is the first schema's, the rows follow the second's."""
+NARROW = "id\ttext\n1\tsinger_check_text_1\n2\tsinger_check_text_2\n"
 TARGETS = [
-    Target("target-messages", {"exit_at": [3, 7]}, "It cannot take the messages plain: exit code 7"),
+    Target("target-messages", {"exit_at": [3, 7]}, r"It cannot take the messages plain, nulls, .*version: exit code 7"),
     Target("target-messages", {"exit_on": "DROP TABLE"}, "It cannot take the messages quotes: exit code 1"),
-    Target("target-messages", {"exit_at": [20, 1]}, "takes each kind of messages alone, and not all of them at once: exit code 1"),
+    Target("target-messages", {"exit_at": [20, 1]}, "takes each kind of messages alone, but not all of them together: exit code 1"),
     Target("target-version", {"exit_on": "ACTIVATE_VERSION"}, "It cannot take the messages version: exit code 1"),
     Target("target-output", {"say": ["loaded 7 rows"]}, r'Line \d+ of what it printed is no state: "loaded 7 rows"'),
     Target("target-state", {"silent": True, "say": [{"check": "middle"}]}, "The last state that it printed is .*middle"),
     Target("target-no-state", {"silent": True}, "It printed no state"),
     Target("target-broken", {"lenient": True}, "Half a message at the end of its input went unnoticed"),
+    Target("target-outputs", {"file": "odd.tsv"}, r'"outputs" does not match 1 file that it left: odd\.tsv', outputs="*.jsonl"),
+    Target("target-columns", {"table": ["t.csv", MISPLACED]}, r't\.csv has a value of the column "more" under the column "text"\.'),
+    Target("target-columns", {"table": ["t.tsv", NARROW]}, r't\.tsv lacks the values of the column "more"'),
 ]
 
 
@@ -264,6 +286,8 @@ TARGETS = [
 def test_a_target_that_breaks_a_rule(checkout: Checkout, case: Target) -> None:
     """Each rule that a target breaks is named; which kind of message it cannot take is found out."""
     checkout.scripted({}, case.config)
+    connector = {"kind": "target", "pip_url": "tests/connectors/target-scripted", "outputs": case.outputs}
+    checkout.write("target-scripted/connector.yaml", connector)
     result = checkout.invoke("check", "target-scripted", "--json")
     found = findings(result)
     assert case.rule in {one["rule"] for one in found} <= {case.rule, "target-version"}
@@ -285,6 +309,45 @@ def test_a_target_that_breaks_none(checkout: Checkout, name: str) -> None:
     assert re.search(rf"^✓ {name} +left \d+ files, which are removed: singer_check_", result.out, re.MULTILINE)
     assert untouched(checkout) == before
     assert not list(checkout.root.rglob("singer_check_*"))
+
+
+def test_the_same_failure_is_shown_once(checkout: Checkout) -> None:
+    """A target that fails in the same manner with every kind of message is one finding, not one for each kind."""
+    checkout.scripted({}, {"exit_at": [1, 3]})
+    result = checkout.invoke("check", "target-scripted", "--json")
+    assert [one["problem"] for one in findings(result)] == ["It cannot take any messages: exit code 3."]
+
+
+def test_a_missing_setting_is_named_before_anything_is_tried(checkout: Checkout) -> None:
+    """A setting that the program needs and the config lacks is named once, with the command that sets it; nothing runs."""
+    checkout.scripted({})
+    source = checkout.root / "tests/connectors/tap-about/tap_about/__init__.py"
+    source.write_text(NEEDS_HOST)
+    checkout.write("tap-about/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-about"})
+    result = checkout.invoke("check", "tap-about")
+    problem = "singer-configs/tap-about/config.json has no host, dbname, and tap-about needs them."
+    refused(result, "E-CONFIG", problem, "invoke new tap-about --set host=… --set dbname=…")
+    assert "first run" not in result.out
+    completed = checkout.invoke("new", "tap-about", "--set", "host=db", "--set", "dbname=shop", "--set", "token=s3cret")
+    assert (completed.code, completed.err) == (0, "")
+    config = json.loads((checkout.root / "singer-configs/tap-about/config.json").read_text())
+    assert config == {"host": "db", "dbname": "shop", "token": "${TAP_ABOUT_TOKEN}"}
+    assert (checkout.root / ".env").read_text() == "TAP_ABOUT_TOKEN=s3cret\n"
+    assert checkout.invoke("check", "tap-about").code == 0
+    refused(checkout.invoke("new", "tap-about", "--set", "hst=db"), "E-SETTING", 'no setting "hst". Did you mean "host"')
+    refused(checkout.invoke("new", "tap-about"), "E-EXISTS", "new tap-about --set key=value")
+
+
+def test_an_error_that_several_share_is_shown_once(checkout: Checkout) -> None:
+    """A broken connector is one line of ``check all``, with the pipelines that use it."""
+    checkout.scripted({})
+    entry = {"tap": "tap-scripted", "target": "target-scripted"}
+    checkout.write("pipelines.yaml", {"p": entry, "q": entry})
+    checkout.write("target-scripted/connector.yaml", {"kind": "target", "pip_url": "x", "python": "4"})
+    out = checkout.invoke("check", "all").out
+    (line,) = [line for line in out.splitlines() if line.startswith("✗")]
+    assert line.startswith("✗ target-scripted ")
+    assert line.endswith("(2 others for the same reason: p, q)")
 
 
 def test_a_target_with_secrets_is_asked_for(checkout: Checkout) -> None:

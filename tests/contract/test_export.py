@@ -34,7 +34,7 @@ bucket_configs: lake/singer/configs
 bucket_artifacts: lake/singer/artifacts
 bucket_outputs: lake/singer/outputs
 """
-ARGO = {"WorkflowTemplate": models.WorkflowTemplate, "CronWorkflow": models.CronWorkflow}
+ARGO: dict[str, Any] = {"WorkflowTemplate": models.WorkflowTemplate, "CronWorkflow": models.CronWorkflow}
 HIDDEN = "a-value-that-nobody-may-see"
 
 
@@ -88,7 +88,7 @@ def test_it_is_what_would_be_applied(company: Checkout) -> None:
     exported(company)
     settings = parse({}, {}, env="company", root=company.root)
     with Handles(settings, {}) as handles:
-        wanted = [*handles.documents, *schedules.documents(handles)]
+        wanted = [*handles.rendering.documents, *schedules.all_documents(handles)]
     found = {(item["kind"], item["metadata"]["name"]): item for item in objects(company.root / "export" / "company")}
     assert found == {
         (item["kind"], item["metadata"]["name"]): item

@@ -268,8 +268,8 @@ def test_a_kubeconfig_that_is_gone(machine: Machine) -> None:
     machine.provider().ensure(lambda _: None)
     (machine.checkout.local / "kubeconfig").unlink()
 
-    assert machine.provider().pending() == "its kubeconfig is gone"
-    assert machine.provider().ensure(lambda _: None) == "kubeconfig made anew"
+    assert machine.provider().pending() == "its kubeconfig is missing"
+    assert machine.provider().ensure(lambda _: None) == "kubeconfig restored"
     assert machine.provider().pending() is None
     assert len(machine.asked("^minikube start")) == 1
 
@@ -430,7 +430,7 @@ def test_killed_at_any_moment(machine: Machine, moment: str) -> None:
         finally:
             process.kill()
 
-    assert done == ("created" if moment == "early" else "created anew")
+    assert done == ("created" if moment == "early" else "created again")
     assert machine.provider().pending() is None
     assert machine.provider().delete()
     assert machine.provider().left() == []

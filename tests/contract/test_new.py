@@ -156,7 +156,7 @@ def test_secrets_are_kept_secret(checkout: Checkout) -> None:
     result = succeeded(checkout.invoke(*words))
 
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}", "start_date": "2024-01-01"}
-    assert env.read_text() == "OTHER=1\nTAP_SHOP_API_KEY=s3cr3t#'\n"
+    assert env.read_text() == 'OTHER=1\nTAP_SHOP_API_KEY="s3cr3t#\'"\n'
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
     assert [name for name, content in files(checkout).items() if b"s3cr3t" in content] == [".env"]
     assert "s3cr3t" not in result.out

@@ -113,12 +113,12 @@ def handles(api: Api, tmp_path: Path) -> Handles:
 def test_who_pulls_with_it(handles: Handles) -> None:
     """Pods of runs, by their ServiceAccount, and Argo's own are given the Secret; without the setting nobody is."""
     wanted = [{"name": NAME}]
-    found = {(item["kind"], item["metadata"]["name"]): item for item in handles.documents}
+    found = {(item["kind"], item["metadata"]["name"]): item for item in handles.rendering.documents}
     assert found["ServiceAccount", "pipeline"]["imagePullSecrets"] == wanted
     for name in ("workflow-controller", "argo-server"):
         assert found["Deployment", name]["spec"]["template"]["spec"]["imagePullSecrets"] == wanted
     plain = Handles(parse({**SETTINGS, "pull_secret": ""}, {}, root=handles.settings.root), handles.environ)
-    assert "imagePullSecrets" not in json.dumps(plain.documents)
+    assert "imagePullSecrets" not in json.dumps(plain.rendering.documents)
 
 
 def test_it_is_there(handles: Handles, api: Api) -> None:

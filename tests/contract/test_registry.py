@@ -592,7 +592,7 @@ def test_nodes_of_two_kinds(desk: Desk, nodes: list[str]) -> None:
     assert desk.asked("build") == []
     desk.bring(image_platform=ARM)
     with desk.handles(image_platform=ARM, argo="use") as handles:
-        chosen = [item["spec"]["nodeSelector"] for item in handles.documents if item["kind"] == "WorkflowTemplate"]
+        chosen = [item["spec"]["nodeSelector"] for item in handles.rendering.documents if item["kind"] == "WorkflowTemplate"]
     assert chosen == [{"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}] * 2
 
 

@@ -13,7 +13,7 @@ import yaml
 from scenarios import GOOD
 
 if TYPE_CHECKING:
-    from conftest import Checkout
+    from checkout import Checkout
 
 STREAMS = [[kind, f"s{number}", *rest] for number in range(30) for kind, rest in (("schema", []), ("records", [1]))]
 

@@ -42,7 +42,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[G
 def test_killed_at_any_byte(ground: Ground, side: str, who: str, number: int, at: int) -> None:
     """A connector, its runner or the engine is killed after any byte of what passes."""
     ground.first()
-    ground.prepare(ROWS, **{side: {"at": at, "who": who, "signal": int(number)}})
+    fault = {"at": at, "who": who, "signal": int(number)}
+    ground.prepare(ROWS, tap=fault if side == "tap" else None, target=fault if side == "target" else None)
     ground.hit(ground.start(), killed=True)
     ground.prepare(ROWS)
     ground.mended()

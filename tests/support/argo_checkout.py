@@ -135,7 +135,7 @@ class Argo(Platform):
             handles.only = (name,)
             pipeline = handles.project.pipeline(name)
             given = schedules.parameters(handles, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
-            handles.kube.create(workflow.workflow(pipeline, run, given, schedules.target(handles)))
+            handles.kube.create(workflow.workflow(pipeline, run, given, schedules.scope(handles)))
 
     def follow(self, name: str, run: str) -> Record:
         """Wait for the end of a run and return its record."""

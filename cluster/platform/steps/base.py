@@ -9,33 +9,31 @@ if TYPE_CHECKING:
 
     from cluster.platform.handles import Handles
 
-POLL_SECONDS = 0.25
-
 
 class Step(Protocol):
-    """One fact that ``up`` makes true."""
+    """One condition that ``up`` establishes."""
 
     @property
     def title(self) -> str:
-        """What a person reads."""
+        """The name for people."""
 
     @property
-    def well(self) -> str:
-        """What a person reads where nothing is pending."""
+    def ok(self) -> str:
+        """The text for people while nothing is pending."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The titles of the steps that must come first."""
+        """The titles of the steps that come first."""
 
     @property
     def budget(self) -> float:
-        """How many seconds the fact may take to become true after ``apply``."""
+        """Seconds until the condition must hold after ``apply``."""
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """Make it so, saying what is being done. Safe to repeat. Return what was done."""
+        """Establish the condition, and pass progress to *say*. Safe to repeat. Return what was done."""
 
     def pending(self, handles: Handles) -> str | None:
-        """Say what is still missing, or None. Looks, never touches.
+        """Return what is missing, or None. Changes nothing.
 
-        :raises SetupError: waiting is hopeless.
+        :raises SetupError: waiting cannot help.
         """

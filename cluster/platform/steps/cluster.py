@@ -1,4 +1,4 @@
-"""Steps: the cluster answers; data that was kept is restored."""
+"""Steps: the cluster answers; saved data is restored."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cluster:
-    """The cluster is there and its API answers."""
+    """The cluster exists and its API answers."""
 
     title: str = "Cluster"
-    well: str = "its API answers"
+    ok: str = "its API answers"
     needs: tuple[str, ...] = ()
     budget: float = 180
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         done = handles.provider.ensure(say)
-        handles.__dict__.pop("kube", None)
+        handles.reconnect()
         return done
 
     def pending(self, handles: Handles) -> str | None:
@@ -37,10 +37,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Restored:
-    """Data that an earlier teardown has kept is in MinIO's volume again."""
+    """Data that an earlier ``teardown --keep-data`` saved is in MinIO's volume."""
 
     title: str = "Kept data"
-    well: str = "brought back"
+    ok: str = "restored"
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
     budget: float = 5
 
@@ -50,4 +50,4 @@ class Restored:
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        return "not brought back yet" if backup.archive(handles.settings).exists() else None
+        return "not restored yet" if backup.archive(handles.settings).exists() else None

@@ -1,53 +1,63 @@
-"""Steps: images are pulled, built, and on the nodes."""
+"""Steps: images are pulled, built, and on the nodes; Workflows written by hand find their names."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from cluster.argo import workflow
 from cluster.containers import images
 from cluster.errors import SetupError
-from cluster.platform.steps.base import POLL_SECONDS
+from cluster.host.waiting import CLOCK, until
+from cluster.kube.rbac import visible
+from cluster.platform.objects import Objects
+from cluster.platform.ownership import need_ours
 from cluster.project.venvs import Environments
+from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
     from cluster.project.model import Connector
+
+POLL_SECONDS = 0.25
+NODE_SECONDS = 120
+"""How long a node may refuse images. Loading overlaps with its start."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """The platform's images are on the laptop."""
+    """The images of Argo and MinIO are on the laptop, or on the nodes already."""
 
     title: str = "Images of Argo and MinIO"
-    well: str = "on this machine, or on the node already"
+    ok: str = "on this machine, or on the node already"
     needs: tuple[str, ...] = ()
     budget: float = 5
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        missing = handles.runtime.absent(platform_images(handles))
-        handles.instance.bring(*(f"image {image}" for image in missing))
-        for image in missing:
+        absent = handles.runtime.absent(platform_images(handles))
+        handles.instance.bring(*(f"image {image}" for image in absent))
+        for image in absent:
             images.pull(image, handles.runtime, say)
-        return f"{len(missing)} pulled"
+        return f"{len(absent)} pulled"
 
     def pending(self, handles: Handles) -> str | None:
-        """See ``Step``. What is on the node already need not be on the laptop."""
-        wanted_ = handles.provider.missing_images(platform_images(handles))
-        missing = handles.runtime.absent(platform_images(handles) if wanted_ is None else wanted_)
-        return f"missing: {', '.join(missing)}" if missing else None
+        """See ``Step``."""
+        needed = handles.provider.missing_images(platform_images(handles))
+        absent = handles.runtime.absent(platform_images(handles) if needed is None else needed)
+        return f"missing: {', '.join(absent)}" if absent else None
 
 
 @dataclass(frozen=True)
 class Built:
-    """The connectors' images are built."""
+    """The images of connectors and of ``commit`` are built."""
 
     title: str = "Images of connectors"
-    well: str = "built from what singer-configs/ says"
+    ok: str = "built from singer-configs/"
     needs: tuple[str, ...] = ()
     budget: float = 5
 
@@ -56,111 +66,177 @@ class Built:
         environments = Environments(handles.settings)
         for connector in handles.connectors:
             environments.ensure_lock(connector)
-        platform = handles.provider.platform
-        built = [images.COMMIT] if self._no_commit(handles) else []
-        if built:
-            say(_for(platform, images.COMMIT))
-            handles.instance.bring(*(f"image {name}" for name in images.made(images.commit_tag(handles.settings), images.COMMIT, platform)))
-            images.build_commit(handles.settings, handles.runtime, lambda line: say(f"{_for(platform, images.COMMIT)}: {line}"), platform)
-        missing = self._missing(handles)
-        bases = {images.arguments(connector, handles.settings)["BASE"] for connector in missing}
-        made = [name for item in missing for name in images.made(images.tag(item, handles.settings), item.name, platform)]
-        handles.instance.bring(*(f"image {image}" for image in [*handles.runtime.absent(sorted(bases)), *made]))
+        built = []
+        if _commit_missing(handles):
+            self._build_commit(handles, say)
+            built.append(images.COMMIT)
+        missing = _unbuilt(handles)
+        self._remember(handles, missing)
         for connector in missing:
-            name = _for(platform, connector.name)
-            say(name)
-            images.build(connector, handles.settings, handles.runtime, lambda line, name=name: say(f"{name}: {line}"), platform)  # type: ignore[misc]
+            self._build(handles, connector, say)
         built += [connector.name for connector in missing]
-        return f"{_for(platform, f'{len(built)} built')}: {', '.join(built)}"
+        return f"{_for(handles.provider.platform, f'{len(built)} built')}: {', '.join(built)}"
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        missing = [connector.name for connector in self._missing(handles)] + ([images.COMMIT] if self._no_commit(handles) else [])
+        missing = [connector.name for connector in _unbuilt(handles)] + [images.COMMIT] * _commit_missing(handles)
         return f"{_for(handles.provider.platform, 'not built')}: {', '.join(missing)}" if missing else None
 
     @staticmethod
-    def _no_commit(handles: Handles) -> bool:
-        tag = images.commit_tag(handles.settings)
-        return handles.provider.missing_images([tag]) != [] and bool(handles.runtime.absent([tag], handles.provider.platform))
+    def _build_commit(handles: Handles, say: Callable[[str], None]) -> None:
+        platform = handles.provider.platform
+        title = _for(platform, images.COMMIT)
+        say(title)
+        names = images.made(images.commit_tag(handles.settings), images.COMMIT, platform)
+        handles.instance.bring(*(f"image {name}" for name in names))
+        images.build_commit(handles.settings, handles.runtime, lambda line: say(f"{title}: {line}"), platform)
 
     @staticmethod
-    def _missing(handles: Handles) -> list[Connector]:
-        tags = {images.tag(connector, handles.settings): connector for connector in handles.connectors}
-        missing = handles.provider.missing_images(list(tags))
-        absent = handles.runtime.absent(list(tags) if missing is None else missing, handles.provider.platform)
-        # An image that is on the node need not be here, but for the names that people use with docker run on the laptop.
-        nameless = (
-            [] if handles.settings.registry else handles.runtime.absent([images.readable(connector.name) for connector in tags.values()])
-        )
-        return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
+    def _build(handles: Handles, connector: Connector, say: Callable[[str], None]) -> None:
+        platform = handles.provider.platform
+        title = _for(platform, connector.name)
+        say(title)
+        images.build(connector, handles.settings, handles.runtime, lambda line: say(f"{title}: {line}"), platform)
+
+    @staticmethod
+    def _remember(handles: Handles, connectors: list[Connector]) -> None:
+        """Remember the images that we are about to add to this machine, base images included."""
+        settings, platform = handles.settings, handles.provider.platform
+        bases = {images.arguments(connector, settings)["BASE"] for connector in connectors}
+        names = [name for item in connectors for name in images.made(images.tag(item, settings), item.name, platform)]
+        handles.instance.bring(*(f"image {image}" for image in [*handles.runtime.absent(sorted(bases)), *names]))
+
+
+def _commit_missing(handles: Handles) -> bool:
+    tag = images.commit_tag(handles.settings)
+    return handles.provider.missing_images([tag]) != [] and bool(handles.runtime.absent([tag], handles.provider.platform))
+
+
+def _unbuilt(handles: Handles) -> list[Connector]:
+    """Return the connectors whose image is neither here nor on the nodes, or lacks the name for ``docker run``."""
+    tags = {images.tag(connector, handles.settings): connector for connector in handles.connectors}
+    needed = handles.provider.missing_images(list(tags))
+    absent = handles.runtime.absent(list(tags) if needed is None else needed, handles.provider.platform)
+    readable = [] if handles.settings.registry else [images.readable(connector.name) for connector in tags.values()]
+    nameless = handles.runtime.absent(readable) if readable else []
+    return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """All images are on the node."""
+    """All images are on the nodes."""
 
     title: str = "Images on the node"
-    well: str = "all there"
+    ok: str = "all there"
     needs: tuple[str, ...] = (Pulled.title, Built.title)
     budget: float = 10
-    node_seconds: float = 120
-    """How long the node may take to take images. It does so long before the cluster is there: loading and booting overlap."""
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """See ``Step``."""
-        deadline = time.monotonic() + self.node_seconds
-        while True:
-            if handles.instance.making and not handles.instance.complete:
-                deadline = time.monotonic() + self.node_seconds  # the cluster has a bound of its own
+        """See ``Step``. A new node refuses images while it starts, or while an incomplete one is removed."""
+        loaded = 0
+
+        def pending() -> str | None:
+            nonlocal loaded
             missing = handles.provider.missing_images(wanted(handles))
+            if missing is None:
+                say("waiting for the node")
+                return "the node does not take images"
             try:
                 if missing:
                     handles.provider.load_images(missing, say)
-                if missing is not None:
-                    return f"{len(missing)} loaded" if missing else "all there"
-                say("waiting for the node")
-            except SetupError:
-                # The node may be a new one: what a killed creation left is removed while images are on their way there.
-                if not handles.instance.making or time.monotonic() > deadline:
+            except SetupError as error:
+                if not handles.instance.making:
                     raise
-                say("once more")
-            if time.monotonic() > deadline:
-                raise SetupError(
-                    "E-TIMEOUT", "The node does not take images.", hint="invoke status looks again; invoke up goes on from here."
-                )
-            time.sleep(POLL_SECONDS)
+                say("loading again")
+                return error.problem.rstrip(".")
+            loaded = len(missing)
+            return None
+
+        def error(reason: str) -> SetupError:
+            hint = "invoke status checks again; invoke up continues from here."
+            return SetupError("E-TIMEOUT", f"Images on the node: {reason}, after {NODE_SECONDS} s.", hint=hint)
+
+        while handles.instance.making and not handles.instance.complete and pending():
+            CLOCK.sleep(POLL_SECONDS)  # the step Cluster has a time limit
+        if not loaded:
+            until(pending, seconds=NODE_SECONDS, error=error, poll=POLL_SECONDS)
+        return f"{loaded} loaded" if loaded else "all there"
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
         missing = handles.provider.missing_images(wanted(handles))
         if missing is None:
-            return "the node is not there yet"
+            return "the node is stopped" if handles.instance.complete else "the node does not exist yet"
         return f"missing: {', '.join(missing)}" if missing else None
 
 
+@dataclass(frozen=True)
+class ImageNames:
+    """The ConfigMap with the image of each connector is up to date. Workflows written by hand use it."""
+
+    title: str = "Names of images"
+    ok: str = "as built"
+    needs: tuple[str, ...] = (Objects.title, Built.title)
+    budget: float = 10
+
+    def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
+        """See ``Step``."""
+        say(workflow.IMAGES)
+        document = image_names(handles)
+        need_ours(handles, [("ConfigMap", workflow.IMAGES)])
+        if handles.only:
+            document["data"] = {**self._live(handles), **document["data"]}
+        handles.kube.apply(document)
+        return count(len(document["data"]), "image")
+
+    def pending(self, handles: Handles) -> str | None:
+        """See ``Step``. A run only needs the names of its own connectors, and goes on without the right to read them."""
+        names: dict[str, str] = image_names(handles)["data"]
+        if handles.only:
+            live = visible(partial(self._live, handles), names)
+            return None if names.items() <= live.items() else "new connectors are missing"
+        return None if self._live(handles) == names else "the list of images has changed"
+
+    @staticmethod
+    def _live(handles: Handles) -> dict[str, str]:
+        return (handles.kube.get("ConfigMap", workflow.IMAGES, handles.namespace) or {}).get("data") or {}
+
+
 def _for(platform: str, what: str) -> str:
-    """Say for which platform something is, where that is not simply this machine's."""
+    """Add the platform of images that are not for this machine's own."""
     return f"{what} for {platform}" if platform else what
 
 
 def helper_image(handles: Handles) -> str:
-    """Return an image of ours with Python, for pods that help the platform.
+    """Return an image with Python, for pods that help the platform.
 
-    :raises SetupError: E-KEEP, no pipeline uses one.
+    :raises SetupError: E-KEEP, there is no pipeline, so we have no image.
     """
-    found = handles.connectors
-    if not found:
-        raise SetupError("E-KEEP", "Data can be kept and brought back only where there is a pipeline.", hint="Add one to pipelines.yaml.")
-    return images.tag(found[0], handles.settings)
+    connectors = handles.connectors
+    if not connectors:
+        raise SetupError("E-KEEP", "Data can be kept and restored only if there is a pipeline.", hint="Add one to pipelines.yaml.")
+    return images.tag(connectors[0], handles.settings)
 
 
 def wanted(handles: Handles) -> list[str]:
-    """Return all images that the node needs."""
+    """Return all images that the nodes need."""
     ours = [images.tag(connector, handles.settings) for connector in handles.connectors]
     return [*platform_images(handles), *ours, images.commit_tag(handles.settings)]
 
 
+def chosen_images(handles: Handles) -> dict[str, str]:
+    """Return the image of each connector that pipelines use, and that of ``commit``."""
+    tags = {connector.name: images.tag(connector, handles.settings) for connector in handles.connectors}
+    return {**tags, workflow.COMMIT: images.commit_tag(handles.settings)}
+
+
+def image_names(handles: Handles) -> Document:
+    """Return the ConfigMap of ``ImageNames``."""
+    return workflow.image_map(chosen_images(handles), workflow.WorkflowScope(handles.namespace, handles.labels, ui=""))
+
+
 def platform_images(handles: Handles) -> list[str]:
-    """Return the images of other people that the settings choose to install."""
+    """Return the images of Argo and MinIO, as far as the settings install them."""
     argo = ("controller", "executor", "server") if handles.settings.argo == "install" else ()
-    return [handles.settings.image(name) for name in (*argo, *(("minio",) if handles.settings.store == "install" else ()))]
+    minio = ("minio",) if handles.settings.store == "install" else ()
+    return [handles.settings.image(name) for name in (*argo, *minio)]

@@ -1,4 +1,4 @@
-"""Steps: MinIO and Argo Workflows are running."""
+"""Steps: MinIO and Argo Workflows run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cluster.errors import SetupError
 from cluster.kube import documents
 from cluster.platform.objects import Objects
-from cluster.platform.ownership import argo_is_there
+from cluster.platform.ownership import need_argo
 from cluster.platform.steps.images import Loaded
 from cluster.platform.steps.storage import silent
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from cluster.platform.handles import Handles
 
 ARGO_MAJOR = 4
-"""The first Argo whose manifests know our templates' words."""
+"""The first Argo that supports the fields of our templates."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """Programs run as the manifests say. Their images are on the node first, so that no node has to pull."""
+    """Deployments run as in the manifests. Their images are loaded first, so no node pulls them."""
 
     title: str
     deployments: tuple[str, ...]
     door: tuple[str, str]
-    """One of ``DOORS``, and a path there that answers 200 when all is well: the last word, for what
-    Kubernetes says of pods is old for a while after the node was stopped and started."""
+    """One of ``DOORS``, and a path there that answers 200. After a restart of the node, Kubernetes
+    reports an outdated status of pods for a while, so the path decides."""
     needs: tuple[str, ...] = (Objects.title, Loaded.title)
-    well: str = "available"
+    ok: str = "available"
     budget: float = 300
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """See ``Step``. A pod that waits between two tries to pull is made anew: the image may be there by now."""
+        """See ``Step``. Replaces pods that wait for their next attempt to pull: the image may be there by now."""
         for document in self._documents(handles):
             say(documents.name(document))
             handles.kube.apply(document)
@@ -50,54 +50,54 @@ class Running:
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``.
 
-        :raises SetupError: E-POD, a pod cannot become well by waiting.
+        :raises SetupError: E-POD, waiting cannot help a pod.
         """
         for document in self._documents(handles):
             name = document["metadata"]["name"]
             live = handles.kube.get("Deployment", name, handles.namespace)
-            why = documents.differs(document, live) or documents.not_ready({**(live or {}), "kind": "Deployment"})
+            reason = documents.differs(document, live) or documents.not_ready({**(live or {}), "kind": "Deployment"})
             if live and live["spec"].get("replicas") != document["spec"]["replicas"]:
-                why = "stopped"
-            if why:
-                return self._trouble(handles, name) or f"{name}: {why}"
+                reason = "stopped"
+            if reason:
+                return self._pod_trouble(handles, name) or f"{name}: {reason}"
         door, path = self.door
         return silent(handles.url(door) + path)
 
     def _documents(self, handles: Handles) -> list[documents.Document]:
-        return [item for item in handles.documents if item["kind"] == "Deployment" and item["metadata"]["name"] in self.deployments]
+        return [
+            item for item in handles.rendering.documents if item["kind"] == "Deployment" and item["metadata"]["name"] in self.deployments
+        ]
 
     @staticmethod
     def _pods(handles: Handles, name: str) -> list[documents.Document]:
         pods = handles.kube.objects("Pod", handles.namespace, labels=f"app.kubernetes.io/name={name}")
         return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
-    def _trouble(self, handles: Handles, name: str) -> str | None:
-        """Say what keeps a program's pods from running.
+    def _pod_trouble(self, handles: Handles, name: str) -> str | None:
+        """Return what keeps a Deployment's pods from running.
 
-        :raises SetupError: E-POD, waiting is hopeless.
+        :raises SetupError: E-POD, waiting cannot help.
         """
         for pod in self._pods(handles, name):
-            found = documents.pod_trouble(pod)
-            if found is None:
+            trouble = documents.pod_trouble(pod)
+            if trouble is None:
                 continue
-            why, hopeless = found
+            reason, hopeless = trouble
             if hopeless:
                 container = pod["spec"]["containers"][0]["name"]
                 log = handles.kube.log(pod["metadata"]["name"], handles.namespace, container, lines=5, previous=True).strip().splitlines()
-                said = f' Its last words: "{log[-1]}"' if log else ""
-                raise SetupError(
-                    "E-POD", f"deployment/{name}: {why}.{said}", hint="Put that right, then invoke up again; what is done passes at once."
-                )
-            return f"{name}: {why}"
+                last = f' The end of its log: "{log[-1]}"' if log else ""
+                raise SetupError("E-POD", f"deployment/{name}: {reason}.{last}", hint="Correct that, then run invoke up again.")
+            return f"{name}: {reason}"
         return None
 
 
 @dataclass(frozen=True)
 class ArgoThere:
-    """An Argo Workflows of somebody else's is there, and looks after our namespace."""
+    """An existing Argo Workflows watches our namespace."""
 
     title: str = "Argo Workflows"
-    well: str = "there, and looks after our namespace"
+    ok: str = "watches our namespace"
     needs: tuple[str, ...] = (Objects.title,)
     budget: float = 60
     program: str = "workflow-controller"
@@ -105,27 +105,28 @@ class ArgoThere:
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         say(handles.provider.context)
-        return "found"
+        return "connected"
 
     def pending(self, handles: Handles) -> str | None:
-        """See ``Step``. Where its Deployment may not be read, its CRDs must be enough.
+        """See ``Step``. Without the right to list Deployments, the CRDs must do.
 
         :raises SetupError: E-ARGO, there is none, or it is too old.
         """
-        argo_is_there(handles)
+        need_argo(handles)
         if not handles.kube.may("list", "apps", "deployments"):
             return None
         controllers = [item for item in handles.kube.objects("Deployment") if item["metadata"]["name"].endswith(self.program)]
-        for found in controllers:
-            container = found["spec"]["template"]["spec"]["containers"][0]
+        for controller in controllers:
+            container = controller["spec"]["template"]["spec"]["containers"][0]
             version = re.search(r":v?(\d+)\.(\d+)", container["image"])
             if version and int(version[1]) < ARGO_MAJOR:
                 raise SetupError(
                     "E-ARGO",
-                    f"The Argo Workflows there is {container['image'].rpartition(':')[2]}; our templates need v{ARGO_MAJOR} or later.",
+                    f"The existing Argo Workflows is {container['image'].rpartition(':')[2]}; our templates need v{ARGO_MAJOR} or later.",
                     hint="Ask its administrator for an upgrade, or install ours into another cluster.",
                 )
-            namespaced = {"--namespaced"} & set(container.get("args", []))
-            if not namespaced or found["metadata"]["namespace"] == handles.namespace:
-                return None if found.get("status", {}).get("availableReplicas") else f"{found['metadata']['name']} is not available"
-        return "its controller does not look after our namespace" if controllers else "its controller is not there"
+            if "--namespaced" not in container.get("args", []) or controller["metadata"]["namespace"] == handles.namespace:
+                return (
+                    None if controller.get("status", {}).get("availableReplicas") else f"{controller['metadata']['name']} is not available"
+                )
+        return "its controller does not watch our namespace" if controllers else "its controller is missing"

@@ -1,7 +1,4 @@
-"""What starts pipelines in the cluster: a CronWorkflow for each schedule, objects of Argo Events for other beginnings.
-
-Beside them the images that Workflows written by hand take.
-"""
+"""Step: what starts pipelines in the cluster. A schedule is a CronWorkflow; events need objects of Argo Events."""
 
 from __future__ import annotations
 
@@ -9,178 +6,194 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.argo import events, workflow
+from cluster.argo.status import schedule_trouble
 from cluster.config.settings import LAPTOP
-from cluster.containers import images
 from cluster.errors import SetupError
-from cluster.kube import documents as manifests
-from cluster.platform.handles import INSTANCE, at_once
-from cluster.platform.ownership import key, not_others, ours
+from cluster.kube import documents
+from cluster.platform.handles import in_parallel
+from cluster.platform.ownership import key, need_ours, ours
+from cluster.platform.rendering import INSTANCE
+from cluster.platform.steps.images import chosen_images, image_names
 from cluster.project.model import used
 from cluster.project.venvs import version
+from cluster.ui.command_line import command
+from cluster.ui.format import and_more, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
+    from cluster.platform.ownership import Key
     from cluster.project.model import Pipeline
 
 KINDS = ("CronWorkflow", *events.KINDS)
 SUSPENDED = "singer/suspended"
-"""The annotation with what we have said last: what is suspended otherwise, somebody has suspended by hand."""
+"""The annotation with the ``suspend`` that we applied. If the live one differs, a person changed it."""
 
 
 @dataclass(frozen=True)
 class Schedules:
-    """Schedules are as in ``pipelines.yaml``; what somebody has suspended by hand stays so."""
+    """Schedules are as in ``pipelines.yaml``, and Argo follows them. Those that a person suspended stay suspended."""
 
     title: str = "Schedules"
-    well: str = "as in pipelines.yaml"
+    ok: str = "as in pipelines.yaml"
     needs: tuple[str, ...] = ("Objects", "Images on the node", "Configs", "Connectors' secrets")
     budget: float = 10
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-ARGO, there is no Argo Events for what is to start by events; E-FOREIGN.
+        :raises SetupError: E-ARGO, there is no Argo Events for pipelines that events start; E-FOREIGN.
         """
         live = _live(handles)
         wanted = [*schedules(handles), *listeners(handles)]
         kinds = [document["kind"] for document in wanted]
         if "Sensor" in kinds:
-            _events_are_there(handles)
-        not_others(handles, [key(document) for document in (_images(handles), *wanted)])
+            _need_argo_events(handles)
+        need_ours(handles, map(key, wanted))
 
-        def make(document: manifests.Document) -> None:
-            say(manifests.name(document))
+        def apply(document: Document) -> None:
+            say(documents.name(document))
             handles.kube.apply(as_left(document, live.get(key(document))))
 
-        at_once(make, [document for document in wanted if manifests.differs(document, live.get(key(document)))])
-        gone = live.keys() - {key(document) for document in wanted}
-
-        def remove(found: tuple[str, str]) -> None:
-            """Remove a schedule with what it has started, unless a run is under way: that one goes on to its end."""
-            running = live[found].get("status", {}).get("active")
-            handles.kube.delete(*found, handles.namespace, owned="Orphan" if running else "Background")
-
-        at_once(remove, sorted(gone))
-        handles.kube.apply(_images(handles))
-        counts = [f"{kinds.count('CronWorkflow')} schedules"] + [f"{kinds.count('Sensor')} started by events"] * ("Sensor" in kinds)
-        return ", ".join([*counts, *([f"{len(gone)} removed"] if gone else []), *_without_events(handles)])
+        in_parallel(apply, [document for document in wanted if documents.differs(document, live.get(key(document)))])
+        obsolete = sorted(live.keys() - set(map(key, wanted)))
+        in_parallel(lambda name: _remove(handles, name, live[name]), obsolete)
+        done = [count(kinds.count("CronWorkflow"), "schedule")]
+        done += [f"{kinds.count('Sensor')} started by events"] * ("Sensor" in kinds)
+        return ", ".join([*done, *([f"{len(obsolete)} removed"] if obsolete else []), *_without_events(handles)])
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
         live = _live(handles)
         wanted = [*schedules(handles), *listeners(handles)]
-        differing = [why for document in wanted if (why := manifests.differs(document, live.get(key(document))))]
-        gone = sorted(live.keys() - {key(document) for document in wanted})
-        differing += [f"{name} has left pipelines.yaml" for name in dict.fromkeys(name for _, name in gone)]
-        there = handles.kube.get("ConfigMap", workflow.IMAGES, handles.namespace) or {}
-        if there.get("data") != _images(handles)["data"]:
-            differing.append("the list of images has changed")
-        return differing[0] + (f", and {len(differing) - 1} more" if len(differing) > 1 else "") if differing else None
+        reasons = [reason for document in wanted if (reason := documents.differs(document, live.get(key(document))))]
+        obsolete = sorted(live.keys() - set(map(key, wanted)))
+        reasons += dict.fromkeys(f"{name} has left pipelines.yaml" for _, name in obsolete)
+        if reasons:
+            return and_more(reasons)
+        _need_followed([live[key(document)] for document in wanted if document["kind"] == "CronWorkflow"])
+        return None
 
 
-def chosen_images(handles: Handles) -> dict[str, str]:
-    """Return the images of the connectors that pipelines use, by connector, and that of ``commit``."""
-    found = {connector.name: images.tag(connector, handles.settings) for connector in handles.connectors}
-    return {**found, workflow.COMMIT: images.commit_tag(handles.settings)}
+def _need_followed(live: list[Document]) -> None:
+    """Check that Argo's controller follows the schedules. To apply them again would not help.
+
+    :raises SetupError: E-ARGO, it does not.
+    """
+    troubles = [f"{item['metadata']['name']}: {trouble}" for item in live if (trouble := schedule_trouble(item))]
+    if troubles:
+        raise SetupError(
+            "E-ARGO",
+            f"Argo does not follow a schedule. {and_more(troubles)}.",
+            hint=f"Correct the schedule in pipelines.yaml, then run {command('sync')}.",
+        )
 
 
-def target(handles: Handles) -> workflow.WorkflowScope:
-    """Return where Workflows of this installation go. The pages of an environment are not at a port that happens to be free here."""
+def _remove(handles: Handles, name: Key, live: Document) -> None:
+    """Delete a schedule with its Workflows. If one is running, leave all of them, so that it ends by itself."""
+    running = live.get("status", {}).get("active")
+    handles.kube.delete(*name, handles.namespace, owned="Orphan" if running else "Background")
+
+
+# -- the objects
+
+
+def scope(handles: Handles) -> workflow.WorkflowScope:
+    """Return namespace, labels and Argo's address for Workflows. An environment has no ports that depend on this machine."""
     ports = handles.instance.ports if handles.settings.env == LAPTOP else handles.settings.ports
-    return workflow.WorkflowScope(
-        handles.namespace, handles.labels, handles.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}"
-    )
+    url = handles.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}"
+    return workflow.WorkflowScope(handles.namespace, handles.labels, url)
 
 
-def parameters(handles: Handles, pipeline: Pipeline, way: workflow.RunOptions = workflow.PLAIN) -> dict[str, str]:
-    """Return the parameters with which a pipeline runs in this installation."""
-    return workflow.parameters(pipeline, chosen_images(handles), _versions([pipeline]), target(handles).ui, way)
+def parameters(handles: Handles, pipeline: Pipeline, options: workflow.RunOptions = workflow.PLAIN) -> dict[str, str]:
+    """Return the parameters of a run in this installation."""
+    return workflow.parameters(pipeline, chosen_images(handles), _versions([pipeline]), scope(handles).ui, options)
+
+
+def schedules(handles: Handles) -> list[Document]:
+    """Return the CronWorkflows."""
+    scheduled = [pipeline for pipeline in handles.pipelines if pipeline.schedule]
+    target, images, versions = scope(handles), chosen_images(handles), _versions(scheduled)
+    made = [workflow.cron_workflow(pipeline, workflow.parameters(pipeline, images, versions, target.ui), target) for pipeline in scheduled]
+    for document in made:
+        document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
+    return [documents.stamped(document) for document in made]
+
+
+def listeners(handles: Handles) -> list[Document]:
+    """Return the objects of Argo Events; none if the settings do not use it.
+
+    :raises SetupError: E-SETTING, a bucket's credentials are not set.
+    """
+    if handles.settings.argo_events != "use":
+        return []
+    started = [pipeline for pipeline in handles.pipelines if pipeline.events]
+    target, images, versions = scope(handles), chosen_images(handles), _versions(started)
+    rendering = handles.rendering
+    made = [
+        document
+        for pipeline in started
+        for document in events.documents(
+            pipeline,
+            workflow.parameters(pipeline, images, versions, target.ui),
+            target,
+            handles.settings,
+            rendering.endpoint,
+            trusting=rendering.trusting,
+        )
+    ]
+    return [documents.stamped(document) for document in made]
+
+
+def all_documents(handles: Handles) -> list[Document]:
+    """Return the objects of this step and the names of images, for ``export``."""
+    return [image_names(handles), *schedules(handles), *listeners(handles)]
+
+
+def as_left(document: Document, live: Document | None) -> Document:
+    """Return a schedule with the ``suspend`` that a person has set since we applied it."""
+    if live is None or document["kind"] != "CronWorkflow":
+        return document
+    applied = (live["metadata"].get("annotations") or {}).get(SUSPENDED)
+    suspended = bool(live["spec"].get("suspend"))
+    wanted = document["metadata"]["annotations"][SUSPENDED]
+    if applied is None or applied == str(suspended).lower() or applied != wanted:
+        return document
+    return documents.with_value(document, "spec.suspend", suspended)
 
 
 def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
     return {connector.name: version(connector) for connector in used(pipelines)}
 
 
-def schedules(handles: Handles) -> list[manifests.Document]:
-    """Return the CronWorkflows as they shall be."""
-    scheduled = [pipeline for pipeline in handles.pipelines if pipeline.schedule]
-    place, tags, versions = target(handles), chosen_images(handles), _versions(scheduled)
-    made = [workflow.cron_workflow(pipeline, workflow.parameters(pipeline, tags, versions, place.ui), place) for pipeline in scheduled]
-    for document in made:
-        document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
-    return [manifests.stamped(document) for document in made]
+# -- the cluster
 
 
-def listeners(handles: Handles) -> list[manifests.Document]:
-    """Return the objects of Argo Events as they shall be; none where it is not used.
-
-    :raises SetupError: E-SETTING, nothing says what opens a bucket.
-    """
-    if handles.settings.argo_events != "use":
-        return []
-    started = [pipeline for pipeline in handles.pipelines if pipeline.events]
-    place, tags, versions = target(handles), chosen_images(handles), _versions(started)
-    made = [
-        document
-        for pipeline in started
-        for document in events.documents(
-            pipeline,
-            workflow.parameters(pipeline, tags, versions, place.ui),
-            place,
-            handles.settings,
-            handles.inside,
-            trusting=handles.trusting,
-        )
-    ]
-    return [manifests.stamped(document) for document in made]
-
-
-def documents(handles: Handles) -> list[manifests.Document]:
-    """Return all that is applied here, for people who want to read it."""
-    return [_images(handles), *schedules(handles), *listeners(handles)]
+def _live(handles: Handles) -> dict[Key, Document]:
+    """Return the live objects. If the settings do not use Argo Events, we may lack the right to list its leftovers."""
+    strict = KINDS if handles.settings.argo_events == "use" else ("CronWorkflow",)
+    label = f"{INSTANCE}={handles.instance.id}"
+    items = [{**item, "kind": kind} for kind in strict for item in handles.kube.objects(kind, handles.namespace, labels=label)]
+    items += [item for kind in KINDS if kind not in strict for item in ours(handles, kind)]
+    return {key(item): item for item in items}
 
 
 def _without_events(handles: Handles) -> list[str]:
-    """Say which pipelines events do not start here."""
+    """Return a note on the pipelines that events do not start here."""
     names = [pipeline.name for pipeline in handles.pipelines if pipeline.events and handles.settings.argo_events != "use"]
     return [f"no events for {', '.join(names)}: argo_events is none"] if names else []
 
 
-def _events_are_there(handles: Handles) -> None:
-    """See that the cluster knows the objects of Argo Events.
+def _need_argo_events(handles: Handles) -> None:
+    """Check that the cluster has Argo Events.
 
     :raises SetupError: E-ARGO, it does not.
     """
     if not {"eventsources", "sensors"} <= handles.kube.argo:
         raise SetupError(
             "E-ARGO",
-            f"There is no Argo Events in the cluster of {handles.provider.context}.",
+            f"The cluster of {handles.provider.context} has no Argo Events.",
             hint="Let its administrator install it, or leave argo_events out: then only schedules start pipelines.",
         )
-
-
-def _images(handles: Handles) -> manifests.Document:
-    return workflow.image_map(chosen_images(handles), target(handles))
-
-
-def _live(handles: Handles) -> dict[tuple[str, str], manifests.Document]:
-    """Return what is there. Where Argo Events is not used, we need not be allowed to look for what an earlier use of it has left."""
-    strict = KINDS if handles.settings.argo_events == "use" else ("CronWorkflow",)
-    label = f"{INSTANCE}={handles.instance.id}"
-    found = [{**item, "kind": kind} for kind in strict for item in handles.kube.objects(kind, handles.namespace, labels=label)]
-    found += [item for kind in KINDS if kind not in strict for item in ours(handles, kind)]
-    return {key(item): item for item in found}
-
-
-def as_left(document: manifests.Document, live: manifests.Document | None) -> manifests.Document:
-    """Leave a schedule suspended, or going, that somebody has suspended or resumed by hand since we applied it."""
-    if live is None or document["kind"] != "CronWorkflow":
-        return document
-    said = (live["metadata"].get("annotations") or {}).get(SUSPENDED)
-    suspended = bool(live["spec"].get("suspend"))
-    wanted = document["metadata"]["annotations"][SUSPENDED]
-    if said is None or said == str(suspended).lower() or said != wanted:
-        return document
-    return manifests.with_value(document, "spec.suspend", suspended)

@@ -8,100 +8,102 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cluster.argo.workflow import NOTIFY
 from cluster.errors import SetupError
-from cluster.platform.handles import INSTANCE
 from cluster.platform.objects import Objects
-from cluster.platform.ownership import not_others
+from cluster.platform.ownership import need_ours
+from cluster.platform.rendering import INSTANCE
 from cluster.project.secrets import secret_names, secrets
+from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cluster.platform.handles import Handles
     from cluster.project.model import Connector
+
 NOTIFY_URL = "SINGER_NOTIFY_URL"
-"""The variable, or the line in ``.env``, with the address that is told of failed runs."""
+"""The variable with the webhook for failed runs."""
 CONNECTOR = "connector-"
-"""What the name of a connector's Secret begins with."""
+"""The prefix of a connector's Secret."""
 
 
 @dataclass(frozen=True)
 class ConnectorSecrets:
-    """What connectors' configs ask for is in a Secret of each connector. One that others have made is used as it is."""
+    """Each connector's Secret has the values that its configs ask for. Secrets of others are used unchanged."""
 
     title: str = "Connectors' secrets"
-    well: str = "as the environment and .env say"
+    ok: str = "as in the environment and .env"
     needs: tuple[str, ...] = (Objects.title,)
     budget: float = 10
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
-        there = self._there(handles)
-        wanted_ = self._wanted(handles, there)
-        not_others(handles, [("Secret", name) for name in wanted_])
-        for name in self._differing(handles, there, wanted_):
+        live = _live_secrets(handles)
+        wanted = _wanted_secrets(handles, live)
+        need_ours(handles, [("Secret", name) for name in wanted])
+        for name in _differing(handles, live, wanted):
             say(name)
-            if wanted_.get(name):
-                handles.make_secret(name, wanted_[name])
+            if wanted.get(name):
+                handles.credentials.make(name, wanted[name])
             else:
                 handles.kube.delete("Secret", name, handles.namespace)
-        theirs = sum(secret.theirs for secret in there.values())
-        return f"{len([name for name, values in wanted_.items() if values])} secrets" + (f", {theirs} of others" if theirs else "")
+        made, others = sum(map(bool, wanted.values())), sum(secret.of_others for secret in live.values())
+        return count(made, "secret") + (f", {others} of others" if others else "")
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        there = self._there(handles)
-        differing = self._differing(handles, there, self._wanted(handles, there))
+        live = _live_secrets(handles)
+        differing = _differing(handles, live, _wanted_secrets(handles, live))
         return f"not up to date: {', '.join(differing)}" if differing else None
-
-    @staticmethod
-    def _there(handles: Handles) -> dict[str, _Secret]:
-        """Return the Secrets of connectors and of notifications that are in the cluster, by name."""
-        found = {item["metadata"]["name"]: item for item in handles.kube.objects("Secret", handles.namespace)}
-        return {name: _Secret.of(item) for name, item in found.items() if name == NOTIFY or name.startswith(CONNECTOR)}
-
-    @staticmethod
-    def _wanted(handles: Handles, there: Mapping[str, _Secret]) -> dict[str, dict[str, str]]:
-        """Return the Secrets by name that we make; one without values shall not be there."""
-        connectors = {CONNECTOR + connector.name: connector for connector in handles.connectors}
-        found = {name: _secrets_of(handles, connector, there.get(name)) for name, connector in connectors.items()}
-        if NOTIFY_URL in handles.environ:
-            found[NOTIFY] = {"url": handles.environ[NOTIFY_URL]} if handles.environ[NOTIFY_URL] else {}
-        return {name: values for name, values in found.items() if name not in there or not there[name].theirs}
-
-    @staticmethod
-    def _differing(handles: Handles, there: Mapping[str, _Secret], wanted_: Mapping[str, dict[str, str]]) -> list[str]:
-        """Name the Secrets that are not as they shall be, also those of connectors that no pipeline uses any more."""
-        ours = [name for name, secret in there.items() if secret.instance == handles.instance.id]
-        gone = [name for name in ours if name != NOTIFY and name not in wanted_ and not handles.only]
-        return [name for name, values in wanted_.items() if (there[name].values if name in there else {}) != values] + gone
 
 
 @dataclass(frozen=True)
 class _Secret:
-    """A Secret that is in the cluster."""
+    """A Secret in the cluster."""
 
     instance: str
-    """Which installation has made it, as its label says."""
+    """The installation that made it, from its label."""
     values: dict[str, str]
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
-        """Read one."""
+        """Decode one."""
         instance = (item["metadata"].get("labels") or {}).get(INSTANCE, "")
         return cls(instance, {key: b64decode(value).decode(errors="replace") for key, value in (item.get("data") or {}).items()})
 
     @property
-    def theirs(self) -> bool:
-        """Whether no installation of ours has made it: an administrator has, or what keeps a company's secrets."""
+    def of_others(self) -> bool:
+        """Whether no installation made it, but an administrator or a secret manager."""
         return not self.instance
 
 
-def _secrets_of(handles: Handles, connector: Connector, there: _Secret | None) -> dict[str, str]:
-    """Return the secrets that a connector's configs ask for in any pipeline; what is not set here may be *there*.
+def _live_secrets(handles: Handles) -> dict[str, _Secret]:
+    """Return the Secrets of connectors and of notifications in the cluster, by name."""
+    items = {item["metadata"]["name"]: item for item in handles.kube.objects("Secret", handles.namespace)}
+    return {name: _Secret.of(item) for name, item in items.items() if name == NOTIFY or name.startswith(CONNECTOR)}
 
-    :raises SetupError: E-SECRET, one that the command's pipelines need is not set; what only others need may be missing.
+
+def _wanted_secrets(handles: Handles, live: Mapping[str, _Secret]) -> dict[str, dict[str, str]]:
+    """Return the values of our Secrets, by name. Without values a Secret should not exist."""
+    connectors = {CONNECTOR + connector.name: connector for connector in handles.connectors}
+    wanted = {name: _values(handles, connector, live.get(name)) for name, connector in connectors.items()}
+    if NOTIFY_URL in handles.environ:
+        wanted[NOTIFY] = {"url": handles.environ[NOTIFY_URL]} if handles.environ[NOTIFY_URL] else {}
+    return {name: values for name, values in wanted.items() if name not in live or not live[name].of_others}
+
+
+def _differing(handles: Handles, live: Mapping[str, _Secret], wanted: Mapping[str, dict[str, str]]) -> list[str]:
+    """Return the Secrets to change, also those of connectors that no pipeline uses any more."""
+    ours = [name for name, secret in live.items() if secret.instance == handles.instance.id]
+    obsolete = [name for name in ours if name != NOTIFY and name not in wanted and not handles.only]
+    return [name for name, values in wanted.items() if (live[name].values if name in live else {}) != values] + obsolete
+
+
+def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dict[str, str]:
+    """Return the secrets that a connector's configs ask for, in any pipeline. Values that are not set here come from *live*.
+
+    :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other pipelines may lack theirs.
     """
-    known = there.values if there and there.theirs else {**(there.values if there else {}), **handles.environ}
+    known = live.values if live and live.of_others else {**(live.values if live else {}), **handles.environ}
     values: dict[str, str] = {}
     needed = {pipeline.name for pipeline in handles.pipelines}
     for name in handles.project.pipeline_names:
@@ -119,7 +121,7 @@ def _secrets_of(handles: Handles, connector: Connector, there: _Secret | None) -
                 try:
                     secrets(file, known, {}, shown=handles.project.shown(file))
                 except SetupError as error:
-                    if there and there.theirs:
+                    if live and live.of_others:
                         error.hint = f"Have it added to the Secret {CONNECTOR}{connector.name}, which is not ours to change."
                     raise
     return values

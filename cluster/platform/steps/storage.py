@@ -13,9 +13,11 @@ import urllib3
 from cluster.argo.templates import BUCKETS
 from cluster.argo.workflow import config_key
 from cluster.errors import SetupError
-from cluster.platform.handles import ROOT_SECRET, USER_SECRET, at_once
+from cluster.net.http import in_few_words
+from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
+from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
-from cluster.platform.ownership import not_anothers_bucket, owner
+from cluster.platform.ownership import need_our_bucket, owner
 from cluster.runs.history import OWNER
 from cluster.store import parted
 
@@ -27,15 +29,15 @@ if TYPE_CHECKING:
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
 OWN = ("config", "catalog", "initial_state", "target_config")
-"""What a pipeline may have of its own instead of its connectors'."""
+"""Files that a pipeline may have instead of its connectors'."""
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """The buckets are there, with their versions and expiry, and the pipelines' user may use them."""
+    """The buckets exist, with versions and expiry, and the pipelines' user may use them."""
 
     title: str = "Buckets and user"
-    well: str = "there, and the pipelines' user may use them"
+    ok: str = "usable by the pipelines' user"
     needs: tuple[str, ...] = ("MinIO", Objects.title)
     budget: float = 30
 
@@ -50,60 +52,60 @@ class Buckets:
         if ours:
             expire(store, {settings.bucket_artifacts: EXPIRING, settings.bucket_configs: BACKFILLS}, ARTIFACT_DAYS)
             say("user")
-            root, user = handles.secret(ROOT_SECRET), handles.secret(USER_SECRET)
+            root, user = handles.credentials.secret(ROOT_SECRET), handles.credentials.secret(USER_SECRET)
             assert root is not None
             assert user is not None
             Admin(store.endpoint, root).allow(user, policy(settings))
-        unkept = (
-            "" if store.versioned(settings.bucket_configs) else f"; {settings.bucket_configs} keeps no versions: states have no history"
+        unversioned = not store.versioned(settings.bucket_configs)
+        return (
+            f"{len(self.names(handles))} buckets" + f"; {settings.bucket_configs} keeps no versions: states have no history" * unversioned
         )
-        return f"{len(self.names(handles))} buckets{unkept}"
 
     def pending(self, handles: Handles) -> str | None:
-        """See ``Step``. Asked as the pipelines' user: what it sees is what they will see."""
+        """See ``Step``. Asks as the pipelines' user."""
         try:
             store = handles.store()
             for name in self.names(handles):
                 store.objects(name, "owner")
-            root = handles.secret(ROOT_SECRET) if handles.settings.store == "install" else None
+            root = handles.credentials.secret(ROOT_SECRET) if handles.settings.store == "install" else None
             if root:
                 from cluster.store.minio_admin import Admin  # noqa: PLC0415 - minio takes 0.2 s to import
 
                 if not Admin(store.endpoint, root).follows(policy(handles.settings)):
-                    return "the policy of the pipelines' user is not ours of today"
+                    return "the policy of the pipelines' user is outdated"
         except SetupError as error:
             return error.problem.rstrip(".")
         return None
 
     @staticmethod
     def names(handles: Handles) -> dict[str, bool]:
-        """Return the buckets, and whether every version is kept."""
+        """Return the buckets, and whether each keeps every version."""
         settings = handles.settings
         return {settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False}
 
 
 @dataclass(frozen=True)
 class Configs:
-    """The files of ``singer-configs/`` are in the bucket as they are here; states there are never touched."""
+    """The bucket has the files of ``singer-configs/``. States in it never change."""
 
     title: str = "Configs"
-    well: str = "the same as singer-configs/"
+    ok: str = "the same as singer-configs/"
     needs: tuple[str, ...] = (Buckets.title,)
     budget: float = 10
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``."""
         store, bucket = handles.store(), handles.settings.bucket_configs
-        not_anothers_bucket(handles, store.get(bucket, OWNER))
+        need_our_bucket(handles, store.get(bucket, OWNER))
         here, there = self.here(handles), self._there(handles)
 
         def put(name: str) -> None:
             say(name)
             store.put(bucket, name, here[name])
 
-        at_once(put, [name for name in sorted(here) if there.get(name) != here[name]])
+        in_parallel(put, [name for name in sorted(here) if there.get(name) != here[name]])
         gone = sorted(there.keys() - here.keys())
-        at_once(lambda name: store.delete(bucket, name), gone)
+        in_parallel(lambda name: store.delete(bucket, name), gone)
         return f"{len(here)} objects" + (f", {len(gone)} removed" if gone else "")
 
     def pending(self, handles: Handles) -> str | None:
@@ -114,7 +116,7 @@ class Configs:
 
     @staticmethod
     def here(handles: Handles) -> dict[str, bytes]:
-        """Return what shall be in the bucket, by key."""
+        """Return the wanted objects of the bucket, by key."""
         files = {OWNER: owner(handles)}
         connectors = handles.connectors if handles.only else map(handles.project.connector, handles.project.connector_names)
         for connector in connectors:
@@ -122,7 +124,7 @@ class Configs:
                 key = f"connectors/{connector.name}/{file.name}"
                 if file.exists():
                     files[key] = file.read_bytes()
-                elif file == connector.config and connector.kind == "tap":  # a Workflow's input that may not be missing
+                elif file == connector.config and connector.kind == "tap":  # a Workflow needs this input
                     files[key] = b"{}"
         for pipeline in handles.pipelines:
             for name in OWN:
@@ -142,28 +144,28 @@ class Configs:
         names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
         names = [name for name in names if not states.fullmatch(name)]
-        return dict(zip(names, at_once(lambda name: store.get(bucket, name), names), strict=True))
+        return dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
 
 
 def silent(url: str) -> str | None:
-    """Say why an address does not answer 200, None if it does."""
+    """Return why an address does not answer 200, or None."""
     try:
-        # A connection of its own each time: MinIO goes on answering as it did when a connection was made.
+        # A new connection each time: on an old one MinIO repeats its first answer.
         status = urllib3.request("GET", url, timeout=2, retries=False, headers={"Connection": "close"}).status
     except urllib3.exceptions.HTTPError as error:
-        return f"{url} does not answer yet: {str(error).rpartition(': ')[2]}"
+        return f"{url} does not answer yet: {in_few_words(error)}"
     return None if status == HTTPStatus.OK else f"{url} answers {status}"
 
 
 def policy(settings: Settings) -> dict[str, Any]:
-    """Return the policy of the pipelines' user, for the buckets that the settings name."""
-    found: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
-    ours = [item for item in found["Statement"] if "Resource" in item or settings.store == "install"]  # the rest is MinIO's own
-    return {**found, "Statement": [made for statement in ours for made in _granted(statement, settings)]}
+    """Return the policy of the pipelines' user, for the buckets of the settings."""
+    template: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
+    ours = [item for item in template["Statement"] if "Resource" in item or settings.store == "install"]  # the others are MinIO's
+    return {**template, "Statement": [made for statement in ours for made in _granted(statement, settings)]}
 
 
 def _granted(statement: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    """Return a statement about the buckets that were chosen. Where we have a folder of one, only what is below it can be listed."""
+    """Return a statement for the chosen buckets. In a bucket of which we have a folder, it only lists that folder."""
     chosen = {ARN + name: parted(getattr(settings, setting)) for name, setting in BUCKETS.items()}
     whole, below = list[str](), list[dict[str, Any]]()
     for resource in statement.get("Resource", ()):

@@ -1,19 +1,60 @@
-"""Locks that are looked at."""
+"""Locks between processes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-from cluster.host.locks import held, only_one
+import pytest
+
+from cluster.errors import SetupError
+from cluster.host.locks import exclusive, held, only_one, sweep, try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "a") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
-def test_a_lock_is_seen_without_being_taken(tmp_path: Path) -> None:
-    """Whether somebody holds a lock is seen, while and after; a lock that is not there is held by nobody."""
-    file = tmp_path / "lock"
-    assert not held(file)
-    with only_one(file, "busy"):
+
+def holder(file: Path) -> subprocess.Popen[str]:
+    """Start a process that holds the lock of *file* until its input ends."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None:
+    """The second command is refused with its reason; after a SIGKILL of the first the lock is free."""
+    file = tmp_path / "locks" / "platform"
+    with only_one(file, "Another up is under way."):
         assert held(file)
     assert not held(file)
+    with holder(file) as process:
+        assert held(file)
+        with file.open("rb") as handle:
+            assert not try_lock(handle)
+        with pytest.raises(SetupError, match="Another up is under way"), only_one(file, "Another up is under way."):
+            pass
+        process.kill()
+        process.wait()
+        with exclusive(file):
+            assert held(file)
+
+
+def test_sweeping_leaves_files_that_are_still_written(tmp_path: Path) -> None:
+    """A temporary file whose process is gone is removed; one that is locked, and any other file, stays."""
+    written, left, other = (tmp_path / name for name in (f".{'a' * 16}.part", f".{'b' * 16}.part", ".hidden.part"))
+    for file in (written, left, other):
+        file.touch()
+    with holder(written) as process:
+        sweep(tmp_path)
+        assert sorted(tmp_path.iterdir()) == sorted([written, other])
+        process.kill()

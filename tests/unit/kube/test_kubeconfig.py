@@ -124,7 +124,7 @@ def test_what_is_kept_of_it(tmp_path: Path) -> None:
     environ = written(tmp_path / "home", entry("a", "https://127.0.0.1:1", **{"client-key": "keys/me.pem"}), entry("b", "https://b"))
     before = [(file, Path(file).read_bytes()) for file in environ["KUBECONFIG"].split(os.pathsep)]
     settings = Settings(root=tmp_path, provider="existing", context="a")
-    file = Existing(settings, Instance(tmp_path / "instance.json"), Runtime(), environ).kubeconfig
+    file = Existing(settings, Instance(tmp_path / "instance.json"), Runtime(), environ).kubeconfig()
 
     kept = yaml.safe_load(file.read_text())
     assert file == tmp_path / ".local" / "kubeconfig"
@@ -141,7 +141,7 @@ def test_new_credentials_are_used_at_once(tmp_path: Path) -> None:
 
     def file(token: str) -> Path:
         environ = written(tmp_path, entry("a", "https://127.0.0.1:1", token=token))
-        return Existing(settings, Instance(tmp_path / "instance.json"), Runtime(), environ).kubeconfig
+        return Existing(settings, Instance(tmp_path / "instance.json"), Runtime(), environ).kubeconfig()
 
     first = file("old").stat()
     assert file("old").stat().st_mtime_ns == first.st_mtime_ns

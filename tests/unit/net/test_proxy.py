@@ -256,3 +256,11 @@ def test_what_programs_say_of_a_proxy(tmp_path: Path, case: str) -> None:
     if found:
         assert found.problem.startswith("tap-x cannot be installed: ")
         assert "x.log" in found.hint
+
+
+def test_uv_trusts_the_system_where_openssl_does_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: Path) -> None:
+    """On macOS a company's certificate in the keychain is enough; a bundle that was chosen still wins."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert read(tmp_path).variables({}) == {"UV_SYSTEM_CERTS": "true"}
+    assert read(tmp_path).variables({"UV_SYSTEM_CERTS": "false"}) == {}
+    assert "UV_SYSTEM_CERTS" not in read(tmp_path, ca_bundle=str(ca)).variables({})

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.onboarding.catalog import Stream, kind, merge, streams_of
+from cluster.onboarding.catalog import Stream, is_system, kind, merge, streams_of
 from cluster.onboarding.selection import Choice, select
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def test_replication_is_written_where_every_tap_reads_it() -> None:
         ({}, {"methods": ("SOMEHOW",)}, '"SOMEHOW" is no replication method'),
         ({}, {"methods": ("INCREMENTALL",)}, 'Did you mean "INCREMENTAL"?'),
         ({}, {"methods": ("users=INCREMENTAL",)}, "users has no replication key"),
-        ({"forced_replication_method": "FULL_TABLE"}, {"keys": ("users=at",)}, "replicates users by FULL_TABLE alone"),
+        ({"forced_replication_method": "FULL_TABLE"}, {"keys": ("users=at",)}, "replicates users by FULL_TABLE only"),
         ({"valid_replication_keys": ["at"]}, {"keys": ("users=id",)}, "cannot replicate users by id"),
     ],
 )
@@ -440,3 +440,36 @@ def test_every_kind_of_tap_reads_the_same(catalog: Entry) -> None:
         for field in stream.top:
             if field.inclusion != "unsupported":
                 assert metadata["properties", field.name]["selected"] is field.selected
+
+
+def database(**ids: str) -> dict[str, list[dict[str, object]]]:
+    """Return a discovered catalog of a database: stream to schema."""
+    return {
+        "streams": [
+            {
+                "tap_stream_id": name.replace("__", "-"),
+                "schema": {"type": "object", "properties": {"id": {"type": "integer"}}},
+                "metadata": [{"breadcrumb": [], "metadata": {"schema-name": schema} if schema else {"inclusion": "available"}}],
+            }
+            for name, schema in ids.items()
+        ]
+    }
+
+
+def test_tables_of_the_database_itself_are_not_selected() -> None:
+    """A new catalog selects the user's tables; system tables are left out and do not count when new tables come."""
+    found = database(pg_catalog__a="pg_catalog", public__users="public", information_schema__b="", sys__logs="")
+    merge(found, None)
+    assert {stream.id: stream.selected for stream in streams_of(found)} == {
+        "pg_catalog-a": False,
+        "public-users": True,
+        "information_schema-b": False,
+        "sys-logs": True,
+    }
+    assert [stream.id for stream in sorted(streams_of(found), key=is_system)][:2] == ["public-users", "sys-logs"]
+    again = database(pg_catalog__a="pg_catalog", public__users="public", public__new="public")
+    merge(again, found)
+    assert {stream.id: stream.selected for stream in streams_of(again)} == {"pg_catalog-a": False, "public-users": True, "public-new": True}
+    only = database(information_schema__b="information_schema")
+    merge(only, None)
+    assert [stream.selected for stream in streams_of(only)] == [True]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.onboarding.conformance import RULES, Conformance, Expected, marks
-from cluster.onboarding.target_cases import CASES, PREFIX, broken, lines
+from cluster.onboarding.target_cases import CASES, PREFIX, broken, lines, misplaced
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Message = dict[str, Any]
 
@@ -170,3 +173,21 @@ def test_whatever_comes_is_judged(given_lines: list[bytes]) -> None:
 def test_marks_of_any_state(value: object) -> None:
     """Bookmarks are looked for in whatever stands in a state."""
     assert all(isinstance(path, tuple) for path in marks({"value": value}, {"value"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wrong"),
+    [
+        ("a.csv", "id,text\n1,singer_check_text_1\n2,singer_check_more_2,singer_check_text_2\n", 2),
+        ("a.csv", "id,text\n1,singer_check_text_1\nid,more,text\n2,singer_check_more_2,singer_check_text_2\n", 2),
+        ("a.csv", "id,text,more\n1,singer_check_text_1,\n2,singer_check_text_2,singer_check_more_2\n", 0),
+        ("a.tsv", "id\ttext\n1\tsinger_check_text_1\n", 1),
+        ("a.csv", "id,name\n1,one\n", 0),
+        ("a.jsonl", '{"text": "singer_check_text_1"}\n', 0),
+        ("a.csv", "", 0),
+    ],
+)
+def test_values_in_the_wrong_column(tmp_path: Path, name: str, text: str, wrong: int) -> None:
+    """A table whose rows do not follow its header is found by the values of the case in which a schema grows."""
+    (tmp_path / name).write_text(text)
+    assert len(list(misplaced(tmp_path / name))) == wrong

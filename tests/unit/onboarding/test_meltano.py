@@ -9,6 +9,7 @@ import pytest
 
 from cluster.errors import SetupError
 from cluster.onboarding.meltano import read
+from cluster.onboarding.selection import Choice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,11 +91,8 @@ def test_what_is_taken_over(file: Path) -> None:
         "oauth": {"client_secret": "${TAP_SHOP_OAUTH_CLIENT_SECRET}", "scope": "all"},
     }
     assert found.secrets == {"SHOP_TOKEN": "t0ken", "TAP_SHOP_PASSWORD": "p4ss", "TAP_SHOP_OAUTH_CLIENT_SECRET": "s3cret"}
-    assert {name: value for name, value in found.options.items() if value} == {
-        "stream": "orders",
-        "exclude": "orders.note",
-        "replication": "orders=INCREMENTAL",
-    }
+    assert found.choice == Choice(nothing=True, streams=("orders",), exclude=("orders.note",), methods=("orders=INCREMENTAL",))
+    assert found.choice.options() == "--none --stream orders --exclude orders.note --replication orders=INCREMENTAL"
 
 
 def test_what_is_not_is_named(file: Path) -> None:
@@ -115,7 +113,8 @@ def test_inheritance(file: Path) -> None:
     found = read(file, "tap-shop--old")
     assert (found.pip_url, found.executable) == ("tap-shop==1.0 pytz", "shop")
     assert (found.config["start_date"], found.config["token"]) == ("2020-01-01", "${SHOP_TOKEN}")
-    assert found.options["stream"] == "*"
+    assert found.choice.streams == ("*",)
+    assert found.choice.options() == "--none --stream '*' --replication orders=INCREMENTAL"
 
 
 def test_what_meltano_has_locked(file: Path) -> None:
@@ -124,6 +123,29 @@ def test_what_meltano_has_locked(file: Path) -> None:
     assert (found.pip_url, found.executable) == (HUB["pip_url"], "tap-hub")
     assert found.config == {"pin": "${TAP_HUB_PIN}", "pages": 5, "deep": {"list": [1]}}
     assert found.secrets == {"TAP_HUB_PIN": "1234"}
+
+
+def test_typed_variables_and_keys_of_several_lines(tmp_path: Path) -> None:
+    """A variable that is all of a typed setting becomes a number or a flag; a key keeps its line breaks."""
+    (tmp_path / "meltano.yml").write_text("""
+plugins:
+  loaders:
+  - name: target-x
+    pip_url: target-x
+    settings:
+    - {name: rows, kind: integer}
+    - {name: meta, kind: boolean}
+    - {name: pin, kind: integer, sensitive: true}
+    - {name: key, kind: password}
+    - {name: unset, kind: integer}
+    config: {rows: $ROWS, meta: "${META}", pin: $PIN, key: $KEY, unset: $UNSET, text: $ROWS}
+""")
+    pem = "-----BEGIN KEY-----\nMIIE\n-----END KEY-----"
+    escaped = pem.replace("\n", "\\n")
+    (tmp_path / ".env").write_text(f'ROWS=100\nMETA=False\nPIN=1234\nKEY="{escaped}"\n')
+    plugin = read(tmp_path / "meltano.yml", "target-x")
+    assert plugin.config == {"rows": 100, "meta": False, "pin": "${PIN}", "key": "${KEY}", "unset": "${UNSET}", "text": "${ROWS}"}
+    assert plugin.secrets == {"PIN": "1234", "KEY": pem, "ROWS": "100"}
 
 
 def test_names(file: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.onboarding.options import Option, from_about, from_readme, hide, needed, option, variable
+from cluster.onboarding.options import Option, all_of, from_about, from_readme, hide, literal, needed, option, variable
 
 ABOUT = {
     "settings": {
@@ -47,10 +47,60 @@ def test_about() -> None:
     """What is needed comes first, then secrets; what every connector of the SDK takes is left out."""
     found = from_about(ABOUT)
     assert [item.name for item in found] == ["owner", "auth_token", "page_size", "mode"]
-    assert [item.missed for item in found] == [True, False, False, False]
+    assert [item.needed for item in found] == [True, False, False, False]
     assert [item.secret for item in found] == [False, True, False, False]
     assert found[0].description == "Whose things."
     assert found[2].kinds == {"integer"}
+
+
+def test_people_are_asked_what_they_know_first() -> None:
+    """Host, port, user, database and password come before options that few need, as tap-postgres orders none of them."""
+    names = (
+        "sqlalchemy_url",
+        "ssl_client_private_key",
+        "password",
+        "filter_schemas",
+        "database",
+        "dates_as_string",
+        "user",
+        "host",
+        "port",
+    )
+    secret = ("sqlalchemy_url", "ssl_client_private_key", "password")
+    properties = {name: {"type": ["string", "null"], "secret": name in secret} for name in names}
+    about = {"settings": {"properties": properties, "required": []}}
+    ordered = from_about(about)
+    assert [item.name for item in ordered][:6] == ["host", "port", "user", "password", "database", "filter_schemas"]
+    assert {item.name for item in ordered if not item.asked_first} == {"sqlalchemy_url", "ssl_client_private_key", "dates_as_string"}
+
+
+def test_a_nested_setting_is_explained_by_an_example() -> None:
+    """A list of objects is shown as JSON that the option accepts, also in the error about another value."""
+    item = {
+        "type": "object",
+        "properties": {"entity": {"type": "string"}, "keys": {"type": "array"}, "odd": {}},
+        "required": ["entity", "keys"],
+    }
+    files = Option("files", {"type": ["array", "null"], "items": item})
+    assert files.sample == '[{"entity": "…", "keys": ["a", "b"]}]'
+    assert files.read(files.sample)
+    with pytest.raises(SetupError) as caught:
+        files.read("x")
+    assert caught.value.hint == f"Write it as JSON, such as 'files={files.sample}'"
+
+
+def test_a_variable_of_a_typed_setting_is_its_value() -> None:
+    """``${NAME}`` is filled in as a text: a number or a flag is written into the config itself, a secret never."""
+    variables = {"ROWS": "100", "META": "False", "ODD": "many", "PIN": "1234"}
+    rows, meta = Option("rows", {"type": ["integer", "null"]}), Option("meta", {"type": "boolean"})
+    assert literal(rows, "${ROWS}", variables) == 100
+    assert literal(meta, "${META}", variables) is False
+    assert [item.name for item in all_of(ABOUT)] == ["page_size", "stream_maps", "auth_token", "mode", "owner"]
+    assert literal(rows, "${ODD}", variables) == "${ODD}"
+    assert literal(rows, "${UNSET}", variables) == "${UNSET}"
+    assert literal(rows, "a ${ROWS}", variables) == "a ${ROWS}"
+    assert literal(Option("pin", {"type": "integer", "secret": True}), "${PIN}", variables) == "${PIN}"
+    assert literal(Option("text", {"type": ["string", "integer"]}), "${ROWS}", variables) == "${ROWS}"
 
 
 @pytest.mark.parametrize("odd", [1, "x", [1], {"a": 1}, None, True])
@@ -83,7 +133,7 @@ def test_what_a_tap_misses() -> None:
     """The keys that a tap of the older kind misses come first, with what the README shows of them."""
     refusal = "CRITICAL Config is missing required keys: ['api_key', 'start_date']\nTraceback"
     found = needed(from_readme(README), refusal)
-    assert [(item.name, item.missed, item.example) for item in found] == [
+    assert [(item.name, item.needed, item.example) for item in found] == [
         ("api_key", True, "YOUR-KEY"),
         ("start_date", True, None),
         ("client_id", False, "x"),

@@ -25,7 +25,7 @@ def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)
-    documents = Handles(parse(settings, {}, root=folder), {}).documents
+    documents = Handles(parse(settings, {}, root=folder), {}).rendering.documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
             kubernetes_validate.validate(document, "1.36", strict=True)
@@ -135,7 +135,7 @@ def pieces(value: Any, key: str) -> list[Any]:
     return [found for item in value for found in pieces(item, key)] if isinstance(value, list) else []
 
 
-FOLDERS = {f"bucket_{name}": f"lake/singer/{name}" for name in ("configs", "artifacts", "outputs")}
+FOLDERS: dict[str, Any] = {f"bucket_{name}": f"lake/singer/{name}" for name in ("configs", "artifacts", "outputs")}
 
 
 def test_folders_of_a_bucket_are_before_every_key(tmp_path: Path) -> None:

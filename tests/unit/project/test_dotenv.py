@@ -6,7 +6,7 @@ import stat
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
@@ -37,14 +37,66 @@ def test_another_value_is_never_overwritten(tmp_path: Path) -> None:
     assert file.read_text() == "A=first\n"
 
 
-@given(st.dictionaries(st.sampled_from(["A", "B_1", "_C"]), st.text(st.characters(exclude_categories=["Cs"])), max_size=3))
+NAMES = st.sampled_from(["A", "B_1", "_C"])
+ODD = "".join(map(chr, range(256))) + "\u2028\u2029\ufeff\u200b😀"
+"""Every character of one byte, and line ends and marks that only Unicode has."""
+PEM = "-----BEGIN KEY-----\nMIIE+/ab==\n-----END KEY-----\n"
+
+
+@given(st.dictionaries(NAMES, st.text(st.sampled_from(ODD) | st.characters(exclude_categories=["Cs"])), max_size=3))
+@example({"A": ODD})
+@example({"A": PEM})
+@example({"A": "", "B_1": " a # b ", "_C": 'it\'s \\n "quoted" $HOME `x`'})
 def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
-    """Whatever a secret is, it is read as it was given, or refused."""
+    """A secret is read back exactly as it was passed, whatever its bytes."""
     file = tmp_path_factory.mktemp("env") / ".env"
-    try:
-        keep(file, values)
-    except SetupError as error:
-        assert error.code == "E-SECRET"  # noqa: PT017 - either this or what follows
-        assert not file.exists()
-    else:
-        assert read_dotenv(file) == values
+    keep(file, values)
+    assert read_dotenv(file) == values
+    keep(file, values)
+    assert read_dotenv(file) == values
+
+
+def test_a_value_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 come from a command line as surrogates: they are refused, and nothing is written."""
+    with pytest.raises(SetupError, match="A is not UTF-8") as caught:
+        keep(tmp_path / ".env", {"A": b"\xff".decode(errors="surrogateescape")})
+    assert caught.value.code == "E-SECRET"
+    assert not (tmp_path / ".env").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        (f'KEY="{PEM}"\nB=2\n', {"KEY": PEM, "B": "2"}),
+        ('KEY="-----BEGIN KEY-----\\nMIIE\\n-----END KEY-----"', {"KEY": "-----BEGIN KEY-----\nMIIE\n-----END KEY-----"}),
+        (r'A="a \"b\" c"', {"A": 'a "b" c'}),
+        (r"A='it\'s'", {"A": "it's"}),
+        ("A=pass$HOME\nB=${A}", {"A": "pass$HOME", "B": "${A}"}),
+        ("\ufeffA=1\r\n\r\n# two\r\nexport B='2'\r\n", {"A": "1", "B": "2"}),
+        ("A=#1", {"A": "#1"}),
+        ("A=C:\\new", {"A": "C:\\new"}),
+    ],
+)
+def test_it_is_read_as_everybody_reads_it(tmp_path: Path, text: str, values: dict[str, str]) -> None:
+    """A key over several lines, escapes, a byte order mark and CRLF are read; nothing is expanded."""
+    (tmp_path / ".env").write_bytes(text.encode())
+    assert read_dotenv(tmp_path / ".env") == values
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("A=1\n\n\nB", 4, "NAME=value"),
+        ("KEY=-----BEGIN KEY-----\nMIIE\n-----END KEY-----\n", 2, "NAME=value"),
+        ("A='x\ny'\nB C=1\n", 3, "NAME=value"),
+        ("A=1\r\n  \r\n  B='2\r\n", 3, "quote is not closed"),
+        ('A=1\nB="2"3', 2, "quote is not closed"),
+        ("A=1\n'B'\n", 2, "NAME=value"),
+    ],
+)
+def test_what_cannot_be_read_is_named_by_its_line(tmp_path: Path, text: str, line: int, word: str) -> None:
+    """A line that the parser would skip is an error with its number."""
+    (tmp_path / ".env").write_bytes(text.encode())
+    with pytest.raises(SetupError, match=rf"\.env, line {line}\b.*{word}") as caught:
+        read_dotenv(tmp_path / ".env")
+    assert caught.value.code == "E-CONFIG"

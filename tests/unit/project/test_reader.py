@@ -279,16 +279,41 @@ def test_where_secrets_come_from(tmp_path: Path) -> None:
     assert problem == "x asks for ${C}, which is not set."
 
 
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        ("0 25 * * 9", 'allowed is a cron expression of five fields, such as "0 6 * * *"; Argo refuses it: its hour "25" is not allowed'),
+        (["0 6 * * *", "0 6 * * 7"], 'Argo refuses "0 6 * * 7": its weekday "7" is not allowed; a weekday is 0-6 or SUN-SAT; Sunday is 0'),
+        ("@daily", "Argo refuses it: the five fields are minute, hour, day of the month, month, weekday; it has 1"),
+    ],
+)
+def test_a_schedule_that_argo_refuses(configs: Configs, schedule: object, says: str) -> None:
+    """A schedule that would never start is refused with the reason; one bad one in a list as well."""
+    configs.pipelines(p={"schedule": schedule})
+    assert says in refused(lambda: configs.project.pipeline("p"))
+
+
+@pytest.mark.parametrize("outputs", ["{{workflow.name}}.csv", ["*.csv", "{{=x}}/*"]])
+def test_argos_templates_are_refused(transformed: Configs, outputs: object) -> None:
+    """What becomes a parameter of a Workflow may hold nothing that Argo replaces."""
+    reason = "allowed is a text without {{, because Argo would replace {{…}} in it"
+    transformed.connector("target-x", kind="target", outputs=outputs)
+    assert reason in refused(lambda: transformed.project.connector("target-x"))
+    transformed.connector("target-x", kind="target")
+    transformed.pipelines(p={"transform": "dbt-x", "transform_select": "{{workflow.parameters.tap-image}}"})
+    assert reason in refused(lambda: transformed.project.pipeline("p"))
+
+
 # ------------------------------------------------------------------------------------------------------------- .env
 
 keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
-one_line = st.text(max_size=20).filter(lambda text: len(f"x{text}x".splitlines()) == 1)
+quoted = st.text(max_size=20).filter(lambda text: not set(text) & {"'", '"', "\\"})
 
 
-@given(st.dictionaries(keys, st.tuples(st.sampled_from("'\""), one_line)))
-@example({"A": ("'", "it's # no comment"), "B": ('"', ' "quoted" $HOME ${A} \\n ')})
+@given(st.dictionaries(keys, st.tuples(st.sampled_from("'\""), quoted)))
+@example({"A": ("'", ' # "no" comment $HOME ${A} '), "B": ('"', "it's\nmore")})
 def test_a_quoted_value_comes_back(tmp_path_factory: pytest.TempPathFactory, values: dict[str, tuple[str, str]]) -> None:
-    """Whatever stands in quotes is the value: spaces, hashes, dollars, backslashes and other quotes are part of it."""
+    """The text in quotes is the value: spaces, hashes, dollars, line ends and the other quotes are part of it."""
     file = tmp_path_factory.getbasetemp() / "dotenv"
     file.write_text("".join(f"{name}={quote}{value}{quote}\n" for name, (quote, value) in values.items()), encoding="utf-8")
     assert read_dotenv(file) == {name: value for name, (_, value) in values.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,10 @@ from documents import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.config.settings import Settings
+from cluster.errors import SetupError
 from cluster.project.model import Connector
-from cluster.project.venvs import project_files, reason, version
+from cluster.project.venvs import Environments, project_files, pyenv_pythons, reason, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,11 +139,52 @@ def test_the_version_of_a_folder_is_its_own(tmp_path: Path, text: str, expected:
 def test_the_files_that_count(tmp_path: Path) -> None:
     """Source and metadata count, in a fixed order; what is made, documentation and tests do not."""
     counted = ["b.py", "a/deep/x.py", "data.json", "pyproject.toml"]
-    for name in [*counted, "README.md", "x.pyc", "a/__pycache__/x.py", ".venv/lib/y.py", "tests/test_x.py", "dist/x.whl", "build/x"]:
+    for name in [
+        *counted,
+        "tap.egg-info/PKG-INFO",
+        "src/x.egg-info/SOURCES.txt",
+        "x.dist-info/RECORD",
+        "README.md",
+        "x.pyc",
+        "a/__pycache__/x.py",
+        ".venv/lib/y.py",
+        "tests/test_x.py",
+        "dist/x.whl",
+        "build/x",
+    ]:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert [str(file.relative_to(tmp_path)) for file in project_files(tmp_path)] == ["a/deep/x.py", "b.py", "data.json", "pyproject.toml"]
+
+
+def test_interpreters_of_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that pyenv has installed counts without being on PATH; of one version the newest patch."""
+    for name in ("3.9.2", "3.9.18", "3.12.1", "3.13-dev", "miniconda3"):
+        interpreter = tmp_path / "versions" / name / "bin" / "python"
+        interpreter.parent.mkdir(parents=True)
+        interpreter.touch(0o700)
+    (tmp_path / "versions" / "3.10.1" / "bin").mkdir(parents=True)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    assert pyenv_pythons() == {
+        "3.9": tmp_path / "versions" / "3.9.18" / "bin" / "python",
+        "3.12": tmp_path / "versions" / "3.12.1" / "bin" / "python",
+    }
+
+
+def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connector whose Python is in pyenv alone gets that one; one that is nowhere is an error with both commands."""
+    interpreter = tmp_path / "pyenv" / "versions" / "3.5.9" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.touch(0o700)
+    environments = Environments(Settings(root=tmp_path))
+    old = replace(connector(tmp_path, "tap-x"), python="3.5")
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
+    with pytest.raises(SetupError, match=r"tap-x needs Python 3\.5, which is not installed; installed is 3\.") as caught:
+        environments.python(old)
+    assert "uv python install 3.5, or pyenv install 3.5" in caught.value.hint
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    assert environments.python(old) == interpreter
 
 
 def test_a_checkout_below_a_folder_named_tests_counts_too(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -119,6 +120,18 @@ def test_a_cluster_is_not_complete_when_it_is_begun_anew(tmp_path: Path) -> None
 
     assert Instance(file).owns("singer")
     assert not Instance(file).complete
+
+
+def test_the_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """An installation that an earlier version made keeps its cluster, its ports and what it knows of the node's network."""
+    file = tmp_path / "instance.json"
+    earlier = {"id": "0123abcd", "ports": {"port_argo": 2746}, "cluster": "singer", "provider": "kind", "complete": True, "told": True}
+    file.write_text(json.dumps(earlier))
+    instance = Instance(file)
+
+    assert (instance.id, instance.complete, instance.node_network_configured) == ("0123abcd", True, True)
+    instance.configured_network(configured=False)
+    assert json.loads(file.read_text()) == {**earlier, "told": False}
 
 
 @pytest.mark.parametrize(

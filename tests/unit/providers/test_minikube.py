@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.providers.minikube import KUBERNETES, event, failure, spoken
+from cluster.providers.minikube import KUBERNETES, event, failure, progress_of
 
 
 def line(kind: str, **data: str) -> str:
@@ -54,14 +54,14 @@ SPOKEN = {
 @pytest.mark.parametrize("said", SPOKEN)
 def test_what_is_said_while_minikube_works(said: str) -> None:
     """Each step and each download becomes a few words; what is no event is silent."""
-    assert spoken(said) == SPOKEN[said]
+    assert progress_of(said) == SPOKEN[said]
 
 
 @pytest.mark.parametrize("data", [None, "text", 3, ["a"]])
 def test_an_event_of_another_form(data: Any) -> None:
     """An event whose data are not as expected is still an event, with nothing in it."""
     assert event(json.dumps({"type": "io.k8s.sigs.minikube.step", "data": data})) == ("step", {})
-    assert spoken(json.dumps({"type": "io.k8s.sigs.minikube.step", "data": data})) == ""
+    assert progress_of(json.dumps({"type": "io.k8s.sigs.minikube.step", "data": data})) == ""
 
 
 DOCKER_RUN = (

@@ -23,6 +23,16 @@ ENDS = {
     "of several lines": (f"{TRACEBACK}{FIRST}{BELOW}", "connection failed: port 5432: Connection refused"),
     "two tracebacks": (f"{TRACEBACK}ValueError: one\n\nDuring handling of it, another:\n\n{TRACEBACK}ValueError: two\n", "ValueError: two"),
     "an error after a traceback": (f"{TRACEBACK}ValueError: x\n2026-11-24 12:48:00,000 | ERROR | tap-x | gave up\n", "gave up"),
+    "a summary": (
+        "ERROR | x | Config validation error: '100' is not of type 'integer'\nERROR | x | Config validation failed\n",
+        "Config validation error: '100' is not of type 'integer'",
+    ),
+    "a summary that was raised": (
+        f"ERROR | x | 'api_url' is a required property\n{TRACEBACK}singer_sdk.exceptions.ConfigValidationError: Config validation failed\n",
+        "'api_url' is a required property",
+    ),
+    "a colon, and more below": (f"{TRACEBACK}ValueError: these are missing:\n  host, port\n", "ValueError: these are missing: host, port"),
+    "a colon, and nothing below": ("no such table\nLINE 1:\n", "no such table"),
     "cut off": ("Traceback (most recent call last):\n  File", "File"),
 }
 

@@ -3,7 +3,8 @@
 Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` (lines to print at the end), ``stderr``, ``exit``,
 ``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``lenient`` (leave out
 lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
-empty file), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
+empty file), ``table`` (leave a file ``[name, text]``),
+``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
 state as it comes), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
 """
 
@@ -31,6 +32,9 @@ def finish(config: dict, state: object) -> None:
         os.symlink(config["link"][1], config["link"][0])
     if "file" in config:
         open(config["file"], "w", encoding="utf-8").close()
+    if "table" in config:
+        with open(config["table"][0], "w", encoding="utf-8") as file:
+            file.write(config["table"][1])
     if state is not None and not config.get("silent"):
         print(json.dumps(state), flush=True)
     for line in config.get("say", []):

@@ -1,0 +1,63 @@
+"""Cron expressions, as Argo's controller accepts them.
+
+Argo parses schedules with robfig/cron (``ParseStandard``). If that refuses one expression, none of
+the pipeline's schedules starts. cronsim checks the syntax; the rules below are those in which the
+two parsers differ.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+FIELDS = {
+    "minute": "0-59",
+    "hour": "0-23",
+    "day of the month": "1-31",
+    "month": "1-12 or JAN-DEC",
+    "weekday": "0-6 or SUN-SAT; Sunday is 0",
+}
+"""The five fields, and what each may hold."""
+SUNDAY = 7
+"""A weekday for cron(8) and cronsim, not for Argo."""
+STEPS = re.compile(r"\d{5}")
+"""A number too long for any field; robfig/cron fails to parse it, cronsim takes it for a step."""
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def refusal(expression: str) -> str:
+    """Return why Argo would never start a schedule; empty if it would."""
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - needed only for pipelines with a schedule
+
+    texts = expression.replace("?", "*").split()
+    if len(texts) != len(FIELDS):
+        return f"the five fields are {', '.join(FIELDS)}; it has {len(texts)}"
+    for number, (name, allowed) in enumerate(FIELDS.items()):
+        alone = ["*"] * len(FIELDS)
+        alone[number] = texts[number]
+        try:
+            CronSim(" ".join(alone), START)
+        except CronSimError:
+            accepted = False
+        else:
+            accepted = not _only_cronsim(name, texts[number])
+        if not accepted:
+            return f'its {name} "{texts[number]}" is not allowed; a {name} is {allowed}, with , - / and *'
+    if texts[-1] == "*":
+        try:
+            CronSim(" ".join(texts), START)
+        except CronSimError:
+            return "its day of the month never comes in that month"
+    return ""
+
+
+def _only_cronsim(name: str, text: str) -> bool:
+    """Return whether cronsim accepts a field that robfig/cron refuses."""
+    if STEPS.search(text) or not text.isascii():
+        return True
+    if name == "day of the month":
+        return "L" in text.upper()
+    if name == "weekday":
+        atoms = [atom for part in text.split(",") for atom in part.partition("/")[0].split("-")]
+        return bool(set(text.upper()) & set("L#")) or any(atom.isdecimal() and int(atom) == SUNDAY for atom in atoms)
+    return False

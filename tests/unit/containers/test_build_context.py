@@ -1,0 +1,109 @@
+"""What a connector's image is built from, with a builder that keeps what it was given."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cluster.config.settings import Settings
+from cluster.containers import images
+from cluster.containers.runtime import Runtime
+from cluster.host.subprocesses import brief
+from cluster.project.model import Connector
+from cluster.project.reader import Project
+
+ROOT = Path(__file__).resolve().parents[3]
+BUILDER = """#!/bin/sh
+for word; do case "$word" in PROJECT=*) project="${word#PROJECT=}" ;; esac; last="$word"; done
+test "$1" = build || exit 0
+cp -R "$last/$project" "$(dirname "$0")/given"
+"""
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that a build's project is copied to."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(BUILDER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return program.parent / "given"
+
+
+def project(folder: Path) -> Path:
+    """Write a project that has been installed and tested in place."""
+    for name in (
+        *("pyproject.toml", "README.md", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"),
+        *("build/lib/tap_x.py", "src/tap_x.egg-info/PKG-INFO", "src/tap_x/__pycache__/x.pyc", ".git/HEAD"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    return folder
+
+
+def connector(root: Path, folder: Path) -> Connector:
+    """Return a tap that lives in *folder*, of a checkout in *root*."""
+    configs = root / "singer-configs" / "tap-x"
+    configs.mkdir(parents=True)
+    (configs / "connector.yaml").write_text("kind: tap\npip_url: taps/x\n")
+    (configs / "requirements.lock").write_text("")
+    (root / "taps" / "x").mkdir(parents=True, exist_ok=True)
+    (root / "taps" / "x" / "pyproject.toml").touch()
+    (root / "singer-containers").mkdir()
+    for name in ("Dockerfile", "entrypoint.py"):
+        (root / "singer-containers" / name).touch()
+    found = Project(root).connector("tap-x")
+    return Connector(**{**vars(found), "projects": (folder,)})
+
+
+@pytest.mark.parametrize("place", ["checkout/taps/x", "elsewhere/x"])
+def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, place: str) -> None:
+    """A connector whose folder the build context excludes, or that is outside of the checkout, is built with all of its sources."""
+    root = tmp_path / "checkout"
+    folder = project(tmp_path / place)
+    images.build(connector(root, folder), Settings(root=root), Runtime("docker"), lambda _: None)
+
+    given = sorted(file.relative_to(builder).as_posix() for file in builder.rglob("*") if file.is_file())
+    assert given == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
+    assert not list((root / ".local" / "build").iterdir())
+
+
+def test_the_context_has_the_folder_of_projects() -> None:
+    """The builder may read the copies, and nothing else of the folder that they are in."""
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert [line for line in ignore if ".local" in line] == ["!.local/network", "!.local/build"]
+
+
+@pytest.mark.parametrize("left", ["build/lib/y.py", "src/tap_x.egg-info/SOURCES.txt", "src/tap_x/__pycache__/y.pyc"])
+def test_what_an_installation_leaves_behind_makes_no_image_outdated(tmp_path: Path, left: str) -> None:
+    """A run on this machine that installs the project in place does not make the next ``up`` build its image again."""
+    root = tmp_path / "checkout"
+    folder = project(root / "taps" / "x")
+    tap = connector(root, folder)
+    before = images.tag(tap, Settings(root=root))
+    (folder / left).parent.mkdir(parents=True, exist_ok=True)
+    (folder / left).write_text("y")
+    assert images.tag(tap, Settings(root=root)) == before
+
+
+LINES = {
+    " • Preparing nodes 📦  ...": "Preparing nodes",
+    " ✓ Starting control-plane 🕹️": "Starting control-plane",
+    f"Successfully installed {' '.join(f'tap-{number}-1.0' for number in range(40))}": r"Successfully installed tap-0-1\.0 .{1,60}…",
+}
+
+
+@pytest.mark.parametrize("line", LINES, ids=[line[:20] for line in LINES])
+def test_progress_of_other_programs_is_brief(line: str) -> None:
+    """Without a terminal, a builder's list of packages and kind's symbols do not fill the log."""
+    assert re.fullmatch(LINES[line], brief(line))
+    assert len(brief(line)) <= 80
+
+
+def test_the_builder_of_this_test_is_run(builder: Path) -> None:
+    """The program that the tests above rely on is the one that is found."""
+    subprocess.run([builder.parent / "docker", "ps"], check=True)

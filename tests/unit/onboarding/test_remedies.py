@@ -1,0 +1,36 @@
+"""What to do about a program that does not start: the hint is a command that runs as printed."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from cluster.onboarding.remedies import remedy
+
+VERSIONS = {"singer-sdk": "0.53.0", "pyopenssl": "25.1"}
+CASES = {
+    "ImportError: cannot import name 'MutableMapping' from 'collections' (/usr/lib/python3.13/collections/__init__.py)": "--python 3.9",
+    "AttributeError: module 'collections' has no attribute 'Callable'": "--python 3.9",
+    "ModuleNotFoundError: No module named 'pkg_resources'": "setuptools<81",
+    "ModuleNotFoundError: No module named 'yaml'": "PyYAML",
+    "ModuleNotFoundError: No module named 'dateutil.parser'": "python-dateutil",
+    "ModuleNotFoundError: No module named 'google.cloud.bigquery'": "google-cloud-bigquery",
+    "ModuleNotFoundError: No module named 'some_thing'": "some-thing",
+    "ModuleNotFoundError: No module named 'distutils.util'": "--python 3.11",
+    "ModuleNotFoundError: No module named 'cgi'": "--python 3.12",
+    "ImportError: cannot import name 'Old' from 'singer_sdk.helpers' (/x.py)": "singer-sdk<0.53.0",
+    "AttributeError: module 'OpenSSL.SSL' has no attribute 'Old'": "pyOpenSSL<25.1",
+    "ImportError: cannot import name 'x' from 'somewhere' (/x.py)": "--python 3.10",
+    "Segmentation fault": "--python 3.10",
+}
+
+
+@pytest.mark.parametrize(("output", "advice"), CASES.items())
+def test_the_advice_fits_the_error(output: str, advice: str) -> None:
+    """A module is named by the package that installs it; what Python has removed is answered with the last that has it."""
+    hint = remedy(f"Traceback\n{output}\n", "tap-x", "tap-x[s3]==1.0 a<2", VERSIONS)
+    words = shlex.split(hint.partition("invoke ")[2])
+    assert words[:3] == ["new", "tap-x", "--pip-url"]
+    assert words[3].startswith("tap-x[s3]==1.0 a<2")
+    assert advice in " ".join(words)
