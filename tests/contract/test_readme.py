@@ -34,7 +34,7 @@ def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
     (name,) = yaml.safe_load(pipeline)
     result = checkout.run(name)
     assert result.code == 0, result.err
-    assert result.last["outputs"] == [str(checkout.root / "output" / name / "exchange_rate.jsonl")]
+    assert result.last["outputs"] == [str(checkout.root / "output" / name / result.last["run"] / "exchange_rate.jsonl")]
 
 
 def test_a_schedule(checkout: Checkout) -> None:
