@@ -1,4 +1,4 @@
-"""A connector that ``new`` is making: what its package installs, what its program knows, and its config."""
+"""A connector while ``new`` makes it: its package, its program and its config."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "di
 
 @dataclass
 class ConnectorRequest:
-    """What a command line or a ``meltano.yml`` asks ``new`` to make. Empty fields are determined from the package."""
+    """What a command line or a ``meltano.yml`` asks ``new`` to make.
+
+    Empty fields are determined from the package.
+    """
 
     name: str
     pip_url: str = ""
@@ -66,20 +69,24 @@ class Abilities:
     kind: str
     capabilities: frozenset[str]
     options: Sequence[Option]
+    """Those to ask for."""
     described: bool
     """Whether the program describes itself (``--about``): then it has no other options."""
+    every_option: Sequence[Option] = ()
+    """All options, with those of the SDK, if the program describes itself."""
 
 
 class ConnectorDraft:
     """A connector while ``new`` makes it."""
 
     def __init__(self, session: Session, request: ConnectorRequest, folder: Path, *, ask: bool) -> None:
-        """Take the request and the folder to make it in; *ask* is whether a user can answer questions."""
+        """Take the request and the folder; *ask* is whether a user can answer questions."""
         self.session = session
         self.request = request
         self.folder = folder
         self.ask = ask
         self.options: Sequence[Option] = ()
+        self.every_option: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
         self.venv: Path | None = None
         """The connector's venv, if this command made it."""
@@ -89,7 +96,7 @@ class ConnectorDraft:
             self.keys["python"] = request.python
 
     def connector(self) -> Connector:
-        """Write ``connector.yaml`` as far as it is known, and read it with the reader of every command."""
+        """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
@@ -103,7 +110,8 @@ class ConnectorDraft:
     def install(self) -> None:
         """Make its venv, and determine its program, kind, capabilities and options.
 
-        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or several and none was named.
+        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
+            several and none was named.
         """
         connector = self.connector()
         environments = Environments(self.session.settings)
@@ -147,17 +155,19 @@ class ConnectorDraft:
         raise SetupError(
             "E-EXECUTABLE",
             f"{installed.name} installs {len(names)} programs: {listed(names)}.",
-            hint=f"Name one: {typed('new', request.name, *url, '--executable', names[0])}",
+            hint=f"Name one: {command('new', request.name, *url, '--executable', names[0])}",
         )
 
     def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
         """Determine kind, capabilities and options of the program.
 
-        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not start.
+        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
+            start.
         """
         abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
         self._check_kind(connector.executable, abilities.kind)
         self.options, self.described = abilities.options, abilities.described
+        self.every_option = abilities.every_option or abilities.options
         self.keys["kind"] = abilities.kind
         capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
         settings = sorted(option.name for option in self.options)
@@ -172,11 +182,11 @@ class ConnectorDraft:
         named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
         wanted = request.kind or named
         if wanted != kind:
-            right = typed("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
+            right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
     def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
-        """Return what the help of a program without ``--about`` shows, and the options of the sample in its README.
+        """Return the abilities of a program without ``--about``, from its help and its README.
 
         :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
         """
@@ -200,7 +210,7 @@ class ConnectorDraft:
         return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
-        """Return the output of a program with an empty config: the names of the keys that it needs."""
+        """Return the program's output with an empty config: it names the keys that it needs."""
         config = self.folder / "config.json"
         config.write_text("{}", encoding="utf-8")
         try:
@@ -218,7 +228,7 @@ class ConnectorDraft:
         request = self.request
         variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
         config = {
-            name: options.literal(options.option(self.options, name, complete=False), value, variables)
+            name: options.literal(options.option(self.every_option, name, complete=False), value, variables)
             for name, value in request.config.items()
         }
         filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
@@ -273,7 +283,7 @@ class ConfigDraft:
         return [option for option in self.options if option.name not in self.config]
 
     def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Name a variable for each secret that is needed, and return the config and the secrets that it uses."""
+        """Name a variable for each needed secret. Return the config and the secrets it uses."""
         for option in self.options:
             if option.secret and option.needed:
                 self.config.setdefault(option.name, f"${{{options.variable(self.connector, option.name)}}}")
@@ -295,7 +305,7 @@ def described(probe: Probe) -> Abilities | None:
         return None
     capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
     kind = "tap" if capabilities & {"catalog", "discover"} else "target"
-    return Abilities(kind, capabilities, options.from_about(about), described=True)
+    return Abilities(kind, capabilities, options.from_about(about), described=True, every_option=options.all_of(about))
 
 
 def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
@@ -306,8 +316,3 @@ def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
             code = end.process.wait(ABOUT_SECONDS)
         answer.seek(0)
         return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
-
-
-def typed(*words: str) -> str:
-    """Return one of our commands as a shell takes it, whatever is in its words."""
-    return command(options.quoted(words))

@@ -25,7 +25,8 @@ WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_u
          "settings_group_validation", "settings_preamble", "usage", "next_steps", "maintenance_status", "quality", "plugin_type",
          "plugin_type_plural", "ext_repo", "hidden", "domain_url", "prereq", "definition", "supported_python_versions", "dialect",
          "target_schema"}  # fmt: skip
-"""Keys that describe a plugin and make no difference here. Capabilities and settings come from the program itself."""
+"""Keys that describe a plugin and make no difference here. Capabilities and settings come from the
+program itself."""
 
 TYPED_KINDS = {"integer", "decimal", "boolean", "array", "object"}
 """Kinds of settings whose value is not a text."""
@@ -76,7 +77,7 @@ def read(file: Path, name: str) -> Plugin:
 
 
 class _Reader:
-    """Merges one plugin: its own entry over those it inherits from, over the entry that Meltano has locked."""
+    """Merges a plugin's entry with those that it inherits from, and Meltano's locked one."""
 
     def __init__(self, file: Path, document: Mapping[str, Any], section: str) -> None:
         self.file = file
@@ -135,7 +136,7 @@ class _Reader:
         return version[1] if version else ""
 
     def _config(self, merged: Mapping[str, Any], names: list[str], plugin: Plugin) -> None:
-        """Take over the config of ``meltano.yml``, and the values that ``.env`` has for known settings."""
+        """Take over the config of ``meltano.yml`` and the values in ``.env``."""
         settings = {str(item["name"]): item for item in _mappings(merged.get("settings")) if "name" in item}
         config = _mapping(merged.get("config"))
         for key, setting in settings.items():
@@ -163,7 +164,7 @@ class _Reader:
             plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
 
     def _typed_variable(self, value: Any, setting: Mapping[str, Any]) -> Any:
-        """Return the value of a variable that is all of a typed setting: a number stays a number. None if it is none."""
+        """Return a typed setting's value if it is one variable, else None: a number stays one."""
         variable = VARIABLE.fullmatch(value) if isinstance(value, str) else None
         if variable is None or variable[1] or setting.get("kind") not in TYPED_KINDS:
             return None
@@ -171,13 +172,16 @@ class _Reader:
         return None if text is None else _typed(text, str(setting["kind"]))
 
     def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
-        """Return a value with variables as ``${NAME}``. Of Meltano's own variables only the project's folder is known."""
+        """Return a value with variables as ``${NAME}``.
+
+        Of Meltano's own variables only the project's folder is known.
+        """
         if isinstance(value, dict):
             return {key: self._expanded(item, plugin, unknown) for key, item in value.items()}
         if isinstance(value, list):
             return [self._expanded(item, plugin, unknown) for item in value]
         if not isinstance(value, str):
-            return value if isinstance(value, bool | int | float | None) else str(value)  # dates, as Meltano's JSON has them
+            return value if isinstance(value, bool | int | float | None) else str(value)  # dates
 
         def ours(variable: re.Match[str]) -> str:
             name = variable[2] or variable[3]
@@ -194,7 +198,7 @@ class _Reader:
         return VARIABLE.sub(ours, value)
 
     def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
-        """Translate Meltano's patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes."""
+        """Translate patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes."""
         patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
         names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
         for pattern in patterns:

@@ -79,7 +79,7 @@ def _programs(package: Distribution) -> tuple[str, ...]:
 
 
 def likely(package: Package, name: str) -> list[str]:
-    """Return the program of the connector *name*; all programs of the package if it is not clear which one."""
+    """Return the connector's program; all of the package if it is not clear which one."""
     named = [program for program in package.programs if canonicalize_name(program) == canonicalize_name(name)]
     singer = [program for program in package.programs if re.match(r"(tap|target)[-_]", program)]
     return next((names for names in (named, singer) if len(names) == 1), list(package.programs))
@@ -94,6 +94,6 @@ def program(package: Package, venv: Path, name: str) -> str:
     if name not in known:
         own = listed(package.programs or known)
         raise SetupError(
-            "E-EXECUTABLE", f"{package.name} installs no program {name}.{nearest(name, known)}", hint=f"Name one of its own: {own}."
+            "E-EXECUTABLE", f"{package.name} installs no program {name}.{nearest(name, known)}", hint=f"Its programs are {own}."
         )
     return name

@@ -1,4 +1,4 @@
-"""Questions on a terminal about a connector's settings: first what it needs, its connection and its secrets; then the rest."""
+"""Questions on a terminal about a connector's settings, the known ones first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def line(question: str, *, hidden: bool = False) -> str:
 
 
 def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str], None]) -> None:
-    """Ask for settings, and hand each answer to *take*, which may refuse it. An empty answer leaves a setting out."""
+    """Ask for settings, and hand each answer to *take*, which may refuse it.
+
+    An empty answer leaves a setting out.
+    """
     first = [option for option in options if option.asked_first]
     rest = [option for option in options if option not in first]
     if first:
