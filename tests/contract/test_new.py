@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a target that is called a tap": (lambda c: ["tap-files", "--pip-url", project(c, TARGET)], "E-CONNECTOR", "tap-shop is a target, not a tap.*new target-files --pip-url connectors/odd"),
     "a tap that is asked for as a target": (lambda c: ["shop", "--target", "--pip-url", project(c)], "E-CONNECTOR", "tap-shop is a tap, not a target"),
     "no Singer connector": (lambda _: ["cow", "--pip-url", "cowsay"], "E-CONNECTOR", "cowsay is no Singer connector"),
-    "does not start": (lambda c: ["tap-odd", "--pip-url", project(c, "import pkg_resources")], "E-CONNECTOR", 'does not start.*pkg_resources.*setuptools<81"'),
+    "does not start": (lambda c: ["tap-odd", "--pip-url", project(c, "import pkg_resources")], "E-CONNECTOR", "does not start.*pkg_resources.*setuptools<81'"),
     "misses a module": (lambda c: ["tap-odd", "--pip-url", project(c, "import nothing_like_it")], "E-CONNECTOR", "nothing_like_it.*--pip-url"),
     "a Python that is not there": (lambda _: ["tap-odd", "--pip-url", "tests/connectors/tap-scripted", "--python", "3.5"], "E-PYTHON", "needs Python 3.5"),
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
@@ -323,7 +323,7 @@ def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
 def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
     """A number or a flag from Meltano's .env keeps its type; a key of several lines comes over with its line breaks."""
     config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}
-    plugin = {"name": "target-files", "pip_url": "meltanolabs-target-csv==0.5.0", "executable": "target-csv", "config": config}
+    plugin: dict[str, Any] = {"name": "target-files", "pip_url": "meltanolabs-target-csv==0.5.0", "executable": "target-csv", "config": config}
     plugin["settings"] = [{"name": "batch_size_rows", "kind": "integer"}]
     (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"loaders": [plugin]}}))
     (tmp_path / ".env").write_text("BATCH_ROWS=100\nADD_META=false\n")
