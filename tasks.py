@@ -383,7 +383,7 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     help={
         "unit": "only unit tests: seconds",
         "full": "the rest that needs no cluster: kills, damaged files, real connectors",
-        "all": "all tests, also slow ones and those that need a cluster",
+        "all": "all tests, also those that take hours or need a cluster",
         "options": "options for pytest",
     },
 )

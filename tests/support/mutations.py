@@ -90,12 +90,12 @@ VARIANTS = [
     Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/platform/test_converge.py"),
     Variant("an error does not stop the rest", CONVERGE, "            stopped.set()", "            pass", "tests/unit/platform/test_converge.py"),
     Variant("what is true is done again", CONVERGE, "if _pending(step, handles) is None:", "if False:", "tests/unit/platform/test_converge.py"),
-    Variant("a wait without end", CONVERGE, "if time.monotonic() > deadline:", "if False:", "tests/unit/platform/test_converge.py -k 'too_long'"),
+    Variant("a wait without end", "cluster/host/waiting.py", "if clock.now() > deadline:", "if False:", "tests/unit/platform/test_converge.py -k 'too_long'"),
     # Images in a registry
     Variant("the registry's label is not looked at", "cluster/containers/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
-    Variant("the registry has it for any machine", "cluster/containers/images.py", "if platform and found and platform not in found:", "if False:", f"{REGISTRY} -k 'other_machines'"),
+    Variant("the registry has it for any machine", "cluster/containers/images.py", "if platform and live and platform not in live:", "if False:", f"{REGISTRY} -k 'other_machines'"),
     Variant("the registry is given what is here for another machine", "cluster/containers/runtime.py", "(platform and result.stdout.strip() != platform)", "False", f"{REGISTRY} -k 'machines_kind or cannot'"),
-    Variant("the registry's memory is believed", "cluster/providers/existing.py", "        if image in self._there:", "        if image in (*self._there, *self.instance.pushed):", f"{REGISTRY} -k 'only_what'"),
+    Variant("the registry's memory is believed", "cluster/providers/existing.py", "        if image in self._seen:", "        if image in (*self._seen, *self.instance.pushed):", f"{REGISTRY} -k 'only_what'"),
     Variant("the registry is insisted on", "cluster/providers/existing.py", "            if image not in self.instance.pushed:\n                raise", "            raise", f"{REGISTRY} -k 'away'"),
     Variant("the registry's tag must be ours", "cluster/containers/images.py", 'meaning(text) != "taken"', "True", f"{REGISTRY} -k 'same_time'"),
 ]  # fmt: skip
