@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from cluster.config.settings import ENVIRONMENTS
+from cluster.errors import SetupError
+from cluster.project.dotenv import parse_dotenv
 from cluster.project.secrets import is_secret_key, secret_names
 
 if TYPE_CHECKING:
@@ -89,7 +91,10 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield every value that is known to be secret: of ``.env``, configs, the environment, and logins in addresses."""
     for file in settings.root.glob(".env*"):  # those of every environment
         with suppress(OSError):
-            yield from _values(file.read_text(encoding="utf-8", errors="replace"))
+            text = file.read_text(encoding="utf-8", errors="replace")
+            yield from _values(text)
+            with suppress(SetupError):  # the values as connectors get them: escapes decoded, several lines
+                yield from parse_dotenv(text, file.name).values()
     asked: set[str] = set()
     for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
         with suppress(OSError, ValueError, RecursionError):
