@@ -37,7 +37,7 @@ class Capacity:
     title: str = "Resources"
     ok: str = "every pipeline fits on a node"
     needs: tuple[str, ...] = ("Cluster",)
-    budget: float = 0
+    budget: float = 5
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
