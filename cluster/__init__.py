@@ -1,4 +1,6 @@
-"""The code behind ``tasks.py``. A package may import packages below it in this list::
+"""The code behind ``tasks.py``.
+
+A package may import the packages below it in this list::
 
     commands                   the commands; ``frame`` wraps each of them
     doctor, onboarding         checks of the machine; connectors: search, add, check, select
