@@ -9,6 +9,7 @@ import hashlib
 import socket
 import ssl
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,6 +112,51 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
         part.replace(file)
 
 
+def read(url: str, network: Network, connections: Any, *, seconds: float, most: int) -> tuple[int, bytes]:
+    """Return the status and the body of an address, within *seconds* and *most* bytes in all.
+
+    *connections* is what ``pool`` returned for this host.
+
+    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK: no complete answer in time, or a larger one.
+    """
+    answers: list[tuple[int, bytes] | Exception] = []
+
+    def ask_it() -> None:
+        try:
+            answers.append(_body(connections, url, seconds, most))
+        except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            answers.append(error)
+
+    # A server that sends one byte now and then meets every timeout of a socket, but not this one.
+    thread = threading.Thread(target=ask_it, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    answer = answers[0] if answers else TimeoutError()
+    if isinstance(answer, urllib3.exceptions.MaxRetryError) and answer.reason:
+        answer = answer.reason
+    if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError):
+        hint = "Run it again later; behind a company's proxy set singer.proxy or HTTPS_PROXY."
+        raise SetupError("E-NETWORK", f"{shown(url)} does not answer within {seconds:g} s.", hint=hint)
+    if isinstance(answer, urllib3.exceptions.HTTPError):
+        raise unreachable(url, network, answer)
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _body(connections: Any, url: str, seconds: float, most: int) -> tuple[int, bytes]:
+    retries = urllib3.Retry(total=3, connect=0, read=0, other=0)  # redirects alone
+    timeout = urllib3.Timeout(connect=seconds, read=seconds)
+    with connections.request("GET", url, preload_content=False, retries=retries, timeout=timeout) as response:
+        body = b""
+        while piece := response.read1(PIECE_BYTES):
+            body += piece
+            if len(body) > most:
+                hint = "Correct the address: this is another kind of page."
+                raise SetupError("E-NETWORK", f"{shown(url)} answers with more than {most >> 20} MiB.", hint=hint)
+        return int(response.status), body
+
+
 def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
     """Return a connection pool for an address; *also* are more files of certificates for it."""
     how: dict[str, Any] = {"ssl_context": _trusting(network, also), "headers": urllib3.make_headers(basic_auth=login(url) or None)}
@@ -135,7 +181,7 @@ def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
     for file in also:
-        with suppress(OSError):  # another program's file: that program reports what is wrong with it
+        with suppress(OSError):  # its own program reports what is wrong
             context.load_verify_locations(file)
     return context
 
