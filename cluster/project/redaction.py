@@ -102,7 +102,7 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         with suppress(OSError):
             text = file.read_text(encoding="utf-8", errors="replace")
             yield from _values(text)
-            with suppress(SetupError):  # the values as connectors get them: escapes decoded, several lines
+            with suppress(SetupError):  # the values as connectors get them
                 yield from parse_dotenv(text, file.name).values()
     referenced: set[str] = set()
     for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
