@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.config.settings import IMAGES, Settings
+from cluster.config.settings import IMAGES, Settings, parse
 from cluster.doctor import checks, fixes
 from cluster.net.http import Answer
 
@@ -35,7 +35,8 @@ def test_registries_are_those_of_the_images() -> None:
 def test_every_provider_has_a_check() -> None:
     """Whatever provider is chosen, the names of the checks are unlike each other."""
     for provider in checks.PROVIDERS:
-        names = [check.name for check in checks.all_checks(Settings(provider=provider))]
+        settings = parse({"provider": provider}, {})
+        names = [check.name for check in checks.all_checks(settings)]
         assert len(names) == len(set(names))
 
 

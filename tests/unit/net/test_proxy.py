@@ -21,7 +21,7 @@ PROXY = "http://proxy.example.com:3128"
 SECRET = "http://jane:p%40ss%25word@proxy.example.com:3128"
 
 
-def read(root: Path, environ: Mapping[str, str] | None = None, **settings: str) -> proxy.Network:
+def read(root: Path, environ: Mapping[str, str] | None = None, **settings: Any) -> proxy.Network:
     """Return what these settings and this environment say."""
     return proxy.read(Settings(root=root, **settings), environ or {})
 
