@@ -14,7 +14,8 @@ from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
 from cluster.runs import bookmarks
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
+from cluster.ui import exact_json
 from cluster.ui.command_line import command
 from cluster.ui.format import count
 
@@ -73,7 +74,7 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
             return
         current = history.state(pipeline)
         output.event("state", pipeline=pipeline, state=current)
-        output.text(exact.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+        output.text(exact_json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
 
 
 def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
@@ -82,7 +83,7 @@ def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any
         file = Path(change.set_to)
         read_object(file, change.set_to, "E-STATE")
         try:
-            return exact.read(read_text(file, change.set_to))
+            return state_json.read(read_text(file, change.set_to))
         except ValueError as error:
             hint = f"Write the value of a STATE message into it, or what {command('state', pipeline)} prints."
             raise SetupError("E-STATE", f"{change.set_to} is not a state: {error}.", hint=hint) from None
@@ -100,7 +101,7 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
         hint = f"See {command('state', pipeline, '--history')}"
         raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
     try:
-        return exact.unwrapped(value)
+        return state_json.unwrapped(value)
     except ValueError as error:
         raise SetupError("E-STATE", f"The version {version} is not a state: {error}.", hint="Choose another version.") from None
 
@@ -125,7 +126,7 @@ def _stored(history: History, pipeline: str, version: Version) -> Any:
     if version.deleted:
         return None
     with suppress(ValueError):
-        return exact.loads(history.store.get(history.settings.bucket_configs, history.state_key(pipeline), version.id) or b"null")
+        return exact_json.loads(history.store.get(history.settings.bucket_configs, history.state_key(pipeline), version.id) or b"null")
     return None
 
 

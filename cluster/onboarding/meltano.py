@@ -106,7 +106,7 @@ class _Reader:
         plugin.pip_url = self._pip_url(merged, plugin)
         plugin.python = self._python(merged, plugin)
         self._config(merged, [str(part["name"]) for part in chain], plugin)
-        self._select(merged, plugin)
+        plugin.choice = choice(merged, plugin.left)
         used = {key for part in chain for key in part}
         plugin.left += sorted(used - TAKEN - WORDS)
         plugin.left += self._elsewhere({str(part["name"]) for part in chain})
@@ -197,32 +197,6 @@ class _Reader:
 
         return VARIABLE.sub(ours, value)
 
-    def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
-        """Translate patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes."""
-        patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
-        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
-        for pattern in patterns:
-            whole = pattern.removeprefix("!").removesuffix(".*")
-            kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
-            names[kind].append(whole)
-        for stream, facts in _mapping(merged.get("metadata")).items():
-            for key, value in _mapping(facts).items():
-                known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
-                if known and isinstance(value, str) and "." not in stream:
-                    names[known].append(f"{stream}={value}")
-                else:
-                    plugin.left.append(f"metadata.{stream}.{key}")
-        if any(names.values()):
-            names["stream"] = names["stream"] or ([] if names["field"] else ["*"])
-            plugin.choice = Choice(
-                nothing=True,
-                streams=tuple(names["stream"]),
-                fields=tuple(names["field"]),
-                exclude=tuple(names["exclude"]),
-                methods=tuple(names["replication"]),
-                keys=tuple(names["replication-key"]),
-            )
-
     def _elsewhere(self, names: set[str]) -> list[str]:
         """Return the environments and schedules of the file that name the plugin."""
         environments = []
@@ -232,6 +206,36 @@ class _Reader:
                 environments.append(f"environments.{environment.get('name')}")
         schedules = _mappings(self.document.get("schedules"))
         return environments + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+
+
+def choice(definition: Mapping[str, Any], left: list[str]) -> Choice:
+    """Translate patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes.
+
+    What of ``metadata`` has no equivalent is appended to *left*.
+    """
+    patterns = [str(item) for item in definition["select"]] if isinstance(definition.get("select"), list) else []
+    names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
+    for pattern in patterns:
+        whole = pattern.removeprefix("!").removesuffix(".*")
+        kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
+        names[kind].append(whole)
+    for stream, facts in _mapping(definition.get("metadata")).items():
+        for key, value in _mapping(facts).items():
+            known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
+            if known and isinstance(value, str) and "." not in stream:
+                names[known].append(f"{stream}={value}")
+            else:
+                left.append(f"metadata.{stream}.{key}")
+    if not any(names.values()):
+        return Choice()
+    return Choice(
+        nothing=True,
+        streams=tuple(names["stream"] or ([] if names["field"] else ["*"])),
+        fields=tuple(names["field"]),
+        exclude=tuple(names["exclude"]),
+        methods=tuple(names["replication"]),
+        keys=tuple(names["replication-key"]),
+    )
 
 
 def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, meltano, options, prompts, sample_tap
-from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described, typed
+from cluster.onboarding import check, discover, from_hub, meltano, options, prompts, sample_tap
+from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described
+from cluster.onboarding.hub import HUB
 from cluster.onboarding.options import Option
 from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
 from cluster.onboarding.selection import Choice
@@ -51,31 +52,37 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     """
     ask = ask and sys.stdin.isatty()
     project = Project(session.settings.root)
-    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind):
+    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind or request.variant):
         if request.typed:
             _complete(session, project.connector(request.name), request.typed, ask=ask)
             return
-        hint = f"Set its settings with {typed('new', request.name, '--set', 'key=value')}, or choose another name."
+        hint = f"Choose another name, or set its settings: {command('new', request.name, '--set', 'key=value')}"
         raise SetupError("E-EXISTS", f"singer-configs/{request.name} is there already.", hint=hint)
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:
         raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
     if meltano_file:
         _take_over(request, Path(meltano_file))
+    elif not request.pip_url and not from_scratch:
+        from_hub.fill_in(session, request)
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
         draft, config = _make(session, request, from_scratch=from_scratch, ask=ask)
     connector = Project(session.settings.root).connector(request.name)
     if request.left:
-        session.output.line("!", meltano_file, f"not taken over: {listed(request.left)}")
+        session.output.line("!", meltano_file or HUB, f"not taken over: {listed(request.left)}")
     missing = draft.missing(config)
-    _report(session, connector, config, missing, request.left)
+    _report(session, connector, config, missing, request)
+    others = draft.gaps(config)[1:]
+    if others:
+        instead = "; or ".join(listed(names) for names in others)
+        session.output.line("!", Project(session.settings.root).shown(connector.config), f"instead of {listed(missing)}: {instead}")
     _try_out(session, connector, missing, request.choice)
     if from_scratch:
         words = f'test --options="-k {request.name}"'
         session.output.text(f"      {command(words)} for the tap's own test")
 
 
-def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], left: Sequence[str]) -> None:
+def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], request: ConnectorRequest) -> None:
     """Report the connector that was made or completed."""
     files = listed(sorted(file.name for file in connector.folder.iterdir()))
     session.output.line("✓", Project(session.settings.root).shown(connector.folder), f"{connector.kind}; {files}")
@@ -88,7 +95,9 @@ def _report(session: Session, connector: Connector, config: Mapping[str, Any], m
         settings=sorted(config),
         secrets=secret_names(connector.config),
         missing=list(missing),
-        left=list(left),
+        left=list(request.left),
+        source=request.source or None,
+        variant=request.hub.variant if request.hub else None,
     )
 
 
@@ -101,6 +110,8 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
         request.pip_url = os.path.relpath(scaffold, root)
     output.text(f"new  {request.name} · {request.pip_url or request.name}")
     output.text()
+    for note in request.notes:
+        output.line(*note)
     with _staging_folder(session, request.name) as folder:
         draft = ConnectorDraft(session, request, folder, ask=ask)
         try:
@@ -145,7 +156,7 @@ def _complete(session: Session, connector: Connector, settings: Mapping[str, str
     if secrets:
         session.output.line("✓", ".env", listed(sorted(secrets)))
     missing = options.missing(known, config)
-    _report(session, connector, config, missing, [])
+    _report(session, connector, config, missing, ConnectorRequest(connector.name))
     _try_out(session, connector, missing, Choice())
 
 

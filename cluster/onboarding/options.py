@@ -7,6 +7,7 @@ import re
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest
@@ -14,7 +15,7 @@ from cluster.errors import SetupError
 from cluster.project.secrets import is_secret_key, is_typed_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 BUILT_IN = {
     "add_record_metadata", "batch_config", "batch_size_rows", "default_target_schema", "faker_config", "flattening_enabled",
@@ -36,6 +37,9 @@ NOT_CONFIG = {"type", "stream", "streams", "bookmarks", "currently_syncing"}
 NEAR = 300
 """How far before a block of code, in characters, its caption may be."""
 
+DATE = "date_iso8601"
+"""The format of a setting that takes a date or a time."""
+
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*[}\]])')
 """What samples have and JSON has not: comments, and commas after the last item. Texts are matched
 first, and stay."""
@@ -50,6 +54,8 @@ class Option:
     """Its JSON schema, if known."""
     required: bool = False
     example: Any = None
+    nested: bool = False
+    """Whether the name is a path: ``s3.bucket`` is a key within ``s3``."""
 
     @property
     def kinds(self) -> set[str]:
@@ -65,6 +71,12 @@ class Option:
     def description(self) -> str:
         """Its description, in one line."""
         return " ".join(str(self.schema.get("description", "")).split())
+
+    @property
+    def label(self) -> str:
+        """Its name as a person would write it, if that is known and not the same."""
+        title = str(self.schema.get("title", ""))
+        return "" if re.sub(r"[\W_]+", "", title).lower() == re.sub(r"[\W_]+", "", self.name).lower() else title
 
     @property
     def default(self) -> Any:
@@ -102,6 +114,9 @@ class Option:
             raise SetupError(
                 "E-SETTING", f"{self.name} is {describe(text)}; allowed is one of {listed(map(str, allowed))}.", hint="Give one of these."
             )
+        if self.schema.get("format") == DATE and "${" not in text and not _is_date(text):
+            hint = f"Write it as {self.name}=2024-01-31 or {self.name}=2024-01-31T08:00:00Z"
+            raise SetupError("E-SETTING", f"{self.name} is {describe(text)}; allowed is a date or a time.", hint=hint)
         if self.secret or "string" in kinds or isinstance(self.example, str):
             return text
         value: Any = text
@@ -115,6 +130,12 @@ class Option:
                 hint=f"Write it as JSON, such as {example}",
             )
         return value
+
+
+def _is_date(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(text))
+    return False
 
 
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
@@ -192,7 +213,31 @@ def _rank(option: Option) -> tuple[bool, int, bool]:
 
 def missing(options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
     """Return the options that the connector needs and *config* lacks."""
-    return [option.name for option in options if option.needed and option.name not in config]
+    return [option.name for option in options if option.needed and not holds(config, option)]
+
+
+def holds(config: Mapping[str, Any], option: Option) -> bool:
+    """Return whether a config has a value for an option."""
+    value: Any = config
+    for part in _path(option):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def put(config: dict[str, Any], option: Option, value: Any) -> None:
+    """Write the value of an option into a config."""
+    *outer, last = _path(option)
+    for part in outer:
+        if not isinstance(config.get(part), dict):
+            config[part] = {}
+        config = config[part]
+    config[last] = value
+
+
+def _path(option: Option) -> list[str]:
+    return option.name.split(".") if option.nested else [option.name]
 
 
 def from_readme(text: str) -> list[Option]:
@@ -286,8 +331,3 @@ def variable(connector: str, *path: str) -> str:
     """Return the name of a secret's variable, as Meltano builds it: ``TAP_GITHUB_AUTH_TOKEN``."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join((connector, *path))).upper()
     return name if not name[0].isdecimal() else f"_{name}"
-
-
-def quoted(words: Iterable[str]) -> str:
-    """Join the words of a command, each as a shell takes it."""
-    return " ".join(map(shlex.quote, words))

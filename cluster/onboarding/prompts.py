@@ -23,6 +23,17 @@ def line(question: str, *, hidden: bool = False) -> str:
         raise KeyboardInterrupt from None
 
 
+def group(output: Output, groups: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Ask which of several groups of settings to fill in; return it, empty for no answer."""
+    output.text("\nOne of these groups of settings is needed:")
+    for number, names in enumerate(groups, start=1):
+        output.text(f"  {number}  {listed(names)}")
+    while text := line(f"  1 to {len(groups)} > "):
+        if text.isdecimal() and 1 <= int(text) <= len(groups):
+            return groups[int(text) - 1]
+    return ()
+
+
 def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str], None]) -> None:
     """Ask for settings, and hand each answer to *take*, which may refuse it.
 
@@ -43,7 +54,8 @@ def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str],
 def _ask_for(output: Output, option: Option, take: Callable[[Option, str], None]) -> None:
     """Ask for one setting until its answer is accepted or empty."""
     kinds = listed(map(str, option.allowed or sorted(option.kinds)))
-    facts = ["needed"] if option.needed else []
+    facts = [option.label] if option.label else []
+    facts += ["needed"] if option.needed else []
     facts += [kinds] if option.allowed or option.kinds else []
     facts += [f"default {describe(option.default)}"] if option.default is not None else []
     facts += [f"for example {describe(option.example)}"] if option.example is not None and not option.secret else []

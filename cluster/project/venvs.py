@@ -57,6 +57,17 @@ NETWORK = re.compile(
 )
 
 
+LOGIN = re.compile(
+    r"could not read (?:Username|Password)|terminal prompts disabled|Authentication failed for|Permission denied \(publickey|"
+    r"Host key verification failed",
+    re.IGNORECASE,
+)
+"""What git and SSH print if a server asks for a login that they do not have."""
+
+NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
+"""Git and SSH fail instead of asking. Credential helpers and the SSH agent still work."""
+
+
 @dataclass(frozen=True)
 class Environment:
     """A finished venv: its folder, the connector's program in it, and the connector's version."""
@@ -178,6 +189,24 @@ class Environments:
             )
             shutil.move(part, connector.lock)
 
+    def resolves(self, connector: Connector, python: str, wheels: Sequence[str]) -> bool:
+        """Return whether the requirements resolve for a Python, with wheels of these packages.
+
+        The Python need not be installed.
+        """
+        sources = [str(folder / "pyproject.toml") for folder in connector.projects]
+        arguments = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-python-downloads",
+            "--python-version",
+            python,
+            *(f"--only-binary={name}" for name in wheels),
+        ]
+        arguments += [*sources, *(["-"] if connector.requirements else [])]
+        return self._run(arguments, "\n".join(connector.requirements)).returncode == 0
+
     # -- the environment
 
     def _key(self, connector: Connector) -> str:
@@ -278,6 +307,18 @@ class Environments:
             raise refused
         if "No space left on device" in text:
             raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Free space, then run it again.")
+        if LOGIN.search(text):
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} cannot be installed: {git_server(text)} asks for a login.",
+                hint=f"Log in with git once, such as: git ls-remote ADDRESS. Log: {self._shown(log)}",
+            )
+        if NETWORK.search(text) and "Git operation failed" in text:
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} is not installed yet, and {git_server(text)} cannot be reached.",
+                hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {self._shown(log)}",
+            )
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
@@ -297,6 +338,8 @@ class Environments:
         """Return uv's variables: a cache in the checkout, index and certificates as for pip."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
+        environ.update(NO_QUESTIONS)
+        environ.setdefault("GIT_ASKPASS", "false")
         index = chosen_index(environ)
         if index:
             environ["UV_DEFAULT_INDEX"] = index
@@ -353,6 +396,12 @@ def reason(text: str) -> str:
         sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
     sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
     return sentence if sentence.endswith((".", "?")) else sentence + "."
+
+
+def git_server(text: str) -> str:
+    """Return the address that git could not fetch, without a user and a password."""
+    address = re.search(r"((?:https?|ssh)://)(?:[^@/\s`'\"]+@)?([^\s`'\"?#]+)|[\w.-]+@([\w.-]+:[^\s`'\"]+)", text)
+    return f"{address[1] or ''}{address[2] or address[3]}".rstrip(".:") if address else "the git server"
 
 
 def programs(folder: Path) -> list[str]:

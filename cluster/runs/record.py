@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from cluster.runs import state as exact
+from cluster.ui import exact_json
 
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
@@ -101,7 +101,7 @@ def read_record(data: bytes) -> Record:
     :raises ValueError: it is not one, or of a schema that this version does not know.
     """
     try:
-        fields = exact.loads(data)
+        fields = exact_json.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
         sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
@@ -112,4 +112,4 @@ def read_record(data: bytes) -> Record:
 
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
-    return exact.dumps(asdict(record), indent=1).encode()
+    return exact_json.dumps(asdict(record), indent=1).encode()

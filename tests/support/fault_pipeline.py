@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from processes import eventually
 
-from cluster.config.settings import Settings, parse
+from cluster.config.settings import Settings
 from cluster.runs.history import History
 from cluster.store import open_store
 
@@ -212,8 +212,10 @@ class Ground:
     @property
     def settings(self) -> Settings:
         """The choices in force."""
-        settings = {name: value for name, value in self.environ.items() if name.startswith("INVOKE_SINGER_")}
-        return parse({name.removeprefix("INVOKE_SINGER_").lower(): value for name, value in settings.items()}, {}, root=self.checkout.root)
+        chosen: dict[str, Any] = {
+            name.removeprefix("INVOKE_SINGER_").lower(): value for name, value in self.environ.items() if "INVOKE" in name
+        }
+        return Settings(root=self.checkout.root, **chosen)
 
     @property
     def buckets(self) -> tuple[str, str, str]:
