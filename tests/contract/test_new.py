@@ -260,7 +260,7 @@ def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
 
 
 def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
-    """A number or a flag from Meltano's .env keeps its type; a key of several lines comes over with its line breaks."""
+    """A number or a flag from Meltano's .env keeps its type in the config."""
     config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}
     plugin: dict[str, Any] = {
         "name": "target-files",

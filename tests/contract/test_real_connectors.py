@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
 
+pytestmark = pytest.mark.full  # installs connectors of other people
+
 SDK = ["about", "catalog", "discover", "state"]
 CONNECTORS: dict[str, dict[str, Any]] = {
     "tap-spreadsheets": {"pip_url": "tap-spreadsheets==1.1.2", "capabilities": SDK},
