@@ -202,7 +202,6 @@ def retry(session: Session, run: str) -> None:
     help={
         "word": "a part of a connector's name",
         "kind": "tap, target or mapper; default: all",
-        "limit": "how many to show",
     },
 )
 def search(session: Session, word: str, kind: str = "", limit: int = 20) -> None:

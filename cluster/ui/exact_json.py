@@ -1,4 +1,4 @@
-"""JSON whose numbers keep every digit: a state of ``1.10`` or of twenty digits is written as it came."""
+"""JSON whose numbers keep every digit: ``1.10`` in a state is written as it came."""
 
 from __future__ import annotations
 
