@@ -198,11 +198,27 @@ def retry(session: Session, run: str) -> None:
 
 
 @command(
+    "search hubspot",
+    help={
+        "word": "a part of a connector's name",
+        "kind": "tap, target or mapper; default: all",
+        "limit": "how many to show",
+    },
+)
+def search(session: Session, word: str, kind: str = "", limit: int = 20) -> None:
+    """Search Meltano Hub for connectors."""
+    from cluster.onboarding import search
+
+    search.search(session, word, kind=kind, limit=limit)
+
+
+@command(
     "new tap-dbf --set path=/data/*.dbf",
     iterable=["set"],
     help={
         "name": "the connector's name, such as tap-github",
-        "pip-url": "its package as pip takes it, or a folder of this repository; default: its name",
+        "pip-url": "its package as pip takes it, or a folder of this repository; default: the one that Meltano Hub names",
+        "variant": "a variant in Meltano Hub, or NAME--VARIANT for another name; default: the Hub's default",
         "kind": "tap or target; default: detected",
         "target": "the same as --kind target",
         "executable": "its program; default: the one that the package installs",
@@ -222,6 +238,7 @@ def new(
     python: str = "",
     set: Sequence[str] | None = None,
     from_meltano: str = "",
+    variant: str = "",
     *,
     target: bool = False,
     from_scratch: bool = False,
@@ -231,7 +248,8 @@ def new(
     from cluster.onboarding import new
     from cluster.onboarding.draft import ConnectorRequest
 
-    request = ConnectorRequest(name, pip_url, "target" if target else kind, executable, python, new.read_settings(set or ()))
+    kind = "target" if target else kind
+    request = ConnectorRequest(name, pip_url, kind, executable, python, new.read_settings(set or ()), variant=variant)
     new.new(session, request, meltano_file=from_meltano, from_scratch=from_scratch, ask=not (session.as_json or no_input))
 
 
@@ -378,12 +396,20 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command("test", help={"all": "also what takes long or needs a cluster", "options": "passed on to pytest"})
-def test(session: Session, options: str = "", *, all: bool = False) -> None:
-    """Run the tests."""
+@command(
+    "test",
+    help={
+        "unit": "only unit tests: seconds",
+        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
+        "all": "all tests, also those that take hours or need a cluster",
+        "options": "options for pytest",
+    },
+)
+def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
+    """Run the tests that most changes can break."""
     from cluster.commands import develop
 
-    develop.test(session, everything=all, options=options)
+    develop.test(session, options=options, unit=unit, full=full, all=all)
 
 
 @command(
@@ -403,7 +429,7 @@ def bench(session: Session, only: str = "", *, quick: bool = False) -> None:
 GROUPS = {
     "First day": (doctor, up, demo, status, open, stop, teardown),
     "Pipelines": (run, runs, show, logs, fetch, state, sync, cancel, retry),
-    "Connectors": (new, discover, select, check, add),
+    "Connectors": (search, new, discover, select, check, add),
     "Operations": (credentials, shell, forward, export, report, test, bench),
 }
 namespace = Collection(*(task for group in GROUPS.values() for task in group))

@@ -126,6 +126,7 @@ class Platform:
         """Take the lab. The environment's settings hold, but for those that are *fixed*; the cluster is one of its own if none is named."""
         self.lab = place
         keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        self.lab.seconds = 1800
         self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **keys, **given(), **fixed}
         chosen = {name.removeprefix(VARIABLE).lower(): value for name, value in self.environ.items() if name.startswith(VARIABLE)}
         self.settings = parse(chosen, {}, root=place.root)
@@ -134,7 +135,7 @@ class Platform:
     def invoke(self, *words: str) -> float:
         """Type one of our commands, which must succeed, and return how long it took."""
         began = time.monotonic()
-        result = self.lab.invoke(*words, seconds=1800, **self.environ)
+        result = self.lab.invoke(*words, **self.environ)
         if result.code:
             raise WrongError(f"invoke {' '.join(words)}: {result.err.strip() or result.out}")
         return time.monotonic() - began

@@ -28,7 +28,7 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.runs import outcome
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
 from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
@@ -241,7 +241,7 @@ def commit(run: Run, history: History) -> Record:
 def initial(run: Run, history: History) -> dict[str, Any] | None:
     """Return the initial state of the connector or the pipeline, None if there is none."""
     with suppress(ValueError):
-        return exact.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
+        return state_json.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
     return None
 
 
@@ -318,7 +318,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
     """Return the error that explains a failed run; its hint ends with *unchanged*."""
     messages = [str(node.get("message") or "") for node in run.failures]
     known = outcome.of_argo(run.pipeline, run.run, messages, unchanged)
-    if known.code in {"E-CANCELLED", "E-TIMEOUT"}:
+    if known.code in {"E-CANCELLED", "E-TIMEOUT"} or outcome.pod_deleted(messages):
         return known
     pods = [str(node.get("podName")) for node in run.failures if node.get("podName")]
     lost = bool(pods) and not any(pod in left.pods for pod in pods)

@@ -1,7 +1,8 @@
-"""The commands for who works on this checkout: its tests and its benchmarks."""
+"""The commands ``test`` and ``bench``, for people who change this checkout."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,72 +20,81 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
-AT_ONCE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
-"""Tests of one file stay together: they share servers."""
+IN_PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+"""The tests of one file run in one process, because they share servers."""
+LEVELS: dict[str, tuple[str, ...]] = {
+    "": IN_PARALLEL,
+    "unit": (*IN_PARALLEL, "tests/unit"),
+    "full": (*IN_PARALLEL, "--full"),
+    "all": ("--all",),  # a cluster needs the machine to itself
+}
+"""The arguments of pytest, by the option that selects tests."""
 
 
-def test(session: Session, *, everything: bool, options: str) -> None:
-    """Run the tests of this checkout: several files at once, but for those that need the machine for themselves.
+def test(session: Session, *, options: str, **levels: bool) -> None:
+    """Run the tests of one level of ``LEVELS``.
 
-    :raises SetupError: E-INSTALL, what they need is not there and this environment is not ours to change.
+    :raises SetupError: E-SETTING, more than one level; E-INSTALL, this venv has no pytest and is not ours to change.
     """
+    selected = [level for level, on in levels.items() if on]
+    if len(selected) > 1:
+        raise SetupError("E-SETTING", f"--{' and --'.join(selected)} exclude each other.", hint="Pass one of them.")
     _for_tests(session)
-    _python(session, "-m", "pytest", *(["--all"] if everything else AT_ONCE), *options.split())
+    _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split())
 
 
 def bench(session: Session, *, quick: bool, only: str) -> None:
-    """Measure what this machine can, and write it to ``docs/performance.md``.
+    """Measure this machine and write the tables of ``docs/performance.md``.
 
-    :raises SetupError: E-SETTING, there is no such benchmark; E-INSTALL, as ``test``.
+    :raises SetupError: E-SETTING, unknown benchmark; E-INSTALL, as ``test``.
     """
-    chosen = words(only)
-    for name in chosen:
+    names = words(only)
+    for name in names:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python(session, "benchmarks/bench.py", *chosen, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
+    _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
 def _python(session: Session, *arguments: str) -> None:
-    """Run a program of the checkout, and end as it does, unless it ended well."""
+    """Run a Python program of the checkout. If it fails, exit with its exit code."""
     environ = {**os.environ, "SINGER_LAUNCHER": ""}
     with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=environ) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt as error:
-            if isinstance(error, Interrupted):  # SIGTERM; a Ctrl-C it hears itself
+            if isinstance(error, Interrupted):  # SIGTERM reaches us alone, Ctrl-C the program too
                 process.terminate()
-            process.wait()  # it takes away what it has made, such as a cluster
+            process.wait()  # it removes what it has created, such as a cluster
             raise
     if code:
         raise SystemExit(code)
 
 
 def _for_tests(session: Session) -> None:
-    """Install what tests and benchmarks need, where the environment is that of the launcher.
+    """Install ``requirements-dev.lock`` if the launcher has created this venv.
 
-    :raises SetupError: E-INSTALL, it is not there and this environment is not ours to change.
+    :raises SetupError: E-INSTALL, the installation fails, or this venv has no pytest and is not ours to change.
     """
     settings = session.settings
     ours = Path(sys.prefix).resolve() == (settings.root / ".venv").resolve()
-    wanted = settings.root / "requirements-dev.lock"
-    stamp = Path(sys.prefix) / wanted.name
-    if ours and (not stamp.exists() or stamp.read_bytes() != wanted.read_bytes()):
-        with session.output.step("What the tests need") as step:
-            told = proxy.read(settings, session.environ).variables(session.environ)
-            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # as the launcher says
-            done = subprocess.run(
-                [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(wanted)],
-                check=False,
-                env={**os.environ, **pip, **told},
-            )
+    lock = settings.root / "requirements-dev.lock"
+    installed = Path(sys.prefix) / lock.name
+    if ours and (not installed.exists() or installed.read_bytes() != lock.read_bytes()):
+        with session.output.step("Packages for tests") as step:
+            network = proxy.read(settings, session.environ).variables(session.environ)
+            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # as in the launcher
+            install = ("install", "--quiet", "--no-compile", "--require-hashes", "--requirement", str(lock))
+            done = subprocess.run([sys.executable, "-m", "pip", *install], check=False, env={**os.environ, **pip, **network})
             if done.returncode:
-                raise SetupError("E-INSTALL", "What the tests need cannot be installed.", hint="See the lines above; then run it again.")
-            shutil.copyfile(wanted, stamp)
+                raise SetupError(
+                    "E-INSTALL", "pip cannot install the packages for tests.", hint="Read the lines of pip above, then run it again."
+                )
+            shutil.copyfile(lock, installed)
             step.result("installed")
-    if subprocess.run([sys.executable, "-c", "import pytest"], capture_output=True, check=False).returncode:
+    if importlib.util.find_spec("pytest") is None:
         raise SetupError(
             "E-INSTALL",
-            "pytest is not in this environment.",
-            hint=f"Install it: {shown(wanted)} lists all that the tests need; ./invoke test does it by itself.",
+            f"The venv {shown(Path(sys.prefix))} has no pytest, and ./invoke has not created it.",
+            hint=f"Install {shown(lock)} into it, or use ./invoke, which installs it.",
         )

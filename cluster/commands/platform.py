@@ -202,6 +202,9 @@ def status(session: Session) -> None:
     :raises SetupError: E-DOWN, not all is well.
     """
     with Handles(session.settings, session.environ) as handles:
+        foreign = handles.provider.foreign()
+        if foreign:
+            raise foreign
         steps = plan.up(handles.settings)
         found = look(steps, handles)
     well = {step.title: step.ok for step in steps}

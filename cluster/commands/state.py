@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from cluster.config.strict import read_object, read_text
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
 from cluster.runs.record import short
+from cluster.ui import exact_json
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
             return
         current = history.state(pipeline)
         output.event("state", pipeline=pipeline, state=current)
-        output.text(exact.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
+        output.text(exact_json.dumps(current, indent=2) if current else f"{pipeline} has no state yet: its next run loads everything.")
 
 
 def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any
         file = Path(change.set_to)
         read_object(file, change.set_to, "E-STATE")
         try:
-            return exact.read(read_text(file, change.set_to))
+            return state_json.read(read_text(file, change.set_to))
         except ValueError as error:
             hint = f"Write the value of a STATE message into it, or what {command(f'state {pipeline}')} prints."
             raise SetupError("E-STATE", f"{change.set_to} is not a state: {error}.", hint=hint) from None
@@ -92,7 +92,7 @@ def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
         hint = f"See {command(f'state {pipeline} --history')}"
         raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
     try:
-        return exact.read(data)
+        return state_json.read(data)
     except ValueError as error:
         raise SetupError("E-STATE", f"The version {version} is not a state: {error}.", hint="Choose another version.") from None
 
@@ -104,7 +104,7 @@ def _show_versions(session: Session, history: History, pipeline: str) -> None:
     for item in versions:
         data = None if item.deleted else history.store.get(history.settings.bucket_configs, history.state_key(pipeline), item.id)
         with suppress(ValueError):
-            found = json.loads(data or b"null")
+            found = exact_json.loads(data or b"null")
         session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
         rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else short(found)])
     session.output.table(rows, ["version", "time (UTC)", "state"])

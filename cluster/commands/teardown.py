@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from cluster.containers import images
 from cluster.errors import SetupError
 from cluster.host.locks import only_one
 from cluster.platform import backup, removal
@@ -12,7 +13,7 @@ from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.handles import Handles
 from cluster.platform.steps.images import helper_image
 from cluster.ui.command_line import command
-from cluster.ui.format import megabytes
+from cluster.ui.format import count, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,16 +48,21 @@ def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) 
     output = session.output
     with Handles(session.settings, session.environ) as handles:
         output.text(f"This removes: {_holdings(handles)}.")
-        output.text(
-            ("Kept: the buckets with states and runs, " if keep_data else "Kept: ")
-            + "connector environments, local runs and files"
-            + ("." if everything else f", and images ({command('teardown --all')} removes environments and images).")
-        )
+        output.text(_kept_line(keep_data=keep_data, everything=everything))
         if not yes and not session.agrees("Remove?", "This would remove things"):
             output.text("Nothing was removed.")
             return
         with is_alone(handles):
             _remove(session, handles, keep_data=keep_data, everything=everything)
+
+
+def _kept_line(*, keep_data: bool, everything: bool) -> str:
+    """Return the sentence about what stays."""
+    buckets = ["the buckets with states and runs"] * keep_data
+    if everything:
+        return f"Kept: {', '.join([*buckets, 'local runs and files'])}."
+    kept = ", ".join([*buckets, "local runs and files", "connector environments, and images"])
+    return f"Kept: {kept} ({command('teardown --all')} removes environments and images)."
 
 
 def _holdings(handles: Handles) -> str:
@@ -72,7 +78,9 @@ def _holdings(handles: Handles) -> str:
         sizes = [item.size for bucket in buckets for item in store.objects(bucket)]
         schedules = handles.kube.objects("CronWorkflow", handles.namespace)
         runs = len(handles.history.ids())
-        return f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {len(schedules)} schedules and {runs} runs"
+        return (
+            f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {count(len(schedules), 'schedule')} and {count(runs, 'run')}"
+        )
     except SetupError:
         return f"{what}, with its buckets, states and runs"
 
@@ -99,11 +107,9 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
         step.result("deleted" if gone else "ours is removed from it" if ours else "was not there", "done" if gone or ours else "unchanged")
     if everything:
         with output.step("Images and environments") as step:
-            step.result(f"{_images_removed(handles)} images removed")
-            for folder in (
-                *(handles.settings.local / name for name in ("environments", "cache", "bin")),
-                backup.archive(handles.settings).parent,
-            ):
+            step.result(f"{count(_images_removed(handles), 'image')} removed")
+            data = [] if keep_data else [backup.archive(handles.settings).parent]
+            for folder in (*(handles.settings.local / name for name in ("environments", "cache", "bin", "build")), *data):
                 shutil.rmtree(folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)
@@ -111,12 +117,14 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
 
 
 def _images_removed(handles: Handles) -> int:
-    """Remove the images that this checkout has built, and those that came to this machine with it; return how many there were."""
-    images = [thing for thing in handles.instance.brought if thing.startswith("image ")]
-    for thing in images:
-        handles.runtime.run("rmi", thing.removeprefix("image "))
-        handles.instance.took_away(thing)
-    return len(images)
+    """Remove the images that this checkout built or pulled, and return their number. Two names may be one image."""
+    names = [thing.removeprefix("image ") for thing in handles.instance.brought if thing.startswith("image ")]
+    if not names:
+        return 0
+    removed = images.remove(names, handles.runtime)
+    for name in names:
+        handles.instance.took_away(f"image {name}")
+    return removed
 
 
 def _kept(handles: Handles, say: Callable[[str], None]) -> str:

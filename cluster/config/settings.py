@@ -43,6 +43,7 @@ FORMS = {
     "s3_secret": (OBJECT, "the name of a Secret"),
     "s3_role": (ROLE, "a role such as arn:aws:iam::123456789012:role/singer"),
     "argo_url": (PAGES, "an address such as https://argo.example.com"),
+    "hub_url": (PAGES, "the address of a Meltano Hub such as https://hub.meltano.com, or nothing"),
     "registry": (REGISTRY, "a registry and path such as registry.example.com/data"),
     "pull_secret": (f"|{OBJECT}", "the name of a Secret"),
     "image_platform": (r"|linux/[a-z0-9]+", "a platform such as linux/arm64"),
@@ -101,6 +102,7 @@ class Settings:
     """``auto``: as the version of Kubernetes allows."""
     proxy: str = ""
     ca_bundle: str = ""
+    hub_url: str = "https://hub.meltano.com"
 
     @property
     def local(self) -> Path:

@@ -1,6 +1,6 @@
-"""``invoke doctor``: everything that the other commands need, looked at all at once.
+"""``invoke doctor``: check everything that the other commands need.
 
-``checks`` looks and touches nothing, ``fixes`` does what is safe, ``bundle`` writes it all down for whoever is asked for help.
+``checks`` only looks, ``fixes`` corrects what is safe, ``bundle`` writes a file for those who help.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output
 
 SECONDS = 8
-"""Nothing is waited for any longer, whatever hangs."""
+"""The longest wait for a check."""
 MARKS = {"ok": "✓", "slow": "!", "fail": "✗", "unneeded": "•"}
 
 
 def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
-    """Look at everything, put right what is safe on request, and write it down on request.
+    """Run all checks. On request, correct what is safe, and write the file for those who help.
 
     :raises SetupError: E-DOCTOR, something that the engine needs does not work; what a fix raised.
     """
@@ -44,30 +44,30 @@ def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
         title = f"engine {chosen}, because {reason}"
         output.text(f"doctor  {title}")
         output.text()
-        found = []
-        for seen in _looked(machine, chosen, up=up):
-            found.append(seen)
-            _show(output, seen)
-        failed = [seen for seen in found if seen.status == "fail"]
+        results = []
+        for result in _looked(machine, chosen, up=up):
+            results.append(result)
+            _show(output, result)
+        failed = [result for result in results if result.status == "fail"]
         output.event("doctor.finished", engine=chosen, reason=reason, ok=not failed)
         output.text()
         if bundle:
-            _bundle(machine, output, [title, *map(_line, found)])
+            _bundle(machine, output, [title, *map(_line, results)])
     finally:
         give_up()
     if refused:
         raise refused[0]
     if failed:
-        fixable = any(seen.fix for seen in failed)
-        hint = f"{command('doctor --fix')} puts right what is safe." if fixable else "Do what stands behind each arrow, then run it again."
-        names = listed(dict.fromkeys(seen.name for seen in failed))
+        fixable = any(result.fix for result in failed)
+        hint = f"{command('doctor --fix')} corrects what is safe." if fixable else "Follow the arrows above, then run it again."
+        names = listed(dict.fromkeys(result.name for result in failed))
         raise SetupError("E-DOCTOR", f"The engine {chosen} will not work here: see {names}.", hint=hint)
-    spared = dict.fromkeys(seen.name for seen in found if seen.status == "unneeded" and seen.hint)
+    spared = dict.fromkeys(result.name for result in results if result.status == "unneeded" and result.hint)
     output.text(f"The engine {chosen} works here." + (f" {command('up')} would need more: {listed(spared)}." if spared else ""))
 
 
 def _bundle(machine: Machine, output: Output, lines: list[str]) -> None:
-    """Write the file for asking for help, and say where it is."""
+    """Write the file for those who help, and print its path."""
     from cluster.doctor.bundle import write  # noqa: PLC0415 - on request only
 
     file = write(machine, lines)
@@ -93,7 +93,7 @@ def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, b
 
 
 def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[CheckResult]:
-    """Do all checks at once, and yield what they have seen in their order, as it counts for the engine."""
+    """Run all checks in parallel, and yield their results in order, judged for the engine."""
     deadline = time.monotonic() + SECONDS
     begun = [(check, begin(partial(check.made, machine))) for check in checks.all_checks(machine.settings)]
     for check, future in begun:
@@ -105,11 +105,13 @@ def _result(check: Check, future: Future[list[CheckResult]], deadline: float) ->
     try:
         return future.result(max(0, deadline - time.monotonic()))
     except TimeoutError:
-        return [CheckResult(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it stays so, see what hangs there.")]
+        return [
+            CheckResult(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it happens again, look at what hangs there.")
+        ]
 
 
 def _fixed(machine: Machine, output: Output) -> list[SetupError]:
-    """Do what is safe about what was seen, and return what could not be done."""
+    """Correct what is safe, and return the errors of what failed."""
     refused = []
     fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo", up=False) if seen.fix]
     for name, fix in fixes:
@@ -123,7 +125,7 @@ def _fixed(machine: Machine, output: Output) -> list[SetupError]:
         else:
             output.event("doctor.fixed", name=name, done=step.detail)
     if not fixes:
-        output.line("•", "Nothing to put right that could be done safely")
+        output.line("•", "Nothing to correct that would be safe")
     output.text()
     return refused
 

@@ -1,4 +1,7 @@
-"""One file for asking for help: what doctor has seen, versions, settings, the platform, the newest runs, the ends of logs. No secrets."""
+"""The file of ``doctor --bundle``, without secrets.
+
+It has the results of doctor, versions, settings, the platform, the newest runs and logs.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ if TYPE_CHECKING:
     from cluster.runs.record import Record
 
 SECONDS = 10
-"""For the platform to say how it is."""
+"""The longest wait for the platform."""
 RUNS, LOGS, LINES = 5, 8, 60
 
 
 def write(machine: Machine, findings: Sequence[str]) -> Path:
-    """Write the file, for the user's eyes only, and return where it is.
+    """Write the file, readable by the user alone, and return its path.
 
     :raises SetupError: E-DISK, E-STORE, it cannot be written.
     """
@@ -63,21 +66,21 @@ def write(machine: Machine, findings: Sequence[str]) -> Path:
 
 
 def _versions(machine: Machine) -> list[str]:
-    """Return what runs here, in which version."""
-    found = [f"system    {platform.platform()}", f"python    {sys.version.splitlines()[0]}"]
+    """Return the versions of the system and of programs."""
+    versions = [f"system    {platform.platform()}", f"python    {sys.version.splitlines()[0]}"]
     asked = {"git": ("rev-parse", "HEAD"), machine.settings.provider: ("version",)}
     with suppress(SetupError):
         asked[machine.runtime.program] = ("version",)
     for name, words in asked.items():
         if which(name):
-            place = ["-C", str(machine.settings.root)] if name == "git" else []
-            said = run([name, *place, *words], seconds=SECONDS)
-            found += [f"{name}  {line}" for line in (said.stdout or said.stderr).splitlines()]
-    return found
+            folder = ["-C", str(machine.settings.root)] if name == "git" else []
+            answer = run([name, *folder, *words], seconds=SECONDS)
+            versions += [f"{name}  {line}" for line in (answer.stdout or answer.stderr).splitlines()]
+    return versions
 
 
 def _settings(machine: Machine) -> list[str]:
-    """Return the settings that are not the defaults, and the variables that other programs go by."""
+    """Return the settings that differ from the defaults, and variables of other programs."""
     lines = [f"{key} = {value}" for key, value in machine.settings.changed.items()] or ["the defaults"]
     names = re.compile(
         r"(INVOKE_|UV_|PIP_|KIND_|DOCKER_(HOST|CONTEXT|CONFIG)$|MINIKUBE_|KUBECONFIG|.*_PROXY$|.*_CA_BUNDLE$|SSL_CERT)", re.IGNORECASE
@@ -86,14 +89,14 @@ def _settings(machine: Machine) -> list[str]:
 
 
 def _platform(machine: Machine) -> tuple[list[str], list[str]]:
-    """Return how each part of the platform is, and the passwords in it, which must not be written."""
+    """Return the condition of each part of the platform, and the passwords to redact."""
     handles, passwords = machine.handles, []
     if handles is None or not handles.instance.cluster:
         return [str(machine.trouble or "none")], []
-    found = look(plan.up(handles.settings), handles)
+    conditions = look(plan.up(handles.settings), handles)
     with suppress(SetupError):
         passwords = [value for name in (ROOT_SECRET, USER_SECRET) for value in (handles.credentials.secret(name) or {}).values()]
-    return [f"{title}: {why or 'in place'}" for title, why in found.items()], passwords
+    return [f"{title}: {why or 'in place'}" for title, why in conditions.items()], passwords
 
 
 def _runs(machine: Machine) -> list[str]:

@@ -1,6 +1,7 @@
-"""What ``doctor`` looks at. Each check tells what it has seen, and where it is not as it should be, what to do; it touches nothing.
+"""The checks of ``doctor``. Each reports what it has seen and what to do; none changes anything.
 
-What ``up``, ``run`` and ``check`` look at before they begin is asked of the same functions here, so that they cannot disagree.
+What ``up``, ``run`` and ``check`` look at before they begin is asked of the same functions here, so
+that they cannot disagree.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from functools import cached_property, partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from cluster.config.settings import IMAGES, ROOT, Settings
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 PATIENCE = 5
-"""Seconds after which a program that is asked is given up."""
+"""Seconds that a program may take to answer."""
 LEAST = {"kind": (0, 33), "minikube": (1, 38)}
 SKEW_NOTED, SKEW_MOST = 60, 900
 """Seconds. S3 refuses requests of a clock that is wrong by more than a quarter of an hour."""
@@ -59,24 +60,31 @@ DENIED = {
 }
 
 
+Status = Literal["ok", "slow", "fail", "unneeded"]
+
+
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check has seen."""
+    """The result of a check."""
 
     name: str
-    status: str
-    """``ok``, ``slow`` (works, but look), ``fail``, or ``unneeded`` here."""
+    status: Status
+    """``ok``, ``slow`` (a warning: it works, but look), ``fail`` or ``unneeded``."""
     seen: str
     hint: str = ""
     fix: Callable[[], str] | None = field(default=None, compare=False)
-    """Puts it right, as far as that is safe, and says what it did."""
+    """Corrects it, as far as that is safe, and returns what it did."""
 
 
 class Machine:
-    """The machine, the checkout on it, and what the user chose; each is read once."""
+    """The machine, the checkout and the settings; each is read once."""
 
     def __init__(self, session: Session) -> None:
-        """Take the session. Settings that cannot be are one of the findings; the others are then made with the defaults."""
+        """Take the session.
+
+        Settings that cannot be read are a result themselves; the other checks then use the
+        defaults.
+        """
         self.environ = session.environ
         self.refused: SetupError | None = None
         try:
@@ -84,7 +92,7 @@ class Machine:
         except SetupError as error:
             self.settings, self.refused = Settings(root=ROOT), error
         self.lost: SetupError | None = None
-        """Why it is not known how the world is reached."""
+        """Why the network settings cannot be read."""
         try:
             self.network = network.read(self.settings, self.environ)
         except SetupError as error:
@@ -92,7 +100,7 @@ class Machine:
         self.project = Project.of(self.settings)
         self.answers: list[http.Answer] = []
         self.trouble: SetupError | None = None
-        """Why there are no handles to the platform."""
+        """Why there are no handles of the platform."""
         self.handles: Handles | None = None
         try:
             self.handles = Handles(self.settings, self.environ)
@@ -103,29 +111,29 @@ class Machine:
 
     @property
     def runtime_there(self) -> Runtime | None:
-        """The container runtime, None where it is not installed."""
+        """The container runtime, None if it is not installed."""
         return self.runtime if any(map(which, PROGRAMS if self.runtime.chosen == "auto" else (self.runtime.chosen,))) else None
 
     @cached_property
     def environments(self) -> dict[str, Environment | None]:
-        """The environments of all connectors that can be read, None for those that are still to be made."""
+        """The venvs of all readable connectors; None for those not made yet."""
         made = Environments(self.settings)
-        found: dict[str, Environment | None] = {}
+        environments: dict[str, Environment | None] = {}
         for name in self.project.connector_names:
             with suppress(SetupError, OSError):
-                found[name] = made.find(self.project.connector(name))
-        return found
+                environments[name] = made.find(self.project.connector(name))
+        return environments
 
     @property
     def index_network(self) -> network.Network:
-        """How the package index is reached: with the certificates that pip is set to, where nothing else names any."""
+        """The network settings for the package index: pip's certificates, if no others are set."""
         bundle = pip_setting("cert")
         if self.network.bundle or not bundle:
             return self.network
         return replace(self.network, bundle=Path(bundle), bundle_name="pip's configuration")
 
     def ask(self, url: str, through: network.Network) -> http.Answer:
-        """Ask an address, and keep what its clock says."""
+        """Ask an address, and keep the answer with its date."""
         answer = http.ask(url, through)
         self.answers.append(answer)
         return answer
@@ -133,24 +141,24 @@ class Machine:
 
 @dataclass(frozen=True)
 class Check:
-    """Something to look at: its name, how, and whether the local engine can do without it."""
+    """A check: its name, its function, and whether only the engine argo needs it."""
 
     name: str
     look: Callable[[Machine], Iterable[CheckResult]]
     argo_only: bool = False
 
     def made(self, machine: Machine) -> list[CheckResult]:
-        """Look, and return what was seen; what a user can put right is a failure."""
-        found: list[CheckResult] = []
+        """Run the check and return its results; a ``SetupError`` is a failure."""
+        results: list[CheckResult] = []
         try:
-            found.extend(self.look(machine))
+            results.extend(self.look(machine))
         except SetupError as error:
-            found.append(CheckResult(self.name, "fail", error.problem, error.hint))
-        return found
+            results.append(CheckResult(self.name, "fail", error.problem, error.hint))
+        return results
 
 
 def all_checks(settings: Settings) -> list[Check]:
-    """Return the checks, in the order in which people read them."""
+    """Return the checks, in the order of the output."""
     registries = [Check(f"Registry {name}", partial(registry, name), argo_only=True) for name in registries_of(settings)]
     return [
         Check("Settings", chosen),
@@ -180,7 +188,7 @@ def _of(finding: Shortage) -> CheckResult:
 
 
 def chosen(machine: Machine) -> Iterator[CheckResult]:
-    """Look at the settings."""
+    """Check the settings."""
     if machine.refused:
         raise machine.refused
     changed = machine.settings.changed
@@ -188,11 +196,11 @@ def chosen(machine: Machine) -> Iterator[CheckResult]:
 
 
 def python(machine: Machine) -> Iterator[CheckResult]:
-    """Look at Python, and whether the packages that we stand on are those of the lock."""
+    """Check Python, whether our packages are those of the lock, and the connectors' Pythons."""
     here = f"{platform.python_version()} in {shown(Path(sys.prefix))}"
     lock = read_text(machine.settings.root / "requirements.lock", "requirements.lock")
     wanted = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+) *\\?$", lock, re.MULTILINE))
-    others = [f"{name} {found or 'none'} (wanted {wanted[name]})" for name in wanted if (found := _version(name)) != wanted[name]]
+    others = [f"{name} {installed or 'none'} (wanted {wanted[name]})" for name in wanted if (installed := _version(name)) != wanted[name]]
     if others:
         hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
         yield CheckResult("Python", "slow", f"{here}, with other packages than requirements.lock: {listed(others[:3])}", hint)
@@ -200,14 +208,14 @@ def python(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("Python", "ok", here)
     made = Environments(machine.settings)
     for name in machine.project.connector_names:
-        with suppress(SetupError):  # what is wrong with its files is said elsewhere
+        with suppress(SetupError):  # the check of singer-configs/ reports its files
             connector = machine.project.connector(name)
             if connector.python and machine.environments.get(name) is None:
                 yield from _python_of(made, connector)
 
 
 def _python_of(made: Environments, connector: Connector) -> Iterator[CheckResult]:
-    """Look whether the Python that a connector asks for is there."""
+    """Check that the Python of a connector is installed."""
     try:
         made.python(connector)
     except SetupError as error:
@@ -222,46 +230,53 @@ def _version(package: str) -> str | None:
 
 
 def uv(_: Machine) -> Iterator[CheckResult]:
-    """Look whether uv, which makes the connectors' environments, is there and runs."""
+    """Check that uv, which makes the connectors' venvs, runs."""
     hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
     try:
         from uv import find_uv_bin  # noqa: PLC0415 - it may be broken
 
-        said = run([find_uv_bin(), "--version"], seconds=PATIENCE)
+        version = run([find_uv_bin(), "--version"], seconds=PATIENCE)
     except (ImportError, OSError, SetupError):
-        yield CheckResult("uv", "fail", "its program is not where its package says", hint)
+        yield CheckResult("uv", "fail", "its package has no program", hint)
         return
-    number = re.search(r"\d+(\.\d+)+", said.stdout)
-    if number and said.returncode == 0:
+    number = re.search(r"\d+(\.\d+)+", version.stdout)
+    if number and version.returncode == 0:
         yield CheckResult("uv", "ok", number[0])
     else:
-        yield CheckResult("uv", "fail", f"it does not run: {last_line(said.stderr)}", hint)
+        yield CheckResult("uv", "fail", f"it does not run: {last_line(version.stderr)}", hint)
 
 
 def checkout(machine: Machine) -> Iterator[CheckResult]:
-    """Look at the room on the checkout's disk, and whether we may write there."""
-    found = preflight.room(fixes.free_bytes(machine.settings.root))
-    yield _of(found) if found else CheckResult("Checkout", "ok", f"{gigabytes(fixes.free_bytes(machine.settings.root))} of disk free")
+    """Check the free space on the checkout's disk, and that we may write there."""
+    shortage = preflight.room(fixes.free_bytes(machine.settings.root))
+    yield _of(shortage) if shortage else CheckResult("Checkout", "ok", f"{gigabytes(fixes.free_bytes(machine.settings.root))} of disk free")
 
 
 def configs(machine: Machine) -> Iterator[CheckResult]:
-    """Say in one line what ``check`` says in many."""
-    project, wrong = machine.project, []
+    """Read all files in ``singer-configs/``, as ``check all`` does.
+
+    A connector or pipeline that cannot be read is a warning if another pipeline can.
+    """
+    project, wrong, working = machine.project, [], False
     names = {"connector": project.connector_names, "pipeline": project.pipeline_names}
-    for what, name in ((what, name) for what, found in names.items() for name in found):
+    for what, name in ((what, name) for what, group in names.items() for name in group):
         try:
             checked(project, what, name, machine.environ)
         except SetupError as error:
             wrong.append(error)
+        else:
+            working = working or what == "pipeline"
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        yield CheckResult("singer-configs/", "fail", f"{wrong[0].problem.rstrip('.')}{more}.", f"{wrong[0].hint} All: {command('check')}")
+        others = "; other pipelines work" if working else ""
+        problem = f"{wrong[0].problem.rstrip('.')}{more}{others}."
+        yield CheckResult("singer-configs/", "slow" if working else "fail", problem, f"{wrong[0].hint} All: {command('check all')}")
     else:
         yield CheckResult("singer-configs/", "ok", f"{len(names['connector'])} connectors, {len(names['pipeline'])} pipelines")
 
 
 def dotenv(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether ``.env``, which holds secrets, can be read, by its owner alone; the environment's own likewise."""
+    """Check that ``.env`` and the environment's own file are readable, by their owner alone."""
     files = [file for file in dotenvs(machine.settings.root, machine.settings.env) if file.exists()]
     if not files:
         yield CheckResult(".env", "unneeded", "there is none: no secret is kept here")
@@ -281,31 +296,31 @@ def dotenv(machine: Machine) -> Iterator[CheckResult]:
 
 
 def proxy(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether somebody listens where the proxy is said to be, and whether containers can reach it."""
+    """Check that the proxy answers, and that containers reach it."""
     if machine.lost:
         raise machine.lost
-    found = machine.network
-    urls = list(dict.fromkeys(filter(None, (found.https, found.http))))
+    settings = machine.network
+    urls = list(dict.fromkeys(filter(None, (settings.https, settings.http))))
     if not urls:
         yield CheckResult("Proxy", "ok", "none")
     for url in urls:
-        why = http.connects(url)
-        if why:
-            yield CheckResult("Proxy", "fail", f"{network.shown(url)} is not reachable: {why}", "Correct singer.proxy or HTTPS_PROXY.")
+        reason = http.connects(url)
+        if reason:
+            yield CheckResult("Proxy", "fail", f"{network.shown(url)} is not reachable: {reason}", "Correct singer.proxy or HTTPS_PROXY.")
         elif network.unreachable(url):
-            yield CheckResult("Proxy", "slow", found.warning, "For the local engine it will do.")
+            yield CheckResult("Proxy", "slow", settings.warning, "For the local engine it will do.")
         else:
             yield CheckResult("Proxy", "ok", network.shown(url))
 
 
 def certificates(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether the file with CA certificates can be used."""
+    """Check that the file with CA certificates can be used."""
     count = machine.network.certificates.count("BEGIN CERTIFICATE")
-    yield CheckResult("Certificates", "ok", f"{count}, as {machine.network.bundle_name} says" if count else "the system's")
+    yield CheckResult("Certificates", "ok", f"{count}, of {machine.network.bundle_name}" if count else "the system's")
 
 
 def index(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether the package index answers, from which the connectors' environments are made."""
+    """Check that the package index for the connectors' venvs answers."""
     url = chosen_index(machine.environ) or _default_index()
     if url and not _is_address(url):
         remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
@@ -318,7 +333,7 @@ def index(machine: Machine) -> Iterator[CheckResult]:
 
 
 def _is_address(url: str) -> bool:
-    """Say whether an address is one that is asked over the network; a folder of packages is none."""
+    """Return whether an address is one of HTTP; a folder of packages is not."""
     try:
         return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:
@@ -326,7 +341,7 @@ def _is_address(url: str) -> bool:
 
 
 def _default_index() -> str:
-    """Return where pip and uv go by themselves, nothing where there is no pip that knows."""
+    """Return the default index of pip and uv, empty if there is no pip."""
     try:
         from pip._internal.models.index import PyPI  # noqa: PLC0415 - an environment of the user's own may lack it
     except ImportError:
@@ -335,22 +350,22 @@ def _default_index() -> str:
 
 
 def registries_of(settings: Settings) -> dict[str, list[str]]:
-    """Return the registries that images come from, each with the images; the one that they are pushed to has none for us."""
+    """Return the registries, each with its images; the one to push to has none."""
     spared = {
         *(("node",) if settings.provider != "kind" else ()),
         *(("minio",) if settings.store == "use" else ()),
         *(("controller", "server", "executor") if settings.argo == "use" else ()),
     }
-    found: dict[str, list[str]] = {}
+    registries: dict[str, list[str]] = {}
     for image in map(settings.image, sorted(IMAGES.keys() - spared)):
-        found.setdefault(full_name(image).partition("/")[0], []).append(image)
+        registries.setdefault(full_name(image).partition("/")[0], []).append(image)
     if settings.registry:
-        found.setdefault(settings.registry.partition("/")[0], [])
-    return dict(sorted(found.items()))
+        registries.setdefault(settings.registry.partition("/")[0], [])
+    return dict(sorted(registries.items()))
 
 
 def registry(name: str, machine: Machine) -> Iterator[CheckResult]:
-    """Look whether a registry of images answers; where it does not, its images may be here already."""
+    """Check that a registry answers, or that its images are here already."""
     url = f"{'http' if network.loopback(f'//{name}') else 'https'}://{HOSTS.get(name, name)}/v2/"
     images = registries_of(machine.settings)[name]
     there = ""
@@ -361,21 +376,21 @@ def registry(name: str, machine: Machine) -> Iterator[CheckResult]:
 
 
 def s3(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether the S3 that the settings name answers. Whether it takes our credentials is seen by who uses it."""
+    """Check that the S3 of the settings answers; its credentials are not tried."""
     yield from _answer(machine, "S3", machine.settings.s3_endpoint, "", denied=())
 
 
 def _answer(
     machine: Machine, name: str, url: str, spared: str, *, denied: Iterable[int] = DENIED, through: network.Network | None = None
 ) -> Iterator[CheckResult]:
-    """Say whether an address answers; *spared* says why that does not matter at the moment."""
+    """Check that an address answers; *spared* is why it does not matter now."""
     if not url:
-        yield CheckResult(name, "unneeded", "not asked: which one uv goes to by itself is not known here")
+        yield CheckResult(name, "unneeded", "not asked: the default index of uv is not known here")
         return
     try:
         answer = machine.ask(url, through or machine.network)
     except SetupError as error:
-        status, why, hint = "fail", error.problem.rstrip("."), error.hint
+        status, why, hint = _failed(error)
     else:
         status, why, hint = _understood(answer.status, network.shown(url), denied)
         if status == "ok":
@@ -384,20 +399,25 @@ def _answer(
     yield CheckResult(name, "slow" if spared else status, f"{why}; {spared}" if spared else why, hint)
 
 
-def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[str, str, str]:
-    """Return what an HTTP status means: ok, slow or fail, in words, and what to do."""
+def _failed(error: SetupError) -> tuple[Status, str, str]:
+    """Return a failure's status, reason and hint."""
+    return "fail", error.problem.rstrip("."), error.hint
+
+
+def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[Status, str, str]:
+    """Return what an HTTP status means: ok, slow or fail, a reason and a hint."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "slow", f"{url} answers 429: too many requests", "Wait an hour, or name a mirror in singer.mirror."
     if status in denied:
         hint = "In a company's network name its index (PIP_INDEX_URL) or a mirror of the registry (singer.mirror)."
         return "fail", f"{url} {DENIED[HTTPStatus(status)]} ({status})", hint
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return "fail", f"{url} answers {status}", "Try again later; in a company it may be the proxy that says so."
+        return "fail", f"{url} answers {status}", "Try again later; in a company's network the answer may be the proxy's."
     return "ok", "", ""
 
 
 def clock(machine: Machine) -> CheckResult:
-    """Compare our clock with those of whoever has answered."""
+    """Compare our clock with those of the servers that have answered."""
     skews = [answer.ahead for answer in machine.answers if answer.ahead is not None]
     if not skews:
         return CheckResult("Clock", "unneeded", "not compared: nobody outside has answered")
@@ -412,53 +432,55 @@ def clock(machine: Machine) -> CheckResult:
 
 
 def runtime(machine: Machine) -> Iterator[CheckResult]:
-    """Look at the container runtime, and at what ``up`` looks at before it makes a cluster in it."""
+    """Check the container runtime, and what ``up`` checks before it creates a cluster."""
     info, handles = machine.runtime.info, machine.handles
     yield CheckResult("Container runtime", "ok", f"{info}, {info.platform}, {'rootless' if info.rootless else 'as root'}")
     if handles is None or handles.host is None:
         return
-    found = handles.lacks()
+    shortages = handles.lacks()
     limits = preflight.inotify_limits(info)
-    well = {
+    readings = {
         "Memory": gigabytes(info.memory) if info.memory else "",
         "Disk": f"{gigabytes(info.disk)} free where {info.product} keeps its images" if info.disk is not None else "",
         "CPUs": str(info.cpus or ""),
         "cgroups": f"v{info.cgroups}" if info.cgroups else "",
         "inotify": ", ".join(f"{value} {name.removeprefix('max_user_')}" for name, value in limits.items()),
     }
-    for subject, reading in well.items():
-        lacks = [_of(item) for item in found if item.subject == subject]
+    for subject, reading in readings.items():
+        lacks = [_of(item) for item in shortages if item.subject == subject]
         yield from lacks or ([CheckResult(subject, "ok", reading)] if reading else [])
 
 
 def program(name: str, words: Sequence[str], machine: Machine) -> Iterator[CheckResult]:
-    """Look at kind or minikube: there, and new enough."""
+    """Check that kind or minikube is installed, and new enough."""
     fix = fixes.kind(machine.settings, machine.network) if name == "kind" else None
-    where = which(name)
-    if where is None:
+    path = which(name)
+    if path is None:
         yield CheckResult(name, "fail", f"{name} is not installed, or not on PATH", install(name), fix)
         return
-    said = run([name, *words], seconds=PATIENCE)
-    number = re.search(r"v(\d+)\.(\d+)\S*", said.stdout)
+    output = run([name, *words], seconds=PATIENCE)
+    number = re.search(r"v(\d+)\.(\d+)\S*", output.stdout)
     least = ".".join(map(str, LEAST[name]))
     if number is None:
-        yield CheckResult(name, "fail", f"{shown(Path(where))} does not tell its version: {last_line(said.stderr)}", install(name), fix)
+        yield CheckResult(name, "fail", f"{shown(Path(path))} prints no version: {last_line(output.stderr)}", install(name), fix)
     elif (int(number[1]), int(number[2])) < LEAST[name]:
         yield CheckResult(name, "fail", f"{number[0]} is too old: it takes {least} or later", install(name), fix)
     else:
-        yield CheckResult(name, "ok", f"{number[0].removeprefix('v')} in {shown(Path(where).parent)}")
+        yield CheckResult(name, "ok", f"{number[0].removeprefix('v')} in {shown(Path(path).parent)}")
 
 
 def context(machine: Machine) -> Iterator[CheckResult]:
-    """Look at the cluster that is there already."""
-    found = kubeconfig.find(machine.settings.context, machine.environ)
-    why = http.connects(found.server) if machine.network.proxy_for(found.server) is None else None
-    if why:
-        yield CheckResult("Context", "fail", f"the context {found.name} at {found.server} does not answer: {why}", "Start that cluster.")
+    """Check the existing cluster."""
+    context = kubeconfig.find(machine.settings.context, machine.environ)
+    reason = http.connects(context.server) if machine.network.proxy_for(context.server) is None else None
+    if reason:
+        yield CheckResult(
+            "Context", "fail", f"the context {context.name} at {context.server} does not answer: {reason}", "Start that cluster."
+        )
         return
     if machine.handles:
         machine.handles.provider.ready()
-    yield CheckResult("Context", "ok", f"context {found.name} at {found.server}, namespace {machine.settings.namespace}")
+    yield CheckResult("Context", "ok", f"context {context.name} at {context.server}, namespace {machine.settings.namespace}")
 
 
 PROVIDERS: Mapping[str, Callable[[Machine], Iterable[CheckResult]]] = {
@@ -469,7 +491,7 @@ PROVIDERS: Mapping[str, Callable[[Machine], Iterable[CheckResult]]] = {
 
 
 def ports(machine: Machine) -> Iterator[CheckResult]:
-    """Look whether the ports are free; those of a cluster that is stopped cannot be changed any more."""
+    """Check that the ports are free. Those of a stopped cluster are fixed."""
     if machine.trouble:
         raise machine.trouble
     handles = machine.handles
@@ -485,7 +507,7 @@ def ports(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("Ports", "ok", f"{line}, on 127.0.0.1 only")
         return
     ours: list[str] = []
-    with suppress(SetupError):  # that the runtime does not answer is said already
+    with suppress(SetupError):  # another check reports the runtime
         ours = handles.provider.left()
     busy = [port for port in chosen_ports.values() if not free(port)]
     held_by_us = [port for port in busy if ours and machine.runtime.publisher(port) in ours]
@@ -502,9 +524,9 @@ def ports(machine: Machine) -> Iterator[CheckResult]:
 
 
 def leftovers(machine: Machine) -> Iterator[CheckResult]:
-    """Look for what commands that were killed have left in this checkout."""
-    found = [*_half_made(machine), *_killed_runs(machine), *_half_environment(machine)]
-    yield from found or [CheckResult("Leftovers", "ok", "none")]
+    """Check for what killed commands have left in this checkout."""
+    results = [*_half_made(machine), *_killed_runs(machine), *_half_environment(machine)]
+    yield from results or [CheckResult("Leftovers", "ok", "none")]
 
 
 def _half_made(machine: Machine) -> Iterator[CheckResult]:
@@ -540,38 +562,43 @@ def _half_environment(machine: Machine) -> Iterator[CheckResult]:
 
 
 def others(machine: Machine) -> Iterator[CheckResult]:
-    """Look for kind clusters of other checkouts: one beside this is fine, one whose checkout is gone is a leftover."""
+    """Check kind clusters of other checkouts: those whose checkout is gone are leftovers."""
     if machine.settings.provider != "kind" or machine.handles is None:
         return
     try:
-        found = kind.clusters(machine.runtime)
-    except SetupError:  # said already
+        clusters = kind.clusters(machine.runtime)
+    except SetupError:  # another check reports it
         return
-    mine = [item for item in found if machine.handles.instance.owns(item.name)]
-    told = [_other(machine, item) for item in found if item not in mine]
-    yield from filter(None, told)
-    if not any(told):
+    mine = [item for item in clusters if machine.handles.instance.owns(item.name)]
+    results = [_other(machine, item) for item in clusters if item not in mine]
+    yield from filter(None, results)
+    if not any(results):
         yield CheckResult("Other checkouts", "ok", "none is known to have a cluster here")
 
 
-def _other(machine: Machine, found: kind.ClusterContainers) -> CheckResult | None:
-    """Say whose a kind cluster is; nothing where it is somebody's own that does not concern us."""
-    same = found.name == machine.settings.cluster
-    other_name = f"Leave it alone by another name: INVOKE_SINGER_CLUSTER={found.name}2, or singer.cluster in invoke.yaml."
-    what = f'the kind cluster "{found.name}" ({found.state})'
-    if found.checkout is None:
+def _other(machine: Machine, cluster: kind.ClusterContainers) -> CheckResult | None:
+    """Return whose a kind cluster is, None if it is no concern of this checkout."""
+    same = cluster.name == machine.settings.cluster
+    other_name = f"Leave it alone by another name: INVOKE_SINGER_CLUSTER={cluster.name}2, or singer.cluster in invoke.yaml."
+    what = f'the kind cluster "{cluster.name}" ({cluster.state})'
+    if cluster.checkout is None:
         return CheckResult("Other checkouts", "fail", f"{what} is there, and this checkout did not make it", other_name) if same else None
-    if fixes.remembers(found.checkout, found.name):
+    if fixes.remembers(cluster.checkout, cluster.name):
         if same:
-            return CheckResult("Other checkouts", "fail", f"{what} is that of {found.checkout}: two cannot have one name", other_name)
-        return CheckResult("Other checkouts", "ok", f"{found.checkout} has {what}: the two do not meet")
-    hint = f"{shown(Path(which('kind') or 'kind'))} delete cluster --name {found.name}"
-    gone = "no longer knows it" if found.checkout.exists() else "is gone"
-    return CheckResult("Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {found.checkout} {gone}", hint)
+            return CheckResult("Other checkouts", "fail", f"{what} is that of {cluster.checkout}: two cannot have one name", other_name)
+        return CheckResult("Other checkouts", "ok", f"{cluster.checkout} has {what}: the two do not meet")
+    hint = f"{shown(Path(which('kind') or 'kind'))} delete cluster --name {cluster.name}"
+    gone = "no longer knows it" if cluster.checkout.exists() else "is gone"
+    return CheckResult(
+        "Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {cluster.checkout} {gone}", hint
+    )
 
 
 def weighed(seen: CheckResult, check: Check, engine: str, *, up: bool) -> CheckResult:
-    """Return what was seen as it counts: the local engine works without a platform, and one that is up without what making it needs."""
+    """Return a result as the engine judges it.
+
+    The local engine needs no platform; a platform that is up no longer needs what making it does.
+    """
     if not check.argo_only or seen.status != "fail":
         return seen
     if engine == "local":

@@ -1,4 +1,4 @@
-"""What ``doctor --fix`` does: only what is safe, only in this checkout or to what it has made, never with more rights than the user has."""
+"""The repairs of ``doctor --fix``: safe ones, in this checkout, with the user's rights."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ CHECKSUMS = {
     "linux-amd64": "aee6151561422756b764a4ae28e7f44cda5af5a9eead3cc9985112b1de8d8e0d",
     "linux-arm64": "20022bee6cfcd5086cb7234d218e3454e6090022f2a8f55d1fa7fcf42c3867a2",
 }
-"""SHA-256 of kind as its makers have released it."""
+"""SHA-256 of the released programs."""
 PUBLISHER = "github.com"
-"""Where; ``singer.mirror`` may name another host for it."""
+"""The host of its releases; ``singer.mirror`` may name another one."""
 
 
 def kind(settings: Settings, network: Network) -> Callable[[], str] | None:
-    """Return what fetches kind into this checkout; None where its makers publish none for this machine."""
+    """Return a function that fetches kind; None if there is none for this machine."""
     system = f"{sys.platform}-{ARCHITECTURES.get(platform.machine(), '')}"
     if system not in CHECKSUMS:
         return None
@@ -58,20 +58,20 @@ def _fetched(url: str, digest: str, network: Network) -> str:
 
 
 def close(file: Path) -> str:
-    """Let nobody but its owner read a file."""
+    """Make a file readable by its owner alone."""
     file.chmod(0o600)
     return f"only you may read {shown(file)} now"
 
 
 def platform_lock(settings: Settings) -> Path:
-    """Return what up, stop and teardown hold while they work."""
+    """Return the lock that up, stop and teardown hold."""
     return settings.platform / "locks" / "platform"
 
 
 def remove_half(handles: Handles) -> str:
-    """Take away a cluster whose creation was broken off, unless somebody is at it at this moment.
+    """Remove a cluster whose creation was interrupted, unless another command is at work on it.
 
-    :raises SetupError: E-BUSY; E-CLUSTER, E-RUNTIME, it cannot be taken away.
+    :raises SetupError: E-BUSY; E-CLUSTER, E-RUNTIME, it cannot be removed.
     """
     with only_one(platform_lock(handles.settings), "Another up, stop or teardown of this checkout is under way."):
         if handles.instance.maker:
@@ -82,7 +82,7 @@ def remove_half(handles: Handles) -> str:
 
 
 def tidy(settings: Settings, environ: Mapping[str, str], pipeline: str) -> str:
-    """End the record of a run that was killed, and remove its folder, as the next run of its pipeline would.
+    """End the record of a killed run, and remove its folder, as its next run would.
 
     :raises SetupError: E-BUSY, the pipeline runs again by now; E-STORE.
     """
@@ -93,16 +93,16 @@ def tidy(settings: Settings, environ: Mapping[str, str], pipeline: str) -> str:
 
 
 def drop(folder: Path) -> str:
-    """Remove a folder that somebody who has ended was making."""
+    """Remove a folder that a killed command was making."""
     shutil.rmtree(folder, ignore_errors=True)
     return f"removed {shown(folder)}"
 
 
-# -- what the checks ask of files
+# -- what the checks read
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the room on a folder's disk; none where we may not write there.
+    """Return the free space on a folder's disk, in bytes.
 
     :raises SetupError: E-STORE, nothing can be written there.
     """
@@ -114,7 +114,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def alive(file: Path) -> bool:
-    """Say whether the process whose number a file holds is there."""
+    """Return whether the process whose number is in a file exists."""
     with suppress(OSError, ValueError):
         os.kill(int(file.read_text(encoding="ascii")), 0)
         return True
@@ -122,5 +122,5 @@ def alive(file: Path) -> bool:
 
 
 def remembers(checkout: Path, cluster: str) -> bool:
-    """Say whether a checkout is there and knows a cluster as its own."""
+    """Return whether a checkout exists and owns a cluster."""
     return (checkout / "cluster").is_dir() and Instance(checkout / ".local" / "instance.json").owns(cluster)

@@ -1,4 +1,4 @@
-"""Work that is not waited for any longer than so long."""
+"""Run work in a thread, with a timeout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def begin(work: Callable[[], Result]) -> Future[Result]:
-    """Begin to work in a thread that need not end: a name server that does not answer cannot be given up otherwise."""
+    """Start *work* in a daemon thread: a name server that does not answer never returns."""
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -27,7 +27,7 @@ def begin(work: Callable[[], Result]) -> Future[Result]:
 
 
 def within(seconds: float, work: Callable[[], Result], otherwise: Result) -> Result:
-    """Return what comes of *work* within *seconds*, else *otherwise*."""
+    """Return the result of *work* if it takes at most *seconds*, else *otherwise*."""
     try:
         return begin(work).result(seconds)
     except TimeoutError:

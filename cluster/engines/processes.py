@@ -24,8 +24,8 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
 from cluster.project.secrets import secret_names
 from cluster.runs import outcome
-from cluster.runs import state as exact
 from cluster.runs.outcome import TAIL_BYTES
+from cluster.ui import exact_json
 from cluster.ui.format import seconds, shown
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Process:
             write_private(folder / name, value)
         for name, content in (("config.json", self.config_override), ("state.json", self.state)):
             if content is not None:
-                write_private(self.folder / name, exact.dumps(content))
+                write_private(self.folder / name, exact_json.dumps(content))
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables for this run (see ``docs/contracts.md``)."""

@@ -1,4 +1,7 @@
-"""One context out of the user's kubeconfig, as a file of its own. The user's files are only ever read."""
+"""One context out of the user's kubeconfig, as a file of its own.
+
+The user's files are only ever read.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"
 
 
 class Context:
-    """A context with its cluster and user: all that is needed to reach one cluster, and nothing else."""
+    """A context with its cluster and user: what is needed to reach one cluster."""
 
     def __init__(self, name: str, cluster: dict[str, Any], user: dict[str, Any]) -> None:
         """Take the three as they stand in a kubeconfig, with absolute paths."""
@@ -40,7 +43,7 @@ class Context:
 
     @property
     def is_local(self) -> bool:
-        """Whether it looks like a cluster on this machine: by its address, or by its name and a private address."""
+        """Whether the cluster looks local: by its address, or by name and a private address."""
         host = urlsplit(self.server).hostname or ""
         try:
             address = ip_address(host)
@@ -76,7 +79,7 @@ def files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def find(name: str, environ: Mapping[str, str]) -> Context:
-    """Return the context *name* of the user's kubeconfig; without a name the current one, if it looks local.
+    """Return the context *name* of the user's kubeconfig, by default a local current one.
 
     :raises SetupError: E-CONTEXT, there is none of that name, or the current one is not local.
     """
@@ -105,18 +108,18 @@ def find(name: str, environ: Mapping[str, str]) -> Context:
             f"The context {chosen} names the {' and the '.join(missing)}, which your kubeconfig does not have.",
             hint="Make the kubeconfig anew with the program of that cluster, then run it again.",
         )
-    found = Context(chosen, clusters[entry["cluster"]], users[entry["user"]])
-    if not name and not found.is_local:
+    context = Context(chosen, clusters[entry["cluster"]], users[entry["user"]])
+    if not name and not context.is_local:
         raise SetupError(
             "E-CONTEXT",
-            f"Your current context {chosen} at {found.server} does not look like a cluster on this machine.",
+            f"Your current context {chosen} at {context.server} does not look like a cluster on this machine.",
             hint=f"If it is the one you mean, name it: INVOKE_SINGER_CONTEXT={chosen}",
         )
-    return found
+    return context
 
 
 def on_this_machine(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the contexts whose clusters are on this machine; none where there is no kubeconfig that can be read."""
+    """Return the contexts of clusters on this machine; none without a readable kubeconfig."""
     try:
         contexts, clusters, users, _ = _merged(environ)
     except SetupError:
@@ -126,7 +129,7 @@ def on_this_machine(environ: Mapping[str, str]) -> list[str]:
 
 
 def _merged(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
-    """Return contexts, clusters and users by name, and the current context; of two of one name the first counts, as kubectl has it."""
+    """Return contexts, clusters, users and the current context. The first of a name counts."""
     found: dict[str, dict[str, Any]] = {"context": {}, "cluster": {}, "user": {}}
     current = ""
     for file in files(environ):

@@ -1,9 +1,10 @@
-"""Connections into pods, over the API server's WebSockets: a port forward without kubectl, and a command with streams.
+"""Connections into pods over WebSockets: a port forward, and a command with streams.
 
-Everything here runs in one event loop: a TLS connection must not be written and read by two threads. Who sends waits
-for who receives, so that nothing piles up in memory. The protocols are Kubernetes' ``v4.channel.k8s.io`` (port forward:
-channel 0 is data, 1 is errors, and the first frame of each tells the port) and ``v5.channel.k8s.io`` (exec: 0 is stdin,
-1 stdout, 2 stderr, 3 the final status, 255 ends a channel).
+Everything here runs in one event loop: a TLS connection must not be written and read by two
+threads. Who sends waits for who receives, so that nothing piles up in memory. The protocols are
+Kubernetes' ``v4.channel.k8s.io`` (port forward: channel 0 is data, 1 is errors, and the first frame
+of each tells the port) and ``v5.channel.k8s.io`` (exec: 0 is stdin, 1 stdout, 2 stderr, 3 the final
+status, 255 ends a channel).
 """
 
 from __future__ import annotations
@@ -162,9 +163,12 @@ async def _down(socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamW
 def execute(
     kube: Kube, namespace: str, pod: str, container: str, command: Sequence[str], *, stdin: IO[bytes] | None = None, stdout: IO[bytes]
 ) -> None:
-    """Run a command in a container, with streams of any length. It must read *stdin* to its end, or the server waits for it for ever.
+    """Run a command in a container, with streams of any length.
 
-    :raises SetupError: E-KUBE, the cluster refuses, the connection breaks, or the command ends with another exit code than 0.
+    It must read *stdin* to its end, or the server waits for it for ever.
+
+    :raises SetupError: E-KUBE, the cluster refuses, the connection breaks, or the command ends with
+        another exit code than 0.
     """
     query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", word) for word in command)]
     query += [("stdin", "true")] if stdin else []

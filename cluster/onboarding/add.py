@@ -1,7 +1,7 @@
-"""``add``: an entry of its own at the end of ``pipelines.yaml``, with every line that people have written left as it is.
+"""``add``: append an entry to ``pipelines.yaml``, and leave all other lines as they are.
 
-The file is appended to, never written anew: comments, order and form stay. What comes of that is read before it counts,
-by the reader that reads it in every run; where a hand-written form takes no further entry, the file stays as it was.
+Comments, order and form stay. The reader of every run reads the result before it replaces the
+file. If the file takes no further entry, it stays as it is.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ BYTE_ORDER_MARK = "\ufeff"
 def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     """Append a pipeline to ``pipelines.yaml``; keys of *entry* without a value are left out.
 
-    :raises SetupError: E-EXISTS, there is one of that name; E-CONFIG, the entry is not allowed, or the file takes none: it is as it was.
+    :raises SetupError: E-EXISTS, the name is taken; E-CONFIG, the entry is not allowed or cannot be
+        appended. The file is then unchanged.
     """
     project, output = Project(session.settings.root), session.output
     file = project.configs / "pipelines.yaml"
     shown = project.shown(file)
     if not re.fullmatch(NAME, name):
-        raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a pipeline's name.", hint=f"Name it with {NAME_ALLOWED}.")
+        raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a pipeline's name.", hint=f"Use {NAME_ALLOWED}.")
     with only_one(session.settings.local / "locks" / "pipelines.yaml", f"Another command is writing {shown}."):
         text = read_text(file, shown) if file.exists() else ""
         if name in (parse_yaml(text, shown) or {}):
@@ -65,7 +66,8 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
 def appended(text: str, name: str, entry: Mapping[str, Any], shown: str) -> str:
     """Return the file's *text* with one more entry.
 
-    :raises SetupError: E-CONFIG, it cannot be read, or no entry can be appended to it: it is written as ``{…}``, for example.
+    :raises SetupError: E-CONFIG, it cannot be read, or no entry can be appended to it: it is
+        written as ``{…}``, for example.
     """
     before = parse_yaml(text, shown) or {}
     for gap in ("\n", ""):  # a text block that keeps its last lines would swallow the empty one
@@ -82,16 +84,19 @@ def appended(text: str, name: str, entry: Mapping[str, Any], shown: str) -> str:
 
 
 def _inserted(text: str, gap: str, name: str, entry: Mapping[str, Any]) -> str:
-    """Return the text with the entry behind the last one: as far to the right as the others, before a mark that ends the document."""
+    """Return the text with the entry after the last one.
+
+    It has the indentation of the others, and comes before a mark that ends the document.
+    """
     mark = text[:1] if text.startswith(BYTE_ORDER_MARK) else ""
     text = text.removeprefix(mark)
     end, indent = len(text), None
     for event in yaml_events(text):
-        place = event.start_mark
-        if place and isinstance(event, yaml.MappingStartEvent) and indent is None:
-            indent = place.column
-        elif place and isinstance(event, yaml.DocumentEndEvent) and event.explicit:
-            end = place.index
+        mark_at = event.start_mark
+        if mark_at and isinstance(event, yaml.MappingStartEvent) and indent is None:
+            indent = mark_at.column
+        elif mark_at and isinstance(event, yaml.DocumentEndEvent) and event.explicit:
+            end = mark_at.index
     head, tail = text[:end], text[end:]
     newline = "\r\n" if "\r\n" in text else "\n"
     before = "" if not head or head.endswith("\n") else newline

@@ -1,9 +1,10 @@
-"""A Singer catalog: its streams and fields, which of them are selected, and how they are replicated. Pure.
+"""A Singer catalog: streams, fields, selection and replication. Pure.
 
-Selection is read as singer-sdk and singer-python read it. Of a stream and of a field, its own ``selected`` counts, else
-``selected-by-default``, else the selection of its parent. An ``automatic`` field is always loaded, an ``unsupported`` one
-never. Taps differ where a catalog leaves it open. So selection is written for every stream and every field: into the
-metadata, and for the oldest taps into the schema as well.
+Selection is read as singer-sdk and singer-python read it. Of a stream and of a field, its own
+``selected`` counts, else ``selected-by-default``, else the selection of its parent. An
+``automatic`` field is always loaded, an ``unsupported`` one never. Taps differ where a catalog
+leaves it open. So selection is written for every stream and every field: into the metadata, and for
+the oldest taps into the schema as well.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ SYSTEM_SCHEMAS = {"information_schema", "mysql", "performance_schema", "pg_catal
 
 @dataclass
 class Field:
-    """One field of a stream, or of an object in it. ``path`` ends with its name, after those of its parents."""
+    """One field of a stream, or of an object in it.
+
+    ``path`` ends with its name, after those of its parents.
+    """
 
     path: Path
     type: str
@@ -44,7 +48,10 @@ class Stream:
     """One entry of a catalog. ``write`` puts changes into the entry."""
 
     def __init__(self, entry: dict[str, Any], *, default: bool = False) -> None:
-        """Take an entry whose form has been checked (``reader.check_catalog``). *default* is its selection if it has none."""
+        """Take an entry that ``reader.check_catalog`` accepts.
+
+        *default* is its selection if it has none.
+        """
         self.entry = entry
         self.id = str(entry.get("tap_stream_id", entry.get("stream")))
         self.schema: dict[str, Any] = entry["schema"]
@@ -104,7 +111,7 @@ class Stream:
 
     @property
     def loaded(self) -> list[Field]:
-        """Those of its own fields that are selected."""
+        """Its selected fields, without those of nested objects."""
         return [field for field in self.top if field.selected]
 
     def fixed(self, path: Path) -> str:
@@ -119,7 +126,7 @@ class Stream:
     # -- choosing
 
     def choose(self, path: Path, *, selected: bool) -> None:
-        """Select a field with its parents and its nested fields, or deselect it with its nested fields."""
+        """Select a field and its parents, or deselect it; its nested fields follow."""
         for other, field in self.fields.items():
             below, above = other[: len(path)] == path, other == path[: len(other)]
             if below or (selected and above):
@@ -145,7 +152,10 @@ class Stream:
                 part.pop("selected", None)
 
     def replicate(self, method: str, key: str) -> None:
-        """Write the replication into the metadata, and where singer-sdk reads it. An empty *key* stays as it is."""
+        """Write the replication into the metadata, and where singer-sdk reads it.
+
+        An empty *key* stays as it is.
+        """
         self.method = method
         self._mark((), "replication-method", method)
         self.entry["replication_method"] = method
@@ -172,7 +182,10 @@ class Stream:
         return part
 
     def take_over(self, before: Stream) -> None:
-        """Take over the selection of an earlier catalog. A new field is selected if all fields were."""
+        """Take over the selection of an earlier catalog.
+
+        A new field is selected if all fields were.
+        """
         self.selected = self.supported and before.selected
         all_of_it = all(field.selected for field in before.fields.values() if field.inclusion != "unsupported")
         for path, field in self.fields.items():
@@ -214,7 +227,8 @@ def is_system(stream: Stream) -> bool:
 def merge(discovered: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes:
     """Write the selection of an earlier catalog into a discovered one.
 
-    A new stream is selected if all streams were. Tables of the database itself are left out, unless there are no others.
+    A new stream is selected if all streams were. Tables of the database itself are left out, unless
+    there are no others.
     """
     known = {stream.id: stream for stream in streams_of(before)} if before else {}
     everything = all(stream.selected for stream in known.values() if stream.supported and not is_system(stream))
@@ -237,7 +251,7 @@ def merge(discovered: Mapping[str, Any], before: Mapping[str, Any] | None) -> Ch
 
 
 def _differences(before: Stream, after: Stream) -> list[str]:
-    """Return what differs between two versions of a stream: new, removed and changed fields, and keys."""
+    """Return what differs between two versions of a stream: fields, types and keys."""
     added = [f"+{field.name}" for path, field in after.fields.items() if path not in before.fields]
     removed = [f"-{field.name}" for path, field in before.fields.items() if path not in after.fields]
     types = [
@@ -250,7 +264,7 @@ def _differences(before: Stream, after: Stream) -> list[str]:
 
 
 def kind(schema: Mapping[str, Any]) -> str:
-    """Return the type that a schema describes, for people: ``string``, ``date-time?`` (or null), ``integer | string``."""
+    """Return a schema's type for people: ``string``, ``date-time?`` (or null), ``object``."""
     types: dict[str, None] = {}
     for part in chain([schema], *(_parts(schema.get(word)) for word in ("anyOf", "oneOf", "allOf"))):
         declared = part.get("type")
@@ -279,7 +293,7 @@ def _is_metadata(item: object) -> bool:
 
 
 def _path(breadcrumb: list[Any]) -> Path:
-    """Return the path of a breadcrumb: every second word of ``["properties", "a", "properties", "b"]``."""
+    """Return the path of a breadcrumb: the names in ``["properties", "a", "properties", "b"]``."""
     return tuple(map(str, breadcrumb[1::2]))
 
 

@@ -1,6 +1,7 @@
-"""``check``: read the files in ``singer-configs/``, or try a connector and report which rules of Singer it breaks.
+"""``check``: read the files in ``singer-configs/``, or try a connector.
 
-A tap runs twice, for a moment. A target reads messages of ours. No state, bucket or file of the checkout changes.
+A tap runs twice, for a moment. A target reads messages of ours. No state, bucket or file of the
+checkout changes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SHOW_EVERY = 100
 
 @dataclass(frozen=True)
 class Limits:
-    """How many records of a tap are read, how long a program may take, how many rows of a stream are shown."""
+    """The limits of a check: records read, seconds for a program, rows shown of a stream."""
 
     records: int = 10_000
     seconds: int = 60
@@ -49,15 +50,15 @@ class Limits:
 def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
     """Check a connector by trying it, a pipeline by reading its files, or all files.
 
-    :raises SetupError: E-UNKNOWN, nothing has that name; E-CHECK, a connector breaks rules; or the first error in a file, after
-        all errors were shown.
+    :raises SetupError: E-UNKNOWN, nothing has that name; E-CHECK, a connector breaks rules; or the
+        first error in a file, after all errors were shown.
     """
     project = Project(session.settings.root)
     if min(limits.records, limits.seconds) < 1 or limits.rows < 0:
         raise SetupError("E-SETTING", "--records and --seconds are numbers from 1, --rows from 0.", hint="Correct it, or leave it out.")
     if name == ALL:
         _check_files(session, project)
-    elif name in project.connector_names and project.connector(name).kind == "transform":  # dbt's rules are not Singer's
+    elif name in project.connector_names and project.connector(name).kind == "transform":
         _show_ok(session, "connector", name, _read(session, project, "connector", name))
     elif name in project.connector_names:
         _check_connector(session, project, project.connector(name), limits, sure=sure)
@@ -76,7 +77,9 @@ def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
 
 
 def _check_files(session: Session, project: Project) -> None:
-    """Read every file in ``singer-configs/`` and show what is wrong. An error that several share is shown once.
+    """Read every file in ``singer-configs/`` and show what is wrong.
+
+    An error that several share is shown once.
 
     :raises SetupError: the first error.
     """
@@ -147,7 +150,9 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
 
 
 def _check_config(project: Project, probe: Probe) -> None:
-    """Check the config against what the program tells about itself: no secret is typed into it, no needed setting is missing.
+    """Check a connector's config against the answer of its program to ``--about``.
+
+    No secret is typed into the config, and no needed setting is missing.
 
     :raises SetupError: E-SECRET-TYPED; E-CONFIG, a setting is missing.
     """
@@ -192,7 +197,7 @@ def _show_finding(session: Session, name: str, finding: Finding) -> None:
 
 
 def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits) -> list[Finding]:
-    """Run a tap, and again from the state that it has printed, and return the rules that it breaks."""
+    """Run a tap, then again from its state, and return the rules that it breaks."""
     connector = probe.connector
     probe.install()
     catalog = _catalog(project, probe, limits)
@@ -251,7 +256,7 @@ def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limi
                 step.detail = f"{title}: {run.records:,} records"
             return run.records < limits.records
 
-        end = probe.sync(catalog, run.given, take, limits.seconds)
+        end = probe.sync(catalog, run.initial, take, limits.seconds)
         run.finish(end.exit_code, end.last_line)
         stopped = ", stopped there" if end.exit_code is None else ""
         step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(end))
@@ -274,7 +279,7 @@ def _status(end: Ended) -> str:
 
 
 def _show_rows(session: Session, name: str, stream: str, seen: StreamSeen) -> None:
-    """Show the first rows of a stream as a table: keys first, as many fields as fit, long values cut."""
+    """Show the first rows of a stream as a table, keys first, cut to the terminal."""
     session.output.event("sample", connector=name, stream=stream, records=seen.records, rows=seen.rows)
     names = list(dict.fromkeys(key for row in seen.rows for key in (*seen.keys, *row) if key in row))
     first = names[:COLUMNS]
@@ -307,15 +312,15 @@ def _ask(name: str) -> None:
 
 
 def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Finding]:
-    """Send every kind of message to a target, then half a message, and return the rules that it breaks."""
+    """Send a target all messages, then half a message; return the rules that it breaks."""
     probe.install()
     run = Conformance()
     name, output = probe.connector.name, session.output
     with output.step(name) as step:
-        step.detail = "all messages at once"
+        step.detail = "all messages together"
         loaded = probe.load(target_cases.lines(*target_cases.CASES), limits.seconds)
         failed = "failed" if loaded.end.exit_code is None else _status(loaded.end)
-        step.result(f"all messages at once: {_described(loaded.end)}", failed)
+        step.result(f"all messages together: {_described(loaded.end)}", failed)
     end, printed = loaded.end, loaded.printed
     if end.exit_code != 0:
         end, printed = _find_cases(session, probe, limits, run, end)
@@ -350,7 +355,7 @@ def _described(end: Ended) -> str:
 
 
 def _judge_files(run: Conformance, loaded: Loaded) -> None:
-    """Check that ``outputs`` matches the files that the target has left, and that their columns are right."""
+    """Check that ``outputs`` matches the target's files, and that their columns are right."""
     if loaded.unmatched:
         names = listed(loaded.unmatched[:COLUMNS]) + "…" * (len(loaded.unmatched) > COLUMNS)
         run.find("target-outputs", f'"outputs" does not match {count(len(loaded.unmatched), "file")} that it left: {names}.')
@@ -379,7 +384,10 @@ def _judge_states(run: Conformance, printed: bytes) -> None:
 
 
 def _find_cases(session: Session, probe: Probe, limits: Limits, run: Conformance, end: Ended) -> tuple[Ended, bytes]:
-    """Find the kinds of messages that a target cannot take, by sending each alone. Then send the others together."""
+    """Find the kinds of messages that a target cannot take, by sending each alone.
+
+    Then send the others together.
+    """
     failures: dict[str, list[str]] = {}
     with session.output.step(probe.connector.name) as step:
         for case in target_cases.CASES:
@@ -395,11 +403,11 @@ def _find_cases(session: Session, probe: Probe, limits: Limits, run: Conformance
         run.find(rule, f"It cannot take {which}: {reason}.", stream=cases[0] if len(cases) == 1 else "")
     others = [case for case in target_cases.CASES if case not in failed]
     if not failed:
-        run.find("target-messages", f"It takes each kind of messages alone, and not all of them at once: {_described(end)}.")
+        run.find("target-messages", f"It takes each kind of messages alone, but not all of them together: {_described(end)}.")
     if not failed or not others:
         return end, b""
     again = probe.load(target_cases.lines(*others), limits.seconds)
     if again.end.exit_code != 0:
-        problem = f"It takes each of the other kinds of messages alone, and not all of them at once: {_described(again.end)}."
+        problem = f"It takes each of the other kinds of messages alone, but not all of them together: {_described(again.end)}."
         run.find("target-messages", problem)
     return again.end, again.printed

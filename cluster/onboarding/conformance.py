@@ -1,7 +1,8 @@
-"""The rules of Singer: those for taps, judged by the messages of one run or two, and the names of those for targets.
+"""The rules of Singer: those for taps, judged by their messages, and those for targets.
 
-Pure: lines go in, findings come out. A rule has a name, a severity and a hint. A finding has the rule, what was seen and
-where. If a rule is broken a thousand times in the same manner, that is one finding.
+Pure: lines go in, findings come out. A rule has a name, a severity and a hint. A finding has the
+rule, what was seen and where. If a rule is broken a thousand times in the same manner, that is one
+finding.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
@@ -22,9 +23,11 @@ from cluster.config.strict import describe, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-ERROR, WARNING = "error", "warning"
+Severity = Literal["error", "warning"]
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
 
-RULES: dict[str, tuple[str, str]] = {
+RULES: dict[str, tuple[Severity, str]] = {
     "json": (ERROR, "Print nothing but Singer messages on standard output; a log belongs on standard error."),
     "message-type": (ERROR, "Send SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH."),
     "message-form": (ERROR, "Give the message what the specification asks for."),
@@ -32,19 +35,19 @@ RULES: dict[str, tuple[str, str]] = {
     "schema-first": (ERROR, "Send a stream's SCHEMA before its first RECORD."),
     "key-in-schema": (ERROR, "Declare every key property and bookmark property in the schema."),
     "key-in-record": (ERROR, "Give every record a value for each key property."),
-    "record-schema": (ERROR, "Send what the schema says, or correct the schema."),
-    "record-format": (WARNING, "Write dates as RFC 3339 says."),
+    "record-schema": (ERROR, "Send records that match the schema, or correct the schema."),
+    "record-format": (WARNING, "Write dates in the format of RFC 3339."),
     "record-undeclared": (WARNING, "Declare the field in the schema; targets leave out what is not declared, or fail."),
     "bookmark-in-record": (WARNING, "Give every record a value for what the stream is replicated by."),
     "not-selected": (ERROR, "Send only what the catalog selects."),
-    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected cannot be told."),
+    "stream-unknown": (WARNING, "Name streams as the catalog does; whether this one is selected is not known."),
     "nothing-sent": (WARNING, "Send a SCHEMA for every selected stream, also where it has no records."),
     "state-back": (ERROR, "Let bookmarks only move on."),
     "state-missing": (WARNING, "Send a STATE with a bookmark for every incremental stream; without it the next run loads all again."),
-    "exit-code": (ERROR, "See what the tap's log says."),
+    "exit-code": (ERROR, "See the tap's log."),
     "second-run": (ERROR, "Let the tap take the state that it has printed."),
-    "second-run-all": (ERROR, "Begin where the state says."),
-    "second-run-older": (WARNING, "Begin where the state says, unless it is meant to load the last days again."),
+    "second-run-all": (ERROR, "Begin at the bookmark."),
+    "second-run-older": (WARNING, "Begin at the bookmark, unless the tap is meant to load the last days again."),
     "target-messages": (ERROR, "Take every message that a tap may send, and end with exit code 0; see the target's log."),
     "target-version": (WARNING, "Do not join it with a tap that sends ACTIVATE_VERSION."),
     "target-output": (ERROR, "Print nothing but states on standard output; a log belongs on standard error."),
@@ -78,7 +81,7 @@ class Finding:
     times: int = 1
 
     @property
-    def severity(self) -> str:
+    def severity(self) -> Severity:
         """``error`` or ``warning``."""
         return RULES[self.rule][0]
 
@@ -122,22 +125,22 @@ class Conformance:
     def __init__(
         self, expected: Sequence[Expected] | None = None, state: Mapping[str, Any] | None = None, *, number: int = 1, rows: int = 3
     ) -> None:
-        """Take the streams of the catalog (None without one), the tap's initial state, and how many rows to keep."""
+        """Take the streams of the catalog, the tap's initial state, and how many rows to keep."""
         self.expected = expected
         self._by_name = {name: one for one in expected or () for name in one.names}
         self.number = number
         self.rows = rows
-        self.given = state
+        self.initial = state
         self.state: dict[str, Any] | None = None
         self.lines = 0
         self.streams: dict[str, StreamSeen] = {}
-        self._found: dict[tuple[str, str, str], Finding] = {}
+        self._findings: dict[tuple[str, str, str], Finding] = {}
         self._marks = marks(state or {}, self._mark_names())
 
     @property
     def findings(self) -> list[Finding]:
         """The findings: errors first, then in the order of lines."""
-        return sorted(self._found.values(), key=lambda finding: (finding.severity, finding.line or 0))
+        return sorted(self._findings.values(), key=lambda finding: (finding.severity, finding.line or 0))
 
     @property
     def records(self) -> int:
@@ -147,10 +150,10 @@ class Conformance:
     def find(self, rule: str, problem: str, *, stream: str = "", line: int | None = None, alike: str = "") -> None:
         """Add a finding. One that is *alike* is counted instead."""
         key = (rule, stream, alike or problem)
-        if key in self._found:
-            self._found[key].times += 1
+        if key in self._findings:
+            self._findings[key].times += 1
         else:
-            self._found[key] = Finding(rule, problem, line, stream, self.number)
+            self._findings[key] = Finding(rule, problem, line, stream, self.number)
 
     # -- lines
 
@@ -201,10 +204,10 @@ class Conformance:
         declared = schema.get("properties")
         seen.declared = frozenset(declared) if isinstance(declared, dict) else None
         bookmark = str(bookmarks[0]) if bookmarks else self._expected(name).replication_key
-        seen.bookmark = bookmark if seen.declared is None or bookmark in seen.declared else ""  # a place in a log is no field
+        seen.bookmark = bookmark if seen.declared is None or bookmark in seen.declared else ""
         missing = [key for key in (*seen.keys, *map(str, bookmarks)) if seen.declared is not None and key not in seen.declared]
         if missing:
-            self._here("key-in-schema", f"declares {name} without {listed(missing)}, by which it is told apart or replicated", stream=name)
+            self._here("key-in-schema", f"declares {name} without {listed(missing)}, which it needs as key or for replication", stream=name)
 
     def _validator(self, name: str, schema: Mapping[str, Any]) -> Any:
         kind = Draft4Validator if _has_old_limits(schema) else Draft7Validator
@@ -243,7 +246,7 @@ class Conformance:
     def _match(self, name: str, seen: StreamSeen, record: dict[str, Any]) -> None:
         try:
             errors = list(seen.validator.iter_errors(record)) if seen.validator else []
-        except (re.error, Unresolvable, RecursionError) as wrong:  # a pattern that is none, a reference to nowhere or to itself
+        except (re.error, Unresolvable, RecursionError) as wrong:  # in the schema
             self._here("schema-form", f"cannot be held against the schema of {name}: {_cut(str(wrong))}", stream=name, alike="schema")
             seen.validator = None
             return
@@ -260,13 +263,13 @@ class Conformance:
         return {MARK} | (known - {""})
 
     def _state(self, state: dict[str, Any]) -> None:
-        found = marks(state, self._mark_names())
-        for path, value in found.items():
+        bookmarks = marks(state, self._mark_names())
+        for path, value in bookmarks.items():
             before = self._marks.get(path)
             if before is not None and _before(value, before):
                 where = ".".join(path)
                 self._here("state-back", f"moves the bookmark {where} back from {describe(before)} to {describe(value)}", alike=where)
-        self._marks.update(found)
+        self._marks.update(bookmarks)
         self.state = state
 
     def bookmark(self, stream: str, state: Mapping[str, Any] | None) -> Any:
@@ -297,18 +300,18 @@ class Conformance:
     def compare(self, first: Conformance) -> None:
         """Judge a second run, which began from the state of the *first* one."""
         for name, seen in self.streams.items():
-            begun, mark = first.streams.get(name), self.bookmark(name, self.given)
+            begun, mark = first.streams.get(name), self.bookmark(name, self.initial)
             if begun is None or seen.least is None or mark is None or not _before(seen.least, mark):
                 continue
             all_again = begun.least is not None and not _before(begun.least, seen.least) and _before(begun.least, mark)
             rule = "second-run-all" if all_again and seen.records >= begun.records else "second-run-older"
             what = "is loaded from the beginning again" if rule == "second-run-all" else "brings older records again"
-            problem = f"{name} {what}: {seen.bookmark} {describe(seen.least)}, and the state says {describe(mark)}."
+            problem = f"{name} {what}: {seen.bookmark} {describe(seen.least)}, and the bookmark is {describe(mark)}."
             self.find(rule, problem, stream=name)
 
 
 def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], Any]:
-    """Return the bookmarks of a state by their path: values with one of these *names*, and dates."""
+    """Return the bookmarks of a state by path: values with one of *names*, and dates."""
     bookmarks: dict[tuple[str, ...], Any] = {}
 
     def look(value: object, path: tuple[str, ...]) -> None:
@@ -317,7 +320,7 @@ def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], An
                 look(item, (*path, str(key)))
         elif isinstance(value, list):
             for number, item in enumerate(value):
-                part = item.get("context", number) if isinstance(item, dict) else number  # singer-sdk's partitions
+                part = item.get("context", number) if isinstance(item, dict) else number
                 look(item, (*path, json.dumps(part, sort_keys=True)))
         elif not path or path[-1] in NO_MARKS or value is None or isinstance(value, bool):
             return
@@ -329,7 +332,10 @@ def marks(state: Mapping[str, Any], names: set[str]) -> dict[tuple[str, ...], An
 
 
 def _before(one: object, other: object) -> bool:
-    """Return whether *one* is less than *other*: as numbers, as moments, else as texts. Other values are not compared."""
+    """Return whether *one* is less than *other*: as numbers, as moments, else as texts.
+
+    Other values are not compared.
+    """
     numbers = int | float
     if isinstance(one, numbers) and isinstance(other, numbers):
         return one < other

@@ -26,9 +26,10 @@ WIDTH = 40
 
 
 def discover(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
-    """Write a tap's ``catalog.json``, keeping its selection, and show its streams or the fields of one.
+    """Write a tap's ``catalog.json``, keep its selection, and show its streams or fields.
 
-    :raises SetupError: E-DISCOVERY; E-CATALOG, the existing file is not a catalog; E-UNKNOWN, no such connector or stream.
+    :raises SetupError: E-DISCOVERY; E-CATALOG, the existing file is not a catalog; E-UNKNOWN, no
+        such connector or stream.
     """
     write(session, name, plan_only=plan_only, stream=stream, everything=everything, seconds=seconds)
     session.output.text(f"Next: {command(f'check {name}')} · {command(f'select {name}')} (--stream and --exclude choose)")
@@ -66,7 +67,8 @@ def write(session: Session, name: str, *, plan_only: bool, stream: str, everythi
 def choose(session: Session, name: str, choice: Choice) -> None:
     """Select streams and fields of a tap's catalog; without a choice, show what is selected.
 
-    :raises SetupError: E-CATALOG, it has no catalog, or the file is not one; E-UNKNOWN, no such connector, stream or field; E-SETTING.
+    :raises SetupError: E-CATALOG, it has no catalog, or the file is not one; E-UNKNOWN, no such
+        connector, stream or field; E-SETTING.
     """
     output, project = session.output, Project(session.settings.root)
     connector = project.connector(name)
@@ -125,7 +127,8 @@ def write_catalog(file: Path, catalog: dict[str, Any]) -> None:
 def discovered(probe: Probe, seconds: float) -> dict[str, Any]:
     """Run discovery, check the catalog's form, and return it.
 
-    :raises SetupError: E-DISCOVERY, as ``Probe.discover``, or the catalog has not the form that taps expect.
+    :raises SetupError: E-DISCOVERY, as ``Probe.discover``, or the catalog has not the form that
+        taps expect.
     """
     catalog = probe.discover(seconds)
     try:
@@ -160,7 +163,10 @@ def _show_changes(session: Session, changes: Changes) -> None:
 
 
 def _show_streams(session: Session, name: str, streams: list[Stream], more: str | None) -> None:
-    """Show streams as a table. *more* is the command that shows all of them; None to show all now."""
+    """Show streams as a table.
+
+    *more* is the command that shows all streams; None shows all now.
+    """
     for stream in streams:
         session.output.event(
             "stream",

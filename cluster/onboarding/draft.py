@@ -1,12 +1,14 @@
-"""A connector that ``new`` is making: what its package installs, what its program knows, and its config."""
+"""A connector while ``new`` makes it: its package, its program and its config."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,22 +16,25 @@ import yaml
 from cluster.config.strict import listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
-from cluster.onboarding import options, package, prompts
+from cluster.onboarding import definition, options, package, prompts, repairs
 from cluster.onboarding.probe import ABOUT_SECONDS, Probe
 from cluster.onboarding.remedies import remedy
+from cluster.onboarding.repairs import DoesNotStartError
 from cluster.onboarding.selection import Choice
 from cluster.project.dotenv import read_dotenv
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
 from cluster.project.secrets import secret_names_in
-from cluster.project.venvs import Environments
+from cluster.project.venvs import Environments, programs
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from cluster.onboarding.definition import Definition
     from cluster.onboarding.options import Option
+    from cluster.onboarding.repairs import Repair
     from cluster.project.model import Connector
     from cluster.session import Session
 
@@ -40,7 +45,10 @@ FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "di
 
 @dataclass
 class ConnectorRequest:
-    """What a command line or a ``meltano.yml`` asks ``new`` to make. Empty fields are determined from the package."""
+    """What a command line or a ``meltano.yml`` asks ``new`` to make.
+
+    Empty fields are determined from the package.
+    """
 
     name: str
     pip_url: str = ""
@@ -56,7 +64,19 @@ class ConnectorRequest:
     choice: Choice = field(default_factory=Choice)
     """What to select after discovery; empty for everything."""
     left: list[str] = field(default_factory=list)
-    """What of the ``meltano.yml`` is not taken over, by name."""
+    """What of the ``meltano.yml`` or the Hub's definition is not taken over, by name."""
+    variant: str = ""
+    """A variant in Meltano Hub, or ``NAME--VARIANT`` if the connector gets another name."""
+    hub: Definition | None = None
+    """What Meltano Hub states about that variant."""
+    requirements: list[str] = field(default_factory=list)
+    """The words of ``pip_url``, if they must not be split again."""
+    source: str = ""
+    """The source of the package's name: ``hub``, ``cache`` or another one."""
+    near: list[str] = field(default_factory=list)
+    """Similar names in Meltano Hub, which does not have this one."""
+    notes: list[tuple[str, str, str]] = field(default_factory=list)
+    """Lines to print before the connector is made."""
 
 
 @dataclass(frozen=True)
@@ -66,33 +86,40 @@ class Abilities:
     kind: str
     capabilities: frozenset[str]
     options: Sequence[Option]
+    """Those to ask for."""
     described: bool
     """Whether the program describes itself (``--about``): then it has no other options."""
+    every_option: Sequence[Option] = ()
+    """All options, with those of the SDK, if the program describes itself."""
 
 
 class ConnectorDraft:
     """A connector while ``new`` makes it."""
 
     def __init__(self, session: Session, request: ConnectorRequest, folder: Path, *, ask: bool) -> None:
-        """Take the request and the folder to make it in; *ask* is whether a user can answer questions."""
+        """Take the request and the folder; *ask* is whether a user can answer questions."""
         self.session = session
         self.request = request
         self.folder = folder
         self.ask = ask
         self.options: Sequence[Option] = ()
+        self.every_option: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
         self.venv: Path | None = None
         """The connector's venv, if this command made it."""
         self.described = False
-        self.keys: dict[str, Any] = {"kind": request.kind or "tap", "pip_url": request.pip_url or request.name}
+        self.preset: dict[str, Any] = {}
+        """Values that the Hub sets, by option."""
+        self.keys: dict[str, Any] = {"kind": request.kind or "tap", "pip_url": request.requirements or request.pip_url or request.name}
         if request.python:
             self.keys["python"] = request.python
 
     def connector(self) -> Connector:
-        """Write ``connector.yaml`` as far as it is known, and read it with the reader of every command."""
+        """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
         summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
+        summary += f"# {self.request.hub.page}\n" if self.request.hub and self.request.hub.page else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:
             return project.connector(self.request.name)
@@ -103,8 +130,47 @@ class ConnectorDraft:
     def install(self) -> None:
         """Make its venv, and determine its program, kind, capabilities and options.
 
-        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or several and none was named.
+        A failure with a known remedy is repaired, each at most once. If a repair leads to an
+        earlier failure, the later one is raised: it is closer to the goal.
+
+        :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
+            several and none was named; E-CONNECTOR.
         """
+        tried: set[tuple[str, str]] = set()
+        closest: SetupError | None = None
+        while True:
+            try:
+                self._install()
+            except SetupError as error:
+                if closest is None or error.code != "E-INSTALL" or closest.code == "E-INSTALL":
+                    closest = error
+                repair = next((item for item in self._proposals(error) if (item.requirement, item.python) not in tried), None)
+                if repair is None:
+                    raise closest from None
+                tried.add((repair.requirement, repair.python))
+                self._apply(repair)
+            else:
+                return
+
+    def _proposals(self, error: SetupError) -> Iterator[Repair]:
+        """Yield repairs of a failure. A Python that the user named is not replaced."""
+        for repair in repairs.proposals(error, self.connector(), Environments(self.session.settings)):
+            if not (repair.python and self.request.python):
+                yield repair
+
+    def _apply(self, repair: Repair) -> None:
+        """Change the keys of ``connector.yaml`` and report it. The failed venv is removed."""
+        if repair.python:
+            self.keys["python"] = repair.python
+        else:
+            connector = self.connector()
+            self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
+        self.undo()
+        self.venv = None
+        self.session.output.line("!", self.request.name, f"{repair.reason}: {repair.change}")
+        self.session.output.event("repair", connector=self.request.name, reason=repair.reason, change=repair.change)
+
+    def _install(self) -> None:
         connector = self.connector()
         environments = Environments(self.session.settings)
         try:
@@ -114,6 +180,8 @@ class ConnectorDraft:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
+            if self.request.near:
+                hint = f"Name the connector that you mean, such as {listed(self.request.near)}, or its package with --pip-url."
             raise SetupError(error.code, error.problem, hint=hint) from None
         self.venv = venv if made else None
         self.package = package.installed(venv, connector)
@@ -121,6 +189,9 @@ class ConnectorDraft:
         self._determine(self.connector(), package.versions(venv))
         if self.keys["executable"] == self.request.name:
             del self.keys["executable"]
+
+    def _folders(self, connector: Connector) -> list[str]:
+        return [os.path.relpath(folder, self.session.settings.root) for folder in connector.projects]
 
     def undo(self) -> None:
         """Remove the venv, if this command made it. The caller removes the folder."""
@@ -131,7 +202,10 @@ class ConnectorDraft:
         installed, request = self.package, self.request
         if request.executable:
             return package.program(installed, venv, request.executable)
-        names = package.likely(installed, request.name)
+        stated = request.hub.executable if request.hub else ""
+        if stated in programs(venv):
+            return stated
+        names = package.likely(installed, request.hub.name if request.hub else request.name)
         if not names:
             raise SetupError(
                 "E-EXECUTABLE",
@@ -147,21 +221,35 @@ class ConnectorDraft:
         raise SetupError(
             "E-EXECUTABLE",
             f"{installed.name} installs {len(names)} programs: {listed(names)}.",
-            hint=f"Name one: {typed('new', request.name, *url, '--executable', names[0])}",
+            hint=f"Name one: {command('new', request.name, *url, '--executable', names[0])}",
         )
 
     def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
         """Determine kind, capabilities and options of the program.
 
-        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not start.
+        :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
+            start.
         """
         abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
+        if self.request.hub:
+            abilities = self._with_hub(self.request.hub, abilities)
         self._check_kind(connector.executable, abilities.kind)
         self.options, self.described = abilities.options, abilities.described
+        self.every_option = abilities.every_option or abilities.options
         self.keys["kind"] = abilities.kind
         capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
-        settings = sorted(option.name for option in self.options)
+        settings = sorted({option.name.partition(".")[0] if option.nested else option.name for option in self.options})
         self.keys.update({key: words for key, words in {"capabilities": capabilities, "settings": settings}.items() if words})
+
+    def _with_hub(self, stated: Definition, program: Abilities) -> Abilities:
+        """Add what the Hub states to what the program shows. ``--about`` shows all options."""
+        merged = definition.merged(program.options, stated, complete=program.described)
+        self.preset = definition.presets(stated, program.options, merged)
+        if program.described:
+            return replace(program, options=merged)
+        if not program.capabilities:  # an old help that lists no flags
+            return replace(program, kind=self.request.kind, capabilities=stated.capabilities, options=merged)
+        return replace(program, capabilities=program.capabilities | (stated.capabilities - set(FLAGS.values())), options=merged)
 
     def _check_kind(self, program: str, kind: str) -> None:
         """Check that the program is of the kind that was asked for.
@@ -172,21 +260,21 @@ class ConnectorDraft:
         named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
         wanted = request.kind or named
         if wanted != kind:
-            right = typed("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
+            right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
     def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
-        """Return what the help of a program without ``--about`` shows, and the options of the sample in its README.
+        """Return the abilities of a program without ``--about``, from its help and its README.
 
         :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
         """
         probe = Probe(self.session, connector)
         code, output = _output(probe, "--help")
         if "--config" not in output and code:
-            raise SetupError(
-                "E-CONNECTOR",
+            raise DoesNotStartError(
                 f"{connector.executable} does not start: {last_line(output)}",
-                hint=remedy(output, self.request.name, str(self.keys["pip_url"]), versions),
+                hint=remedy(output, self.request.name, shlex.join([*connector.requirements, *self._folders(connector)]), versions),
+                output=output,
             )
         if "--config" not in output:
             raise SetupError(
@@ -200,7 +288,7 @@ class ConnectorDraft:
         return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
-        """Return the output of a program with an empty config: the names of the keys that it needs."""
+        """Return the program's output with an empty config: it names the keys that it needs."""
         config = self.folder / "config.json"
         config.write_text("{}", encoding="utf-8")
         try:
@@ -218,19 +306,27 @@ class ConnectorDraft:
         request = self.request
         variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
         config = {
-            name: options.literal(options.option(self.options, name, complete=False), value, variables)
+            name: options.literal(options.option(self.every_option, name, complete=False), value, variables)
             for name, value in request.config.items()
         }
         filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
         filled.set(request.typed)
         filled.take_variables(variables)
         if self.ask:
-            prompts.ask(self.session.output, filled.open, filled.take)
+            gaps = self.gaps(config)
+            chosen = prompts.group(self.session.output, gaps) if len(gaps) > 1 else ()
+            asked = [replace(option, required=True) if option.name in chosen else option for option in filled.open]
+            prompts.ask(self.session.output, sorted(asked, key=lambda option: not option.needed), filled.take)
+        filled.preset(self.preset)
         return filled.finish()
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
         """Return the settings that the connector needs and its config lacks."""
-        return options.missing(self.options, config)
+        return list(dict.fromkeys([*options.missing(self.options, config), *(name for group in self.gaps(config)[:1] for name in group)]))
+
+    def gaps(self, config: Mapping[str, Any]) -> list[list[str]]:
+        """Return what each of the Hub's groups of settings lacks; empty if one is complete."""
+        return definition.lacking(self.request.hub, self.options, config) if self.request.hub else []
 
 
 @dataclass
@@ -249,8 +345,18 @@ class ConfigDraft:
 
         :raises SetupError: E-SETTING, the option does not allow it.
         """
-        self.config[option.name], secrets = options.hide(option, option.read(text), self.connector)
+        self._write(option, option.read(text))
+
+    def _write(self, option: Option, value: Any) -> None:
+        value, secrets = options.hide(option, value, self.connector)
+        options.put(self.config, option, value)
         self.secrets.update(secrets)
+
+    def preset(self, values: Mapping[str, Any]) -> None:
+        """Set options that have no value yet."""
+        for option in self.open:
+            if option.name in values:
+                self._write(option, values[option.name])
 
     def set(self, typed: Mapping[str, str]) -> None:
         """Set the options of ``--set``.
@@ -262,21 +368,21 @@ class ConfigDraft:
 
     def take_variables(self, variables: Mapping[str, str]) -> None:
         """Name the variable of each secret option for which there is one."""
-        for option in self.options:
+        for option in self.open:
             variable = options.variable(self.connector, option.name)
-            if option.secret and option.name not in self.config and variable in variables:
-                self.config[option.name] = f"${{{variable}}}"
+            if option.secret and variable in variables:
+                self._write(option, f"${{{variable}}}")
 
     @property
     def open(self) -> list[Option]:
         """The options without a value."""
-        return [option for option in self.options if option.name not in self.config]
+        return [option for option in self.options if not options.holds(self.config, option)]
 
     def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Name a variable for each secret that is needed, and return the config and the secrets that it uses."""
-        for option in self.options:
+        """Name a variable for each needed secret. Return the config and the secrets it uses."""
+        for option in self.open:
             if option.secret and option.needed:
-                self.config.setdefault(option.name, f"${{{options.variable(self.connector, option.name)}}}")
+                self._write(option, f"${{{options.variable(self.connector, option.name)}}}")
         used = secret_names_in(self.config)
         return self.config, {name: value for name, value in self.secrets.items() if name in used}
 
@@ -295,7 +401,7 @@ def described(probe: Probe) -> Abilities | None:
         return None
     capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
     kind = "tap" if capabilities & {"catalog", "discover"} else "target"
-    return Abilities(kind, capabilities, options.from_about(about), described=True)
+    return Abilities(kind, capabilities, options.from_about(about), described=True, every_option=options.all_of(about))
 
 
 def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
@@ -306,8 +412,3 @@ def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
             code = end.process.wait(ABOUT_SECONDS)
         answer.seek(0)
         return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
-
-
-def typed(*words: str) -> str:
-    """Return one of our commands as a shell takes it, whatever is in its words."""
-    return command(options.quoted(words))

@@ -25,7 +25,8 @@ WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_u
          "settings_group_validation", "settings_preamble", "usage", "next_steps", "maintenance_status", "quality", "plugin_type",
          "plugin_type_plural", "ext_repo", "hidden", "domain_url", "prereq", "definition", "supported_python_versions", "dialect",
          "target_schema"}  # fmt: skip
-"""Keys that describe a plugin and make no difference here. Capabilities and settings come from the program itself."""
+"""Keys that describe a plugin and make no difference here. Capabilities and settings come from the
+program itself."""
 
 TYPED_KINDS = {"integer", "decimal", "boolean", "array", "object"}
 """Kinds of settings whose value is not a text."""
@@ -76,7 +77,7 @@ def read(file: Path, name: str) -> Plugin:
 
 
 class _Reader:
-    """Merges one plugin: its own entry over those it inherits from, over the entry that Meltano has locked."""
+    """Merges a plugin's entry with those that it inherits from, and Meltano's locked one."""
 
     def __init__(self, file: Path, document: Mapping[str, Any], section: str) -> None:
         self.file = file
@@ -105,7 +106,7 @@ class _Reader:
         plugin.pip_url = self._pip_url(merged, plugin)
         plugin.python = self._python(merged, plugin)
         self._config(merged, [str(part["name"]) for part in chain], plugin)
-        self._select(merged, plugin)
+        plugin.choice = choice(merged, plugin.left)
         used = {key for part in chain for key in part}
         plugin.left += sorted(used - TAKEN - WORDS)
         plugin.left += self._elsewhere({str(part["name"]) for part in chain})
@@ -135,7 +136,7 @@ class _Reader:
         return version[1] if version else ""
 
     def _config(self, merged: Mapping[str, Any], names: list[str], plugin: Plugin) -> None:
-        """Take over the config of ``meltano.yml``, and the values that ``.env`` has for known settings."""
+        """Take over the config of ``meltano.yml`` and the values in ``.env``."""
         settings = {str(item["name"]): item for item in _mappings(merged.get("settings")) if "name" in item}
         config = _mapping(merged.get("config"))
         for key, setting in settings.items():
@@ -163,7 +164,7 @@ class _Reader:
             plugin.config = _merged(plugin.config, functools.reduce(lambda inner, part: {part: inner}, reversed(key.split(".")), ours))
 
     def _typed_variable(self, value: Any, setting: Mapping[str, Any]) -> Any:
-        """Return the value of a variable that is all of a typed setting: a number stays a number. None if it is none."""
+        """Return a typed setting's value if it is one variable, else None: a number stays one."""
         variable = VARIABLE.fullmatch(value) if isinstance(value, str) else None
         if variable is None or variable[1] or setting.get("kind") not in TYPED_KINDS:
             return None
@@ -171,13 +172,16 @@ class _Reader:
         return None if text is None else _typed(text, str(setting["kind"]))
 
     def _expanded(self, value: Any, plugin: Plugin, unknown: list[str]) -> Any:
-        """Return a value with variables as ``${NAME}``. Of Meltano's own variables only the project's folder is known."""
+        """Return a value with variables as ``${NAME}``.
+
+        Of Meltano's own variables only the project's folder is known.
+        """
         if isinstance(value, dict):
             return {key: self._expanded(item, plugin, unknown) for key, item in value.items()}
         if isinstance(value, list):
             return [self._expanded(item, plugin, unknown) for item in value]
         if not isinstance(value, str):
-            return value if isinstance(value, bool | int | float | None) else str(value)  # dates, as Meltano's JSON has them
+            return value if isinstance(value, bool | int | float | None) else str(value)  # dates
 
         def ours(variable: re.Match[str]) -> str:
             name = variable[2] or variable[3]
@@ -193,32 +197,6 @@ class _Reader:
 
         return VARIABLE.sub(ours, value)
 
-    def _select(self, merged: Mapping[str, Any], plugin: Plugin) -> None:
-        """Translate Meltano's patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes."""
-        patterns = [str(item) for item in merged["select"]] if isinstance(merged.get("select"), list) else []
-        names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
-        for pattern in patterns:
-            whole = pattern.removeprefix("!").removesuffix(".*")
-            kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
-            names[kind].append(whole)
-        for stream, facts in _mapping(merged.get("metadata")).items():
-            for key, value in _mapping(facts).items():
-                known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
-                if known and isinstance(value, str) and "." not in stream:
-                    names[known].append(f"{stream}={value}")
-                else:
-                    plugin.left.append(f"metadata.{stream}.{key}")
-        if any(names.values()):
-            names["stream"] = names["stream"] or ([] if names["field"] else ["*"])
-            plugin.choice = Choice(
-                nothing=True,
-                streams=tuple(names["stream"]),
-                fields=tuple(names["field"]),
-                exclude=tuple(names["exclude"]),
-                methods=tuple(names["replication"]),
-                keys=tuple(names["replication-key"]),
-            )
-
     def _elsewhere(self, names: set[str]) -> list[str]:
         """Return the environments and schedules of the file that name the plugin."""
         environments = []
@@ -228,6 +206,36 @@ class _Reader:
                 environments.append(f"environments.{environment.get('name')}")
         schedules = _mappings(self.document.get("schedules"))
         return environments + [f"schedules.{item.get('name')}" for item in schedules if names & {item.get("extractor"), item.get("loader")}]
+
+
+def choice(definition: Mapping[str, Any], left: list[str]) -> Choice:
+    """Translate patterns: ``orders.*`` is a stream, ``orders.id`` a field, ``!`` excludes.
+
+    What of ``metadata`` has no equivalent is appended to *left*.
+    """
+    patterns = [str(item) for item in definition["select"]] if isinstance(definition.get("select"), list) else []
+    names: dict[str, list[str]] = {name: [] for name in ("stream", "field", "exclude", "replication", "replication-key")}
+    for pattern in patterns:
+        whole = pattern.removeprefix("!").removesuffix(".*")
+        kind = "exclude" if pattern.startswith("!") else "stream" if whole != pattern or "." not in whole else "field"
+        names[kind].append(whole)
+    for stream, facts in _mapping(definition.get("metadata")).items():
+        for key, value in _mapping(facts).items():
+            known = {"replication-method": "replication", "replication-key": "replication-key"}.get(key)
+            if known and isinstance(value, str) and "." not in stream:
+                names[known].append(f"{stream}={value}")
+            else:
+                left.append(f"metadata.{stream}.{key}")
+    if not any(names.values()):
+        return Choice()
+    return Choice(
+        nothing=True,
+        streams=tuple(names["stream"] or ([] if names["field"] else ["*"])),
+        fields=tuple(names["field"]),
+        exclude=tuple(names["exclude"]),
+        methods=tuple(names["replication"]),
+        keys=tuple(names["replication-key"]),
+    )
 
 
 def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """``new``: make a connector from a package, a ``meltano.yml`` or a scaffold, and try it out.
 
-The connector is made in a folder of its own and moved to ``singer-configs/`` when it is complete. A failure before that
-leaves nothing; a failure of the trial afterwards is a warning.
+The connector is made in a temporary folder and moved to ``singer-configs/`` when it is complete. A
+failure before that leaves nothing; a failure of the trial afterwards is a warning.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, meltano, options, prompts, sample_tap
-from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described, typed
+from cluster.onboarding import check, discover, from_hub, meltano, options, prompts, sample_tap
+from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described
+from cluster.onboarding.hub import HUB
 from cluster.onboarding.options import Option
 from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
 from cluster.onboarding.selection import Choice
@@ -43,37 +44,45 @@ TRIAL = check.Limits(records=1_000, seconds=60, rows=3)
 
 
 def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
-    """Make a connector, with its venv, and try it out. One that exists gets the settings of ``--set``.
+    """Make a connector, with its venv, and try it out.
+
+    One that exists gets the settings of ``--set``.
 
     :raises SetupError: E-EXISTS; E-SETTING; as ``ConnectorDraft``. Then nothing is left.
     """
     ask = ask and sys.stdin.isatty()
     project = Project(session.settings.root)
-    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind):
+    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind or request.variant):
         if request.typed:
             _complete(session, project.connector(request.name), request.typed, ask=ask)
             return
-        hint = f"Set its settings with {typed('new', request.name, '--set', 'key=value')}, or choose another name."
+        hint = f"Choose another name, or set its settings: {command('new', request.name, '--set', 'key=value')}"
         raise SetupError("E-EXISTS", f"singer-configs/{request.name} is there already.", hint=hint)
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:
         raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
     if meltano_file:
         _take_over(request, Path(meltano_file))
+    elif not request.pip_url and not from_scratch:
+        from_hub.fill_in(session, request)
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
         draft, config = _make(session, request, from_scratch=from_scratch, ask=ask)
     connector = Project(session.settings.root).connector(request.name)
     if request.left:
-        session.output.line("!", meltano_file, f"not taken over: {listed(request.left)}")
+        session.output.line("!", meltano_file or HUB, f"not taken over: {listed(request.left)}")
     missing = draft.missing(config)
-    _report(session, connector, config, missing, request.left)
+    _report(session, connector, config, missing, request)
+    others = draft.gaps(config)[1:]
+    if others:
+        instead = "; or ".join(listed(names) for names in others)
+        session.output.line("!", Project(session.settings.root).shown(connector.config), f"instead of {listed(missing)}: {instead}")
     _try_out(session, connector, missing, request.choice)
     if from_scratch:
         words = f'test --options="-k {request.name}"'
         session.output.text(f"      {command(words)} for the tap's own test")
 
 
-def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], left: Sequence[str]) -> None:
+def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], request: ConnectorRequest) -> None:
     """Report the connector that was made or completed."""
     files = listed(sorted(file.name for file in connector.folder.iterdir()))
     session.output.line("✓", Project(session.settings.root).shown(connector.folder), f"{connector.kind}; {files}")
@@ -86,12 +95,14 @@ def _report(session: Session, connector: Connector, config: Mapping[str, Any], m
         settings=sorted(config),
         secrets=secret_names(connector.config),
         missing=list(missing),
-        left=list(left),
+        left=list(request.left),
+        source=request.source or None,
+        variant=request.hub.variant if request.hub else None,
     )
 
 
 def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, ask: bool) -> tuple[ConnectorDraft, dict[str, Any]]:
-    """Make the connector and move it to ``singer-configs/``; return the draft and the config. A failure leaves nothing."""
+    """Make the connector, and return its draft and config. A failure leaves nothing."""
     output, root = session.output, session.settings.root
     destination = root / "singer-configs" / request.name
     scaffold = sample_tap.write(root, request.name) if from_scratch else None
@@ -99,6 +110,8 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
         request.pip_url = os.path.relpath(scaffold, root)
     output.text(f"new  {request.name} · {request.pip_url or request.name}")
     output.text()
+    for note in request.notes:
+        output.line(*note)
     with _staging_folder(session, request.name) as folder:
         draft = ConnectorDraft(session, request, folder, ask=ask)
         try:
@@ -122,7 +135,8 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
 def _complete(session: Session, connector: Connector, settings: Mapping[str, str], *, ask: bool) -> None:
     """Set settings of a connector that exists, ask for those that it still needs, and try it out.
 
-    :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed; E-SECRET. Then no file has changed.
+    :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed; E-SECRET.
+        Then no file has changed.
     """
     root = session.settings.root
     session.output.text(f"new  {connector.name} · settings of the connector in {Project(root).shown(connector.folder)}")
@@ -142,7 +156,7 @@ def _complete(session: Session, connector: Connector, settings: Mapping[str, str
     if secrets:
         session.output.line("✓", ".env", listed(sorted(secrets)))
     missing = options.missing(known, config)
-    _report(session, connector, config, missing, [])
+    _report(session, connector, config, missing, ConnectorRequest(connector.name))
     _try_out(session, connector, missing, Choice())
 
 
@@ -186,7 +200,7 @@ def _check_name(project: Project, name: str) -> None:
 
 @contextmanager
 def _staging_folder(session: Session, name: str) -> Iterator[Path]:
-    """Yield a folder of that name to make the connector in. What is left in it afterwards is removed."""
+    """Yield a folder of that name for making the connector, and remove its rest."""
     outer = Path(tempfile.mkdtemp(dir=private_folder(session.settings.local / "making")))
     folder = outer / name
     folder.mkdir()
@@ -222,7 +236,7 @@ def _try_out(session: Session, connector: Connector, missing: Sequence[str], cho
 
 
 def _show_missing(session: Session, connector: Connector, missing: Sequence[str], choice: Choice) -> bool:
-    """Print the settings and variables that are missing, and the next command; return whether there are any."""
+    """Print missing settings and variables, and the next command. Return whether any are."""
     output = session.output
     variables = {**read_dotenv(session.settings.root / ".env"), **session.environ}
     unset = [variable for variable in secret_names(connector.config) if variable not in variables]

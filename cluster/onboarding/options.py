@@ -1,4 +1,4 @@
-"""The options of a connector's config: read from ``--about``, else from the sample in its README. Pure."""
+"""The options of a connector's config, from ``--about`` or a sample in its README. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest
@@ -14,7 +15,7 @@ from cluster.errors import SetupError
 from cluster.project.secrets import is_secret_key, is_typed_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 BUILT_IN = {
     "add_record_metadata", "batch_config", "batch_size_rows", "default_target_schema", "faker_config", "flattening_enabled",
@@ -36,8 +37,12 @@ NOT_CONFIG = {"type", "stream", "streams", "bookmarks", "currently_syncing"}
 NEAR = 300
 """How far before a block of code, in characters, its caption may be."""
 
+DATE = "date_iso8601"
+"""The format of a setting that takes a date or a time."""
+
 COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|,(?=\s*[}\]])')
-"""What samples have and JSON has not: comments, and commas after the last item. Texts are matched first, and stay."""
+"""What samples have and JSON has not: comments, and commas after the last item. Texts are matched
+first, and stay."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Option:
     """Its JSON schema, if known."""
     required: bool = False
     example: Any = None
+    nested: bool = False
+    """Whether the name is a path: ``s3.bucket`` is a key within ``s3``."""
 
     @property
     def kinds(self) -> set[str]:
@@ -64,6 +71,12 @@ class Option:
     def description(self) -> str:
         """Its description, in one line."""
         return " ".join(str(self.schema.get("description", "")).split())
+
+    @property
+    def label(self) -> str:
+        """Its name as a person would write it, if that is known and not the same."""
+        title = str(self.schema.get("title", ""))
+        return "" if re.sub(r"[\W_]+", "", title).lower() == re.sub(r"[\W_]+", "", self.name).lower() else title
 
     @property
     def default(self) -> Any:
@@ -88,7 +101,7 @@ class Option:
 
     @property
     def sample(self) -> str:
-        """An example of a list or an object that the option takes, as JSON; empty for other types."""
+        """A JSON example of a list or an object; empty for an option of another type."""
         return json.dumps(_sample(self.schema), ensure_ascii=False) if self.kinds & {"array", "object"} else ""
 
     def read(self, text: str) -> Any:
@@ -101,6 +114,9 @@ class Option:
             raise SetupError(
                 "E-SETTING", f"{self.name} is {describe(text)}; allowed is one of {listed(map(str, allowed))}.", hint="Give one of these."
             )
+        if self.schema.get("format") == DATE and "${" not in text and not _is_date(text):
+            hint = f"Write it as {self.name}=2024-01-31 or {self.name}=2024-01-31T08:00:00Z"
+            raise SetupError("E-SETTING", f"{self.name} is {describe(text)}; allowed is a date or a time.", hint=hint)
         if self.secret or "string" in kinds or isinstance(self.example, str):
             return text
         value: Any = text
@@ -114,6 +130,12 @@ class Option:
                 hint=f"Write it as JSON, such as {example}",
             )
         return value
+
+
+def _is_date(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(text))
+    return False
 
 
 def is_secret(name: str, schema: Mapping[str, Any]) -> bool:
@@ -151,7 +173,7 @@ SAMPLES = {"array": ["a", "b"], "boolean": "true", "integer": "5", "null": "null
 
 
 def _sample(schema: Mapping[str, Any], depth: int = 4) -> Any:
-    """Return an example of a value that a schema describes: of an object its required keys, or else its first."""
+    """Return an example of a value: of an object its required keys, else its first two."""
     kinds, allowed, default = _kinds(schema), _list(schema.get("enum")), schema.get("default")
     if allowed or default is not None or not depth:
         return allowed[0] if allowed else default
@@ -165,14 +187,21 @@ def _sample(schema: Mapping[str, Any], depth: int = 4) -> Any:
 
 
 def from_about(about: Mapping[str, Any]) -> list[Option]:
-    """Return the options of ``--about --format=json``: needed ones, then those of the connection, secrets, the others."""
+    """Return the options of ``--about`` without those of the SDK, in the order of questions.
+
+    Needed ones come first, then those of the connection, secrets, the others.
+    """
+    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=_rank)
+
+
+def all_of(about: Mapping[str, Any]) -> list[Option]:
+    """Return all options of ``--about``, in its order."""
     settings = about.get("settings")
     properties = settings.get("properties") if isinstance(settings, dict) else None
     if not isinstance(settings, dict) or not isinstance(properties, dict):
         return []
     needed = _list(settings.get("required"))
-    options = [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
-    return sorted((option for option in options if option.name not in BUILT_IN), key=_rank)
+    return [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
 
 
 def _rank(option: Option) -> tuple[bool, int, bool]:
@@ -184,15 +213,39 @@ def _rank(option: Option) -> tuple[bool, int, bool]:
 
 def missing(options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
     """Return the options that the connector needs and *config* lacks."""
-    return [option.name for option in options if option.needed and option.name not in config]
+    return [option.name for option in options if option.needed and not holds(config, option)]
+
+
+def holds(config: Mapping[str, Any], option: Option) -> bool:
+    """Return whether a config has a value for an option."""
+    value: Any = config
+    for part in _path(option):
+        if not isinstance(value, dict) or part not in value:
+            return False
+        value = value[part]
+    return True
+
+
+def put(config: dict[str, Any], option: Option, value: Any) -> None:
+    """Write the value of an option into a config."""
+    *outer, last = _path(option)
+    for part in outer:
+        if not isinstance(config.get(part), dict):
+            config[part] = {}
+        config = config[part]
+    config[last] = value
+
+
+def _path(option: Option) -> list[str]:
+    return option.name.split(".") if option.nested else [option.name]
 
 
 def from_readme(text: str) -> list[Option]:
-    """Return the keys of the sample config in a README: the first such block of code, one near the word config first."""
+    """Return the keys of a README's sample config: the first one, one near the word config."""
     samples: list[tuple[bool, int, dict[str, Any]]] = []
     for block, before in _blocks(text):
         with suppress(ValueError, RecursionError):
-            sample = json.loads(COMMENT.sub(lambda found: found[1] or "", block))
+            sample = json.loads(COMMENT.sub(lambda part: part[1] or "", block))
             if (
                 isinstance(sample, dict)
                 and not sample.keys() & NOT_CONFIG
@@ -203,7 +256,10 @@ def from_readme(text: str) -> list[Option]:
 
 
 def needed(samples: Sequence[Option], refusal: str) -> list[Option]:
-    """Return the options of a program without ``--about``. Its error about an empty config names those that it needs."""
+    """Return the options of a program without ``--about``.
+
+    Its error about an empty config names those that it needs.
+    """
     keys = re.search(r"missing required keys:? \[([^\]]*)\]", refusal, re.IGNORECASE)
     names = re.findall(r"['\"]([^'\"]+)['\"]", keys[1]) if keys else []
     known = {option.name: option for option in samples}
@@ -212,9 +268,9 @@ def needed(samples: Sequence[Option], refusal: str) -> list[Option]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the blocks of code that hold an object, each with the text before it: fenced as in Markdown, or indented."""
+    """Yield blocks of code with an object, fenced or indented, and the text before each."""
     for block in re.finditer(r"^( *)```[^\n]*\n(.*?)^ *```|(?:^(?: {2,}|\t)[^\n]*\n|^\n)+", text, re.MULTILINE | re.DOTALL):
-        inside = re.search(r"\{.*\}", block[0], re.DOTALL)  # some are in a shell command: cat > config.json
+        inside = re.search(r"\{.*\}", block[0], re.DOTALL)
         if inside:
             yield inside[0], text[max(0, block.start() - NEAR) : block.start()] + block[0][: inside.start()]
 
@@ -236,7 +292,7 @@ def option(options: Sequence[Option], name: str, *, complete: bool) -> Option:
 
 
 def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str]]:
-    """Return a value with each secret in it replaced by ``${VARIABLE}``, and the variables with their values."""
+    """Replace each secret in a value by ``${VARIABLE}``. Return it and the variables' values."""
     secrets: dict[str, str] = {}
 
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
@@ -258,9 +314,10 @@ def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str
 
 
 def literal(option: Option, value: Any, variables: Mapping[str, str]) -> Any:
-    """Return the value that a config holds for *option*: of ``${NAME}`` alone, the number or flag that the setting needs.
+    """Return the value of *option* for the config: of ``${NAME}``, the number it stands for.
 
-    ``${NAME}`` is always a text when it is filled in. A setting that takes no text gets the variable's value itself.
+    ``${NAME}`` is always a text when it is filled in. A setting that takes no text gets the
+    variable's value itself.
     """
     name = value[2:-1] if isinstance(value, str) and re.fullmatch(r"\$\{\w+\}", value) else ""
     if name not in variables or option.secret or not option.kinds or "string" in option.kinds:
@@ -274,8 +331,3 @@ def variable(connector: str, *path: str) -> str:
     """Return the name of a secret's variable, as Meltano builds it: ``TAP_GITHUB_AUTH_TOKEN``."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join((connector, *path))).upper()
     return name if not name[0].isdecimal() else f"_{name}"
-
-
-def quoted(words: Iterable[str]) -> str:
-    """Join the words of a command, each as a shell takes it."""
-    return " ".join(map(shlex.quote, words))

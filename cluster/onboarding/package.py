@@ -7,7 +7,7 @@ import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -17,6 +17,7 @@ from cluster.errors import SetupError
 from cluster.project.venvs import programs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cluster.project.model import Connector
@@ -34,12 +35,15 @@ class Package:
 
 
 def installed(venv: Path, connector: Connector) -> Package:
-    """Return the package of the connector's first requirement."""
+    """Return the package of the first requirement that installs a program, else of the first."""
     packages = _distributions(venv)
-    name = _required(connector)
-    package = packages.get(canonicalize_name(name)) if name else next(filter(_has_address, packages.values()), None)
+    names = _required(connector)
+    required = [packages[canonicalize_name(name)] for name in names if name and canonicalize_name(name) in packages]
+    if not all(names):
+        required += filter(_has_address, packages.values())
+    package = next(filter(_programs, required), required[0] if required else None)
     if package is None:
-        return Package(name or connector.requirements[0], "", "", ())
+        return Package(next(filter(None, names), connector.requirements[0]), "", "", ())
     metadata = package.metadata.json
     return Package(package.name, str(metadata.get("summary", "")), str(metadata.get("description", "")), _programs(package))
 
@@ -59,17 +63,20 @@ def _has_address(package: Distribution) -> bool:
     return bool(package.read_text("direct_url.json"))
 
 
-def _required(connector: Connector) -> str | None:
-    """Return the name of the connector's first requirement, None if it is an address alone."""
-    if not connector.requirements:
-        with suppress(tomllib.TOMLDecodeError):
-            text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
-            return str(tomllib.loads(text).get("project", {}).get("name", ""))
-        return None
-    try:
-        return Requirement(connector.requirements[0]).name
-    except InvalidRequirement:
-        return None
+def _required(connector: Connector) -> list[str]:
+    """Return the names of the connector's requirements; an empty one for an address alone."""
+    names = []
+    for requirement in connector.requirements:
+        try:
+            names.append(Requirement(requirement).name)
+        except InvalidRequirement:
+            names.append("")
+    for folder in connector.projects:
+        project: Mapping[str, Any] = {}
+        with suppress(tomllib.TOMLDecodeError, OSError):
+            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+        names.append(str(project.get("name", "")))
+    return names
 
 
 def _programs(package: Distribution) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ def _programs(package: Distribution) -> tuple[str, ...]:
 
 
 def likely(package: Package, name: str) -> list[str]:
-    """Return the program of the connector *name*; all programs of the package if it is not clear which one."""
+    """Return the connector's program; all of the package if it is not clear which one."""
     named = [program for program in package.programs if canonicalize_name(program) == canonicalize_name(name)]
     singer = [program for program in package.programs if re.match(r"(tap|target)[-_]", program)]
     return next((names for names in (named, singer) if len(names) == 1), list(package.programs))
@@ -94,6 +101,6 @@ def program(package: Package, venv: Path, name: str) -> str:
     if name not in known:
         own = listed(package.programs or known)
         raise SetupError(
-            "E-EXECUTABLE", f"{package.name} installs no program {name}.{nearest(name, known)}", hint=f"Name one of its own: {own}."
+            "E-EXECUTABLE", f"{package.name} installs no program {name}.{nearest(name, known)}", hint=f"Its programs are {own}."
         )
     return name

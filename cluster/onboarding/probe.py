@@ -1,7 +1,7 @@
 """Run one connector's program outside a pipeline: ``--about``, discovery, or a few messages.
 
-The entrypoint starts it as in a run, with the same files and variables. Its folder holds secrets: only the user can read
-it, and it is removed when the program has ended, however it ends.
+The entrypoint starts it as in a run, with the same files and variables. Its folder holds secrets:
+only the user can read it, and it is removed when the program has ended, however it ends.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Probe:
         self._environment: Environment | None = None
 
     def install(self) -> Environment:
-        """Return the connector's venv; if it is missing, make it, as a step of its own.
+        """Return the connector's venv; if it is missing, make it and show that as a step.
 
         :raises SetupError: as ``Environments.ensure``.
         """
@@ -96,7 +96,7 @@ class Probe:
         return self._environment
 
     def about(self) -> dict[str, Any] | None:
-        """Return the answer to ``--about --format=json``, None if the program has no such option."""
+        """Return the answer to ``--about --format=json``, None if there is no such option."""
         with self.answering("about") as (end, answer):
             return _object(answer) if _ended(end, ABOUT_SECONDS) and end.exit_code == 0 else None
 
@@ -119,8 +119,8 @@ class Probe:
     def discover(self, seconds: float = DISCOVER_SECONDS) -> dict[str, Any]:
         """Return the tap's catalog.
 
-        :raises SetupError: E-DISCOVERY, as ``expect_streams``, or it failed, printed no catalog or took longer than *seconds*;
-            E-SECRET; as ``Environments.ensure``.
+        :raises SetupError: E-DISCOVERY, as ``expect_streams``, or it failed, printed no catalog or
+            took longer than *seconds*; E-SECRET; as ``Environments.ensure``.
         """
         self.expect_streams()
         name = self.connector.name
@@ -140,7 +140,9 @@ class Probe:
             return catalog
 
     def sync(self, catalog: object, state: object, take: Callable[[bytes], bool], seconds: float) -> Ended:
-        """Run the tap with a catalog and a state, if any. Hand each line to *take*, until it returns False.
+        """Run the tap with a catalog and a state, if any.
+
+        Hand each line to *take*, until it returns False.
 
         :raises SetupError: the entrypoint's error; E-SECRET; as ``Environments.ensure``.
         """
@@ -199,14 +201,15 @@ class Probe:
     ) -> Iterator[Process]:
         """Start the entrypoint's *side* and yield it. After the body, end it and remove its folder.
 
-        *files* are written into the folder before, as JSON; the program gets ``catalog.json`` and ``state.json``.
+        *files* are written into the folder before, as JSON. The program gets ``catalog.json`` and
+        ``state.json``.
 
-        :raises SetupError: E-SECRET, its config asks for one that is not set; as ``Environments.ensure``.
+        :raises SetupError: E-SECRET, its config asks for one that is not set; as
+            ``Environments.ensure``.
         """
-        settings, environ = self.session.settings, self.session.environ
+        settings = self.session.settings
         environment = self.install()
-        config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
-        values = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
+        values = {} if side == "about" else self._secrets()
         self.hide = partial(redacted, known=values.values())
         with file_errors("The connector's folder", settings.local):
             probes = private_folder(settings.local / "probes")
@@ -214,16 +217,13 @@ class Probe:
             folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
         lifeline, ours = os.pipe()
         private_folder(self.log.parent)
-        end = Process(side, self.connector, environment, config, folder, self.log)
+        end = Process(side, self.connector, environment, self.connector.config, folder, self.log)
         try:
             end.prepare(values)
             (folder / "data").mkdir()
             for name, content in (files or {}).items():
                 (folder / name).write_text(json.dumps(content), encoding="utf-8")
-            network = proxy.read(settings, environ).variables(environ)
-            own = end.variables(SINGER_CATALOG=str(folder / "catalog.json"))
-            environ = {**without_secrets({**environ, **network}, [end.config]), **own}
-            end.start(environ, lifeline, *words, stdin=stdin, stdout=stdout)
+            end.start(self._environ(end), lifeline, *words, stdin=stdin, stdout=stdout)
             yield end
         finally:
             end.terminate()
@@ -231,6 +231,21 @@ class Probe:
             os.close(lifeline)
             os.close(ours)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _secrets(self) -> dict[str, str]:
+        """Return the values of the config's secrets.
+
+        :raises SetupError: E-SECRET, one is not set.
+        """
+        root, config = self.session.settings.root, self.connector.config
+        return secrets(config, self.session.environ, read_dotenv(root / ".env"), shown=Project(root).shown(config))
+
+    def _environ(self, end: Process) -> dict[str, str]:
+        """Return the user's variables without secrets, those of the proxy and the entrypoint's."""
+        environ = self.session.environ
+        network = proxy.read(self.session.settings, environ).variables(environ)
+        own = end.variables(SINGER_CATALOG=str(end.folder / "catalog.json"))
+        return {**without_secrets({**environ, **network}, [end.config]), **own}
 
 
 def _sweep(probes: Path) -> None:

@@ -1,4 +1,4 @@
-"""Questions on a terminal about a connector's settings: first what it needs, its connection and its secrets; then the rest."""
+"""Questions on a terminal about a connector's settings, the known ones first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,22 @@ def line(question: str, *, hidden: bool = False) -> str:
         raise KeyboardInterrupt from None
 
 
+def group(output: Output, groups: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Ask which of several groups of settings to fill in; return it, empty for no answer."""
+    output.text("\nOne of these groups of settings is needed:")
+    for number, names in enumerate(groups, start=1):
+        output.text(f"  {number}  {listed(names)}")
+    while text := line(f"  1 to {len(groups)} > "):
+        if text.isdecimal() and 1 <= int(text) <= len(groups):
+            return groups[int(text) - 1]
+    return ()
+
+
 def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str], None]) -> None:
-    """Ask for settings, and hand each answer to *take*, which may refuse it. An empty answer leaves a setting out."""
+    """Ask for settings, and hand each answer to *take*, which may refuse it.
+
+    An empty answer leaves a setting out.
+    """
     first = [option for option in options if option.asked_first]
     rest = [option for option in options if option not in first]
     if first:
@@ -40,7 +54,8 @@ def ask(output: Output, options: Sequence[Option], take: Callable[[Option, str],
 def _ask_for(output: Output, option: Option, take: Callable[[Option, str], None]) -> None:
     """Ask for one setting until its answer is accepted or empty."""
     kinds = listed(map(str, option.allowed or sorted(option.kinds)))
-    facts = ["needed"] if option.needed else []
+    facts = [option.label] if option.label else []
+    facts += ["needed"] if option.needed else []
     facts += [kinds] if option.allowed or option.kinds else []
     facts += [f"default {describe(option.default)}"] if option.default is not None else []
     facts += [f"for example {describe(option.example)}"] if option.example is not None and not option.secret else []

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 METHODS = ("FULL_TABLE", "INCREMENTAL", "LOG_BASED")
 SHOWN = 20
 EXCLUDABLE = {"", "unsupported"}
-"""What ``Stream.fixed`` returns for a field that may be excluded: it is optional, or is not loaded anyway."""
+"""What ``Stream.fixed`` returns for a field that may be excluded: it is optional, or is not loaded
+anyway."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class Choice:
 
 
 def select(streams: Sequence[Stream], choice: Choice) -> list[str]:
-    """Apply *choice* to the streams, and return a note for each part that is not possible. An error leaves them unchanged.
+    """Apply *choice* to the streams, and return a note for each part that is not possible.
 
-    :raises SetupError: E-UNKNOWN, no stream or field has such a name; E-SETTING, a replication that the stream does not allow.
+    An error leaves them unchanged.
+
+    :raises SetupError: E-UNKNOWN, no stream or field has such a name; E-SETTING, a replication that
+        the stream does not allow.
     """
     notes = [*_whole(streams, choice), *_only(streams, choice.fields), *_add(streams, choice.add), *_exclude(streams, choice.exclude)]
     _replicate(streams, choice)
@@ -134,7 +138,7 @@ def _exclude(streams: Sequence[Stream], patterns: Iterable[str]) -> list[str]:
 
 
 def find(streams: Sequence[Stream], pattern: str, *, fields: bool = True) -> list[tuple[Stream, list[Path]]]:
-    """Return the streams that a name or a glob matches; for ``stream.field``, streams with the matching fields.
+    """Return the streams that a name or a glob matches; for ``stream.field``, with fields.
 
     :raises SetupError: E-UNKNOWN, it matches none.
     """
@@ -173,7 +177,8 @@ def _unknown_field(stream: Stream, name: str, known: Iterable[str]) -> SetupErro
 def _replicate(streams: Sequence[Stream], choice: Choice) -> None:
     """Set replication methods and keys.
 
-    :raises SetupError: E-SETTING, no such method, or the stream does not allow it; E-UNKNOWN, no such stream or field.
+    :raises SetupError: E-SETTING, no such method, or the stream does not allow it; E-UNKNOWN, no
+        such stream or field.
     """
     wanted: dict[str, dict[str, str]] = {}
     for name, texts in (("method", choice.methods), ("key", choice.keys)):

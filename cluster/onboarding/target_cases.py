@@ -1,6 +1,7 @@
-"""The messages that ``check`` sends to a target: each case is something that real taps send. Pure but for reading its files.
+"""The messages that ``check`` sends to a target: what real taps send.
 
-All streams are named ``singer_check_…``, so that a database's administrator recognises and drops them.
+All streams are named ``singer_check_…``, so that a database's administrator recognises and drops
+them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ END: Message = {"bookmarks": {f"{PREFIX}plain": {"id": 2}}, "check": "end"}
 
 
 def schema(stream: str, *keys: str, **properties: Any) -> Message:
-    """Return a SCHEMA message; a property is a JSON type, or a schema. All may be null but the keys."""
+    """Return a SCHEMA message; a property is a JSON type, or a schema.
+
+    All may be null but the keys.
+    """
     described = {
         name: kind if isinstance(kind, dict) else {"type": kind if name in keys else ["null", kind]} for name, kind in properties.items()
     }
@@ -134,9 +138,10 @@ def broken() -> bytes:
 
 
 def misplaced(file: Path) -> Iterator[str]:
-    """Yield what is wrong with a table of text that holds the case ``change``, whose schema grows by a column.
+    """Yield what is wrong in a text table with the case ``change``: its schema grows.
 
-    A value under another column's name is read as that column's from then on. Other files yield nothing.
+    A value under another column's name is read as that column's from then on. Other files yield
+    nothing.
     """
     with suppress(OSError, UnicodeDecodeError, csv.Error):
         text = file.read_text(encoding="utf-8-sig")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cluster.platform import backup
 from cluster.platform.objects import Objects
+from cluster.platform.steps.capacity import Capacity
 from cluster.platform.steps.cluster import Cluster, Restored
 from cluster.platform.steps.images import Built, ImageNames, Loaded, Pulled
 from cluster.platform.steps.programs import ArgoThere, Running
@@ -28,15 +29,15 @@ def up(settings: Settings) -> tuple[Step, ...]:
         needs = (Objects.title, Loaded.title, Restored.title)
         minio = (Running("MinIO", ("minio",), door=("s3", "/minio/health/cluster"), needs=needs),)
         minio = (Restored(), *minio) if backup.archive(settings).exists() else minio
-    cluster: tuple[Step, ...] = (Cluster(), Pulled(), Built(), Loaded(), Objects(), argo)
+    cluster: tuple[Step, ...] = (Cluster(), Capacity(), Pulled(), Built(), Loaded(), Objects(), argo)
     return (*cluster, *minio, Buckets(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
 
 
 def sync() -> tuple[Step, ...]:
     """Return the steps that bring ``singer-configs/`` into the cluster."""
-    return (Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
+    return (Capacity(), Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
 
 
 def needed() -> tuple[Step, ...]:
     """Return the steps that a run needs."""
-    return (Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames())
+    return (Capacity(), Built(), Loaded(), Configs(), ConnectorSecrets(), ImageNames())

@@ -1,1 +1,1 @@
-"""What stands in ``singer-configs/``, and the connectors' venvs."""
+"""The files in ``singer-configs/``, and the connectors' venvs. Start with ``reader``."""

@@ -1,4 +1,7 @@
-"""The ``.env`` file of the checkout: read and appended to. python-dotenv parses it, as it does for Meltano and dbt."""
+"""The ``.env`` file of the checkout, read and appended to.
+
+python-dotenv parses it, as it does for Meltano and dbt.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def dotenvs(root: Path, env: str = LAPTOP) -> list[Path]:
-    """Return the files with secrets of an environment; the later one overrides. They may be absent."""
+    """Return the files with secrets of an environment; the later one overrides.
+
+    They may be absent.
+    """
     return [root / ".env", *([root / f".env.{env}"] if env != LAPTOP else [])]
 
 
@@ -47,7 +53,8 @@ def read_dotenv(file: Path) -> dict[str, str]:
 def parse_dotenv(text: str, shown: str) -> dict[str, str]:
     """Parse the text of a ``.env`` file. ``$NAME`` and ``${NAME}`` are not expanded.
 
-    :raises SetupError: E-CONFIG, with the line that sets no variable. No text of the file is part of the message.
+    :raises SetupError: E-CONFIG, with the line that sets no variable. No text of the file is part
+        of the message.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only if there is a .env file
 
@@ -75,7 +82,8 @@ def _unreadable(binding: Binding, shown: str) -> SetupError:
 def keep(file: Path, secrets: Mapping[str, str]) -> None:
     """Append *secrets* to ``.env``, readable by its owner alone. Existing lines stay as they are.
 
-    :raises SetupError: E-SECRET, the file has another value for one, or a value is not text. No value is part of the message.
+    :raises SetupError: E-SECRET, the file has another value for one, or a value is not text. No
+        value is part of the message.
     """
     known = read_dotenv(file)
     lines = []
@@ -93,7 +101,7 @@ def keep(file: Path, secrets: Mapping[str, str]) -> None:
 
 
 def written(name: str, value: str) -> str:
-    """Return *value* as a ``.env`` file holds it: bare if a shell reads it unchanged, else in quotes.
+    """Return *value* as ``.env`` holds it: bare if a shell reads it unchanged, else quoted.
 
     :raises SetupError: E-SECRET, it is not text, and so cannot be written as UTF-8.
     """

@@ -1,7 +1,7 @@
 """Reads ``singer-configs/`` into the typed models of ``project.model``.
 
-The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has them. Keys and
-defaults are listed in ``docs/contracts.md``; a test compares the two.
+The keys are Meltano's (``pip_url``, ``executable``, ``capabilities``, ``python``) where Meltano has
+them. Keys and defaults are listed in ``docs/contracts.md``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
-"""dbt's own words for a part of a project; what begins with a hyphen would be an option."""
+"""dbt's selection of a part of a project. A leading hyphen would make it an option."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Project:
-    """The folder ``singer-configs/`` of a checkout. Files are read when they are asked for, and once: a command sees one state of them."""
+    """The folder ``singer-configs/`` of a checkout.
+
+    Each file is read once, when it is needed: a command sees one state of it.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,9 @@ class Project:
         env: str = LAPTOP,
         resources: Mapping[str, str] | None = None,
     ) -> None:
-        """Take the checkout's folder, and perhaps what is to become its connectors or its ``pipelines.yaml``; nothing is read yet.
+        """Take the checkout's folder; ``configs`` and ``pipelines`` replace what is in it.
 
-        The environment has configs of its own; *resources* are those of pipelines that say nothing of them.
+        The environment may override configs; *resources* are those of pipelines without any.
         """
         self.root = root
         self.env = env
@@ -61,7 +64,7 @@ class Project:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the checkout's, as it is in the environment that was chosen."""
+        """Return the project of the settings' checkout and environment."""
         return cls(settings.root, env=settings.env, resources=pairs(settings.resources))
 
     def shown(self, path: Path) -> str:
@@ -70,7 +73,7 @@ class Project:
 
     @cached_property
     def connector_names(self) -> list[str]:
-        """The names of all connectors: the folders that hold a ``connector.yaml``."""
+        """The names of all connectors: the folders with a ``connector.yaml``."""
         return sorted(file.parent.name for file in self.configs.glob("*/connector.yaml"))
 
     @cached_property
@@ -85,20 +88,20 @@ class Project:
         return dict(entries)
 
     def _check_instead(self) -> None:
-        """See that each file of the environment takes a config's place: another would not be read."""
+        """Check that each file of the environment overrides an existing config."""
         for file in sorted(self.instead.rglob("*")):
             name = file.relative_to(self.instead)
             if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
                 raise SetupError(
                     "E-CONFIG",
-                    f"{self.shown(file)} takes the place of nothing: there is no config {self.shown(self.configs / name)}.",
-                    hint=f"Name it as the {CONFIG} that it stands for, or remove it.",
+                    f"{self.shown(file)} overrides no config: there is no {self.shown(self.configs / name)}.",
+                    hint=f"Name it as the {CONFIG} that it overrides, or remove it.",
                 )
 
     def _instead(self, file: Path) -> Path | None:
-        """Return the config that the environment has in the place of a file of ``singer-configs/``."""
-        found = self.instead / os.path.relpath(file, self.configs)
-        return found if file.name == CONFIG and found.is_file() else None
+        """Return the environment's config that overrides a file of ``singer-configs/``."""
+        override = self.instead / os.path.relpath(file, self.configs)
+        return override if file.name == CONFIG and override.is_file() else None
 
     @property
     def pipeline_names(self) -> list[str]:
@@ -108,7 +111,7 @@ class Project:
     def connector(self, name: str) -> Connector:
         """Return one connector.
 
-        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
+        :raises SetupError: E-UNKNOWN, there is no such connector; E-CONFIG, its files are wrong.
         """
         if name not in self._connectors:
             self._connectors[name] = self._read_connector(name)
@@ -156,10 +159,13 @@ class Project:
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Read ``pip_url``: requirements, and folders of this repository. A list's items are taken as they are."""
-        given = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        """Read ``pip_url``: requirements, and folders of this repository.
+
+        A list's items are taken as they are.
+        """
+        texts = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
         try:
-            words = list(given) if fields.is_list("pip_url") else shlex.split(given[0])
+            words = list(texts) if fields.is_list("pip_url") else shlex.split(texts[0])
         except ValueError:
             fields.refuse("pip_url", "requirements with balanced quotes")
         requirements, projects = [], []
@@ -180,7 +186,8 @@ class Project:
     def pipeline(self, name: str) -> Pipeline:
         """Return one pipeline with its connectors.
 
-        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files are wrong.
+        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its entry or its files
+            are wrong.
         """
         if name not in self._pipelines:
             self._pipelines[name] = self._read_pipeline(name)
@@ -193,15 +200,8 @@ class Project:
                 f"There is no pipeline {describe(name)}.{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.",
                 hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
-        file = self.pipelines_file
-        shown = self.shown(file)
-        if not re.fullmatch(NAME, name):
-            raise SetupError(
-                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
-            )
-        if name in self.connector_names:
-            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
-        fields = Fields(self._entries[name], shown=shown, at=name)
+        self._check_name(name)
+        fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         pipeline = Pipeline(
             name=name,
@@ -233,6 +233,19 @@ class Project:
             fields.refuse("timezone", "an IANA name such as Europe/Berlin")
         self._check_files(pipeline)
         return pipeline
+
+    def _check_name(self, name: str) -> None:
+        """Check the name of a pipeline.
+
+        :raises SetupError: E-CONFIG, it is not allowed, or is a connector's.
+        """
+        shown = self.shown(self.pipelines_file)
+        if not re.fullmatch(NAME, name):
+            raise SetupError(
+                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
+            )
+        if name in self.connector_names:
+            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
 
     def _side(self, fields: Fields, kind: str) -> Connector:
         name = fields.text(kind, allowed=f"the name of a {kind} below singer-configs/")
@@ -270,12 +283,12 @@ class Project:
         return events
 
     def _resources(self, fields: Fields) -> dict[str, str]:
-        found = {
+        quantities = {
             key: fields.text(key, None, pattern=QUANTITY, allowed="a Kubernetes quantity in quotes, such as 500m or 512Mi")
             for key in ("cpu", "memory")
         }
         fields.finish()
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in quantities.items() if value is not None}
 
     def _check_files(self, pipeline: Pipeline) -> None:
         self._check_config(pipeline.config, pipeline.tap)
@@ -292,7 +305,10 @@ class Project:
 
 
 def _schedules(fields: Fields) -> tuple[str, ...]:
-    """Read ``schedule``: cron expressions that Argo's controller accepts. One that it refuses would stop the others, too."""
+    """Read ``schedule``: cron expressions that Argo's controller accepts.
+
+    One that it refuses would stop the others, too.
+    """
     expressions = fields.texts("schedule", (), allowed=SCHEDULE)
     for expression in expressions:
         reason = refusal(expression)
@@ -303,7 +319,7 @@ def _schedules(fields: Fields) -> tuple[str, ...]:
 
 
 def _refuse_template(fields: Fields, key: str, text: str) -> None:
-    """Refuse ``{{…}}`` in what becomes a parameter of a Workflow.
+    """Refuse ``{{…}}`` in a value that becomes a parameter of a Workflow.
 
     :raises SetupError: E-CONFIG.
     """
@@ -316,7 +332,7 @@ def _seconds(duration: str) -> int:
 
 
 def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
-    """See that a catalog has the form that taps expect.
+    """Check that a catalog has the form that taps expect.
 
     :raises SetupError: E-CATALOG, it has not.
     """
@@ -333,7 +349,7 @@ def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
 
 
 def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
-    """Read a connector or a pipeline with all that it needs, and say in few words what it is.
+    """Read a connector or a pipeline with all its files, and describe it in a few words.
 
     :raises SetupError: what is wrong with it.
     """
@@ -348,7 +364,7 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
 
 
 def _safe_states(fields: Fields) -> bool | None:
-    """Return ``safe_states``: as written, else false for a target that names its ``outputs``, else None."""
+    """Return ``safe_states``; if absent, False for a target with ``outputs``, else None."""
     if fields.has("safe_states"):
         return fields.flag("safe_states", default=False)
     return False if fields.has("outputs") else None

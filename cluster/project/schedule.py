@@ -1,7 +1,8 @@
 """Cron expressions, as Argo's controller accepts them.
 
-Argo parses schedules with robfig/cron (``ParseStandard``). It skips an expression that this parser refuses, and with it
-all schedules of the pipeline. cronsim checks the syntax; the rules below are those in which the two parsers differ.
+Argo parses schedules with robfig/cron (``ParseStandard``). If that refuses one expression, none of
+the pipeline's schedules starts. cronsim checks the syntax; the rules below are those in which the
+two parsers differ.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def refusal(expression: str) -> str:
 
 
 def _only_cronsim(name: str, text: str) -> bool:
-    """Return whether cronsim accepts a field that robfig/cron refuses: the last day, the nth weekday, weekday 7."""
+    """Return whether cronsim accepts a field that robfig/cron refuses."""
     if STEPS.search(text) or not text.isascii():
         return True
     if name == "day of the month":

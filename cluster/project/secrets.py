@@ -1,4 +1,4 @@
-"""Secrets in a connector's ``config.json``: their names, their values, and secrets typed in by mistake."""
+"""Secrets in a ``config.json``: their names, their values, and secrets typed into it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-"""The same as the entrypoint's; a test compares them."""
+"""The same as in the entrypoint; a test compares the two."""
 
 SECRET_KEY = re.compile(
     r"(^|[_-])(password|passwd|passphrase|secret|token|pat|dsn|credentials?|connection_string|sqlalchemy_url)$"
     r"|(^|[_-])(api|access|account|auth|client|private|secret|signing|encryption)_?key$",
     re.IGNORECASE,
 )
-"""How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are none."""
+"""How keys end whose values are nobody else's business. ``token_url`` and ``access_key_id`` are
+none."""
 
 
 def secret_names(file: Path) -> list[str]:
-    """Return the names of the secrets that a config asks for, each once, in order. A missing file asks for none."""
+    """Return the names of the secrets that a config asks for, each once, in order.
+
+    A missing file asks for none.
+    """
     return secret_names_in(json.loads(file.read_bytes())) if file.exists() else []
 
 
@@ -34,7 +38,7 @@ def secret_names_in(config: object) -> list[str]:
 
     def look(value: object) -> None:
         if isinstance(value, str):
-            names.update((found[1], None) for found in SECRET.finditer(value) if found[1])
+            names.update((secret[1], None) for secret in SECRET.finditer(value) if secret[1])
         elif isinstance(value, dict):
             for item in value.values():
                 look(item)
@@ -47,12 +51,14 @@ def secret_names_in(config: object) -> list[str]:
 
 
 def is_secret_key(key: str) -> bool:
-    """Say whether the value of a key of that name is a secret: ``api_key``, ``apiKey``, ``auth_token``."""
+    """Return whether a key names a secret: ``api_key``, ``apiKey``, ``auth_token``."""
     return bool(SECRET_KEY.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)))
 
 
 def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: str, known: Collection[str] = ()) -> None:
-    """See that no secret itself stands in a config: in a setting that is *known* to be one, or whose name says so, or in an address.
+    """Refuse a secret that is typed into a config.
+
+    It is a secret by *known* keys, by the name of its key, or as the login of an address.
 
     :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
     """
@@ -68,7 +74,7 @@ def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: st
 
 
 def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield every text that a config says itself, and where; numbers as well, empty texts and those with ``${NAME}`` not."""
+    """Yield the texts and numbers in a config with their paths, except ``${NAME}``."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _texts(item, (*path, key))
@@ -77,12 +83,12 @@ def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
             yield from _texts(item, (*path, str(number)))
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         text = str(value)
-        if text.strip() and not any(found[1] for found in SECRET.finditer(text)):
+        if text.strip() and not any(secret[1] for secret in SECRET.finditer(text)):
             yield path, text
 
 
 def is_typed_secret(key: str, text: str) -> bool:
-    """Say whether a text is a secret beyond doubt."""
+    """Return whether a text is certainly a secret."""
     if re.search(r"://[^/@:\s]*:[^/@\s]+@", text):
         return True
     address = re.search(r"(^|[_-])(dsn|connection_string|sqlalchemy_url)$", key, re.IGNORECASE)
@@ -90,11 +96,11 @@ def is_typed_secret(key: str, text: str) -> bool:
 
 
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
-    """Find the secrets that a config asks for: in the environment, else in ``.env``.
+    """Return the values of a config's secrets: of the environment, else of ``.env``.
 
     :raises SetupError: E-SECRET, one is not set. Values are never part of a message.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name in secret_names(file):
         value = environ.get(name, dotenv.get(name))
         if value is None:
@@ -103,5 +109,5 @@ def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *
                 f"{shown} asks for ${{{name}}}, which is not set.",
                 hint=f"Put {name}=… into .env, or set it in the environment.",
             )
-        found[name] = value
-    return found
+        values[name] = value
+    return values

@@ -1,8 +1,10 @@
 """The connectors' venvs: one for each connector, made by uv from a lock, shared by all runs.
 
-``connector.yaml`` names the requirements. ``requirements.lock`` beside it holds their resolution with hashes; the local
-venv and the image are both made from it. The name of a venv has a hash of the lock, the Python and the content of the
-connector's project folders: an edit makes a new venv, anything else reuses it.
+``connector.yaml`` names the requirements. ``requirements.lock`` beside it holds their resolution
+with hashes; the local venv and the image are both made from it.
+
+The name of a venv has a hash of the lock, the Python and the connector's project folders: an edit
+makes a new venv.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 READY = ".ready"
 OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", re.MULTILINE)
-"""An option of pip in a lock. A lock must not choose the package index: that is a setting of the machine."""
+"""An option of pip in a lock. A lock must not choose the package index: that is a setting of the
+machine."""
 KEY = "# For: "
 LEAST_PYTHON = "3.11"
 """The lock of a connector without ``python`` holds for this version and all later ones."""
@@ -52,6 +55,17 @@ NETWORK = re.compile(
     r"client error \(Connect\)|request failed after \d+ retr|network was disabled|couldn't connect to server|could not resolve host",
     re.IGNORECASE,
 )
+
+
+LOGIN = re.compile(
+    r"could not read (?:Username|Password)|terminal prompts disabled|Authentication failed for|Permission denied \(publickey|"
+    r"Host key verification failed",
+    re.IGNORECASE,
+)
+"""What git and SSH print if a server asks for a login that they do not have."""
+
+NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
+"""Git and SSH fail instead of asking. Credential helpers and the SSH agent still work."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,9 @@ class Environments:
         return [made.get(connector.name) or self._make(connector) for connector in connectors]
 
     def install(self, connector: Connector, output: Output) -> tuple[Path, bool]:
-        """Return the folder of the connector's venv, and whether this call made it. The program in it is not checked.
+        """Return the folder of the connector's venv, and whether this call made it.
+
+        The program in it is not checked.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-DISK.
         """
@@ -118,7 +134,7 @@ class Environments:
     # -- the lock
 
     def _asked(self, connector: Connector) -> str:
-        """Return the lock's first line: Python, requirements, and a hash of the projects' ``pyproject.toml``."""
+        """Return the lock's first line: Python, requirements and a hash of the projects."""
         projects = [os.path.relpath(folder, self.settings.root) for folder in connector.projects]
         digest = hashlib.sha256()
         for folder in connector.projects:
@@ -173,6 +189,24 @@ class Environments:
             )
             shutil.move(part, connector.lock)
 
+    def resolves(self, connector: Connector, python: str, wheels: Sequence[str]) -> bool:
+        """Return whether the requirements resolve for a Python, with wheels of these packages.
+
+        The Python need not be installed.
+        """
+        sources = [str(folder / "pyproject.toml") for folder in connector.projects]
+        arguments = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-python-downloads",
+            "--python-version",
+            python,
+            *(f"--only-binary={name}" for name in wheels),
+        ]
+        arguments += [*sources, *(["-"] if connector.requirements else [])]
+        return self._run(arguments, "\n".join(connector.requirements)).returncode == 0
+
     # -- the environment
 
     def _key(self, connector: Connector) -> str:
@@ -218,7 +252,8 @@ class Environments:
     def _install(self, connector: Connector, folder: Path) -> None:
         self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
         into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
-        # A requirement that is an address has no hash. If there is none of these, hashes are required.
+        # A requirement that is an address has no hash. If there is none of these, hashes are
+        # required.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
         self._uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
         if connector.projects:
@@ -226,7 +261,7 @@ class Environments:
         (folder / READY).touch()
 
     def python(self, connector: Connector) -> Path | str:
-        """Return the interpreter for the connector: the version it names, of PATH or pyenv, else ours.
+        """Return the connector's interpreter: its version from PATH or pyenv, else ours.
 
         :raises SetupError: E-PYTHON, there is no such version.
         """
@@ -272,6 +307,18 @@ class Environments:
             raise refused
         if "No space left on device" in text:
             raise SetupError("E-DISK", f"The disk is full: {connector.name} cannot be installed.", hint="Free space, then run it again.")
+        if LOGIN.search(text):
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} cannot be installed: {git_server(text)} asks for a login.",
+                hint=f"Log in with git once, such as: git ls-remote ADDRESS. Log: {self._shown(log)}",
+            )
+        if NETWORK.search(text) and "Git operation failed" in text:
+            raise SetupError(
+                "E-NETWORK",
+                f"{connector.name} is not installed yet, and {git_server(text)} cannot be reached.",
+                hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {self._shown(log)}",
+            )
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
@@ -288,9 +335,11 @@ class Environments:
         return os.path.relpath(path, self.settings.root)
 
     def _environ(self) -> dict[str, str]:
-        """Return uv's environment: a cache in the checkout; index and certificates of uv, else those of pip."""
+        """Return uv's variables: a cache in the checkout, index and certificates as for pip."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
+        environ.update(NO_QUESTIONS)
+        environ.setdefault("GIT_ASKPASS", "false")
         index = chosen_index(environ)
         if index:
             environ["UV_DEFAULT_INDEX"] = index
@@ -303,7 +352,7 @@ class Environments:
 
 
 def pyenv_pythons() -> dict[str, Path]:
-    """Return the interpreters that pyenv has installed, by version without the patch number: the newest patch of each."""
+    """Return pyenv's interpreters by version (``3.12``): the newest patch of each."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     folders: dict[str, tuple[int, Path]] = {}
     for folder in root.glob("versions/3.*"):
@@ -320,16 +369,19 @@ def chosen_index(environ: Mapping[str, str]) -> str | None:
 
 
 def pip_setting(name: str) -> str | None:
-    """Return a setting of pip, from its variables or files: in a company's network, pip is usually configured."""
+    """Return a setting of pip: in a company's network, pip is usually configured."""
     return os.environ.get("PIP_" + name.upper().replace("-", "_")) or _pip_files().get(name)
 
 
 @cache
 def _pip_files() -> dict[str, str]:
-    """Return the global settings of pip's files. ``pip config get`` would read the user's file alone, not the machine's."""
+    """Return the global settings of pip's files.
+
+    ``pip config get`` would read the user's file alone, not the machine's.
+    """
     result = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
-    found = re.findall(r"^global\.([\w-]+)=(.+)$", result.stdout, re.MULTILINE)
-    return {name: str(ast.literal_eval(value)) for name, value in found}
+    settings = re.findall(r"^global\.([\w-]+)=(.+)$", result.stdout, re.MULTILINE)
+    return {name: str(ast.literal_eval(value)) for name, value in settings}
 
 
 def reason(text: str) -> str:
@@ -337,13 +389,19 @@ def reason(text: str) -> str:
     error = re.split(r"^hint: ", re.split(r"^error: ", text, flags=re.MULTILINE)[-1], flags=re.MULTILINE)[0]
     parts = re.split(r"^ +cause: ", error, flags=re.MULTILINE)
     failed, *causes = ([line.strip() for line in part.splitlines() if line.strip()] for part in parts)
-    found = failed[0] if failed else "uv gave no reason"
+    sentence = failed[0] if failed else "uv gave no reason"
     if causes and causes[-1]:
         # Of a program that uv ran, the last line of its output; of a conflict, uv's first sentence.
         cause = causes[-1][-1 if any("stderr]" in line or "-- stderr" in line for line in causes[-1]) else 0]
-        found = cause if found.startswith("No solution found") else f"{found}: {cause}"
-    found = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", found)[:300]
-    return found if found.endswith((".", "?")) else found + "."
+        sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
+    sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
+    return sentence if sentence.endswith((".", "?")) else sentence + "."
+
+
+def git_server(text: str) -> str:
+    """Return the address that git could not fetch, without a user and a password."""
+    address = re.search(r"((?:https?|ssh)://)(?:[^@/\s`'\"]+@)?([^\s`'\"?#]+)|[\w.-]+@([\w.-]+:[^\s`'\"]+)", text)
+    return f"{address[1] or ''}{address[2] or address[3]}".rstrip(".:") if address else "the git server"
 
 
 def programs(folder: Path) -> list[str]:
@@ -353,7 +411,7 @@ def programs(folder: Path) -> list[str]:
 
 
 def project_files(folder: Path) -> list[Path]:
-    """Return the files of a connector's project that make a difference to its venv and image, in a fixed order."""
+    """Return the files of a connector's project that its venv and image depend on, sorted."""
     return sorted(file for file in folder.rglob("*") if file.is_file() and counts(file.relative_to(folder)))
 
 
@@ -364,7 +422,7 @@ def counts(file: PurePath) -> bool:
 
 
 def project_content(connector: Connector) -> bytes:
-    """Return names and contents of the connector's project files: the names of venvs and images hold a hash of them."""
+    """Return names and contents of the connector's project files, for hashes in names."""
     return b"".join(content(folder, project_files(folder)) for folder in connector.projects)
 
 
@@ -374,7 +432,7 @@ def content(folder: Path, files: Iterable[Path]) -> bytes:
 
 
 def version(connector: Connector) -> str:
-    """Return the connector's version, from its project or its lock; "unknown" if neither names one."""
+    """Return the connector's version in its project or lock, or "unknown"."""
     if connector.projects:
         with suppress(tomllib.TOMLDecodeError):
             text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")

@@ -27,7 +27,10 @@ class Provider(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Whether we create and delete the cluster itself. Otherwise only our objects in it are ours."""
+        """Whether we create and delete the cluster itself.
+
+        Otherwise only our objects in it are ours.
+        """
 
     @property
     def publishes(self) -> bool:
@@ -43,7 +46,7 @@ class Provider(Protocol):
 
     @property
     def platform(self) -> str:
-        """The platform of its images, such as ``linux/arm64``; empty for the runtime's own, or if not known.
+        """The platform of its images, such as ``linux/arm64``; empty for the runtime's default.
 
         :raises SetupError: E-SETTING, the nodes have several, and the settings choose none.
         """

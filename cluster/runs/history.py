@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
 from cluster.runs import format_version
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
 from cluster.runs.record import Record, began, read_record, write_record
+from cluster.ui import exact_json
 
 if TYPE_CHECKING:
     from cluster.config.settings import Settings
@@ -79,7 +80,7 @@ class History:
         if data is None:
             return None
         try:
-            return exact.read(data) or None
+            return state_json.read(data) or None
         except ValueError:
             raise SetupError(
                 "E-STATE",
@@ -89,7 +90,7 @@ class History:
 
     def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
         """Replace the pipeline's state. Its numbers keep their digits."""
-        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), exact.dumps(state).encode())
+        self.store.put(self.settings.bucket_configs, self.state_key(pipeline), exact_json.dumps(state).encode())
 
     def reset_state(self, pipeline: str) -> None:
         """Remove the pipeline's state; its versions stay."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
 from cluster.runs import outcome
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
 from cluster.ui.format import now
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def has_files(folder: Path) -> bool:
 def printed(file: Path) -> dict[str, Any] | None:
     """Return the state that the entrypoint left in *file*, None if there is none."""
     try:
-        return exact.read(file.read_bytes()) or None
+        return state_json.read(file.read_bytes()) or None
     except (OSError, ValueError):
         return None
 

@@ -37,6 +37,10 @@ NEVER_STARTED = re.compile(
     re.IGNORECASE,
 )
 UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
+OUT_OF_MEMORY = re.compile(r"\bOOM[-\s]?killed\b", re.IGNORECASE)
+DELETED = re.compile(r"\bpod deleted\b", re.IGNORECASE)
+NO_REASON = re.compile(r"(Error|exit code \d+\)):?\s*$")
+"""Ends of Argo's messages that name no cause."""
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
 """What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
 UNCHANGED = "State and earlier files are unchanged."
@@ -176,8 +180,24 @@ def of_argo(pipeline: str, run: str, messages: Iterable[str], again: str = UNCHA
     telling = [text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)]
     never = [text for text in telling if NEVER_STARTED.search(text)]  # the cause, whatever Argo then says of the containers beside it
     reason = (never or telling or ["it gave no reason"])[0]
-    code = "E-POD" if never else "E-RUNNER"
+    return _of_pod(pipeline, run, reason, "E-POD" if never else "E-RUNNER", again)
+
+
+def _of_pod(pipeline: str, run: str, reason: str, code: str, again: str) -> RunError:
+    """Return the error for Argo's message about the end of a pod."""
+    if DELETED.search(reason):
+        return RunError("E-RUNNER", f"The pod of {pipeline} was deleted during the run.", hint=f"Run it again. {again}")
+    if OUT_OF_MEMORY.search(reason):
+        problem = f"The pod of {pipeline} ran out of memory ({reason.rstrip(': ')})."
+        return RunError(code, problem, hint=f"Raise resources: memory of {pipeline} in pipelines.yaml. {again}")
+    if NO_REASON.search(reason):
+        reason = f"{reason.rstrip(': ')}, without a reason. A memory limit that is too low for a start does this"
     return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+
+
+def pod_deleted(messages: Iterable[str]) -> bool:
+    """Return whether somebody deleted the pod: how its containers ended then says nothing."""
+    return any(map(DELETED.search, messages))
 
 
 def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:

@@ -6,14 +6,13 @@ that no run is without one.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from cluster.runs import state as exact
+from cluster.ui import exact_json
 
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
@@ -104,7 +103,7 @@ def read_record(data: bytes) -> Record:
     :raises ValueError: it is not one, or of a schema that this version does not know.
     """
     try:
-        fields = exact.loads(data)
+        fields = exact_json.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
         sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
@@ -115,7 +114,7 @@ def read_record(data: bytes) -> Record:
 
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
-    return exact.dumps(asdict(record), indent=1).encode()
+    return exact_json.dumps(asdict(record), indent=1).encode()
 
 
 def short(state: dict[str, Any] | None) -> str:
@@ -126,8 +125,9 @@ def short(state: dict[str, Any] | None) -> str:
     if isinstance(bookmarks, dict) and len(bookmarks) == 1:
         mark = next(iter(bookmarks.values()))
         if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
-            return str(mark["replication_key_value"])
-    text = json.dumps(state)
+            value = mark["replication_key_value"]
+            return value if isinstance(value, str) else exact_json.dumps(value)
+    text = exact_json.dumps(state)
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 

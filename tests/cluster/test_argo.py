@@ -58,7 +58,7 @@ def pipeline_of(case: Case) -> str:
 def results(argo: Argo, request: pytest.FixtureRequest) -> dict[str, Done]:
     """Run all cases that this session has chosen, a few at a time."""
     params = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    cases = [given["case"] for given in params if isinstance(given.get("case"), Case)]
+    cases = [case for case in (given.get("case") for given in params) if isinstance(case, Case)]
     for case in cases:
         name, more = pipeline_of(case), {**case.pipeline}
         if "timeout" in more:

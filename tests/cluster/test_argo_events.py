@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,16 @@ def runs(place: Platform, name: str) -> list[str]:
     return [event["status"] for event in place.type("runs", "--pipeline", name, *ENV, "--json").events]
 
 
+def subscribing(place: Platform, name: str) -> bool:
+    """Return whether a pipeline's Sensor subscribes to events."""
+    return "Subscribing" in place.kubectl("-n", "argo", "logs", "-l", f"sensor-name={name}")
+
+
+def succeeded(place: Platform, name: str) -> bool:
+    """Return whether a pipeline has one run, which succeeded."""
+    return runs(place, name) == ["succeeded"]
+
+
 def told(place: Platform, name: str) -> str:
     """Return what there is to see of a pipeline's events: for a failure."""
     logs = [place.kubectl("-n", "argo", "logs", "-l", f"{kind}-name={name}", "--tail=20") for kind in ("eventsource", "sensor")]
@@ -99,11 +110,11 @@ def test_what_events_start(listening: Platform) -> None:
     assert up.code == 0, up.err
     for kind in ("eventsource", "sensor"):
         for name in (CALLED, FILED):
-            eventually(lambda kind=kind, name=name: listening.there("pods", "-n", "argo", "-l", f"{kind}-name={name}"), within=60)
+            eventually(partial(listening.there, "pods", "-n", "argo", "-l", f"{kind}-name={name}"), within=60)
             words = ["-l", f"{kind}-name={name}", "--for=condition=Ready", "--timeout=120s"]
             listening.kubectl("-n", "argo", "wait", "pod", *words)
     for name in (CALLED, FILED):  # what comes before a Sensor has subscribed starts nothing
-        eventually(lambda name=name: "Subscribing" in listening.kubectl("-n", "argo", "logs", "-l", f"sensor-name={name}"), within=60)
+        eventually(partial(subscribing, listening, name), within=60)
     assert listening.type("sync", *ENV, "--json").last["changed"] == []
 
     assert call(listening, "of nobody") != "200"
@@ -112,7 +123,7 @@ def test_what_events_start(listening: Platform) -> None:
     assert call(listening, TOKEN) == "200"
     lake.put("lake", "incoming/rates.csv", b"x")
     for name in (CALLED, FILED):
-        eventually(lambda name=name: runs(listening, name) == ["succeeded"], 180, lambda name=name: told(listening, name))
+        eventually(partial(succeeded, listening, name), 180, partial(told, listening, name))
     assert TOKEN not in listening.kubectl("-n", "argo", "get", "workflows,eventsources,sensors", "-o", "json")
     assert listening.type("sync", *ENV, "--json").last["changed"] == []
 

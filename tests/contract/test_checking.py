@@ -93,8 +93,8 @@ CASES = [
     Case("state-missing", [SCHEMA, record(n=1)], "No STATE has a bookmark for s, which is incremental", streams=[INCREMENTAL]),
     Case("exit-code", [*GOOD, ["stderr", "ValueError: no such base"], ["exit", 3]], r'ended with exit code 3: "ValueError: no such base"'),
     Case("second-run", GOOD, "ended with exit code 4, without a word", again=[["exit", 4]]),
-    Case("second-run-all", [SCHEMA, ["records", "s", 5], marked(4)], "s is loaded from the beginning again: n 0, and the state says 4", again=[SCHEMA, ["records", "s", 5], marked(4)], streams=[INCREMENTAL]),
-    Case("second-run-older", [SCHEMA, ["records", "s", 5], marked(4)], "s brings older records again: n 3, and the state says 4", again=[SCHEMA, ["records", "s", 2, 3], marked(4)], streams=[INCREMENTAL]),
+    Case("second-run-all", [SCHEMA, ["records", "s", 5], marked(4)], "s is loaded from the beginning again: n 0, and the bookmark is 4", again=[SCHEMA, ["records", "s", 5], marked(4)], streams=[INCREMENTAL]),
+    Case("second-run-older", [SCHEMA, ["records", "s", 5], marked(4)], "s brings older records again: n 3, and the bookmark is 4", again=[SCHEMA, ["records", "s", 2, 3], marked(4)], streams=[INCREMENTAL]),
 ]  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def test_ctrl_c(checkout: Checkout) -> None:
             lambda: found if log.exists() and len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None
         )
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not [pid for pid in pids if alive(int(pid))]
@@ -268,9 +268,9 @@ MISPLACED = "id,text\n1,singer_check_text_1\n2,singer_check_more_2,singer_check_
 """What target-csv writes when a schema grows: the header is the first schema's, the rows follow the second's."""
 NARROW = "id\ttext\n1\tsinger_check_text_1\n2\tsinger_check_text_2\n"
 TARGETS = [
-    Target("target-messages", {"exit_at": [3, 7]}, "It cannot take the messages plain: exit code 7"),
+    Target("target-messages", {"exit_at": [3, 7]}, r"It cannot take the messages plain, nulls, .*version: exit code 7"),
     Target("target-messages", {"exit_on": "DROP TABLE"}, "It cannot take the messages quotes: exit code 1"),
-    Target("target-messages", {"exit_at": [20, 1]}, "takes each kind of messages alone, and not all of them at once: exit code 1"),
+    Target("target-messages", {"exit_at": [20, 1]}, "takes each kind of messages alone, but not all of them together: exit code 1"),
     Target("target-version", {"exit_on": "ACTIVATE_VERSION"}, "It cannot take the messages version: exit code 1"),
     Target("target-output", {"say": ["loaded 7 rows"]}, r'Line \d+ of what it printed is no state: "loaded 7 rows"'),
     Target("target-state", {"silent": True, "say": [{"check": "middle"}]}, "The last state that it printed is .*middle"),

@@ -209,7 +209,7 @@ def writes(name: str, text: str) -> Callable[[Patient], object]:
 
 def world(**facts: Any) -> Callable[[Patient], object]:
     """Let the world be otherwise."""
-    return lambda patient: [setattr(patient.world, name, value) for name, value in facts.items()]
+    return lambda patient: vars(patient.world).update(facts)
 
 
 RECORDED = Path(__file__).resolve().parents[1] / "unit" / "runtimes"
@@ -220,7 +220,7 @@ CASES = [
     Case(".env", writes(".env", "nonsense\n"), "fail", "line 1 is not NAME=value", "Correct line 1", local="fail"),
     Case("S3", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Connect to the network", {"INVOKE_SINGER_LOCAL_STORE": "s3", "INVOKE_SINGER_S3_ENDPOINT": "http://127.0.0.1:9"}, "fail"),
     Case("Proxy", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Correct singer.proxy", {"INVOKE_SINGER_PROXY": "http://jane:secret@127.0.0.1:9"}, "fail"),
-    Case("Proxy", lambda _: None, "fail", "What HTTPS_PROXY says is not the address of a proxy", "Correct HTTPS_PROXY", {"HTTPS_PROXY": "http://jane:secret@[::1"}, "fail"),
+    Case("Proxy", lambda _: None, "fail", "HTTPS_PROXY is not the address of a proxy", "Correct HTTPS_PROXY", {"HTTPS_PROXY": "http://jane:secret@[::1"}, "fail"),
     Case("Package index", lambda _: None, "slow", "not an address", "PIP_INDEX_URL", {"PIP_INDEX_URL": "http://jane:secret@[::1"}, "slow"),
     Case("Certificates", lambda _: None, "fail", "no.pem, named by singer.ca_bundle, cannot be read", "BEGIN CERTIFICATE", {"INVOKE_SINGER_CA_BUNDLE": "no.pem"}, "fail"),
     Case("Clock", world(ahead=7200), "fail", "2.0 h behind", "sudo |w32tm", local="fail"),
@@ -737,6 +737,6 @@ def test_a_cluster_says_whose_it_is(patient: Patient, monkeypatch: pytest.Monkey
     settings, instance = Settings(root=root), Instance(root / ".local" / "instance.json")
     instance.choose_ports(settings.ports)
     kind.Kind(settings, instance, runtime).ensure(lambda _: None)
-    assert kind.clusters(runtime) == [kind.Found("singer", "running", root)]
+    assert kind.clusters(runtime) == [kind.ClusterContainers("singer", "running", root)]
     patient.has("node", "exited")
-    assert kind.clusters(runtime) == [kind.Found("singer", "exited", root)]
+    assert kind.clusters(runtime) == [kind.ClusterContainers("singer", "exited", root)]

@@ -34,7 +34,7 @@ bucket_configs: lake/singer/configs
 bucket_artifacts: lake/singer/artifacts
 bucket_outputs: lake/singer/outputs
 """
-ARGO = {"WorkflowTemplate": models.WorkflowTemplate, "CronWorkflow": models.CronWorkflow}
+ARGO: dict[str, Any] = {"WorkflowTemplate": models.WorkflowTemplate, "CronWorkflow": models.CronWorkflow}
 HIDDEN = "a-value-that-nobody-may-see"
 
 

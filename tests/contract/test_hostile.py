@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,15 +64,15 @@ def test_a_record_cannot_lead_fetch_out_of_its_folder(checkout: Checkout) -> Non
         "p/another/s.jsonl",
         f"x{own}s.jsonl",
     )
-    evil = [{"outputs": [{**output, "key": key}]} for key in keys]
+    evil: list[dict[str, Any]] = [{"outputs": [{**output, "key": key}]} for key in keys]
     evil += [{"outputs": [{**output, "bucket": bucket}]} for bucket in ("../..", "/etc", "..")]
     for change in evil:
         file.write_text(json.dumps({**good, **change}), encoding="utf-8")
         result = checkout.invoke("fetch", run, "--json")
         assert (result.code, result.error) == (1, "E-STORE"), (change, result.err)
         assert tree(checkout) == before
-    for change in ({"run": "../../../x"}, {"pipeline": "../../x"}, {"run": "x"}):
-        file.write_text(json.dumps({**good, **change}), encoding="utf-8")
+    for other in ({"run": "../../../x"}, {"pipeline": "../../x"}, {"run": "x"}):
+        file.write_text(json.dumps({**good, **other}), encoding="utf-8")
         result = checkout.invoke("fetch", run, "--json")
         assert (result.code, result.error) == (1, "E-UNKNOWN"), (change, result.err)
         assert tree(checkout) == before

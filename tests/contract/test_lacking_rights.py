@@ -93,7 +93,8 @@ CASES = [
 def prepare(company: Company, case: Case) -> None:
     """Let there be something to do that needs the right."""
     if case.resource == SCHEDULES:
-        company.checkout.scripted({"steps": []}, **({"schedule": "0 7 * * *"} if case.verb == "patch" else {}))
+        schedule: dict[str, Any] = {"schedule": "0 7 * * *"} if case.verb == "patch" else {}
+        company.checkout.scripted({"steps": []}, **schedule)
     company.api.denied.add((case.verb, case.resource))
 
 

@@ -121,8 +121,17 @@ def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None
         while not (checkout.root / ".venv" / "bin").exists():
             time.sleep(0.02)
         os.kill(killed.pid, signal.SIGKILL)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    several = [subprocess.Popen(["./invoke", "runs"], cwd=checkout.root, env=environ(checkout, tools), **pipes) for _ in range(3)]
+    several = [
+        subprocess.Popen(
+            ["./invoke", "runs"],
+            cwd=checkout.root,
+            env=environ(checkout, tools),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
     told = [process.communicate(timeout=300) for process in several]
 
     assert [process.returncode for process in several] == [0, 0, 0], told

@@ -6,85 +6,24 @@ import json
 import re
 import signal
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 from checkout import ROOT
+from made_connectors import TAP, environments, files, made, project, succeeded
 from terminal_user import Typist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from checkout import Checkout, Result
+    from checkout import Checkout
 
-TAP = """
-import json, sys
-
-def main():
-    if "--help" in sys.argv:
-        print("usage: tap-shop --config CONFIG [--state STATE] [--catalog CATALOG] [--discover]")
-        return
-    if "--about" in sys.argv:
-        sys.exit("error: unrecognized arguments: --about")
-    config = json.load(open(sys.argv[sys.argv.index("--config") + 1]))
-    missing = [key for key in ("api_key", "start_date") if key not in config]
-    if missing:
-        raise SystemExit(f"Config is missing required keys: {missing}")
-    schema = {"type": "object", "properties": {"id": {"type": "integer"}, "note": {"type": "string"}}}
-    if "--discover" in sys.argv:
-        entry = {"tap_stream_id": "orders", "stream": "orders", "key_properties": ["id"], "schema": schema, "metadata": []}
-        print(json.dumps({"streams": [entry]}))
-        return
-    print(json.dumps({"type": "SCHEMA", "stream": "orders", "schema": schema, "key_properties": ["id"]}))
-    print(json.dumps({"type": "RECORD", "stream": "orders", "record": {"id": 1, "note": config["api_key"][::-1]}}))
-    print(json.dumps({"type": "STATE", "value": {"n": 1}}))
-"""
 TARGET = """
 def main():
     print("usage: target-files [--config CONFIG]")
 """
 TWO = 'tap-one = "odd:main"\ntap-two = "odd:main"'
-
-
-def project(checkout: Checkout, source: str = TAP, scripts: str = 'tap-shop = "odd:main"', readme: str = "") -> str:
-    """Make a connector's project in the repository and return what ``--pip-url`` takes."""
-    folder = checkout.root / "connectors" / "odd"
-    (folder / "odd").mkdir(parents=True)
-    (folder / "odd" / "__init__.py").write_text(source)
-    (folder / "README.md").write_text(readme or "A shop.")
-    (folder / "pyproject.toml").write_text(
-        '[project]\nname = "odd"\nversion = "1"\ndescription = "Orders of a shop"\nreadme = "README.md"\n'
-        f'[project.scripts]\n{scripts}\n[build-system]\nrequires = ["uv_build>=0.13,<0.14"]\nbuild-backend = "uv_build"\n'
-        '[tool.uv.build-backend]\nmodule-root = ""\n'
-    )
-    return "connectors/odd"
-
-
-def files(checkout: Checkout) -> dict[str, bytes]:
-    """Return all that a user sees in the checkout, and what a command may have left half-made."""
-    seen = {str(file.relative_to(checkout.root)): file.read_bytes() for file in checkout.root.rglob("*") if file.is_file()}
-    assert not any(name.startswith((".local/making/", ".local/probes/")) for name in seen)
-    return {name: content for name, content in seen.items() if not name.startswith((".local/", "cluster/", "tests/"))}
-
-
-def environments(checkout: Checkout, name: str) -> list[str]:
-    """Return the environments of a connector."""
-    return [file.name for file in (checkout.local / "environments").glob(f"{name}-*") if file.is_dir()]
-
-
-def made(checkout: Checkout, name: str, file: str) -> Any:
-    """Return what stands in a file of a connector."""
-    text = (checkout.root / "singer-configs" / name / file).read_text(encoding="utf-8")
-    return yaml.safe_load(text)
-
-
-def succeeded(result: Result) -> Result:
-    """See that the command ended well, and return its result."""
-    assert (result.code, result.err) == (0, ""), result
-    return result
-
 
 MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "no such package": (lambda _: ["tap-there-is-no-such-thing"], "E-INSTALL", "was not found.*--pip-url"),
@@ -94,7 +33,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a target that is called a tap": (lambda c: ["tap-files", "--pip-url", project(c, TARGET)], "E-CONNECTOR", "tap-shop is a target, not a tap.*new target-files --pip-url connectors/odd"),
     "a tap that is asked for as a target": (lambda c: ["shop", "--target", "--pip-url", project(c)], "E-CONNECTOR", "tap-shop is a tap, not a target"),
     "no Singer connector": (lambda _: ["cow", "--pip-url", "cowsay"], "E-CONNECTOR", "cowsay is no Singer connector"),
-    "does not start": (lambda c: ["tap-odd", "--pip-url", project(c, "import pkg_resources")], "E-CONNECTOR", 'does not start.*pkg_resources.*setuptools<81"'),
+    "does not start": (lambda c: ["tap-odd", "--pip-url", project(c, "raise SystemExit('broken')")], "E-CONNECTOR", "does not start: broken.*--python 3.10"),
     "misses a module": (lambda c: ["tap-odd", "--pip-url", project(c, "import nothing_like_it")], "E-CONNECTOR", "nothing_like_it.*--pip-url"),
     "a Python that is not there": (lambda _: ["tap-odd", "--pip-url", "tests/connectors/tap-scripted", "--python", "3.5"], "E-PYTHON", "needs Python 3.5"),
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
@@ -290,3 +229,44 @@ def test_from_scratch(checkout: Checkout) -> None:
     tests = checkout.invoke("test", "--options=-k tap-mine")
     assert tests.code == 0, tests.out + tests.err
     assert "1 passed" in tests.out
+
+
+OLD = """
+import argparse, json
+
+def main():
+    parser = argparse.ArgumentParser()
+    for flag in ("--config", "--catalog", "--properties"):
+        parser.add_argument(flag)
+    parser.add_argument("--discover", action="store_true")
+    options = parser.parse_args()
+    schema = {"type": "object", "properties": {"id": {"type": "integer"}}}
+    if options.discover:
+        print(json.dumps({"streams": [{"tap_stream_id": "s", "stream": "s", "key_properties": ["id"], "schema": schema, "metadata": []}]}))
+    elif options.properties:
+        print(json.dumps({"type": "SCHEMA", "stream": "s", "key_properties": ["id"], "schema": schema}))
+        print(json.dumps({"type": "RECORD", "stream": "s", "record": {"id": 1}}))
+        print(json.dumps({"type": "STATE", "value": {"s": 1}}))
+"""
+
+
+def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
+    """A tap that accepts --catalog, reads --properties alone and has no --state loads its stream at every run."""
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout, OLD)))
+    assert made(checkout, "tap-shop", "connector.yaml")["capabilities"] == ["catalog", "discover", "properties"]
+    succeeded(checkout.invoke("add", "shop", "--tap", "tap-shop", "--target", "target-csv"))
+    for _ in range(2):
+        assert succeeded(checkout.run("shop")).last["records"] == {"s": 1}
+
+
+def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
+    """A number or a flag from Meltano's .env keeps its type; a key of several lines comes over with its line breaks."""
+    config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}
+    plugin: dict[str, Any] = {"name": "target-files", "pip_url": "meltanolabs-target-csv==0.5.0", "executable": "target-csv", "config": config}
+    plugin["settings"] = [{"name": "batch_size_rows", "kind": "integer"}]
+    (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"loaders": [plugin]}}))
+    (tmp_path / ".env").write_text("BATCH_ROWS=100\nADD_META=false\n")
+    result = succeeded(checkout.invoke("new", "target-files", "--from-meltano", str(tmp_path / "meltano.yml")))
+    assert made(checkout, "target-files", "config.json") == {"output_path": ".", "batch_size_rows": 100, "add_record_metadata": False}
+    assert not (checkout.root / ".env").exists()
+    assert "target-columns" in result.out

@@ -23,6 +23,6 @@ def test_its_own_tests_pass(name: str) -> None:
     connector = PROJECT.connector(name)
     [environment] = Environments(Settings(root=ROOT)).ensure([connector], Plain())
     for folder in connector.projects:
-        command = [environment.folder / "bin" / "python", "-B", "-m", "unittest", "discover", "tests"]
+        command = [str(environment.folder / "bin" / "python"), "-B", "-m", "unittest", "discover", "tests"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr

@@ -166,7 +166,7 @@ def test_a_cluster_that_is_not_ours(desk: FakeMachine, state: str) -> None:
     is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make", "→ .*INVOKE_SINGER_CLUSTER=")
     for words in (("stop",), ("teardown", "--yes"), ("teardown", "--yes", "--all")):
         assert desk.type(*words).code == 0
-    is_one_sentence(desk.type("status"), "E-DOWN")
+    is_one_sentence(desk.type("status"), "E-CLUSTER", "did not make", "→ .*INVOKE_SINGER_CLUSTER=")
     assert desk.asked("^kind|^docker (start|stop|rm|kill|restart|unpause) ") == []
     assert (desk.desk / "node").exists()
 

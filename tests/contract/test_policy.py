@@ -6,6 +6,7 @@ import io
 import json
 import secrets
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,7 @@ def test_history_stays(user: User) -> None:
     versions = user.store.versions(user.configs, KEY)
     assert len(versions) == 2
     for item in versions:
-        assert user.refused(lambda version=item.id: user.s3.remove_object(user.configs, KEY, version_id=version))
+        assert user.refused(partial(user.s3.remove_object, user.configs, KEY, version_id=item.id))
     assert user.store.versions(user.configs, KEY) == versions
     user.store.delete(user.configs, KEY)
     assert [item.deleted for item in user.store.versions(user.configs, KEY)] == [True, False, False]

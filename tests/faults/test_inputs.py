@@ -114,9 +114,10 @@ def contents(draw: Callable[[st.SearchStrategy[Any]], Any], right: Any) -> bytes
     if kind == 1:
         return bytes(draw(st.binary(max_size=60)))
     if isinstance(right, str):
-        text = draw(st.text(max_size=40))
-        return (right + text).encode("utf-8", "surrogatepass")
-    return json.dumps(changed(right, draw), ensure_ascii=kind == 2).encode("utf-8", "surrogatepass")
+        more: str = draw(st.text(max_size=40))
+        return (right + more).encode("utf-8", "surrogatepass")
+    text: str = json.dumps(changed(right, draw), ensure_ascii=kind == 2)
+    return text.encode("utf-8", "surrogatepass")
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,8 @@ def test_an_invoke_yaml_that_is_none(ground: Ground, text: str) -> None:
 )
 def test_any_setting(ground: Ground, key: str, value: str) -> None:
     """A setting may have any value."""
-    command = ground.start("runs", **{f"INVOKE_SINGER_{key}": value})
+    environ: dict[str, Any] = {f"INVOKE_SINGER_{key}": value}
+    command = ground.start("runs", **environ)
     assert command.wait() in {0, 1}, command.err
     assert "Traceback" not in command.err, command.err
 

@@ -32,6 +32,10 @@ OWN_PATHS = {
 }
 
 
+HANGS_SECONDS = 120
+"""No process of these tests works that long, even on a busy machine."""
+
+
 @dataclass
 class Result:
     """What the process left behind."""
@@ -91,12 +95,12 @@ class Box:
     ) -> Result:
         """Run the entrypoint to its end."""
         with self.start(side, script, python, words, **environ) as process:
-            out, err = process.communicate(stdin, timeout=30)
+            out, err = process.communicate(stdin, timeout=HANGS_SECONDS)
         return Result(process.returncode, out, err)
 
     def wait_for(self, name: str) -> str:
         """Wait until the connector has written a file with a line in it, and return the line."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANGS_SECONDS
         while not self.read(name).endswith("\n"):
             assert time.monotonic() < deadline, f"{name} was not written"
             time.sleep(0.02)

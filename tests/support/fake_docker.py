@@ -123,4 +123,8 @@ def docker(desk: str) -> None:
         file = folder / "config.json"
         auth = json.loads(file.read_text())["auths"].get(host, {}).get("auth") if file.exists() else ""
         login = {"Authorization": f"Basic {auth}"} if auth else {}
-        put(name, known[words[1]], lambda *what: send(host, *what[:2], what[2], {"Content-Type": what[3], **login}))
+
+        def request(method: str, path: str, content: bytes, kind: str) -> Answer:
+            return send(host, method, path, content, {"Content-Type": kind, **login})
+
+        put(name, known[words[1]], request)

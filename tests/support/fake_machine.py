@@ -97,6 +97,7 @@ class FakeMachine:
     def __init__(self, checkout: Checkout, folder: Path) -> None:
         """Install both programs; Docker runs, has no image and no container."""
         self.checkout = checkout
+        checkout.seconds = SECONDS
         self.folder = folder
         self.programs = folder / "programs"
         self.home = folder / "home"
@@ -149,7 +150,7 @@ class FakeMachine:
 
     def type(self, *words: str, **environ: str) -> Result:
         """Type a command and wait for its end."""
-        return self.checkout.invoke(*words, seconds=SECONDS, **{**self.environ, **environ})
+        return self.checkout.invoke(*words, **{**self.environ, **environ})
 
     @property
     def calls(self) -> list[str]:

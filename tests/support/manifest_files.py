@@ -22,7 +22,7 @@ ARGO = "argoproj.io/v1alpha1"
 
 def name_of(document: Document) -> str:
     """Return an object's name, or what its name will begin with."""
-    return document["metadata"].get("name") or document["metadata"]["generateName"]
+    return str(document["metadata"].get("name") or document["metadata"]["generateName"])
 
 
 def documents() -> Iterator[tuple[str, Document]]:
@@ -55,24 +55,24 @@ def find(kind: str, name: str) -> Document:
 
 def kind_config() -> Document:
     """Return kind's configuration."""
-    return yaml.safe_load((MANIFESTS / "kind.yaml").read_text(encoding="utf-8"))
+    return dict(yaml.safe_load((MANIFESTS / "kind.yaml").read_text(encoding="utf-8")))
 
 
 def argo_config() -> Document:
     """Return the controller's configuration: the YAML inside the ConfigMap."""
     data = find("ConfigMap", "workflow-controller-configmap")["data"]
     assert list(data) == ["config"]
-    return yaml.safe_load(data["config"])
+    return dict(yaml.safe_load(data["config"]))
 
 
 def rules(role: str) -> list[Document]:
     """Return the rules of a role."""
-    return find("Role", role)["rules"]
+    return list(find("Role", role)["rules"])
 
 
 def pod_spec(document: Document) -> Document:
     """Return the pod specification of a workload."""
-    return document["spec"]["template"]["spec"]
+    return dict(document["spec"]["template"]["spec"])
 
 
 def containers(spec: Document) -> list[Document]:

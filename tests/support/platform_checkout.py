@@ -51,12 +51,13 @@ class Platform(Checkout):
     def __init__(self, root: Path, shared: Path, cluster: str = NAME, **settings: str) -> None:
         """Copy the project; *settings* are in force for every command."""
         super().__init__(root, shared)
+        self.seconds = SECONDS
         self.cluster = cluster
         self.settings = {"INVOKE_SINGER_CLUSTER": cluster, **settings}
 
     def type(self, *words: str, **environ: str) -> Result:
         """Type a command of the platform, which may take its time."""
-        return self.invoke(*words, seconds=SECONDS, **{**given(), **self.settings, **environ})
+        return self.invoke(*words, **{**given(), **self.settings, **environ})
 
     def begin(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """Begin to type a command."""

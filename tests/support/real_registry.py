@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from socketserver import BaseRequestHandler
 from typing import TYPE_CHECKING, Any
 
-import go_servers as go
 import pytest
 import yaml
 from company_proxy import join
 from fake_docker import INDEX, MANIFEST, Answer, put, send
+from go_servers import REGISTRY
 from loopback_server import Serving
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     import trustme
 
-PACKAGE = "github.com/distribution/distribution/v3/cmd/registry@v3.1.2"
 START_SECONDS = 60
 
 
@@ -167,12 +166,11 @@ def outward() -> str:
 
 @pytest.fixture
 def registries(tmp_path: Path) -> Iterator[Callable[..., Distribution]]:
-    """Return what starts registries, which end with the test. Where none can be had, the test is skipped; in CI it fails."""
+    """Return a function that starts registries; they end with the test."""
     started: list[Distribution] = []
 
     def start(**how: Any) -> Distribution:
-        binary = go.wanted("registry", "A registry of images", PACKAGE)
-        started.append(Distribution(binary, tmp_path / f"registry-{len(started)}", **how))
+        started.append(Distribution(REGISTRY.program(), tmp_path / f"registry-{len(started)}", **how))
         started[-1].start()
         return started[-1]
 

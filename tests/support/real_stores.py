@@ -12,11 +12,11 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import go_servers as go
 import pytest
 import real_postgres as database
+from go_servers import MINIO
 
 from cluster.config.settings import Settings
 from cluster.runs.history import History
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from cluster.store import Store
 
-PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
 START_SECONDS = 60
 STARTS = 3
 
@@ -163,8 +162,8 @@ class Minio:
 
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
-    """Start one MinIO for the session. Where it cannot be had, its tests are skipped; in CI they fail."""
-    server = Minio(go.wanted("minio", "MinIO", PACKAGE), tmp_path_factory.mktemp("minio"), secrets.token_hex(8), secrets.token_hex(20))
+    """Start one MinIO for the session. Each process of pytest has its own, because tests kill it."""
+    server = Minio(MINIO.program(), tmp_path_factory.mktemp("minio"), secrets.token_hex(8), secrets.token_hex(20))
     try:
         server.start()
         yield server
@@ -217,7 +216,7 @@ class Place:
         return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
 
 
-def buckets() -> dict[str, str]:
+def buckets() -> dict[str, Any]:
     """Return names of buckets that nobody else uses, as settings."""
     suffix = secrets.token_hex(4)
     return {f"bucket_{name}": f"{name}-{suffix}" for name in ("configs", "artifacts", "outputs")}

@@ -54,7 +54,7 @@ def environment(container: Document) -> dict[str, Any]:
 
 def side(template: Document, container: str) -> str:
     """Return whose container it is: the tap's, the target's, or ours."""
-    image = containers(template)[container]["image"]
+    image = str(containers(template)[container]["image"])
     return image.removeprefix("{{workflow.parameters.").removesuffix("-image}}")
 
 

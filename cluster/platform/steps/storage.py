@@ -165,7 +165,10 @@ def policy(settings: Settings) -> dict[str, Any]:
 
 
 def _granted(statement: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
-    """Return a statement for the chosen buckets. In a bucket of which we have a folder, it only lists that folder."""
+    """Return a statement for the chosen buckets.
+
+    In a bucket of which we have a folder, it only lists that folder.
+    """
     chosen = {ARN + name: parted(getattr(settings, setting)) for name, setting in BUCKETS.items()}
     whole, below = list[str](), list[dict[str, Any]]()
     for resource in statement.get("Resource", ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path, "x cannot be read: "),
         (tmp_path / "latin", "x cannot be read: "),
     ):
-        assert refused(lambda path=path: read_text(path, "x")).problem.startswith(problem)
+        assert refused(partial(read_text, path, "x")).problem.startswith(problem)
 
 
 # ---------------------------------------------------------------------------------------------------------- wording

@@ -91,10 +91,9 @@ def test_what_an_installation_leaves_behind_makes_no_image_outdated(tmp_path: Pa
 
 
 LINES = {
-    " • Preparing nodes 📦  ...": "Preparing nodes   ...",
+    " • Preparing nodes 📦  ...": "Preparing nodes",
     " ✓ Starting control-plane 🕹️": "Starting control-plane",
-    "Successfully installed "
-    + " ".join(f"package-{number}-1.0" for number in range(40)): r"Successfully installed package-0-1\.0 .{1,60}…",
+    f"Successfully installed {' '.join(f'tap-{number}-1.0' for number in range(40))}": r"Successfully installed tap-0-1\.0 .{1,60}…",
 }
 
 

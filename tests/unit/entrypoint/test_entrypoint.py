@@ -470,7 +470,7 @@ def test_nobody_on_the_other_side(fifo: Path, opens: Callable[[str, float], int]
     with pytest.raises(EntrypointError, match=f"No process {verb} {fifo}") as caught:
         opens(str(fifo), 0.3)
     assert caught.value.code == "E-PIPE"
-    assert 0.25 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.25
 
 
 def test_a_writer_that_comes_late(fifo: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from entrypoint_process import RECORD, SAYS, STATE, Box
+from entrypoint_process import HANGS_SECONDS, RECORD, SAYS, STATE, Box
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,20 +25,19 @@ class Pod:
         self.boxes = {side: Box(folder / side) for side in ("tap", "target")}
         self.pipe = str(self.shared / "pipe")
 
-    def start(self, side: str, script: str, **environ: str) -> subprocess.Popen[str]:
+    def start(self, side: str, script: str, **environ: Any) -> subprocess.Popen[str]:
         """Start one container."""
         where = "SINGER_TAP_OUTPUT" if side == "tap" else "SINGER_TAP_INPUT"
-        return self.boxes[side].start(side, script, SINGER_PIPE=self.pipe, **{where: self.pipe}, **environ)
+        return self.boxes[side].start(side, script, SINGER_PIPE=self.pipe, **{where: self.pipe, **environ})
 
-    def run(self, tap: str, target: str, pause: float = 0.0) -> tuple[int, int, float]:
-        """Run both to their end, the target *pause* seconds later; return the exit codes and how long it took."""
-        began = time.monotonic()
+    def run(self, tap: str, target: str, pause: float = 0.0) -> tuple[int, int]:
+        """Run both to their end, the target *pause* seconds later; return the exit codes."""
         with self.start("tap", tap) as first:
             time.sleep(pause)
             with self.start("target", target) as second:
-                second.communicate(timeout=30)
-                first.communicate(timeout=30)
-        return first.returncode, second.returncode, time.monotonic() - began
+                second.communicate(timeout=HANGS_SECONDS)
+                first.communicate(timeout=HANGS_SECONDS)
+        return first.returncode, second.returncode
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def pod(tmp_path: Path) -> Pod:
 @pytest.mark.parametrize("pause", [0.0, 0.4])
 def test_they_meet(pod: Pod, pause: float) -> None:
     """Whoever comes first makes the FIFO, and all that the tap says arrives."""
-    assert pod.run(SAYS, "cat >read; echo '{\"n\": 1}'", pause)[:2] == (0, 0)
+    assert pod.run(SAYS, "cat >read; echo '{\"n\": 1}'", pause) == (0, 0)
     assert pod.boxes["target"].read("data/read") == RECORD + STATE
     assert pod.boxes["target"].read("new_state.json") == '{"n": 1}'
 
@@ -59,9 +58,7 @@ def test_they_meet(pod: Pod, pause: float) -> None:
 def test_a_tap_that_cannot_begin_does_not_hang_its_target(pod: Pod, pause: float) -> None:
     """A tap that ends before it has opened the FIFO lets the target end too, at once and with a reason."""
     pod.boxes["tap"].write("config.json", "{")
-    tap, target, took = pod.run(SAYS, "cat >read", pause)
-    assert (tap, target) == (90, 90)
-    assert took < 10
+    assert pod.run(SAYS, "cat >read", pause) == (90, 90)
     assert pod.boxes["tap"].report["error"]["code"] == "E-CONFIG"
     assert pod.boxes["target"].report["error"]["code"] == "E-PIPE"
     assert "the other side has ended" in pod.boxes["target"].report["error"]["problem"]
@@ -70,17 +67,14 @@ def test_a_tap_that_cannot_begin_does_not_hang_its_target(pod: Pod, pause: float
 def test_a_target_that_cannot_begin_does_not_hang_its_tap(pod: Pod) -> None:
     """A target that ends before it has opened the FIFO lets the tap end too."""
     pod.boxes["target"].write("config.json", "{")
-    tap, target, took = pod.run(SAYS, "cat >read")
-    assert (tap, target) == (90, 90)
-    assert took < 10
+    assert pod.run(SAYS, "cat >read") == (90, 90)
     assert pod.boxes["tap"].report["error"]["code"] == "E-PIPE"
 
 
+@pytest.mark.full  # it is stopped after ten seconds
 def test_a_tap_without_a_word_is_stopped_after_its_target_has_failed(pod: Pod) -> None:
     """A tap that has nothing to write cannot notice that its target has failed: it is stopped a while later."""
-    tap, target, took = pod.run(f"{SAYS}\nexec sleep 600", "exit 3")
-    assert (tap, target) == (90, 3)
-    assert took < 25
+    assert pod.run(f"{SAYS}\nexec sleep 600", "exit 3") == (90, 3)
     assert pod.boxes["tap"].report["error"]["code"] == "E-TARGET-ENDED"
 
 
@@ -92,8 +86,8 @@ def test_argo_is_told_how_far_it_is(pod: Pod) -> None:
         time.sleep(0.3)
         assert not progress.exists()
         with pod.start("tap", f"{SAYS}\nsleep 0.8\n{SAYS}", **environ) as tap:
-            tap.communicate(timeout=30)
-        target.communicate(timeout=30)
+            tap.communicate(timeout=HANGS_SECONDS)
+        target.communicate(timeout=HANGS_SECONDS)
     assert progress.read_text() == "2/2\n"
 
 
@@ -102,13 +96,14 @@ def test_where_a_tap_begins(tmp_path: Path) -> None:
     box = Box(tmp_path)
     script = f'echo "$@" >"$BOX/arguments"\n{SAYS}'
     initial = str(box.write("initial.json", {"n": 0}))
-    for content, environ, file in (
+    cases: list[tuple[object, dict[str, Any], str]] = [
         (None, {}, "initial.json"),
         ({}, {}, "initial.json"),
         ({"n": 1}, {}, "state.json"),
         ({"n": 1}, {"SINGER_FULL": "false"}, "state.json"),
         ({"n": 1}, {"SINGER_FULL": "true"}, ""),
-    ):
+    ]
+    for content, environ, file in cases:
         if content is not None:
             box.write("state.json", json.dumps(content))
         assert box.run("tap", script, SINGER_INITIAL_STATE=initial, **environ).code == 0

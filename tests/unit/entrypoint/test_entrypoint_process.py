@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from entrypoint_process import ENTRYPOINT, RECORD, SAYS, STATE, Box
@@ -25,7 +26,7 @@ def box(tmp_path: Path) -> Box:
 
 def gone(pid: int) -> bool:
     """Wait a moment for a process to end, and say whether it has."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
@@ -104,7 +105,7 @@ def test_tap_and_target_are_joined_by_a_fifo(box: Box) -> None:
     with box.start("target", "cat >read; echo '{\"n\": 1}'", SINGER_TAP_INPUT=str(fifo), SINGER_REPORT="") as target:
         time.sleep(0.2)
         tap = box.run("tap", f"sleep 0.2\n{SAYS}", SINGER_TAP_OUTPUT=str(fifo), SINGER_WORK=str(box.folder / "work2"))
-        target.communicate(timeout=30)
+        target.communicate(timeout=120)
     assert (tap.code, target.returncode) == (0, 0)
     assert box.read("data/read") == RECORD + STATE
 
@@ -192,7 +193,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize(("side", "script", "environ", "code"), FOUND.values(), ids=FOUND)
-def test_an_error_of_its_own(box: Box, side: str, script: str, environ: dict[str, str], code: str) -> None:
+def test_an_error_of_its_own(box: Box, side: str, script: str, environ: dict[str, Any], code: str) -> None:
     """What the entrypoint finds itself ends with 90, a sentence and a hint on standard error, the same in the report, and no state."""
     if environ.get("SINGER_TAP_OUTPUT") == "/dev/full" and not Path("/dev/full").exists():
         pytest.skip("/dev/full (Linux) stands for a full disk")
@@ -508,7 +509,7 @@ def test_the_report_is_kept_up_to_date(box: Box) -> None:
     """While a tap runs its report says how far it has come."""
     with box.start("tap", f"{SAYS}\nsleep 0.7\n{SAYS}\n{WAITS}") as process:
         box.wait_for("pid")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 120
         while not box.read("report.json") or not box.report["records"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -524,7 +525,7 @@ def old_pythons() -> list[str]:
     """Find interpreters of 3.8 and 3.9 that really run."""
     named = [shutil.which(f"python3.{minor}") for minor in (8, 9)]
     installed = sorted(map(str, Path.home().glob(".pyenv/versions/3.[89].*/bin/python")))
-    found = {}
+    found: dict[tuple[int, int], str] = {}
     for path in filter(None, [*named, *installed]):
         done = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True, check=False)
         if done.returncode == 0:

@@ -86,7 +86,8 @@ def test_a_side_sees_its_own_config_alone(template: Document) -> None:
 @each_template
 def test_inputs_lie_on_volumes(template: Document) -> None:
     """What is optional and missing is absent: an input that lies on no volume would be an empty folder then."""
-    volumes = template.get("containerSet", template.get("container", {})).get("volumeMounts", [])
+    runs: Document = template.get("containerSet") or template.get("container") or {}
+    volumes = runs.get("volumeMounts", [])
     for artifact in template.get("inputs", {}).get("artifacts", []):
         assert any(artifact["path"].startswith(mount["mountPath"] + "/") for mount in volumes)
         assert artifact["archive"] == {"none": {}}

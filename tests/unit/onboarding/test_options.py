@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.onboarding.options import Option, from_about, from_readme, hide, literal, needed, option, variable
+from cluster.onboarding.options import Option, all_of, from_about, from_readme, hide, literal, needed, option, variable
 
 ABOUT = {
     "settings": {
@@ -95,6 +95,7 @@ def test_a_variable_of_a_typed_setting_is_its_value() -> None:
     rows, meta = Option("rows", {"type": ["integer", "null"]}), Option("meta", {"type": "boolean"})
     assert literal(rows, "${ROWS}", variables) == 100
     assert literal(meta, "${META}", variables) is False
+    assert [item.name for item in all_of(ABOUT)] == ["page_size", "stream_maps", "auth_token", "mode", "owner"]
     assert literal(rows, "${ODD}", variables) == "${ODD}"
     assert literal(rows, "${UNSET}", variables) == "${UNSET}"
     assert literal(rows, "a ${ROWS}", variables) == "a ${ROWS}"

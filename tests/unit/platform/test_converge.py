@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SECONDS = 20
-"""Far longer than any of this takes."""
+SECONDS = 60
+"""Far longer than any of this takes, on any machine."""
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Fact:
     looked: int = 0
     work: Callable[[Callable[[str], None]], object] = lambda _: None
     why: Callable[[], str] = lambda: "not there yet"
+    ok: str = ""
     lag: int = 0
     """So many looks after ``apply`` it is not true yet."""
 
@@ -105,13 +106,12 @@ def test_independent_steps_overlap(handles: Handles) -> None:
 def test_a_step_does_not_wait_for_those_that_it_does_not_need(handles: Handles) -> None:
     """What is slow holds up only what needs it: a whole branch is finished while the slow step is still under way."""
     finished = threading.Event()
-    slow = Fact("slow", work=lambda _: finished.wait(SECONDS))
+    in_time: list[bool] = []
+    slow = Fact("slow", work=lambda _: in_time.append(finished.wait(SECONDS)))
     branch = [Fact("quick"), Fact("next", ("quick",)), Fact("last", ("next",), work=lambda _: finished.set())]
 
-    began = time.monotonic()
     converge([slow, *branch], handles, Json())
-    assert finished.is_set()
-    assert time.monotonic() - began < SECONDS
+    assert in_time == [True]
 
 
 def test_what_is_true_is_left_alone(handles: Handles, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_the_wait_ends_when_the_fact_is_true(handles: Handles) -> None:
 
 def test_the_first_error_stops_the_rest(handles: Handles, capsys: pytest.CaptureFixture[str]) -> None:
     """When one step fails the others stop at the next thing they say, nothing else begins, and the error is that of the first."""
-    under_way = threading.Event()
+    under_way, to_the_end = threading.Event(), threading.Event()
 
     def fail(_: object) -> None:
         under_way.wait(SECONDS)
@@ -156,14 +156,14 @@ def test_the_first_error_stops_the_rest(handles: Handles, capsys: pytest.Capture
             say("still at it")
             under_way.set()
             time.sleep(0.01)
+        to_the_end.set()
 
     facts = [Fact("fails", work=fail), Fact("talks", work=talk), Fact("of the first", ("fails",)), Fact("of the second", ("talks",))]
-    began = time.monotonic()
     with pytest.raises(SetupError) as caught:
         converge(facts, handles, Json())
 
     assert (caught.value.code, caught.value.problem) == ("E-CLUSTER", "The first one.")
-    assert time.monotonic() - began < SECONDS / 2
+    assert not to_the_end.is_set()
     assert [fact.applied for fact in facts] == [1, 1, 0, 0]
     assert {title for kind, title in shown(capsys) if kind == "finished"} == {"fails", "talks"}
 
@@ -183,7 +183,7 @@ def test_a_step_that_waits_is_stopped_too(handles: Handles) -> None:
     began = time.monotonic()
     with pytest.raises(SetupError, match="It does not work"):
         converge(facts, handles, Json())
-    assert time.monotonic() - began < SECONDS
+    assert time.monotonic() - began < facts[0].budget
 
 
 def test_the_next_time_goes_on_where_the_last_one_failed(handles: Handles) -> None:
@@ -228,7 +228,7 @@ def test_what_is_hopeless_is_not_waited_for(handles: Handles) -> None:
         converge([fact], handles, Json())
 
     assert (caught.value.code, caught.value.problem) == ("E-POD", "deployment/argo-server: cannot pull x.")
-    assert time.monotonic() - began < SECONDS / 4
+    assert time.monotonic() - began < fact.budget
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ZeroDivisionError], ids=lambda kind: kind.__name__)
@@ -253,12 +253,10 @@ def test_ctrl_c_stops_what_is_under_way(handles: Handles) -> None:
             time.sleep(0.01)
 
     fact, after = Fact("works", work=work), Fact("after", ("works",))
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         converge([fact, after], handles, Json())
 
     assert (fact.true, after.applied) == (False, 0)
-    assert time.monotonic() - began < SECONDS / 4
 
 
 def test_a_look_touches_nothing(handles: Handles, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
+def rendered(tmp_path: Path, **settings: Any) -> list[dict[str, Any]]:
     """Return the platform's objects as these settings make them."""
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     return Handles(Settings(root=tmp_path, **settings), {}).rendering.documents
@@ -26,7 +26,7 @@ def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
 
 def named(documents: list[dict[str, Any]]) -> dict[str, str]:
     """Return every image that objects name, by whom."""
-    found = {}
+    found: dict[str, str] = {}
     for document in documents:
         if document["kind"] == "Deployment":
             spec = document["spec"]["template"]["spec"]

@@ -41,8 +41,8 @@ def test_dates_that_are_taken(first: str, last: str) -> None:
         ("2024-01-01", "2024-13-01", False, '--to "2024-13-01" is not a date'),
         ("2024-01-02", "2024-01-01", False, "--to 2024-01-01 is before --from 2024-01-02"),
         ("2024-01-01T07:00:00+02:00", "2024-01-01T04:00:00Z", False, "is before"),
-        ("", "2024-01-01", False, "--to was given without --from"),
-        ("2024-01-01", "", True, "--from and --full were both given"),
+        ("", "2024-01-01", False, "--to needs --from"),
+        ("2024-01-01", "", True, "--from excludes --full"),
     ],
 )
 def test_dates_that_are_refused(first: str, last: str, full: bool, says: str) -> None:  # noqa: FBT001 - a parameter of the test
@@ -94,7 +94,7 @@ def test_the_config(tmp_path: Path, config: dict[str, Any] | None, settings: lis
 def test_a_tap_that_takes_no_such_date(tmp_path: Path, last: str | None, name: str) -> None:
     """Where neither config nor connector.yaml knows the key, the run is refused: the tap would load something else."""
     config = {} if name == "start_date" else {"start_date": "2020-01-01"}
-    with pytest.raises(SetupError, match=f'has no "{name}", and tap-x is not said to take one') as caught:
+    with pytest.raises(SetupError, match=f'has no "{name}", and tap-x has no such setting in its connector.yaml') as caught:
         configured(tmp_path, config, [], "2024-01-01", last)
     assert caught.value.code == "E-SETTING"
     assert "singer-configs/tap-x/connector.yaml" in (caught.value.hint or "")

@@ -75,7 +75,7 @@ class Roomy(Info):
     """A machine of which we say how much room it has."""
 
     free = 0
-    disk = property(lambda self: self.free)  # type: ignore[assignment]
+    disk = property(lambda self: self.free)
 
 
 @pytest.mark.parametrize(("free", "finding"), [(4, [("Disk", True)]), (7, [("Disk", False)]), (50, [])])

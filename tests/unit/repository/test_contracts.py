@@ -46,7 +46,7 @@ def raised() -> tuple[set[str], set[str]]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value):
                 codes.add(node.value)
             elif isinstance(node, ast.JoinedStr):
-                pattern = "".join(re.escape(part.value) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
+                pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
                 if re.fullmatch(r"E\\-[][A-Z+\\-]+", pattern):
                     patterns.add(pattern)
     return codes, patterns

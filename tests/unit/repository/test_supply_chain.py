@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ import yaml
 from cluster.config.settings import Settings
 
 if TYPE_CHECKING:
-    from importlib.metadata import PackageMetadata
+    from email.message import Message
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = sorted(
@@ -37,7 +37,7 @@ def requirements(lock: Path) -> dict[str, str]:
     }
 
 
-def licences(found: PackageMetadata) -> list[str]:
+def licences(found: Message) -> list[str]:
     """Return the licences that a package says it is under, each alone: its expression, else its classifiers, else its own words."""
     if found.get("License-Expression"):
         return [part.strip("() ") for part in re.split(r"\bAND\b|\bOR\b|\bWITH\b", found["License-Expression"])]
@@ -67,7 +67,7 @@ def test_licences_are_on_the_list() -> None:
         except PackageNotFoundError:
             continue  # of another platform or Python
         seen += 1
-        told = licences(found)
+        told = licences(cast("Message", found))
         if name not in KNOWN and not (told and all(ALLOWED.fullmatch(licence) for licence in told)):
             wrong[name] = told
     assert wrong == {}

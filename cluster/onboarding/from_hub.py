@@ -1,0 +1,85 @@
+"""``new`` without a package: the connector of that name in Meltano Hub."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from cluster.config.strict import listed, nearest
+from cluster.errors import SetupError
+from cluster.onboarding import definition
+from cluster.onboarding.hub import HUB, SECTIONS, Hub, near
+from cluster.ui.command_line import command
+
+if TYPE_CHECKING:
+    from cluster.onboarding.draft import ConnectorRequest
+    from cluster.onboarding.hub import Entry
+    from cluster.session import Session
+
+INDEX = "the package index is used"
+
+
+def fill_in(session: Session, request: ConnectorRequest) -> None:
+    """Complete a request with what the Hub states about it, and note which source was used.
+
+    Nothing changes if the Hub does not list the name, or does not answer and there is no copy: then
+    the package of that name is installed. A request for a variant needs the Hub.
+
+    :raises SetupError: E-UNKNOWN, no such variant; E-CONNECTOR, it is a mapper; E-HUB, there is no
+        usable definition; E-NETWORK and its like, for a variant.
+    """
+    if not session.settings.hub_url:
+        if request.variant:
+            raise SetupError("E-SETTING", "--variant needs Meltano Hub, and singer.hub_url is empty.", hint="Name the package: --pip-url")
+        return
+    catalogue = Hub(session.settings, session.environ)
+    name, _, variant = request.variant.rpartition("--")
+    name = name or request.name
+    try:
+        entries, _ = catalogue.entries(_kinds(request, name))
+    except SetupError as error:
+        if request.variant:
+            raise
+        request.notes.append(("!", HUB, f"{error.problem.rstrip('.')}; {INDEX}"))
+        session.output.event("warning", source=HUB, problem=error.problem, hint=error.hint)
+        return
+    entry = next((item for item in entries if item.name == name), None)
+    if entry is None:
+        request.near = near(name, (item.name for item in entries))
+        if request.variant:
+            raise SetupError(
+                "E-UNKNOWN", f"{HUB} has no {name}.{nearest(name, request.near)}", hint=f"Search it: {command(f'search {name}')}"
+            )
+        similar = f" It has {listed(request.near)}." if request.near else ""
+        request.notes.append(("!", HUB, f"has no {name}; {INDEX}.{similar}"))
+        return
+    if entry.kind == "mapper":
+        raise SetupError("E-CONNECTOR", f"{name} is a mapper; pipelines have none yet.", hint="Name a tap or a target.")
+    _take(request, catalogue, entry, variant or entry.variants[0])
+
+
+def _kinds(request: ConnectorRequest, name: str) -> list[str]:
+    """Return the kinds of connectors that may have this name."""
+    named = [kind for kind in SECTIONS if name.startswith(f"{kind}-")]
+    return [request.kind] if request.kind else named or list(SECTIONS)
+
+
+def _take(request: ConnectorRequest, catalogue: Hub, entry: Entry, variant: str) -> None:
+    if variant not in entry.variants:
+        raise SetupError(
+            "E-UNKNOWN",
+            f"{entry.name} has no variant {variant}.{nearest(variant, entry.variants)} Variants are {listed(entry.variants)}.",
+            hint=f"Name one of these, such as --variant {entry.variants[0]}",
+        )
+    answer = catalogue.definition(entry, variant)
+    stated = definition.read(entry, variant, answer.document)
+    # A string is split again where connector.yaml is read; a list is not.
+    request.pip_url = stated.requirements[0] if len(stated.requirements) == 1 and " " not in stated.requirements[0] else ""
+    request.requirements = [] if request.pip_url else list(stated.requirements)
+    request.pip_url = request.pip_url or shlex.join(stated.requirements)
+    request.kind, request.hub, request.choice = entry.kind, stated, stated.choice
+    request.left += stated.left
+    request.source = answer.source
+    others = f"; others: {listed(item for item in entry.variants if item != variant)}" if len(entry.variants) > 1 else ""
+    note = f", {answer.note}" if answer.note else ""
+    request.notes.append(("✓" if not answer.reason else "!", HUB, f"{entry.name}, variant {variant}{others}{note}"))
