@@ -1,7 +1,7 @@
-"""What two sides have left behind and what it means: the files to publish, and the error that explains a failed run.
+"""Read the results of a run's sides: the files to publish, and the error that explains a failure.
 
-Both engines ask here, the local one after its processes have ended and the argo one in the cluster, so that one failure
-has one sentence. Nothing is started, nothing is stored.
+Both engines call this module, so that a failure has the same message in both: ``local`` after its
+processes have ended, ``argo`` in the cluster. It starts and stores nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 SHOWN_WARNINGS = 3
 NOISE = re.compile("Stream is assumed to be unsorted")
-"""A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
+"""The SDK prints this in every run, for every stream without a sorted key."""
 SHOWN_ERRORS = 3
 TAIL_BYTES = 1 << 16
-"""Of a log's end, so much is looked at."""
+"""How much of a log's end this module reads."""
 OWN_ERROR = 90
-"""The entrypoint's exit code for an error that it found itself."""
+"""The exit code for the entrypoint's own errors."""
+# Argo's messages about the nodes of a run.
 STOPPED = re.compile(r"stopped with strategy|shutdown with strategy|workflow shutdown", re.IGNORECASE)
 TOO_LONG = re.compile(r"specified deadline|DeadlineExceeded|exceeded (its|workflow) deadline|max duration limit", re.IGNORECASE)
 NEVER_STARTED = re.compile(
@@ -40,25 +41,25 @@ UNREAD = re.compile(r"artifact (\S+) failed to load: (.+)")
 OUT_OF_MEMORY = re.compile(r"\bOOM[-\s]?killed\b", re.IGNORECASE)
 DELETED = re.compile(r"\bpod deleted\b", re.IGNORECASE)
 NO_REASON = re.compile(r"(Error|exit code \d+\)):?\s*$")
-"""Ends of Argo's messages that name no cause."""
+"""How messages of Argo end that do not name a cause."""
 VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated to false|child '.*' failed|Backoff.*)$", re.IGNORECASE)
-"""What Argo says of the nodes of a run. The last is what it says of a whole whose part has failed."""
+"""Messages of Argo about a node that failed because one of its children did."""
 UNCHANGED = "State and earlier files are unchanged."
 KEPT = "The state has moved on as far as rows are safe; the next run goes on from there."
 LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
-"""What a hint adds about data and state of a run that failed."""
+"""Ends of hints: for a failed run, one that has saved some rows, one whose transform failed."""
 ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
-"""How a line of a log begins, other than one that goes on with what a program has raised."""
+"""The beginning of a new log entry, in contrast to further lines of an exception."""
 WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
-"""The codes of a side that failed because the other one did."""
+"""The error codes of a side that failed because the other side did."""
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
-"""How a target's error reads when it could not read a message."""
+"""Words in the error of a target that could not parse a message."""
 SUMMARY = re.compile(
     r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
 )
-"""A last line that only sums up; the errors before it hold the reason."""
+"""A last line that only summarizes; the errors before it contain the reason."""
 
 
 @dataclass(frozen=True)
@@ -69,48 +70,48 @@ class SideResult:
     """``tap``, ``target`` or ``transform``."""
     connector: str
     exit_code: int | None
-    """None where nobody knows."""
+    """None if it is not known."""
     report: Mapping[str, Any] = field(default_factory=dict)
-    """The entrypoint's."""
+    """The report of the entrypoint."""
     log: bytes = b""
     """The end of its log."""
     killed: bool = False
-    """Whether its runner was ended by a signal."""
+    """Whether a signal ended its runner."""
     config: str = "its config.json"
-    """Where a person finds its config."""
+    """The path of its config, for hints."""
     log_at: str = ""
-    """Where a person finds its log."""
+    """The path of its log, for hints."""
     unchanged: str = UNCHANGED
-    """What a person need not fear for; nothing where there is nothing to fear for."""
+    """What happened to data and state, for hints; empty to omit it."""
 
     @property
     def after(self) -> str:
-        """What a hint ends with."""
+        """The end of a hint."""
         return " ".join(filter(None, (self.unchanged, f"Log: {self.log_at}" if self.log_at else "")))
 
     @property
     def fault(self) -> str:
-        """What the entrypoint noticed in the bytes of the tap's output, empty if nothing."""
+        """The first fault in the bytes of the tap's output, empty if there is none."""
         return next(iter(run_warnings(self.connector, {"fault": self.report.get("fault")})), "")
 
     def failure(self) -> RunError | None:
-        """Return what went wrong on this side, None where nothing did."""
+        """Return the error of this side, None if it succeeded."""
         code = self.exit_code
         if code == 0:
             return None
-        told = self.report.get("error") or (told_in(self.log) if code in {OWN_ERROR, None} else None)
-        if isinstance(told, dict):
-            problem = str(told["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
-            if told["code"] == "E-DISCOVERY":  # it is the tap's log that says why
-                said = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
-                problem = f'{problem.rstrip(".")}: "{said}".' if said else problem
-            return RunError(told["code"], problem, hint=f"{told['hint']} {self.after}")
+        error = self.report.get("error") or (printed_error(self.log) if code in {OWN_ERROR, None} else None)
+        if isinstance(error, dict):
+            problem = str(error["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
+            if error["code"] == "E-DISCOVERY":  # only the tap's log has the reason
+                reason = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
+                problem = f'{problem.rstrip(".")}: "{reason}".' if reason else problem
+            return RunError(error["code"], problem, hint=f"{error['hint']} {self.after}")
         if self.report.get("exit_code") is None and (self.killed or code is None):
-            which = f" (exit code {code})" if code is not None else ""
+            exit_code = f" (exit code {code})" if code is not None else ""
             return RunError(
                 "E-RUNNER",
-                f"The runner of {self.connector} was killed from outside{which}.",
-                hint=f"See whether the machine's memory ran out, or what the pipeline's resources give it, then run it again. {self.after}",
+                f"The runner of {self.connector} was killed from outside{exit_code}.",
+                hint=f"Check the machine's memory and the pipeline's resources, then run it again. {self.after}",
             )
         last = (dbt_words(self.log) if self.side == "transform" else "") or last_words(self.log)
         killed = " (killed, perhaps out of memory)" if code == 128 + signal.SIGKILL else ""
@@ -122,11 +123,11 @@ class SideResult:
 
 
 def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fault: str = "") -> RunError | None:
-    """Return the error that explains the run, None where both sides ended well; *ended* is the target's end.
+    """Return the error that caused a run to fail, None if both sides succeeded.
 
-    Where both failed, the cause comes first: a target that fails breaks its tap's pipe, and a tap that fails may leave
-    its target with half a message. *fault* is what the entrypoint noticed in the tap's bytes: a target that then fails to
-    read them is not to blame.
+    If both failed, one caused the other: a target that fails breaks its tap's pipe, and a tap that
+    fails may leave half a message for its target. *ended* is the target's result. *fault* is the
+    first fault in the tap's bytes: if the target cannot parse them, the tap is the cause.
     """
     if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
         return RunError(
@@ -142,14 +143,17 @@ def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fa
 
 
 def unchanged(record: Record) -> str:
-    """Return what a hint adds about data and state of a run that failed."""
+    """Return the sentence for hints about data and state after a failed run."""
     if record.committed:
         return LOADED
     return KEPT if record.state_kept is not None else UNCHANGED
 
 
 def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str]:
-    """Yield warnings about a load: files that ``outputs`` does not match, a foreign state."""
+    """Yield warnings about a successful load.
+
+    *others* are files that ``outputs`` does not match. *foreign*: the tap did not send the state.
+    """
     if others:
         names = ", ".join(map(repr, others[:SHOWN_WARNINGS])) + (", …" if len(others) > SHOWN_WARNINGS else "")
         number = "1 file" if len(others) == 1 else f"{len(others):,} files"
@@ -159,30 +163,29 @@ def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str
 
 
 def of_argo(pipeline: str, run: str, messages: Iterable[str], again: str = UNCHANGED) -> RunError:
-    """Return the error of a run that only Argo's messages about its nodes explain, oldest first.
+    """Return the error of a run from Argo's *messages* about its nodes, oldest first.
 
-    The hint ends with *again*.
+    *again* ends the hint.
     """
-    said = [text.strip() for text in messages]
-    if any(map(STOPPED.search, said)):
+    texts = [text.strip() for text in messages]
+    if any(map(STOPPED.search, texts)):
         return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
-    if any(map(TOO_LONG.search, said)):
+    if any(map(TOO_LONG.search, texts)):
         return RunError(
             "E-TIMEOUT",
             f"{pipeline} was stopped: it took longer than its timeout.",
             hint=f'Raise "timeout" in singer-configs/pipelines.yaml, or load less at a time. {again}',
         )
-    unread = next((found for found in map(UNREAD.search, reversed(said)) if found), None)
+    unread = next((match for match in map(UNREAD.search, reversed(texts)) if match), None)
     if unread is not None:
-        what = f"The input {unread[1]} of {pipeline} cannot be read: {unread[2].rstrip('.')}."
+        problem = f"The input {unread[1]} of {pipeline} cannot be read: {unread[2].rstrip('.')}."
         if "does not exist" in unread[2]:
-            return RunError(
-                "E-CONFIG", what, hint=f"Bring the configs into the bucket (sync), or correct the parameter of that name. {again}"
-            )
-        return RunError("E-STORE", what, hint=f"See that the store is up, then run it again. {again}")
-    telling = [text.rstrip(".") for text in reversed(said) if text and not VAGUE.search(text)]
-    never = [text for text in telling if NEVER_STARTED.search(text)]  # the cause, whatever Argo then says of the containers beside it
-    reason = (never or telling or ["it gave no reason"])[0]
+            return RunError("E-CONFIG", problem, hint=f"Run invoke sync, or correct the parameter of that name. {again}")
+        return RunError("E-STORE", problem, hint=f"Check that the store is running, then run it again. {again}")
+    specific = [text.rstrip(".") for text in reversed(texts) if text and not VAGUE.search(text)]
+    # A container that never started is the cause: the other containers fail because of it.
+    never = [text for text in specific if NEVER_STARTED.search(text)]
+    reason = (never or specific or ["Argo reports no reason"])[0]
     return _of_pod(pipeline, run, reason, "E-POD" if never else "E-RUNNER", again)
 
 
@@ -194,17 +197,17 @@ def _of_pod(pipeline: str, run: str, reason: str, code: str, again: str) -> RunE
         problem = f"The pod of {pipeline} ran out of memory ({reason.rstrip(': ')})."
         return RunError(code, problem, hint=f"Raise resources: memory of {pipeline} in pipelines.yaml. {again}")
     if NO_REASON.search(reason):
-        reason = f"{reason.rstrip(': ')}, without a reason. A memory limit that is too low for a start does this"
-    return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See logs {run}; then run it again. {again}")
+        reason = f"{reason.rstrip(': ')}, without a reason. A memory limit that is too low can cause this"
+    return RunError(code, f"The pod of {pipeline} ended: {reason}.", hint=f"See invoke logs {run}, then run it again. {again}")
 
 
 def pod_deleted(messages: Iterable[str]) -> bool:
-    """Return whether somebody deleted the pod: how its containers ended then says nothing."""
+    """Return whether the pod was deleted, which makes its containers' exit codes meaningless."""
     return any(map(DELETED.search, messages))
 
 
 def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
-    """Say what a run moved."""
+    """Return how much a run moved, in words."""
     if not total:
         return "no new records"
     streams = "" if len(records) == 1 else f" in {len(records)} streams"
@@ -212,7 +215,7 @@ def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> st
 
 
 def outputs(folder: Path) -> list[Path]:
-    """Return all files below *folder*, sorted. Links to folders are left out.
+    """Return all files below *folder*, sorted, without links to folders.
 
     :raises SetupError: E-OUTPUTS, a link leads out of the folder, or a name is not UTF-8.
     """
@@ -235,45 +238,45 @@ def outputs(folder: Path) -> list[Path]:
 
 
 def unmatched(folder: Path, files: Iterable[Path], globs: Iterable[str]) -> list[str]:
-    """Return the names of *files* below *folder* that no glob of the connector's ``outputs`` matches."""
+    """Return the names of *files* in *folder* that no glob of ``outputs`` matches."""
     matched = {file for glob in globs for file in folder.glob(glob)}
     return [file.relative_to(folder).as_posix() for file in files if file not in matched]
 
 
 def message(line: str) -> str:
-    """Return what a log line says, without its colours, time, level and logger."""
+    """Return the message of a log line, without colours, time, level and logger."""
     text = STYLING.sub("", line)
-    found = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
-    return (found[1] if found else text).strip()
+    match = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
+    return (match[1] if match else text).strip()
 
 
 def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
-    """Yield what the first warnings among log lines say, each once: what a connector works around is worth knowing."""
+    """Yield the first different warnings among log lines, and add them to *known*."""
     for line in lines:
-        said = message(line)
-        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and said not in known and not NOISE.search(said):
-            known.append(said)
-            yield said
+        text = message(line)
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and text not in known and not NOISE.search(text):
+            known.append(text)
+            yield text
 
 
 def run_warnings(tap: str, *reports: Mapping[str, Any]) -> list[str]:
-    """Return the warnings of a run from the reports of its sides, the *tap*'s first: each once."""
+    """Return the different warnings in the reports of a run; the first report is the *tap*'s."""
     faults = [f"Line {fault['line']:,} of {tap}'s output {fault['problem']}" for report in reports[:1] if (fault := report.get("fault"))]
     return list(dict.fromkeys([*faults, *(str(text) for report in reports for text in report.get("warnings", []))]))
 
 
-def told_in(log: bytes) -> dict[str, str] | None:
-    """Return the error that the entrypoint wrote at the end of its log: where the disk is full, there is no report."""
+def printed_error(log: bytes) -> dict[str, str] | None:
+    """Return the error that the entrypoint printed: with a full disk it cannot write a report."""
     text = log[-TAIL_BYTES:].decode("utf-8", "replace")
-    found = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", text, re.MULTILINE)
-    return {"code": found[1], "problem": found[2], "hint": found[3]} if found else None
+    match = re.search(r"^(E-[A-Z-]+)  (.+)\n→ (.+)$", text, re.MULTILINE)
+    return {"code": match[1], "problem": match[2], "hint": match[3]} if match else None
 
 
 def last_words(log: bytes, most: int = 300) -> str:
-    """Return the decisive line of a log, without its prefix and any final full stop or colon.
+    """Return the line of a log that explains the failure, without prefix and final punctuation.
 
-    That is what a traceback at the end raised, else the last line. A line that only sums up is replaced by the errors
-    logged before it; a line that ends in a colon continues with the next one.
+    It is the exception of a traceback at the end, else the last line. The errors before a summary
+    replace it. A line that ends in a colon includes the next one.
     """
     lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
     if not lines:
@@ -291,7 +294,7 @@ def last_words(log: bytes, most: int = 300) -> str:
 
 
 def raised(lines: Sequence[str]) -> int | None:
-    """Return the number of the line with which a traceback at the end of a log names what was raised."""
+    """Return the number of the line with the exception, if a traceback ends the log."""
     start = max((number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), default=len(lines))
     rest = list(enumerate(lines))[start + 1 :]
     first = next((number for number, line in rest if not line.startswith(" ")), None)
@@ -299,19 +302,19 @@ def raised(lines: Sequence[str]) -> int | None:
 
 
 def dbt_words(log: bytes) -> str:
-    """Return the first failure that dbt's log tells of, what failed and why; nothing where it tells of none."""
+    """Return the first failure in dbt's log: what failed, and why. Empty if there is none."""
     lines = [re.sub(r"^\d\d:\d\d:\d\d", "", line).strip() for line in log_lines(log[-TAIL_BYTES:])]
     for number, line in enumerate(lines):
-        what = re.match(r"Failure in (.+)|Encountered an error:", line)
-        if what:
-            said = [text for text in lines[number + 1 :] if text and not re.match(r"\w+ Error( in |$)", text)]
-            return ": ".join(filter(None, [what[1], *said[:1]])).rstrip(". ")
+        failed = re.match(r"Failure in (.+)|Encountered an error:", line)
+        if failed:
+            reasons = [text for text in lines[number + 1 :] if text and not re.match(r"\w+ Error( in |$)", text)]
+            return ": ".join(filter(None, [failed[1], *reasons[:1]])).rstrip(". ")
     return ""
 
 
 def transformed(log: bytes) -> str:
-    """Say what a transform has done."""
-    found = re.search(rb"Done\. PASS=(\d+) WARN=(\d+)", log)
-    if found is None:
+    """Return how many models and tests of a transform passed, in words."""
+    match = re.search(rb"Done\. PASS=(\d+) WARN=(\d+)", log)
+    if match is None:
         return "done"
-    return f"{int(found[1])} models and tests passed" + (f", {int(found[2])} warned" if int(found[2]) else "")
+    return f"{int(match[1])} models and tests passed" + (f", {int(match[2])} warned" if int(match[2]) else "")

@@ -382,7 +382,7 @@ def test_a_deleted_pod_is_not_blamed_on_memory(pod: Pod) -> None:
 LIMITS = {
     "main: OOMKilled (exit code 137)": ("E-RUNNER", "ran out of memory (main: OOMKilled (exit code 137))."),
     "tap: StartError (exit code 128): container init was OOM-killed (memory limit too low?)": ("E-POD", "ran out of memory"),
-    "tap: StartError (exit code 128): ": ("E-POD", "without a reason. A memory limit that is too low for a start does this."),
+    "tap: StartError (exit code 128): ": ("E-POD", "without a reason. A memory limit that is too low can cause this."),
 }
 
 
