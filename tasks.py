@@ -395,15 +395,7 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command(
-    "test",
-    help={
-        "unit": "only unit tests: seconds",
-        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
-        "all": "all tests, also those that take hours or need a cluster",
-        "options": "options for pytest",
-    },
-)
+@command("test", help={"unit": "only unit tests", "full": "the rest without a cluster", "all": "all", "options": "options for pytest"})
 def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
     """Run the tests that most changes can break."""
     from cluster.commands import develop
