@@ -1,28 +1,27 @@
-"""The code behind ``tasks.py``: packages by subject, imports point downwards only.
+"""The code behind ``tasks.py``.
 
-======================================  ============================================================
-package                                 subject
-======================================  ============================================================
-``commands``                            what each command does; ``frame`` wraps every command
-``doctor``  ``onboarding``              checks of the machine; connectors: find, make, try, select
-``engines``                             running a pipeline, here or in the cluster
-``platform``                            what ``up`` establishes in a cluster
-``providers``                           where a cluster comes from: kind, minikube, existing
-``argo``  ``runs``  ``containers``      Argo's objects as data; run records; images and their runtime
-``store``  ``project``  ``kube``        buckets; ``singer-configs/``; the Kubernetes API
-``net``  ``session``                    proxy and HTTP; what a command receives
-``host``                                programs, files and locks of this machine
-``config``  ``ui``                      settings; output
-``errors``                              problem, hint, code
-======================================  ============================================================
+A package may import the packages below it in this list::
 
-The import contracts in ``pyproject.toml`` enforce the order. To find a command, start in ``tasks.py`` and follow its import.
+    commands                   the commands; ``frame`` wraps each of them
+    doctor, onboarding         checks of the machine; connectors: search, add, check, select
+    engines                    running a pipeline, locally or in the cluster
+    platform                   the steps that ``up`` establishes in a cluster
+    providers                  where a cluster comes from: kind, minikube, existing
+    argo, runs, containers     Argo's objects as data; run records; images, container runtimes
+    store, project, kube       buckets; ``singer-configs/``; the Kubernetes API
+    net, session               proxy and HTTP; the objects that a command receives
+    host                       programs, files and locks of this machine
+    config, ui                 settings; output
+    errors                     problem, hint, code
+
+Import contracts in ``pyproject.toml`` enforce the order. To find the code of a command, follow its
+import in ``tasks.py``.
 """
 
 import os
 import sys
 
-# Invoke switches the writing of bytecode off for its whole process; our own modules are worth keeping compiled.
+# Invoke disables bytecode files for its process. We write them: commands start faster.
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode or os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 __version__ = "0.1.0"

@@ -28,7 +28,7 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.runs import outcome
-from cluster.runs import state as exact
+from cluster.runs import state as state_json
 from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
@@ -241,7 +241,7 @@ def commit(run: Run, history: History) -> Record:
 def initial(run: Run, history: History) -> dict[str, Any] | None:
     """Return the initial state of the connector or the pipeline, None if there is none."""
     with suppress(ValueError):
-        return exact.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
+        return state_json.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
     return None
 
 
@@ -428,7 +428,7 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     if wanted == "always" or (wanted == "failure" and not good):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None else last_log(run, history)
-        notify.tell(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
+        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
     return 1 if problem else 0
 
 

@@ -1,13 +1,17 @@
-"""Run one Singer connector, ``entrypoint.py tap`` or ``entrypoint.py target``, or what follows a load, ``entrypoint.py transform``.
+"""Run a connector: ``entrypoint.py tap``, ``entrypoint.py target``, ``entrypoint.py transform``.
 
-Outside a pipeline ``entrypoint.py discover`` prints a tap's catalog, ``about`` what the program says of itself, and
-``alone WORDS`` runs it with words of one's own.
+Every connector image starts this program, and so does the local engine: a pipeline behaves alike
+in both. The program
 
-The ENTRYPOINT of every connector image and the runner of the local engine, so that a pipeline behaves alike in both.
-It reads the files at the paths of the origin tutorial (each can be moved by a ``SINGER_*`` variable, see
-``docs/contracts.md``), fills ``${NAME}`` secrets into the config, runs the connector, counts what the tap says and keeps
-the last good state that the target says. A transform is dbt in a project; the target's config gives it its connection.
-Standard library only; memory does not grow with the data.
+- reads its files at fixed paths; ``docs/contracts.md`` lists the ``SINGER_*`` variables for others;
+- fills ``${NAME}`` secrets into the config and starts the connector;
+- counts the messages of the tap and keeps the last valid state that the target prints.
+
+A transform is a dbt project; it connects with the target's config. Outside a pipeline,
+``discover`` prints a tap's catalog, ``about`` prints the connector's description, and
+``alone ARGUMENTS`` starts the connector with these arguments.
+
+Python 3.8 and its standard library are enough. Memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -38,41 +42,41 @@ if TYPE_CHECKING:
 
 SIDES = ("tap", "target", "transform", "about", "discover", "alone")
 OWN_ERROR = 90
-"""Exit code when the entrypoint itself found the error; connectors use low numbers, signals 128 and above."""
+"""Exit code for the entrypoint's errors. Connectors use low numbers, signals 128 and above."""
 
 CHUNK = 1 << 20
 PIPE_BYTES = 1 << 20
 GATHER_SECONDS = (0.002, 0.016)
-"""How long messages of a tap that writes each by itself may gather: at first, and at the most."""
+"""Shortest and longest pause before the next read from a tap that writes message by message."""
 REPORT_SECONDS = 0.5
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STOP_SECONDS = 5.0
 GRACE_SECONDS = 10.0
-"""How long the tap may take to end by itself after the target has failed."""
+"""How long the tap has to end after the target has failed."""
 LOOK_SECONDS = 0.2
 HELPER_SECONDS = 2.0
-"""How long to wait for output after the connector has ended: a helper process may still hold its pipe."""
+"""How long to wait for output after the connector's end, if a helper process holds the pipe."""
 MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
-"""The types of Singer messages: an object of such a type is no state."""
+"""The types of Singer messages. An object of one of these types is not a state."""
 SAFE_SECONDS = 1.0
 """How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
 LAST_STATES = 64
-"""How many of the tap's last states its report names."""
+"""How many of the tap's last states have a digest in its report."""
 SHOWN = 200
-"""How many characters of an offending line are shown."""
+"""How many characters of an invalid line an error shows."""
 LOG_LINE_BYTES = 1 << 16
-"""A log line is passed on after so many bytes even without a newline."""
+"""A longer log line is passed on before its newline."""
 WARNINGS = 3
-"""How many different warnings of the connector's log are reported."""
+"""How many different warnings from the connector's log are in the report."""
 NOISE = re.compile("Stream is assumed to be unsorted")
-"""A warning that Meltano's SDK prints at every run of every stream without a sorted key."""
+"""The SDK prints this in every run, for every stream without a sorted key."""
 
 
 class EntrypointError(Exception):
-    """An observed fact, one thing to do, and the code under which both are documented."""
+    """An error with a documented code, the problem, and one thing to do."""
 
     def __init__(self, code: str, problem: str, hint: str) -> None:
-        """Keep the three apart; ``str()`` gives the problem."""
+        """Keep the three parts; ``str()`` returns the problem."""
         super().__init__(problem)
         self.code = code
         self.problem = problem
@@ -80,7 +84,7 @@ class EntrypointError(Exception):
 
 
 def target_ended() -> EntrypointError:
-    """Return what to say where the target did not read to the end."""
+    """Return the error for a target that did not read all of its input."""
     return EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.")
 
 
@@ -90,9 +94,9 @@ SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def fill(value: Any, secret: Callable[[str], str]) -> Any:
-    """Replace every ``${NAME}`` in the strings of *value* by ``secret(NAME)``; ``$${`` becomes a literal ``${``."""
+    """Replace ``${NAME}`` in all strings of *value* by ``secret(NAME)``, and ``$${`` by ``${``."""
     if isinstance(value, str):
-        return SECRET.sub(lambda found: secret(found[1]) if found[1] else "${", value)
+        return SECRET.sub(lambda match: secret(match[1]) if match[1] else "${", value)
     if isinstance(value, dict):
         return {key: fill(item, secret) for key, item in value.items()}
     if isinstance(value, list):
@@ -101,13 +105,13 @@ def fill(value: Any, secret: Callable[[str], str]) -> Any:
 
 
 def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that finds a secret in *folder* (a file by its name), else in *environ*."""
+    """Return a function that reads a secret from the file *folder*/NAME, else from *environ*."""
 
     def secret(name: str) -> str:
         try:
-            return (folder / name).read_bytes().decode("utf-8")  # as it is: read_text would change line ends
+            return (folder / name).read_bytes().decode("utf-8")  # read_text changes line ends
         except UnicodeDecodeError:
-            raise EntrypointError("E-SECRET", f"The secret {name} is not text.", f"Write it to {folder / name} as UTF-8.") from None
+            raise EntrypointError("E-SECRET", f"The secret {name} is not UTF-8 text.", f"Write it to {folder / name} as UTF-8.") from None
         except OSError:
             pass
         try:
@@ -122,14 +126,15 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
 
 HIDDEN = "***"
 SHORT = 4
-"""A shorter value is replaced only between characters that are no part of a word."""
+"""A shorter value is replaced only if it is a whole word."""
 
 
 def written_forms(value: str) -> set[str]:
-    """Return the forms in which programs write a value: as it is, quoted for URLs, JSON, Python and HTML, in base64.
+    """Return the value as it is, quoted for URLs, JSON, Python and HTML, and in base64.
 
-    In base64 a value has one of three forms inside a longer text, by its position; ``user:password`` is the usual case.
-    ``cluster/project/redaction.py`` has the same function; a test compares the two.
+    Inside a longer text, such as ``user:password``, base64 encodes a value in one of three ways,
+    depending on its position. ``cluster/project/redaction.py`` has this function too; a test
+    compares the two.
     """
     forms: set[str] = set()
     for part in {value, *value.splitlines()}:
@@ -152,7 +157,7 @@ class Redactor:
     """Replaces secrets in texts and logs."""
 
     def __init__(self) -> None:
-        """Know no secret yet."""
+        """Start without secrets."""
         self._pattern: re.Pattern[bytes] | None = None
         self._values: set[str] = set()
 
@@ -180,17 +185,17 @@ class Redactor:
 
 
 def connection(config: Mapping[str, Any], secret: Callable[[str], str]) -> dict[str, str]:
-    """Return a target's config as variables for a transform; objects and lists in it are left out.
+    """Return a target's config as variables for a transform, without its objects and lists.
 
-    dbt hides the values of variables that begin with ``DBT_ENV_SECRET_`` from all that it says, and lets nothing but
-    ``profiles.yml`` use them: so is named what has a secret in it.
+    The variable of a value with a secret begins with ``DBT_ENV_SECRET_``: dbt hides such values in
+    its output, and accepts them in ``profiles.yml`` only.
     """
     variables = {}
     for key, value in config.items():
         if value is None or isinstance(value, (dict, list)):
             continue
         text = value if isinstance(value, str) else json.dumps(value)
-        hidden = any(found[1] for found in SECRET.finditer(text))
+        hidden = any(match[1] for match in SECRET.finditer(text))
         name = re.sub(r"[^A-Za-z0-9]", "_", key).upper()
         variables[f"{'DBT_ENV_SECRET_' if hidden else ''}TARGET_{name}"] = fill(text, secret)
     return variables
@@ -199,31 +204,31 @@ def connection(config: Mapping[str, Any], secret: Callable[[str], str]) -> dict[
 # --------------------------------------------------------------------------------------------------------- counting
 
 HEAD = re.compile(rb'[ \t]*\{\s*"type"\s*:\s*"([A-Z_]+)"\s*,\s*(?:"stream"\s*:\s*"([^"\\]*)"\s*[,}]|"value"\s*:\s*[{}])', re.ASCII)
-"""The beginning of nearly every Singer message: from it alone type and stream are known, the rest need not be parsed."""
+"""Beginning of nearly every Singer message. It has type and stream: the rest needs no parsing."""
 
 HEAD_BYTES = 1 << 16
-"""Where the head was not found in so many bytes, it will not be: such a line is read whole, then parsed."""
+"""A line without a head in its first bytes is read to its end, then parsed."""
 
 
 SURROGATES = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})")
-"""A surrogate pair as JSON writes it, or as a group one half without the other."""
+"""A surrogate pair as JSON escapes it; the group matches one half without the other."""
 PAIR_BYTES = 12
 
 
 class Encoding:
-    """Finds the first bytes in a stream that are not UTF-8 text as JSON wants it. ASCII costs next to nothing."""
+    """Finds the first bytes of a stream that JSON does not allow as UTF-8. ASCII is fast."""
 
     def __init__(self) -> None:
         """Start at the beginning of a stream."""
         self.fault = ""
-        """What is wrong, empty as long as nothing is: ``is not UTF-8 (byte 0xe9, column 55)``."""
+        """The first fault, such as ``is not UTF-8 (byte 0xe9)``; empty if there is none."""
         self.fault_line = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._began = False
         self._tail = b""
 
     def look(self, chunk: bytes, lines: int) -> None:
-        """Look at the next *chunk*; *lines* have ended before it."""
+        """Check the next *chunk*; *lines* is the number of lines that ended before it."""
         if self.fault:
             return
         if not self._began and chunk.startswith(codecs.BOM_UTF8):
@@ -240,12 +245,12 @@ class Encoding:
         self._surrogates(self._tail + chunk, lines - self._tail.count(b"\n"))
 
     def finish(self, lines: int) -> None:
-        """Take the end of the stream."""
+        """Check the rest at the end of the stream."""
         if not self.fault:
             self._surrogates(self._tail + b" " * PAIR_BYTES, lines - self._tail.count(b"\n"))
 
     def _surrogates(self, text: bytes, lines: int) -> None:
-        """Look for half a pair. The end of *text* waits for the next chunk if a pair may be cut there."""
+        """Find half a pair; keep the end of *text* for the next chunk if it may cut a pair."""
         last, end = len(text) - PAIR_BYTES + 1, 0
         if b"\\ud" in text or b"\\uD" in text:
             for match in SURROGATES.finditer(text):
@@ -263,34 +268,34 @@ class Encoding:
 
 
 class Counter:
-    """Counts the messages of a tap, by type and by stream, in a byte stream that is cut anywhere.
+    """Counts the messages of a tap, by type and stream, in chunks that may end anywhere.
 
-    ``feed`` returns the bytes that may be passed on: only lines known to be Singer messages, in full or as far as they
-    have come. A long line is not held back once its beginning is known, so memory stays flat. Most chunks consist of
-    records of one stream: these are counted by two searches in C, not line by line.
+    ``feed`` returns the bytes to pass on: lines, or beginnings of lines, that are Singer messages.
+    A line is passed on as soon as its beginning is known, so memory does not grow with its length.
+    Most chunks hold records of one stream only: two searches in C count them.
     """
 
     def __init__(self) -> None:
-        """Start with nothing counted."""
+        """Start with empty counts."""
         self.messages: dict[str, int] = {}
         self.records: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
         self.lines = 0
         self.streams: set[str] = set()
-        """The streams that the tap has begun: those with a SCHEMA, a RECORD or a BATCH."""
+        """The streams with a message, such as a SCHEMA, a RECORD or a BATCH."""
         self.blank = 0
-        """The number of the first blank line, 0 where there is none."""
-        self._held: list[bytes] = []  # beginning of a line that is not yet understood
+        """The number of the first blank line, 0 if there is none."""
+        self._held: list[bytes] = []  # beginning of a line without a complete head
         self._held_bytes = 0
-        self._open: tuple[str, str] | None = None  # type and stream of the line we are in the middle of
-        self._run = b""  # the head that the last record began with
+        self._open: tuple[str, str] | None = None  # of a line that has not ended
+        self._run = b""  # head of the last record
         self._run_kind = ("", "")
-        self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long to be kept
+        self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take the next *chunk* and return what may be passed on.
+        """Count the next *chunk* and return the bytes to pass on.
 
-        :raises EntrypointError: E-TAP-OUTPUT, a line is not a Singer message; what came before it is counted.
+        :raises EntrypointError: E-TAP-OUTPUT, a line is not a Singer message; earlier lines count.
         """
         if self._held:
             if self._held_bytes > HEAD_BYTES and b"\n" not in chunk:
@@ -316,11 +321,11 @@ class Counter:
 
     @property
     def ended(self) -> int:
-        """How many lines have ended."""
+        """The number of lines that have ended."""
         return self.lines - (self._open is not None)
 
     def finish(self) -> bytes:
-        """Take the end of the stream and return the last line, if it had no newline.
+        """Count the rest at the end of the stream, and return a last line without a newline.
 
         :raises EntrypointError: E-TAP-OUTPUT, as ``feed``.
         """
@@ -330,20 +335,20 @@ class Counter:
         return rest
 
     def digests(self) -> list[str]:
-        """Return a digest of each of the last states, in canonical form; none if one was cut between two chunks."""
-        found = []
+        """Return a digest of each of the last states; none if one of them was too long to keep."""
+        digests = []
         for line in self._states or ():
             with suppress(ValueError, RecursionError):
                 text = json.dumps(json.loads(line).get("value"), sort_keys=True)
-                found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
-        return found
+                digests.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        return digests
 
     def too_long(self) -> EntrypointError:
-        """Let go of a line that memory does not hold, and return what to say of it."""
+        """Free a line that does not fit into memory, and return the error."""
         self._held = []
         return EntrypointError(
             "E-TAP-OUTPUT",
-            f"Line {self.lines + 1:,} of the tap's output is no Singer message as far as it has come, and more than memory holds.",
+            f"Line {self.lines + 1:,} of the tap's output does not begin like a Singer message and does not fit into memory.",
             "A tap may print only Singer messages on standard output; its log belongs on standard error.",
         )
 
@@ -379,8 +384,8 @@ class Counter:
         if not line.strip():
             self.blank = self.blank or self.lines
             return
-        found = HEAD.match(line)
-        kind = self._begins(found) if found else self._parsed(line)
+        head = HEAD.match(line)
+        kind = self._begins(head) if head else self._parsed(line)
         if kind[0] == "STATE" and len(line) > HEAD_BYTES:
             self._states = None
         elif kind[0] == "STATE" and self._states is not None:
@@ -388,21 +393,21 @@ class Counter:
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
-        """Look at a line that has not ended yet: say whether its beginning is enough to let it pass."""
-        found = HEAD.match(data, position, position + HEAD_BYTES)
-        if not found or (found[1] == b"STATE" and len(data) - position < HEAD_BYTES):
+        """Return whether a line that has not ended has a head; if it has, count the line."""
+        head = HEAD.match(data, position, position + HEAD_BYTES)
+        if not head or (head[1] == b"STATE" and len(data) - position < HEAD_BYTES):
             return False
-        self._open = self._begins(found)
+        self._open = self._begins(head)
         if self._open[0] == "STATE":
             self._states = None
         self.lines += 1
         self._add(self._open, 1, len(data) - position)
         return True
 
-    def _begins(self, found: re.Match[bytes]) -> tuple[str, str]:
-        kind = found[1].decode("ascii"), (found[2] or b"").decode("utf-8", "replace")
+    def _begins(self, head: re.Match[bytes]) -> tuple[str, str]:
+        kind = head[1].decode("ascii"), (head[2] or b"").decode("utf-8", "replace")
         if kind[0] == "RECORD":
-            self._run, self._run_kind = found[0].lstrip(b" \t"), kind
+            self._run, self._run_kind = head[0].lstrip(b" \t"), kind
         return kind
 
     def _parsed(self, line: bytes) -> tuple[str, str]:
@@ -433,7 +438,7 @@ class Counter:
 
 
 def shorten(text: str) -> str:
-    """Cut *text* to what fits into a sentence."""
+    """Cut *text* to the length that an error shows."""
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
@@ -441,7 +446,7 @@ def shorten(text: str) -> str:
 
 
 def unwrapped(value: Any) -> Any:
-    """Return the state inside a whole STATE message, or inside Meltano's ``singer_state``; else *value*."""
+    """Return the state inside a STATE message or Meltano's ``singer_state``, else *value*."""
     while isinstance(value, dict):
         if value.get("type") == "STATE" and "value" in value:
             value = value["value"] or {}
@@ -459,11 +464,11 @@ class LastState:
         """Start without a state."""
         self.state: dict[str, Any] | None = None
         self.text = ""
-        """The line of the state, as it came: its numbers keep their digits."""
+        """The line of the state, unparsed, so that numbers keep all digits."""
         self._rest: list[bytes] = []
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next *chunk*.
+        """Read the next *chunk*.
 
         :raises EntrypointError: E-TARGET-OUTPUT, a line is not a JSON object.
         """
@@ -474,16 +479,16 @@ class LastState:
         self._rest.append(rest)
 
     def finish(self) -> None:
-        """Take the end of the output; a last line needs no newline."""
+        """Read the rest as a line, with or without a newline."""
         line, self._rest = b"".join(self._rest), []
         self._line(line)
 
     def too_long(self) -> EntrypointError:
-        """Let go of a line that memory does not hold, and return what to say of it."""
+        """Free a line that does not fit into memory, and return the error."""
         self._rest = []
         return EntrypointError(
             "E-TARGET-OUTPUT",
-            "The target printed a line that is more than memory holds.",
+            "The target printed a line that does not fit into memory.",
             "A target may print only states on standard output; its log belongs on standard error.",
         )
 
@@ -510,7 +515,7 @@ class LastState:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write *text* so that a reader sees the old file or the new one, never half of it."""
+    """Replace a file atomically: a reader gets the old text or the new one."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
@@ -519,7 +524,7 @@ def write_whole(path: Path, text: str) -> None:
 def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
     """Read a JSON object.
 
-    :raises EntrypointError: *code*, it is not one.
+    :raises EntrypointError: with *code*, the file is not a JSON object.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -531,7 +536,7 @@ def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
 
 
 def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path | None:
-    """Return the first path that is a file or a FIFO: the variable's if it is set, else the defaults."""
+    """Return the variable's path, else a default, that is a file or a FIFO; None if none is."""
     candidates = [environ[variable]] if environ.get(variable) else defaults
     return next((path for path in map(Path, candidates) if path.is_file() or path.is_fifo()), None)
 
@@ -542,7 +547,7 @@ def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path 
 def open_to_write(path: str, seconds: float, ended: Path | None = None) -> int:
     """Open a file or FIFO for writing and return its descriptor; ``-`` is standard output.
 
-    :raises EntrypointError: E-PIPE, nobody reads the FIFO within *seconds*: the other side may not have started at all.
+    :raises EntrypointError: E-PIPE, no process opens the FIFO for reading within *seconds*.
     """
     if path == "-":
         return 1
@@ -554,7 +559,7 @@ def open_to_write(path: str, seconds: float, ended: Path | None = None) -> int:
 def open_to_read(path: str, seconds: float, ended: Path | None = None) -> int:
     """Open a file or FIFO for reading and return its descriptor; ``-`` is standard input.
 
-    :raises EntrypointError: E-PIPE, nobody writes into the FIFO within *seconds*.
+    :raises EntrypointError: E-PIPE, no process opens the FIFO for writing within *seconds*.
     """
     if path == "-":
         return 0
@@ -564,9 +569,10 @@ def open_to_read(path: str, seconds: float, ended: Path | None = None) -> int:
 
 
 def open_fifo(path: str, flags: int, verb: str, seconds: float, ended: Path | None = None) -> int:
-    """Open a FIFO, which waits for the other side; in a thread, because nothing else can bound that wait everywhere.
+    """Open a FIFO, and wait at most *seconds* for the other side.
 
-    *ended* is a file that the other side leaves at its end: after that nobody comes any more.
+    The open call blocks without a timeout, so a thread makes it. *ended* is a file that the other
+    side writes at its end: once it exists, waiting is useless.
     """
     opened: list[int | OSError] = []
 
@@ -587,15 +593,15 @@ def open_fifo(path: str, flags: int, verb: str, seconds: float, ended: Path | No
     if not opened:
         gone = ended is not None and ended.exists()
         why = "the other side has ended" if gone else f"after {seconds:.0f} s"
-        raise EntrypointError("E-PIPE", f"Nobody {verb} {path}: {why}.", "See why the other side did not start.")
-    found = opened[0]
-    if isinstance(found, OSError):
-        raise found
-    return found
+        raise EntrypointError("E-PIPE", f"No process {verb} {path}: {why}.", "Check the log of the other side.")
+    result = opened[0]
+    if isinstance(result, OSError):
+        raise result
+    return result
 
 
 def widen(descriptor: int) -> int:
-    """Ask for a larger pipe buffer, and return its size; 0 where there is no such thing (it is Linux's)."""
+    """Enlarge a pipe's buffer and return its size; 0 if the system cannot (only Linux can)."""
     try:
         import fcntl
 
@@ -605,14 +611,14 @@ def widen(descriptor: int) -> int:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of *data*, however many calls it takes."""
+    """Write all of *data*: one call may write only a part."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def holder(descriptor: int) -> str:
-    """Return the name and id of a process that holds the other end of a pipe, as far as that can be seen (on Linux)."""
+    """Return name and id of a process at the other end of a pipe, if Linux's /proc has them."""
     with suppress(OSError):
         pipe = os.readlink(f"/proc/self/fd/{descriptor}")
         for process in Path("/proc").glob("[0-9]*"):
@@ -632,7 +638,7 @@ class Runner:
     """One side of a pipeline: its files, its process, its report."""
 
     def __init__(self, side: str, environ: Mapping[str, str]) -> None:
-        """Read the settings of *side* (``tap``, ``target`` or ``transform``) from *environ*; nothing is opened yet."""
+        """Read the settings of *side* (one of ``SIDES``) from *environ*, without opening files."""
         self.side = side
         self.environ = environ
         self.executable = environ.get("SINGER_EXECUTABLE", "")
@@ -659,7 +665,7 @@ class Runner:
     # -- report
 
     def report(self, *, exit_code: int | None = None, error: EntrypointError | None = None) -> None:
-        """Bring the report file up to date: at the end, and now and then before."""
+        """Write the report file: from time to time during the run, and at its end."""
         self._reported = time.monotonic()
         self.progress(ended=exit_code is not None)
         path = self.environ.get("SINGER_REPORT")
@@ -676,23 +682,23 @@ class Runner:
             **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
-        with suppress(OSError):  # a report that cannot be written must not be what ends a run
+        with suppress(OSError):  # a failed write must not end the run
             write_whole(Path(path), json.dumps(facts))
 
     def fault(self) -> dict[str, Any] | None:
-        """Return the first fault in the bytes that the tap printed: its line and what is wrong with it."""
+        """Return the line and the problem of the first fault in the tap's output, None if none."""
         if self.encoding.fault:
             return {"line": self.encoding.fault_line, "problem": self.encoding.fault}
         return {"line": self.counter.blank, "problem": "is blank"} if self.counter.blank else None
 
     def warn(self, text: str) -> None:
-        """Report a warning, and print it to the log."""
+        """Add a warning to the report and the log."""
         text = self.redactor.text(text)
         self.warnings.append(text)
         print(f"WARNING {text}", file=sys.stderr, flush=True)
 
     def progress(self, *, ended: bool) -> None:
-        """Tell Argo how many records the tap has sent so far; how many will come, nobody knows."""
+        """Write Argo's progress file: records so far of an unknown total, N/N at the end."""
         path = self.environ.get("ARGO_PROGRESS_FILE")
         if not path or self.side != "tap":
             return
@@ -701,7 +707,7 @@ class Runner:
             Path(path).write_text(f"{count}/{max(1, count if ended else count + 1)}\n", encoding="utf-8")
 
     def report_sometimes(self) -> None:
-        """Bring the report up to date unless that was done a moment ago."""
+        """Write the report unless the last one is recent."""
         if time.monotonic() - self._reported > REPORT_SECONDS:
             self.report()
 
@@ -710,7 +716,7 @@ class Runner:
     def start(self, arguments: list[str], more: Mapping[str, str] | None = None, **streams: Any) -> subprocess.Popen[bytes]:
         """Start the connector, with *more* variables.
 
-        :raises EntrypointError: E-EXECUTABLE, there is none.
+        :raises EntrypointError: E-EXECUTABLE, the program does not exist or cannot start.
         """
         command = [self.executable, *arguments]
         hidden = ("SINGER_", "INVOKE_")
@@ -734,36 +740,36 @@ class Runner:
         return self.process
 
     def relay(self, source: int) -> None:
-        """Copy a connector's log to ours, without secrets, until its end."""
+        """Copy the connector's log to standard error, without secrets, in a thread."""
         thread = threading.Thread(target=self._relay, args=(source,), daemon=True)
         self._logs.append(thread)
         thread.start()
 
     def _relay(self, source: int) -> None:
         held = b""
-        with suppress(OSError):  # whoever reads our log may have gone: the connector must not notice
+        with suppress(OSError):  # our log may have lost its reader: the connector goes on
             while data := os.read(source, CHUNK):
                 held += data
                 whole = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
                 if not whole and len(held) > LOG_LINE_BYTES:
                     whole = LOG_LINE_BYTES // 2
                 lines, held = self.redactor.hide(held[:whole]), held[whole:]
-                self._heed(lines)
+                self._keep_warnings(lines)
                 with suppress(OSError):
                     write_all(2, lines)
             write_all(2, self.redactor.hide(held))
 
-    def _heed(self, lines: bytes) -> None:
-        """Keep the first warnings of a log for the report."""
+    def _keep_warnings(self, lines: bytes) -> None:
+        """Keep the first warnings of the log for the report."""
         if b"WARNING" not in lines:
             return
         for line in lines.decode("utf-8", "replace").splitlines():
-            found = re.search(r"\bWARNING\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", line)
-            if found and len(self.warnings) < WARNINGS and found[1] not in self.warnings and not NOISE.search(found[1]):
-                self.warnings.append(found[1].strip()[:SHOWN])
+            match = re.search(r"\bWARNING\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", line)
+            if match and len(self.warnings) < WARNINGS and match[1] not in self.warnings and not NOISE.search(match[1]):
+                self.warnings.append(match[1].strip()[:SHOWN])
 
     def finish_logs(self) -> None:
-        """Wait a moment for the rest of the connector's log."""
+        """Wait at most ``HELPER_SECONDS`` for the rest of the connector's log."""
         deadline = time.monotonic() + HELPER_SECONDS
         for thread in self._logs:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -771,8 +777,8 @@ class Runner:
     def output(self, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
         """Yield what the connector prints, until its end.
 
-        A helper process that outlives the connector and holds its output does not hold the run: after a moment of
-        silence the output counts as ended, with a warning.
+        A helper process may outlive the connector and keep its output open. The run does not wait
+        for it: after ``HELPER_SECONDS`` of silence it warns and stops reading.
         """
         assert process.stdout is not None
         source = process.stdout.fileno()
@@ -787,23 +793,23 @@ class Runner:
             elif process.poll() is not None:
                 quiet_since = quiet_since or time.monotonic()
                 if time.monotonic() - quiet_since > HELPER_SECONDS:
-                    self.warn(f"{holder(source)} outlived the {self.side} and still holds its output; it is no longer waited for.")
+                    self.warn(f"{holder(source)} outlived the {self.side} and keeps its output open; the run goes on without it.")
                     return
 
     def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        """Take a signal: end, but not between the start of a process and knowing it."""
+        """Handle a signal: exit, or let ``start`` exit once it knows the new process."""
         self.interrupted = number
         if not self.starting:
             raise SystemExit(128 + number)
 
     def wait(self, process: subprocess.Popen[bytes]) -> int:
-        """Wait for the connector and return its exit code, 128 + n for signal n."""
+        """Wait for the connector and return its exit code: 128 + n for signal n."""
         code = process.wait()
         self.finish_logs()
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
-        """Ask the connector to end, and end it if it does not. Safe to call at any time, from any thread."""
+        """Terminate the connector; kill it after ``STOP_SECONDS``. Any thread may call this."""
         self.stopping = True
         process = self.process
         if process is None or process.poll() is not None:
@@ -815,7 +821,7 @@ class Runner:
             process.kill()
 
     def watch_lifeline(self) -> None:
-        """Stop when the engine is gone, however it went: at its end the kernel closes the other side of this pipe."""
+        """Stop when the engine ends, even killed: the kernel then closes its end of this pipe."""
         number = self.environ.get("SINGER_LIFELINE")
         if not number:
             return
@@ -830,29 +836,30 @@ class Runner:
 
         threading.Thread(target=watch, daemon=True).start()
 
-    # -- the other side, where both share a folder
+    # -- the other side of the pipeline, in a shared folder
 
     def make_pipe(self) -> None:
-        """Make the FIFO that both sides share, unless the other one was quicker."""
+        """Create the FIFO that both sides share, unless the other side already has."""
         if self.pipe:
             with suppress(FileExistsError):
                 os.mkfifo(self.pipe, 0o600)
 
     def end_of(self, side: str) -> Path | None:
-        """Return the file that a side leaves beside the FIFO at its end: its exit code stands in it."""
+        """Return the file beside the FIFO into which a side writes its exit code."""
         return Path(f"{self.pipe}.{side}") if self.pipe else None
 
     def leave(self, code: int) -> None:
-        """Let the other side know that this one has ended, and how."""
+        """Write this side's exit code for the other side."""
         path = self.end_of(self.side)
         if path is not None:
             with suppress(OSError):
                 path.write_text(str(code), encoding="utf-8")
 
     def hold(self) -> None:
-        """Hold a lock as long as this process lives, so that others see when it is gone, however it went.
+        """Lock ``SINGER_LOCK`` until this process ends, so that others notice even a kill.
 
-        An engine has made the file before, and takes it away when the run is over: whoever comes too late must not begin.
+        The local engine creates the file before it starts us, and deletes it after the run. A
+        runner that starts later than that must not begin.
 
         :raises FileNotFoundError: the run is over.
         """
@@ -860,14 +867,17 @@ class Runner:
         if path:
             import fcntl
 
-            made = "SINGER_LIFELINE" in self.environ
-            self.held = os.open(path, os.O_WRONLY if made else os.O_CREAT | os.O_WRONLY, 0o600)
+            exists = "SINGER_LIFELINE" in self.environ
+            self.held = os.open(path, os.O_WRONLY if exists else os.O_CREAT | os.O_WRONLY, 0o600)
             fcntl.flock(self.held, fcntl.LOCK_EX)
             if not os.fstat(self.held).st_nlink:
                 raise FileNotFoundError(2, "the run is over", path)
 
     def watch_target(self) -> None:
-        """Stop the tap a while after the target has failed: it may have nothing to write for hours, and not notice."""
+        """Stop the tap ``GRACE_SECONDS`` after a failure of the target.
+
+        A tap notices the broken pipe only when it writes, which may be hours later.
+        """
         path = self.end_of("target")
         if path is None or self.side != "tap":
             return
@@ -887,36 +897,36 @@ class Runner:
     # -- files
 
     def pipe_seconds(self) -> float:
-        """Return how long to wait for the other side of a FIFO."""
+        """Return the timeout for the other side of a FIFO."""
         text = self.environ.get("SINGER_PIPE_SECONDS") or "300"
         try:
             return float(text)
         except ValueError:
             raise EntrypointError("E-PIPE", f"SINGER_PIPE_SECONDS is {text!r}, not a number.", "Set it to seconds.") from None
 
-    def given(self) -> dict[str, Any] | None:
-        """Return the config as it was written, None where there is none."""
+    def template(self) -> dict[str, Any] | None:
+        """Return the config with its ``${NAME}`` references, None if there is no config."""
         path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
         return None if path is None else read_json(path, "E-CONFIG", "config.json")
 
     def secret(self, name: str) -> str:
-        """Return the value of a secret."""
+        """Return the value of a secret, and hide it in logs from now on."""
         value = secret_reader(Path(self.environ.get("SINGER_SECRETS", "/tmp/secrets")), self.environ)(name)
         self.redactor.add(value)
         return value
 
     def config(self, work: Path) -> list[str]:
-        """Write the config with its secrets filled in, and return the arguments that name it."""
-        given = self.given()
-        if given is None:
+        """Write the config with its secrets filled in, and return the ``--config`` arguments."""
+        template = self.template()
+        if template is None:
             return []
         filled = work / "config.json"
         filled.touch(0o600)
-        filled.write_text(json.dumps(fill(given, self.secret)), encoding="utf-8")
+        filled.write_text(json.dumps(fill(template, self.secret)), encoding="utf-8")
         return ["--config", str(filled)]
 
     def catalog(self, work: Path, config: list[str]) -> list[str]:
-        """Return the arguments that name the catalog: the file, else what discovery finds, else none."""
+        """Return the arguments for the catalog: the file's, else a discovered one, else none."""
         path = existing(self.environ, "SINGER_CATALOG", "/tmp/catalog.json")
         if path is not None:
             read_json(path, "E-CATALOG", "catalog")
@@ -928,9 +938,9 @@ class Runner:
         return self.catalog_flags(path)
 
     def catalog_flags(self, path: Path) -> list[str]:
-        """Return the arguments that name the catalog, by the flag that the tap reads.
+        """Return the catalog's path, with the flags that the tap accepts.
 
-        A tap that knows both gets both: old taps accept ``--catalog``, and read ``--properties`` alone.
+        A tap that accepts both flags gets both: some old taps accept ``--catalog``, but ignore it.
         """
         known = {"--catalog": "catalog", "--properties": "properties"}
         flags = [flag for flag, name in known.items() if name in self.capabilities]
@@ -939,16 +949,16 @@ class Runner:
         return [word for flag in flags or ["--catalog"] for word in (flag, str(path))]
 
     def help(self) -> bytes:
-        """Return the connector's help, asked for once: it answers what ``capabilities`` leaves open."""
+        """Return the output of ``--help``, cached: it lists flags that ``capabilities`` omits."""
         if self._help is None:
             process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self._help = process.communicate()[0]
         return self._help
 
     def discover(self, config: list[str]) -> dict[str, Any]:
-        """Ask the tap for its catalog.
+        """Run the tap's discovery and return the catalog.
 
-        :raises EntrypointError: E-DISCOVERY, the tap failed or printed something else.
+        :raises EntrypointError: E-DISCOVERY, the tap failed or printed no catalog.
         """
         process = self.start([*config, "--discover"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         text = process.communicate()[0]
@@ -956,14 +966,14 @@ class Runner:
         hint = "Correct its config.json, or put a catalog.json beside it."
         if code:
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery ended with exit code {code}.", hint)
-        catalog = object_in(text, lambda found: isinstance(found.get("streams"), list))
+        catalog = object_in(text, lambda value: isinstance(value.get("streams"), list))
         if catalog is None:
             shown = shorten(text.decode("utf-8", "replace").strip())
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery printed no catalog: {shown!r}.", hint)
         return catalog
 
     def state(self) -> list[str]:
-        """Return the arguments that name the state: the stored one, else the connector's initial one, else none."""
+        """Return the arguments for the state: the stored one, else the initial one, else none."""
         if self.environ.get("SINGER_FULL") == "true":
             return []
         for path in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
@@ -972,18 +982,18 @@ class Runner:
         return []
 
     def takes_state(self) -> bool:
-        """Return whether the tap has the flag ``--state``. If neither its capabilities nor its help tell, it is passed."""
+        """Return whether the tap accepts ``--state``; True if its help lists no flags at all."""
         return "state" in self.capabilities or b"--config" not in self.help() or b"--state" in self.help()
 
     # -- the sides
 
     def tap(self, work: Path) -> int:
-        """Run the tap and return its exit code; its messages go to every place of ``SINGER_TAP_OUTPUT``."""
+        """Run the tap and return its exit code. ``SINGER_TAP_OUTPUT`` lists its destinations."""
         config = self.config(work)
         arguments = [*config, *self.catalog(work, config)]
         arguments += self.state()
-        places = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
-        sinks = [open_to_write(place, self.pipe_seconds(), self.end_of("target")) for place in places.split(":") if place]
+        paths = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
+        sinks = [open_to_write(path, self.pipe_seconds(), self.end_of("target")) for path in paths.split(":") if path]
         process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
@@ -994,7 +1004,8 @@ class Runner:
                 self.encoding.look(chunk, self.counter.ended)
                 pass_on(self.counter.feed(chunk), sinks)
                 self.report_sometimes()
-                if len(chunk) < few:  # a tap that writes message by message: let some gather, or each wakes the target
+                if len(chunk) < few:
+                    # A tap that writes message by message would wake the target for each of them.
                     time.sleep(nap)
                     nap = min(2 * nap, longest)
             self.encoding.finish(self.counter.ended)
@@ -1017,7 +1028,7 @@ class Runner:
         return code
 
     def warn_of_missing(self, arguments: list[str]) -> None:
-        """Warn of selected streams that the tap never mentioned: it may have renamed or lost them."""
+        """Warn of selected streams without any message: the source may have renamed them."""
         flag = next((flag for flag in ("--catalog", "--properties") if flag in arguments), None)
         catalog = arguments[arguments.index(flag) + 1] if flag else None
         if catalog is None:
@@ -1026,21 +1037,21 @@ class Runner:
         wanted = [names for names in map(selected_names, streams) if names]
         missing = [names[0] for names in wanted if not self.counter.streams.intersection(names)]
         if missing and len(missing) == len(wanted) and self.counter.streams:
-            return  # a tap that names its streams differently than its catalog does
+            return  # this tap uses other stream names than its catalog
         if missing:
             names = ", ".join(missing[:WARNINGS]) + (f" and {len(missing) - WARNINGS} more" if len(missing) > WARNINGS else "")
-            self.warn(f"Selected, but the tap sent nothing for it, not even a SCHEMA: {names}. invoke discover shows what the source has.")
+            self.warn(f"The tap sent no message, not even a SCHEMA, for selected streams: {names}. Run invoke discover to see what exists.")
 
     def target(self, work: Path) -> int:
-        """Run the target and return its exit code; after an exit code of 0 the new state is written."""
+        """Run the target and return its exit code. If it is 0, write the new state."""
         arguments = self.config(work)
         folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data")
         folder.mkdir(parents=True, exist_ok=True)
         source = existing(self.environ, "SINGER_TAP_INPUT", "/tmp/tap_input.txt")
-        named = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
-        stdin = open_to_read(named, self.pipe_seconds(), self.end_of("tap"))
-        places = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
-        sinks = [open_to_write(place, self.pipe_seconds()) for place in places.split(":") if place]
+        path = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
+        stdin = open_to_read(path, self.pipe_seconds(), self.end_of("tap"))
+        outputs = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
+        sinks = [open_to_write(output, self.pipe_seconds()) for output in outputs.split(":") if output]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
         assert process.stdout is not None
         self.watch_state()
@@ -1061,7 +1072,7 @@ class Runner:
             process.stdout.close()
         code = self.wait(process)
         if code == 0:
-            # The connector and this process share the descriptor: what it did not read is still there to be read.
+            # The target shares this descriptor with us: what it did not read, we can read.
             if os.read(stdin, 1):
                 raise target_ended()
             if self.last_state.state is not None:
@@ -1069,7 +1080,7 @@ class Runner:
         return code
 
     def transform(self, work: Path) -> int:
-        """Run dbt in its project and return its exit code. What it writes beside the tables lies in ``SINGER_OUTPUT_DIR``."""
+        """Run dbt and return its exit code; its files and logs go to ``SINGER_OUTPUT_DIR``."""
         project = self.environ.get("SINGER_PROJECT") or "/opt/connector/project"
         folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data")
         folder.mkdir(parents=True, exist_ok=True)
@@ -1083,8 +1094,9 @@ class Runner:
             "DBT_USE_COLORS": "false",
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             "DBT_VERSION_CHECK": "false",
-            "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria"]}',  # what selects nothing is misspelt
-            **connection(self.given() or {}, self.secret),
+            # A selection without any model is a typing error.
+            "DBT_WARN_ERROR_OPTIONS": '{"error": ["NoNodesForSelectionCriteria"]}',
+            **connection(self.template() or {}, self.secret),
         }
         arguments = ["build", *(["--select", *select] if select else [])]
         process = self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work)
@@ -1093,7 +1105,7 @@ class Runner:
         return self.wait(process)
 
     def keep_state(self) -> None:
-        """Write the newest state to ``SINGER_SAFE_STATE``, if it is set: an engine reads it while the target runs."""
+        """Write the newest state to ``SINGER_SAFE_STATE``; the engine reads it during the run."""
         path = self.environ.get("SINGER_SAFE_STATE")
         with self._safe_lock:
             text = self.last_state.text
@@ -1103,7 +1115,7 @@ class Runner:
                     self._safe = text
 
     def watch_state(self) -> None:
-        """Write the newest state every second, in a thread: the target may print nothing more for hours."""
+        """Write the newest state every second: the target may print nothing more for hours."""
         if not self.environ.get("SINGER_SAFE_STATE"):
             return
 
@@ -1117,21 +1129,21 @@ class Runner:
     # -- outside a pipeline
 
     def print_catalog(self, work: Path) -> int:
-        """Print what discovery finds, and nothing but that."""
+        """Print the discovered catalog and nothing else."""
         print(json.dumps(self.discover(self.config(work))), flush=True)
         return 0
 
     def about(self, _work: Path) -> int:
-        """Print what the connector says of itself, and nothing but that; nothing where it does not know the question."""
+        """Print the JSON of ``--about``, or nothing if the connector does not know the flag."""
         process = self.start(["--about", "--format=json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        found = object_in(process.communicate()[0])
+        description = object_in(process.communicate()[0])
         code = self.wait(process)
-        if code == 0 and found is not None:
-            print(json.dumps(found), flush=True)
+        if code == 0 and description is not None:
+            print(json.dumps(description), flush=True)
         return code
 
     def alone(self, work: Path, words: list[str]) -> int:
-        """Run the connector with the files that are there and *words*; what it reads and prints is ours, and not looked at."""
+        """Run the connector on our standard streams, with its files and the arguments *words*."""
         arguments = self.config(work)
         catalog = existing(self.environ, "SINGER_CATALOG")
         if catalog is not None:
@@ -1141,16 +1153,16 @@ class Runner:
 
 
 def object_in(output: bytes, wanted: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any] | None:
-    """Return the first JSON object in *output* that is *wanted* and begins a line: some programs greet before they answer."""
+    """Return the first JSON object that begins a line and is *wanted*; skip text before it."""
     text = output.decode("utf-8", "replace")
     decoder = json.JSONDecoder()
     for start in re.finditer(r"^\s*(?=\{)", text, re.MULTILINE):
         try:
-            found = decoder.raw_decode(text, start.end())[0]
+            value = decoder.raw_decode(text, start.end())[0]
         except (ValueError, RecursionError):
             continue
-        if wanted(found):
-            return dict(found)
+        if wanted(value):
+            return dict(value)
     return None
 
 
@@ -1162,7 +1174,7 @@ def pass_on(data: bytes, sinks: list[int]) -> None:
 
 
 def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
-    """Select every stream of a discovered catalog that does not say otherwise, in both forms that taps know."""
+    """Select all streams that the catalog does not deselect, in both forms that taps read."""
     for stream in catalog["streams"]:
         if not isinstance(stream, dict):
             continue
@@ -1180,7 +1192,7 @@ def select_all(catalog: dict[str, Any]) -> dict[str, Any]:
 
 
 def selected_names(stream: Any) -> tuple[str, ...]:
-    """Return the names of a catalog's stream, none if the stream is not selected."""
+    """Return the names of a stream of the catalog; none if the stream is not selected."""
     if not isinstance(stream, dict):
         return ()
     metadata: Any = stream.get("metadata")
@@ -1193,7 +1205,7 @@ def selected_names(stream: Any) -> tuple[str, ...]:
 
 
 def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
-    """Run one side and return the exit code; every error becomes a report and one line on standard error."""
+    """Run one side and return its exit code; report every error, and print it."""
     runner = Runner(side, environ)
     sides: dict[str, Callable[[Path], int]] = {
         "tap": runner.tap,
@@ -1206,13 +1218,13 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     for number in SIGNALS:
         signal.signal(number, runner.interrupt)
     runner.watch_lifeline()
-    made = False
+    created = False
     code = 128 + signal.SIGTERM
     work = Path(environ.get("SINGER_WORK") or f"/tmp/singer-{os.getpid()}-{time.time_ns()}").absolute()
     try:
         runner.hold()
         work.mkdir(mode=0o700, parents=True)
-        made = True
+        created = True
         runner.report()
         runner.make_pipe()
         runner.watch_target()
@@ -1222,44 +1234,46 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.report(exit_code=code)
     except EntrypointError as error:
         code = OWN_ERROR
-        cause = target_ended() if runner.abandoned else error  # what came of stopping the connector is not the cause
+        # After we stopped the tap, its error is a consequence of that.
+        cause = target_ended() if runner.abandoned else error
         cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
         runner.report(exit_code=code, error=cause)
         print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     except OSError as error:
         code = OWN_ERROR
         full = error.errno in {28, 122}  # ENOSPC, EDQUOT
-        found = EntrypointError(
+        cause = EntrypointError(
             "E-DISK" if full else "E-PIPE",
             f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
-            "Make room on the disk, then run it again." if full else "See that the folder is there and can be written.",
+            "Free space on the disk, then run it again." if full else "Check that the folder exists and is writable.",
         )
-        runner.report(exit_code=code, error=found)
-        print(f"{found.code}  {found.problem}\n→ {found.hint}", file=sys.stderr)
+        runner.report(exit_code=code, error=cause)
+        print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     finally:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         runner.stop()
         runner.finish_logs()
         runner.leave(code)
-        if made:  # a folder that was there already is not ours to clear
+        if created:  # a folder that existed before is not ours to delete
             for name in ("config.json", "catalog.json"):
                 with suppress(OSError):
                     (work / name).unlink()
             with suppress(OSError):
                 work.rmdir()
-        if runner.orphaned:  # nobody is left to sweep what the connector has started: the whole session ends with us
+        if runner.orphaned:
+            # Without the engine, only we can end processes that the connector has started.
             os.killpg(0, signal.SIGKILL)
     return code
 
 
 def main() -> NoReturn:
-    """Take the side from the command line, everything else from the environment."""
-    chosen = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SINGER_SIDE", "")
-    if chosen not in SIDES or not os.environ.get("SINGER_EXECUTABLE"):
+    """Read the side from the command line, and everything else from the environment."""
+    side = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SINGER_SIDE", "")
+    if side not in SIDES or not os.environ.get("SINGER_EXECUTABLE"):
         print(f"usage: SINGER_EXECUTABLE=<program> entrypoint.py {'|'.join(SIDES)}", file=sys.stderr)
         raise SystemExit(2)
-    raise SystemExit(run(chosen, os.environ, sys.argv[2:]))
+    raise SystemExit(run(side, os.environ, sys.argv[2:]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Tell Slack, or any address that takes JSON, how a run ended. Standard library only; it never raises.
+"""Send a message about a run's end to Slack, or to any address that accepts JSON.
 
-The address is a secret: it is read from a file, and never part of what is printed.
+``notify`` never raises. The address is a secret: it comes from a file and is never printed.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SECONDS = 10.0
-"""The most that an address may take to answer."""
+"""Timeout for the server's answer."""
 LINES = 10
-"""Of the log, so many lines are told."""
+"""How many lines of the log a message has."""
 SLACK = "hooks.slack.com"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A secret address must not lead somewhere else."""
+    """Rejects redirects: a secret address must not reach another server."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none."""
+        """Follow no redirect."""
 
 
-def tell(
+def notify(
     environ: Mapping[str, str],
     *,
     pipeline: str,
@@ -40,42 +41,44 @@ def tell(
     log: Sequence[str] = (),
     seconds: float = SECONDS,
 ) -> bool:
-    """Send the message if there is an address; say whether it has arrived. What goes wrong is one line on standard error."""
+    """Send the message if there is an address, and return whether it arrived.
+
+    A failure is one line on standard error.
+    """
     try:
         address = Path(environ.get("SINGER_NOTIFY_FILE", "/singer/notify/url")).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         address = ""
     if not address:
         return False
-    facts = message(pipeline, run, error, log, environ.get("SINGER_LINK", ""))
-    why = send(address, facts, seconds)
-    if why:
-        print(f"The message could not be sent: {why}.", file=sys.stderr, flush=True)
-    return not why
+    problem = send(address, message(pipeline, run, error, log, environ.get("SINGER_LINK", "")), seconds)
+    if problem:
+        print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
+    return not problem
 
 
 def send(address: str, facts: Mapping[str, Any], seconds: float) -> str:
-    """Send the facts; return what went wrong, nothing where nothing did."""
+    """Send the facts, and return the problem; empty if there is none."""
     try:
         url = urlsplit(address)
         body = {"text": facts["text"]} if url.hostname == SLACK else facts
         if url.scheme not in {"http", "https"}:
-            return "its address is not one of http or https"
+            return "the address does not begin with http:// or https://"
         headers = {"Content-Type": "application/json", "User-Agent": "singer"}
-        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - looked at above
+        request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - checked above
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=seconds):
             return ""
     except urllib.error.HTTPError as refused:
         with refused:
             return f"the server answers {refused.code}"
-    except (ValueError, HTTPException):  # they would repeat the address
-        return "its address is not one, or nothing of HTTP is there"
+    except (ValueError, HTTPException):  # their texts contain the address
+        return "the address is not valid, or its server does not use HTTP"
     except OSError as failed:
         return str(getattr(failed, "reason", "") or failed) or type(failed).__name__
 
 
 def message(pipeline: str, run: str, error: Mapping[str, str] | None, log: Sequence[str], link: str) -> dict[str, Any]:
-    """Return what is sent: the facts, and a text for people. Slack takes the text alone."""
+    """Return the facts for programs, and a text for people. Slack accepts only the text."""
     lines = list(log[-LINES:])
     parts = [f"{pipeline}: run {run} " + (f"failed. {error['code']}  {error['problem']}" if error else "succeeded.")]
     parts += [f"→ {error['hint']}"] if error else []

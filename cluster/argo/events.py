@@ -1,4 +1,4 @@
-"""What starts a pipeline beside its schedule, as objects of Argo Events: an EventSource listens, a Sensor creates the run. Pure."""
+"""Argo Events: an EventSource listens, and a Sensor starts a pipeline. Objects as data, pure."""
 
 from __future__ import annotations
 
@@ -43,11 +43,13 @@ POD: Document = {
 
 
 def documents(
-    pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
+    pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope, settings: Settings, endpoint: str, *, trusting: bool
 ) -> list[Document]:
-    """Return the objects for what starts a pipeline; *given* are the parameters of the run. *endpoint* is where pods reach the store.
+    """Return the objects for what starts a pipeline; *values* are the parameters of the run.
 
-    :raises SetupError: E-SETTING, nothing says what opens the bucket.
+    *endpoint* is where pods reach the store.
+
+    :raises SetupError: E-SETTING, there are no credentials for the bucket.
     """
     assert pipeline.events is not None
     source = (
@@ -55,7 +57,7 @@ def documents(
     )
     return [
         _object("EventSource", pipeline, target, {"template": POD, **source}),
-        _object("Sensor", pipeline, target, _sensor(pipeline, given, target)),
+        _object("Sensor", pipeline, target, _sensor(pipeline, values, target)),
     ]
 
 
@@ -97,9 +99,12 @@ def _webhook(events: Events) -> Document:
     return {"service": {"ports": [{"port": PORT, "targetPort": PORT}]}, "webhook": {EVENT: listening}}
 
 
-def _sensor(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
-    """Create a run for each event. It is created as it is, not submitted by Argo's program, which would need further rights."""
-    run = workflow(pipeline, "", given, target)
+def _sensor(pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope) -> Document:
+    """Create a run for each event.
+
+    It is created as it is, not submitted by Argo's program, which would need further rights.
+    """
+    run = workflow(pipeline, "", values, target)
     run["metadata"] = {"generateName": f"{pipeline.name}-", **{key: value for key, value in run["metadata"].items() if key != "name"}}
     return {
         "template": {"serviceAccountName": ACCOUNT, **POD},

@@ -20,7 +20,7 @@ ENDED = {"Succeeded", "Failed", "Error"}
 
 @dataclass(frozen=True)
 class WorkflowStatus:
-    """What a live Workflow says of its run."""
+    """The status of a live Workflow."""
 
     run: str
     pipeline: str
@@ -29,19 +29,19 @@ class WorkflowStatus:
     started: str
     finished: str | None
     records: int
-    """As the tap has told Argo, a few seconds ago."""
+    """As reported by the tap, a few seconds ago."""
     step: str
-    """The template that is at work."""
+    """The template that runs."""
     given: Mapping[str, str]
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the run has ended."""
         return self.phase in ENDED
 
     @property
     def waiting(self) -> str | None:
-        """What it waits for, None where it does not or where only its pods can tell."""
+        """What it waits for; None if it does not wait, or if only its pods show it."""
         if self.phase == "":
             return "waiting for Argo"
         if "lock" in self.message.lower():
@@ -67,16 +67,16 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
         message=str(status.get("message", "")) or ("" if running else backoff),
         started=live["metadata"]["creationTimestamp"],
         finished=status.get("finishedAt"),
-        records=max((_count(node) for node in nodes if node.get("templateName") in {"run", "extract"}), default=0),
+        records=max((_records(node) for node in nodes if node.get("templateName") in {"run", "extract"}), default=0),
         step=str(running[-1].get("templateName", "")) if running else "",
         given=given,
     )
 
 
-def _count(node: Mapping[str, Any]) -> int:
-    """Return how many records a pod has told of: the first number of its progress, unless that only says done or not."""
-    found = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
-    return int(found[1]) if found and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
+def _records(node: Mapping[str, Any]) -> int:
+    """Return the records that a running pod reports: the first number of its progress."""
+    progress = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
+    return int(progress[1]) if progress and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
 
 
 # -- CronWorkflows
@@ -88,10 +88,10 @@ REFUSALS = {"SpecError": "Argo refuses it", "SubmissionError": "Argo could not s
 
 
 def schedule_trouble(live: Mapping[str, Any]) -> str | None:
-    """Return why Argo's controller does not follow a live CronWorkflow, as far as the object shows it.
+    """Return why Argo's controller does not follow a live CronWorkflow, if the object shows it.
 
-    The controller writes conditions and the schedule of its last start, and writes nothing about a schedule
-    that it cannot parse. What it wrote before our last change does not count.
+    The controller writes conditions and the schedule of its last start, and writes nothing about a
+    schedule that it cannot parse. What it wrote before our last change does not count.
     """
     times = {entry.get("manager"): str(entry.get("time", "")) for entry in live["metadata"].get("managedFields", ())}
     applied = times.pop(OUR_MANAGER, "")

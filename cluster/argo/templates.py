@@ -1,4 +1,7 @@
-"""Argo's WorkflowTemplates with what the settings choose: namespace, buckets, images, defaults. Pure."""
+"""Argo's WorkflowTemplates with what the settings choose: namespace, buckets, images, defaults.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from cluster.kube.documents import Document
 STORE = "singer-store"
 CA = "singer-ca"
-"""The Secret with the certificates by which Argo knows the store. They are nobody's secret; Argo takes them from nowhere else."""
+"""The Secret with the certificates by which Argo knows the store. They are nobody's secret; Argo
+takes them from nowhere else."""
 BUCKETS = {"singer-configs": "bucket_configs", "artifacts": "bucket_artifacts", "target-csv-output": "bucket_outputs"}
 """Buckets as the manifests name them, and the settings that may name others."""
 
@@ -25,16 +29,17 @@ BUCKETS = {"singer-configs": "bucket_configs", "artifacts": "bucket_artifacts", 
 
 
 def placed(document: Document, settings: Settings, endpoint: str, *, trusting: bool = False) -> Document:
-    """Return a document of ``manifests/singer/`` with the store that the settings choose: *endpoint*, region, buckets, credentials.
+    """Return a document of ``manifests/singer/`` with the store of the settings.
 
-    With a platform that they choose, pods go to nodes of that kind alone.
+    Sets *endpoint*, region, buckets and credentials. If the settings choose a platform, pods only
+    go to such nodes.
     """
     changed = copy.deepcopy(document)
     if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
         system, _, machine = settings.image_platform.partition("/")
         changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
-    for place in _s3(changed):
-        stored(place, settings, endpoint, trusting=trusting)
+    for location in _s3(changed):
+        stored(location, settings, endpoint, trusting=trusting)
     if changed["kind"] == "ConfigMap":
         data = changed["data"]
         data.update(SINGER_S3_ENDPOINT=endpoint, SINGER_S3_REGION=settings.s3_region)
@@ -50,7 +55,7 @@ def placed(document: Document, settings: Settings, endpoint: str, *, trusting: b
 
 
 def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
-    """Return a WorkflowTemplate that brings along what our own Argo's *config* gives every Workflow: another one has other defaults."""
+    """Return a WorkflowTemplate with the defaults of our Argo's *config*, for another Argo."""
     changed = copy.deepcopy(template)
     changed["spec"] = {**copy.deepcopy(config["workflowDefaults"]["spec"]), **changed["spec"]}
     for container in _containers(changed):
@@ -59,27 +64,29 @@ def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
     return changed
 
 
-def stored(place: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
-    """Lead one of Argo's places in S3 to the store that the settings choose, *trusting* the certificates of the Secret ``CA``.
+def stored(location: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
+    """Set the store of an S3 location of Argo.
+
+    *trusting* adds the certificates of the Secret ``CA``.
 
     One that names no bucket is in that of artifacts.
     """
-    name, folder = parted(getattr(settings, BUCKETS[place.get("bucket", "artifacts")]))
+    name, folder = parted(getattr(settings, BUCKETS[location.get("bucket", "artifacts")]))
     for key in ("key", "keyFormat"):
-        if key in place:
-            place[key] = folder + place[key]
-    if "bucket" not in place:
+        if key in location:
+            location[key] = folder + location[key]
+    if "bucket" not in location:
         return
     url = urlsplit(endpoint)
-    place.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
+    location.update(endpoint=url.netloc, insecure=url.scheme == "http", region=settings.s3_region, bucket=name)
     if trusting:
-        place["caSecret"] = {"name": CA, "key": BUNDLE}
+        location["caSecret"] = {"name": CA, "key": BUNDLE}
     if settings.s3_credentials == "identity":
-        place["useSDKCreds"] = True
-        del place["accessKeySecret"], place["secretKeySecret"]
+        location["useSDKCreds"] = True
+        del location["accessKeySecret"], location["secretKeySecret"]
     else:
         for key in ("accessKeySecret", "secretKeySecret"):
-            place[key] = {**place[key], "name": settings.s3_secret}
+            location[key] = {**location[key], "name": settings.s3_secret}
 
 
 def _is_key(variable: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """A pipeline as an Argo Workflow or CronWorkflow. Pure.
 
-The templates in ``manifests/singer/`` hold what pipelines have in common. A Workflow names one of them and gives its
-parameters. The name of a Workflow is the id of its run.
+The templates in ``manifests/singer/`` hold what pipelines have in common. A Workflow names one of
+them and gives its parameters. The name of a Workflow is the id of its run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PIPELINE = "singer/pipeline"
 BATCH = "singer/batch"
-"""Labels of Workflows: whose run it is, and which runs were asked for at once."""
+"""Labels of Workflows: the pipeline, and the batch of runs that started together."""
 IMAGES = "singer-images"
 NOTIFY = "singer-notify"
 """ConfigMaps and a Secret of ours, as the templates name them."""
@@ -54,7 +54,7 @@ PLAIN = RunOptions()
 
 @dataclass(frozen=True)
 class WorkflowScope:
-    """Where Workflows go: the namespace, the labels that make them ours, the address of Argo's pages."""
+    """What the Workflows of an installation share: namespace, labels, address of Argo's UI."""
 
     namespace: str
     labels: Mapping[str, str]
@@ -62,7 +62,7 @@ class WorkflowScope:
 
 
 def config_key(pipeline: Pipeline, name: str) -> str:
-    """Return where in the bucket of configs a pipeline's ``config``, ``catalog``, ``initial_state`` or ``target_config`` is."""
+    """Return the key of a pipeline's file, such as ``catalog``, in the bucket of configs."""
     connector = pipeline.target if name == "target_config" else pipeline.tap
     own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
     if getattr(pipeline, name) == own:
@@ -76,21 +76,21 @@ def backfill_key(run: str) -> str:
 
 
 def resources(pipeline: Pipeline) -> dict[str, Any]:
-    """Return the pipeline's resources as Kubernetes has them: asked for, and of memory no more than that."""
+    """Return the pipeline's resources for Kubernetes: requests, and memory as a limit too."""
     if not pipeline.resources:
         return {}
-    found: dict[str, Any] = {"requests": dict(pipeline.resources)}
+    wanted: dict[str, Any] = {"requests": dict(pipeline.resources)}
     if "memory" in pipeline.resources:
-        found["limits"] = {"memory": pipeline.resources["memory"]}
-    return found
+        wanted["limits"] = {"memory": pipeline.resources["memory"]}
+    return wanted
 
 
 def parameters(
-    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, way: RunOptions = PLAIN
+    pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, options: RunOptions = PLAIN
 ) -> dict[str, str]:
-    """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
+    """Return the parameters of a pipeline's template. *images*, *versions* are by connector."""
     tap, target = pipeline.tap.name, pipeline.target.name
-    found = {
+    values = {
         "pipeline": pipeline.name,
         "tap": tap,
         "tap-image": images[tap],
@@ -103,7 +103,7 @@ def parameters(
         "target-version": versions.get(target, ""),
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
-        "full": str(way.full or way.backfill is not None).lower(),
+        "full": str(options.full or options.backfill is not None).lower(),
         **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],
@@ -113,13 +113,13 @@ def parameters(
         "notify": pipeline.notify,
         "ui": ui,
     }
-    if way.backfill:
-        found["backfill"] = json.dumps(way.backfill.as_dict())
+    if options.backfill:
+        values["backfill"] = json.dumps(options.backfill.as_dict())
     if pipeline.mode == "streaming":
-        found["tap-output"] = f"{RAW}:{PIPE}" if way.keep_raw else PIPE
-    elif way.replay:
-        found["from-run"] = way.replay
-    return found
+        values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw else PIPE
+    elif options.replay:
+        values["from-run"] = options.replay
+    return values
 
 
 def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str]) -> dict[str, str]:
@@ -127,17 +127,17 @@ def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
     if pipeline.transform is None:
         return {}
     name = pipeline.transform.name
-    found = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
-    return {**found, "transform-select": pipeline.transform_select}
+    values = {"transform": name, "transform-image": images[name], "transform-version": versions.get(name, "")}
+    return {**values, "transform-select": pipeline.transform_select}
 
 
-def _spec(pipeline: Pipeline, given: Mapping[str, str], way: RunOptions = PLAIN) -> Document:
+def _spec(pipeline: Pipeline, values: Mapping[str, str], options: RunOptions = PLAIN) -> Document:
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
-        "arguments": {"parameters": [{"name": name, "value": value} for name, value in given.items()]},
+        "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
         "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
     }
-    entrypoint = ("replay" if way.replay else "run") + ("-and-transform" if pipeline.transform else "")
+    entrypoint = ("replay" if options.replay else "run") + ("-and-transform" if pipeline.transform else "")
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 
@@ -146,18 +146,18 @@ def labels(pipeline: Pipeline, target: WorkflowScope) -> dict[str, str]:
     return {"app.kubernetes.io/name": pipeline.name, **target.labels, PIPELINE: pipeline.name}
 
 
-def workflow(pipeline: Pipeline, run: str, given: Mapping[str, str], target: WorkflowScope, way: RunOptions = PLAIN) -> Document:
+def workflow(pipeline: Pipeline, run: str, values: Mapping[str, str], target: WorkflowScope, options: RunOptions = PLAIN) -> Document:
     """Return the Workflow of one run."""
-    marks = labels(pipeline, target) | ({BATCH: way.batch} if way.batch else {})
+    marks = labels(pipeline, target) | ({BATCH: options.batch} if options.batch else {})
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",
         "metadata": {"name": run, "namespace": target.namespace, "labels": marks},
-        "spec": _spec(pipeline, given, way),
+        "spec": _spec(pipeline, values, options),
     }
 
 
-def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: WorkflowScope) -> Document:
+def cron_workflow(pipeline: Pipeline, values: Mapping[str, str], target: WorkflowScope) -> Document:
     """Return the schedule of a pipeline that has one."""
     return {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -172,7 +172,7 @@ def cron_workflow(pipeline: Pipeline, given: Mapping[str, str], target: Workflow
             "successfulJobsHistoryLimit": KEPT,
             "failedJobsHistoryLimit": KEPT,
             "workflowMetadata": {"labels": labels(pipeline, target)},
-            "workflowSpec": _spec(pipeline, given),
+            "workflowSpec": _spec(pipeline, values),
         },
     }
 

@@ -1,6 +1,6 @@
-"""Container images: those of other people, pulled, and the connectors' own, built under content-hash tags.
+"""Container images: public ones are pulled, connectors' are built, tagged by content hash.
 
-A tag is the hash of everything that the image is made from, so that nothing is built twice and nothing stale is run.
+A tag is the hash of all inputs of an image, so nothing is built twice and no outdated image runs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from cluster.project.model import Connector
 
 REPOSITORY = "localhost/singer"
-"""Where no registry is chosen. Named as a host, because podman would put that before it: the same for every runtime and node."""
+"""The repository without a registry. It names a host, because podman would add one."""
 DEFAULT_PYTHON = "3.13"
 LEFT_BY_TOOLS = ("__pycache__", "*.pyc", "*.egg-info", ".git", ".local", ".venv", ".*_cache")
 LEFT_BY_BUILDS = ("build", "dist", "output")
 """Names that are not copied into the build context."""
 LEFT_BY_DBT = {"logs", "target"}
-"""What dbt leaves in a project where people run it by hand; the image has none of it."""
+"""What dbt leaves in a project. The image has none of it."""
 COMMIT = "commit"
 COMMIT_FILES = (
     "singer-containers/Dockerfile.commit",
@@ -64,16 +64,18 @@ COMMIT_FILES = (
     "cluster/runs/state.py",
     "cluster/ui/__init__.py",
     "cluster/ui/command_line.py",
+    "cluster/ui/exact_json.py",
     "cluster/ui/format.py",
     "cluster/store",
 )
-"""What the image ``commit`` is made from; a test compares it with the Dockerfile and runs the program with these files alone."""
+"""The inputs of the image ``commit``. A test compares them with the Dockerfile, and runs them
+alone."""
 OURS = "app.kubernetes.io/part-of=singer"
-"""The label of every image that is built here, by whichever checkout."""
+"""The label of every image that any checkout builds."""
 CONTENT = "singer.content"
-"""The label that says what an image was made of: its name and the hash in its tag. Who tags it anew does not change that."""
+"""The label with name and content hash of an image. A new tag does not change it."""
 FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
-"""What builders say that cannot build for a platform other than their own."""
+"""Messages of builders that only build for their own platform."""
 PULLING = {
     "throttled": "Wait an hour",
     "missing": "Name another one in singer.images",
@@ -85,17 +87,17 @@ PULLING = {
     "untrusted": "Give Docker your company's CA certificate",
     "proxy": "Correct the proxy in Docker's own settings",
 }
-"""What to do where an image cannot be pulled, by what the registry means; a mirror is always the other way."""
+"""Remedies for an image that cannot be pulled, by meaning. A mirror is the alternative."""
 UNPULLED = {"throttled": "too many requests", "missing": "no image of that name", "denied": "it wants a login, or the image is gone"}
-"""What people are told where an image is pulled, as far as it is not what they are told where one is pushed."""
+"""Problems of pulling whose words differ from those of pushing."""
 
 
 def tag(connector: Connector, settings: Settings) -> str:
-    """Return the image of a connector: ``localhost/singer/<name>:<hash>``, or in the registry that was chosen."""
+    """Return a connector's image: ``localhost/singer/<name>:<hash>``, or that in the registry."""
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
-        digest.update(file.read_bytes() if file.exists() else b"")  # a lock that is not there yet is made before the image
+        digest.update(file.read_bytes() if file.exists() else b"")  # created before a build
     digest.update(project_content(connector))
     if connector.kind == "transform":
         files = [file for file in project_files(connector.folder) if file.relative_to(connector.folder).parts[0] not in LEFT_BY_DBT]
@@ -106,12 +108,12 @@ def tag(connector: Connector, settings: Settings) -> str:
 
 
 def readable(name: str) -> str:
-    """Return the second name of an image, for people: that of the last one that was built."""
+    """Return the name for people of the image that was built last."""
     return f"{name}:dev"
 
 
 def made(tag: str, name: str, platform: str) -> list[str]:
-    """Return the names that an image gets: that for people is of this machine's kind, and so not one for a *platform*."""
+    """Return the names of an image. One for another *platform* gets no name for people."""
     return [tag] if platform else [tag, readable(name)]
 
 
@@ -120,18 +122,18 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     base = settings.image("python")
     if connector.python:
         base = base.replace(f":{DEFAULT_PYTHON}-", f":{connector.python}-")
-    found = {"BASE": base, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
-    found["CAPABILITIES"] = ",".join(connector.capabilities)
+    values = {"BASE": base, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
+    values["CAPABILITIES"] = ",".join(connector.capabilities)
     if connector.kind == "transform":
-        found["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
+        values["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
     if connector.projects:
         project = connector.projects[0]
-        found["PROJECT"] = project.relative_to(settings.root).as_posix() if project.is_relative_to(settings.root) else project.name
-    return found
+        values["PROJECT"] = project.relative_to(settings.root).as_posix() if project.is_relative_to(settings.root) else project.name
+    return values
 
 
 def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
-    """Build a connector's image: for *platform*, else for that of the runtime and with a second name for people, ``<name>:dev``.
+    """Build a connector's image for *platform*; without one also as ``<name>:dev``.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
@@ -143,7 +145,7 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
 
 @contextmanager
 def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterator[dict[str, str]]:
-    """Copy a connector's project into the build context, and yield the build argument with that folder.
+    """Copy a connector's project into the build context, and yield the build argument for it.
 
     The context excludes most folders of the checkout, and everything outside of it.
     """
@@ -162,13 +164,13 @@ def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterat
 
 
 def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
-    """Return the names in *folder* that builds and tools leave behind; ``build`` and ``dist`` at the top of a project only."""
+    """Return the names in *folder* to leave out. Those of builds count only in *source*."""
     patterns = LEFT_BY_TOOLS + LEFT_BY_BUILDS * (Path(folder) == source)
     return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
 
 def commit_tag(settings: Settings) -> str:
-    """Return the image of the container that stores what a run has left."""
+    """Return the name of the image ``commit``, which stores the results of runs."""
     digest = hashlib.sha256(settings.image("python").encode())
     for name in COMMIT_FILES:
         path = settings.root / name
@@ -179,7 +181,7 @@ def commit_tag(settings: Settings) -> str:
 
 
 def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
-    """Build the image of the container that stores what a run has left.
+    """Build the image ``commit``.
 
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
@@ -189,14 +191,14 @@ def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an image is built from and for."""
+    """The inputs of a build."""
 
     name: str
     file: str
     tag: str
     arguments: Mapping[str, str]
     platform: str
-    """Nothing: that of the runtime."""
+    """Empty for that of the runtime."""
 
 
 def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
@@ -208,45 +210,45 @@ def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[
         command += ["--tag", full]
     for key, value in recipe.arguments.items():
         command += ["--build-arg", f"{key}={value}"]
-    found = proxy.read(settings, os.environ)
-    told = found.in_containers()
-    for key in told:
-        command += ["--build-arg", key]  # with its value from the environment: a password is nobody's argument
-    certificates = found.trusted()
+    network = proxy.read(settings, os.environ)
+    variables = network.in_containers()
+    for key in variables:
+        command += ["--build-arg", key]  # its value is in the environment: it may be a password
+    certificates = network.trusted()
     if certificates:
         command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
-    code, text = runtime.follow([*command, str(settings.root)], lambda line: say(found.hide(line)), environ=told)
-    text = found.hide(text)
+    code, text = runtime.follow([*command, str(settings.root)], lambda line: say(network.hide(line)), environ=variables)
+    text = network.hide(text)
     if code:
         log = settings.local / "logs" / "images" / f"{name}.log"
         with file_errors("The log", log):
             private_folder(log.parent)
             write_private(log, text)
-        refused = found.refusal(f"The image of {name} cannot be built", text, str(log))
+        refused = network.refusal(f"The image of {name} cannot be built", text, str(log))
         if refused:
             raise refused
         if recipe.platform and re.search(FOREIGN, text):
             raise _cannot(recipe, last_line(text))
         raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
-    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # Docker's older builder may ignore what it was asked for
-        raise _cannot(recipe, "the builder has made it for its own.")
+    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # may be ignored
+        raise _cannot(recipe, "the builder used its own platform.")
 
 
 def _cannot(recipe: Recipe, why: str) -> SetupError:
-    """Return the error for a builder that knows its own platform alone."""
+    """Return the error for a builder that only builds for its own platform."""
     machine = recipe.platform.rpartition("/")[2]
     return SetupError(
         "E-BUILD",
         f"The image of {recipe.name} cannot be built for {recipe.platform} on this machine: {why}",
-        hint=f"Let Docker have buildx, and run programs of that kind: docker run --privileged --rm tonistiigi/binfmt --install {machine}; "
-        "or run sync once on a machine of that kind: the registry keeps the images.",
+        hint=f"Install buildx and an emulator: docker run --privileged --rm tonistiigi/binfmt --install {machine}. "
+        "Or run sync once on a machine of that platform: the registry keeps the images.",
     )
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
     """Pull an image into the laptop's container runtime.
 
-    :raises SetupError: E-IMAGE-PULL, with what the registry says.
+    :raises SetupError: E-IMAGE-PULL, with the registry's answer.
     """
     code, text = runtime.follow(["pull", image], say)
     if code:
@@ -255,9 +257,11 @@ def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
 
 
 def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Push an image to the registry that it is named after. One that somebody else has pushed meanwhile, for good, stays.
+    """Push an image to the registry that it is named after.
 
-    :raises SetupError: E-IMAGE, with what the registry says.
+    An immutable tag that somebody else pushed stays.
+
+    :raises SetupError: E-IMAGE, with the registry's answer.
     """
     code, text = runtime.follow(["push", image], say)
     if code and meaning(text) != "taken":
@@ -265,16 +269,19 @@ def push(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
 
 
 def remove(names: Sequence[str], runtime: Runtime) -> int:
-    """Remove images, and the untagged stages that Docker's classic builder leaves. Return how many images had the names."""
-    found = {runtime.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip() for name in names} - {""}
+    """Remove images, and the untagged stages that Docker's classic builder leaves.
+
+    Return how many images had the names.
+    """
+    ids = {runtime.run("image", "inspect", "--format", "{{.Id}}", name).stdout.strip() for name in names} - {""}
     for name in names:
         runtime.run("rmi", name)
     runtime.run("image", "prune", "--force", "--filter", f"label={OURS}")
-    return len(found)
+    return len(ids)
 
 
 def unpulled(image: str, text: str) -> tuple[str, str]:
-    """Turn what a registry answers to who pulls an image into a problem and a hint."""
+    """Return problem and hint for a registry's answer to a pull."""
     registry, meant = image.partition("/")[0], meaning(text)
     mirror = f"name a mirror: INVOKE_SINGER_MIRROR={registry}=registry.example.com"
     if meant not in PULLING:
@@ -283,24 +290,25 @@ def unpulled(image: str, text: str) -> tuple[str, str]:
     return f"{image} cannot be pulled from {registry}: {answer}.", f"{PULLING[meant].format(registry=registry)}, or {mirror}"
 
 
-def other(image: str, found: Mapping[str, Mapping[str, str]], platform: str) -> SetupError | None:
-    """Return the error for an image whose tag a registry has for something else, None where it is what we would push.
+def other(image: str, live: Mapping[str, Mapping[str, str]], platform: str) -> SetupError | None:
+    """Return the error if a registry has another image under our tag; None if it has ours.
 
-    *found* are its labels for each platform. The hash in a tag stands for the content: what is there counts, whoever has built it
-    and when, unless its own label says that it was made of something else, or it is for other machines.
+    *live* are its labels for each platform. The hash in a tag identifies the content, so an image
+    of somebody else is as good as ours. It is not if its label has another hash, or its platform
+    differs.
     """
     content = full_name(image).rpartition("/")[2]
-    made = next((labels[CONTENT] for labels in found.values() if labels.get(CONTENT, content) != content), "")
+    made = next((labels[CONTENT] for labels in live.values() if labels.get(CONTENT, content) != content), "")
     if made:
         return SetupError(
             "E-IMAGE",
-            f"The registry has {image}, and its label says that it was made of something else: {made}.",
-            hint="Nothing was pushed over it. Let whoever may delete that tag in the registry do so, then run it again.",
+            f"The registry has {image}, and its label names other content: {made}.",
+            hint="Nothing was pushed over it. Have that tag deleted in the registry, then run it again.",
         )
-    if platform and found and platform not in found:
+    if platform and live and platform not in live:
         return SetupError(
             "E-IMAGE",
-            f"The registry has {image} for {', '.join(sorted(found))}; the cluster needs {platform}.",
-            hint=f"Give it tags of its own: image_platform: {platform} in its file, or INVOKE_SINGER_IMAGE_PLATFORM={platform}",
+            f"The registry has {image} for {', '.join(sorted(live))}; the cluster needs {platform}.",
+            hint=f"Use separate tags: image_platform: {platform} in its file, or INVOKE_SINGER_IMAGE_PLATFORM={platform}",
         )
     return None

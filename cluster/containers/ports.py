@@ -29,9 +29,10 @@ NAMED = re.compile(r"(?:bind for|host port|port tcp|listen tcp[46]?) \S*?:(\d+)\
 
 
 def holder(port: int, runtime: Runtime | None = None) -> str:
-    """Return who listens on a port, such as ``"php-fpm" (pid 812)`` or ``the container "db"``; nothing where that cannot be seen.
+    """Return who listens on a port, such as ``"php-fpm" (pid 812)`` or ``the container "db"``.
 
-    A container's port is held by a helper of the runtime, which tells nothing: so the runtime is asked first.
+    A container's port is held by a helper of the runtime, which tells nothing: so the runtime is
+    asked first.
     """
     container = runtime.publisher(port) if runtime is not None else ""
     if container:
@@ -39,16 +40,16 @@ def holder(port: int, runtime: Runtime | None = None) -> str:
     if not sys.platform.startswith("linux"):
         return read_lsof(_lsof(port))
     sockets = dict(_sockets(port))
-    found = next(_processes(sockets), None) if sockets else None
-    if found:
-        return f'"{found[1]}" (pid {found[0]})'
+    process = next(_processes(sockets), None) if sockets else None
+    if process:
+        return f'"{process[1]}" (pid {process[0]})'
     return f'a program of the user "{_user(next(iter(sockets.values())))}"' if sockets else ""
 
 
 def conflict(text: str, ports: Collection[int], runtime: Runtime) -> SetupError | None:
-    """Return the error where a runtime that was to start a container has printed that a port is taken; None for all else.
+    """Return the error if the runtime's output reports that a port is taken.
 
-    *ports* are those that the container publishes: which of them it is, not every runtime says.
+    *ports* are those that the container publishes. Not every runtime names the one.
     """
     if not any(sign in text.lower() for sign in SIGNS):
         return None
@@ -63,7 +64,7 @@ def conflict(text: str, ports: Collection[int], runtime: Runtime) -> SetupError 
 
 
 def _sockets(port: int, proc: Path = Path("/proc")) -> Iterator[tuple[str, int]]:
-    """Yield the sockets that listen on a port, as open files name them, each with its user: from the kernel's tables."""
+    """Yield the sockets that listen on a port, with their users, from the kernel's tables."""
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in (proc / "net" / table).read_text(encoding="ascii").splitlines()[1:]:
@@ -80,7 +81,7 @@ def _user(number: int) -> str:
 
 
 def _processes(sockets: Collection[str], proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
-    """Yield the processes that have one of these sockets open, of those whose open files are ours to see."""
+    """Yield the processes with one of these sockets open, if we may see their open files."""
     for folder in proc.iterdir():
         if folder.name.isdecimal() and _has(folder / "fd", sockets):
             with suppress(OSError):
@@ -99,14 +100,14 @@ def _lsof(port: int) -> str:
 
 
 def read_lsof(text: str) -> str:
-    """Return the first program in what ``lsof -F`` printed: a line for each fact, which begins with its letter."""
-    found = re.search(r"^p(\d+)\nc(.+)$", text, re.MULTILINE)
-    return f'"{found[2]}" (pid {found[1]})' if found else ""
+    """Return the first program in the output of ``lsof -F``: lines of a letter and its value."""
+    process = re.search(r"^p(\d+)\nc(.+)$", text, re.MULTILINE)
+    return f'"{process[2]}" (pid {process[1]})' if process else ""
 
 
 def free(port: int) -> bool:
-    """Say whether a port of 127.0.0.1 can be published: nobody listens there, on this address or on all of them."""
-    for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - it is tried, and let go at once
+    """Return whether a port of 127.0.0.1 is free, on this address and on all addresses."""
+    for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - bound only for a moment
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

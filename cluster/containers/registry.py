@@ -1,7 +1,7 @@
-"""A registry of images: asked what is behind a name, and what it means where it refuses.
+"""A registry of images: which images it has, and the meaning of its refusals.
 
-Pushing and pulling is the container runtime's work. Asking is ours: it needs no runtime, and is told what the runtimes only
-print. The login is theirs: their files, and the credential helpers that these name.
+The container runtime pushes and pulls. We only ask, which needs no runtime and returns data that
+runtimes only print. The login comes from the runtimes' files and their credential helpers.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from cluster.net.proxy import Network
 
 HOSTS = {"docker.io": "registry-1.docker.io"}
-"""Registries that answer under another name than images have."""
+"""Registries whose host differs from that in names of images."""
 LOGINS = {"docker.io": "index.docker.io"}
-"""Registries whose login is kept under another name than images have."""
+"""Registries whose login has another name than in names of images."""
 TIMEOUT = urllib3.Timeout(connect=5, read=30)
 INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
-TOKEN = "<token>"  # noqa: S105 - it says that the secret is one
-"""The user that a credential helper names where its secret is to be exchanged for a token."""
+TOKEN = "<token>"  # noqa: S105 - marks the secret as a token
+"""A credential helper's user for a secret that is exchanged for a token."""
 NOBODY = "credentials not found"
-"""What a credential helper says that knows no login for a registry."""
+"""A credential helper's message without a login for the registry."""
 NO_TLS = "wrong.version|record.layer|packet.length|http.request"
-"""What OpenSSL says of who answers in plain text."""
+"""OpenSSL's messages for a server without TLS."""
 MEANINGS = (
     ("throttled", "too ?many ?requests"),
     ("taken", "immutable|already exists in the"),
@@ -56,22 +56,22 @@ MEANINGS = (
     ("proxy", "proxy"),
     ("fault", "internal server error|bad gateway|service unavailable|http status: 5"),
 )
-"""What it means when a registry, or a runtime that speaks to one, says so; the first that is found counts."""
+"""Meaning and pattern of messages of registries and runtimes. The first match counts."""
 ANSWERS = {
     "throttled": ("there were too many requests", "Wait a few minutes, then run it again: what is there stays."),
-    "full": ("the registry has no space left", "Let whoever runs the registry make space, then run it again."),
+    "full": ("the registry has no space left", "Ask the registry's administrator for space, then run it again."),
     "helper": (
         "the credential helper gives no login",
-        "See that the program that Docker's config.json names for {host} works.",
+        "Check the program that Docker's config.json names for {host}.",
     ),
     "nameless": (
         "the registry has no such repository",
-        "Let whoever runs the registry make {repository}; at Amazon: aws ecr create-repository --repository-name {repository}",
+        "Ask the registry's administrator to create {repository}; at Amazon: aws ecr create-repository --repository-name {repository}",
     ),
     "login": ("the registry wants a login", "{program} login {host}, or a credential helper in Docker's config.json; then run it again."),
-    "denied": ("this login may not", "{program} login {host} as somebody who may, or ask whoever runs the registry for the right."),
+    "denied": ("this login may not", "{program} login {host} as a user who may, or ask the registry's administrator for the right."),
     "plain": (
-        "the registry speaks without TLS",
+        "the registry uses no TLS",
         "Give it a certificate, or name {host} in insecure-registries of Docker's daemon.json.",
     ),
     "nowhere": ("the registry's name is not known", "Connect to the network that the registry is in, then run it again."),
@@ -80,14 +80,14 @@ ANSWERS = {
         "the registry's certificate is not trusted",
         "Give Docker the CA certificate: /etc/docker/certs.d/{host}/ca.crt, with Docker Desktop the system's; then run it again.",
     ),
-    "proxy": ("the proxy on the way there refuses", "Correct the proxy in Docker's own settings."),
-    "fault": ("the registry has a fault of its own", "Let whoever runs the registry look into its log and at its disk, then run it again."),
+    "proxy": ("the proxy refuses", "Correct the proxy in Docker's own settings."),
+    "fault": ("the registry failed", "Ask the registry's administrator to check its log and disk, then run it again."),
 }
-"""What people are told of it, and what to do. Another meaning has no sentence here."""
+"""Problem and remedy for each meaning. Unknown reasons fall back to the registry's own message."""
 
 
 def meaning(text: str) -> str:
-    """Return which of ``MEANINGS`` a text has, nothing where it has none."""
+    """Return the meaning of a text; empty if it is unknown."""
     return next((name for name, sign in MEANINGS if re.search(sign, text.lower())), "")
 
 
@@ -99,7 +99,7 @@ def parts(image: str) -> tuple[str, str, str]:
 
 
 def refusal(image: str, doing: str, text: str, program: str = "docker") -> SetupError:
-    """Return the error for a registry that has said *text* to somebody *doing* something with an image: its words, and what they mean."""
+    """Return the error for a registry's answer *text*; *doing* is what was tried."""
     host, repository, _ = parts(image)
     known = ANSWERS.get(meaning(text))
     if known is None:
@@ -115,7 +115,7 @@ class Registry:
     """One registry, by the name that it has in images."""
 
     def __init__(self, host: str, network: Network, environ: Mapping[str, str], *, plain: Callable[[], bool]) -> None:
-        """Take the way there, the environment that names the logins, and who knows whether the runtime does without TLS there."""
+        """Take network and environment; *plain* tells whether the runtime uses plain HTTP there."""
         self.host = host
         self.network = network
         self.environ = environ
@@ -124,10 +124,10 @@ class Registry:
         """The header for each repository."""
 
     def look(self, image: str) -> dict[str, dict[str, str]] | None:
-        """Return what is behind an image's name: its labels for each platform; None where nothing is.
+        """Return the labels of an image for each platform; None if the registry has no such image.
 
-        :raises SetupError: E-IMAGE, the registry refuses; E-NETWORK, E-PROXY, E-CERTIFICATE, it cannot be reached; E-PROGRAM, a
-            credential helper is not installed.
+        :raises SetupError: E-IMAGE, the registry refuses; E-NETWORK, E-PROXY, E-CERTIFICATE, it
+            cannot be reached; E-PROGRAM, a credential helper is not installed.
         """
         try:
             return self._look(image)
@@ -135,14 +135,14 @@ class Registry:
             raise refusal(image, f"asked for at {self.host}", "it does not answer as a registry does") from None
 
     def _look(self, image: str) -> dict[str, dict[str, str]] | None:
-        found = self._get(image, f"manifests/{parts(image)[2]}")
-        if found is None:
+        manifest = self._get(image, f"manifests/{parts(image)[2]}")
+        if manifest is None:
             return None
-        found["schemaVersion"]  # what every manifest has
-        digests = [entry["digest"] for entry in found.get("manifests", []) if entry.get("platform", {}).get("os") != "unknown"]
-        manifests = [self._get(image, f"manifests/{digest}") for digest in digests] if "manifests" in found else [found]
+        manifest["schemaVersion"]  # every manifest has it
+        digests = [entry["digest"] for entry in manifest.get("manifests", []) if entry.get("platform", {}).get("os") != "unknown"]
+        manifests = [self._get(image, f"manifests/{digest}") for digest in digests] if "manifests" in manifest else [manifest]
         blobs = [manifest["config"]["digest"] for manifest in manifests if manifest and "config" in manifest]
-        configs = [found for found in (self._get(image, f"blobs/{digest}") for digest in blobs) if found and "architecture" in found]
+        configs = [blob for blob in (self._get(image, f"blobs/{digest}") for digest in blobs) if blob and "architecture" in blob]
         return {f"{item.get('os', 'linux')}/{item['architecture']}": (item.get("config") or {}).get("Labels") or {} for item in configs}
 
     # -- how
@@ -161,10 +161,10 @@ class Registry:
                 return f"http://{name}"
             if re.search(NO_TLS, str(error).lower()):
                 answer, hint = ANSWERS["plain"]
-                said = f"{self.host} cannot be asked for images, because {answer}."
-                raise SetupError("E-IMAGE", said, hint=hint.format(host=self.host)) from None
+                problem = f"{self.host} cannot be asked for images, because {answer}."
+                raise SetupError("E-IMAGE", problem, hint=hint.format(host=self.host)) from None
         except urllib3.exceptions.HTTPError:
-            pass  # the next request says why
+            pass  # the next request reports why
         return f"https://{name}"
 
     @cached_property
@@ -174,7 +174,7 @@ class Registry:
         return pool(f"https://{HOSTS.get(self.host, self.host)}", self.network, also)
 
     def _get(self, image: str, path: str) -> Any:
-        """Return what the registry has at a path below an image's repository, None where there is nothing."""
+        """Return the content of a path below an image's repository; None if there is none."""
         _, repository, _ = parts(image)
         url = f"{self._base}/v2/{repository}/{path}"
         response = self._send("GET", url, repository)
@@ -210,32 +210,32 @@ class Registry:
         """Return the header that a challenge asks for."""
         known = self._credentials
         basic = f"Basic {b64encode(':'.join(known).encode()).decode()}" if known else ""
-        told = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        if not challenge.lower().startswith("bearer") or "realm" not in told:
+        parameters = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        if not challenge.lower().startswith("bearer") or "realm" not in parameters:
             return basic
-        query = {"service": told.get("service", ""), "scope": told.get("scope") or f"repository:{parts(image)[1]}:pull"}
+        query = {"service": parameters.get("service", ""), "scope": parameters.get("scope") or f"repository:{parts(image)[1]}:pull"}
         if known and known[0] == TOKEN:
             fields = {"grant_type": "refresh_token", "client_id": "singer", "refresh_token": known[1], **query}
-            response = self._send("POST", told["realm"], fields=fields, encode_multipart=False, headers={})
+            response = self._send("POST", parameters["realm"], fields=fields, encode_multipart=False, headers={})
         else:
-            response = self._send("GET", f"{told['realm']}?{urlencode(query)}", headers={"Authorization": basic} if basic else {})
-        found = self._read(image, response)
-        return f"Bearer {found.get('token') or found.get('access_token')}"
+            response = self._send("GET", f"{parameters['realm']}?{urlencode(query)}", headers={"Authorization": basic} if basic else {})
+        answer = self._read(image, response)
+        return f"Bearer {answer.get('token') or answer.get('access_token')}"
 
     # -- who we are there
 
     @cached_property
     def _credentials(self) -> tuple[str, str] | None:
-        """The user and the password that the runtimes have for this registry, None where they have none."""
+        """The runtimes' user and password for this registry; None without a login."""
         name = LOGINS.get(self.host, self.host)
         for config in configs(self.environ):
             helpers, logins = _mapping(config.get("credHelpers")), _mapping(config.get("auths"))
             address = next((address for address in logins if host_of(address) == name), self.host)
             entry = _mapping(logins.get(address))
             helper = helpers.get(self.host) or helpers.get(name) or ("" if entry.get("auth") else config.get("credsStore"))
-            found = self._helped(str(helper), address) if helper else _login(entry)
-            if found:
-                return found
+            login = self._helped(str(helper), address) if helper else _login(entry)
+            if login:
+                return login
         return None
 
     def _helped(self, helper: str, address: str) -> tuple[str, str] | None:
@@ -243,14 +243,14 @@ class Registry:
         program = f"docker-credential-{helper}"
         result = run([program, "get"], stdin=address)
         try:
-            found = json.loads(result.stdout)
-            return str(found["Username"]), str(found["Secret"])
+            answer = json.loads(result.stdout)
+            return str(answer["Username"]), str(answer["Secret"])
         except (ValueError, KeyError, TypeError):
-            said = result.stderr if result.stderr.strip() else result.stdout if result.returncode else ""
-        if NOBODY in said:
+            output = result.stderr if result.stderr.strip() else result.stdout if result.returncode else ""
+        if NOBODY in output:
             return None
         raise SetupError(
-            "E-IMAGE", f"{program} gives no login for {self.host}: {last_line(said)}", hint=f"Try it: echo {address} | {program} get"
+            "E-IMAGE", f"{program} gives no login for {self.host}: {last_line(output)}", hint=f"Try it: echo {address} | {program} get"
         )
 
 
@@ -259,7 +259,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _login(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the user and the password of a runtime's file, None where it has none that can be read."""
+    """Return user and password from a runtime's file; None if it has none, or is unreadable."""
     try:
         user, colon, password = b64decode(entry.get("auth", "")).decode().partition(":")
     except (TypeError, ValueError):
@@ -270,20 +270,20 @@ def _login(entry: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def host_of(address: str) -> str:
-    """Return the registry of an address as logins are kept under: with or without ``https://`` before and a path behind."""
+    """Return the host of a login's address, which may have ``https://`` and a path."""
     return address.partition("://")[2].partition("/")[0] if "://" in address else address.partition("/")[0]
 
 
 def configs(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield what the files say in which the runtimes keep logins: Docker's and nerdctl's, then podman's."""
+    """Yield the files with the runtimes' logins: of Docker and nerdctl, then of podman."""
     home = Path(environ.get("HOME", "/"))
     files = [Path(environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"]
     files += [Path(environ[name]) for name in ("REGISTRY_AUTH_FILE",) if environ.get(name)]
     files += [Path(environ.get("XDG_RUNTIME_DIR") or "/run") / "containers" / "auth.json", home / ".config" / "containers" / "auth.json"]
     for file in files:
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # it is another program's: what it cannot read, it says itself
-        if isinstance(found, dict):
-            yield found
+            continue  # its own program reports what is wrong
+        if isinstance(content, dict):
+            yield content

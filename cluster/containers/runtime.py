@@ -1,7 +1,8 @@
-"""The container runtime of this machine: docker, podman or nerdctl, and what its ``info`` tells of the machine it runs on.
+"""The container runtime of this machine: docker, podman or nerdctl.
 
-All three take the same commands as far as we need them. What the runtime is, is read from what it says of itself, not
-from the name of its program: ``docker`` may be Docker Desktop, OrbStack, Colima, Rancher Desktop or a name for podman.
+All three take the same commands as far as we need them. ``info`` identifies the product, not the
+program's name: ``docker`` may be Docker Desktop, OrbStack, Colima, Rancher Desktop or an alias of
+podman.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
-from cluster.host import system as advice
+from cluster.host import system
 from cluster.host.subprocesses import check, find, follow, last_line, run
 from cluster.ui.format import gigabytes
 
@@ -33,29 +34,30 @@ PRODUCTS = (
     ("Rancher Desktop", "Name", "lima-rancher-desktop"),
     ("Colima", "Name", "colima(-.*)?"),
 )
-"""What is sold under a name of its own, and the key and value of ``info`` that give it away. Machines of Colima have profiles."""
+"""Products, with the key and value of ``info`` that identify them. Colima's machines have
+profiles."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a runtime says of itself. Sizes in bytes; 0 where it does not say."""
+    """What ``info`` reports. Sizes are in bytes; 0 if unknown."""
 
     product: str
     version: str
     platform: str
-    """As images name it, such as ``linux/arm64``."""
+    """In the form of images, such as ``linux/arm64``."""
     cpus: int
     memory: int
     rootless: bool
     cgroups: str
     root: str
-    """The folder of its images; on this machine only where the runtime is."""
+    """The folder of its images, on the runtime's machine."""
     driver: str
     delegated: bool = True
-    """Whether containers can be given limits: without root only where systemd delegates them."""
+    """Whether containers can have limits. Without root, systemd must delegate them."""
     remote: bool = False
-    """Whether it says itself that it runs elsewhere."""
+    """Whether it reports that it runs elsewhere."""
     insecure: tuple[str, ...] = ()
     """The registries that it speaks to without TLS if they want it so."""
 
@@ -68,7 +70,7 @@ class Info:
 
     @property
     def in_a_machine_of_its_own(self) -> bool:
-        """Whether it runs in a virtual machine, so that this machine's memory, disk and sysctls are not its own."""
+        """Whether it runs in a virtual machine, with its own memory, disk and sysctls."""
         return self.remote or self.product in {name for name, _, _ in PRODUCTS} or platform.system() != "Linux"
 
     @property
@@ -88,33 +90,33 @@ def read_info(text: str, program: str) -> Info:
 
     :raises ValueError: it is neither.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict):
+    data = json.loads(text)
+    if not isinstance(data, dict):
         raise TypeError("no object")
-    if "host" in found:
-        return _podman(found)
-    product = next((name for name, key, sign in PRODUCTS if re.fullmatch(sign, str(found.get(key) or ""))), "")
-    options = " ".join(map(str, found.get("SecurityOptions") or []))
+    if "host" in data:
+        return _podman(data)
+    product = next((name for name, key, sign in PRODUCTS if re.fullmatch(sign, str(data.get(key) or ""))), "")
+    options = " ".join(map(str, data.get("SecurityOptions") or []))
     return Info(
         product=product or ("containerd" if program == "nerdctl" else "docker"),
-        version=str(found.get("ServerVersion") or "").removeprefix("v"),
-        platform=_platform(found.get("OSType"), found.get("Architecture")),
-        cpus=int(found.get("NCPU") or 0),
-        memory=int(found.get("MemTotal") or 0),
+        version=str(data.get("ServerVersion") or "").removeprefix("v"),
+        platform=_platform(data.get("OSType"), data.get("Architecture")),
+        cpus=int(data.get("NCPU") or 0),
+        memory=int(data.get("MemTotal") or 0),
         rootless="rootless" in options,
-        cgroups=str(found.get("CgroupVersion") or ""),
-        root=str(found.get("DockerRootDir") or "/"),
-        driver=str(found.get("Driver") or ""),
-        delegated=all(found.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
-        insecure=_named(((found.get("RegistryConfig") or {}).get("IndexConfigs") or {}), "Secure", spared=True),
+        cgroups=str(data.get("CgroupVersion") or ""),
+        root=str(data.get("DockerRootDir") or "/"),
+        driver=str(data.get("Driver") or ""),
+        delegated=all(data.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
+        insecure=_named(((data.get("RegistryConfig") or {}).get("IndexConfigs") or {}), "Secure", spared=True),
     )
 
 
-def _podman(found: dict[str, Any]) -> Info:
-    host, store = found["host"], found.get("store") or {}
+def _podman(info: dict[str, Any]) -> Info:
+    host, store = info["host"], info.get("store") or {}
     return Info(
         product="podman",
-        version=str((found.get("version") or {}).get("Version") or ""),
+        version=str((info.get("version") or {}).get("Version") or ""),
         platform=_platform(host.get("os"), host.get("arch")),
         cpus=int(host.get("cpus") or 0),
         memory=int(host.get("memTotal") or 0),
@@ -124,13 +126,13 @@ def _podman(found: dict[str, Any]) -> Info:
         driver=str(store.get("graphDriverName") or ""),
         delegated={"cpu", "memory", "pids"} <= set(host.get("cgroupControllers", ("cpu", "memory", "pids"))),
         remote=bool(host.get("serviceIsRemote")),
-        insecure=_named(found.get("registries") or {}, "Insecure", spared=False),
+        insecure=_named(info.get("registries") or {}, "Insecure", spared=False),
     )
 
 
 def _named(registries: dict[str, Any], key: str, *, spared: bool) -> tuple[str, ...]:
-    """Return the names of registries with another value than *spared* at a key; beside them podman lists others' names."""
-    return tuple(name for name, said in registries.items() if isinstance(said, dict) and said.get(key, spared) is not spared)
+    """Return the registries whose value at a key is not *spared*; podman lists other names too."""
+    return tuple(name for name, value in registries.items() if isinstance(value, dict) and value.get(key, spared) is not spared)
 
 
 def _platform(system: object, machine: object) -> str:
@@ -141,10 +143,10 @@ class Runtime:
     """One program, and the same commands for each."""
 
     def __init__(self, chosen: str = "auto") -> None:
-        """Take what ``singer.runtime`` says; nothing is run yet."""
+        """Take the setting ``singer.runtime``. Nothing is run yet."""
         self.chosen = chosen
         self.patience: float | None = None
-        """After how many seconds a command that is run to its end is given up; None: never."""
+        """The timeout of a command in seconds; None for none."""
 
     @cached_property
     def program(self) -> str:
@@ -159,15 +161,15 @@ class Runtime:
 
     @cached_property
     def info(self) -> Info:
-        """What it says of itself.
+        """Its ``info``.
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
         result = self.run("info", "--format", "{{json .}}")
         try:
-            found = json.loads(result.stdout)
-            if result.returncode or found.get("ServerErrors"):
-                raise self.silent(result.stderr or "\n".join(found.get("ServerErrors") or []))
+            answer = json.loads(result.stdout)
+            if result.returncode or answer.get("ServerErrors"):
+                raise self.silent(result.stderr or "\n".join(answer.get("ServerErrors") or []))
             return read_info(result.stdout, self.program)
         except (ValueError, TypeError, AttributeError, KeyError):
             raise self.silent(result.stderr) from None
@@ -179,7 +181,7 @@ class Runtime:
             "Put your user into the group docker: sudo usermod -aG docker $USER, then log in again."
             if denied
             else {"podman": "Start its machine: podman machine start. Then run it again."}.get(
-                self.program, f"Start Docker ({advice.here().choose(advice.START_DOCKER)}), then run it again."
+                self.program, f"Start Docker ({system.here().choose(system.START_DOCKER)}), then run it again."
             )
         )
         return SetupError("E-RUNTIME", f"{self.program.capitalize()} does not answer: {last_line(text)}", hint=hint)
@@ -187,7 +189,7 @@ class Runtime:
     # -- commands
 
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one of its commands to its end, whatever its exit code."""
+        """Run one of its commands to its end, with any exit code."""
         return run([self.program, *words], stdin=stdin, seconds=self.patience)
 
     def check(self, *words: str, code: str, doing: str, hint: str) -> str:
@@ -195,13 +197,14 @@ class Runtime:
         return check([self.program, *words], code=code, doing=doing, hint=hint)
 
     def follow(self, words: Sequence[str], say: Callable[[str], None], *, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Run one of its commands, handing each line it prints to *say*; *environ* is added to ours."""
+        """Run one of its commands and pass each line to *say*; *environ* is added to ours."""
         return follow([self.program, *words], say, environ=environ)
 
     def containers(self, label: str) -> dict[str, str]:
-        """Return the containers that carry a label, by name, each with its state: ``running``, ``paused``, ``exited``, ``created``.
+        """Return the containers with a label and their state, by name.
 
-        Read from ``Status``, which all three programs have; nerdctl has no ``State``.
+        States are ``running``, ``paused``, ``exited`` and ``created``. Read from ``Status``, which
+        all three programs have; nerdctl has no ``State``.
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
@@ -224,14 +227,14 @@ class Runtime:
         return ""
 
     def read(self, container: str, file: str) -> str:
-        """Return the text of a file in a container, also in one that is stopped; nothing where there is none."""
+        """Return the text of a file in a container, also a stopped one; empty without one."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "copy"
             self.run("cp", f"{container}:{file}", str(copy))
             return copy.read_text(encoding="utf-8", errors="replace") if copy.is_file() else ""
 
     def image_of(self, container: str) -> str:
-        """Return the image that a container was made from; nothing where there is none, or it does not say."""
+        """Return the image of a container; empty if there is none, or it is unknown."""
         result = self.run("container", "inspect", "--format", "{{.Config.Image}}", container)
         return "" if result.returncode else result.stdout.strip()
 
@@ -240,20 +243,20 @@ class Runtime:
     def absent(self, images: Sequence[str], platform: str = "") -> list[str]:
         """Return those of *images* that it does not have, or has for another platform."""
         asked = "{{.Os}}/{{.Architecture}}" if platform else "{{.Id}}"
-        found = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
-        return [image for image, result in found.items() if result.returncode or (platform and result.stdout.strip() != platform)]
+        results = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
+        return [image for image, result in results.items() if result.returncode or (platform and result.stdout.strip() != platform)]
 
     def sizes(self, images: Sequence[str]) -> dict[str, int]:
         """Return the sizes in bytes, unpacked, of those of *images* that it has."""
-        found = {}
+        sizes = {}
         for image in images:
             result = self.run("image", "inspect", "--format", "{{.Size}}", image)
             if result.returncode == 0 and result.stdout.strip().isdecimal():
-                found[image] = int(result.stdout)
-        return found
+                sizes[image] = int(result.stdout)
+        return sizes
 
     def on_node(self, node: str) -> set[str] | None:
-        """Return the images that a node in one of its containers has, by full name; None where the node cannot be asked."""
+        """Return the images of a node in a container, by full name; None if it cannot be asked."""
         result = self.run("exec", node, "crictl", "images", "--output", "json")
         if result.returncode:
             return None
@@ -271,7 +274,7 @@ class Runtime:
         self.check(*self._save(images, "--output", str(archive)), code="E-IMAGE", doing="Saving images", hint=hint)
 
     def into_node(self, node: str, images: Sequence[str]) -> None:
-        """Bring images into the containerd of a node in one of its containers: in one archive, with nothing on the disk between.
+        """Stream images into the containerd of a node in a container, in one archive.
 
         :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
@@ -280,18 +283,18 @@ class Runtime:
             assert saving.stdout is not None
             assert saving.stderr is not None
             done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
-            saving.stdout.close()  # where the import broke off, saving must not wait for a reader for ever
-            said = saving.stderr.read().decode("utf-8", "replace")
+            saving.stdout.close()  # else saving waits forever after a failed import
+            output = saving.stderr.read().decode("utf-8", "replace")
         if saving.returncode or done.returncode:
             raise SetupError(
                 "E-IMAGE",
-                f"Loading images failed: {last_line(done.stderr or said)}",
+                f"Loading images failed: {last_line(done.stderr or output)}",
                 hint="Run it again; invoke status shows what is missing.",
             )
 
 
 def _state(status: Sequence[str]) -> str:
-    """Return the state in a status such as ``Up 3 minutes (Paused)`` or ``Exited (137) 2 hours ago``."""
+    """Return the state from a status such as ``Up 3 minutes (Paused)`` or ``Exited (137)``."""
     first = (status[0] if status else "created").lower()
     if first == "up":
         return "paused" if "(Paused)" in status else "running"
@@ -304,7 +307,7 @@ def registry_of(repository: str) -> str:
 
 
 def full_name(image: str) -> str:
-    """Return an image's name as containerd writes it: with its registry, without a digest behind the tag."""
+    """Return an image's name as containerd writes it: with registry, without a digest."""
     name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image
     first, slash, _ = name.partition("/")
     if not slash:

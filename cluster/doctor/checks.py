@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from cluster.config.settings import IMAGES, ROOT, Settings
@@ -60,12 +60,15 @@ DENIED = {
 }
 
 
+Status = Literal["ok", "slow", "fail", "unneeded"]
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """The result of a check."""
 
     name: str
-    status: str
+    status: Status
     """``ok``, ``slow`` (a warning: it works, but look), ``fail`` or ``unneeded``."""
     seen: str
     hint: str = ""
@@ -387,7 +390,7 @@ def _answer(
     try:
         answer = machine.ask(url, through or machine.network)
     except SetupError as error:
-        status, why, hint = "fail", error.problem.rstrip("."), error.hint
+        status, why, hint = _failed(error)
     else:
         status, why, hint = _understood(answer.status, network.shown(url), denied)
         if status == "ok":
@@ -396,7 +399,12 @@ def _answer(
     yield CheckResult(name, "slow" if spared else status, f"{why}; {spared}" if spared else why, hint)
 
 
-def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[str, str, str]:
+def _failed(error: SetupError) -> tuple[Status, str, str]:
+    """Return a failure's status, reason and hint."""
+    return "fail", error.problem.rstrip("."), error.hint
+
+
+def _understood(status: int, url: str, denied: Iterable[int]) -> tuple[Status, str, str]:
     """Return what an HTTP status means: ok, slow or fail, a reason and a hint."""
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "slow", f"{url} answers 429: too many requests", "Wait an hour, or name a mirror in singer.mirror."

@@ -16,9 +16,9 @@ from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.host.files import file_errors
 from cluster.runs import outcome
-from cluster.runs import state as exact
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side, new_run_id
+from cluster.ui import exact_json
 from cluster.ui.command_line import command
 from cluster.ui.format import megabytes, now
 
@@ -79,7 +79,7 @@ class LocalEngine:
         pipeline = job.pipeline
         state = self.history.state(pipeline.name)
         if state is None and pipeline.initial_state.exists():
-            state = exact.loads(pipeline.initial_state.read_bytes()) or None
+            state = exact_json.loads(pipeline.initial_state.read_bytes()) or None
         return Record(
             run=new_run_id(),
             pipeline=pipeline.name,

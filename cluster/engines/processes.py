@@ -1,7 +1,7 @@
-"""A tap and a target as two processes, joined by a pipe of the operating system; and the one process of a transform.
+"""Start and stop a tap and a target as two processes joined by a pipe, or a transform as one.
 
-All run the same entrypoint as the images do, in a folder of the run's own. This module starts and stops them and says
-what they reported; what that means for the pipeline is decided in ``local``.
+Each process runs the entrypoint of the images in its own folder of the run. This module returns
+what they report; ``local`` decides what that means for the pipeline.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
 from cluster.project.secrets import secret_names
 from cluster.runs import outcome
-from cluster.runs import state as exact
 from cluster.runs.outcome import TAIL_BYTES
+from cluster.ui import exact_json
 from cluster.ui.format import seconds, shown
 
 if TYPE_CHECKING:
@@ -39,28 +39,28 @@ if TYPE_CHECKING:
 ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
-"""How long the other side may take to end by itself after one has failed."""
+"""How long the other side has to end after one has failed."""
 STOP_SECONDS = 8.0
-"""How long both sides may take to end when they are told to; the entrypoint gives its connector five."""
+"""How long both sides have to end after a signal. The entrypoint gives its connector 5 seconds."""
 PIPE_BYTES = 1 << 20
 NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
 
 
 def without_secrets(environ: Mapping[str, str], configs: Iterable[Path]) -> dict[str, str]:
-    """Return the user's environment without what these configs ask for: each connector gets its own secrets, in files."""
+    """Return the environment without these configs' secrets: connectors get them in files."""
     hidden = {name for file in configs for name in secret_names(file)} | NOT_OURS
     return {name: value for name, value in environ.items() if name not in hidden and not name.startswith(("SINGER_", "INVOKE_"))}
 
 
 class Process:
-    """One end of the pipe, or a transform: a connector, its folder in the run's folder, its process, its log."""
+    """One side of the pipe, or a transform: its connector, folder, process and log."""
 
     def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
-        """Take what belongs to this *side* (``tap``, ``target`` or ``transform``); nothing is made yet."""
-        self.given: Mapping[str, Any] | None = None
-        """Its config where it is not the file's."""
+        """Keep the parts of *side* (``tap``, ``target`` or ``transform``), without starting it."""
+        self.config_override: Mapping[str, Any] | None = None
+        """A config that replaces the file's, None to use the file."""
         self.state: Mapping[str, Any] | None = None
-        """What a tap goes on from."""
+        """The state that the tap starts from."""
         self.side = side
         self.connector = connector
         self.environment = environment
@@ -74,33 +74,33 @@ class Process:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The runner's process, once it is started."""
+        """The runner's process. Call this after ``start``."""
         assert self._process is not None
         return self._process
 
     @property
     def exit_code(self) -> int:
-        """The exit code, 128 + n for signal n. Waits for the end."""
+        """Wait for the end, and return the exit code: 128 + n for signal n."""
         code = self.process.wait()
         return code if code >= 0 else 128 - code
 
     def prepare(self, secrets: Mapping[str, str]) -> None:
-        """Make the folder with the secrets in it; only the user may look into it. Its lock is there before its runner."""
+        """Create the folder with secrets, lock, config and state; only the user can read it."""
         folder = self.folder / "secrets"
         private_folder(folder)
         write_private(self.folder / RUNNER_LOCK, "")
         for name, value in secrets.items():
             write_private(folder / name, value)
-        for given, content in (("config.json", self.given), ("state.json", self.state)):
+        for name, content in (("config.json", self.config_override), ("state.json", self.state)):
             if content is not None:
-                write_private(self.folder / given, exact.dumps(content))
+                write_private(self.folder / name, exact_json.dumps(content))
 
     def variables(self, **more: str) -> dict[str, str]:
-        """Return the entrypoint's variables (``docs/contracts.md``): the paths of this run."""
+        """Return the entrypoint's variables for this run (see ``docs/contracts.md``)."""
         return {
             "SINGER_EXECUTABLE": str(self.environment.executable),
             "SINGER_CAPABILITIES": ",".join(self.connector.capabilities),
-            "SINGER_CONFIG": str(self.config if self.given is None else self.folder / "config.json"),
+            "SINGER_CONFIG": str(self.config if self.config_override is None else self.folder / "config.json"),
             "SINGER_STATE": str(self.folder / "state.json"),
             "SINGER_TAP_OUTPUT": "-",
             "SINGER_TAP_INPUT": "-",
@@ -115,7 +115,7 @@ class Process:
         }
 
     def start(self, environ: Mapping[str, str], lifeline: int, *words: str, stdin: int | IO[bytes], stdout: int | IO[bytes]) -> None:
-        """Start the runner in a session of its own: a Ctrl-C reaches us alone, and we stop both sides in order."""
+        """Start the runner in a new session, so that Ctrl-C reaches only us and we stop it."""
         path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
         with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
@@ -131,13 +131,13 @@ class Process:
             )
 
     def terminate(self) -> None:
-        """Ask the runner to end, if it is there and has not ended."""
+        """Send SIGTERM to the runner if it is running."""
         if self._process is not None and self._process.poll() is None:
             self.stopped = True
             self._process.terminate()
 
     def kill(self, deadline: float) -> None:
-        """Wait until *deadline*, then end the runner and everything that its connector has started."""
+        """Wait until *deadline*, then kill the runner and its process group."""
         if self._process is None:
             return
         with suppress(subprocess.TimeoutExpired):
@@ -149,15 +149,15 @@ class Process:
             self._process.stdout.close()
 
     def report(self) -> dict[str, Any]:
-        """Return what the runner has reported so far."""
+        """Return the runner's newest report, empty if there is none."""
         try:
-            found = json.loads((self.folder / "report.json").read_bytes())
+            report = json.loads((self.folder / "report.json").read_bytes())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return report if isinstance(report, dict) else {}
 
     def new_log_lines(self) -> Iterator[str]:
-        """Yield the lines that the log has got since the last time."""
+        """Yield the lines that were logged since the last call."""
         with suppress(OSError), self.log.open("rb") as log:
             log.seek(self._log_read)
             text = log.read(TAIL_BYTES)
@@ -166,7 +166,7 @@ class Process:
             yield from log_lines(whole)
 
     def end(self) -> outcome.SideResult:
-        """Return how this side ended: well where we stopped it ourselves."""
+        """Return the result of this side; its exit code is 0 if we stopped it."""
         code = self.exit_code
         return outcome.SideResult(
             side=self.side,
@@ -193,10 +193,10 @@ class Process:
 
 
 class Processes:
-    """What runs at once: started together, and all ended when one has failed."""
+    """Processes that run in parallel: started together, and stopped if one fails."""
 
     def __init__(self, job: Job, folder: Path, logs: Path, *ends: Process) -> None:
-        """Take the job, the run's folder, the folder of its logs, and what shall run; nothing is made yet."""
+        """Keep the job, the folders of the run and its logs, and the processes to run."""
         self.job = job
         self.logs = logs
         self.folder = folder
@@ -204,11 +204,11 @@ class Processes:
         self._ended: queue.SimpleQueue[Process] = queue.SimpleQueue()
 
     def run(self, environ: Mapping[str, str], look: Callable[[], None]) -> None:
-        """Run all to their end, calling *look* now and then.
+        """Run all processes to their end, and call *look* regularly.
 
-        Whatever happens, nothing that was started is left when this returns.
+        No process is left when this returns or raises.
 
-        :raises SetupError: E-TIMEOUT, or the folders cannot be made.
+        :raises SetupError: E-TIMEOUT, or the folders cannot be created.
         """
         with file_errors("The run's folder", self.folder):
             private_folder(self.logs)
@@ -232,7 +232,7 @@ class Processes:
             look()
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:
-        """Start all of them."""
+        """Start all processes."""
         raise NotImplementedError
 
     def _wait(self, end: Process) -> None:
@@ -240,9 +240,9 @@ class Processes:
         self._ended.put(end)
 
     def _follow(self, look: Callable[[], None]) -> None:
-        """Wait for all of them. After a failure of one the other has a moment to end by itself.
+        """Wait for all processes; after one fails, at most ``GRACE_SECONDS`` for the others.
 
-        :raises SetupError: E-TIMEOUT, the run took longer than its pipeline allows.
+        :raises SetupError: E-TIMEOUT, the run took longer than the pipeline's timeout.
         """
         running = set(self.ends)
         timeout = self.job.pipeline.timeout
@@ -267,20 +267,20 @@ class Processes:
 
 
 class Pair(Processes):
-    """The two ends of one run, and the pipe between them."""
+    """The tap and the target of a run, and the pipe between them."""
 
     def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
-        """Take also the *state* that the tap is given, None for none."""
+        """Prepare both sides; the tap starts from *state*, None for no state."""
         pipeline = job.pipeline
         self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
         self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
-        self.tap.given, self.tap.state = job.config, state
+        self.tap.config_override, self.tap.state = job.config, state
         super().__init__(job, folder, logs, self.target, self.tap)
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:
-        """Start both, joined by a pipe."""
+        """Start both sides, joined by a pipe."""
         reads, writes = os.pipe()
-        with suppress(AttributeError, OSError):  # Linux only; elsewhere the pipe has the size it has
+        with suppress(AttributeError, OSError):  # only Linux can resize a pipe
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
             of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
@@ -294,17 +294,17 @@ class Pair(Processes):
             os.close(writes)
 
     def failure(self, unchanged: str) -> RunError | None:
-        """Return the error that explains the run, None if both sides succeeded; *unchanged* is about data and state."""
+        """Return the error of the run, None if both sides succeeded; *unchanged* ends its hint."""
         self.tap.unchanged = self.target.unchanged = unchanged
         tap, target = self.tap.end(), self.target.end()
         return outcome.explain(tap.failure(), target.failure(), target, tap.fault)
 
 
 class Transform(Processes):
-    """What runs after a load."""
+    """The transform that runs after a load."""
 
     def __init__(self, job: Job, folder: Path, logs: Path) -> None:
-        """Take a job that has a transform."""
+        """Prepare the transform of a job that has one."""
         pipeline = job.pipeline
         assert pipeline.transform is not None
         assert job.transform is not None
@@ -313,15 +313,15 @@ class Transform(Processes):
         super().__init__(job, folder, logs, self.transform)
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:
-        """Start it, in the project."""
+        """Start dbt on the project."""
         end = self.transform
         variables = end.variables(
             SINGER_PROJECT=str(end.connector.folder),
             SINGER_SELECT=self.job.pipeline.transform_select,
-            SINGER_OUTPUT_DIR=str(end.log.with_suffix("")),  # what its log speaks of is to be found
+            SINGER_OUTPUT_DIR=str(end.log.with_suffix("")),  # its log refers to files there
         )
         end.start({**environ, **variables}, lifeline, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def failure(self) -> RunError | None:
-        """Return what went wrong, None where nothing did."""
+        """Return the error of the transform, None if it succeeded."""
         return self.transform.end().failure()

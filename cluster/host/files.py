@@ -1,4 +1,4 @@
-"""Folders that only the user may look into, and what the operating system says about files, as a sentence."""
+"""Files and folders for the user alone, whole writes, and errors of files as sentences."""
 
 from __future__ import annotations
 
@@ -22,33 +22,39 @@ PARTS = f".{'[0-9a-f]' * 16}.part"
 
 
 def log_lines(data: bytes) -> list[str]:
-    """Return the lines of a log, without their ends: LF, CR LF or CR, and nothing else. ``str.splitlines`` would cut at U+2028 too."""
+    """Return the lines of a log. They end with LF, CR LF or CR.
+
+    ``str.splitlines`` would also split at U+2028.
+    """
     text = re.sub(r"\r\n?", "\n", data.decode("utf-8", "replace"))
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file for its user's eyes only, whatever the umask and whoever made it: an ``opener`` for ``open``. No link is followed."""
+    """Open a file that only its user may read: an ``opener`` for ``open``. No link is followed."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file that only its user may look into."""
+    """Write a file that only its user may read."""
     with open(file, "w", opener=private, encoding="utf-8") as handle:
         handle.write(text)
 
 
 def keep_private(folder: Path) -> None:
-    """Let nobody but its user look into *folder*, if it is there: pip and others make it as the umask says."""
+    """Make *folder* private if it exists: pip and others create it by the umask."""
     with suppress(OSError):
         if stat.S_IMODE(folder.stat().st_mode) & 0o077:
             folder.chmod(0o700)
 
 
 def private_folder(folder: Path) -> Path:
-    """Make *folder* and what is missing above it, for the user's eyes only, and return it. One that is there stays as it is."""
+    """Create *folder* and its missing parents for the user alone, and return it.
+
+    An existing folder does not change.
+    """
     if not folder.is_dir():
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -57,7 +63,7 @@ def private_folder(folder: Path) -> Path:
 
 @contextmanager
 def replacing(what: str, file: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file beside *file* that takes its place when the body has ended well.
+    """Yield a temporary file beside *file* that replaces it when the body succeeds.
 
     :raises SetupError: E-STORE or E-DISK, it cannot be written; *file* is as it was.
     """
@@ -73,9 +79,10 @@ def replacing(what: str, file: Path) -> Iterator[Path]:
 
 @contextmanager
 def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[Path]:
-    """Write *text* to a file beside *file* and yield that one, to be looked at; after the body it takes the place of *file*, or goes.
+    """Write *text* beside *file* and yield that path; replace *file* when the body succeeds.
 
-    Line ends stay as they are, and a link stays a link. Permissions are *mode*, or those of the file that was there.
+    Line ends stay as they are, and a link stays a link. Permissions are *mode*, or those of the
+    file that was there.
 
     :raises SetupError: E-DISK, E-STORE.
     """
@@ -90,7 +97,7 @@ def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[P
 
 @contextmanager
 def file_errors(what: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says about *path* into a sentence.
+    """Turn an ``OSError`` about *path* into a sentence.
 
     :raises SetupError: E-DISK, the disk is full; E-STORE, anything else.
     """

@@ -1,4 +1,7 @@
-"""Locks between processes, by ``flock`` on a file. The kernel releases a lock when its process ends, also by SIGKILL."""
+"""Locks between processes, by ``flock`` on a file.
+
+The kernel releases a lock when its process ends, also by SIGKILL.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def held(file: Path) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files below *folder* whose process is gone. Those that are still written are locked."""
+    """Remove the temporary files below *folder* whose process is gone.
+
+    Those that are still written are locked.
+    """
     for part in folder.rglob(PARTS):
         with suppress(OSError), part.open("rb") as handle:
             if try_lock(handle):

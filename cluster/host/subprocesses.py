@@ -1,4 +1,4 @@
-"""Running other people's programs: docker, kind and minikube. Arguments are lists, never shell lines."""
+"""Runs programs such as docker and kind. Arguments are lists, never shell lines."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 FOLDER = ROOT / ".local" / "bin"
-"""Programs of this checkout alone, which come before those on PATH."""
+"""Programs of this checkout, which take precedence over PATH."""
 SHOWN = 300
 BRIEF = 80
 SYMBOLS = {"So", "Sk", "Cf", "Mn"}
 """Unicode categories of emoji and of what modifies them."""
 POLL_SECONDS = 0.25
 TOO_LONG = 124
-"""The exit code of a program that was given up, as timeout(1) has it."""
+"""The exit code after a timeout, as that of timeout(1)."""
 
 _limited: set[subprocess.Popen[str]] = set()
-_given_up = threading.Event()
+_stopping = threading.Event()
 
 
 def which(program: str) -> str | None:
-    """Return where a program is: in this checkout, else on PATH; None where it is in neither."""
+    """Return the path of a program: in this checkout, else on PATH."""
     return shutil.which(program, path=FOLDER) or shutil.which(program)
 
 
 def install(program: str) -> str:
-    """Say how a program comes to this machine."""
+    """Return how to install a program."""
     runtime = system.here().choose({key: f": {line}" for key, line in system.INSTALL_RUNTIME.items()})
     known = {
         "docker": "Install Docker (https://docs.docker.com/get-started/get-docker/) or another container runtime with its command"
@@ -56,28 +56,29 @@ def install(program: str) -> str:
 
 
 def find(program: str) -> str:
-    """Return where a program is.
+    """Return the path of a program.
 
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
-    found = which(program)
-    if found is None:
+    path = which(program)
+    if path is None:
         raise SetupError("E-PROGRAM", f"{program} is not installed, or not on PATH.", hint=install(program))
-    return found
+    return path
 
 
 def run(
     command: list[str], *, stdin: str | None = None, environ: Mapping[str, str] | None = None, seconds: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, whatever its exit code, and return what it printed.
+    """Run a program to its end and return its result, with any exit code.
 
-    One that takes longer than *seconds* is killed with all that it has started, and has ended with ``TOO_LONG``.
+    One that takes longer than *seconds* is killed with all that it has started, and has ended with
+    ``TOO_LONG``.
 
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
     words = [find(command[0]), *command[1:]]
-    if seconds is not None and _given_up.is_set():
-        return subprocess.CompletedProcess(words, TOO_LONG, "", "given up")
+    if seconds is not None and _stopping.is_set():
+        return subprocess.CompletedProcess(words, TOO_LONG, "", "stopped")
     with subprocess.Popen(
         words,
         stdin=None if stdin is None else subprocess.PIPE,
@@ -105,8 +106,8 @@ def run(
 
 
 def give_up() -> None:
-    """Kill what ``run`` still runs for a limited time in other threads, and begin nothing of that kind any more: nobody waits for it."""
-    _given_up.set()
+    """Kill the programs that ``run`` runs with a time limit, and start no more of them."""
+    _stopping.set()
     for process in list(_limited):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -128,7 +129,8 @@ def check(
 def ended(pid: int, words: Collection[str], seconds: float = 10) -> bool:
     """End a program that an earlier command of ours has left running; say whether there was one.
 
-    It is ended, with its session, only if its command line has all of *words*: the number may be somebody else's by now.
+    It is ended, with its session, only if its command line has all of *words*: the number may be
+    somebody else's by now.
     """
     try:
         line = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
@@ -154,9 +156,9 @@ def follow(
     environ: Mapping[str, str] | None = None,
     started: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, str]:
-    """Run a program in a session of its own, handing each line it prints to *say*; return its exit code and all its lines.
+    """Run a program in a new session, pass each line to *say*; return exit code and output.
 
-    *started* is told its process, for whoever has to end it if we are killed.
+    *started* receives the process id, to end the program if we are killed.
     """
     lines: list[str] = []
     with subprocess.Popen(
@@ -171,15 +173,15 @@ def follow(
         assert process.stdout is not None
         try:
             if process.stdin is not None:
-                with suppress(BrokenPipeError):  # it has ended before it read; why, it says itself
+                with suppress(BrokenPipeError):  # it ended early; its output has the reason
                     process.stdin.write((stdin or "").encode())
                     process.stdin.close()
-            said = ""
+            latest = ""
             for line in _lines(process.stdout):
                 if line is not None:
                     lines.append(line)
-                    said = line.strip() or said
-                say(said)
+                    latest = line.strip() or latest
+                say(latest)
         except BaseException:
             process.terminate()
             raise
@@ -187,7 +189,7 @@ def follow(
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str | None]:
-    """Yield the lines of a program's output as they come, and None now and then meanwhile: whoever waits must be able to stop."""
+    """Yield the lines of a program's output, and None regularly, so that the caller can stop."""
     rest = b""
     while True:
         if not select.select([stream], [], [], POLL_SECONDS)[0]:
@@ -211,6 +213,6 @@ def brief(line: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something, as a sentence."""
+    """Return the last line that is not blank, as a sentence."""
     line = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it gave no reason")
     return line[:SHOWN] + ("" if line[:SHOWN].endswith((".", "?", "!")) else ".")

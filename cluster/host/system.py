@@ -1,4 +1,7 @@
-"""The commands that install, start or enlarge something on this operating system. We print them and never run them."""
+"""The commands that install, start or enlarge something on this operating system.
+
+We print them and never run them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ FAMILIES = {
     "debian": "debian", "ubuntu": "debian", "fedora": "fedora", "rhel": "fedora", "centos": "fedora",
     "arch": "arch", "suse": "suse", "opensuse": "suse", "alpine": "alpine",
 }  # fmt: skip
-"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family with the same package manager."""
+"""A word of ``ID`` or ``ID_LIKE`` in ``/etc/os-release``, and the family with the same package
+manager."""
 INSTALL_RUNTIME = {
     "macos": "brew install --cask docker, then open -a Docker",
     "wsl": "install Docker Desktop in Windows, and switch this distribution on in its Settings > Resources > WSL integration",
@@ -42,19 +46,19 @@ MEMORY_OF_WSL = "In Windows: memory=6GB below [wsl2] in %UserProfile%\\.wslconfi
 
 @dataclass(frozen=True)
 class System:
-    """An operating system: ``linux``, ``macos`` or ``wsl``; with the family of a Linux, which WSL has too."""
+    """An operating system: ``linux``, ``macos`` or ``wsl``. All but macOS have a family."""
 
     name: str
     family: str = ""
 
     def choose(self, lines: dict[str, str]) -> str:
-        """Return the line for this system: by its name, else its family, else any Linux, else nothing."""
+        """Return the line for this system: by name, family, or any Linux; else nothing."""
         keys = ([] if self.name == "linux" else [self.name]) + [self.family, "linux"]
         return next((lines[key] for key in keys if key in lines), "")
 
 
 def read(name: str, release: Mapping[str, str], kernel: str) -> System:
-    """Return the system for ``sys.platform``, the fields of ``os-release`` and the kernel's release."""
+    """Return the system for ``sys.platform``, ``os-release`` and the kernel's release."""
     if name == "darwin":
         return System("macos")
     words = [word.partition("-")[0] for word in f"{release.get('ID', '')} {release.get('ID_LIKE', '')}".split()]

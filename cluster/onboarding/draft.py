@@ -221,7 +221,7 @@ class ConnectorDraft:
         raise SetupError(
             "E-EXECUTABLE",
             f"{installed.name} installs {len(names)} programs: {listed(names)}.",
-            hint=f"Name one: {typed('new', request.name, *url, '--executable', names[0])}",
+            hint=f"Name one: {command('new', request.name, *url, '--executable', names[0])}",
         )
 
     def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
@@ -260,7 +260,7 @@ class ConnectorDraft:
         named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
         wanted = request.kind or named
         if wanted != kind:
-            right = typed("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", request.pip_url or request.name)
+            right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
     def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
@@ -412,8 +412,3 @@ def _output(probe: Probe, *words: str) -> tuple[int | None, str]:
             code = end.process.wait(ABOUT_SECONDS)
         answer.seek(0)
         return code, (answer.read() + end.log.read_bytes()).decode("utf-8", "replace")
-
-
-def typed(*words: str) -> str:
-    """Return one of our commands with each word quoted for the shell."""
-    return command(options.quoted(words))

@@ -21,7 +21,7 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
 from cluster.onboarding import check, discover, from_hub, meltano, options, prompts, sample_tap
-from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described, typed
+from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described
 from cluster.onboarding.hub import HUB
 from cluster.onboarding.options import Option
 from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
@@ -56,7 +56,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
         if request.typed:
             _complete(session, project.connector(request.name), request.typed, ask=ask)
             return
-        hint = f"Set its settings with {typed('new', request.name, '--set', 'key=value')}, or choose another name."
+        hint = f"Choose another name, or set its settings: {command('new', request.name, '--set', 'key=value')}"
         raise SetupError("E-EXISTS", f"singer-configs/{request.name} is there already.", hint=hint)
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:

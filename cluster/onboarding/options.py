@@ -15,7 +15,7 @@ from cluster.errors import SetupError
 from cluster.project.secrets import is_secret_key, is_typed_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 BUILT_IN = {
     "add_record_metadata", "batch_config", "batch_size_rows", "default_target_schema", "faker_config", "flattening_enabled",
@@ -331,8 +331,3 @@ def variable(connector: str, *path: str) -> str:
     """Return the name of a secret's variable, as Meltano builds it: ``TAP_GITHUB_AUTH_TOKEN``."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", "_".join((connector, *path))).upper()
     return name if not name[0].isdecimal() else f"_{name}"
-
-
-def quoted(words: Iterable[str]) -> str:
-    """Join the words of a command, each as a shell takes it."""
-    return " ".join(map(shlex.quote, words))

@@ -207,10 +207,9 @@ class Probe:
         :raises SetupError: E-SECRET, its config asks for one that is not set; as
             ``Environments.ensure``.
         """
-        settings, environ = self.session.settings, self.session.environ
+        settings = self.session.settings
         environment = self.install()
-        config, shown = self.connector.config, Project(settings.root).shown(self.connector.config)
-        values = {} if side == "about" else secrets(config, environ, read_dotenv(settings.root / ".env"), shown=shown)
+        values = {} if side == "about" else self._secrets()
         self.hide = partial(redacted, known=values.values())
         with file_errors("The connector's folder", settings.local):
             probes = private_folder(settings.local / "probes")
@@ -218,16 +217,13 @@ class Probe:
             folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
         lifeline, ours = os.pipe()
         private_folder(self.log.parent)
-        end = Process(side, self.connector, environment, config, folder, self.log)
+        end = Process(side, self.connector, environment, self.connector.config, folder, self.log)
         try:
             end.prepare(values)
             (folder / "data").mkdir()
             for name, content in (files or {}).items():
                 (folder / name).write_text(json.dumps(content), encoding="utf-8")
-            network = proxy.read(settings, environ).variables(environ)
-            own = end.variables(SINGER_CATALOG=str(folder / "catalog.json"))
-            environ = {**without_secrets({**environ, **network}, [end.config]), **own}
-            end.start(environ, lifeline, *words, stdin=stdin, stdout=stdout)
+            end.start(self._environ(end), lifeline, *words, stdin=stdin, stdout=stdout)
             yield end
         finally:
             end.terminate()
@@ -235,6 +231,21 @@ class Probe:
             os.close(lifeline)
             os.close(ours)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _secrets(self) -> dict[str, str]:
+        """Return the values of the config's secrets.
+
+        :raises SetupError: E-SECRET, one is not set.
+        """
+        root, config = self.session.settings.root, self.connector.config
+        return secrets(config, self.session.environ, read_dotenv(root / ".env"), shown=Project(root).shown(config))
+
+    def _environ(self, end: Process) -> dict[str, str]:
+        """Return the user's variables without secrets, those of the proxy and the entrypoint's."""
+        environ = self.session.environ
+        network = proxy.read(self.session.settings, environ).variables(environ)
+        own = end.variables(SINGER_CATALOG=str(end.folder / "catalog.json"))
+        return {**without_secrets({**environ, **network}, [end.config]), **own}
 
 
 def _sweep(probes: Path) -> None:

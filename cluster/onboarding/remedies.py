@@ -7,7 +7,6 @@ builds on.
 from __future__ import annotations
 
 import re
-import shlex
 from typing import TYPE_CHECKING
 
 from cluster.ui.command_line import command
@@ -47,7 +46,7 @@ def remedy(output: str, name: str, pip_url: str, versions: Mapping[str, str]) ->
     packages in its venv.
     """
     if re.search(COLLECTIONS, output):
-        return f"It is older than Python 3.10. Try: {_again(name, pip_url, '--python 3.9')}"
+        return f"It is older than Python 3.10. Try: {_again(name, pip_url, '--python', '3.9')}"
     module = re.search(r"No module named '([\w.]+)'", output)
     if module:
         return _missing(module[1], name, pip_url)
@@ -57,7 +56,7 @@ def remedy(output: str, name: str, pip_url: str, versions: Mapping[str, str]) ->
     if installed:
         pinned = f"{pip_url} {package}<{installed}"
         return f"It is older than its dependency {package} {installed}. Try an older one: {_again(name, pinned)}"
-    return f"Try an older Python, or another version of the package: {_again(name, pip_url, '--python 3.10')}"
+    return f"Try an older Python, or another version of the package: {_again(name, pip_url, '--python', '3.10')}"
 
 
 def _missing(module: str, name: str, pip_url: str) -> str:
@@ -66,7 +65,7 @@ def _missing(module: str, name: str, pip_url: str) -> str:
         return f"It is older than its dependencies. Try: {_again(name, f'{pip_url} setuptools<81')}"
     if module.partition(".")[0] in LAST_PYTHON:
         python = LAST_PYTHON[module.partition(".")[0]]
-        return f"Python {python} is the last with the module {module}. Try: {_again(name, pip_url, f'--python {python}')}"
+        return f"Python {python} is the last with the module {module}. Try: {_again(name, pip_url, '--python', python)}"
     return f"Add the package that it misses: {_again(name, f'{pip_url} {_distribution(module)}')}"
 
 
@@ -77,6 +76,6 @@ def _distribution(module: str) -> str:
     return next((DISTRIBUTIONS[known] for known in names if known in DISTRIBUTIONS), parts[0].replace("_", "-"))
 
 
-def _again(name: str, pip_url: str, options: str = "") -> str:
+def _again(name: str, pip_url: str, *options: str) -> str:
     """Return the command ``new``, to be typed again with something more."""
-    return command(" ".join(filter(None, (f"new {name} --pip-url {shlex.quote(pip_url)}", options))))
+    return command("new", name, "--pip-url", pip_url, *options)

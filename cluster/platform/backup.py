@@ -1,7 +1,8 @@
-"""Data that outlives its cluster: ``teardown --keep-data`` saves it, and the next ``up`` restores it.
+"""Saves data for ``teardown --keep-data``, and restores it at the next ``up``.
 
-A kind node's volume is deleted with its container. So MinIO's folder becomes an archive in ``.local/kept``,
-with all versions and users, next to its credentials. Only the user may read either.
+A kind node's volume is deleted with its container. So MinIO's folder becomes an archive in
+``.local/kept``, with all versions and users, next to its credentials. Only the user may read
+either.
 """
 
 from __future__ import annotations

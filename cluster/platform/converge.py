@@ -24,9 +24,12 @@ POLL_SECONDS = 0.25
 
 
 def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clock = CLOCK) -> dict[str, float]:
-    """Establish every step's condition. Return the seconds of each change; conditions that held already are not in it.
+    """Establish every step's condition.
 
-    :raises SetupError: the first one of a step. What was done stays, and the next ``up`` continues from there.
+    Return the seconds of each change; conditions that held already are not in it.
+
+    :raises SetupError: the first one of a step. What was done stays, and the next ``up`` continues
+        from there.
     """
     by_title = {step.title: step for step in steps}
     graph = TopologicalSorter({step.title: [need for need in step.needs if need in by_title] for step in steps})
@@ -83,7 +86,8 @@ def _pending(step: Step, handles: Handles) -> str | None:
 def _wait(step: Step, handles: Handles, say: Callable[[str], None], clock: Clock) -> None:
     """Wait until nothing is pending, and report what is.
 
-    :raises SetupError: E-TIMEOUT with the last reason; or what the step raises if waiting cannot help.
+    :raises SetupError: E-TIMEOUT with the last reason; or what the step raises if waiting cannot
+        help.
     """
 
     def pending() -> str | None:
@@ -103,7 +107,10 @@ def _wait(step: Step, handles: Handles, say: Callable[[str], None], clock: Clock
 
 
 def look(steps: Sequence[Step], handles: Handles) -> dict[str, str | None]:
-    """Return what is missing for each step, and change nothing. Steps whose needs are missing are not asked."""
+    """Return what is missing for each step, and change nothing.
+
+    Steps whose needs are missing are not asked.
+    """
     titles = {step.title for step in steps}
     results: dict[str, str | None] = {}
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:

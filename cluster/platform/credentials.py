@@ -29,7 +29,8 @@ ROOT_SECRET = "argo-artifacts-root"  # noqa: S105 - its name
 USER_SECRET = "argo-artifacts"  # noqa: S105 - its name
 PULL_TYPE = "kubernetes.io/dockerconfigjson"
 PULL_KEY = ".dockerconfigjson"
-"""The type of a Secret for pulling images, and its key with the content of Docker's ``config.json``."""
+"""The type of a Secret for pulling images, and its key with the content of Docker's
+``config.json``."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Credentials:
     def keys(self, secret: str = "") -> Keys | None:
         """Return the keys of pipelines, or those in *secret*; None if pod identity opens the store.
 
-        :raises SetupError: E-STORE, there are no keys yet; E-SECRET, we may not read them and none are set here.
+        :raises SetupError: E-STORE, there are no keys yet; E-SECRET, we may not read them and none
+            are set here.
         """
         set_here = {name: self.environ.get(variable, "") for name, variable in KEYS.items()}
         own = set_here if all(set_here.values()) else None
@@ -82,7 +84,7 @@ class Credentials:
         return keys
 
     def missing(self) -> list[str]:
-        """Return the names of the store's Secrets that are missing or empty, if we may read them."""
+        """Return the store's Secrets that are missing or empty, if we may read them."""
         if self.settings.store == "install":
             names: tuple[str, ...] = (ROOT_SECRET, USER_SECRET)
         else:
@@ -91,9 +93,12 @@ class Credentials:
         return [name for name in names if visible(partial(self.secret, name), forbidden) is None]
 
     def ensure(self, saved: Mapping[str, Keys]) -> None:
-        """Create the Secrets of the store that are missing. *saved* are credentials that belong to restored data.
+        """Create the Secrets of the store that are missing.
 
-        :raises SetupError: E-SECRET, the keys of an existing S3 are not set, or its Secret is missing.
+        *saved* are credentials that belong to restored data.
+
+        :raises SetupError: E-SECRET, the keys of an existing S3 are not set, or its Secret is
+            missing.
         """
         if self.settings.s3_credentials != "keys":
             self._need_secret()
@@ -127,7 +132,7 @@ class Credentials:
     # -- the image registry
 
     def pull_trouble(self) -> str | None:
-        """Return what is wrong with the Secret that pods pull images with; None if nothing is, or we may not read it."""
+        """Return what is wrong with the pull secret; None if nothing is, or we may not read it."""
         name, namespace = self.settings.pull_secret, self.settings.namespace
         forbidden: documents.Document | None = {}
         live = visible(lambda: self.kube().get("Secret", name, namespace), forbidden) if name else forbidden

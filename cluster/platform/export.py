@@ -1,7 +1,7 @@
 """Writes an environment as plain files, for a deployment by git: the command ``export``.
 
-The files hold exactly what ``up`` and ``sync`` apply, so that a controller such as Argo CD agrees with
-them. Neither the cluster nor the machine counts: a checkout writes the same files everywhere.
+The files hold exactly what ``up`` and ``sync`` apply, so that a controller such as Argo CD agrees
+with them. Neither the cluster nor the machine counts: a checkout writes the same files everywhere.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def files(settings: Settings) -> dict[str, bytes]:
         whole = [item for item in public if item["kind"] in WHOLE_CLUSTER]
         objects = {f"objects/{_name(item)}": dumped(item) for item in public if item not in whole}
         roles = documents.load([settings.root / "manifests" / "administrator" / "roles.yaml"])
-        found = {
+        texts = {
             "kustomization.yaml": HEAD + dumped(_kustomization(objects)),
             "README.md": _readme(handles),
             **objects,
@@ -82,9 +82,9 @@ def files(settings: Settings) -> dict[str, bytes]:
             "examples/argocd-application.yaml": dumped(_application(settings)),
         }
         if settings.store == "use":
-            found["administrator/s3-policy.json"] = json.dumps(policy(settings), indent=2) + "\n"
+            texts["administrator/s3-policy.json"] = json.dumps(policy(settings), indent=2) + "\n"
         configs = {f"configs/{key}": data for key, data in Configs.here(handles).items()}
-    return {path: text.encode() for path, text in found.items()} | configs
+    return {path: text.encode() for path, text in texts.items()} | configs
 
 
 def _need_decisions(settings: Settings) -> None:
@@ -107,7 +107,7 @@ def _need_decisions(settings: Settings) -> None:
     )
 
 
-def write(found: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]]:
+def write(content: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]]:
     """Write changed files into *folder*, remove obsolete ones, and return the paths of both.
 
     :raises SetupError: E-SETTING, the folder is not from an export.
@@ -117,10 +117,10 @@ def write(found: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]]:
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         raise SetupError("E-SETTING", f"{folder} exists, and no export has written it.", hint="Name another folder: --out FOLDER")
     there = {file.relative_to(folder).as_posix() for name in FOLDERS for file in (folder / name).rglob("*") if file.is_file()}
-    changed = [path for path in found if not (folder / path).is_file() or (folder / path).read_bytes() != found[path]]
-    gone = sorted(there - found.keys())
-    for path in sorted(changed, key=lambda path: path != head.name):  # this file marks the folder as ours
-        with write_whole(folder / path, found[path].decode()):
+    changed = [path for path in content if not (folder / path).is_file() or (folder / path).read_bytes() != content[path]]
+    gone = sorted(there - content.keys())
+    for path in sorted(changed, key=lambda path: path != head.name):  # marks the folder
+        with write_whole(folder / path, content[path].decode()):
             pass
     for path in gone:
         (folder / path).unlink()
@@ -165,7 +165,10 @@ def _secrets(handles: Handles) -> list[documents.Document]:
 
 
 def _application(settings: Settings) -> documents.Document:
-    """Return an Application of Argo CD. It ignores ``suspend``, so that people can suspend a schedule by hand."""
+    """Return an Application of Argo CD.
+
+    It ignores ``suspend``, so that people can suspend a schedule by hand.
+    """
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Application",

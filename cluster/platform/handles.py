@@ -1,4 +1,7 @@
-"""What every step receives: settings, provider, cluster, store. Cluster and store are opened when first needed."""
+"""What every step receives: settings, provider, cluster, store.
+
+Cluster and store are opened when first needed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ Result = TypeVar("Result")
 PARALLEL = 8
 """Requests in parallel. The clients keep ten connections."""
 DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
-"""What the laptop can reach: the preferred port there, the Deployment that answers, and its port."""
+"""What the laptop can reach: the preferred port there, the Deployment that answers, and its
+port."""
 CREATED = (1, 35)
 """The first Kubernetes that also asks for the verb ``create`` to open a forward."""
 
@@ -50,14 +54,15 @@ CREATED = (1, 35)
 def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Call *work* with each of *items*, a few in parallel, and return the results in order.
 
-    :raises Exception: the first one that *work* raised. Calls that have not begun by then never begin.
+    :raises Exception: the first one that *work* raised. Calls that have not begun by then never
+        begin.
     """
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         return list(pool.map(work, items))
 
 
 class Handles:
-    """Settings and provider of one installation, and lazily its cluster, its store and its objects."""
+    """Settings and provider of an installation, and lazily its cluster, store and objects."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Take the settings. Nothing is started or asked yet.
@@ -162,7 +167,7 @@ class Handles:
     # -- the store
 
     def url(self, door: str) -> str:
-        """Return the address of one of ``DOORS`` for this machine: a published port, else one that we forward.
+        """Return the address of one of ``DOORS`` here: a published port, or one that we forward.
 
         :raises SetupError: E-KUBE, the cluster cannot be reached.
         """

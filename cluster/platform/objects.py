@@ -38,7 +38,8 @@ class Objects:
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace that is not ours; E-RIGHTS; E-ARGO; E-LAYOUT.
+        :raises SetupError: E-FOREIGN, the cluster has an Argo or a namespace that is not ours;
+            E-RIGHTS; E-ARGO; E-LAYOUT.
         """
         say("checking ownership")
         layout_before = older_layout(handles)
@@ -99,7 +100,7 @@ def _exists_elsewhere(handles: Handles, document: Document) -> bool:
 
 
 def _exists_unseen(handles: Handles, kind: str, name: str) -> bool:
-    """Return whether an object that we may not read exists: the API serves a CRD's kind; we may use a namespace."""
+    """Return whether an object that we may not read exists, by what we may do with it."""
     if kind == "Namespace":
         return handles.kube.may("create", "", "configmaps", name) or "workflows" in handles.kube.argo
     return name.partition(".")[0] in handles.kube.argo

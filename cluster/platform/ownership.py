@@ -44,7 +44,7 @@ def need_ours(handles: Handles, wanted: Iterable[Key]) -> None:
 
 
 def need_our_bucket(handles: Handles, content: bytes | None) -> None:
-    """Check by *content*, the bucket's ``owner.json``, that the bucket is not another installation's.
+    """Check that the bucket is ours. *content* is its ``owner.json``.
 
     :raises SetupError: E-FOREIGN, it is; E-LAYOUT, a newer checkout wrote it.
     """
@@ -86,7 +86,7 @@ def key(document: Document) -> Key:
 
 
 def is_shared(handles: Handles, live: Document | None) -> bool:
-    """Return whether an object comes from our files, by another installation or an administrator."""
+    """Return whether another installation or an administrator applied our file."""
     return live is not None and not handles.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
 
 
@@ -144,6 +144,9 @@ def _all_files(handles: Handles) -> list[Path]:
 
 
 def unwanted(wanted: Iterable[Document], live: Mapping[Key, Document]) -> list[Key]:
-    """Return the live objects that we applied and no longer want. Most Secrets carry no digest: we did not apply them."""
+    """Return the live objects that we applied and no longer want.
+
+    Most Secrets carry no digest: we did not apply them.
+    """
     keys = set(map(key, wanted))
     return [name for name, item in live.items() if name not in keys and documents.CONTENT in (item["metadata"].get("annotations") or {})]

@@ -101,7 +101,9 @@ def _wait_for_namespace(handles: Handles, say: Callable[[str], None]) -> None:
 
 
 def _wait_for_objects(handles: Handles, say: Callable[[str], None], kept: tuple[str, ...]) -> None:
-    """Wait until our objects are gone. A Deployment stays until its pods end, and the next ``up`` must not meet it.
+    """Wait until our objects are gone.
+
+    A Deployment stays until its pods end, and the next ``up`` must not meet it.
 
     :raises SetupError: E-LEFT, one stays.
     """

@@ -1,4 +1,4 @@
-"""The platform's objects as they should be: the files of ``manifests/`` with what the settings choose."""
+"""The platform's objects as they should be: ``manifests/`` with the choices of the settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ ROLE = "eks.amazonaws.com/role-arn"
 MINIO = "http://argo-artifacts:9000"
 """The address of our own MinIO in the cluster."""
 INITLESS = (1, 36)
-"""The first Kubernetes with image volumes on by default. Pods without an init container need them."""
+"""The first Kubernetes with image volumes on by default. Pods without an init container need
+them."""
 IMAGES = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio"}
 """Deployment to the name of its image in the settings."""
 
@@ -104,7 +105,7 @@ class Rendering:
         return document
 
     def _with_access(self, document: Document) -> Document:
-        """Give pipelines' pods the IAM role and the pull secret, and Argo's UI the Secret of the store."""
+        """Add IAM role and pull secret for pipelines, and the store's Secret for Argo's UI."""
         kind, name = document["kind"], document["metadata"]["name"]
         if (kind, name) == ("ServiceAccount", PIPELINE):
             document = documents.annotated(document, {ROLE: self.settings.s3_role}) if self.settings.s3_role else document
@@ -124,7 +125,10 @@ class Rendering:
         return config
 
     def _initless(self) -> bool:
-        """Return whether pods go without an init container. An Argo that we do not install has its own choice."""
+        """Return whether pods go without an init container.
+
+        An Argo that we do not install has its own choice.
+        """
         if self.settings.initless_pods != "auto":
             return self.settings.initless_pods
         return self.settings.argo == "install" and (self.provider.ours or self.kubernetes() >= INITLESS)
@@ -135,7 +139,7 @@ class Rendering:
         return documents.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
 
     def _repository(self) -> Document:
-        """Return our artifact repository in the form that an existing Argo reads: the default of our namespace."""
+        """Return our artifact repository as the default of our namespace, for an existing Argo."""
         repository = yaml.safe_dump(self._controller(self._argo_config)["artifactRepository"], sort_keys=False)
         annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
         metadata = {"name": "artifact-repositories", "namespace": self.settings.namespace, "annotations": annotations}

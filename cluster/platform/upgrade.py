@@ -37,7 +37,7 @@ class Upgrade:
 
 
 def older_layout(handles: Handles) -> int | None:
-    """Return the layout of the platform in the cluster if it is older than ours; None without a platform of ours.
+    """Return the layout in the cluster if it is older than ours; None without a platform.
 
     :raises SetupError: E-LAYOUT, the layout is newer.
     """

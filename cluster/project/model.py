@@ -33,23 +33,26 @@ class Connector:
     folder: Path
     kind: str
     requirements: tuple[str, ...]
-    """As pip takes them; those in ``projects`` are left out."""
+    """Requirements as pip takes them, without those in ``projects``."""
     projects: tuple[Path, ...]
-    """Folders of this repository that are installed as they are."""
+    """Folders of this repository to install."""
     executable: str
     capabilities: tuple[str, ...]
     python: str | None
     outputs: tuple[str, ...]
     settings: tuple[str, ...] = ()
-    """What its config may hold, as far as somebody has written that down: a backfill asks."""
+    """The keys of its config, if ``connector.yaml`` lists them: backfills check them."""
     instead: Path | None = None
     """The environment's config that overrides it."""
     safe_states: bool | None = None
-    """Whether rows are safe when the target prints a state; None: as long as its working folder has no file."""
+    """Whether rows are safe when the target prints a state.
+
+    None: while its working folder has no file.
+    """
 
     @property
     def config(self) -> Path:
-        """Its ``config.json``, which need not be there."""
+        """Its ``config.json``, which may be absent."""
         return self.instead or self.folder / CONFIG
 
     @property
@@ -66,14 +69,14 @@ class Events:
     prefix: str
     suffix: str
     webhook: str
-    """The path that is called; one of this and the bucket is empty."""
+    """The path to call; either this or the bucket is empty."""
     secret: str
-    """What opens the bucket, or what callers must know; none named, the store's own, or nothing."""
+    """The Secret for the bucket, by default the store's; or the one that callers must pass."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A tap, a target and when they run: an entry of ``pipelines.yaml``."""
+    """A tap, a target and their schedule: an entry of ``pipelines.yaml``."""
 
     name: str
     tap: Connector
@@ -92,14 +95,14 @@ class Pipeline:
     retries: int
     notify: str
     transform: Connector | None = None
-    """What runs after each load."""
+    """The transform that runs after each load."""
     transform_select: str = ""
-    """Which part of its project; none named, all of it."""
+    """A part of its project; empty for all."""
     events: Events | None = None
 
     @property
     def connectors(self) -> tuple[Connector, ...]:
-        """All that takes part in a run, in this order."""
+        """The connectors of a run, in order."""
         return (self.tap, self.target, *([self.transform] if self.transform else []))
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
-"""dbt's own words for a part of a project; what begins with a hyphen would be an option."""
+"""dbt's selection of a part of a project. A leading hyphen would make it an option."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -64,7 +64,7 @@ class Project:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the checkout's, as it is in the environment that was chosen."""
+        """Return the project of the settings' checkout and environment."""
         return cls(settings.root, env=settings.env, resources=pairs(settings.resources))
 
     def shown(self, path: Path) -> str:
@@ -73,7 +73,7 @@ class Project:
 
     @cached_property
     def connector_names(self) -> list[str]:
-        """The names of all connectors: the folders that hold a ``connector.yaml``."""
+        """The names of all connectors: the folders with a ``connector.yaml``."""
         return sorted(file.parent.name for file in self.configs.glob("*/connector.yaml"))
 
     @cached_property
@@ -94,8 +94,8 @@ class Project:
             if file.is_file() and not (file.name == CONFIG and (self.configs / name).is_file()):
                 raise SetupError(
                     "E-CONFIG",
-                    f"{self.shown(file)} takes the place of nothing: there is no config {self.shown(self.configs / name)}.",
-                    hint=f"Name it as the {CONFIG} that it stands for, or remove it.",
+                    f"{self.shown(file)} overrides no config: there is no {self.shown(self.configs / name)}.",
+                    hint=f"Name it as the {CONFIG} that it overrides, or remove it.",
                 )
 
     def _instead(self, file: Path) -> Path | None:
@@ -111,7 +111,7 @@ class Project:
     def connector(self, name: str) -> Connector:
         """Return one connector.
 
-        :raises SetupError: E-UNKNOWN, there is none of that name; E-CONFIG, its files are wrong.
+        :raises SetupError: E-UNKNOWN, there is no such connector; E-CONFIG, its files are wrong.
         """
         if name not in self._connectors:
             self._connectors[name] = self._read_connector(name)
@@ -200,15 +200,8 @@ class Project:
                 f"There is no pipeline {describe(name)}.{nearest(name, self._entries)} Pipelines are {listed(self._entries)}.",
                 hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
-        file = self.pipelines_file
-        shown = self.shown(file)
-        if not re.fullmatch(NAME, name):
-            raise SetupError(
-                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
-            )
-        if name in self.connector_names:
-            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
-        fields = Fields(self._entries[name], shown=shown, at=name)
+        self._check_name(name)
+        fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         pipeline = Pipeline(
             name=name,
@@ -240,6 +233,19 @@ class Project:
             fields.refuse("timezone", "an IANA name such as Europe/Berlin")
         self._check_files(pipeline)
         return pipeline
+
+    def _check_name(self, name: str) -> None:
+        """Check the name of a pipeline.
+
+        :raises SetupError: E-CONFIG, it is not allowed, or is a connector's.
+        """
+        shown = self.shown(self.pipelines_file)
+        if not re.fullmatch(NAME, name):
+            raise SetupError(
+                "E-CONFIG", f"{shown}: {describe(name)} is not allowed as a pipeline's name.", hint=f"Rename it: {NAME_ALLOWED}."
+            )
+        if name in self.connector_names:
+            raise SetupError("E-CONFIG", f"{shown}: {name} is also the name of a connector.", hint="Rename one of the two.")
 
     def _side(self, fields: Fields, kind: str) -> Connector:
         name = fields.text(kind, allowed=f"the name of a {kind} below singer-configs/")
@@ -313,7 +319,7 @@ def _schedules(fields: Fields) -> tuple[str, ...]:
 
 
 def _refuse_template(fields: Fields, key: str, text: str) -> None:
-    """Refuse ``{{…}}`` in what becomes a parameter of a Workflow.
+    """Refuse ``{{…}}`` in a value that becomes a parameter of a Workflow.
 
     :raises SetupError: E-CONFIG.
     """
@@ -326,7 +332,7 @@ def _seconds(duration: str) -> int:
 
 
 def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
-    """See that a catalog has the form that taps expect.
+    """Check that a catalog has the form that taps expect.
 
     :raises SetupError: E-CATALOG, it has not.
     """
@@ -343,7 +349,7 @@ def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
 
 
 def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
-    """Read a connector or a pipeline with all that it needs, and say in few words what it is.
+    """Read a connector or a pipeline with all its files, and describe it in a few words.
 
     :raises SetupError: what is wrong with it.
     """
@@ -358,7 +364,7 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
 
 
 def _safe_states(fields: Fields) -> bool | None:
-    """Return ``safe_states``: as written, else false for a target that names its ``outputs``, else None."""
+    """Return ``safe_states``; if absent, False for a target with ``outputs``, else None."""
     if fields.has("safe_states"):
         return fields.flag("safe_states", default=False)
     return False if fields.has("outputs") else None

@@ -1,7 +1,7 @@
-"""Taking secrets out of what is passed on: two nets, one behind the other.
+"""Remove secrets from texts that leave this machine.
 
-First every value that is known to be secret, wherever it stands, in each form in which programs write it; then whatever
-looks like one.
+``redacted`` replaces two things by ``***``: known secret values, in every form in which programs
+write them, and text that looks like a secret.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from cluster.config.settings import ENVIRONMENTS
+from cluster.errors import SetupError
+from cluster.project.dotenv import parse_dotenv
 from cluster.project.secrets import is_secret_key, secret_names
 
 if TYPE_CHECKING:
@@ -24,13 +26,16 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 SHORT = 4
-"""A value shorter than this is only taken out where it stands alone: else nothing could be read any more."""
+"""A shorter value is replaced only if it is a whole word, so that the text stays readable."""
 NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|signature|authorization)"
 KEY = r"(?:^|(?<!primary)(?<!replication)_)key$"
 SECRET_NAME = re.compile(rf"{NAME}|webhook|notify_url|(?:^|_)(?:pass|auth)(?:$|_)|_pwd$|{KEY}", re.IGNORECASE)
-"""What keys of configs and variables may be called whose values are secret: more than ``is_secret_key``, which refuses, is sure of."""
+"""Names of config keys and variables whose values may be secret.
+
+This matches more names than ``is_secret_key``, which must not reject a harmless setting.
+"""
 TRIVIAL = {"true", "false", "none", "null"}
-"""No secrets, whatever a variable with them is called."""
+"""Values that are never secret, whichever variable has them."""
 LOOKS = (
     (re.compile(r"(?<=://)[^/\s\"']+@"), f"{HIDDEN}@"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
@@ -42,30 +47,36 @@ LOOKS = (
         rf"\1{HIDDEN}",
     ),
 )
-"""What looks like a secret, whoever wrote it: users in addresses, private keys, JSON Web Tokens, headers, ``password=…``."""
+"""Texts that look like secrets, with their replacements.
+
+Users in URLs, private keys, JSON Web Tokens, logins to registries, headers, ``password=…``.
+"""
 
 
 def sounds_secret(name: str) -> bool:
-    """Say whether what a key or variable of that name holds is better taken out."""
+    """Return whether a key or variable of this name may hold a secret."""
     return bool(SECRET_NAME.search(name)) or is_secret_key(name)
 
 
 def redacted(text: str, known: Iterable[str]) -> str:
-    """Return *text* without the values that are *known* to be secret, and without what looks like one."""
+    """Return *text* without *known* secrets, and without text that looks like a secret."""
     forms = {form for value in known for form in written_forms(value)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, HIDDEN) if len(form) >= SHORT else re.sub(rf"(?<![\w*]){re.escape(form)}(?![\w*])", HIDDEN, text)
-    for pattern, instead in LOOKS:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in LOOKS:
+        text = pattern.sub(replacement, text)
     return text
 
 
 def written_forms(value: str) -> set[str]:
-    """Return the forms in which programs write a value: as it is, quoted for URLs, JSON, Python and HTML, in base64.
+    """Return the value as it is, quoted for URLs, JSON, Python and HTML, and in base64.
 
-    In base64 a value has one of three forms inside a longer text, by its position; ``user:password`` is the usual case.
-    The entrypoint has the same function, because it runs alone on a connector's Python; a test compares the two. Of an
-    address each long part of its path and query counts as a value: webhooks carry their secrets there.
+    Inside a longer text, such as ``user:password``, base64 encodes a value in one of three ways,
+    depending on its position. Webhooks have secrets in their URLs: each long part of a URL's path
+    and query counts as a value.
+
+    The entrypoint has a copy without the part about URLs, because it cannot import this module; a
+    test compares the two.
     """
     forms: set[str] = set()
     long = re.findall(r"[^/?&=#]{8,}", value.partition("://")[2].partition("/")[2]) if "://" in value else []
@@ -86,19 +97,22 @@ def written_forms(value: str) -> set[str]:
 
 
 def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield every value that is known to be secret: of ``.env``, configs, the environment, and logins in addresses."""
-    for file in settings.root.glob(".env*"):  # those of every environment
+    """Yield the known secrets: in ``.env`` files, configs, environment variables and URLs."""
+    for file in settings.root.glob(".env*"):  # of all environments
         with suppress(OSError):
-            yield from _values(file.read_text(encoding="utf-8", errors="replace"))
-    asked: set[str] = set()
+            text = file.read_text(encoding="utf-8", errors="replace")
+            yield from _values(text)
+            with suppress(SetupError):  # the values as connectors get them: escapes decoded, several lines
+                yield from parse_dotenv(text, file.name).values()
+    referenced: set[str] = set()
     for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
         with suppress(OSError, ValueError, RecursionError):
-            asked |= set(secret_names(file))
+            referenced |= set(secret_names(file))
             content = json.loads(file.read_bytes())
-            if not (isinstance(content, dict) and "streams" in content):  # a catalog only describes
+            if not (isinstance(content, dict) and "streams" in content):  # skip catalogs
                 yield from _typed(content)
     named = {name: value for name, value in environ.items() if sounds_secret(name) and value.lower() not in TRIVIAL}
-    for value in [*named.values(), *(environ[name] for name in asked & environ.keys())]:
+    for value in [*named.values(), *(environ[name] for name in referenced & environ.keys())]:
         yield value
         with suppress(ValueError, RecursionError):
             yield from _typed(json.loads(value), secret=True)
@@ -106,7 +120,10 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _values(text: str) -> Iterator[str]:
-    """Yield what stands behind each ``=`` of a ``.env``, also of one that cannot be parsed: with its quotes and comments, and without."""
+    """Yield the value of each line of a ``.env``, with and without quotes and comment.
+
+    This also reads lines that ``.env`` parsers reject.
+    """
     for line in text.splitlines():
         raw = (line.partition("=")[2] or line).strip()
         bare = re.sub(r"\s+#.*$", "", raw)
@@ -114,7 +131,7 @@ def _values(text: str) -> Iterator[str]:
 
 
 def _typed(config: object, *, secret: bool = False) -> Iterator[str]:
-    """Yield the values in a config whose keys sound like secrets and that somebody has typed in there."""
+    """Yield secrets that are typed into a config instead of ``${NAME}``, judged by their keys."""
     if isinstance(config, dict):
         for key, value in config.items():
             yield from _typed(value, secret=secret or sounds_secret(str(key)))
@@ -126,7 +143,7 @@ def _typed(config: object, *, secret: bool = False) -> Iterator[str]:
 
 
 def _logins(url: str) -> Iterator[str]:
-    """Yield user and password of an address."""
+    """Yield ``user:password`` and the password of a URL."""
     with suppress(ValueError):
         known = urlsplit(url).netloc.rpartition("@")[0]
         yield from filter(None, (known, known.partition(":")[2] or known))

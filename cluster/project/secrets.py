@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-"""The same as the entrypoint's; a test compares them."""
+"""The same as in the entrypoint; a test compares the two."""
 
 SECRET_KEY = re.compile(
     r"(^|[_-])(password|passwd|passphrase|secret|token|pat|dsn|credentials?|connection_string|sqlalchemy_url)$"
@@ -88,7 +88,7 @@ def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def is_typed_secret(key: str, text: str) -> bool:
-    """Say whether a text is a secret beyond doubt."""
+    """Return whether a text is certainly a secret."""
     if re.search(r"://[^/@:\s]*:[^/@\s]+@", text):
         return True
     address = re.search(r"(^|[_-])(dsn|connection_string|sqlalchemy_url)$", key, re.IGNORECASE)
@@ -96,7 +96,7 @@ def is_typed_secret(key: str, text: str) -> bool:
 
 
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
-    """Find the secrets that a config asks for: in the environment, else in ``.env``.
+    """Return the values of a config's secrets: of the environment, else of ``.env``.
 
     :raises SetupError: E-SECRET, one is not set. Values are never part of a message.
     """

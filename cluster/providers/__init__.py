@@ -27,7 +27,10 @@ class Provider(Protocol):
 
     @property
     def ours(self) -> bool:
-        """Whether we create and delete the cluster itself. Otherwise only our objects in it are ours."""
+        """Whether we create and delete the cluster itself.
+
+        Otherwise only our objects in it are ours.
+        """
 
     @property
     def publishes(self) -> bool:
@@ -43,14 +46,14 @@ class Provider(Protocol):
 
     @property
     def platform(self) -> str:
-        """The platform of its images, such as ``linux/arm64``; empty for the runtime's own, or if not known.
+        """The platform of its images, such as ``linux/arm64``; empty for the runtime's default.
 
         :raises SetupError: E-SETTING, the nodes have several, and the settings choose none.
         """
 
     @property
     def kubernetes(self) -> str:
-        """The version of Kubernetes, such as ``1.37``; empty if only the cluster itself knows it."""
+        """The version of Kubernetes, such as ``1.37``; empty if only the cluster knows it."""
 
     def kubeconfig(self) -> Path:
         """Return the project's own file with that context, up to date."""

@@ -1,7 +1,8 @@
 """An existing cluster: Docker Desktop's, Rancher Desktop's, k3d's, somebody's kind, a company's.
 
-We never create, stop or delete it, only our objects in it. Its ports are not published, so we forward
-them. How an image reaches its nodes depends on the kind of cluster, which the context's name tells.
+We never create, stop or delete it, only our objects in it. Its ports are not published, so we
+forward them. How an image reaches its nodes depends on the kind of cluster, which the context's
+name tells.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 SHARED = ("docker-desktop", "rancher-desktop", "orbstack", "colima")
 """Contexts whose nodes use the images of the laptop's runtime."""
 NODES = {"kind-": "io.x-k8s.kind.cluster={name}", "k3d-": "k3d.cluster={name}"}
-"""Contexts whose nodes are containers of the laptop's runtime, with the label of these containers."""
+"""Contexts whose nodes are containers of the laptop's runtime, with the label of these
+containers."""
 HELPERS = ("-serverlb", "-tools", "-external-load-balancer")
 """Suffixes of containers with such a label that are not nodes."""
 PARALLEL = 8
@@ -59,9 +61,12 @@ class Existing:
         through: Network | None = None,
         nodes: Callable[[], set[str]] = set,
     ) -> None:
-        """Take the settings and the environment, which names the user's kubeconfig. Nothing is read or asked yet.
+        """Take the settings and the environment, which names the user's kubeconfig.
 
-        *through* is the network on the path to a registry; *nodes* returns the platforms of the cluster's nodes.
+        Nothing is read or asked yet.
+
+        *through* is the network on the path to a registry; *nodes* returns the platforms of the
+        cluster's nodes.
         """
         self.settings = settings
         self.instance = instance
@@ -161,7 +166,7 @@ class Existing:
 
     @property
     def _profile(self) -> str:
-        """The minikube profile of the context, which has its name; minikube adds an extension to the cluster's entry."""
+        """The context's minikube profile, of the same name; minikube marks the cluster's entry."""
         extensions = str(self._context.cluster.get("extensions", ""))
         return self.context if self.context == "minikube" or "minikube.sigs.k8s.io" in extensions else ""
 
@@ -188,7 +193,8 @@ class Existing:
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
         """See ``Provider``. A cluster that pulls its images gets public ones without our help.
 
-        :raises SetupError: E-IMAGE, and what ``Registry.look`` raises: the registry does not answer, or has another image.
+        :raises SetupError: E-IMAGE, and what ``Registry.look`` raises: the registry does not
+            answer, or has another image.
         """
         if self._shares:
             return self.runtime.absent(images)
@@ -213,7 +219,8 @@ class Existing:
     def _has(self, image: str, *, platform: str) -> bool:
         """Return whether the registry has an image.
 
-        While the registry does not answer, an image that was seen there earlier counts: nodes keep their images.
+        While the registry does not answer, an image that was seen there earlier counts: nodes keep
+        their images.
         """
         if image in self._seen:
             return True

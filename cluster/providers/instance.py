@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 PORTS = ("port_argo", "port_s3", "port_console")
 NODE_NETWORK = "told"
-"""The key keeps the name that earlier versions gave it, so that either version reads the other's file."""
+"""The key keeps the name that earlier versions gave it, so that either version reads the other's
+file."""
 
 
 class Instance:
     """The ``instance.json`` of an environment, written at each change."""
 
     def __init__(self, file: Path, name: str = "") -> None:
-        """Read the file. Without a file this is a new instance, not written yet. *name* replaces its id."""
+        """Read the file.
+
+        Without a file this is a new instance, not written yet. *name* replaces its id.
+        """
         self.file = file
         self._name = name
         try:
@@ -60,7 +64,10 @@ class Instance:
         return self._facts.get("cluster") == cluster
 
     def choose_ports(self, preferred: dict[str, int]) -> None:
-        """Keep the ports of an existing cluster; else choose the preferred ones, or the next free ones. Writes nothing."""
+        """Keep the ports of an existing cluster, or choose free ones from the preferred up.
+
+        Writes nothing.
+        """
         if self._facts.get("cluster") and self.ports:
             return
         chosen: dict[str, int] = {}
@@ -108,7 +115,10 @@ class Instance:
 
     @property
     def pushed(self) -> list[str]:
-        """Images that were seen in the cluster's registry. Their names are hashes of their content."""
+        """Images that were seen in the cluster's registry.
+
+        Their names are hashes of their content.
+        """
         return list(self._facts.get("pushed", []))
 
     def saw_pushed(self, image: str) -> None:

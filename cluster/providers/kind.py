@@ -43,7 +43,10 @@ WRITE_FILE = 'umask 077 && mkdir -p "${1%/*}" && cat >"$1"'
 
 
 class Kind(Owned[str]):
-    """A cluster of one node, a container of the laptop's runtime. Its state is that of the container."""
+    """A cluster of one node, a container of the laptop's runtime.
+
+    Its state is that of the container.
+    """
 
     name = "kind"
     noun = "kind cluster"
@@ -116,7 +119,8 @@ class Kind(Owned[str]):
     def _start(self, state: str) -> None:
         """Start the node's container.
 
-        :raises SetupError: E-PORT, another program uses one of its ports, which cannot change any more; E-CLUSTER.
+        :raises SetupError: E-PORT, another program uses one of its ports, which cannot change any
+            more; E-CLUSTER.
         """
         result = self.runtime.run("unpause" if state == "paused" else "start", self.node)
         if result.returncode == 0:
@@ -161,7 +165,7 @@ class Kind(Owned[str]):
         )
 
     def config(self) -> documents.Document:
-        """Return kind's configuration: the file of the repository with this instance's ports and node image."""
+        """Return kind's configuration, with this instance's ports and node image."""
         document = documents.load([self.settings.root / "manifests" / "kind.yaml"])[0]
         document = documents.with_value(document, "nodes.0.image", self.settings.image("node"))
         for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
@@ -175,28 +179,37 @@ class Kind(Owned[str]):
         return check(command, code="E-CLUSTER", doing=f"kind {words[0]}", hint=hint, environ=self._environ())
 
     def _environ(self) -> dict[str, str]:
-        """Return kind's variables. No proxy: kubeadm would write it, with its password, into the pods of Kubernetes."""
+        """Return kind's variables.
+
+        No proxy: kubeadm would write it, with its password, into the pods of Kubernetes.
+        """
         hidden = dict.fromkeys((SCRUBBED & os.environ.keys()) | set(proxy.PROXY_VARIABLES), "")
         return {**hidden, "KIND_EXPERIMENTAL_PROVIDER": self.runtime.program}
 
     # -- the node's network
 
     def _network_files(self) -> dict[str, str]:
-        """Return the files that give the node's containerd its proxy and certificates, with their content."""
+        """Return the node's files with containerd's proxy and certificates, and their content."""
         subnets = self.runtime.run("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
         variables = self.network.in_containers([self.node, *subnets])
         lines = (f'Environment="{name}={value.replace("%", "%%")}"' for name, value in variables.items())
         return {PROXY_FILE: "\n".join(["[Service]", *lines, ""]), TRUSTED_FILE: self.network.certificates}
 
     def _network_differs(self) -> bool:
-        """Return whether the node has another proxy or other certificates than it should. Without either, do not ask it."""
+        """Return whether the node has another proxy or other certificates than it should.
+
+        Without either, do not ask it.
+        """
         if not self.network.matters_inside and not self.instance.node_network_configured:
             return False
         live = (self.runtime.run("exec", self.node, "cat", file).stdout for file in (PROXY_FILE, TRUSTED_FILE))
         return list(live) != list(self._network_files().values())
 
     def _configure_network(self) -> None:
-        """Give the node's containerd its proxy and certificates, and restart it. Pods survive that."""
+        """Give the node's containerd its proxy and certificates, and restart it.
+
+        Pods survive that.
+        """
         hint = f"See {self.runtime.program} logs {self.node}; then run it again."
         for file, content in self._network_files().items():
             result = self.runtime.run(*self._write_command(file), stdin=content)
@@ -213,7 +226,10 @@ class Kind(Owned[str]):
     # -- images
 
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """See ``Provider``. The node of an interrupted creation does not count: it is about to be removed."""
+        """See ``Provider``.
+
+        The node of an interrupted creation does not count: it is about to be removed.
+        """
         if not self.instance.complete and not self.instance.making:
             return None
         if self.network.matters_inside and not self.instance.node_network_configured:
@@ -243,7 +259,7 @@ class Kind(Owned[str]):
         self._kind("delete", "cluster", "--name", self.cluster)
 
     def _deleted(self) -> None:
-        """Remove kind's network if we created it and no container uses it, not even a stopped one."""
+        """Remove kind's network if we created it and no container uses it, running or not."""
         network = f"network {NETWORK}"
         if network not in self.instance.brought:
             return
@@ -252,7 +268,7 @@ class Kind(Owned[str]):
             self.instance.took_away(network)
 
     def _new_network(self) -> list[str]:
-        """Return kind's network if it does not exist yet. kind creates it with the first cluster, and never removes it."""
+        """Return kind's network if it does not exist yet. kind never removes it."""
         return [f"network {NETWORK}"] if self.runtime.run("network", "inspect", NETWORK).returncode else []
 
     def left(self) -> list[str]:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 
 KUBERNETES = "v1.36.2"
-"""What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need v1.36 or later."""
+"""What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need
+v1.36 or later."""
 DRIVERS = ("docker", "podman")
-"""Runtimes in which minikube makes its node a container, whose ports it publishes; else it makes a virtual machine."""
+"""Runtimes in which minikube makes its node a container, whose ports it publishes; else it makes a
+virtual machine."""
 LABEL = "name.minikube.sigs.k8s.io"
 """What its containers carry, with the profile's name."""
 TYPE = "io.k8s.sigs.minikube."
@@ -36,12 +38,12 @@ NO_PROFILE = 85
 """Its exit code where there is no profile of that name."""
 ELSEWHERE = ("PROFILE", "DRIVER", "VM_DRIVER", "NODES", "HA", "NAMESPACE", "NO_KUBERNETES", "DOWNLOAD_ONLY", "DRY_RUN", "STATIC_IP")
 SCRUBBED = {f"MINIKUBE_{name}" for name in ELSEWHERE}
-"""Variables that each stand for a flag, and must not lead our cluster elsewhere. How much memory it gets, or where images are
-downloaded from, remains the user's choice."""
+"""Variables that each stand for a flag, and must not lead our cluster elsewhere. How much memory it
+gets, or where images are downloaded from, remains the user's choice."""
 
 
 class State(NamedTuple):
-    """The status of a profile, in minikube's words, such as ``Running``, ``Stopped``, ``Configured``."""
+    """The status of a profile as minikube prints it: ``Running``, ``Stopped``, ``Configured``."""
 
     host: str
     api: str = ""
@@ -104,7 +106,8 @@ class Minikube(Owned[State]):
     def _state(self) -> State | None:
         """Return the status of the profile; None if there is no profile of this name.
 
-        :raises SetupError: E-PROGRAM, minikube is missing; E-RUNTIME, the runtime does not answer; E-CLUSTER, minikube failed.
+        :raises SetupError: E-PROGRAM, minikube is missing; E-RUNTIME, the runtime does not answer;
+            E-CLUSTER, minikube failed.
         """
         containers = self.left()
         result = self._run("status", "--output", "json")
@@ -132,11 +135,11 @@ class Minikube(Owned[State]):
                 f'The node of the minikube cluster "{self.cluster}" exists, and minikube does not know it.',
                 hint="Set MINIKUBE_HOME as it was when the cluster was created, or run invoke teardown, which removes the node.",
             )
-        if state.trouble:  # never deleted, as it holds data: minikube creates a missing machine again
+        if state.trouble:  # it holds data, so it is never deleted
             self._start([], say)
             return "started"
         if not self._has_kubeconfig(state):
-            self.file.unlink(missing_ok=True)  # in an existing file minikube would lose the embedded certificates
+            self.file.unlink(missing_ok=True)  # minikube would lose the embedded certificates
             self._check("update-context")
             self.file.chmod(0o600)
             return "kubeconfig restored"
@@ -150,7 +153,8 @@ class Minikube(Owned[State]):
     def _flags(self) -> list[str]:
         """Return the flags of a new cluster; minikube remembers them.
 
-        Without ``--keep-context``: the kubeconfig is ours, and kubectl in ``invoke shell`` needs its current context.
+        Without ``--keep-context``: the kubeconfig is ours, and kubectl in ``invoke shell`` needs
+        its current context.
         """
         flags = [f"--kubernetes-version={KUBERNETES}", "--container-runtime=containerd", "--nodes=1", "--embed-certs"]
         if self.driver:
@@ -184,7 +188,7 @@ class Minikube(Owned[State]):
         self.instance.finish()
 
     def _give_up(self) -> None:
-        """Remove what a failed creation left, as kind does, so that the next one can choose other ports."""
+        """Remove a failed creation, as kind does, so that the next one can choose other ports."""
         with suppress(SetupError):
             if self._state() is not None:
                 self._delete()
@@ -201,7 +205,10 @@ class Minikube(Owned[State]):
 
     @cached_property
     def _environ(self) -> dict[str, str]:
-        """Minikube's variables. Without the last one it would run a rootless podman through sudo."""
+        """Minikube's variables.
+
+        Without the last one it would run a rootless podman through sudo.
+        """
         network = proxy.read(self.settings, os.environ).variables(os.environ)
         environ = {**dict.fromkeys(SCRUBBED & os.environ.keys(), ""), **network, "KUBECONFIG": str(self.file)}
         return {**environ, "MINIKUBE_ROOTLESS": "true"} if self.driver and self.runtime.info.rootless else environ
@@ -209,7 +216,10 @@ class Minikube(Owned[State]):
     # -- images
 
     def missing_images(self, images: Sequence[str]) -> list[str] | None:
-        """See ``Provider``. Not while the node is created: minikube still unpacks its own images there."""
+        """See ``Provider``.
+
+        Not while the node is created: minikube still unpacks its own images there.
+        """
         if not self.instance.complete:
             return None
         result = self._run("image", "ls", "--format", "json")
@@ -221,7 +231,9 @@ class Minikube(Owned[State]):
         return [image for image in images if full_name(image) not in there] if there else None
 
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
-        """See ``Provider``. From its standard input minikube would create a file itself, and leave it behind.
+        """See ``Provider``.
+
+        From its standard input minikube would create a file itself, and leave it behind.
 
         :raises SetupError: E-IMAGE, the runtime or minikube refused.
         """
@@ -248,7 +260,7 @@ class Minikube(Owned[State]):
         return True
 
     def _delete(self) -> None:
-        """Delete the profile, not minikube's downloads. minikube then forgets the user's current profile: set it again."""
+        """Delete the profile, not minikube's downloads, and keep the user's current profile."""
         current = self._run("config", "get", "profile").stdout.strip()
         self._check("delete", "--output", "json")
         if current and current != self.cluster:
@@ -260,19 +272,19 @@ class Minikube(Owned[State]):
 
 
 def event(line: str) -> tuple[str, dict[str, str]]:
-    """Return the kind of an event, such as ``step`` or ``download.progress``, and its data; nothing for any other line."""
+    """Return kind and data of an event, such as ``step``; empty for any other line."""
     try:
-        found: Any = json.loads(line)
+        content: Any = json.loads(line)
     except ValueError:
         return "", {}
-    if not isinstance(found, dict) or not str(found.get("type", "")).startswith(TYPE):
+    if not isinstance(content, dict) or not str(content.get("type", "")).startswith(TYPE):
         return "", {}
-    data = found.get("data")
-    return found["type"].removeprefix(TYPE), {key: str(value) for key, value in data.items()} if isinstance(data, dict) else {}
+    data = content.get("data")
+    return content["type"].removeprefix(TYPE), {key: str(value) for key, value in data.items()} if isinstance(data, dict) else {}
 
 
 def progress_of(line: str) -> str:
-    """Return an event as a line of progress: minikube's step, or how far a download is; empty for other events."""
+    """Return the progress that an event reports: a step or a download; empty for others."""
     kind, data = event(line)
     artifact = data.get("artifact", "").partition("?")[0].rpartition("/")[2].partition("@")[0]
     if kind == "step":
@@ -304,53 +316,55 @@ KNOWN: tuple[tuple[str, str, str], ...] = (
     ("no space left", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
     ("_storage ", "The disk is full.", "Make room (docker system df shows what Docker uses), then run it again."),
     ("_docker_newgrp ", "Docker may not be used by this user.", GROUP),
-    ("_not_running ", "minikube's driver does not run: {said}", START),
-    ("_not_healthy ", "minikube's driver is not healthy: {said}", START),
+    ("_not_running ", "minikube's driver does not run: {reason}", START),
+    ("_not_healthy ", "minikube's driver is not healthy: {reason}", START),
     ("drv_as_root ", "minikube does not work for root.", "Run it as a user who may use the container runtime."),
-    ("_memory ", "There is too little memory: {said}", MEMORY),
-    ("rsrc_over_alloc_mem ", "There is too little memory: {said}", MEMORY),
-    ("_cores ", "There are too few CPUs: {said}", MEMORY),
+    ("_memory ", "There is too little memory: {reason}", MEMORY),
+    ("rsrc_over_alloc_mem ", "There is too little memory: {reason}", MEMORY),
+    ("_cores ", "There are too few CPUs: {reason}", MEMORY),
     ("kubernetes/releases/tags", f"{UNKNOWN}, and cannot ask GitHub for it.", f"Connect to the network. {UPDATE}"),
     ("k8s_fail_connect ", f"{UNKNOWN}, and cannot ask GitHub for it.", f"Connect to the network. {UPDATE}"),
     ("k8s_new_unsupported ", f"{UNKNOWN}.", UPDATE),
-    ("inet_proxy", "A proxy is in the way: {said}", NETWORK),
-    ("inet_not_tls ", "A proxy is in the way: {said}", NETWORK),
+    ("inet_proxy", "A proxy is in the way: {reason}", NETWORK),
+    ("inet_not_tls ", "A proxy is in the way: {reason}", NETWORK),
     ("toomanyrequests", "The registry of the node's image answers: too many requests.", "Wait an hour, then run it again."),
-    ("inet_", "What minikube needs cannot be downloaded: {said}", NETWORK),
-    ("no such host", "What minikube needs cannot be downloaded: {said}", NETWORK),
-    ("failed to download", "What minikube needs cannot be downloaded: {said}", NETWORK),
-    ("unable to find image", "What minikube needs cannot be downloaded: {said}", NETWORK),
+    ("inet_", "What minikube needs cannot be downloaded: {reason}", NETWORK),
+    ("no such host", "What minikube needs cannot be downloaded: {reason}", NETWORK),
+    ("failed to download", "What minikube needs cannot be downloaded: {reason}", NETWORK),
+    ("unable to find image", "What minikube needs cannot be downloaded: {reason}", NETWORK),
 )  # fmt: skip
-"""A sign in the error's name and message, in small letters; what it means, with minikube's own last line; what to do."""
+"""A sign in the error's name and message, in small letters; what it means, with minikube's own last
+line; what to do."""
 
 
 def failure(text: str) -> SetupError:
-    """Turn what minikube printed when it failed into an error: what we know in our words, all else in its own.
+    """Return the error for minikube's output when it failed.
 
-    The event that ended it has an exit code; others may only tell of a first try. Some commands print no events.
+    The event that ended it has an exit code; others may only tell of a first try. Some commands
+    print no events.
     """
     errors = [data for kind, data in map(event, text.splitlines()) if kind == "error"]
     error = next((data for data in reversed(errors) if "exitcode" in data), errors[-1] if errors else _plain(text))
     message = error.get("message", "")
-    said = reason(message)
+    cause = reason(message)
     signs = f"{error.get('name', '')} {message}".lower()
     for sign, problem, hint in KNOWN:
         if sign in signs:
-            return SetupError("E-CLUSTER", problem.format(said=said), hint=hint)
+            return SetupError("E-CLUSTER", problem.format(reason=cause), hint=hint)
     advice = " ".join(error.get("advice", "").split())
     if not advice or "{{" in advice:  # a template that minikube has not filled in
         advice = "See the line above; run it again, or invoke teardown first."
-    return SetupError("E-CLUSTER", f"minikube failed: {said}", hint=advice)
+    return SetupError("E-CLUSTER", f"minikube failed: {cause}", hint=advice)
 
 
 def _plain(text: str) -> dict[str, str]:
-    """Return the error in a text for people: its line is followed by a box with an address for reports."""
+    """Return the error from text for people, in which a box with an address follows it."""
     line = next((line for line in text.splitlines() if EXITING in line), "").partition(EXITING)[2]
     name, _, message = line.partition(": ")
     return {"name": name, "message": message} if message else {"message": text}
 
 
 def reason(message: str) -> str:
-    """Return the line of a message that tells most: what a program that minikube ran said last, but for its offer of help."""
+    """Return the last line of a message, without a program's offer of help."""
     lines = [line for line in message.splitlines() if line.strip() and not line.startswith("Run '")]
     return last_line("\n".join(lines))

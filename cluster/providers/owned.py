@@ -25,7 +25,10 @@ FOREIGN = "a cluster of this name is there, and is not ours"
 
 
 class Owned(ABC, Generic[State]):
-    """The life of a cluster, in terms of what a tool such as kind does. *State* is how the tool reports it."""
+    """The life of a cluster, in terms of what a tool such as kind does.
+
+    *State* is how the tool reports it.
+    """
 
     name: ClassVar[str]
     start_words: ClassVar[tuple[str, ...]]

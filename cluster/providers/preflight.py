@@ -1,7 +1,6 @@
-"""What a machine must have before a cluster is made or woken on it: memory, disk, CPUs, kernel limits, ports.
+"""Checks of a machine before its cluster is created or started: memory, disk, kernel, ports.
 
-Asked by ``up`` before it begins, and by ``doctor``. Each check goes from readings to a ``Shortage``, or to none where all is
-well; nothing is touched.
+``up`` and ``doctor`` use them. Each check turns readings into shortages, and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +21,18 @@ if TYPE_CHECKING:
 
 GB = 10**9
 MEMORY_LEAST, MEMORY_GOOD = 2.5 * GB, 4 * GB
-"""An empty kind node takes about 1 GB, the idle platform less than 1 GiB on top (``benchmarks/up.py``), a run about 0.3 GB."""
+"""An empty kind node takes about 1 GB, the idle platform less than 1 GiB on top
+(``benchmarks/up.py``), a run about 0.3 GB."""
 DISK_LEAST, DISK_GOOD = 5 * GB, 10 * GB
 """All images unpacked are about 2.5 GB, on the laptop and once more on the node."""
 CHECKOUT_LEAST, CHECKOUT_GOOD = 0.5 * GB, 2 * GB
-"""The environments of the examples and their downloads are about 0.3 GB; what a tap loads comes on top."""
+"""The environments of the examples and their downloads are about 0.3 GB; what a tap loads comes on
+top."""
 INOTIFY = {"max_user_instances": 512, "max_user_watches": 524288}
 """What kind's documentation asks for (Known Issues, "Pod errors due to too many open files")."""
 INSTANCES_LEAST = 64
-"""A node of ours holds 27 (counted on one that is idle); the kernel's default is 128, and will do."""
+"""A node of ours holds 27 (counted on one that is idle); the kernel's default is 128, and will
+do."""
 
 MORE_MEMORY = {
     "Docker Desktop": "Docker Desktop: Settings > Resources > Memory, 6 GB.",
@@ -44,7 +46,7 @@ MORE_DISK = "Make room ({program} system df shows what {program} uses), then run
 
 @dataclass(frozen=True)
 class Shortage:
-    """Something that is not as it should be."""
+    """A resource of which there is too little."""
 
     subject: str
     fact: str
@@ -53,9 +55,10 @@ class Shortage:
 
 
 def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool = True) -> Iterator[Shortage]:
-    """Yield what is not as it should be; *limits* are the inotify limits of this machine, where they are the runtime's.
+    """Yield shortages. *limits* are this machine's inotify limits, if they apply to the runtime.
 
-    A cluster that is only woken has its images: little disk is then no reason to keep people from their data.
+    A cluster that is only woken has its images: little disk is then no reason to keep people from
+    their data.
     """
     yield from _memory(info)
     yield from _disk(info, program, anew=anew)
@@ -96,42 +99,42 @@ def _disk(info: Info, program: str, *, anew: bool) -> Iterator[Shortage]:
 
 def _inotify(limits: Mapping[str, int]) -> Iterator[Shortage]:
     for name, wanted in INOTIFY.items():
-        found = limits.get(name, wanted)
-        if found < wanted:
-            fatal = name == "max_user_instances" and found < INSTANCES_LEAST
-            fact = f"fs.inotify.{name} is {found}, and kind asks for {wanted}: pods may fail with too many open files."
+        limit = limits.get(name, wanted)
+        if limit < wanted:
+            fatal = name == "max_user_instances" and limit < INSTANCES_LEAST
+            fact = f"fs.inotify.{name} is {limit}, and kind asks for {wanted}: pods may fail with too many open files."
             yield Shortage("inotify", fact, f"sudo sysctl -w fs.inotify.{name}={wanted}", fatal=fatal)
 
 
 def inotify_limits(info: Info, folder: Path = Path("/proc/sys/fs/inotify")) -> dict[str, int]:
-    """Return this machine's inotify limits; none where the runtime is in a machine of its own."""
+    """Return this machine's inotify limits; none if the runtime is in a virtual machine."""
     if info.in_a_machine_of_its_own:
         return {}
-    found = {}
+    limits = {}
     for name in INOTIFY:
         try:
-            found[name] = int((folder / name).read_text(encoding="ascii"))
+            limits[name] = int((folder / name).read_text(encoding="ascii"))
         except (OSError, ValueError):
             continue
-    return found
+    return limits
 
 
 def ports_taken(moved: Mapping[int, int], runtime: Runtime | None) -> Iterator[Shortage]:
-    """Say who holds each port that was preferred, and which is used in its place."""
+    """Return for each preferred port who uses it, and its replacement."""
     for preferred, used in moved.items():
         who = holder(preferred, runtime)
         yield Shortage(f"Port {preferred}", f"It is taken{f' by {who}' if who else ''}: {used} is used instead.", "")
 
 
 def room(free: int) -> Shortage | None:
-    """Say whether the disk of the checkout has too little room for connectors and their data."""
+    """Return a shortage if the checkout's disk has too little space."""
     if free >= CHECKOUT_GOOD:
         return None
     fact = f"{gigabytes(free)} are free where this checkout is: connectors and their files need {gigabytes(CHECKOUT_LEAST)}."
     return Shortage("Checkout", fact, "Make room, or move the checkout.", fatal=free < CHECKOUT_LEAST)
 
 
-def fatal(found: list[Shortage]) -> SetupError | None:
-    """Return the error for the first finding that nothing can work with."""
-    worst = next((item for item in found if item.fatal), None)
+def fatal(shortages: list[Shortage]) -> SetupError | None:
+    """Return the error for the first fatal shortage."""
+    worst = next((item for item in shortages if item.fatal), None)
     return SetupError("E-RESOURCES", worst.fact, hint=worst.remedy) if worst else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
-from cluster.ui.format import STYLING, megabytes
+from cluster.ui.format import STYLING, count, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ VAGUE = re.compile(r"^(No more retries left|retryStrategy\.expression evaluated 
 UNCHANGED = "State and earlier files are unchanged."
 KEPT = "The state has moved on as far as rows are safe; the next run goes on from there."
 LOADED = "The data is loaded and the state has moved on; the next run goes on from there, and transforms again."
-"""What a hint adds about a run that failed, one that failed after some of its rows were safe, and one whose transform failed."""
+"""What a hint adds about data and state of a run that failed."""
 ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """How a line of a log begins, other than one that goes on with what a program has raised."""
@@ -149,7 +149,7 @@ def unchanged(record: Record) -> str:
 
 
 def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str]:
-    """Yield warnings about a load that succeeded: files that ``outputs`` does not match, a state that is not the tap's."""
+    """Yield warnings about a load: files that ``outputs`` does not match, a foreign state."""
     if others:
         names = ", ".join(map(repr, others[:SHOWN_WARNINGS])) + (", …" if len(others) > SHOWN_WARNINGS else "")
         number = "1 file" if len(others) == 1 else f"{len(others):,} files"
@@ -159,7 +159,10 @@ def doubts(target: str, others: Sequence[str], *, foreign: bool) -> Iterator[str
 
 
 def of_argo(pipeline: str, run: str, messages: Iterable[str], again: str = UNCHANGED) -> RunError:
-    """Return the error of a run that only Argo's messages about its nodes explain, the oldest first. The hint ends with *again*."""
+    """Return the error of a run that only Argo's messages about its nodes explain, oldest first.
+
+    The hint ends with *again*.
+    """
     said = [text.strip() for text in messages]
     if any(map(STOPPED.search, said)):
         return RunError("E-CANCELLED", f"The run of {pipeline} was stopped.", hint=f"Run it again. {again}")
@@ -205,7 +208,7 @@ def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> st
     if not total:
         return "no new records"
     streams = "" if len(records) == 1 else f" in {len(records)} streams"
-    return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
+    return f"{count(total, 'record')}{streams}, {megabytes(sum(size.values()))}"
 
 
 def outputs(folder: Path) -> list[Path]:

@@ -6,19 +6,16 @@ that no run is without one.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from cluster.runs import state as exact
+from cluster.ui import exact_json
 
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
-SHOWN = 120
-"""How many characters of a state fit into a line."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
 
@@ -104,7 +101,7 @@ def read_record(data: bytes) -> Record:
     :raises ValueError: it is not one, or of a schema that this version does not know.
     """
     try:
-        fields = exact.loads(data)
+        fields = exact_json.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
         sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
@@ -115,23 +112,4 @@ def read_record(data: bytes) -> Record:
 
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
-    return exact.dumps(asdict(record), indent=1).encode()
-
-
-def short(state: dict[str, Any] | None) -> str:
-    """Say what a state says: the bookmark where there is one, else the JSON, else none."""
-    if not state:
-        return "none"
-    bookmarks = state.get("bookmarks")
-    if isinstance(bookmarks, dict) and len(bookmarks) == 1:
-        mark = next(iter(bookmarks.values()))
-        if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
-            return str(mark["replication_key_value"])
-    text = json.dumps(state)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def states(record: Record) -> str:
-    """Return a record's state after the run, and before it."""
-    same = record.state_after == record.state_before
-    return f"{short(record.state_after)} ({'unchanged' if same else f'before: {short(record.state_before)}'})"
+    return exact_json.dumps(asdict(record), indent=1).encode()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cluster.ui import exact_json
 from cluster.ui.format import in_words, now
 from cluster.ui.output import StepLine
 
@@ -29,7 +29,7 @@ class Json:
 
     def event(self, name: str, /, **fields: Any) -> None:
         """See ``Output``."""
-        text = json.dumps({"event": name, "time": now(), "schema": SCHEMA, **self._always, **fields}, default=str)
+        text = exact_json.dumps({"event": name, "time": now(), "schema": SCHEMA, **self._always, **fields}, default=str)
         with self._lock:
             print(text, flush=True)
 

@@ -15,7 +15,7 @@ import tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Checkout
+    from checkout import Checkout
 
 
 def typed(checkout: Checkout, *words: str, cwd: Path | None = None, launcher: str = "./invoke") -> subprocess.CompletedProcess[str]:

@@ -291,7 +291,7 @@ FAILURES = [
     ("a silent tap", {"tap.json": {**REPORT, "exit_code": 3}}, "E-TAP-FAILED", "its log is empty"),
     ("an error that the entrypoint found", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-SECRET", "problem": "config.json asks for ${X}", "hint": "Set X."}}}, "E-SECRET", r"asks for \$"),
     ("a target", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-TARGET-ENDED", "problem": "The target ended", "hint": "See."}}, "target.json": {"side": "target", "exit_code": 7}, "target.log": "no space"}, "E-TARGET-FAILED", "target-x ended with exit code 7"),
-    ("a target that could not begin", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-PIPE", "problem": "Nobody reads", "hint": "See."}}, "target.json": {"side": "target", "exit_code": 90, "error": {"code": "E-CONFIG", "problem": "The config.json is not valid JSON", "hint": "Correct it."}}}, "E-CONFIG", "not valid JSON"),
+    ("a target that could not begin", {"tap.json": {**REPORT, "exit_code": 90, "error": {"code": "E-PIPE", "problem": "No process reads", "hint": "See."}}, "target.json": {"side": "target", "exit_code": 90, "error": {"code": "E-CONFIG", "problem": "The config.json is not valid JSON", "hint": "Correct it."}}}, "E-CONFIG", "not valid JSON"),
     ("a runner that was killed", {"tap.json": {**REPORT, "exit_code": None}}, "E-RUNNER", "The runner of tap-x was killed from outside"),
     ("the commit", {"tap.json": REPORT, "target.json": REPORT, "main.json": {"error": {"code": "E-STORE", "problem": "S3 refuses", "hint": "See."}}}, "E-STORE", "S3 refuses"),
     ("a staged tap", {"tap.json": {**REPORT, "exit_code": 3}, "main.log": "WARNING deep trouble"}, "E-TAP-FAILED", "deep trouble"),
@@ -690,7 +690,7 @@ def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
     environ = {"SINGER_NOTIFY_FILE": str(folder / "url"), "SINGER_LINK": "http://127.0.0.1:2746/workflows/argo/x"}
-    return notify.tell(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
+    return notify.notify(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
 
 
 def test_a_message_says_what_failed(hook: Hook, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ CASES = [
     Case(".env", writes(".env", "nonsense\n"), "fail", "line 1 is not NAME=value", "Correct line 1", local="fail"),
     Case("S3", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Connect to the network", {"INVOKE_SINGER_LOCAL_STORE": "s3", "INVOKE_SINGER_S3_ENDPOINT": "http://127.0.0.1:9"}, "fail"),
     Case("Proxy", lambda _: None, "fail", "http://127.0.0.1:9 is not reachable: the connection is refused", "Correct singer.proxy", {"INVOKE_SINGER_PROXY": "http://jane:secret@127.0.0.1:9"}, "fail"),
-    Case("Proxy", lambda _: None, "fail", "What HTTPS_PROXY says is not the address of a proxy", "Correct HTTPS_PROXY", {"HTTPS_PROXY": "http://jane:secret@[::1"}, "fail"),
+    Case("Proxy", lambda _: None, "fail", "HTTPS_PROXY is not the address of a proxy", "Correct HTTPS_PROXY", {"HTTPS_PROXY": "http://jane:secret@[::1"}, "fail"),
     Case("Package index", lambda _: None, "slow", "not an address", "PIP_INDEX_URL", {"PIP_INDEX_URL": "http://jane:secret@[::1"}, "slow"),
     Case("Certificates", lambda _: None, "fail", "no.pem, named by singer.ca_bundle, cannot be read", "BEGIN CERTIFICATE", {"INVOKE_SINGER_CA_BUNDLE": "no.pem"}, "fail"),
     Case("Clock", world(ahead=7200), "fail", "2.0 h behind", "sudo |w32tm", local="fail"),

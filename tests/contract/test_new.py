@@ -6,7 +6,7 @@ import json
 import re
 import signal
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from checkout import ROOT
@@ -229,3 +229,49 @@ def test_from_scratch(checkout: Checkout) -> None:
     tests = checkout.invoke("test", "--options=-k tap-mine")
     assert tests.code == 0, tests.out + tests.err
     assert "1 passed" in tests.out
+
+
+OLD = """
+import argparse, json
+
+def main():
+    parser = argparse.ArgumentParser()
+    for flag in ("--config", "--catalog", "--properties"):
+        parser.add_argument(flag)
+    parser.add_argument("--discover", action="store_true")
+    options = parser.parse_args()
+    schema = {"type": "object", "properties": {"id": {"type": "integer"}}}
+    if options.discover:
+        print(json.dumps({"streams": [{"tap_stream_id": "s", "stream": "s", "key_properties": ["id"], "schema": schema, "metadata": []}]}))
+    elif options.properties:
+        print(json.dumps({"type": "SCHEMA", "stream": "s", "key_properties": ["id"], "schema": schema}))
+        print(json.dumps({"type": "RECORD", "stream": "s", "record": {"id": 1}}))
+        print(json.dumps({"type": "STATE", "value": {"s": 1}}))
+"""
+
+
+def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
+    """A tap that accepts --catalog, reads --properties alone and has no --state loads its stream at every run."""
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout, OLD)))
+    assert made(checkout, "tap-shop", "connector.yaml")["capabilities"] == ["catalog", "discover", "properties"]
+    succeeded(checkout.invoke("add", "shop", "--tap", "tap-shop", "--target", "target-csv"))
+    for _ in range(2):
+        assert succeeded(checkout.run("shop")).last["records"] == {"s": 1}
+
+
+def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
+    """A number or a flag from Meltano's .env keeps its type in the config."""
+    config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}
+    plugin: dict[str, Any] = {
+        "name": "target-files",
+        "pip_url": "meltanolabs-target-csv==0.5.0",
+        "executable": "target-csv",
+        "config": config,
+    }
+    plugin["settings"] = [{"name": "batch_size_rows", "kind": "integer"}]
+    (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"loaders": [plugin]}}))
+    (tmp_path / ".env").write_text("BATCH_ROWS=100\nADD_META=false\n")
+    result = succeeded(checkout.invoke("new", "target-files", "--from-meltano", str(tmp_path / "meltano.yml")))
+    assert made(checkout, "target-files", "config.json") == {"output_path": ".", "batch_size_rows": 100, "add_record_metadata": False}
+    assert not (checkout.root / ".env").exists()
+    assert "target-columns" in result.out

@@ -132,7 +132,7 @@ def test_it_is_there(handles: Handles, api: Api) -> None:
     ("logins", "kind", "said"),
     [
         (None, "", f"the Secret {NAME} is not in the namespace rates"),
-        ({"auths": {}}, "Opaque", f"the Secret {NAME} is of the type Opaque, not {PULL_TYPE}"),
+        ({"auths": {}}, "Opaque", f"the Secret {NAME} has the type Opaque, not {PULL_TYPE}"),
         ({"auths": {"other.example.com": {}}}, PULL_TYPE, f"the Secret {NAME} has no login for registry.example.com:5000"),
         ({"auths": None}, PULL_TYPE, f"the Secret {NAME} holds no logins"),
         ([], PULL_TYPE, f"the Secret {NAME} holds no logins"),

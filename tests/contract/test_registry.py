@@ -151,7 +151,7 @@ def test_a_registry_without_tls(registries: Callable[..., Distribution], tmp_pat
     server.put("data/tap-x:1", {AMD: {}})
     image = f"{server.host}/data/tap-x:1"
     assert asking(server.host, tmp_path, plain=True).look(image) == {AMD: {}}
-    with pytest.raises(SetupError, match=f"{server.host} cannot be asked for images, because the registry speaks without TLS") as caught:
+    with pytest.raises(SetupError, match=f"{server.host} cannot be asked for images, because the registry uses no TLS") as caught:
         asking(server.host, tmp_path).look(image)
     assert (caught.value.code, f"name {server.host} in insecure-registries" in caught.value.hint) == ("E-IMAGE", True)
 
@@ -167,10 +167,10 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "said", "todo"),
     [
-        (403, "this login may not: 403", "docker login HOST as somebody who may"),
+        (403, "this login may not: 403", "docker login HOST as a user who may"),
         (429, "there were too many requests: 429", "Wait a few minutes"),
-        (500, "the registry has a fault of its own: 500", "look into its log"),
-        (507, "the registry has no space left: 507", "make space"),
+        (500, "the registry failed: 500", "check its log"),
+        (507, "the registry has no space left: 507", "for space"),
         (418, "418", "Run it again"),
         (200, "it does not answer as a registry does", "Run it again"),
     ],
@@ -441,7 +441,7 @@ def test_a_tag_with_other_content(desk: Desk) -> None:
     desk.server.put(name, {AMD: {images.CONTENT: "tap-scripted:0123456789ab"}})
     error = desk.refused()
     assert error.code == "E-IMAGE"
-    assert f"/{name}, and its label says that it was made of something else: tap-scripted:0123456789ab." in error.problem
+    assert f"/{name}, and its label names other content: tap-scripted:0123456789ab." in error.problem
     assert "Nothing was pushed over it" in error.hint
     assert desk.asked("push") == []
 
@@ -479,13 +479,13 @@ PUSHING = [
     ("name unknown: The repository with name 'data/tap-x' does not exist in the registry with id '1'", "has no such", "--repository-name data/"),
     ("toomanyrequests: Rate exceeded", "too many requests", "Wait a few minutes"),
     ("denied: adding 12 MiB of storage resource, which when updated to current usage will exceed the configured upper limit: quota", "no space", "space"),
-    ("received unexpected HTTP status: 507 Insufficient Storage", "no space left", "make space"),
-    ("received unexpected HTTP status: 500 Internal Server Error", "fault of its own", "its disk"),
+    ("received unexpected HTTP status: 507 Insufficient Storage", "no space left", "for space"),
+    ("received unexpected HTTP status: 500 Internal Server Error", "the registry failed", "log and disk"),
     ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "certificate is not trusted", "certs.d/HOST/ca.crt"),
-    ("http: server gave HTTP response to HTTPS client", "speaks without TLS", "insecure-registries"),
+    ("http: server gave HTTP response to HTTPS client", "uses no TLS", "insecure-registries"),
     ("dial tcp: lookup registry.example.com: no such host", "name is not known", "Connect to the network"),
     ("dial tcp 10.0.0.1:443: i/o timeout", "does not answer", "Connect to the network"),
-    ('error getting credentials - err: exec: "docker-credential-x": executable file not found in $PATH', "helper gives no login", "HOST works"),
+    ('error getting credentials - err: exec: "docker-credential-x": executable file not found in $PATH', "helper gives no login", "for HOST"),
     ("short read: expected 10 bytes but got 0", "cannot be pushed: short read", "Run it again"),
 ]  # fmt: skip
 
@@ -556,7 +556,7 @@ def test_an_image_of_this_machines_kind_is_not_pushed(desk: Desk, nodes: list[st
     [
         ("exec /bin/sh: exec format error", "exec format error"),
         ("ERROR: no match for platform in manifest sha256:0: not found", "no match for platform"),
-        ("", "the builder has made it for its own"),
+        ("", "the builder used its own platform"),
     ],
 )
 def test_a_builder_that_cannot(desk: Desk, nodes: list[str], refusal_: str, said: str) -> None:

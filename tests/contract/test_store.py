@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.host.files import sweep
+from cluster.host.locks import sweep
 from cluster.runs.record import Record, Side, new_run_id, write_record
 from cluster.store import FolderStore
 from cluster.store.protocol import fetching

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -41,7 +41,7 @@ def pipelines(checkout: Checkout, *names: str) -> None:
         checkout.write(f"{name}.json", {"steps": []})
 
 
-def handles(root: Path, minio: Minio, places: dict[str, str], instance: str = "") -> Handles:
+def handles(root: Path, minio: Minio, places: dict[str, Any], instance: str = "") -> Handles:
     """Return what a command of a checkout works with; its keys are in the environment, and no cluster is asked."""
     settings = Settings(root=root, provider="existing", context="none", store="use", s3_credentials="identity", instance=instance, **places)
     return Handles(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})

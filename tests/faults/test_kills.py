@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from checkout import Checkout
 from fault_pipeline import ROWS, Ground
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from processes import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 faults = settings.get_profile("faults")
 LONGEST = 1500
 """Bytes that a tap says in such a run, a little more: beyond them is the end."""
-CHANGES = 65
+CHANGES = 68
 """Changes to the disk that such a run makes, likewise; a test below counts them."""
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 
@@ -235,3 +237,83 @@ def test_every_change_is_tried(ground: Ground) -> None:
     command = ground.start(fault={})
     command.wait()
     assert CHANGES - 10 <= command.changes <= CHANGES
+
+
+# ------------------------------------------------------------------------------------------------------------ progress
+
+BATCH = 4
+
+
+def outside(file: Path) -> list[int]:
+    """Return the numbers of the rows that the target has written outside of the buckets, in order."""
+    return [json.loads(line)["n"] for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+@pytest.mark.parametrize("side", ["tap", "target"])
+@pytest.mark.parametrize("who", ["connector", "runner", "engine"])
+@pytest.mark.parametrize("number", [0, signal.SIGKILL])
+def test_progress_of_a_database_survives(ground: Ground, tmp_path: Path, side: str, who: str, number: int) -> None:
+    """However a load into a database ends, its state is never ahead of the rows there, and the next run goes on close behind."""
+    ground.clear()
+    file = tmp_path / "rows"
+    ground.prepare(40, batch=BATCH, **{side: {"at": 1500, "who": who, "signal": int(number)}})
+    strike = json.loads((ground.checkout.root / "singer-configs/target-scripted/config.json").read_text(encoding="utf-8"))
+    ground.checkout.write("target-scripted/config.json", {**strike, "outside": str(file)})
+    command = ground.start()
+    command.wait()
+    eventually(lambda: not ground.orphans(), 15, ground.orphans)
+    reached = len(outside(file))
+    assert reached < 40
+    assert reached > BATCH or who == "engine"  # its end stops the target, perhaps before that has read anything
+    assert ground.state() <= reached
+    if command.code == 2 and (side, who, number) != ("target", "runner", signal.SIGKILL):  # it writes once a second
+        assert reached - ground.state() <= BATCH
+        [record] = ground.records()
+        assert (record.status, record.state_after, record.state_kept) == ("failed", {"n": ground.state()}, {"n": ground.state()})
+        assert "The state has moved on as far as rows are safe" in command.err
+    ground.prepare(40, batch=BATCH)
+    ground.checkout.write("target-scripted/config.json", {"often": True, "outside": str(file)})
+    assert ground.run().code == 0
+    rows = outside(file)
+    assert (ground.state(), set(rows)) == (40, set(range(40)))
+    if (side, who, number) != ("target", "runner", signal.SIGKILL):
+        assert len(rows) - 40 <= BATCH, "the next run has loaded again what was safe"
+    assert ground.leftovers() == []
+
+
+def test_progress_of_a_long_load_is_at_most_ten_seconds_old(ground: Ground, tmp_path: Path) -> None:
+    """While a long load is under way, its state in the store follows what the target prints."""
+    ground.clear()
+    file, seconds = tmp_path / "rows", 14
+    ground.checkout.write("tap-scripted/config.json", {"steps": [["schema", "s"], ["count", "s", seconds * 2, BATCH, 0.5]]})
+    ground.checkout.write("target-scripted/config.json", {"often": True, "outside": str(file)})
+    command = ground.start()
+    printed: dict[int, float] = {}
+    deadline = time.monotonic() + 60
+    behind = 0.0
+    while len(outside(file)) < seconds * 2 * BATCH and time.monotonic() < deadline:
+        printed.setdefault(len(outside(file)), time.monotonic())
+        newer = [moment for rows, moment in printed.items() if rows > ground.state()]
+        behind = max(behind, time.monotonic() - min(newer)) if newer else behind
+        time.sleep(0.2)
+    command.kill(signal.SIGKILL)
+    command.wait()
+    assert ground.state() > BATCH
+    assert ground.state() <= len(outside(file))
+    assert behind <= 10 + 2  # and what the machine takes to look
+
+
+@pytest.mark.parametrize("safe", [None, False])
+def test_progress_of_files_is_not_kept(ground: Ground, safe: bool | None) -> None:  # noqa: FBT001 - a case's value
+    """A target that leaves files in its folder, or whose connector.yaml refuses, keeps the old state when it fails."""
+    ground.first()
+    more = {} if safe is None else {"safe_states": safe}
+    connector = {"kind": "target", "pip_url": "tests/connectors/target-scripted", "capabilities": []}
+    ground.checkout.write("target-scripted/connector.yaml", {**connector, **more})
+    ground.prepare(ROWS, tap={"at": 900, "who": "connector", "signal": 0})
+    command = ground.start()
+    command.wait()
+    assert (command.code, ground.state()) == (2, 7)
+    ground.checkout.write("target-scripted/connector.yaml", connector)
+    ground.prepare(ROWS)
+    ground.mended()

@@ -212,7 +212,9 @@ class Ground:
     @property
     def settings(self) -> Settings:
         """The choices in force."""
-        chosen = {name.removeprefix("INVOKE_SINGER_").lower(): value for name, value in self.environ.items() if "INVOKE" in name}
+        chosen: dict[str, Any] = {
+            name.removeprefix("INVOKE_SINGER_").lower(): value for name, value in self.environ.items() if "INVOKE" in name
+        }
         return Settings(root=self.checkout.root, **chosen)
 
     @property

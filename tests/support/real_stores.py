@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import real_postgres as database
@@ -216,7 +216,7 @@ class Place:
         return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
 
 
-def buckets() -> dict[str, str]:
+def buckets() -> dict[str, Any]:
     """Return names of buckets that nobody else uses, as settings."""
     suffix = secrets.token_hex(4)
     return {f"bucket_{name}": f"{name}-{suffix}" for name in ("configs", "artifacts", "outputs")}

@@ -30,7 +30,10 @@ class Step(Protocol):
         """Seconds until the condition must hold after ``apply``."""
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """Establish the condition, and pass progress to *say*. Safe to repeat. Return what was done."""
+        """Establish the condition, and pass progress to *say*.
+
+        Safe to repeat. Return what was done.
+        """
 
     def pending(self, handles: Handles) -> str | None:
         """Return what is missing, or None. Changes nothing.

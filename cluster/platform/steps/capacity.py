@@ -1,4 +1,7 @@
-"""Step: every pipeline's pod fits on a node. A pod that never fits would wait, and hold one of Argo's slots."""
+"""Step: every pipeline's pod fits on a node.
+
+A pod that never fits would wait, and hold one of Argo's slots.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,21 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Capacity:
-    """A node of our own cluster can hold each pipeline's pod. Other clusters may add nodes, so they are not asked."""
+    """A node of our own cluster can hold each pipeline's pod.
+
+    Other clusters may add nodes, so they are not asked.
+    """
 
     title: str = "Resources"
     ok: str = "every pipeline fits on a node"
     needs: tuple[str, ...] = ("Cluster",)
-    budget: float = 0
+    budget: float = 5
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-RESOURCES, a pipeline asks for too much. Only the user can change that.
+        :raises SetupError: E-RESOURCES, a pipeline asks for too much. Only the user can change
+            that.
         """
         say(self.title)
         problem = self.pending(handles)
@@ -59,7 +66,10 @@ class Capacity:
 
 
 def excess(pipeline: Pipeline, largest: Mapping[str, float]) -> str | None:
-    """Return how a pipeline asks for more than the largest node has. In streaming mode a pod has tap and target."""
+    """Return how a pipeline asks for more than the largest node has.
+
+    In streaming mode a pod has tap and target.
+    """
     containers = 2 if pipeline.mode == "streaming" else 1
     for name, text in pipeline.resources.items():
         if containers * quantity(text) > largest[name]:

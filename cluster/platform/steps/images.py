@@ -113,7 +113,7 @@ def _commit_missing(handles: Handles) -> bool:
 
 
 def _unbuilt(handles: Handles) -> list[Connector]:
-    """Return the connectors whose image is neither here nor on the nodes, or lacks the name for ``docker run``."""
+    """Return the connectors without an image here or on the nodes, or without its readable name."""
     tags = {images.tag(connector, handles.settings): connector for connector in handles.connectors}
     needed = handles.provider.missing_images(list(tags))
     absent = handles.runtime.absent(list(tags) if needed is None else needed, handles.provider.platform)
@@ -132,7 +132,10 @@ class Loaded:
     budget: float = 10
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """See ``Step``. A new node refuses images while it starts, or while an incomplete one is removed."""
+        """See ``Step``.
+
+        A new node refuses images while it starts, or while an incomplete one is removed.
+        """
         loaded = 0
 
         def pending() -> str | None:
@@ -172,7 +175,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class ImageNames:
-    """The ConfigMap with the image of each connector is up to date. Workflows written by hand use it."""
+    """The ConfigMap with the image of each connector is up to date.
+
+    Workflows written by hand use it.
+    """
 
     title: str = "Names of images"
     ok: str = "as built"
@@ -190,7 +196,11 @@ class ImageNames:
         return count(len(document["data"]), "image")
 
     def pending(self, handles: Handles) -> str | None:
-        """See ``Step``. A run only needs the names of its own connectors, and goes on without the right to read them."""
+        """See ``Step``.
+
+        A run only needs the names of its connectors, and goes on without the right to read
+        them.
+        """
         names: dict[str, str] = image_names(handles)["data"]
         if handles.only:
             live = visible(partial(self._live, handles), names)

@@ -36,7 +36,10 @@ class Running:
     budget: float = 300
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
-        """See ``Step``. Replaces pods that wait for their next attempt to pull: the image may be there by now."""
+        """See ``Step``.
+
+        Replaces pods that wait for their next attempt to pull: the image may be there by now.
+        """
         for document in self._documents(handles):
             say(documents.name(document))
             handles.kube.apply(document)

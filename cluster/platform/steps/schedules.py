@@ -1,4 +1,7 @@
-"""Step: what starts pipelines in the cluster. A schedule is a CronWorkflow; events need objects of Argo Events."""
+"""Step: what starts pipelines in the cluster.
+
+A schedule is a CronWorkflow; events need objects of Argo Events.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
 
 KINDS = ("CronWorkflow", *events.KINDS)
 SUSPENDED = "singer/suspended"
-"""The annotation with the ``suspend`` that we applied. If the live one differs, a person changed it."""
+"""The annotation with the ``suspend`` that we applied. If the live one differs, a person changed
+it."""
 
 
 @dataclass(frozen=True)
 class Schedules:
-    """Schedules are as in ``pipelines.yaml``, and Argo follows them. Those that a person suspended stay suspended."""
+    """Schedules are as in ``pipelines.yaml``, and Argo follows them.
+
+    Those that a person suspended stay suspended.
+    """
 
     title: str = "Schedules"
     ok: str = "as in pipelines.yaml"
@@ -44,7 +51,8 @@ class Schedules:
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
 
-        :raises SetupError: E-ARGO, there is no Argo Events for pipelines that events start; E-FOREIGN.
+        :raises SetupError: E-ARGO, there is no Argo Events for pipelines that events start;
+            E-FOREIGN.
         """
         live = _live(handles)
         wanted = [*schedules(handles), *listeners(handles)]
@@ -92,7 +100,10 @@ def _need_followed(live: list[Document]) -> None:
 
 
 def _remove(handles: Handles, name: Key, live: Document) -> None:
-    """Delete a schedule with its Workflows. If one is running, leave all of them, so that it ends by itself."""
+    """Delete a schedule with its Workflows.
+
+    If one is running, leave all of them, so that it ends by itself.
+    """
     running = live.get("status", {}).get("active")
     handles.kube.delete(*name, handles.namespace, owned="Orphan" if running else "Background")
 
@@ -101,7 +112,10 @@ def _remove(handles: Handles, name: Key, live: Document) -> None:
 
 
 def scope(handles: Handles) -> workflow.WorkflowScope:
-    """Return namespace, labels and Argo's address for Workflows. An environment has no ports that depend on this machine."""
+    """Return namespace, labels and Argo's address for Workflows.
+
+    An environment has no ports that depend on this machine.
+    """
     ports = handles.instance.ports if handles.settings.env == LAPTOP else handles.settings.ports
     url = handles.settings.argo_url.rstrip("/") or f"http://127.0.0.1:{ports['port_argo']}"
     return workflow.WorkflowScope(handles.namespace, handles.labels, url)
@@ -172,7 +186,10 @@ def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:
 
 
 def _live(handles: Handles) -> dict[Key, Document]:
-    """Return the live objects. If the settings do not use Argo Events, we may lack the right to list its leftovers."""
+    """Return the live objects.
+
+    If the settings do not use Argo Events, we may lack the right to list its leftovers.
+    """
     strict = KINDS if handles.settings.argo_events == "use" else ("CronWorkflow",)
     label = f"{INSTANCE}={handles.instance.id}"
     items = [{**item, "kind": kind} for kind in strict for item in handles.kube.objects(kind, handles.namespace, labels=label)]

@@ -28,7 +28,10 @@ CONNECTOR = "connector-"
 
 @dataclass(frozen=True)
 class ConnectorSecrets:
-    """Each connector's Secret has the values that its configs ask for. Secrets of others are used unchanged."""
+    """Each connector's Secret has the values that its configs ask for.
+
+    Secrets of others are used unchanged.
+    """
 
     title: str = "Connectors' secrets"
     ok: str = "as in the environment and .env"
@@ -99,9 +102,12 @@ def _differing(handles: Handles, live: Mapping[str, _Secret], wanted: Mapping[st
 
 
 def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dict[str, str]:
-    """Return the secrets that a connector's configs ask for, in any pipeline. Values that are not set here come from *live*.
+    """Return the secrets that a connector's configs ask for, in any pipeline.
 
-    :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other pipelines may lack theirs.
+    Values that are not set here come from *live*.
+
+    :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other
+        pipelines may lack theirs.
     """
     known = live.values if live and live.of_others else {**(live.values if live else {}), **handles.environ}
     values: dict[str, str] = {}

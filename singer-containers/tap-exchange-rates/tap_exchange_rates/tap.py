@@ -31,28 +31,28 @@ from tap_exchange_rates.rates import (
 from tap_exchange_rates.source import ECB_URL, NOT_REACHABLE, SOURCES, SourceError, load
 
 ONLY_AT_THE_END = sys.maxsize
-"""How often states are sent where several records have the same day: none may stand for a part of one."""
+"""Records between two states. Several records have the same day: a state must not split a day."""
 
 
 class RatesStream(Stream):
-    """What the streams have in common: the days that were asked for, and where the last run ended."""
+    """Base of all streams: the days that the config selects, and the bookmark of the last run."""
 
-    def chosen(self) -> Selection:
-        """Return what the user asked for, and end the program where that cannot be meant."""
+    def read_selection(self) -> Selection:
+        """Return the selection of the config; end the program if a setting is invalid."""
         try:
             return Selection.from_config(self.config)
         except SettingError as error:
             stop(self.logger, str(error))
 
     def days(self, selection: Selection, *, after: date = date.min) -> list[Day]:
-        """Return the chosen days, ascending, and end the program where there is no file."""
+        """Return the selected days, ascending; end the program if there is no file."""
         try:
             return selection.days(self._loaded(), after=after)
         except SourceError as error:
             stop(self.logger, str(error))
 
     def new_days(self, selection: Selection) -> list[Day]:
-        """Return the chosen days that are later than the bookmark and have a rate of the base."""
+        """Return the selected days after the bookmark that have a rate of the base."""
         days = self.days(selection, after=self.bookmark())
         quoted = [day for day in days if selection.base in day.rates]
         if skipped := len(days) - len(quoted):
@@ -60,7 +60,7 @@ class RatesStream(Stream):
         return quoted
 
     def bookmark(self) -> date:
-        """Return the last day of earlier runs, or a day before all days."""
+        """Return the last day of earlier runs, or ``date.min``."""
         value = self.stream_state.get("replication_key_value")
         if value is None or self.replication_method != REPLICATION_INCREMENTAL:
             return date.min
@@ -70,9 +70,9 @@ class RatesStream(Stream):
             stop(self.logger, str(error))
 
     def _loaded(self) -> list[Day]:
-        """Return all days of the file. The streams of a run share it.
+        """Return all days of the file, which the streams of a run share.
 
-        :raises SourceError: there is no file.
+        :raises SourceError: no file is available.
         """
         tap = self._tap
         assert isinstance(tap, TapExchangeRates)
@@ -99,7 +99,7 @@ class ExchangeRateStream(RatesStream):
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Return the new days, in ascending order."""
-        selection = self.chosen()
+        selection = self.read_selection()
         return (convert(day, selection.base) for day in self.new_days(selection))
 
 
@@ -123,13 +123,16 @@ class ExchangeRateLongStream(RatesStream):
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Return the rates of the new days."""
-        selection = self.chosen()
+        selection = self.read_selection()
         for day in self.new_days(selection):
             yield from by_currency(day, selection.base)
 
 
 class CurrencyStream(RatesStream):
-    """Stream ``currency``: a record for each currency that was quoted on a chosen day; again when a later day was."""
+    """Stream ``currency``: a record for each currency with a rate on a selected day.
+
+    A run sends a currency again if it has a later day.
+    """
 
     name = "currency"
     primary_keys = ("code",)
@@ -150,9 +153,9 @@ class CurrencyStream(RatesStream):
 
     def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002
         """Return the currencies whose last day is later than the bookmark."""
-        known = self.bookmark().isoformat()
-        found = [record for record in currencies(self.days(self.chosen())) if str(record["last_day"]) > known]
-        return sorted(found, key=itemgetter("last_day", "code"))
+        bookmark = self.bookmark().isoformat()
+        new = [record for record in currencies(self.days(self.read_selection())) if str(record["last_day"]) > bookmark]
+        return sorted(new, key=itemgetter("last_day", "code"))
 
 
 class TapExchangeRates(Tap):
@@ -164,32 +167,32 @@ class TapExchangeRates(Tap):
             "start_date",
             th.DateType,
             default=FIRST_DAY.isoformat(),
-            description="First day to load, when there is no later bookmark.",
+            description="First day to load, unless the bookmark is later.",
         ),
-        th.Property("end_date", th.DateType, description="Last day to load; default: no end."),
+        th.Property("end_date", th.DateType, description="Last day to load; default: the newest."),
         th.Property(
             "base",
             th.StringType,
             default="USD",
-            description="Currency that all rates are for one unit of.",
+            description="Base currency: a rate is the amount for one unit of it.",
         ),
         th.Property(
             "source",
             th.StringType,
             default="auto",
             allowed_values=list(SOURCES),
-            description="The ECB's file: live, else the packaged copy (auto), or one of the two.",
+            description="The ECB's file: live, packaged, or live with packaged as fallback (auto).",
         ),
         th.Property(
             "url",
             th.StringType(pattern="^https?://"),
             default=ECB_URL,
-            description="Address of the live file, for mirrors.",
+            description="URL of the live file or of a mirror.",
         ),
     ).to_dict()
 
     def __init__(self, *, validate_config: bool = True, **options: Any) -> None:
-        """Take the SDK's arguments; end the program when the configuration cannot be meant."""
+        """Read the config with the SDK; end the program if a setting is invalid."""
         try:
             super().__init__(validate_config=validate_config, **options)
             if validate_config:
@@ -201,9 +204,9 @@ class TapExchangeRates(Tap):
 
     @cached_property
     def days(self) -> list[Day]:
-        """All days of the file; the log tells where it came from when that is not the ECB.
+        """All days of the file. The log reports if they are the packaged ones.
 
-        :raises SourceError: there is no file.
+        :raises SourceError: no file is available.
         """
         source, url = self.config["source"], self.config.get("url") or ECB_URL
         days, not_reachable = load(source, url)
@@ -214,19 +217,19 @@ class TapExchangeRates(Tap):
         elif source == "packaged":
             self.logger.info("Using the packaged rates, up to %s.", last)
         if unknown := unknown_currencies(days):
-            self.logger.warning("Left out, having no column: %s.", ", ".join(unknown))
+            self.logger.warning("Currencies without a column are left out: %s.", ", ".join(unknown))
         return days
 
     def discover_streams(self) -> list[Stream]:
-        """Return the streams. Only the first is loaded where no catalog says otherwise."""
+        """Return the streams. Without a catalog only the first is selected."""
         return [ExchangeRateStream(self), ExchangeRateLongStream(self), CurrencyStream(self)]
 
 
 def stop(logger: Logger, message: str) -> NoReturn:
     """End the program with one line in the log and exit code 1.
 
-    This is for what a user can put right. An exception would reach the SDK, which adds a
-    traceback; ``SystemExit`` passes through it.
+    Call this for errors that a user can fix. The SDK would add a traceback to any exception other
+    than ``SystemExit``.
     """
     logger.error(message)
     raise SystemExit(1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def tag(root: Path, name: str = "tap-x", **settings: str) -> str:
+def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
     """Return a connector's image."""
     return images.tag(Project(root).connector(name), Settings(root=root, **settings))
 

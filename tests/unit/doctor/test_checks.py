@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cluster.config.settings import IMAGES, Settings
@@ -35,7 +37,8 @@ def test_registries_are_those_of_the_images() -> None:
 def test_every_provider_has_a_check() -> None:
     """Whatever provider is chosen, the names of the checks are unlike each other."""
     for provider in checks.PROVIDERS:
-        names = [check.name for check in checks.all_checks(Settings(provider=provider))]
+        settings: dict[str, Any] = {"provider": provider}
+        names = [check.name for check in checks.all_checks(Settings(**settings))]
         assert len(names) == len(set(names))
 
 

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import entrypoint
@@ -94,7 +94,9 @@ def test_warnings_are_reported(box: Box) -> None:
 def test_a_selected_stream_that_is_gone_is_a_warning(box: Box) -> None:
     """Green means loaded: a stream of the catalog for which the tap sends nothing is named."""
     selected = {"breadcrumb": [], "metadata": {"selected": True}}
-    streams = [{"stream": name, "tap_stream_id": name, "schema": {}, "metadata": [selected]} for name in ("s", "renamed")]
+    streams: list[dict[str, Any]] = [
+        {"stream": name, "tap_stream_id": name, "schema": {}, "metadata": [selected]} for name in ("s", "renamed")
+    ]
     box.write("catalog.json", {"streams": streams})
     result = box.run("tap", f"cat <<'END'\n{SCHEMA}{RECORD}END")
     assert result.code == 0

@@ -21,7 +21,7 @@ PROXY = "http://proxy.example.com:3128"
 SECRET = "http://jane:p%40ss%25word@proxy.example.com:3128"
 
 
-def read(root: Path, environ: Mapping[str, str] | None = None, **settings: str) -> proxy.Network:
+def read(root: Path, environ: Mapping[str, str] | None = None, **settings: Any) -> proxy.Network:
     """Return what these settings and this environment say."""
     return proxy.read(Settings(root=root, **settings), environ or {})
 
@@ -47,7 +47,7 @@ def test_nothing_is_said_where_nothing_is_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["http://jane:word@[::1", "http://jane:word@:3128", "jane:word@proxy:port", ":::"])
 def test_an_environment_that_names_no_proxy(tmp_path: Path, name: str, address: str) -> None:
     """What the environment says is refused where it is no address, and not shown, because there may be a password in it."""
-    with pytest.raises(SetupError, match=f"What {name.upper()} says is not the address of a proxy") as caught:
+    with pytest.raises(SetupError, match=f"{name.upper()} is not the address of a proxy") as caught:
         read(tmp_path, {name: address})
     assert "word" not in caught.value.problem + caught.value.hint
 

@@ -37,7 +37,7 @@ class Fact:
     looked: int = 0
     work: Callable[[Callable[[str], None]], object] = lambda _: None
     why: Callable[[], str] = lambda: "not there yet"
-    well: str = ""
+    ok: str = ""
     lag: int = 0
     """So many looks after ``apply`` it is not true yet."""
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 USED = {"store": "use", "s3_endpoint": "https://s3.example.com", "bucket_artifacts": "team-artifacts", "s3_region": "eu-central-1"}
 
 
-def rendered(folder: Path, **settings: str) -> list[dict[str, Any]]:
+def rendered(folder: Path, **settings: Any) -> list[dict[str, Any]]:
     """Return the objects that these settings make, each checked against Kubernetes' own schemas."""
     for name in ("manifests", "singer-configs"):
         (folder / name).symlink_to(ROOT / name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def rendered(tmp_path: Path, **settings: str) -> list[dict[str, Any]]:
+def rendered(tmp_path: Path, **settings: Any) -> list[dict[str, Any]]:
     """Return the platform's objects as these settings make them."""
     (tmp_path / "manifests").symlink_to(ROOT / "manifests")
     return Handles(Settings(root=tmp_path, **settings), {}).rendering.documents

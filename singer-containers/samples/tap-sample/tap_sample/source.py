@@ -1,19 +1,49 @@
-"""Where the rows come from. Replace the sample by a request to your source; the tap asks for no more than ``changed``."""
+"""Where the rows come from: pages of an HTTP API, or a sample while ``api_url`` is not set.
+
+Adapt ``_pages`` to your source. The tap calls ``changed`` and nothing else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import requests
 
 SAMPLE: list[dict[str, Any]] = [
     {"id": 1, "name": "anvil", "price": 120.0, "updated_at": "2026-01-05T09:30:00+00:00"},
     {"id": 2, "name": "bellows", "price": 45.5, "updated_at": "2026-02-11T14:00:00+00:00"},
     {"id": 3, "name": "crucible", "price": None, "updated_at": "2026-03-20T08:15:00+00:00"},
 ]
+SECONDS = 60
+"""How long one request may take."""
 
 
-def changed(since: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the rows that have changed later than *since*, all of them where it is None; in the order of ``updated_at``."""
-    for row in SAMPLE:
-        if since is None or row["updated_at"] > since:
+def changed(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows that changed later than *since* (None: all), in the order of ``updated_at``.
+
+    ``end_date`` in the config is the last day or moment; backfills set it.
+    """
+    end = config.get("end_date") or "9"
+    rows: Iterable[dict[str, Any]] = _pages(config, since) if config.get("api_url") else SAMPLE
+    for row in rows:
+        moment = row["updated_at"]
+        if (since is None or moment > since) and moment[: len(end)] <= end:
             yield row
+
+
+def _pages(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all pages. The API counts pages from 1, and an empty page is the last."""
+    with requests.Session() as session:
+        if config.get("api_token"):
+            session.headers["Authorization"] = f"Bearer {config['api_token']}"
+        page = 1
+        while True:
+            parameters = {"page": page, **({"updated_since": since} if since else {})}
+            answer = session.get(f"{config['api_url'].rstrip('/')}/items", params=parameters, timeout=SECONDS)
+            answer.raise_for_status()
+            rows = answer.json()
+            if not rows:
+                return
+            yield from rows
+            page += 1

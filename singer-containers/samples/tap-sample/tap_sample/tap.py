@@ -13,7 +13,7 @@ from tap_sample import source
 
 
 class ItemsStream(Stream):
-    """Stream ``items``: a record for each item; from the second run on for those that have changed."""
+    """Stream ``items``: all items in the first run, later those that have changed."""
 
     name = "items"
     primary_keys = ("id",)
@@ -27,8 +27,8 @@ class ItemsStream(Stream):
     ).to_dict()
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Return what has changed since the last run, or since ``start_date`` where there was none."""
-        return source.changed(self.get_starting_replication_key_value(context))
+        """Return what has changed since the last run; in a first run, since ``start_date``."""
+        return source.changed(self.config, self.get_starting_replication_key_value(context))
 
 
 class TapSample(Tap):
@@ -36,7 +36,10 @@ class TapSample(Tap):
 
     name = "tap-sample"
     config_jsonschema: ClassVar[dict[str, Any]] = th.PropertiesList(
-        th.Property("start_date", th.DateTimeType, description="What has changed later is loaded by the first run"),
+        th.Property("api_url", th.StringType, description="The address of the API; without one, the sample is loaded"),
+        th.Property("api_token", th.StringType, secret=True, description="The token for the API"),
+        th.Property("start_date", th.DateTimeType, description="The first run loads what has changed later"),
+        th.Property("end_date", th.DateTimeType, description="The last day or moment to load"),
     ).to_dict()
 
     def discover_streams(self) -> list[Stream]:

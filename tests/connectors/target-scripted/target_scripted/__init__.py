@@ -5,7 +5,8 @@ Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` 
 lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
 empty file), ``table`` (leave a file ``[name, text]``),
 ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
-state as it comes), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
+state as it comes), ``outside`` (append rows to that file, down to the
+disk, before a state is printed, as a database does), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def main() -> None:
         print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True)
     state = None
     files: dict = {}
+    rows: list = []
     fault, size = config.get("fault", {}), 0
     # Without a buffer it takes from the pipe just what it reads: what it leaves is there to be seen.
     for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
@@ -81,8 +83,16 @@ def main() -> None:
             state = message["value"]
             for file in files.values():
                 file.flush()
+            if "outside" in config:
+                with open(config["outside"], "a", encoding="utf-8") as outside:
+                    outside.writelines(rows)
+                    outside.flush()
+                    os.fsync(outside.fileno())
+                rows.clear()
             if config.get("often"):
                 print(json.dumps(state), flush=True)
+        elif message["type"] == "RECORD" and "outside" in config:
+            rows.append(json.dumps(message["record"]) + "\n")
         elif message["type"] == "RECORD":
             stream = message["stream"]
             if stream not in files:
