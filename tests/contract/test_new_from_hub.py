@@ -116,6 +116,7 @@ TROUBLES: dict[str, tuple[list[str], str]] = {
     "no such variant": (["tap-shop", "--variant", "othr"], 'E-UNKNOWN  tap-shop has no variant othr. Did you mean "other".*--variant'),
     "a variant of an unknown name": (["tap-shp", "--variant", "x"], 'E-UNKNOWN  Meltano Hub has no tap-shp. Did you mean "tap-shop"'),
     "a mapper": (["shop-mapper"], "E-CONNECTOR  shop-mapper is a mapper"),
+    "two sources": (["tap-shop", "--variant", "other", "--pip-url", "tap-x"], "E-SETTING  --variant is for Meltano Hub.*only one"),
     "no package": (["tap-none"], "E-HUB  .*tap-none, variant example: pip_url is null.*--pip-url"),
     "an option": (["tap-option"], "E-HUB  .*pip_url has the option --index-url.*--pip-url"),
     "a definition that is gone": (["tap-gone"], "E-HUB  http.*tap-gone--example answers 404.*--pip-url"),
