@@ -150,7 +150,7 @@ def test_a_hub_that_does_not_answer(checkout: Checkout, hub: HubServer, trouble:
     succeeded(checkout.invoke("search", "shop"))
     for copy in (checkout.local / "cache" / "hub").rglob("*.json"):
         copy.write_text(json.dumps({**json.loads(copy.read_text()), "time": time.time() - 90_000}))
-    hub.status, hub.delay = (500, 0) if trouble == "500" else (200, 30)
+    hub.status, hub.delay = (500, 0) if trouble == "500" else (200, 120)
     result = succeeded(checkout.invoke("new", "tap-shop", "--no-input"))
     reason = "answers 500" if trouble == "500" else "does not answer within 5 s"
     assert re.search(rf"! Meltano Hub +tap-shop, variant example; .*from a copy that is 1 day old: http\S+ {reason}", result.out)
@@ -159,7 +159,7 @@ def test_a_hub_that_does_not_answer(checkout: Checkout, hub: HubServer, trouble:
     result = checkout.invoke("new", "there-is-no-such-tap-shop", INVOKE_SINGER_HUB_URL=f"{hub.url}/other")
     assert re.search(rf"! Meltano Hub +http\S+ {reason}; the package index is used", result.out)
     assert result.err.strip().startswith("E-INSTALL  ")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_search(checkout: Checkout, hub: HubServer) -> None:
