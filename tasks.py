@@ -178,7 +178,7 @@ def sync(session: Session, *, plan: bool = False, yaml: bool = False) -> None:
     sync.sync(session, plan_only=plan, as_yaml=yaml)
 
 
-@command("cancel last")
+@command("cancel last", help={"run": "a run's id, a part of it, or last; several with commas"})
 def cancel(session: Session, run: str) -> None:
     """Stop a run in the cluster."""
     from cluster.commands import history
@@ -189,9 +189,9 @@ def cancel(session: Session, run: str) -> None:
 @command("retry last")
 def retry(session: Session, run: str) -> None:
     """Load again what a failed run of a staged pipeline has extracted."""
-    from cluster.commands import run as runs
+    from cluster.commands.run import retry
 
-    runs.retry(session, run)
+    retry(session, run)
 
 
 # ---------------------------------------------------------------------------------------------------------- Connectors

@@ -46,7 +46,10 @@ def ours(folder: Path, data: Path) -> Way:
     way.type(NEXT, f"./invoke new tap-dbf --set path={data}/*.dbf", within=checkout)
     way.type(NEXT, "./invoke add dbf-to-csv --tap tap-dbf --target target-csv", within=checkout)
     way.type(NEXT, "./invoke run dbf-to-csv", within=checkout)
-    see(checkout / "output" / "exchange-rates-to-csv" / "exchange_rate.csv", checkout / "output" / "dbf-to-csv" / "people.csv")
+    [rates], [people] = (
+        (checkout / "output").glob(f"{name}.csv") for name in ("exchange-rates-to-csv/*/exchange_rate", "dbf-to-csv/*/people")
+    )
+    see(rates, people)
     return way
 
 

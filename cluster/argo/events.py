@@ -49,7 +49,7 @@ def documents(
 
     *endpoint* is where pods reach the store.
 
-    :raises SetupError: E-SETTING, nothing says what opens the bucket.
+    :raises SetupError: E-SETTING, there are no credentials for the bucket.
     """
     assert pipeline.events is not None
     source = (

@@ -75,8 +75,8 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
 
 def _records(node: Mapping[str, Any]) -> int:
     """Return the records that a running pod reports: the first number of its progress."""
-    found = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
-    return int(found[1]) if found and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
+    progress = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
+    return int(progress[1]) if progress and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
 
 
 # -- CronWorkflows

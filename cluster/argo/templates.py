@@ -55,7 +55,7 @@ def placed(document: Document, settings: Settings, endpoint: str, *, trusting: b
 
 
 def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
-    """Return a WorkflowTemplate with the defaults of our Argo's *config*: another Argo has others."""
+    """Return a WorkflowTemplate with the defaults of our Argo's *config*, for another Argo."""
     changed = copy.deepcopy(template)
     changed["spec"] = {**copy.deepcopy(config["workflowDefaults"]["spec"]), **changed["spec"]}
     for container in _containers(changed):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PIPELINE = "singer/pipeline"
 BATCH = "singer/batch"
-"""Labels of Workflows: whose run it is, and which runs were asked for at once."""
+"""Labels of Workflows: the pipeline, and the batch of runs that started together."""
 IMAGES = "singer-images"
 NOTIFY = "singer-notify"
 """ConfigMaps and a Secret of ours, as the templates name them."""
@@ -88,7 +88,7 @@ def resources(pipeline: Pipeline) -> dict[str, Any]:
 def parameters(
     pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], ui: str, options: RunOptions = PLAIN
 ) -> dict[str, str]:
-    """Return the parameters of the pipeline's template; *images* and *versions* are by connector."""
+    """Return the parameters of a pipeline's template. *images*, *versions* are by connector."""
     tap, target = pipeline.tap.name, pipeline.target.name
     values = {
         "pipeline": pipeline.name,

@@ -24,9 +24,11 @@ PAGES = {"argo": "argo", "minio": "console"}
 
 
 def open_door(session: Session, door: str, *, only_print: bool) -> None:
-    """Open Argo's or MinIO's pages in the browser; where no port is published, forward it until Ctrl-C."""
+    """Open Argo's or MinIO's pages in the browser; without a published port, forward one."""
     if door not in PAGES:
-        raise SetupError("E-SETTING", f"There is no door {door!r}; there are {', '.join(PAGES)}.", hint="Name one of these.")
+        raise SetupError(
+            "E-SETTING", f"There is no page {door!r}; there are {', '.join(PAGES)}.", hint=f"Name one of these: {command('open argo')}"
+        )
     with Handles(session.settings, session.environ) as handles:
         url = handles.url(PAGES[door])
         session.output.event("open", door=door, url=url)
@@ -40,26 +42,26 @@ def open_door(session: Session, door: str, *, only_print: bool) -> None:
 
 
 def forward(session: Session) -> None:
-    """Hold the platform's ports on 127.0.0.1 until Ctrl-C, where the provider does not publish them."""
+    """Forward the platform's ports to 127.0.0.1 until Ctrl-C, unless they are published."""
     with Handles(session.settings, session.environ) as handles:
         doors = {door: handles.url(door) for door in DOORS if door == "argo" or handles.settings.store == "install"}
         session.output.event("forward", doors=doors)
         session.output.table([[door, url] for door, url in doors.items()], ["", ""])
         if handles.provider.publishes:
-            session.output.text("These ports are published: nothing has to be forwarded.")
+            session.output.text("These ports are published: there is nothing to forward.")
             return
         _hold(session)
 
 
 def _hold(session: Session) -> None:
-    """Wait until the user ends it."""
+    """Wait for Ctrl-C."""
     session.output.text("Forwarding until Ctrl-C.")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
 
 
 def _keys(handles: Handles, secret: str = "") -> dict[str, str] | None:
-    """Return the keys of the store, None where it is no keys that open it.
+    """Return the keys of the store, None if it uses pod identity instead of keys.
 
     :raises SetupError: E-DOWN, the platform is not up.
     """
@@ -70,9 +72,9 @@ def _keys(handles: Handles, secret: str = "") -> dict[str, str] | None:
 
 
 def credentials(session: Session, *, only_policy: bool) -> None:
-    """Show the store's credentials, because they were asked for; or the rights that their user needs.
+    """Show the store's credentials, or the rights that their user needs.
 
-    :raises SetupError: E-DOWN, the platform is not up; E-SECRET, it is no keys that open the store.
+    :raises SetupError: E-DOWN, the platform is not up; E-SECRET, the store uses pod identity.
     """
     if only_policy:
         rights = policy(session.settings)
@@ -80,19 +82,18 @@ def credentials(session: Session, *, only_policy: bool) -> None:
         session.output.text(json.dumps(rights, indent=2))
         return
     with Handles(session.settings, session.environ) as handles:
-        found = _keys(handles, ROOT_SECRET if handles.settings.store == "install" else "")
-    if found is None:
-        raise SetupError(
-            "E-SECRET", "The store is opened by the identity of pods: there are no keys.", hint=command("credentials --policy")
-        )
-    session.output.event("credentials", user=found["accesskey"], password=found["secretkey"])
-    session.output.table([["user", found["accesskey"]], ["password", found["secretkey"]]], ["", ""])
+        keys = _keys(handles, ROOT_SECRET if handles.settings.store == "install" else "")
+    if keys is None:
+        problem = "This store uses pod identity, so there are no credentials to show."
+        raise SetupError("E-SECRET", problem, hint=command("credentials --policy"))
+    session.output.event("credentials", user=keys["accesskey"], password=keys["secretkey"])
+    session.output.table([["user", keys["accesskey"]], ["password", keys["secretkey"]]], ["", ""])
 
 
 def shell(session: Session) -> None:
-    """Start a shell in which kubectl, k9s, aws and mc work with this platform and nothing else."""
+    """Start a shell in which kubectl, k9s, aws and mc use this platform and nothing else."""
     with Handles(session.settings, session.environ) as handles:
-        found = _keys(handles) or {}
+        keys = _keys(handles) or {}
         address = urlsplit(handles.url("s3"))
         environ = {
             "INVOKE_SINGER_ENV": handles.settings.env,
@@ -100,11 +101,11 @@ def shell(session: Session) -> None:
             "AWS_ENDPOINT_URL": address.geturl(),
             "AWS_DEFAULT_REGION": handles.settings.s3_region,
         }
-        if found:
-            environ |= {variable: found[name] for name, variable in KEYS.items()}
-            environ["MC_HOST_singer"] = f"{address.scheme}://{found['accesskey']}:{found['secretkey']}@{address.netloc}"
+        if keys:
+            environ |= {variable: keys[name] for name, variable in KEYS.items()}
+            environ["MC_HOST_singer"] = f"{address.scheme}://{keys['accesskey']}:{keys['secretkey']}@{address.netloc}"
         program = os.environ.get("SHELL", "/bin/sh")
-        session.output.text(f"{program} with {', '.join(environ)}. exit leaves it.")
+        session.output.text(f"{program} with {', '.join(environ)}. Type exit to leave it.")
         code = subprocess.run([program], env={**os.environ, **environ}, check=False).returncode
     if code:
         raise SystemExit(code)

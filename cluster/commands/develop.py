@@ -34,7 +34,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
 def test(session: Session, *, options: str, **levels: bool) -> None:
     """Run the tests of one level of ``LEVELS``.
 
-    :raises SetupError: E-SETTING, more than one level; E-INSTALL, this venv has no pytest and is not ours to change.
+    :raises SetupError: E-SETTING, more than one level; E-INSTALL, this venv has no pytest and is
+        not ours to change.
     """
     selected = [level for level, on in levels.items() if on]
     if len(selected) > 1:
@@ -74,7 +75,8 @@ def _python(session: Session, *arguments: str) -> None:
 def _for_tests(session: Session) -> None:
     """Install ``requirements-dev.lock`` if the launcher has created this venv.
 
-    :raises SetupError: E-INSTALL, the installation fails, or this venv has no pytest and is not ours to change.
+    :raises SetupError: E-INSTALL, the installation fails, or this venv has no pytest and is not
+        ours to change.
     """
     settings = session.settings
     ours = Path(sys.prefix).resolve() == (settings.root / ".venv").resolve()
@@ -83,7 +85,8 @@ def _for_tests(session: Session) -> None:
     if ours and (not installed.exists() or installed.read_bytes() != lock.read_bytes()):
         with session.output.step("Packages for tests") as step:
             network = proxy.read(settings, session.environ).variables(session.environ)
-            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}  # as in the launcher
+            # As in the launcher.
+            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
             install = ("install", "--quiet", "--no-compile", "--require-hashes", "--requirement", str(lock))
             done = subprocess.run([sys.executable, "-m", "pip", *install], check=False, env={**os.environ, **pip, **network})
             if done.returncode:

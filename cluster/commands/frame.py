@@ -1,4 +1,4 @@
-"""The frame of every command: it makes the session, and turns an error into a sentence and an exit code."""
+"""The frame of every command: the session, and an exit code for every error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ RUNNING = frozenset({"demo", "retry", "run"})
 LEVELS = 20
 """How deep values of ``invoke.yaml`` may nest; Invoke's own settings have three levels."""
 VALUES = 10_000
-"""How many values it may have, counted as often as YAML's aliases repeat them: Invoke writes all of them to its log."""
+"""How many values it may have, with each repetition by an alias: Invoke logs all of them."""
 
 
 def command(example: str, /, *, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Task[Any]]:  # noqa: A002 - Invoke's word
@@ -111,7 +111,7 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
         raise Exit(code=EXIT_INTERRUPTED) from None
     except Exit:
         raise
-    except Exception:  # noqa: BLE001 - the one place: a bug keeps its traceback and has an exit code of its own
+    except Exception:  # noqa: BLE001 - the one place: a bug keeps its traceback and has its exit code
         traceback.print_exc()
         print("\nThis is a bug of ours. Please report it with the lines above.", file=sys.stderr)
         raise Exit(code=EXIT_BUG) from None
@@ -157,7 +157,8 @@ def check_invoke_yaml(root: Path) -> None:
 def _check_merge(shown: str, content: dict[str, Any]) -> None:
     """Check that Invoke can merge a file into its configuration.
 
-    :raises SetupError: E-CONFIG, a mapping instead of one value or the other way round, or too many or too deep values.
+    :raises SetupError: E-CONFIG, a mapping instead of one value or the other way round, or too many
+        or too deep values.
     """
     from cluster.config.settings import DEFAULTS  # noqa: PLC0415 - most checkouts have no such file
 
@@ -172,7 +173,7 @@ def _check_merge(shown: str, content: dict[str, Any]) -> None:
 
 
 def _is_small(content: object) -> bool:
-    """Return whether values are few and flat enough for Invoke, which merges and prints them by recursion."""
+    """Return whether values are few and flat enough for Invoke, which works by recursion."""
     ahead, seen = [(content, LEVELS)], 0
     while ahead:
         value, levels = ahead.pop()

@@ -1,9 +1,11 @@
-"""The commands of the platform: up, status, stop, teardown, open, credentials."""
+"""The commands ``up`` and ``status``."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cluster.commands.access import PAGES
@@ -24,16 +26,19 @@ from cluster.ui.format import gigabytes, megabytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from cluster.platform.steps.base import Step
     from cluster.session import Session
 
+CLUSTER = "Cluster"
+"""The step that all others of the platform need."""
 IDLE_MEMORY = "0.4 GB"
 """Measured by ``benchmarks/up.py``: see docs/performance.md."""
 
 
 def up(session: Session, *, timings: bool, plan_only: bool) -> None:
-    """Bring the platform up, or make right what is wrong with it."""
+    """Start the platform, or repair it."""
     output, began = session.output, time.monotonic()
     with Handles(session.settings, session.environ) as handles:
         _begin(session, handles)
@@ -46,23 +51,41 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         if trouble:
             raise trouble
         if not handles.provider.ours:
-            handles.kube.version  # noqa: B018 - where the cluster does not answer, that is said before anything is built
+            handles.kube.version  # noqa: B018 - an error before anything is built, if the cluster does not answer
         handles.provider.ready()
-        with is_alone(handles):
+        with is_alone(handles), _acknowledging():
             changed = converge(steps, handles, output)
-        taken = time.monotonic() - began
-        output.event("up.finished", changed=sorted(changed), seconds=round(taken, 3), ports=handles.instance.ports)
+        duration = time.monotonic() - began
+        output.event("up.finished", changed=sorted(changed), seconds=round(duration, 3), ports=handles.instance.ports)
         if not changed:
-            output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(taken))
+            output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(duration))
             return
         if timings:
             rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
             output.table(rows, ["step", "time"])
-        _end(session, handles, taken)
+        _end(session, handles, duration)
+
+
+@contextmanager
+def _acknowledging() -> Iterator[None]:
+    """Acknowledge Ctrl-C immediately: the steps under way end first, which takes a moment."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def acknowledge(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"\nInterrupted: stopping the steps that are under way.\n")
+        if callable(before):
+            before(number, frame)
+
+    if callable(before):  # it is not if we were started with Ctrl-C ignored
+        signal.signal(signal.SIGINT, acknowledge)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(session: Session, handles: Handles) -> None:
-    """Say where the platform is, or will be, and on what, before anything is done."""
+    """Print where the platform is or will be, before anything is done."""
     output = session.output
     output.text(f"singer  {_target(handles)}")
     for line in (_doors(handles), *_others(handles), handles.network.describe() and f"through the proxy {handles.network.describe()}"):
@@ -75,11 +98,11 @@ def _begin(session: Session, handles: Handles) -> None:
     output.text()
 
 
-def _end(session: Session, handles: Handles, taken: float) -> None:
-    """Say what there is now, and what to type next."""
+def _end(session: Session, handles: Handles, duration: float) -> None:
+    """Print the platform's addresses, and the next commands."""
     output = session.output
     output.text()
-    output.text(f"Ready in {seconds(taken)}.")
+    output.text(f"Ready in {seconds(duration)}.")
     if handles.settings.argo == "install":
         output.text(f"  Argo     {_page(handles, 'argo')}       read-only, no login")
     if handles.settings.store == "install":
@@ -88,14 +111,14 @@ def _end(session: Session, handles: Handles, taken: float) -> None:
 
 
 def _target(handles: Handles) -> str:
-    """Say where the platform is, or will be, and what there is to run it."""
+    """Return where the platform is or will be, and the container runtime."""
     info, version = handles.host, handles.provider.kubernetes
     env = "" if handles.settings.env == LAPTOP else f"environment {handles.settings.env}"
     return " · ".join(filter(None, (env, handles.provider.describe(), version and f"Kubernetes {version}", str(info or ""))))
 
 
 def _started(session: Session, handles: Handles) -> None:
-    """Tell a program where the platform is, or will be, and on what."""
+    """Emit where the platform is or will be, and the container runtime."""
     info, keys = handles.host, ("product", "version", "platform", "cpus", "memory", "disk")
     session.output.event(
         "up.started",
@@ -108,58 +131,61 @@ def _started(session: Session, handles: Handles) -> None:
 
 
 def _preflight(session: Session, handles: Handles) -> SetupError | None:
-    """Show what this machine lacks and which ports are taken, before a cluster is made or woken on it; return what nothing works with."""
+    """Show what this machine lacks and which ports are taken, before a cluster starts.
+
+    Return the error that stops everything, None if there is none.
+    """
     if handles.host is None or handles.provider.pending() is None:
         return None
-    found = [*handles.lacks(), *ports_taken(handles.instance.moved, handles.runtime)]
-    for item in found:
+    findings = [*handles.lacks(), *ports_taken(handles.instance.moved, handles.runtime)]
+    for item in findings:
         if not item.fatal:
             session.output.line("!", item.subject, f"{item.fact} {item.remedy}".strip())
             session.output.event("warning", source=item.subject, problem=item.fact, hint=item.remedy)
-    if not all(item.fatal for item in found):
+    if not all(item.fatal for item in findings):
         session.output.text()
-    return fatal(found)
+    return fatal(findings)
 
 
 def _upgraded(session: Session, handles: Handles) -> None:
-    """Say what becomes of a platform of an older layout, where it can be seen by now: one that sleeps is not woken for that.
+    """Print what changes for a platform of an older layout, if its cluster answers by now.
 
-    :raises SetupError: E-LAYOUT, it is of a newer one.
+    :raises SetupError: E-LAYOUT, the layout is a newer one.
     """
     if (handles.provider.ours and handles.provider.pending()) or handles.kube.silent():
         return
-    found = upgrade.older_layout(handles)
-    if found:
+    older = upgrade.older_layout(handles)
+    if older:
         made = [*handles.rendering.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
-        upgrade.upgrade(handles, found, made, {*ownership.all_kinds(handles), *schedules.KINDS}).show(session.output)
+        upgrade.upgrade(handles, older, made, {*ownership.all_kinds(handles), *schedules.KINDS}).show(session.output)
         session.output.text()
 
 
 def _others(handles: Handles) -> Iterator[str]:
-    """Say, before the first cluster is made, why it is one of this kind, and which others are there."""
+    """Yield, before the first cluster is created, which other clusters exist and how to use one."""
     if handles.instance.cluster or handles.settings.provider != DEFAULTS["provider"]:
         return
     there = [name for name in on_this_machine(handles.environ) if name != handles.provider.context]
     if there:
         use = f"INVOKE_SINGER_PROVIDER=existing INVOKE_SINGER_CONTEXT={there[0]} {command('up')}"
-        yield f"a cluster of its own, because nothing else is chosen; there is also {listed(there)}: {use}"
+        yield f"a new cluster, because nothing else is chosen; there is also {listed(there)}: {use}"
 
 
 def _doors(handles: Handles) -> str:
-    """Say how the platform will be reached."""
+    """Return the ports of the platform, or how to forward them."""
     if not handles.provider.publishes:
-        return f"nothing is published: {command('open argo')} and {command('forward')} forward ports for as long as they run"
+        return f"no port is published: {command('open argo')} and {command('forward')} forward ports while they run"
     ports = handles.instance.ports
     return f"ports {ports['port_argo']} Argo · {ports['port_s3']} S3 · {ports['port_console']} console, on 127.0.0.1 only"
 
 
 def _page(handles: Handles, page: str) -> str:
-    """Return a page's address, or the command that opens it where no port is published."""
+    """Return a page's address, or the command that opens it if no port is published."""
     return handles.url(PAGES[page]) if handles.provider.publishes else command(f"open {page}")
 
 
 def _show_plan(session: Session, handles: Handles, steps: tuple[Step, ...], trouble: SetupError | None) -> None:
-    """Show what ``up`` would do, and what it would stop at."""
+    """Show what ``up`` would do, and what would stop it."""
     output = session.output
     if trouble:
         output.line("✗", "This would stop it", f"{trouble.problem} {trouble.hint}")
@@ -177,17 +203,17 @@ def _show_plan(session: Session, handles: Handles, steps: tuple[Step, ...], trou
     output.text()
     output.text(f"  The idle platform takes {IDLE_MEMORY} of memory" + (", and an empty cluster about 1 GB." if info else "."))
     if info:
-        free = f"{gigabytes(info.disk)} of disk free" if info.disk is not None else "a disk of its own, which cannot be seen from here"
+        free = f"{gigabytes(info.disk)} of disk free" if info.disk is not None else "a disk that cannot be seen from here"
         output.text(f"  {info.product} has {gigabytes(info.memory)} of memory, and {free}.")
 
 
 def _sizes(handles: Handles) -> dict[str, int | None]:
-    """Return every image with its unpacked size, None where it is not on this machine."""
+    """Return every image with its unpacked size, None if it is not on this machine."""
     names = [handles.settings.image("node")] * (handles.provider.name == "kind") + wanted(handles)
-    found = {}
-    with suppress(SetupError):  # a cluster that is there needs no runtime here
-        found = handles.runtime.sizes(names)
-    return {name: found.get(name) for name in names}
+    sizes = {}
+    with suppress(SetupError):  # an existing cluster needs no runtime here
+        sizes = handles.runtime.sizes(names)
+    return {name: sizes.get(name) for name in names}
 
 
 def _to_come(handles: Handles, image: str) -> str:
@@ -197,20 +223,24 @@ def _to_come(handles: Handles, image: str) -> str:
 
 
 def status(session: Session) -> None:
-    """Show every fact and what it waits for.
+    """Show every step of the platform and what it waits for; one sentence if there is no cluster.
 
-    :raises SetupError: E-DOWN, not all is well.
+    :raises SetupError: E-DOWN, a step is not as it should be.
     """
     with Handles(session.settings, session.environ) as handles:
         foreign = handles.provider.foreign()
         if foreign:
             raise foreign
         steps = plan.up(handles.settings)
-        found = look(steps, handles)
-    well = {step.title: step.ok for step in steps}
-    for title, why in found.items():
-        session.output.line("✓" if why is None else "!", title, why or well[title])
+        pending = look(steps, handles)
+    for title, why in pending.items():
         session.output.event("step", step=title, pending=why)
-    missing = [title for title, why in found.items() if why is not None]
+    if pending.get(CLUSTER):
+        raise SetupError("E-DOWN", f"The platform is not up: {pending[CLUSTER]}.", hint=command("up"))
+    details = {step.title: step.ok for step in steps}
+    for title, why in pending.items():
+        session.output.line("✓" if why is None else "!", title, why or details[title])
+    missing = [title for title, why in pending.items() if why is not None]
     if missing:
-        raise SetupError("E-DOWN", f"{len(missing)} of {len(found)} are not as they should be: {', '.join(missing)}.", hint=command("up"))
+        are = "is" if len(missing) == 1 else "are"
+        raise SetupError("E-DOWN", f"{len(missing)} of {len(pending)} {are} not ready: {', '.join(missing)}.", hint=command("up"))

@@ -1,4 +1,4 @@
-"""The program behind ``./invoke``: Invoke with our overview, help and errors for the command line."""
+"""The program behind ``./invoke``: Invoke with our overview, help and errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Singer(Program):
         self.commands, self.groups = namespace, groups
 
     def normalize_argv(self, argv: list[str] | None) -> None:
-        """Read ``run --help`` as ``--help run``: Invoke would take the flag for the name of a pipeline."""
+        """Read ``run --help`` as ``--help run``: to Invoke the flag would be a pipeline."""
         super().normalize_argv(argv)
         words = self.argv[1 : self.argv.index("--") if "--" in self.argv else None]
         names = [word for word in words if word in self.commands.task_names]
@@ -55,7 +55,7 @@ class Singer(Program):
             self.argv = [self.argv[0], "--help", names[0]]
 
     def parse_collection(self) -> None:
-        """Load ``invoke.yaml`` too: Invoke loads it only with a collection that it has searched for."""
+        """Load ``invoke.yaml`` too: Invoke loads it only with a collection that it finds."""
         super().parse_collection()
         self.config.set_project_location(str(ROOT))
         self.config.load_project()
@@ -108,7 +108,7 @@ class Singer(Program):
         print("\n".join(lines))
 
     def print_task_help(self, name: str) -> None:
-        """Print a command's usage, its example on a line of its own, and its options."""
+        """Print a command's usage, its example on a separate line, and its options."""
         context: ParserContext = self.parser.contexts[name]
         task = self.commands[name]
         example = str(task.body.__doc__).rpartition("invoke ")[2]

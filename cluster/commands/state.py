@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import suppress
 from dataclasses import astuple, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,27 @@ from cluster.config.strict import read_object, read_text
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
 from cluster.project.reader import Project
+from cluster.runs import bookmarks
 from cluster.runs import state as state_json
-from cluster.runs.record import short
 from cluster.ui import exact_json
 from cluster.ui.command_line import command
+from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from cluster.runs.history import History
+    from cluster.runs.record import Record
     from cluster.session import Session
+    from cluster.store import Version
+
+RECORDS = 200
+"""How many of the newest records ``--history`` reads to name the run of each version."""
+SAME = timedelta(minutes=10)
+"""How long after the end of a run its state may be stored."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of a state; at most one of these."""
+    """A change of a state; at most one of these."""
 
     set_to: str = ""
     rollback: str = ""
@@ -33,32 +42,33 @@ class Change:
 
 
 def state(session: Session, pipeline: str, change: Change, *, engine: str, versions: bool, sure: bool) -> None:
-    """Show a pipeline's state or its history, replace it, remove it, go back to an earlier one, or carry it to an environment.
+    """Show a pipeline's state or its history, replace it, remove it, roll it back, or copy it.
 
-    :raises SetupError: E-SETTING, more than one was asked for; E-BUSY, a run is under way; E-STATE, no such version.
+    :raises SetupError: E-SETTING, more than one option; E-BUSY, a run is under way; E-STATE, no
+        such version.
     """
     Project.of(session.settings).pipeline(pipeline)
     if sum(map(bool, (*astuple(change), versions))) > 1:
-        told = "Of --set, --reset, --history, --rollback and --copy-to more than one was given."
-        raise SetupError("E-SETTING", told, hint="Give one of them.")
+        problem = "There is more than one of --set, --reset, --history, --rollback and --copy-to."
+        raise SetupError("E-SETTING", problem, hint="Use only one of them.")
     with Engines(session) as engines:
-        place, _ = engines.choose(engine)
-        history, output = place.history, session.output
-        history.claim(place.engine)
+        used, _ = engines.choose(engine)
+        history, output = used.history, session.output
+        history.claim(used.engine)
         if change.copy_to:
-            from cluster.commands.copy_state import copy  # noqa: PLC0415 - a state of this machine needs nothing of a cluster
+            from cluster.commands.copy_state import copy  # noqa: PLC0415 - only this needs the cluster's modules
 
-            copy(session, place, pipeline, change.copy_to, sure=sure)
+            copy(session, used, pipeline, change.copy_to, sure=sure)
             return
         if change != Change():
             new = _new_state(history, pipeline, change)
-            with place.quiet(pipeline):
+            with used.quiet(pipeline):
                 if new:
                     history.save_state(pipeline, new)
                 else:
                     history.reset_state(pipeline)
-            kept = len(history.state_versions(pipeline))
-            output.line("✓", f"State of {pipeline}", f"{'replaced' if new else 'removed: the next run starts over'}; {kept} versions kept")
+            kept = f"{count(len(history.state_versions(pipeline)), 'version')} kept"
+            output.line("✓", f"State of {pipeline}", f"{'replaced' if new else 'removed: the next run starts over'}; {kept}")
         if versions:
             _show_versions(session, history, pipeline)
             return
@@ -68,14 +78,14 @@ def state(session: Session, pipeline: str, change: Change, *, engine: str, versi
 
 
 def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any] | None:
-    """Return the state that there shall be, None where it is removed."""
+    """Return the new state, None to remove it."""
     if change.set_to:
         file = Path(change.set_to)
         read_object(file, change.set_to, "E-STATE")
         try:
             return state_json.read(read_text(file, change.set_to))
         except ValueError as error:
-            hint = f"Write the value of a STATE message into it, or what {command(f'state {pipeline}')} prints."
+            hint = f"Write the value of a STATE message into it, or what {command('state', pipeline)} prints."
             raise SetupError("E-STATE", f"{change.set_to} is not a state: {error}.", hint=hint) from None
     return _version(history, pipeline, change.rollback) if change.rollback else None
 
@@ -83,28 +93,56 @@ def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any
 def _version(history: History, pipeline: str, version: str) -> dict[str, Any]:
     """Return an earlier state, named by the beginning of its version.
 
-    :raises SetupError: E-STATE, there is none, or it was the removal of one.
+    :raises SetupError: E-STATE, no such version, or it was a removal.
     """
-    found = [item for item in history.state_versions(pipeline) if item.id.startswith(version)]
-    key = history.state_key(pipeline)
-    data = history.store.get(history.settings.bucket_configs, key, found[0].id) if len(found) == 1 and not found[0].deleted else None
-    if data is None:
-        hint = f"See {command(f'state {pipeline} --history')}"
+    matching = [item for item in history.state_versions(pipeline) if item.id.startswith(version)]
+    value = _stored(history, pipeline, matching[0]) if len(matching) == 1 else None
+    if value is None:
+        hint = f"See {command('state', pipeline, '--history')}"
         raise SetupError("E-STATE", f"{pipeline} has no state of the version {version}.", hint=hint)
     try:
-        return state_json.read(data)
+        return state_json.unwrapped(value)
     except ValueError as error:
         raise SetupError("E-STATE", f"The version {version} is not a state: {error}.", hint="Choose another version.") from None
 
 
 def _show_versions(session: Session, history: History, pipeline: str) -> None:
+    """Show each version of a state, the newest first, with what has stored it."""
     rows, versions = [], history.state_versions(pipeline)
-    # Versions of the same moment begin alike: as much is shown as tells them apart.
+    # Versions of the same moment begin alike: show as much as tells them apart.
     width = next(number for number in itertools.count(8) if len({item.id[:number] for item in versions}) == len(versions))
-    for item in versions:
-        data = None if item.deleted else history.store.get(history.settings.bucket_configs, history.state_key(pipeline), item.id)
-        with suppress(ValueError):
-            found = exact_json.loads(data or b"null")
-        session.output.event("state", pipeline=pipeline, state=found, version=item.id, modified=item.modified.isoformat())
-        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else short(found)])
-    session.output.table(rows, ["version", "time (UTC)", "state"])
+    states = [_stored(history, pipeline, item) for item in versions]
+    runs = _runs(versions, states, history.newest(pipeline, RECORDS))
+    for index, (item, value, run) in enumerate(zip(versions, states, runs, strict=True)):
+        session.output.event("state", pipeline=pipeline, state=value, version=item.id, modified=item.modified.isoformat(), run=run)
+        older = next((old.id[:width] for old, same in zip(versions[index + 1 :], states[index + 1 :], strict=True) if same == value), None)
+        origin = "state --reset" if item.deleted else run or (f"as {older}: rollback" if older else "state --set")
+        rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else bookmarks.short(value), origin])
+    session.output.table(rows, ["version", "time (UTC)", "state", "stored by"])
+
+
+def _stored(history: History, pipeline: str, version: Version) -> Any:
+    """Return the state of a version, None for a removal and for damaged data."""
+    if version.deleted:
+        return None
+    with suppress(ValueError):
+        return exact_json.loads(history.store.get(history.settings.bucket_configs, history.state_key(pipeline), version.id) or b"null")
+    return None
+
+
+def _runs(versions: list[Version], states: list[Any], records: list[Record]) -> list[str | None]:
+    """Return the run that stored each version: the one that ended with this state just before."""
+    ahead = [record for record in reversed(records) if record.backfill is None and record.finished]
+    runs: list[str | None] = []
+    for version, value in zip(reversed(versions), reversed(states), strict=True):
+        record = next((record for record in ahead if value and record.state_after == value and _follows(version, record)), None)
+        if record is not None:
+            ahead.remove(record)  # a rollback may store the same state again
+        runs.insert(0, record.run if record is not None else None)
+    return runs
+
+
+def _follows(version: Version, record: Record) -> bool:
+    """Return whether a version was stored when the run ended."""
+    passed = version.modified - datetime.fromisoformat(str(record.finished))
+    return -SAME < passed < SAME

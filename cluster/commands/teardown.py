@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def stop(session: Session) -> None:
-    """Stop the cluster; ``up`` wakes it. Of a cluster that is not ours only our programs are stopped."""
+    """Stop the cluster; in a cluster that is not ours, only our programs."""
     with Handles(session.settings, session.environ) as handles, is_alone(handles), session.output.step("Cluster") as step:
         stopped = handles.provider.stop() if handles.provider.ours else _scaled_down(handles)
         step.result("stopped; nothing is lost" if stopped else "was not running", "done" if stopped else "unchanged")
@@ -31,12 +31,12 @@ def stop(session: Session) -> None:
 
 
 def _scaled_down(handles: Handles) -> bool:
-    """Stop our programs, and say whether any was running."""
+    """Stop our programs, and return whether any was running."""
     if handles.provider.pending():
         return False
-    wanted_ = [document["metadata"]["name"] for document in handles.rendering.documents if document["kind"] == "Deployment"]
+    names = [document["metadata"]["name"] for document in handles.rendering.documents if document["kind"] == "Deployment"]
     running = [
-        name for name in wanted_ if ((handles.kube.get("Deployment", name, handles.namespace) or {}).get("spec") or {}).get("replicas")
+        name for name in names if ((handles.kube.get("Deployment", name, handles.namespace) or {}).get("spec") or {}).get("replicas")
     ]
     for name in running:
         handles.kube.patch("Deployment", name, handles.namespace, {"spec": {"replicas": 0}})
@@ -44,7 +44,7 @@ def _scaled_down(handles: Handles) -> bool:
 
 
 def teardown(session: Session, *, yes: bool, keep_data: bool, everything: bool) -> None:
-    """Take away what is ours, and see that nothing of it is left."""
+    """Remove what is ours, and check that nothing of it is left."""
     output = session.output
     with Handles(session.settings, session.environ) as handles:
         output.text(f"This removes: {_holdings(handles)}.")
@@ -66,7 +66,7 @@ def _kept_line(*, keep_data: bool, everything: bool) -> str:
 
 
 def _holdings(handles: Handles) -> str:
-    """Say what there is to remove, as far as it can be seen; a platform that is half gone is removed all the same."""
+    """Return what there is to remove, as far as the cluster answers."""
     if not handles.instance.cluster:
         return "nothing that runs"
     what = handles.provider.describe() if handles.provider.ours else f"our objects in the {handles.provider.describe()}"
@@ -77,18 +77,17 @@ def _holdings(handles: Handles) -> str:
         buckets = (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs)
         sizes = [item.size for bucket in buckets for item in store.objects(bucket)]
         schedules = handles.kube.objects("CronWorkflow", handles.namespace)
-        runs = len(handles.history.ids())
-        return (
-            f"{what}, with {len(buckets)} buckets ({megabytes(sum(sizes))}), {count(len(schedules), 'schedule')} and {count(runs, 'run')}"
-        )
+        counts = f"{count(len(schedules), 'schedule')} and {count(len(handles.history.ids()), 'run')}"
+        return f"{what}, with {count(len(buckets), 'bucket')} ({megabytes(sum(sizes))}), {counts}"
     except SetupError:
         return f"{what}, with its buckets, states and runs"
 
 
 def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: bool) -> None:
-    """Remove the cluster or our objects in it, on request our images too, and look whether anything is left.
+    """Remove the cluster or our objects in it, with *everything* our images and venvs too.
 
-    :raises SetupError: E-LEFT, something is; E-KEEP, the data cannot be kept, and nothing was removed.
+    :raises SetupError: E-LEFT, a part is still there; E-KEEP, the data cannot be kept, and nothing
+        was removed.
     """
     output, ours = session.output, handles.instance.owns(handles.provider.cluster)
     stays: list[str] = []
@@ -104,7 +103,7 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
             hint = f"{handles.runtime.program} rm --force --volumes {' '.join(left)}"
             raise SetupError("E-LEFT", f"A part of the cluster is still there: {', '.join(left)}.", hint=hint)
         handles.instance.forget()
-        step.result("deleted" if gone else "ours is removed from it" if ours else "was not there", "done" if gone or ours else "unchanged")
+        step.result("deleted" if gone else "our objects are removed" if ours else "was not there", "done" if gone or ours else "unchanged")
     if everything:
         with output.step("Images and environments") as step:
             step.result(f"{count(_images_removed(handles), 'image')} removed")
@@ -117,7 +116,10 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
 
 
 def _images_removed(handles: Handles) -> int:
-    """Remove the images that this checkout built or pulled, and return their number. Two names may be one image."""
+    """Remove the images that this checkout built or pulled, and return their number.
+
+    Two names may be one image.
+    """
     names = [thing.removeprefix("image ") for thing in handles.instance.brought if thing.startswith("image ")]
     if not names:
         return 0
@@ -128,7 +130,7 @@ def _images_removed(handles: Handles) -> int:
 
 
 def _kept(handles: Handles, say: Callable[[str], None]) -> str:
-    """Keep the buckets, and return what was kept and where.
+    """Save the buckets, and return what was saved and where.
 
     :raises SetupError: E-KEEP, they cannot be read.
     """
@@ -138,7 +140,7 @@ def _kept(handles: Handles, say: Callable[[str], None]) -> str:
         raise SetupError(
             "E-KEEP",
             f"The data cannot be kept: {why or 'its credentials are gone'}. Nothing was removed.",
-            hint=f"{command('up')} first, or leave --keep-data out.",
+            hint=f"Run {command('up')} first, or leave --keep-data out.",
         )
     return backup.save(handles, helper_image(handles), secrets, say)
 

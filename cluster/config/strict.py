@@ -43,8 +43,16 @@ def read_text(file: Path, shown: str) -> str:
 
     :raises SetupError: E-CONFIG, it cannot be read or is not UTF-8.
     """
+    return read_exact(file, shown).removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def read_exact(file: Path, shown: str) -> str:
+    """Read a text file that is written back: with its byte order mark and line ends.
+
+    :raises SetupError: E-CONFIG, it cannot be read or is not UTF-8.
+    """
     try:
-        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        return file.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise SetupError("E-CONFIG", f"{shown} is not there.", hint=f"Write {shown}; docs/contracts.md describes it.") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -97,7 +97,7 @@ def tag(connector: Connector, settings: Settings) -> str:
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
-        digest.update(file.read_bytes() if file.exists() else b"")  # a missing lock is created before the build
+        digest.update(file.read_bytes() if file.exists() else b"")  # created before a build
     digest.update(project_content(connector))
     if connector.kind == "transform":
         files = [file for file in project_files(connector.folder) if file.relative_to(connector.folder).parts[0] not in LEFT_BY_DBT]
@@ -230,7 +230,7 @@ def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[
         if recipe.platform and re.search(FOREIGN, text):
             raise _cannot(recipe, last_line(text))
         raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
-    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # the classic builder may ignore --platform
+    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # may be ignored
         raise _cannot(recipe, "the builder used its own platform.")
 
 

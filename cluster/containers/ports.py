@@ -49,7 +49,7 @@ def holder(port: int, runtime: Runtime | None = None) -> str:
 def conflict(text: str, ports: Collection[int], runtime: Runtime) -> SetupError | None:
     """Return the error if the runtime's output reports that a port is taken.
 
-    *ports* are those that the container publishes: which of them it is, not every runtime says.
+    *ports* are those that the container publishes. Not every runtime names the one.
     """
     if not any(sign in text.lower() for sign in SIGNS):
         return None
@@ -101,13 +101,13 @@ def _lsof(port: int) -> str:
 
 def read_lsof(text: str) -> str:
     """Return the first program in the output of ``lsof -F``: lines of a letter and its value."""
-    found = re.search(r"^p(\d+)\nc(.+)$", text, re.MULTILINE)
-    return f'"{found[2]}" (pid {found[1]})' if found else ""
+    process = re.search(r"^p(\d+)\nc(.+)$", text, re.MULTILINE)
+    return f'"{process[2]}" (pid {process[1]})' if process else ""
 
 
 def free(port: int) -> bool:
     """Return whether a port of 127.0.0.1 is free, on this address and on all addresses."""
-    for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - it is tried, and let go at once
+    for address in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - bound only for a moment
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

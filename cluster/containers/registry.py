@@ -99,7 +99,7 @@ def parts(image: str) -> tuple[str, str, str]:
 
 
 def refusal(image: str, doing: str, text: str, program: str = "docker") -> SetupError:
-    """Return the error for a registry's answer *text*, with its meaning; *doing* is what was tried."""
+    """Return the error for a registry's answer *text*; *doing* is what was tried."""
     host, repository, _ = parts(image)
     known = ANSWERS.get(meaning(text))
     if known is None:
@@ -164,7 +164,7 @@ class Registry:
                 problem = f"{self.host} cannot be asked for images, because {answer}."
                 raise SetupError("E-IMAGE", problem, hint=hint.format(host=self.host)) from None
         except urllib3.exceptions.HTTPError:
-            pass  # the next request says why
+            pass  # the next request reports why
         return f"https://{name}"
 
     @cached_property
@@ -284,6 +284,6 @@ def configs(environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            continue  # it is another program's: what it cannot read, it says itself
+            continue  # its own program reports what is wrong
         if isinstance(content, dict):
             yield content

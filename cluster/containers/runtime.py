@@ -90,25 +90,25 @@ def read_info(text: str, program: str) -> Info:
 
     :raises ValueError: it is neither.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict):
+    data = json.loads(text)
+    if not isinstance(data, dict):
         raise TypeError("no object")
-    if "host" in found:
-        return _podman(found)
-    product = next((name for name, key, sign in PRODUCTS if re.fullmatch(sign, str(found.get(key) or ""))), "")
-    options = " ".join(map(str, found.get("SecurityOptions") or []))
+    if "host" in data:
+        return _podman(data)
+    product = next((name for name, key, sign in PRODUCTS if re.fullmatch(sign, str(data.get(key) or ""))), "")
+    options = " ".join(map(str, data.get("SecurityOptions") or []))
     return Info(
         product=product or ("containerd" if program == "nerdctl" else "docker"),
-        version=str(found.get("ServerVersion") or "").removeprefix("v"),
-        platform=_platform(found.get("OSType"), found.get("Architecture")),
-        cpus=int(found.get("NCPU") or 0),
-        memory=int(found.get("MemTotal") or 0),
+        version=str(data.get("ServerVersion") or "").removeprefix("v"),
+        platform=_platform(data.get("OSType"), data.get("Architecture")),
+        cpus=int(data.get("NCPU") or 0),
+        memory=int(data.get("MemTotal") or 0),
         rootless="rootless" in options,
-        cgroups=str(found.get("CgroupVersion") or ""),
-        root=str(found.get("DockerRootDir") or "/"),
-        driver=str(found.get("Driver") or ""),
-        delegated=all(found.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
-        insecure=_named(((found.get("RegistryConfig") or {}).get("IndexConfigs") or {}), "Secure", spared=True),
+        cgroups=str(data.get("CgroupVersion") or ""),
+        root=str(data.get("DockerRootDir") or "/"),
+        driver=str(data.get("Driver") or ""),
+        delegated=all(data.get(key, True) for key in ("MemoryLimit", "PidsLimit", "CPUShares")),
+        insecure=_named(((data.get("RegistryConfig") or {}).get("IndexConfigs") or {}), "Secure", spared=True),
     )
 
 
@@ -143,7 +143,7 @@ class Runtime:
     """One program, and the same commands for each."""
 
     def __init__(self, chosen: str = "auto") -> None:
-        """Take what ``singer.runtime`` says; nothing is run yet."""
+        """Take the setting ``singer.runtime``. Nothing is run yet."""
         self.chosen = chosen
         self.patience: float | None = None
         """The timeout of a command in seconds; None for none."""
@@ -161,15 +161,15 @@ class Runtime:
 
     @cached_property
     def info(self) -> Info:
-        """What it says of itself.
+        """Its ``info``.
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
         result = self.run("info", "--format", "{{json .}}")
         try:
-            found = json.loads(result.stdout)
-            if result.returncode or found.get("ServerErrors"):
-                raise self.silent(result.stderr or "\n".join(found.get("ServerErrors") or []))
+            answer = json.loads(result.stdout)
+            if result.returncode or answer.get("ServerErrors"):
+                raise self.silent(result.stderr or "\n".join(answer.get("ServerErrors") or []))
             return read_info(result.stdout, self.program)
         except (ValueError, TypeError, AttributeError, KeyError):
             raise self.silent(result.stderr) from None
@@ -283,7 +283,7 @@ class Runtime:
             assert saving.stdout is not None
             assert saving.stderr is not None
             done = subprocess.run(importing, stdin=saving.stdout, capture_output=True, text=True, check=False)
-            saving.stdout.close()  # where the import broke off, saving must not wait for a reader for ever
+            saving.stdout.close()  # else saving waits forever after a failed import
             output = saving.stderr.read().decode("utf-8", "replace")
         if saving.returncode or done.returncode:
             raise SetupError(
@@ -307,7 +307,7 @@ def registry_of(repository: str) -> str:
 
 
 def full_name(image: str) -> str:
-    """Return an image's name as containerd writes it: with registry, without a digest after a tag."""
+    """Return an image's name as containerd writes it: with registry, without a digest."""
     name = image.partition("@")[0] if ":" in image.partition("@")[0].rpartition("/")[2] else image
     first, slash, _ = name.partition("/")
     if not slash:

@@ -149,23 +149,28 @@ class ArgoEngine:
                 while wait(futures, timeout=0.2).not_done:
                     pass
             except KeyboardInterrupt:
-                raise self._interrupted(list(titles)) from None
+                running = [run for run, future in zip(titles, futures, strict=True) if not future.done()]
+                raise self._interrupted(running) from None
             finally:
                 self._left.set()
         return [future.result() for future in futures]
 
     def _interrupted(self, runs: Sequence[str]) -> Interrupted:
-        """Ask whether the runs go on; where nobody can be asked, they do."""
-        these = " and ".join(runs)
+        """Ask whether the runs that have not ended go on; without a terminal they do."""
+        if not runs:
+            return Interrupted("All runs have ended.")
+        these, one = " and ".join(runs), len(runs) == 1
+        it, goes, stops = ("it", "goes", "is being stopped") if one else ("them", "go", "are being stopped")
         answer = ""
         if sys.stdin.isatty():
             with suppress(EOFError, KeyboardInterrupt):
-                answer = input(f"\n{these}: leave it running, or stop it? [L/s] ").strip().lower()
+                answer = input(f"\n{these}: leave {it} running, or stop {it}? [L/s] ").strip().lower()
         if answer not in {"s", "stop"}:
-            return Interrupted(f"{these} goes on in the cluster. {command(f'logs {runs[0]}')} · {command(f'cancel {runs[0]}')} stops it.")
+            logs, cancel = command("logs", runs[0]), command("cancel", ",".join(runs))
+            return Interrupted(f"{these} {goes} on in the cluster. {logs} · {cancel} stops {it}.")
         for run in runs:
             self.stop(run)
-        return Interrupted(f"{these} is being stopped; the state is as it was.")
+        return Interrupted(f"{these} {stops}; the state is as it was.")
 
     def _follow(self, run: str, title: str) -> Record:
         """Look at the run every second, and show what it does, until it has ended.
@@ -196,6 +201,7 @@ class ArgoEngine:
                 store.look(run)
                 time.sleep(POLL_SECONDS)
             record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
+            step.took = record.seconds
             step.result(outcome.moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")

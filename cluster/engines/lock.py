@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RUNNER_LOCK = "runner.lock"
 """In the folder of a side of a run: what its runner holds for as long as it lives."""
 SAFE_STATE = "safe_state.json"
-"""In the target's folder of a run: the newest state that the target printed, if its rows can be safe by then."""
+"""In the target's folder of a run: the newest state that the target printed."""
 WAIT_SECONDS = 20
 """How long the connectors of a killed run may take to end; their runners kill them after five."""
 LOOK_SECONDS = 0.05

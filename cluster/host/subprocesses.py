@@ -31,10 +31,10 @@ SYMBOLS = {"So", "Sk", "Cf", "Mn"}
 """Unicode categories of emoji and of what modifies them."""
 POLL_SECONDS = 0.25
 TOO_LONG = 124
-"""The exit code of a program that was given up, as timeout(1) has it."""
+"""The exit code after a timeout, as that of timeout(1)."""
 
 _limited: set[subprocess.Popen[str]] = set()
-_given_up = threading.Event()
+_stopping = threading.Event()
 
 
 def which(program: str) -> str | None:
@@ -77,8 +77,8 @@ def run(
     :raises SetupError: E-PROGRAM, it is not on PATH.
     """
     words = [find(command[0]), *command[1:]]
-    if seconds is not None and _given_up.is_set():
-        return subprocess.CompletedProcess(words, TOO_LONG, "", "given up")
+    if seconds is not None and _stopping.is_set():
+        return subprocess.CompletedProcess(words, TOO_LONG, "", "stopped")
     with subprocess.Popen(
         words,
         stdin=None if stdin is None else subprocess.PIPE,
@@ -107,7 +107,7 @@ def run(
 
 def give_up() -> None:
     """Kill the programs that ``run`` runs with a time limit, and start no more of them."""
-    _given_up.set()
+    _stopping.set()
     for process in list(_limited):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -173,7 +173,7 @@ def follow(
         assert process.stdout is not None
         try:
             if process.stdin is not None:
-                with suppress(BrokenPipeError):  # it ended before it read; its output has the reason
+                with suppress(BrokenPipeError):  # it ended early; its output has the reason
                     process.stdin.write((stdin or "").encode())
                     process.stdin.close()
             latest = ""

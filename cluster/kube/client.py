@@ -1,8 +1,7 @@
 """The Kubernetes API, as far as we need it. The only importer of ``kubernetes``.
 
-Objects are plain dicts, as they stand in the manifests. The client library brings authentication,
-TLS and proxies; paths come from a table of the kinds that we use, so that nothing has to be
-discovered and no discovery can be stale.
+Objects are plain dicts, as in the manifests. The client library handles authentication, TLS and
+proxies. Paths come from a table of the kinds that we use, so no discovery can be outdated.
 """
 
 from __future__ import annotations
@@ -236,7 +235,7 @@ class Kube:
     def version(self) -> tuple[int, int]:
         """The version of Kubernetes, such as (1, 36)."""
         _, data = self._call("GET", "/version", absent=False)
-        numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # a minor may be "36+"
+        numbers = re.findall(r"\d+", f"{data.get('major', '')}.{data.get('minor', '')}")  # or "36+"
         return (int(numbers[0]), int(numbers[1])) if len(numbers) > 1 else (0, 0)
 
     @property
@@ -282,7 +281,7 @@ class Kube:
 
     @staticmethod
     def path(kind: str, namespace: str = "", name: str = "") -> str:
-        """Return the API path of a kind, of a namespace's objects of that kind, or of one object."""
+        """Return the API path of a kind, of its objects in a namespace, or of one object."""
         root, plural, namespaced = KINDS[kind]
         middle = f"/namespaces/{namespace}" if namespaced and namespace else ""
         return f"/{root}{middle}/{plural}" + (f"/{name}" if name else "")

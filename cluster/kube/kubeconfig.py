@@ -1,7 +1,4 @@
-"""One context out of the user's kubeconfig, as a file of its own.
-
-The user's files are only ever read.
-"""
+"""Copies one context of the user's kubeconfig into a separate file. Never writes the user's."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILES = {"cluster": ("certificate-authority",), "user": ("client-certificate", "client-key", "tokenFile")}
-"""Paths in a kubeconfig, which are relative to the file that they stand in."""
+"""Keys with paths, which are relative to the kubeconfig."""
 HERE = ("localhost", "kubernetes.docker.internal", "host.docker.internal")
 LOCAL_NAMES = ("docker-desktop", "rancher-desktop", "orbstack", "colima", "minikube", "kind-", "k3d-")
 PRIVATE = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
@@ -31,7 +28,7 @@ class Context:
     """A context with its cluster and user: what is needed to reach one cluster."""
 
     def __init__(self, name: str, cluster: dict[str, Any], user: dict[str, Any]) -> None:
-        """Take the three as they stand in a kubeconfig, with absolute paths."""
+        """Take the three parts of a kubeconfig, with absolute paths."""
         self.name = name
         self.cluster = cluster
         self.user = user
@@ -73,7 +70,7 @@ class Context:
 
 
 def files(environ: Mapping[str, str]) -> list[Path]:
-    """Return the user's kubeconfig files: those of ``KUBECONFIG``, else the one in the home folder."""
+    """Return the user's kubeconfig files: of ``KUBECONFIG``, else of the home folder."""
     named = [Path(part).expanduser() for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     return named or [Path(environ.get("HOME") or Path.home()) / ".kube" / "config"]
 
@@ -130,12 +127,12 @@ def on_this_machine(environ: Mapping[str, str]) -> list[str]:
 
 def _merged(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]:
     """Return contexts, clusters, users and the current context. The first of a name counts."""
-    found: dict[str, dict[str, Any]] = {"context": {}, "cluster": {}, "user": {}}
+    named: dict[str, dict[str, Any]] = {"context": {}, "cluster": {}, "user": {}}
     current = ""
     for file in files(environ):
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            for kind, entries in found.items():
+            for kind, entries in named.items():
                 for item in content.get(f"{kind}s") or []:
                     entries.setdefault(str(item["name"]), _absolute(kind, item.get(kind) or {}, file.parent))
             current = current or str(content.get("current-context") or "")
@@ -145,7 +142,7 @@ def _merged(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any],
             raise SetupError(
                 "E-CONTEXT", f"{file} cannot be read as a kubeconfig.", hint="Correct it, or name another file in KUBECONFIG."
             ) from None
-    return found["context"], found["cluster"], found["user"], current
+    return named["context"], named["cluster"], named["user"], current
 
 
 def _absolute(kind: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Connections into pods over WebSockets: a port forward, and a command with streams.
 
-Everything here runs in one event loop: a TLS connection must not be written and read by two
-threads. Who sends waits for who receives, so that nothing piles up in memory. The protocols are
-Kubernetes' ``v4.channel.k8s.io`` (port forward: channel 0 is data, 1 is errors, and the first frame
-of each tells the port) and ``v5.channel.k8s.io`` (exec: 0 is stdin, 1 stdout, 2 stderr, 3 the final
-status, 255 ends a channel).
+Everything runs in one event loop: two threads must not read and write a TLS connection. A sender
+waits for its receiver, so that memory use is bounded. Kubernetes' protocols are:
+
+- ``v4.channel.k8s.io``, a port forward: channel 0 is data, 1 is errors. The first frame of each has
+  the port.
+- ``v5.channel.k8s.io``, exec: 0 is stdin, 1 stdout, 2 stderr, 3 the status; 255 ends a channel.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ERRORS, STDOUT, STDERR, STATUS = 1, 1, 2, 3
 """Channels: the first of a port forward, the others of a command."""
 PIECE_BYTES = 1 << 16
 CONNECT_SECONDS = 10
-SAID = 1000
+ERROR_BYTES = 1000
 """How many bytes of a command's complaints are kept."""
 
 
@@ -140,7 +141,7 @@ async def _up(reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketRespo
 
 
 async def _down(socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> str:
-    """Carry what comes from the pod, and return why it ended, nothing where it ended well."""
+    """Carry data from the pod. Return why it ended; empty after a regular end."""
     begun: set[int] = set()
     async for message in socket:
         if message.type != aiohttp.WSMsgType.BINARY or not message.data:
@@ -202,7 +203,7 @@ async def _receive(socket: aiohttp.ClientWebSocketResponse, stdout: IO[bytes]) -
 
     :raises ConnectionError: it is not a success, or there was none.
     """
-    said = b""
+    errors = b""
     async for message in socket:
         if message.type != aiohttp.WSMsgType.BINARY or not message.data:
             continue
@@ -210,10 +211,10 @@ async def _receive(socket: aiohttp.ClientWebSocketResponse, stdout: IO[bytes]) -
         if channel == STDOUT:
             stdout.write(data)
         elif channel == STDERR:
-            said = (said + data)[-SAID:]
+            errors = (errors + data)[-ERROR_BYTES:]
         elif channel == STATUS:
             status = json.loads(data)
             if status.get("status") != "Success":
-                raise ConnectionError(said.decode("utf-8", "replace").strip() or status.get("message") or "it gave no reason")
+                raise ConnectionError(errors.decode("utf-8", "replace").strip() or status.get("message") or "it gave no reason")
             return
     raise ConnectionError("the connection broke")

@@ -181,7 +181,7 @@ def _trusting(network: Network, also: Iterable[Path]) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.load_verify_locations(certifi.where())
     for file in also:
-        with suppress(OSError):  # another program's file: that program reports what is wrong with it
+        with suppress(OSError):  # its own program reports what is wrong
             context.load_verify_locations(file)
     return context
 

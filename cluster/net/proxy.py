@@ -131,7 +131,7 @@ class Network:
             if not file.exists() or file.read_text(encoding="utf-8") != self.certificates:
                 with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", encoding="utf-8", delete=False) as part:
                     part.write(self.certificates)
-                Path(part.name).chmod(0o644)  # inside a build, and in a container, others must read it
+                Path(part.name).chmod(0o644)  # builds and containers read it as other users
                 Path(part.name).replace(file)
         return file
 
@@ -239,7 +239,7 @@ def system_store() -> bool:
 
 
 def login(url: str) -> str:
-    """Return ``user:password`` of an address, nothing where it has none: libraries want it apart."""
+    """Return ``user:password`` of an address; empty without one. Libraries need it separately."""
     return unquote(urlsplit(url).netloc.rpartition("@")[0])
 
 

@@ -84,7 +84,7 @@ class Credentials:
         return keys
 
     def missing(self) -> list[str]:
-        """Return the names of the store's Secrets that are missing or empty, if we may read them."""
+        """Return the store's Secrets that are missing or empty, if we may read them."""
         if self.settings.store == "install":
             names: tuple[str, ...] = (ROOT_SECRET, USER_SECRET)
         else:

@@ -119,7 +119,7 @@ def write(content: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]
     there = {file.relative_to(folder).as_posix() for name in FOLDERS for file in (folder / name).rglob("*") if file.is_file()}
     changed = [path for path in content if not (folder / path).is_file() or (folder / path).read_bytes() != content[path]]
     gone = sorted(there - content.keys())
-    for path in sorted(changed, key=lambda path: path != head.name):  # this file marks the folder as ours
+    for path in sorted(changed, key=lambda path: path != head.name):  # marks the folder
         with write_whole(folder / path, content[path].decode()):
             pass
     for path in gone:

@@ -62,7 +62,7 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[R
 
 
 class Handles:
-    """Settings and provider of one installation, and lazily its cluster, its store and its objects."""
+    """Settings and provider of an installation, and lazily its cluster, store and objects."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
         """Take the settings. Nothing is started or asked yet.

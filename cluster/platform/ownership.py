@@ -86,7 +86,7 @@ def key(document: Document) -> Key:
 
 
 def is_shared(handles: Handles, live: Document | None) -> bool:
-    """Return whether an object comes from our files, by another installation or an administrator."""
+    """Return whether another installation or an administrator applied our file."""
     return live is not None and not handles.owns(live) and (live["metadata"].get("labels") or {}).get(PART_OF) == "singer"
 
 

@@ -105,7 +105,7 @@ class Rendering:
         return document
 
     def _with_access(self, document: Document) -> Document:
-        """Add IAM role and pull secret for pipelines' pods, and the store's Secret for Argo's UI."""
+        """Add IAM role and pull secret for pipelines, and the store's Secret for Argo's UI."""
         kind, name = document["kind"], document["metadata"]["name"]
         if (kind, name) == ("ServiceAccount", PIPELINE):
             document = documents.annotated(document, {ROLE: self.settings.s3_role}) if self.settings.s3_role else document

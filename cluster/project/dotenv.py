@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cluster.config.settings import LAPTOP
-from cluster.config.strict import read_text
+from cluster.config.strict import read_exact, read_text
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
 
@@ -94,7 +94,7 @@ def keep(file: Path, secrets: Mapping[str, str]) -> None:
             hint = f"Change it there by hand, or leave it out of the command: {name} is then taken from {file.name}."
             raise SetupError("E-SECRET", f"{file.name} has another value for {name}.", hint=hint)
     if lines:
-        text = read_text(file, file.name) if file.exists() else ""
+        text = read_exact(file, file.name) if file.exists() else ""
         gap = "\n" if text and not text.endswith("\n") else ""
         with write_whole(file, f"{text}{gap}{''.join(lines)}", mode=0o600):
             pass

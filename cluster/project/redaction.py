@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from cluster.config.settings import ENVIRONMENTS
+from cluster.errors import SetupError
+from cluster.project.dotenv import parse_dotenv
 from cluster.project.secrets import is_secret_key, secret_names
 
 if TYPE_CHECKING:
@@ -98,7 +100,10 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield the known secrets: in ``.env`` files, configs, environment variables and URLs."""
     for file in settings.root.glob(".env*"):  # of all environments
         with suppress(OSError):
-            yield from _values(file.read_text(encoding="utf-8", errors="replace"))
+            text = file.read_text(encoding="utf-8", errors="replace")
+            yield from _values(text)
+            with suppress(SetupError):  # the values as connectors get them
+                yield from parse_dotenv(text, file.name).values()
     referenced: set[str] = set()
     for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
         with suppress(OSError, ValueError, RecursionError):

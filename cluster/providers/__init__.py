@@ -53,7 +53,7 @@ class Provider(Protocol):
 
     @property
     def kubernetes(self) -> str:
-        """The version of Kubernetes, such as ``1.37``; empty if only the cluster itself knows it."""
+        """The version of Kubernetes, such as ``1.37``; empty if only the cluster knows it."""
 
     def kubeconfig(self) -> Path:
         """Return the project's own file with that context, up to date."""

@@ -259,7 +259,7 @@ class Kind(Owned[str]):
         self._kind("delete", "cluster", "--name", self.cluster)
 
     def _deleted(self) -> None:
-        """Remove kind's network if we created it and no container uses it, not even a stopped one."""
+        """Remove kind's network if we created it and no container uses it, running or not."""
         network = f"network {NETWORK}"
         if network not in self.instance.brought:
             return

@@ -135,11 +135,11 @@ class Minikube(Owned[State]):
                 f'The node of the minikube cluster "{self.cluster}" exists, and minikube does not know it.',
                 hint="Set MINIKUBE_HOME as it was when the cluster was created, or run invoke teardown, which removes the node.",
             )
-        if state.trouble:  # never deleted, as it holds data: minikube creates a missing machine again
+        if state.trouble:  # it holds data, so it is never deleted
             self._start([], say)
             return "started"
         if not self._has_kubeconfig(state):
-            self.file.unlink(missing_ok=True)  # in an existing file minikube would lose the embedded certificates
+            self.file.unlink(missing_ok=True)  # minikube would lose the embedded certificates
             self._check("update-context")
             self.file.chmod(0o600)
             return "kubeconfig restored"

@@ -1,4 +1,4 @@
-"""States and records of all runs in a store. A state is replaced as a whole, and every version is kept."""
+"""States and records of all runs in a store. Every version of a state is kept."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from cluster.store import Store, Version
 OWNER = "owner.json"
 WORD = "[a-z0-9][a-z0-9.-]*"
-"""What a pipeline and a run can be called, as Kubernetes allows it: they become names of folders here."""
+"""The name of a pipeline or a run, as Kubernetes allows it; it becomes the name of a folder."""
 
 
 def newest_first(dated: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
-    """Return pipelines and runs, those that began last first; of those that began at once, by their ids."""
+    """Return pipelines and runs, the newest first; ids decide between equal times."""
     return sorted(dated, key=lambda pair: (dated[pair], pair[1]), reverse=True)
 
 
 def owned(data: bytes | None) -> dict[str, Any]:
-    """Read the object ``owner.json`` of a bucket, which says whose it is; nothing where there is none, or it is damaged."""
+    """Parse ``owner.json`` of a bucket; an empty object if it is missing or damaged."""
     try:
-        found = json.loads(data or b"{}")
+        owner = json.loads(data or b"{}")
     except (ValueError, RecursionError):
-        found = {}
-    return found if isinstance(found, dict) else {}
+        owner = {}
+    return owner if isinstance(owner, dict) else {}
 
 
 class History:
@@ -44,23 +44,23 @@ class History:
         self.settings = settings
 
     def claim(self, engine: str) -> None:
-        """See that the buckets belong to *engine*; each engine has its own states.
+        """Check that the buckets belong to *engine*; each engine has its own states.
 
-        :raises SetupError: E-ENGINE, they belong to another one; E-LAYOUT, a newer checkout has them.
+        :raises SetupError: E-ENGINE, they are another engine's; E-LAYOUT, a newer checkout's.
         """
         bucket = self.settings.bucket_configs
-        found = self.store.get(bucket, OWNER)
-        if found is None:
+        data = self.store.get(bucket, OWNER)
+        if data is None:
             self.store.put(bucket, OWNER, json.dumps({"engine": engine, "layout": format_version.LAYOUT}).encode())
             return
-        said, place = owned(found), self.store.url(bucket, OWNER).removesuffix("/" + OWNER)
-        owner = said.get("engine") if said else "unknown"
-        format_version.see(f"The bucket {place}", said.get("layout"))
+        facts, url = owned(data), self.store.url(bucket, OWNER).removesuffix("/" + OWNER)
+        owner = facts.get("engine") if facts else "unknown"
+        format_version.see(f"The bucket {url}", facts.get("layout"))
         if owner != engine:
             raise SetupError(
                 "E-ENGINE",
-                f"The bucket {place} belongs to the engine {owner}, this is {engine}.",
-                hint="Give this engine buckets of its own: singer.bucket_configs, singer.bucket_artifacts, singer.bucket_outputs.",
+                f"The bucket {url} belongs to the engine {owner}, this is {engine}.",
+                hint="Choose other buckets for this engine: singer.bucket_configs, singer.bucket_artifacts, singer.bucket_outputs.",
             )
 
     # -- states
@@ -112,7 +112,10 @@ class History:
         self.store.put(self.settings.bucket_artifacts, self.record_key(record.pipeline, record.run), write_record(record))
 
     def take_back(self, record: Record) -> None:
-        """Save the record of a run that did not succeed, then remove its files: no record of a success names missing files."""
+        """Save the record of a run that did not succeed, then remove its files.
+
+        So no record of a success names missing files.
+        """
         self.save(record)
         self.remove_files(record)
         if record.outputs or record.raw:
@@ -120,7 +123,10 @@ class History:
             self.save(record)
 
     def remove_files(self, record: Record) -> None:
-        """Remove what a run has published. The raw output of a staged run stays: ``retry`` loads it again."""
+        """Remove what a run has published.
+
+        The raw output of a staged run stays: ``retry`` loads it again.
+        """
         name = f"{record.pipeline}/{record.run}/"
         prefixes = [(self.settings.bucket_outputs, name)]
         if record.engine == "local":
@@ -130,7 +136,7 @@ class History:
                 self.store.delete(bucket, item.key)
 
     def read(self, pipeline: str, run: str) -> Record | None:
-        """Return one record, None where there is none, it cannot be read, or it is that of another run."""
+        """Return one record, None if it is missing, unreadable or that of another run."""
         data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
         try:
             record = read_record(data) if data is not None else None

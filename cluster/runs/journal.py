@@ -5,9 +5,8 @@ The order is data, record, state, so that a state never runs ahead of its data. 
 follows. A run that ends anywhere before that is taken back. ``recover`` does either for a run
 that could not end itself.
 
-A target whose rows are safe outside of the buckets is the exception: the states that it prints
-are stored while the run is under way (``keep``), because Singer's rule is that a printed state
-stands for safe rows.
+A target whose rows are safe outside of the buckets is the exception. The states that it prints
+are stored while the run is under way (``keep``): a printed state stands for safe rows.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Progress:
     data: Path
     """The target's working folder: files there are lost when the run fails."""
     safe: bool | None
-    """``safe_states`` of the connector; None: as long as the working folder has no file."""
+    """``safe_states`` of the connector; None: while the working folder has no file."""
 
     def newest(self) -> dict[str, Any] | None:
         """Return the newest state whose rows are safe, None if there is none."""
@@ -86,7 +85,7 @@ class Journal:
         self.settled = False
         """Whether nothing is left for ``recover``."""
         self.doubtful = False
-        """Whether the store did not answer when the record was written: it may say ``succeeded``."""
+        """Whether the store did not answer to the commit: it may have the record."""
         self._next = 0.0
 
     def begin(self) -> None:
@@ -94,7 +93,10 @@ class Journal:
         self.history.save(self.record)
 
     def keep(self, *, last: bool = False) -> None:
-        """Store the newest state whose rows are safe, every few seconds; *last*: immediately. A store that fails is tried again."""
+        """Store the newest state whose rows are safe, every few seconds; *last*: immediately.
+
+        A store that fails is tried again.
+        """
         if self.progress is None or self.record.backfill is not None or (time.monotonic() < self._next and not last):
             return
         state = self.progress.newest()
@@ -106,7 +108,7 @@ class Journal:
         self._next = time.monotonic() + KEEP_SECONDS
 
     def publish(self, data: Path, globs: Iterable[str], raw: Path | None = None) -> list[str]:
-        """Store the target's files, and the tap's *raw* output; return the files that *globs* do not match.
+        """Store the target's files and the tap's *raw* output; return what no glob matches.
 
         What an earlier attempt of the run stored goes first.
 
@@ -130,9 +132,11 @@ class Journal:
         return others
 
     def commit(self, state: dict[str, Any] | None) -> None:
-        """Store the record, then *state*, which is None if the target printed none. A backfill leaves the state as it is.
+        """Store the record, then *state*, which is None if the target printed none.
 
-        :raises SetupError: if ``record.committed``, only the state is missing; ``recover`` stores it.
+        A backfill leaves the state as it is.
+
+        :raises SetupError: if ``record.committed``, only the state is missing: ``recover``.
         """
         record = self.record
         record.state_printed = state is not None
@@ -152,7 +156,7 @@ class Journal:
         self.settled = record.transform is None
 
     def _save_commit(self) -> None:
-        """Write the record that says the run is committed. If the store's answer was lost, read what it has."""
+        """Write the record of a commit. If the store's answer was lost, read the record."""
         try:
             self.history.save(self.record)
         except SetupError:
@@ -165,14 +169,16 @@ class Journal:
                 raise
 
     def end(self, status: Status, error: dict[str, str] | None = None) -> None:
-        """Write how a committed run ended: its transform succeeded, failed or was stopped. Data and state stay."""
+        """Write how the transform of a committed run ended. Data and state stay."""
         self.record.error = error
         self._close(status)
         self.history.save(self.record)
         self.settled = True
 
     def fail(self, status: Status, error: dict[str, str] | None = None) -> None:
-        """Write the record of a run that did not succeed, and take its files back. The state stays, or is the newest safe one.
+        """Write the record of a run that did not succeed, and take its files back.
+
+        The state stays, or becomes the newest safe one.
 
         :raises SetupError: the store fails; ``recover`` does it later.
         """
@@ -186,7 +192,9 @@ class Journal:
         self.doubtful = False
 
     def follow(self) -> bool:
-        """Let the state follow a committed record; return whether it does. A state from elsewhere is left as it is.
+        """Let the state follow a committed record; return whether it does.
+
+        A state that is not of this run stays.
 
         :raises SetupError: E-STORE.
         """
@@ -206,7 +214,7 @@ class Journal:
         return True
 
     def recover(self) -> None:
-        """End a run that was killed: finish its commit, or mark it interrupted and take its files back.
+        """End a killed run: finish its commit, or mark it interrupted and take its files back.
 
         :raises SetupError: E-STORE, E-DISK.
         """
@@ -225,7 +233,7 @@ class Journal:
         self.history.take_back(record)
 
     def _close(self, status: Status) -> None:
-        """Write into the record how and when the run ended; one that is still running has no end."""
+        """Write into the record how and when the run ended, unless it is still running."""
         record = self.record
         record.status = status
         if status == "running":

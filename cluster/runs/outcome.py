@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
-from cluster.ui.format import STYLING, megabytes
+from cluster.ui.format import STYLING, count, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -211,7 +211,7 @@ def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> st
     if not total:
         return "no new records"
     streams = "" if len(records) == 1 else f" in {len(records)} streams"
-    return f"{total:,} records{streams}, {megabytes(sum(size.values()))}"
+    return f"{count(total, 'record')}{streams}, {megabytes(sum(size.values()))}"
 
 
 def outputs(folder: Path) -> list[Path]:

@@ -16,8 +16,6 @@ from cluster.ui import exact_json
 
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
-SHOWN = 120
-"""How many characters of a state fit into a line."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
 
@@ -115,23 +113,3 @@ def read_record(data: bytes) -> Record:
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
     return exact_json.dumps(asdict(record), indent=1).encode()
-
-
-def short(state: dict[str, Any] | None) -> str:
-    """Say what a state says: the bookmark where there is one, else the JSON, else none."""
-    if not state:
-        return "none"
-    bookmarks = state.get("bookmarks")
-    if isinstance(bookmarks, dict) and len(bookmarks) == 1:
-        mark = next(iter(bookmarks.values()))
-        if isinstance(mark, dict) and isinstance(mark.get("replication_key_value"), str | int | float):
-            value = mark["replication_key_value"]
-            return value if isinstance(value, str) else exact_json.dumps(value)
-    text = exact_json.dumps(state)
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-
-
-def states(record: Record) -> str:
-    """Return a record's state after the run, and before it."""
-    same = record.state_after == record.state_before
-    return f"{short(record.state_after)} ({'unchanged' if same else f'before: {short(record.state_before)}'})"

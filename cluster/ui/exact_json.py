@@ -1,4 +1,4 @@
-"""JSON whose numbers keep every digit: a state of ``1.10`` or of twenty digits is written as it came."""
+"""JSON whose numbers keep every digit: ``1.10`` or twenty digits stay as they are in a state."""
 
 from __future__ import annotations
 

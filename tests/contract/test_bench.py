@@ -43,6 +43,7 @@ def test_what_cannot_be_measured_here(checkout: Checkout) -> None:
     assert PAGE.read_bytes() == before
 
 
+@pytest.mark.full  # makes a venv
 def test_a_benchmark_that_is_stopped() -> None:
     """SIGTERM ends all that was begun, and its copy of the checkout is gone."""
     there = set(COPIES.glob("benchmark-*"))

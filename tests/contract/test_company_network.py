@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from checkout import Checkout, Result
     from real_stores import Minio
 
+pytestmark = pytest.mark.full  # installs packages through proxies
+
 PACKAGE = "colorama"
 """What has to be fetched: small, and without requirements of its own."""
 PASSWORD = "p%40ss"

@@ -55,6 +55,7 @@ def launch(checkout: Checkout, tools: Path, *words: str, cwd: Path | None = None
     )
 
 
+@pytest.mark.full  # makes two venvs
 def test_first_use_and_after(checkout: Checkout, tools: Path, tmp_path: Path) -> None:
     """The first use makes the environment, the next is quiet; nothing is written outside the checkout; printed commands begin with ./."""
     python(tools)
@@ -103,6 +104,7 @@ def test_no_venv_module(checkout: Checkout, tools: Path) -> None:
     assert "apt install python3-venv" in result.stderr
 
 
+@pytest.mark.full  # makes a venv
 def test_no_network(checkout: Checkout, tools: Path) -> None:
     """When the packages cannot be had, that is said with what to do, and the next use begins again."""
     python(tools)
@@ -114,6 +116,7 @@ def test_no_network(checkout: Checkout, tools: Path) -> None:
     assert launch(checkout, tools, "runs").returncode == 0
 
 
+@pytest.mark.full  # makes a venv
 def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None:
     """A first use that is killed leaves nothing in the way, and several at once make the environment once."""
     python(tools)
@@ -139,6 +142,7 @@ def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None
     assert not (checkout.root / ".venv.making").exists()
 
 
+@pytest.mark.full  # makes three venvs
 def test_a_folder_with_a_space(checkout: Checkout, tools: Path, tmp_path: Path) -> None:
     """A checkout may lie in a folder whose name has spaces and quotes, and may be moved; connectors are found there too."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 1]]})

@@ -6,7 +6,7 @@ import json
 import re
 import signal
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from checkout import ROOT
@@ -260,9 +260,14 @@ def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
 
 
 def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
-    """A number or a flag from Meltano's .env keeps its type; a key of several lines comes over with its line breaks."""
+    """A number or a flag from Meltano's .env keeps its type in the config."""
     config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}
-    plugin: dict[str, Any] = {"name": "target-files", "pip_url": "meltanolabs-target-csv==0.5.0", "executable": "target-csv", "config": config}
+    plugin: dict[str, Any] = {
+        "name": "target-files",
+        "pip_url": "meltanolabs-target-csv==0.5.0",
+        "executable": "target-csv",
+        "config": config,
+    }
     plugin["settings"] = [{"name": "batch_size_rows", "kind": "integer"}]
     (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"loaders": [plugin]}}))
     (tmp_path / ".env").write_text("BATCH_ROWS=100\nADD_META=false\n")

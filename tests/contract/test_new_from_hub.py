@@ -32,7 +32,8 @@ def hub(checkout: Checkout) -> Iterator[HubServer]:
     with HubServer() as server:
         requirement = server.package("odd-shop-tap", TAP, "shop-extract")
         groups = [["api_key", "start_date"]]
-        shop: dict[str, Any] = {"pip_url": requirement, "executable": "shop-extract", "capabilities": ["catalog", "log-based"], "settings": SETTINGS}
+        shop: dict[str, Any] = {"pip_url": requirement, "executable": "shop-extract", "capabilities": ["catalog", "log-based"]}
+        shop["settings"] = SETTINGS
         server.add("tap-shop", **shop, settings_group_validation=groups, description="Orders of a shop", docs="https://example.com/tap-shop",
                    repo="https://git.example.com/shop-makers/tap-shop", select=["orders.id"])  # fmt: skip
         server.add("tap-shop", "other", pip_url=requirement)

@@ -120,6 +120,7 @@ def test_three_commands(checkout: Checkout, tmp_path: Path) -> None:
     assert (checkout.root / "singer-configs" / "tap-dbf" / "catalog.json").exists()
 
 
+@pytest.mark.full  # installs connectors of other people
 @pytest.mark.parametrize("name", NEW)
 def test_connectors_that_nobody_has_tried_here(checkout: Checkout, source: tuple[str, Path], name: str) -> None:
     """A connector of the package index goes the whole way: made, discovered, selected, checked, added, run."""

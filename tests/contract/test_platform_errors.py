@@ -421,7 +421,7 @@ def test_the_plan_says_what_it_would_take(desk: FakeMachine) -> None:
     assert re.search(r"^ +docker\.io/kindest/node:v1\.37\.0 +123\.4 MB$", result.out, re.MULTILINE)
     assert "to be pulled" in result.out
     assert "to be built" in result.out
-    assert "Docker Desktop has 2.0 GB of memory, and a disk of its own, which cannot be seen from here." in result.out
+    assert "Docker Desktop has 2.0 GB of memory, and a disk that cannot be seen from here." in result.out
     started, *others = desk.type("up", "--plan", "--json").events
     assert (started["event"], started["kubernetes"], started["runtime"]["memory"]) == ("up.started", "1.37", 2_000_000_000)
     (plan,) = [event for event in others if event["event"] == "plan"]

@@ -49,6 +49,7 @@ def test_a_clean_start(checkout: Checkout, version: str) -> None:
     made = (checkout.root / ".venv" / "pyvenv.cfg").read_text(encoding="utf-8")
     assert re.search(rf"^version = {re.escape(version)}\.", made, re.MULTILINE)
     assert "Warning" not in done.stderr
-    assert (checkout.root / "output" / "exchange-rates-to-csv" / "exchange_rate.csv").stat().st_size > 100_000
+    [file] = (checkout.root / "output" / "exchange-rates-to-csv").glob("*/exchange_rate.csv")
+    assert file.stat().st_size > 100_000
     for name in (".venv", ".local"):
         assert (checkout.root / name).stat().st_mode & 0o077 == 0, "whatever the umask, nobody else changes what is run, or looks into it"

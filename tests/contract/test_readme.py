@@ -34,7 +34,7 @@ def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
     (name,) = yaml.safe_load(pipeline)
     result = checkout.run(name)
     assert result.code == 0, result.err
-    assert result.last["outputs"] == [str(checkout.root / "output" / name / "exchange_rate.jsonl")]
+    assert result.last["outputs"] == [str(checkout.root / "output" / name / result.last["run"] / "exchange_rate.jsonl")]
 
 
 def test_a_schedule(checkout: Checkout) -> None:
@@ -55,19 +55,25 @@ def clone(tmp_path: Path, checkout: Checkout) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "least"), [(README, 1), (TUTORIAL, 10), (CONNECTORS, 6)], ids=["README.md", "tutorial.md", "connectors.md"]
+    ("text", "least"),
+    [
+        pytest.param(README, 1, id="README.md"),
+        pytest.param(TUTORIAL, 10, id="tutorial.md", marks=pytest.mark.full),  # a minute
+        pytest.param(CONNECTORS, 6, id="connectors.md", marks=pytest.mark.full),  # minutes
+    ],
 )
 def test_every_command_of_a_page(text: str, least: int, clone: Path, checkout: Checkout) -> None:
     """Each command of the page, but for those that need a platform, works in the order in which they stand, and prints what is shown."""
+    if text is not README:  # the README begins with nothing; for other pages our venv and connectors' venvs are there already
+        share_venvs(clone, checkout)
     environ = {**checkout.environ, "PATH": os.environ["PATH"]}
     assert documents.walk(text, clone, environ, platform=False) >= least
 
 
-def test_every_command_about_connectors(clone: Path, checkout: Checkout) -> None:
-    """Each command of the page on connectors works, in the order in which they stand; only the environments are there already."""
+def share_venvs(clone: Path, checkout: Checkout) -> None:
+    """Let a clone use the venvs of the tests."""
     if (Path(sys.prefix) / "requirements.lock").exists():
         (clone / ".venv").symlink_to(sys.prefix)
     if not (clone / ".local").exists():
         (clone / ".local").mkdir()
         (clone / ".local" / "environments").symlink_to((checkout.local / "environments").resolve())
-    assert documents.walk(CONNECTORS, clone, {**checkout.environ, "PATH": os.environ["PATH"]}, platform=False) >= 6

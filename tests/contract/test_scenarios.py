@@ -93,18 +93,20 @@ def test_the_catalog(checkout: Checkout) -> None:
 
 
 def test_files_for_people(checkout: Checkout) -> None:
-    """A run from the beginning fills output/; one that went on from a state adds a folder beside it."""
+    """Each run's files are in a folder named for the run: from the beginning, from a state, or fetched."""
     checkout.scripted({"steps": GOOD, "again": [["schema", "s"], ["records", "s", 1, 2], ["state", {"n": 3}]]})
     first, second = checkout.run().last, checkout.run().last
     folder = checkout.root / "output" / "p"
 
-    assert first["outputs"] == [str(folder / "s.jsonl")]
+    assert first["outputs"] == [str(folder / first["run"] / "s.jsonl")]
     assert second["outputs"] == [str(folder / second["run"] / "s.jsonl")]
-    assert (folder / "s.jsonl").read_text() == '{"n": 0}\n{"n": 1}\n'
+    assert (folder / first["run"] / "s.jsonl").read_text() == '{"n": 0}\n{"n": 1}\n'
     assert (folder / second["run"] / "s.jsonl").read_text() == '{"n": 2}\n'
 
     third = checkout.run("p", "--full").last
-    assert third["outputs"] == [str(folder / "s.jsonl")]
+    assert third["outputs"] == [str(folder / third["run"] / "s.jsonl")]
+    assert sorted(file.name for file in folder.iterdir()) == sorted(run["run"] for run in (first, second, third))
+    (folder / first["run"] / "s.jsonl").unlink()
     assert checkout.invoke("fetch", first["run"]).code == 0
     assert (folder / first["run"] / "s.jsonl").read_text() == '{"n": 0}\n{"n": 1}\n'
 

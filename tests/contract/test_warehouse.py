@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from checkout import Checkout, Result
     from real_postgres import Postgres
 
+pytestmark = pytest.mark.full  # installs a target and dbt
+
 PIPELINE = "exchange-rates-to-postgres"
 SCHEMA = ["schema", "s"]
 """The stream ``s`` with the key ``n``."""

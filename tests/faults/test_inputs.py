@@ -273,6 +273,7 @@ FILL = f"head -c {WIDE} /dev/zero | tr '\\0' x"
 HEAD = '{"type": "RECORD", "stream": "s", "record": {"text": "'
 
 
+@pytest.mark.full  # passes 100 MB through pipes
 @pytest.mark.parametrize("end", [r'"}}\n', '"}}'], ids=["newline", "no newline"])
 def test_a_line_of_100_mb(tmp_path: Path, end: str) -> None:
     """A record of 100 MB passes, with or without a newline at its end, through a runner that has not the memory for it."""
@@ -283,6 +284,7 @@ def test_a_line_of_100_mb(tmp_path: Path, end: str) -> None:
     assert json.loads((tmp_path / "singer_report").read_text(encoding="utf-8"))["records"] == {"s": 1}
 
 
+@pytest.mark.full  # reads until its memory is full
 @pytest.mark.parametrize("side", ["tap", "target"])
 def test_a_line_of_a_gigabyte_that_is_nothing(tmp_path: Path, side: str) -> None:
     """A line without end that is no message is more than the runner can hold: it says so, and ends the connector."""

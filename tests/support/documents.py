@@ -75,7 +75,8 @@ def type_block(block: Block, folder: Path, environ: dict[str, str]) -> str:
 
 
 def masked(line: str) -> str:
-    """Return a line without what differs from run to run: its figures, their units, its spaces."""
+    """Return a line without what differs from run to run: ids of runs, figures, their units, spaces."""
+    line = re.sub(r"\b\d{8}t\d{6}-[a-z0-9]{4}\b", "RUN", line)
     return re.sub(r"\s+", " ", re.sub(r"\d[\d.,:]*(?: (?:bytes|kB|MB|GB|s|min)\b)?", "0", line)).strip()
 
 

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from checkout import ROOT
 
+from cluster.kube.documents import load
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +32,7 @@ def documents() -> Iterator[tuple[str, Document]]:
     for file in sorted(MANIFESTS.rglob("*.yaml")):
         if file.name == "kind.yaml":
             continue
-        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        for document in load([file]):
             yield f"{file.relative_to(MANIFESTS)}:{document['kind']}/{name_of(document)}", document
 
 

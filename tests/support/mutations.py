@@ -32,9 +32,9 @@ SECONDS = 300
 SCENARIOS = "tests/contract/test_scenarios.py"
 COMMIT = "tests/contract/test_commit.py"
 KILLS = "tests/faults/test_kills.py"
-COUNTING = "tests/unit/entrypoint/test_entrypoint.py"
+COUNTING = "--all tests/unit/entrypoint/test_entrypoint.py"
 PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
-REGISTRY = "tests/contract/test_registry.py"
+REGISTRY = "--all tests/contract/test_registry.py"
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Configs:
                 key = f"connectors/{connector.name}/{file.name}"
                 if file.exists():
                     files[key] = file.read_bytes()
-                elif file == connector.config and connector.kind == "tap":  # a Workflow needs this input
+                elif file == connector.config and connector.kind == "tap":  # a Workflow needs it
                     files[key] = b"{}"
         for pipeline in handles.pipelines:
             for name in OWN:
@@ -160,7 +160,8 @@ def silent(url: str) -> str | None:
 def policy(settings: Settings) -> dict[str, Any]:
     """Return the policy of the pipelines' user, for the buckets of the settings."""
     template: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
-    ours = [item for item in template["Statement"] if "Resource" in item or settings.store == "install"]  # the others are MinIO's
+    # Statements without a resource are about MinIO's own API.
+    ours = [item for item in template["Statement"] if "Resource" in item or settings.store == "install"]
     return {**template, "Statement": [made for statement in ours for made in _granted(statement, settings)]}
 
 

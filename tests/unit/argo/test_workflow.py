@@ -57,6 +57,7 @@ def test_a_run_as_a_document() -> None:
               - {{name: commit-image, value: "localhost/singer/commit:1"}}
               - {{name: full, value: "false"}}
               - {{name: outputs, value: '["*.csv"]'}}
+              - {{name: safe-states, value: "auto"}}
               - {{name: resources, value: "{{}}"}}
               - {{name: timeout, value: "3600"}}
               - {{name: retries, value: "2"}}

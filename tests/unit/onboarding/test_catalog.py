@@ -352,6 +352,7 @@ def test_what_is_new_is_selected_where_everything_was() -> None:
     assert selected == {"users": ["id", "name", "at"], "orders": [*ALL, "phone"], "invoices": [*ALL, "phone"]}
 
 
+@pytest.mark.full  # seconds
 def test_ten_thousand_streams() -> None:
     """A catalog of 10,000 streams is merged and selected from like any other."""
     found = {"streams": [modern(f"table_{number}") for number in range(10_000)]}

@@ -81,3 +81,10 @@ def test_base64_of_a_secret_is_hidden() -> None:
     """A Secret of Kubernetes holds its values in base64."""
     encoded = base64.b64encode(b"correct horse").decode()
     assert encoded not in redacted(f"data: {encoded}", ["correct horse"])
+
+
+def test_a_key_of_several_lines_is_hidden(tmp_path: Path) -> None:
+    """A secret that ``.env`` writes with escapes is hidden as connectors get it: whole, and each of its lines."""
+    (tmp_path / ".env").write_text('KEY="first-half\\nsecond\\"half"\n')
+    known = set(redaction.known(Settings(root=tmp_path), {}))
+    assert redacted('it printed first-half and then second"half', known) == f"it printed {HIDDEN} and then {HIDDEN}"
