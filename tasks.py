@@ -202,7 +202,6 @@ def retry(session: Session, run: str) -> None:
     help={
         "word": "a part of a connector's name",
         "kind": "tap, target or mapper; default: all",
-        "limit": "how many to show",
     },
 )
 def search(session: Session, word: str, kind: str = "", limit: int = 20) -> None:
@@ -396,15 +395,7 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command(
-    "test",
-    help={
-        "unit": "only unit tests: seconds",
-        "full": "the rest that needs no cluster: kills, damaged files, real connectors",
-        "all": "all tests, also those that take hours or need a cluster",
-        "options": "options for pytest",
-    },
-)
+@command("test", help={"unit": "only unit tests", "full": "the rest without a cluster", "all": "all", "options": "options for pytest"})
 def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
     """Run the tests that most changes can break."""
     from cluster.commands import develop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from contextlib import suppress
@@ -273,7 +272,7 @@ class ConnectorDraft:
         if "--config" not in output and code:
             raise DoesNotStartError(
                 f"{connector.executable} does not start: {last_line(output)}",
-                hint=remedy(output, self.request.name, shlex.join([*connector.requirements, *self._folders(connector)]), versions),
+                hint=remedy(output, self.request.name, package.one_text([*connector.requirements, *self._folders(connector)]), versions),
                 output=output,
             )
         if "--config" not in output:

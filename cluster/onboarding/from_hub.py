@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed, nearest
 from cluster.errors import SetupError
 from cluster.onboarding import definition
 from cluster.onboarding.hub import HUB, SECTIONS, Hub, near
+from cluster.onboarding.package import one_text
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _take(request: ConnectorRequest, catalogue: Hub, entry: Entry, variant: str)
     # A string is split again where connector.yaml is read; a list is not.
     request.pip_url = stated.requirements[0] if len(stated.requirements) == 1 and " " not in stated.requirements[0] else ""
     request.requirements = [] if request.pip_url else list(stated.requirements)
-    request.pip_url = request.pip_url or shlex.join(stated.requirements)
+    request.pip_url = request.pip_url or one_text(stated.requirements)
     request.kind, request.hub, request.choice = entry.kind, stated, stated.choice
     request.left += stated.left
     request.source = answer.source

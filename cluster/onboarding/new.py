@@ -61,6 +61,9 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:
         raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
+    if request.variant and (request.pip_url or meltano_file or from_scratch):
+        problem = "--variant is for Meltano Hub, not for --pip-url, --from-meltano or --from-scratch."
+        raise SetupError("E-SETTING", problem, hint="Pass only one of these options.")
     if meltano_file:
         _take_over(request, Path(meltano_file))
     elif not request.pip_url and not from_scratch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from cluster.errors import SetupError
 from cluster.project.venvs import programs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from cluster.project.model import Connector
@@ -46,6 +47,11 @@ def installed(venv: Path, connector: Connector) -> Package:
         return Package(next(filter(None, names), connector.requirements[0]), "", "", ())
     metadata = package.metadata.json
     return Package(package.name, str(metadata.get("summary", "")), str(metadata.get("description", "")), _programs(package))
+
+
+def one_text(requirements: Iterable[str]) -> str:
+    """Return requirements as one ``pip_url``; those with a space are quoted in it."""
+    return " ".join(shlex.quote(item) if re.search(r"[\s'\"]", item) else item for item in requirements)
 
 
 def versions(venv: Path) -> dict[str, str]:

@@ -25,12 +25,13 @@ OLDEST_PYTHON = 8
 SETUPTOOLS = "setuptools<81"
 """The last versions with ``pkg_resources``. From Python 3.12 on they also provide ``distutils``."""
 BUILD = re.compile(r"Failed to (?:download and )?build[: ]+`?([A-Za-z0-9][A-Za-z0-9._-]*?)(?:==[^`\s]+|[` ])")
+COLLECTIONS = re.compile(r"cannot import name '\w+' from 'collections'|module 'collections' has no attribute")
+"""What Python 3.10 and later print for names that they have removed from ``collections``."""
 COMPILED = re.compile(
     r"may indicate binary incompatibility|_ARRAY_API not found|multiarray failed to import|undefined symbol|"
-    r"cannot import name '(?:Mapping|MutableMapping|Iterable|Callable|Sequence|Hashable)' from 'collections'|"
-    r"module 'collections' has no attribute|has no attribute 'getargspec'|module 'inspect' has no attribute",
+    r"module 'inspect' has no attribute"
 )
-"""What a program prints whose packages were made for an older Python."""
+"""What a program prints whose packages were made for another older Python."""
 
 
 class DoesNotStartError(SetupError):
@@ -62,8 +63,10 @@ def proposals(error: SetupError, connector: Connector, environments: Environment
         module = re.search(r"No module named '(pkg_resources|distutils)\b", error.output)
         if module and not any(re.match(r"setuptools\b", item) for item in connector.requirements):
             yield Repair(f"it imports {module[1]}", requirement=SETUPTOOLS)
-        elif COMPILED.search(error.output):
-            for python in _installed(connector, environments, _older(connector)):
+        elif COLLECTIONS.search(error.output) or COMPILED.search(error.output):
+            newest = 9 if COLLECTIONS.search(error.output) else 99
+            suitable = [python for python in _older(connector) if int(python.partition(".")[2]) <= newest]
+            for python in _installed(connector, environments, suitable):
                 yield Repair(f"it is older than Python {_version(connector)}", python=python)
     elif error.code == "E-INSTALL":
         packages = _without_wheels(connector, environments)

@@ -1,4 +1,4 @@
-"""JSON whose numbers keep every digit: ``1.10`` or twenty digits stay as they are in a state."""
+"""JSON whose numbers keep every digit: ``1.10`` in a state is written as it came."""
 
 from __future__ import annotations
 

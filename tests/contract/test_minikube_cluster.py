@@ -25,7 +25,8 @@ from cluster.errors import SetupError
 from cluster.host.subprocesses import ended
 from cluster.providers import NODE_PORTS
 from cluster.providers.instance import Instance
-from cluster.providers.minikube import KUBERNETES, Minikube
+from cluster.providers.minikube import Minikube
+from cluster.providers.minikube_output import KUBERNETES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +39,8 @@ def hub(checkout: Checkout) -> Iterator[HubServer]:
         server.add("target-files", section="loaders", pip_url="target-files")
         server.add("shop-mapper", section="mappers", pip_url="shop-mapper")
         checkout.environ["INVOKE_SINGER_HUB_URL"] = server.url
-        folder = checkout.local / "environments"
-        before = set(folder.iterdir())
+        (checkout.local / "environments").unlink()  # these venvs are of no use to other tests: the packages' addresses differ
         yield server
-        for venv in set(folder.iterdir()) - before:  # its address is another one in each test
-            if venv.is_dir():
-                shutil.rmtree(venv, ignore_errors=True)
 
 
 def test_a_name_is_enough(checkout: Checkout, hub: HubServer) -> None:
@@ -116,6 +111,7 @@ TROUBLES: dict[str, tuple[list[str], str]] = {
     "no such variant": (["tap-shop", "--variant", "othr"], 'E-UNKNOWN  tap-shop has no variant othr. Did you mean "other".*--variant'),
     "a variant of an unknown name": (["tap-shp", "--variant", "x"], 'E-UNKNOWN  Meltano Hub has no tap-shp. Did you mean "tap-shop"'),
     "a mapper": (["shop-mapper"], "E-CONNECTOR  shop-mapper is a mapper"),
+    "two sources": (["tap-shop", "--variant", "other", "--pip-url", "tap-x"], "E-SETTING  --variant is for Meltano Hub.*only one"),
     "no package": (["tap-none"], "E-HUB  .*tap-none, variant example: pip_url is null.*--pip-url"),
     "an option": (["tap-option"], "E-HUB  .*pip_url has the option --index-url.*--pip-url"),
     "a definition that is gone": (["tap-gone"], "E-HUB  http.*tap-gone--example answers 404.*--pip-url"),
@@ -149,7 +145,7 @@ def test_a_hub_that_does_not_answer(checkout: Checkout, hub: HubServer, trouble:
     succeeded(checkout.invoke("search", "shop"))
     for copy in (checkout.local / "cache" / "hub").rglob("*.json"):
         copy.write_text(json.dumps({**json.loads(copy.read_text()), "time": time.time() - 90_000}))
-    hub.status, hub.delay = (500, 0) if trouble == "500" else (200, 30)
+    hub.status, hub.delay = (500, 0) if trouble == "500" else (200, 120)
     result = succeeded(checkout.invoke("new", "tap-shop", "--no-input"))
     reason = "answers 500" if trouble == "500" else "does not answer within 5 s"
     assert re.search(rf"! Meltano Hub +tap-shop, variant example; .*from a copy that is 1 day old: http\S+ {reason}", result.out)
@@ -158,7 +154,7 @@ def test_a_hub_that_does_not_answer(checkout: Checkout, hub: HubServer, trouble:
     result = checkout.invoke("new", "there-is-no-such-tap-shop", INVOKE_SINGER_HUB_URL=f"{hub.url}/other")
     assert re.search(rf"! Meltano Hub +http\S+ {reason}; the package index is used", result.out)
     assert result.err.strip().startswith("E-INSTALL  ")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_search(checkout: Checkout, hub: HubServer) -> None:

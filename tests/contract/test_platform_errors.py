@@ -197,8 +197,8 @@ def test_status_without_a_cluster(desk: FakeMachine) -> None:
     """Without a cluster status says in one sentence what is missing and how to bring it up, and touches nothing."""
     result = desk.type("status")
 
-    is_one_sentence(result, "E-DOWN", "Cluster", "→ .*up")
-    assert "not created yet" in result.out
+    is_one_sentence(result, "E-DOWN", "The platform is not up: not created yet.", "→ .*up")
+    assert result.out == ""
     as_json = desk.type("status", "--json")
     assert as_json.error == "E-DOWN"
     assert {event["step"]: event["pending"] for event in as_json.events if event["event"] == "step"}["Cluster"] == "not created yet"

@@ -120,3 +120,30 @@ def test_raw_output_is_kept_on_request(checkout: Checkout) -> None:
 
     assert [json.loads(line)["type"] for line in raw.splitlines()] == ["SCHEMA", "RECORD", "RECORD", "STATE"]
     assert record["raw"] in checkout.invoke("show", "last").out
+
+
+def test_files_that_outputs_does_not_match(checkout: Checkout) -> None:
+    """A file with another suffix is published and copied, and a warning names it."""
+    checkout.scripted({"steps": GOOD})
+    connector = {"kind": "target", "pip_url": "tests/connectors/target-scripted", "capabilities": [], "outputs": "*.csv"}
+    checkout.write("target-scripted/connector.yaml", connector)
+    result = checkout.run()
+    assert list(checkout.outputs().values()) == ['{"n": 0}\n{"n": 1}\n']
+    assert [name.rpartition("/")[2] for name in result.last["outputs"]] == ["s.jsonl"]
+    [warning] = [event for event in result.events if event["event"] == "warning"]
+    assert "does not match 1 file that it left: 's.jsonl'" in warning["problem"]
+
+
+def test_a_state_is_a_state(checkout: Checkout) -> None:
+    """`state --set` takes off the wrappings of other tools, keeps every digit, and refuses a message that is no state."""
+    checkout.scripted({"steps": GOOD})
+    file, exact = checkout.root / "given.json", '{"id": 12345678901234567890.123456789, "price": 1.10}'
+    for wrapped in ("%s", '{"type": "STATE", "value": %s}', '{"singer_state": %s}'):
+        file.write_text(wrapped % exact, encoding="utf-8")
+        assert checkout.invoke("state", "p", "--set", str(file)).code == 0
+        assert exact in checkout.invoke("state", "p", "--json").out
+        assert checkout.invoke("state", "p", "--reset").code == 0
+    file.write_text('{"type": "RECORD", "stream": "s", "record": {"n": 1}}', encoding="utf-8")
+    refused = checkout.invoke("state", "p", "--set", str(file))
+    assert (refused.code, "E-STATE" in refused.err, "of the type RECORD" in refused.err) == (1, True, True), refused.err
+    assert checkout.state() is None

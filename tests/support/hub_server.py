@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -84,7 +85,8 @@ class HubServer(ServingHTTP):
 
     def _list(self, name: str, file: str) -> None:
         page = self.packages.get(f"/simple/{name}/", b"<!DOCTYPE html>")
-        self.packages[f"/simple/{name}/"] = page + f'<a href="{self.url}/{file}">{file}</a><br>'.encode()
+        digest = hashlib.sha256(self.packages[f"/{file}"]).hexdigest()
+        self.packages[f"/simple/{name}/"] = page + f'<a href="{self.url}/{file}#sha256={digest}">{file}</a><br>'.encode()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.providers.minikube import KUBERNETES, event, failure, progress_of
+from cluster.providers.minikube_output import KUBERNETES, event, failure, progress_of
 
 
 def line(kind: str, **data: str) -> str:

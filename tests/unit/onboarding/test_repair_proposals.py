@@ -1,0 +1,49 @@
+"""What ``new`` proposes against the errors of old connectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster.config.settings import Settings
+from cluster.onboarding.repairs import BUILD, DoesNotStartError, proposals
+from cluster.project.model import Connector
+from cluster.project.venvs import Environments
+
+
+def connector(*requirements: str) -> Connector:
+    """Return a tap with these requirements."""
+    return Connector("tap-x", Path("tap-x"), "tap", requirements, (), "tap-x", (), "3.12", ("**/*",))
+
+
+@pytest.mark.parametrize(
+    ("log", "packages"),
+    [
+        ("error: Failed to build `orjson==3.6.1`\n  cause: The build backend returned an error", ["orjson"]),
+        ("  cause: Failed to download and build `psycopg2-binary==2.8.5`", ["psycopg2-binary"]),
+        ("error: Failed to build: `pandas==1.4.4`", ["pandas"]),
+        ("error: No solution found", []),
+    ],
+)
+def test_the_package_that_cannot_be_built(log: str, packages: list[str]) -> None:
+    """The log of uv names it."""
+    assert BUILD.findall(log) == packages
+
+
+def test_requirements(tmp_path: Path) -> None:
+    """A module that setuptools had is a requirement more, unless there is one already; other modules are not known."""
+    environments = Environments(Settings(root=tmp_path))
+    for module in ("pkg_resources", "distutils"):
+        error = DoesNotStartError("", hint="", output=f"ModuleNotFoundError: No module named '{module}'")
+        assert [repair.requirement for repair in proposals(error, connector("tap-x"), environments)] == ["setuptools<81"]
+        assert list(proposals(error, connector("tap-x", "setuptools==60"), environments)) == []
+    other = DoesNotStartError("", hint="", output="ModuleNotFoundError: No module named 'yaml'")
+    assert list(proposals(other, connector("tap-x"), environments)) == []
+
+
+def test_names_that_python_has_removed(tmp_path: Path) -> None:
+    """Python 3.10 has removed names of ``collections``: only older ones are proposed."""
+    error = DoesNotStartError("", hint="", output="ImportError: cannot import name 'Mapping' from 'collections'")
+    versions = [repair.python for repair in proposals(error, connector("tap-x"), Environments(Settings(root=tmp_path)))]
+    assert set(versions) <= {"3.9", "3.8"}
