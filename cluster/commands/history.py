@@ -64,10 +64,12 @@ def _fields(engine: Engine, record: Record) -> dict[str, Any]:
 
 
 def _row(engine: Engine, record: Record) -> list[str]:
-    """Return the cells of a run: a failure with its code, a backfill with its days."""
+    """Return the cells of a run: a failure with its code, the number of warnings, a backfill's days."""
     status: str = engine.status(record)
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"
+    elif record.warnings:
+        status += f", {count(len(record.warnings), 'warning')}"
     after = f"backfill {backfill.recorded(record.backfill)}" if record.backfill else bookmarks.short(record.state_after)
     duration = seconds(record.seconds) if record.seconds is not None else ""
     return [record.run, record.pipeline, engine.label, status, f"{record.total:,}", duration, after]
@@ -97,6 +99,7 @@ def show(session: Session, run: str) -> None:
             *([("raw", engine.history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
             ("logs", engine.logs(record)),
             *([("error", f"{record.error['code']}  {record.error['problem']}"), ("→", record.error["hint"])] if record.error else []),
+            *(("warning", text) for text in record.warnings),
         ]
         output.table([list(fact) for fact in facts], ["", ""])
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from cluster.ui.command_line import command
-from cluster.ui.format import gigabytes, megabytes, seconds
+from cluster.ui.format import count, gigabytes, megabytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -151,7 +151,9 @@ def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> M
 
 def _status(record: Record) -> Markup:
     code = record.error["code"] if record.error else ""
-    return joined([element("span", record.status, class_=f"status {_kind(record)}"), element("span", code, class_="code") if code else ""])
+    warned = count(len(record.warnings), "warning") if record.warnings else ""
+    spans = [element("span", text, class_="code") for text in (code, warned) if text]
+    return joined([element("span", record.status, class_=f"status {_kind(record)}"), *spans])
 
 
 def _kind(record: Record) -> str:

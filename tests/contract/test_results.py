@@ -107,6 +107,20 @@ def test_runs_tell_how_they_ended(checkout: Checkout) -> None:
     assert "backfill from 2024-01-01" in filled
 
 
+def test_a_run_keeps_its_warnings(checkout: Checkout) -> None:
+    """Green means loaded: a selected stream for which the tap sends nothing stays visible, for people and programs."""
+    selected = [{"breadcrumb": [], "metadata": {"selected": True}}]
+    streams = [{"tap_stream_id": name, "stream": name, "schema": {"type": "object"}, "metadata": selected} for name in ("s", "renamed")]
+    checkout.scripted({"steps": GOOD})
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    result = checkout.invoke("run", "p")
+    assert result.code == 0, result.err
+    assert "1 warning" in checkout.invoke("runs").out
+    assert "renamed" in checkout.invoke("show", "last").out
+    (warning,) = checkout.invoke("show", "last", "--json").last["warnings"]
+    assert "renamed" in warning
+
+
 def test_the_history_of_a_state(checkout: Checkout) -> None:
     """Each version names what has stored it: a run, a rollback, --set or --reset."""
     checkout.scripted({"steps": GOOD})
