@@ -32,7 +32,7 @@ class WorkflowStatus:
     """As reported by the tap, a few seconds ago."""
     step: str
     """The template that runs."""
-    given: Mapping[str, str]
+    parameters: Mapping[str, str]
 
     @property
     def ended(self) -> bool:
@@ -57,19 +57,19 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
     """Read a live Workflow."""
     status = live.get("status", {})
     nodes = list(status.get("nodes", {}).values())
-    given = {item["name"]: str(item.get("value", "")) for item in live["spec"].get("arguments", {}).get("parameters", [])}
+    parameters = {item["name"]: str(item.get("value", "")) for item in live["spec"].get("arguments", {}).get("parameters", [])}
     running = [node for node in nodes if node.get("type") == "Pod" and node.get("phase") in {"Running", "Pending"}]
     backoff = next((str(node["message"]) for node in nodes if str(node.get("message", "")).startswith("Backoff")), "")
     return WorkflowStatus(
         run=live["metadata"]["name"],
-        pipeline=live["metadata"].get("labels", {}).get(PIPELINE) or given.get("pipeline", ""),
+        pipeline=live["metadata"].get("labels", {}).get(PIPELINE) or parameters.get("pipeline", ""),
         phase=str(status.get("phase", "")),
         message=str(status.get("message", "")) or ("" if running else backoff),
         started=live["metadata"]["creationTimestamp"],
         finished=status.get("finishedAt"),
         records=max((_records(node) for node in nodes if node.get("templateName") in {"run", "extract"}), default=0),
         step=str(running[-1].get("templateName", "")) if running else "",
-        given=given,
+        parameters=parameters,
     )
 
 

@@ -1,7 +1,7 @@
-"""The argo engine: a run is a Workflow in the cluster. It is submitted and followed from here; it needs us for nothing else.
+"""The argo engine: submit a run as a Workflow, and follow it.
 
-What happens to data, record and state is decided in the cluster (``singer-containers/commit.py``), so that a run whose
-terminal was closed ends as one that was watched to its end. Neither kubectl nor argo is needed.
+``singer-containers/commit.py`` commits data, record and state in the cluster. So a run ends the
+same if nobody follows it. The engine needs neither kubectl nor the argo CLI.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 SILENT_SECONDS = 60.0
-"""How long the API server may not answer before a run is no longer followed."""
+"""Stop following a run when the API server has not answered for this time."""
 STORE_SECONDS = 45.0
 STORE_LOOK_SECONDS = 5.0
-"""How long the store may not answer before a run is given up, and how often it is asked."""
+"""Without an answer of the store for this time, a run is given up; and the time between checks."""
 CANCEL_SECONDS = 90.0
 DELETED_SECONDS = 60.0
-"""How long the pods of a deleted Workflow may take to end."""
+"""How long to wait for the pods of a deleted Workflow."""
 NEEDED = (("create", "argoproj.io", "workflows"), ("get", "argoproj.io", "workflows"), ("list", "", "pods"), ("get", "", "pods/log"))
-"""The rights that it takes to start a run and to follow it to its end."""
+"""The rights that starting and following a run takes."""
 
 
 class StoreWatch:
-    """Looks now and then whether the store answers: without it, a run cannot be committed."""
+    """Checks that the store answers: without it, a run cannot be committed."""
 
     def __init__(self, handles: Handles) -> None:
-        """Take the handles; the first look is some seconds later."""
+        """Take the handles; the first check comes after ``STORE_LOOK_SECONDS``."""
         self.handles = handles
         self._answered = self._looked = time.monotonic()
 
     def look(self, run: str) -> None:
-        """Ask the store, every few seconds.
+        """Ask the store, at most every few seconds.
 
         :raises RunError: E-STORE, it has not answered for a minute.
         """
@@ -76,7 +76,7 @@ class StoreWatch:
 
 
 class ArgoEngine:
-    """Submits Workflows, follows them, stops them."""
+    """Submits, follows and stops Workflows."""
 
     name = "argo"
 
@@ -85,12 +85,13 @@ class ArgoEngine:
         self.handles = handles
         self.output = output
         self._left = threading.Event()
-        """Set when the user lets the runs go on alone."""
+        """Set when nobody follows the runs any longer."""
 
     def ready(self) -> None:
-        """See that runs may be started here and followed to their ends, before the first is.
+        """Check, before the first run, that runs can be started and followed here.
 
-        :raises SetupError: E-RIGHTS, a right is lacking; E-KUBE, E-STORE; E-ENGINE, E-LAYOUT, the buckets are another's.
+        :raises SetupError: E-RIGHTS, a right is missing; E-ENGINE or E-LAYOUT, the buckets belong
+            to another engine or a newer checkout; E-KUBE, E-STORE.
         """
         if not self.handles.provider.ours:
             self.handles.kube.need(NEEDED, self.handles.namespace, "run")
@@ -99,9 +100,9 @@ class ArgoEngine:
     # -- one run
 
     def submit(self, document: Document, reason: str) -> str:
-        """Create a Workflow and return its run's id.
+        """Create a Workflow and return the id of its run.
 
-        :raises SetupError: E-RIGHTS, E-KUBE, E-STATE, E-STORE: it has not begun.
+        :raises SetupError: E-RIGHTS, E-KUBE, E-STATE, E-STORE: the run has not begun.
         """
         pipeline = document["metadata"]["labels"][workflow.PIPELINE]
         state = self.handles.history.state(pipeline)
@@ -111,37 +112,40 @@ class ArgoEngine:
         return run
 
     def live(self, run: str) -> dict[str, Any] | None:
-        """Return the run's Workflow, None where it is gone: they do not stay for ever, their records do."""
+        """Return the run's Workflow, None if it was deleted. Records stay, Workflows do not."""
         return self.handles.kube.get("Workflow", run, self.handles.namespace)
 
     def stop(self, run: str, *, now: bool = False) -> None:
-        """Ask Argo to stop a run; its exit handler still writes the record, unless it shall end *now*."""
+        """Ask Argo to stop a run. With *now*, the exit handler does not write the record."""
         live = self.live(run)
         if live is None:
             return
         seen = status.seen(live)
-        how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"  # what waits for its turn can only be terminated
+        # A Workflow that waits for its turn can only be terminated.
+        how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"
         self.handles.kube.patch("Workflow", run, self.handles.namespace, {"spec": {"shutdown": how}})
 
     def cancel(self, run: str) -> Record:
         """Stop a run, wait for its end, and return its record.
 
-        :raises SetupError: E-TIMEOUT, it does not end.
+        :raises SetupError: E-TIMEOUT, it does not end in time.
         """
         self.stop(run)
         deadline = time.monotonic() + CANCEL_SECONDS
         while (live := self.live(run)) is not None and not status.seen(live).ended:
             if time.monotonic() > deadline:
-                raise SetupError("E-TIMEOUT", f"{run} was told to stop, and has not ended yet.", hint=f"Look again: {command('runs')}")
+                raise SetupError(
+                    "E-TIMEOUT", f"{run} is still stopping after {CANCEL_SECONDS:.0f} s.", hint=f"Look again: {command('runs')}"
+                )
             time.sleep(POLL_SECONDS)
         return self.record(run, live)
 
     # -- following
 
     def follow(self, titles: Mapping[str, str]) -> list[Record]:
-        """Follow runs to their ends, each under its title, and return their records.
+        """Follow runs in parallel, each under its title, and return their records.
 
-        :raises Interrupted: Ctrl-C; the runs go on or are stopped, as the user says.
+        :raises Interrupted: Ctrl-C; the user chooses whether the runs go on.
         """
         with ThreadPoolExecutor(max_workers=len(titles)) as pool:
             futures = [pool.submit(self._follow, run, title) for run, title in titles.items()]
@@ -156,7 +160,7 @@ class ArgoEngine:
         return [future.result() for future in futures]
 
     def _interrupted(self, runs: Sequence[str]) -> Interrupted:
-        """Ask whether the runs that have not ended go on; without a terminal they do."""
+        """Ask whether to stop the runs that have not ended; without a terminal they go on."""
         if not runs:
             return Interrupted("All runs have ended.")
         these, one = " and ".join(runs), len(runs) == 1
@@ -173,10 +177,10 @@ class ArgoEngine:
         return Interrupted(f"{these} {stops}; the state is as it was.")
 
     def _follow(self, run: str, title: str) -> Record:
-        """Look at the run every second, and show what it does, until it has ended.
+        """Show what the run does, every second, until it has ended.
 
-        :raises SetupError: E-KUBE, the API server does not answer for a minute.
-        :raises RunError: E-STORE, the store does not.
+        :raises SetupError: E-KUBE, the API server has not answered for a minute.
+        :raises RunError: E-STORE, the store has not answered.
         """
         with self.output.step(title) as step:
             step.timed = True
@@ -210,11 +214,11 @@ class ArgoEngine:
         return record
 
     def _deleted(self, run: str, newest: Mapping[str, Any]) -> Record:
-        """End a run whose Workflow somebody deleted: there is no exit handler that would."""
+        """End a run whose Workflow was deleted, and with it the exit handler."""
         deadline = time.monotonic() + DELETED_SECONDS
         label = f"workflows.argoproj.io/workflow={run}"
         while self.handles.kube.objects("Pod", self.handles.namespace, labels=label) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)  # until then its commit can go on
+            time.sleep(POLL_SECONDS)  # until its pods have ended, the commit may still go on
         record, history = self.partial(newest), self.handles.history
         record.error = RunError("E-CANCELLED", f"The Workflow of {run} was deleted.", hint="Run it again.").as_dict()
         record.status = "interrupted"
@@ -233,19 +237,22 @@ class ArgoEngine:
         return record
 
     def _warn(self, record: Record) -> None:
-        """Show the tap's first warnings, from the log that Argo has stored. The run has succeeded; what cannot be read is no trouble."""
+        """Show the tap's first warnings, from the log that Argo stored.
+
+        The run has succeeded, so a log that cannot be read is no error.
+        """
         store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
                 if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
                     lines = log_lines(store.get(bucket, key) or b"")
-                    for said in outcome.warnings(lines, known):
-                        self.output.line("!", record.tap.connector, said)
-                        self.output.event("warning", source=record.tap.connector, problem=said)
+                    for text in outcome.warnings(lines, known):
+                        self.output.line("!", record.tap.connector, text)
+                        self.output.event("warning", source=record.tap.connector, problem=text)
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
-        """Say what a run does or waits for; stop it, and say why, where waiting is hopeless."""
+        """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""
         step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
         if seen.records:
             self.output.event("run.progress", run=seen.run, records=seen.records, bytes=None, seconds=round(step.seconds, 1))
@@ -262,7 +269,8 @@ class ArgoEngine:
             if hopeless:
                 images = f"{command('sync')} brings images to the cluster"
                 images += "; singer.pull_secret lets pods pull them" if self.handles.settings.registry else ""
-                self.stop(seen.run, now=seen.step == "record")  # where the image of the exit handler is missing, nobody waits for it
+                # If the exit handler itself lacks its image, it cannot write the record.
+                self.stop(seen.run, now=seen.step == "record")
                 return RunError(
                     "E-IMAGE-PULL",
                     f"The pod of {seen.pipeline} {why}.",
@@ -270,66 +278,68 @@ class ArgoEngine:
                 )
         return None
 
-    # -- what came of it
+    # -- the record
 
     def record(self, run: str, live: Mapping[str, Any] | None, hopeless: RunError | None = None) -> Record:
-        """Return the record of a run. If the cluster could not write it, it is made from the Workflow, and written if possible.
+        """Return the record of a run.
 
-        :raises SetupError: E-UNKNOWN, there is neither.
+        If the cluster could not write it, make it from the Workflow, and store it if possible.
+
+        :raises SetupError: E-UNKNOWN, there is neither a record nor a Workflow.
         """
         seen = status.seen(live) if live is not None else None
-        found, silent = None, None
+        record, silent = None, None
         history = self.handles.history
         try:
-            found = history.read(seen.pipeline, run) if seen else history.find(run)
+            record = history.read(seen.pipeline, run) if seen else history.find(run)
         except SetupError as error:
             if seen is None:
                 raise
             silent = error if error.code in {"E-STORE", "E-KUBE"} else None
-        if found is not None and found.committed:
+        if record is not None and record.committed:
             with suppress(SetupError):
-                Journal(history, found).follow()
-            if found.status == "running" and seen is not None and seen.ended:
-                self._close(found, self.partial(live or {}))
-            return found
+                Journal(history, record).follow()
+            if record.status == "running" and seen is not None and seen.ended:
+                self._close(record, self.partial(live or {}))
+            return record
         if seen is None:
-            assert found is not None
-            return found
-        if found is None or (found.status == "running" and seen.ended) or hopeless is not None:
-            before = found.state_before if found else None
-            found = self.partial(live or {})
+            assert record is not None
+            return record
+        if record is None or (record.status == "running" and seen.ended) or hopeless is not None:
+            before = record.state_before if record else None
+            record = self.partial(live or {})
             if hopeless is not None:
-                found.error, found.status = hopeless.as_dict(), "failed"
-            elif found.error and silent:
+                record.error, record.status = hopeless.as_dict(), "failed"
+            elif record.error and silent:
                 problem = f"{silent.problem} It is not known whether {run} is committed."
-                found.error = RunError(silent.code, problem, hint=f"When the store answers: {command(f'show {run}')}").as_dict()
+                record.error = RunError(silent.code, problem, hint=f"When the store answers: {command(f'show {run}')}").as_dict()
             if silent is None and seen.ended:
                 with suppress(SetupError):
-                    found.state_after = history.state(found.pipeline)
-                    found.state_before = before or found.state_after
-                    history.save(found)
-        return found
+                    record.state_after = history.state(record.pipeline)
+                    record.state_before = before or record.state_after
+                    history.save(record)
+        return record
 
     def _close(self, record: Record, known: Record) -> None:
-        """Write into the record of a loaded run what the cluster could not write: how it ended."""
+        """Complete the record of a loaded run: the cluster could not write how it ended."""
         record.status, record.finished, record.error = known.status, known.finished, known.error
         with suppress(SetupError):
             self.handles.history.save(record)
 
     @staticmethod
     def partial(live: Mapping[str, Any]) -> Record:
-        """Return what is known of a run from its Workflow alone."""
+        """Return a record with what the Workflow alone shows of its run."""
         seen = status.seen(live)
         record = Record(
             run=seen.run,
             pipeline=seen.pipeline,
             engine=ArgoEngine.name,
             started=seen.started,
-            tap=Side(seen.given.get("tap", ""), seen.given.get("tap-version", "")),
-            target=Side(seen.given.get("target", ""), seen.given.get("target-version", "")),
-            transform=Side(given, seen.given.get("transform-version", "")) if (given := seen.given.get("transform")) else None,
+            tap=Side(seen.parameters.get("tap", ""), seen.parameters.get("tap-version", "")),
+            target=Side(seen.parameters.get("target", ""), seen.parameters.get("target-version", "")),
+            transform=Side(name, seen.parameters.get("transform-version", "")) if (name := seen.parameters.get("transform")) else None,
             state_before=None,
-            backfill=json.loads(seen.given.get("backfill") or "null"),
+            backfill=json.loads(seen.parameters.get("backfill") or "null"),
         )
         if not seen.ended:
             return record
@@ -341,7 +351,7 @@ class ArgoEngine:
 
 
 def messages(facts: Mapping[str, Any]) -> list[str]:
-    """Return what Argo says of the pods that failed, the oldest first."""
+    """Return Argo's messages about the pods that failed, oldest first."""
     nodes = [node for node in facts.get("nodes", {}).values() if node.get("type") == "Pod"]
     failed = [node for node in nodes if node.get("phase") in {"Failed", "Error"}]
     return [str(node.get("message") or "") for node in sorted(failed, key=lambda node: str(node.get("finishedAt")))]

@@ -1,4 +1,4 @@
-"""Where runs are: the two engines, each with its own records and states, and which of them a command means."""
+"""The two engines, each with its records and states; and which of them a command uses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Engine:
-    """One engine's records and states; the argo engine's have the cluster beside them."""
+    """The records and states of an engine; for argo, also the connection to the cluster."""
 
     engine: str
     history: History
@@ -44,31 +44,33 @@ class Engine:
 
     @property
     def label(self) -> str:
-        """What a person reads: the engine, and the environment where it is not the laptop."""
+        """The name to show: the engine, and the environment unless it is the laptop."""
         env = self.session.settings.env
         return self.engine if env == LAPTOP else f"{self.engine} in {env}"
 
     @property
     def argo(self) -> ArgoEngine:
-        """The engine that works here.
+        """The argo engine itself.
 
-        :raises SetupError: E-ENGINE, this is the local one.
+        :raises SetupError: E-ENGINE, this is the local engine.
         """
         if self.handles is None:
             raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
         return ArgoEngine(self.handles, self.session.output)
 
     def status(self, record: Record) -> Status:
-        """Return a record's status as it is now: a run that was killed could not say so itself."""
+        """Return the status of a run as it is now: a killed run could not update its record."""
         if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
             return "interrupted"
         return record.status
 
     @contextmanager
     def quiet(self, pipeline: str) -> Iterator[None]:
-        """See that no run of a pipeline is under way here; on this machine none can begin until the body ends.
+        """Check that no run of a pipeline is under way.
 
-        :raises SetupError: E-BUSY, one is.
+        On this machine, none can begin until the body ends.
+
+        :raises SetupError: E-BUSY, a run is under way.
         """
         if self.handles is None:
             with alone(self.session.settings, self.history, pipeline):
@@ -81,13 +83,16 @@ class Engine:
         yield
 
     def logs(self, record: Record) -> str:
-        """Return where a person finds a run's logs."""
+        """Return the folder with a run's logs, or the command that prints them."""
         if self.handles is None:
             return shown(self.session.settings.local / "logs" / record.pipeline / record.run)
         return command(f"logs {record.run}")
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
-        """Return pipeline and run of every run, and when it began: of those with a record, and of those that only Argo knows of."""
+        """Return when each run began, by pipeline and run id.
+
+        Includes runs without a record, of which only Argo knows.
+        """
         live = {(seen.pipeline, seen.run): began(seen.run, datetime.fromisoformat(seen.started)) for seen, _ in self._live(pipeline)}
         return self.history.dated(pipeline) | live
 
@@ -98,7 +103,7 @@ class Engine:
         return [record for record in records if record is not None]
 
     def read(self, pipeline: str, run: str) -> Record | None:
-        """Return one run, None where nothing can be read of it."""
+        """Return a run, None if there is neither a record nor a Workflow."""
         return self._read(pipeline, run, {seen.run: item for seen, item in self._live(pipeline)})
 
     def _read(self, pipeline: str, run: str, live: Mapping[str, Any]) -> Record | None:
@@ -117,7 +122,7 @@ class Engine:
 
 
 class Engines:
-    """The engines of this checkout, opened when they are asked for and closed at the end."""
+    """The engines of this checkout, opened on first use and closed at the end."""
 
     def __init__(self, session: Session) -> None:
         """Take the session; nothing is opened yet."""
@@ -126,23 +131,23 @@ class Engines:
         self._down: tuple[str | None] | None = None
 
     def __enter__(self) -> Self:
-        """Hold what is opened until the body ends."""
+        """Keep the engines open until the body ends."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close what was opened."""
+        """Close the engines."""
         self._open.close()
 
     @cached_property
     def local(self) -> Engine:
-        """The local engine's."""
+        """The local engine."""
         settings = self.session.settings
         environ = {**kept_secrets(settings.root), **self.session.environ}
         return Engine("local", History(open_store(settings, environ), settings), self.session)
 
     @cached_property
     def argo(self) -> Engine:
-        """The argo engine's.
+        """The argo engine.
 
         :raises SetupError: E-DOWN, the platform is not up.
         """
@@ -158,9 +163,10 @@ class Engines:
         return self._open.enter_context(Handles(self.session.settings, self.session.environ))
 
     def connect(self) -> str | None:
-        """Connect to the platform, once; return why it is not up, None if it is. Never starts a cluster.
+        """Return why the platform is not up, None if it is. Asks once, and never starts a cluster.
 
-        :raises SetupError: E-CONTEXT, the environment leads to another cluster than before, or nowhere.
+        :raises SetupError: E-CONTEXT, the environment's context is missing or leads to another
+            cluster than before.
         """
         if self._down is None:
             self._down = (self._connect(),)
@@ -173,7 +179,7 @@ class Engines:
             return "there is none yet"
         try:
             why = self._stack.kube.silent()
-            if not known and why is None:  # another checkout made it; this one has to remember that it knows it
+            if not known and why is None:  # another checkout created it
                 self._stack.provider.ensure(lambda _: None)
         except SetupError as error:
             if error.code == "E-CONTEXT" and settings.env != LAPTOP:
@@ -184,13 +190,14 @@ class Engines:
     def choose(self, asked: str) -> tuple[Engine, str]:
         """Return the engine to use and why.
 
-        :raises SetupError: E-SETTING, no such engine; E-DOWN, it is not there; E-ENGINE, not in this environment.
+        :raises SetupError: E-SETTING, no such engine; E-DOWN, the platform is not up; E-ENGINE, not
+            in this environment.
         """
         engine, reason = self.engine(asked)
         return self.argo if engine == "argo" else self.local, reason
 
     def engine(self, asked: str) -> tuple[str, str]:
-        """Return the name of the engine to use and why; it need not be there.
+        """Return the name of the engine to use and why, without opening it.
 
         :raises SetupError: E-SETTING, no such engine; E-ENGINE, not in this environment.
         """
@@ -208,11 +215,13 @@ class Engines:
             return "argo", "an environment has no other"
         chosen = asked or self.session.settings.engine
         if chosen != "auto":
-            return chosen, "--engine says so" if asked else "the setting singer.engine says so"
+            return chosen, "--engine selects it" if asked else "the setting singer.engine selects it"
         return ("local", f"the platform is not up ({command('up')} starts it)") if self.connect() else ("argo", "the platform is up")
 
     def available(self) -> list[Engine]:
-        """Return the engines that can be used now: local and, if the platform is up, argo; in an environment argo alone.
+        """Return the engines that can be used now: local, and argo if the platform is up.
+
+        An environment other than the laptop has argo alone.
 
         :raises SetupError: E-DOWN, the platform of the environment is not up.
         """
@@ -221,12 +230,12 @@ class Engines:
         return [self.local] if self.connect() else [self.local, self.argo]
 
     def find(self, run: str) -> tuple[Engine, Record]:
-        """Return the run of that id, of an unambiguous part of it, or the ``last`` one, with its engine.
+        """Return a run and its engine, by id, by an unambiguous part of the id, or as ``last``.
 
-        :raises SetupError: E-UNKNOWN, there is none, or more than one.
+        :raises SetupError: E-UNKNOWN, no run matches, or several do.
         """
-        dated = [(moment, found, pipeline, place) for place in self.available() for (pipeline, found), moment in place.dated().items()]
-        known = [(place, pipeline, found) for _, found, pipeline, place in sorted(dated, key=lambda item: item[:2], reverse=True)]
+        dated = [(moment, name, pipeline, engine) for engine in self.available() for (pipeline, name), moment in engine.dated().items()]
+        known = [(engine, pipeline, name) for _, name, pipeline, engine in sorted(dated, key=lambda item: item[:2], reverse=True)]
         if run == "last":
             matching = known[:1]
         else:

@@ -1,7 +1,7 @@
-"""The local engine: exactly one ``tap | target`` pair. Retries, schedules, fan-out and queues are Argo's work.
+"""The local engine: one ``tap | target`` pair. Only Argo has retries, schedules and queues.
 
-``runs/journal.py`` has the rule for data, record and state. A transform runs after the commit:
-however it ends, data and state stay, and the run's status is that of the transform.
+``runs/journal.py`` has the rule for data, record and state. A transform runs after the commit. If
+it fails, the run fails, but data and state stay.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LocalEngine:
     def run(self, job: Job, reason: str, started: Callable[[str], None]) -> Record:
         """Run the pipeline to its end and return its record; *started* gets the run's id.
 
-        :raises SetupError: E-BUSY, E-ENGINE, E-STATE, E-STORE: nothing has begun.
+        :raises SetupError: E-BUSY, E-ENGINE, E-STATE, E-STORE: the run has not begun.
         :raises RunError: the run failed; its record has the reason.
         """
         name = job.pipeline.name
@@ -66,16 +66,17 @@ class LocalEngine:
             try:
                 self._run(job, journal, folder, reason)
             finally:
-                if journal.settled or not progress.file.exists():  # otherwise the command that ends the run needs it
-                    with suppress(SetupError):  # a runner that was about to start when a Ctrl-C came is still ending
+                # A run that is not settled needs its folder for the command that ends it later.
+                if journal.settled or not progress.file.exists():
+                    with suppress(SetupError):  # after a Ctrl-C a runner may still be ending
                         sweep(folder, name)
                 if journal.settled and not folder.exists():
-                    with suppress(OSError):  # then the next command looks again
+                    with suppress(OSError):  # the next command tries again
                         lock.write_text("", encoding="utf-8")
             return record
 
     def _record(self, job: Job) -> Record:
-        """Return a new record. The run starts from the state in the store, else from the connector's initial one."""
+        """Return a new record. It starts from the stored state, else from the initial state."""
         pipeline = job.pipeline
         state = self.history.state(pipeline.name)
         if state is None and pipeline.initial_state.exists():
@@ -94,7 +95,7 @@ class LocalEngine:
         )
 
     def _run(self, job: Job, journal: Journal, folder: Path, reason: str) -> None:
-        """Load, commit, transform. The first error ends it."""
+        """Load, commit, transform. The first error ends the run."""
         record = journal.record
         try:
             journal.begin()
@@ -133,7 +134,7 @@ class LocalEngine:
         self.output.event("warning", source="store", problem=problem)
 
     def _load(self, job: Job, journal: Journal, folder: Path, step: StepLine) -> dict[str, Any] | None:
-        """Run both sides, store the data, and return the new state, None if the target printed none.
+        """Run both sides, store the data, and return the state that the target printed.
 
         :raises SetupError: the run failed.
         """
@@ -162,7 +163,7 @@ class LocalEngine:
         return state
 
     def _transform(self, job: Job, journal: Journal, folder: Path) -> None:
-        """Transform what is loaded. The run ends as the transform does; data and state stay."""
+        """Transform the loaded data. If this fails, the run fails; data and state stay."""
         record = journal.record
         assert record.transform is not None
         try:
@@ -193,10 +194,10 @@ class LocalEngine:
 
 
 class Watch:
-    """Reads the reports of a running pair: counts for the record, progress for people and programs."""
+    """Reads the reports of a running pair, and updates the record and the progress."""
 
     def __init__(self, output: Output, record: Record, pair: Pair, step: StepLine) -> None:
-        """Take the pair, its record, and where progress is shown."""
+        """Take the pair, its record, and the outputs that show progress."""
         self.output = output
         self.record = record
         self.pair = pair
@@ -220,7 +221,7 @@ class Watch:
         self._show_warnings(self.pair.tap.new_log_lines())
 
     def _show_warnings(self, lines: Iterable[str]) -> None:
-        """Show the first warnings of the tap: they tell what it works around."""
+        """Show the tap's first warnings."""
         for text in outcome.warnings(lines, self._warnings):
             self.output.line("!", self.record.tap.connector, text)
             self.output.event("warning", source=self.record.tap.connector, problem=text)

@@ -106,7 +106,9 @@ def sweep(folder: Path, pipeline: str) -> None:
 
 @contextmanager
 def no_runner(folder: Path, pipeline: str) -> Iterator[None]:
-    """Wait until no runner works in the folder of a run. One that starts later finds its lock gone, and ends.
+    """Wait until no runner works in the folder of a run.
+
+    A runner that starts later ends itself, because its lock file is gone.
 
     :raises SetupError: E-BUSY, they take too long.
     """

@@ -1,4 +1,4 @@
-"""The logs of a run: files of the local engine, running pods, or what Argo has put into the bucket of artifacts."""
+"""The logs of a run: local files, running pods, or the logs that Argo stored as artifacts."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 ARGOS = re.compile(r"\bargo=true\b")
-"""Argo writes about itself into the containers' logs."""
+"""Marks the lines that Argo itself writes into the logs of containers."""
 STEPS = {"extract": "tap", "load": "target", "transform": "transform", "record": "finish", "run": "commit"}
-"""Whose log that of a container called ``main`` is, by the template; in a streaming pod, and in that of the load, it is the commit's."""
+"""The side of a container ``main``, by template. In a pod with a target, it is the commit."""
 
 
-def at_work(place: Engine, record: Record) -> bool:
-    """Say whether more lines may come. In the cluster a run's record is there a moment before its logs are."""
-    if place.handles is None:
-        return place.status(record) == "running"
-    live = place.argo.live(record.run)
+def at_work(engine: Engine, record: Record) -> bool:
+    """Return whether more lines may come. In the cluster the record precedes the last lines."""
+    if engine.handles is None:
+        return engine.status(record) == "running"
+    live = engine.argo.live(record.run)
     return live is not None and not seen_of(live).ended
 
 
-def lines(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    """Yield side and text of each line that is new since the last call; *seen* remembers how far each log was read."""
-    if place.handles is None:
-        yield from _files(place, record, seen)
+def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    """Yield side and text of each new line; *seen* keeps how far each log was read."""
+    if engine.handles is None:
+        yield from _files(engine, record, seen)
         return
     label = f"workflows.argoproj.io/workflow={record.run}"
-    pods = place.handles.kube.objects("Pod", place.handles.namespace, labels=label)
+    pods = engine.handles.kube.objects("Pod", engine.handles.namespace, labels=label)
     if pods:
-        yield from _pods(place, record, pods, seen)
-    elif not any(pod for pod, _ in seen):  # nothing was read from pods before they went
-        yield from _stored(place, record, seen)
+        yield from _pods(engine, record, pods, seen)
+    elif not any(pod for pod, _ in seen):  # otherwise the pods' lines are already shown
+        yield from _stored(engine, record, seen)
 
 
-def _files(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    folder = place.session.settings.local / "logs" / record.pipeline / record.run
+def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    folder = engine.session.settings.local / "logs" / record.pipeline / record.run
     for side in ("tap", "target", "transform"):
         file = folder / f"{side}.log"
         if not file.exists():
@@ -55,8 +55,8 @@ def _files(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> I
         yield from ((side, line) for line in whole[count:])
 
 
-def _pods(place: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    handles = place.handles
+def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    handles = engine.handles
     assert handles is not None
     for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
         name = pod["metadata"]["name"]
@@ -67,13 +67,13 @@ def _pods(place: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen
                     yield side_of(name, record.run, container, len(pod["spec"]["containers"])), text
 
 
-def _stored(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    history = place.history
+def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+    history = engine.history
     bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
     objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]
     done = {key for _, key in seen}
     several = {item.key.rpartition("/")[0] for item in objects if not item.key.endswith("/main.log")}
-    for item in sorted(objects, key=lambda found: found.modified):
+    for item in sorted(objects, key=lambda item: item.modified):
         folder, _, file = item.key.rpartition("/")
         if item.key in done:
             continue
@@ -87,7 +87,7 @@ def _stored(place: Engine, record: Record, seen: dict[tuple[str, str], str]) -> 
 
 
 def side_of(pod: str, run: str, container: str, containers: int) -> str:
-    """Return whose log it is: that of a container by its name, that of ``main`` by its pod."""
+    """Return the side that a log belongs to: the container's name; for ``main``, from its pod."""
     if container != "main":
         return container
     template = pod.removeprefix(run).strip("-").partition("-")[0]

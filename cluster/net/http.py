@@ -117,7 +117,7 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
 
     *connections* is what ``pool`` returned for this host.
 
-    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK: no complete answer in time, or a larger one.
+    :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK: no answer in time, or too large a one.
     """
     answers: list[tuple[int, bytes] | Exception] = []
 

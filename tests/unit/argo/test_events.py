@@ -74,7 +74,7 @@ def test_the_commands_know_the_run() -> None:
     run = run_of(made()[1])
     live = {**run, "metadata": {**run["metadata"], "name": "p-x7k2q", "creationTimestamp": "2026-11-24T08:15:05Z"}}
     seen = status.seen(live)
-    assert (seen.run, seen.pipeline, seen.given["tap"]) == ("p-x7k2q", "p", "tap-x")
+    assert (seen.run, seen.pipeline, seen.parameters["tap"]) == ("p-x7k2q", "p", "tap-x")
     assert live["metadata"]["labels"].items() >= {**LABELS, workflow.PIPELINE: "p"}.items()
 
 
