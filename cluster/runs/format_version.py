@@ -1,4 +1,7 @@
-"""The layout of what is in a cluster and its buckets, as a number: an older checkout does not write over what a newer one has made."""
+"""The layout of a platform and its buckets, as a number.
+
+An older checkout does not overwrite what a newer one has created.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,36 @@ NEWS = {
     1: "as it began, without a record of its layout",
     2: "the platform and its buckets say which layout they have",
 }
-"""Each layout, and what came with it. A new one is due with a change that an older checkout would undo, or not understand."""
+"""Each layout and what it added.
+
+Add one with each change that an older checkout would undo or misread.
+"""
 LAYOUT = max(NEWS)
 RECORD = "singer/layout"
-"""The annotation of the ConfigMap that tells pods of their store."""
+"""The annotation with the layout, on the ConfigMap that configures the store for pods."""
 
 
-def read(found: object) -> int:
-    """Return the layout that is recorded; where nothing legible is, it is the first."""
-    text = str(found)
+def read(recorded: object) -> int:
+    """Return the recorded layout as a number; 1 if it is missing or no number."""
+    text = str(recorded)
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else 1
 
 
-def see(what: str, found: object) -> int:
-    """Return the layout that is recorded of *what*, which this checkout must know.
+def see(what: str, recorded: object) -> int:
+    """Return the recorded layout of *what*, a platform or a bucket.
 
-    :raises SetupError: E-LAYOUT, it is a newer one.
+    :raises SetupError: E-LAYOUT, it is newer than this checkout's.
     """
-    there = read(found)
-    if there > LAYOUT:
+    layout = read(recorded)
+    if layout > LAYOUT:
         raise SetupError(
             "E-LAYOUT",
-            f"{what} was brought by a newer checkout: its layout is {there}, and this checkout knows {LAYOUT}. It is left as it is.",
-            hint="Bring this checkout up to date (git pull), then run it again.",
+            f"{what} has layout {layout}, from a newer checkout; this one knows layout {LAYOUT}. Nothing was changed.",
+            hint="Update this checkout (git pull), then run it again.",
         )
-    return there
+    return layout
 
 
-def news(found: int) -> list[str]:
-    """Return what came with the layouts after *found*."""
-    return [text for number, text in NEWS.items() if number > found]
+def news(layout: int) -> list[str]:
+    """Return what the layouts after *layout* added."""
+    return [text for number, text in NEWS.items() if number > layout]

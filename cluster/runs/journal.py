@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from cluster.runs.record import Record, Status
 
 KEEP_SECONDS = 8.0
-"""Between two states that are stored during a run. The entrypoint adds up to two seconds."""
+"""Time between two stored states of a run. The entrypoint adds up to two seconds."""
 KILLED = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run leaves the newest state that its target printed, and whether that state is safe."""
+    """The file with the newest state that a target printed, and whether that state is safe."""
 
     file: Path
     data: Path

@@ -1,4 +1,4 @@
-"""The rates of the example pipeline: the latest ones with a sparkline, and their course over a year."""
+"""The rates of the example pipeline: the latest ones, and their course over a year."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from cluster.ui.format import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cluster.config.settings import Settings
     from cluster.runs.history import History
     from cluster.runs.record import Record
@@ -26,15 +23,16 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 DAYS = 30
 YEAR = 262
-"""Days in a year on which rates are quoted, or a few more."""
+"""Days of a year with rates, rounded up."""
 CURRENCIES = ("USD", "GBP", "JPY", "CHF", "CNY", "EUR")
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one or several CSV files of rates. ``rates`` maps a date to a currency's rate, where it was quoted."""
+    """The rows of CSV files of rates."""
 
     rates: dict[str, dict[str, float]]
+    """Date to currency to rate. A currency without a rate on that day is missing."""
     columns: int
 
     @property
@@ -44,7 +42,7 @@ class Table:
 
 
 def read(files: Iterable[bytes]) -> Table:
-    """Read CSV files with a ``date`` column; a day that several have is taken from the last."""
+    """Read CSV files with a ``date`` column. If several have a day, the last one counts."""
     rates: dict[str, dict[str, float]] = {}
     columns = 0
     for data in files:
@@ -67,7 +65,7 @@ def _number(text: str | None) -> float | None:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw *values* as one bar each, the lowest at the bottom."""
+    """Draw a bar for each of *values*, from the lowest to the highest."""
     low, high = min(values), max(values)
     if high == low:
         return BARS[3] * len(values)
@@ -75,7 +73,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def latest(table: Table, base: str) -> tuple[list[str], list[list[str]]]:
-    """Return headers and a row for each of a few currencies: its latest rate, its course, its change."""
+    """Return headers, and a row per currency with its latest rate, sparkline and change."""
     dates = table.dates[-DAYS:]
     headers = ["", dates[-1], f"{len(dates)} days", "change"]
     rows = []
@@ -89,39 +87,41 @@ def latest(table: Table, base: str) -> tuple[list[str], list[list[str]]]:
 
 
 def courses(table: Table, base: str) -> list[tuple[str, list[tuple[datetime, float]]]]:
-    """Return the last year of a few currencies: a title, and its rates, ascending. One with fewer than two rates has no course."""
+    """Return the last year of each currency with two or more rates: a title, and dated rates."""
     moments = {date: datetime.fromisoformat(date).replace(tzinfo=UTC) for date in table.dates[-YEAR:]}
-    found = []
+    by_currency = []
     for currency in CURRENCIES:
         rates = [(moment, rate) for date, moment in moments.items() if (rate := table.rates[date].get(currency)) is not None]
         if currency != base and len(rates) > 1:
-            found.append((f"{base}/{currency}", rates))
-    return found
+            by_currency.append((f"{base}/{currency}", rates))
+    return by_currency
 
 
 DEMO = "exchange-rates-to-csv"
 
 
 def rates(history: History, records: Sequence[Record], days: int) -> Table:
-    """Return what one engine's runs have loaded: of *records*, newest first, back to one that loaded more than *days*.
+    """Return the rates that the runs of the newest record's engine have loaded.
+
+    Reads *records*, newest first, back to a run that loaded more than *days* records.
 
     :raises SetupError: E-STORE.
     """
-    found: list[bytes] = []
+    files: list[bytes] = []
     seen: set[str] = set()
     for record in records:
         if record.run in seen or record.engine != records[0].engine or record.status != "succeeded":
             continue
         seen.add(record.run)
         data = [history.store.get(item["bucket"], item["key"]) for item in record.outputs if item["key"].endswith(".csv")]
-        found[:0] = [part for part in data if part]
+        files[:0] = [part for part in data if part]
         if record.total > days:
             break
-    return read(found)
+    return read(files)
 
 
 def base(settings: Settings) -> str:
-    """Return the currency that the rates are of.
+    """Return the base currency of the rates.
 
     :raises SetupError: E-CONFIG, the pipeline or its config cannot be read.
     """

@@ -1,7 +1,6 @@
 """The record of a run, ``run.json``.
 
-Keys and fields are those of ``docs/contracts.md``. A record is written when a run begins and again when it ends, so
-that no run is without one.
+``docs/contracts.md`` lists its keys. A run writes its record when it begins and when it ends.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from cluster.ui import exact_json
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
-"""Of a run's suffix: nothing that is easily confused, no vowels and so no words; in the order in which they sort."""
+"""Letters of a run's suffix, in sort order. None look alike; without vowels they form no words."""
 
 
 def new_run_id() -> str:
-    """Return a run's id: UTC time and a suffix, fit to be a Workflow's name.
+    """Return a new run id, UTC time and a suffix, that is also valid as a Workflow's name.
 
     Ids sort by time: half of the suffix is the fraction of the second, the other half is random.
     """
@@ -31,9 +30,10 @@ def new_run_id() -> str:
 
 
 def began(run: str, otherwise: datetime) -> str:
-    """Return when a run began, as its id tells it, so that runs can be sorted: ours begin with the time, scheduled ones end with it.
+    """Return when a run began, from its id, as text that sorts by time.
 
-    Where the id tells nothing, as with a Workflow that somebody has created by hand, *otherwise* is taken.
+    Our ids begin with the time; those of scheduled runs end with it. For any other id, such as that
+    of a Workflow created by hand, use *otherwise*.
     """
     ours, scheduled = re.match(r"\d{8}t\d{6}(?=-)", run), re.search(r"-(\d{10})$", run)
     if ours:
@@ -52,7 +52,7 @@ class Side:
 
 @dataclass
 class Record:
-    """What is known of one run: the content of its ``run.json``."""
+    """The content of ``run.json``."""
 
     run: str
     pipeline: str
@@ -70,18 +70,18 @@ class Record:
     state_after: dict[str, Any] | None = None
     state_printed: bool = False
     state_kept: dict[str, Any] | None = None
-    """The newest state that was stored while the run was under way."""
+    """The newest state stored while the run was under way."""
     outputs: list[dict[str, Any]] = field(default_factory=list)
     raw: str | None = None
     backfill: dict[str, str | None] | None = None
-    """``from`` and ``to`` of a run that was given dates instead of the state, and left the state as it was."""
+    """``from`` and ``to`` of a backfill, which leaves the state unchanged."""
     transform: Side | None = None
-    """What ran after the load, where the pipeline has a transform."""
+    """The transform that ran after the load, if the pipeline has one."""
     loaded: bool = False
-    """Whether data and state are stored: of a success always; of a failure where it was the transform that failed."""
+    """Whether data and state are stored: after a success, or if only the transform failed."""
     error: dict[str, str] | None = None
     warnings: list[str] = field(default_factory=list)
-    """What the tap, the target or the run warned about, without secrets; a run with warnings may still have succeeded."""
+    """Warnings of the tap, the target and the run, without secrets. They do not fail a run."""
     schema: int = SCHEMA
 
     @property
@@ -91,14 +91,14 @@ class Record:
 
     @property
     def total(self) -> int:
-        """Records of all streams."""
+        """The number of records in all streams."""
         return sum(self.records.values())
 
 
 def read_record(data: bytes) -> Record:
     """Read a ``run.json``.
 
-    :raises ValueError: it is not one, or of a schema that this version does not know.
+    :raises ValueError: it is no record, or its schema is unknown.
     """
     try:
         fields = exact_json.loads(data)

@@ -1,7 +1,8 @@
-"""A page about the past: run records in, one self-contained HTML page out. Pure but for reading the stylesheet beside it.
+"""The report: turn run records into one self-contained HTML page.
 
-Whatever is not ``Markup`` is escaped where it enters the page, so that a name or an error is text, whatever it says. Drawings stretch with
-the page; their labels are HTML beside them, so that they stay readable at any width. No script, and nothing is loaded from anywhere.
+- Only ``Markup`` enters the page as it is; ``element`` and ``joined`` escape everything else.
+- Drawings stretch with the page. Their labels are HTML, so they stay readable at any width.
+- The page has no script and loads nothing. Its stylesheet, ``report.css``, is copied into it.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ if TYPE_CHECKING:
     Course = tuple[str, Sequence[tuple[datetime, float]]]
 
 LISTED = 50
-"""How many runs are listed one by one; all of them are counted."""
+"""The number of runs in the list; the figures count all of them."""
 KINDS = 10
-"""How many kinds of failures are explained, the latest first."""
+"""The number of kinds of failures in the list, latest first."""
 STRIP = 30
 TICKS = 7
 LEVELS = 4
 MINUS = "\N{MINUS SIGN}"
 FAILED = ("failed", "interrupted")
 LEGEND = {"well": "succeeded", "open": "running", "bad": "failed or interrupted"}
-"""In the order in which they are drawn: what failed lies on top."""
+"""CSS class and label of each status, in drawing order: failed runs are on top."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7 * 1440, 14 * 1440)
 MONTHS = (1, 2, 3, 6, 12, 24, 60, 120)
@@ -44,24 +45,31 @@ GIGABYTE = 1e9
 
 
 class Markup(str):
-    """HTML that may stand in the page as it is."""
+    """HTML that needs no escaping."""
 
     __slots__ = ()
 
 
 def element(name: str, *content: str, **attributes: str) -> Markup:
-    """Return an element. Content that is not ``Markup`` is escaped; ``class_`` is ``class``, other underscores are hyphens."""
+    """Return an element; escape content that is not ``Markup``.
+
+    ``class_`` becomes ``class``; other underscores in the names of attributes become hyphens.
+    """
     words = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{words}>{joined(content)}</{name}>")
 
 
 def joined(parts: Iterable[str]) -> Markup:
-    """Return the parts one after the other, escaped where they are not ``Markup``."""
+    """Join the parts; escape those that are not ``Markup``."""
     return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
 
 
 def page(records: Sequence[Record], courses: Sequence[Course], written: datetime) -> str:
-    """Return the page. *records* are newest first, each with the status it has now; a course is a title and its values, ascending."""
+    """Return the page.
+
+    *records* are newest first, each with its current status. A course is a title and dated values,
+    oldest first.
+    """
     style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     span = " to ".join(dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in _span(records, written)))
     head = joined(
@@ -92,10 +100,10 @@ def _section(title: str, *content: str) -> Markup:
 
 
 def _moment(record: Record) -> datetime | None:
-    """Return when a run began, in UTC; None where somebody has written something else into its record."""
+    """Return when a run began, in UTC; None if its record has no valid time."""
     try:
-        found = datetime.fromisoformat(record.started)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(record.started)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -119,11 +127,11 @@ def _took(values: Sequence[float]) -> str:
 
 
 def _groups(records: Sequence[Record]) -> list[tuple[str, str, list[Record]]]:
-    """Return pipeline, engine and their runs, newest first: each engine has its own states, and so a line of its own."""
-    found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    """Return pipeline, engine and their runs, newest first. Each engine has its own states."""
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        found[record.pipeline, record.engine].append(record)
-    return [(*key, found[key]) for key in sorted(found)]
+        groups[record.pipeline, record.engine].append(record)
+    return [(*key, groups[key]) for key in sorted(groups)]
 
 
 def _figures(records: Sequence[Record]) -> Markup:
@@ -142,7 +150,10 @@ def _figures(records: Sequence[Record]) -> Markup:
 
 
 def _table(heads: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> Markup:
-    """Return a table; each head is a title and the classes of its column: ``n`` a number, ``w`` only where there is room."""
+    """Return a table. Each head is a title and the CSS classes of its column.
+
+    ``n`` is a column of numbers; ``w`` is hidden on narrow pages.
+    """
     classes = [kind for _, kind in heads]
     top = element("tr", *(element("th", title, class_=kind, scope="col") for title, kind in heads))
     body = (element("tr", *(element("td", cell, class_=kind) for cell, kind in zip(row, classes, strict=True))) for row in rows)
@@ -173,20 +184,20 @@ def _pipelines(records: Sequence[Record]) -> Markup:
         ("last", "right"),
     ]
     rows = []
-    for name, engine, found in _groups(records):
-        times = [record.seconds for record in found if record.seconds is not None]
-        failed = _failed(found)
+    for name, engine, runs in _groups(records):
+        times = [record.seconds for record in runs if record.seconds is not None]
+        failed = _failed(runs)
         rows.append(
             [
                 element("b", name),
                 engine,
-                f"{len(found):,}",
+                f"{len(runs):,}",
                 element("span", f"{failed:,}", class_="bad" if failed else "quiet"),
-                f"{sum(record.total for record in found):,}",
+                f"{sum(record.total for record in runs):,}",
                 _took(times),
                 seconds(max(times)) if times else "",
-                _strip(found[:STRIP]),
-                joined([element("span", found[0].status, class_=f"status {_kind(found[0])}"), " ", element("time", _clock(found[0]))]),
+                _strip(runs[:STRIP]),
+                joined([element("span", runs[0].status, class_=f"status {_kind(runs[0])}"), " ", element("time", _clock(runs[0]))]),
             ]
         )
     return _table(heads, rows)
@@ -200,9 +211,9 @@ def _failures(records: Sequence[Record]) -> Markup:
     if not groups:
         return element("p", "None.", class_="quiet")
     parts = []
-    for (pipeline, code), found in list(groups.items())[:KINDS]:
-        error = found[0].error or {"problem": "", "hint": ""}
-        times = f"{'once' if len(found) == 1 else f'{len(found):,} times, last'} {_clock(found[0])}"
+    for (pipeline, code), runs in list(groups.items())[:KINDS]:
+        error = runs[0].error or {"problem": "", "hint": ""}
+        times = f"{'once' if len(runs) == 1 else f'{len(runs):,} times, last'} {_clock(runs[0])}"
         parts += [
             element("dt", element("b", pipeline), " ", element("span", code, class_="code"), element("small", times)),
             element("dd", error["problem"], *([element("p", f"→ {error['hint']}", class_="quiet")] if error["hint"] else [])),
@@ -235,36 +246,36 @@ def _runs(records: Sequence[Record]) -> Markup:
 # --------------------------------------------------------------------------------------------------------- drawings
 
 
-def _drawing(paths: Iterable[tuple[str, str]], says: str, width: int) -> Markup:
-    """Return an SVG of *width* by 100 that fills the box it stands in; lines keep their width."""
+def _drawing(paths: Iterable[tuple[str, str]], label: str, width: int) -> Markup:
+    """Return an SVG of *width* by 100 that fills its box; lines keep their width."""
     drawn = (element("path", d=path, class_=kind) for path, kind in paths if path)
-    return element("svg", *drawn, viewBox=f"0 0 {width} 100", preserveAspectRatio="none", role="img", aria_label=says)
+    return element("svg", *drawn, viewBox=f"0 0 {width} 100", preserveAspectRatio="none", role="img", aria_label=label)
 
 
 def _strip(records: Sequence[Record]) -> Markup:
-    """Draw the last runs, the newest at the right: a bar each, as high as it took."""
+    """Draw a bar for each of the last runs, newest at the right; its height is the duration."""
     most = max((record.seconds or 0 for record in records), default=0)
     paths: dict[str, str] = defaultdict(str)
-    for place, record in enumerate(reversed(records), STRIP - len(records)):
+    for position, record in enumerate(reversed(records), STRIP - len(records)):
         height = 10 + 90 * ((record.seconds or 0) / most if most else 0)
-        paths[_kind(record)] += f"M{place * 10 + 5} 100V{100 - height:.0f}"
-    says = f"The last {len(records)} runs, the longest {seconds(most)}, {_failed(records)} failed"
-    return element("div", _drawing(((path, kind) for kind, path in paths.items()), says, STRIP * 10), class_="strip")
+        paths[_kind(record)] += f"M{position * 10 + 5} 100V{100 - height:.0f}"
+    label = f"The last {len(records)} runs, the longest {seconds(most)}, {_failed(records)} failed"
+    return element("div", _drawing(((path, kind) for kind, path in paths.items()), label, STRIP * 10), class_="strip")
 
 
 def _timeline(records: Sequence[Record], written: datetime) -> Markup:
-    """Draw a lane for each pipeline and engine, with a mark where a run began; a failed one is higher."""
+    """Draw a lane per pipeline and engine, with a mark where a run began, higher if it failed."""
     first, latest = _span(records, written)
     last = max(written, latest, first + timedelta(minutes=10))
     lanes = []
-    for name, engine, found in _groups(records):
+    for name, engine, runs in _groups(records):
         paths: dict[str, str] = defaultdict(str)
-        for record in found:
+        for record in runs:
             kind, moment = _kind(record), _moment(record)
             if moment:
                 paths[kind] += f"M{_share(moment, first, last) * 1000:.1f} {'0V100' if kind == 'bad' else '30V70'}"
-        says = f"{name}: {len(found)} runs, {_failed(found)} failed"
-        drawing = _drawing(((paths[kind], kind) for kind in LEGEND), says, 1000)
+        label = f"{name}: {len(runs)} runs, {_failed(runs)} failed"
+        drawing = _drawing(((paths[kind], kind) for kind in LEGEND), label, 1000)
         lanes += [element("div", name, " ", element("small", engine)), element("div", drawing, class_="lane")]
     labels = element("div", *_labels(first, last), class_="labels")
     legend = (part for kind, word in LEGEND.items() for part in (element("i", class_=kind), word))
@@ -276,7 +287,7 @@ def _rates(courses: Sequence[Course]) -> Markup:
 
 
 def _plot(course: Course) -> Markup:
-    """Draw one course: its latest value in words, lines at round values, the dates below."""
+    """Draw one course, with its latest value, lines at round values, and dates below."""
     title, points = course
     dates, values = [moment for moment, _ in points], [value for _, value in points]
     first, last = dates[0], max(dates[-1], dates[0] + A_DAY)
@@ -289,7 +300,7 @@ def _plot(course: Course) -> Markup:
     grid = "".join(f"M0 {(high - mark) / height * 100:.1f}H1000" for mark in marks)
     change = (values[-1] / values[0] - 1) * 100 if values[0] else 0.0
     lowest, highest = (chosen(points, key=lambda point: point[1]) for chosen in (min, max))
-    says = f"between {lowest[1]:.6g} ({lowest[0]:%d %b}) and {highest[1]:.6g} ({highest[0]:%d %b})"
+    summary = f"between {lowest[1]:.6g} ({lowest[0]:%d %b}) and {highest[1]:.6g} ({highest[0]:%d %b})"
     return element(
         "figure",
         element(
@@ -300,17 +311,17 @@ def _plot(course: Course) -> Markup:
         ),
         element(
             "div",
-            _drawing([(grid, "grid"), (line, "line")], f"{title}, {first:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}: {says}", 1000),
+            _drawing([(grid, "grid"), (line, "line")], f"{title}, {first:%Y-%m-%d} to {dates[-1]:%Y-%m-%d}: {summary}", 1000),
             *(element("span", label, class_="level", style=f"top:{top}") for top, label in levels),
             class_="plot",
         ),
         element("div", *_labels(first, last), class_="labels"),
-        element("small", says, class_="quiet"),
+        element("small", summary, class_="quiet"),
     )
 
 
 def _share(moment: datetime, first: datetime, last: datetime) -> float:
-    """Return where *moment* lies between *first* and *last*, from 0 to 1."""
+    """Return the position of *moment* between *first* and *last*, from 0 to 1."""
     return (moment - first) / (last - first)
 
 
@@ -320,7 +331,7 @@ def _labels(first: datetime, last: datetime) -> Iterator[Markup]:
 
 
 def _ticks(first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
-    """Yield a few round moments of the time between *first* and *last*, each with its label."""
+    """Yield a few round moments between *first* and *last*, each with its label."""
     span = last - first
     step = next((minutes for minutes in MINUTES if span <= TICKS * timedelta(minutes=minutes)), 0)
     if step:
@@ -339,7 +350,7 @@ def _ticks(first: datetime, last: datetime) -> Iterator[tuple[datetime, str]]:
 
 
 def _round_values(low: float, high: float) -> list[float]:
-    """Return a few round values at equal distances that cover *low* to *high* as far as they lie between."""
+    """Return a few round values at equal distances that cover *low* to *high*."""
     span = (high - low) or abs(high) / 10 or 1.0
     unit = 10.0 ** math.floor(math.log10(span / 3))
     step = next(unit * factor for factor in (1, 2, 5, 10) if span <= LEVELS * unit * factor)
