@@ -1,7 +1,7 @@
 """Buckets: folders or S3 behind one protocol, with the same keys.
 
-Which one is a setting (``store``). Whatever is written replaces the old object as a whole or not at all; in the bucket
-of configs and states every version is kept.
+The setting ``store`` chooses one. A write replaces an object as a whole or not at all. The bucket
+of configs and states keeps every version.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def open_store(settings: Settings, environ: Mapping[str, str]) -> Store:
                 f"The store is S3, and {missing[0]} is not set.",
                 hint=f"Put {missing[0]}=… into .env, or set it in the environment.",
             )
-        found = proxy.read(settings, environ)
+        network = proxy.read(settings, environ)
         store = S3Store(
             settings.s3_endpoint,
             access_key=environ[names[0]],
             secret_key=environ[names[1]],
             session_token=environ.get("AWS_SESSION_TOKEN"),
             region=settings.s3_region,
-            ca_bundle=found.trusted() if settings.s3_endpoint.startswith("https:") else None,
-            proxy=found.proxy_for(settings.s3_endpoint),
+            ca_bundle=network.trusted() if settings.s3_endpoint.startswith("https:") else None,
+            proxy=network.proxy_for(settings.s3_endpoint),
         )
     store.prepare({settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False})
     return store

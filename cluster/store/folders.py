@@ -1,7 +1,8 @@
-"""Buckets as folders: for the local engine, where there is no server and none is needed.
+"""Buckets as folders, for the local engine: no server is needed.
 
-An object is a file; a write goes to a temporary file on the same file system, to the disk, and then replaces the old
-object in one step. Where versions are kept, a version is written first, so that no crash can lose the last one.
+An object is a file. A write fills a temporary file on the same file system, flushes it to the disk,
+and renames it over the old object. In a bucket with versions the version is written first, so no
+crash can lose the newest one.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ DELETED = ".deleted"
 
 
 class FolderStore:
-    """A ``Store`` below one folder. Only the user may look into it: states and outputs can be confidential."""
+    """A ``Store`` in a folder. Only the user may read it, as states can be confidential."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder; it is made by ``prepare``."""
+        """Take the folder; ``prepare`` creates it."""
         self.root = root
         self._temporary = root / ".part"
         self._versions = root / ".versions"
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
-        """Make the folders, and sweep what interrupted writes left behind, unless somebody is writing at this moment."""
+        """Create the folders. Remove what killed writes left, unless a write is in progress."""
         with file_errors("The buckets", self.root):
             for folder in (self.root, self._temporary, *(self.root / name for name in buckets)):
                 private_folder(folder)
@@ -67,7 +68,7 @@ class FolderStore:
             self._publish(self._part(data), bucket, key)
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
-        """See ``Store``. On the same file system the file is moved, whatever its size; what a link leads to is copied."""
+        """See ``Store``. Moves the file; if it is a link, copies what it leads to."""
         with file_errors(key, self._file(bucket, key)), self._writing():
             part = self._temporary / secrets.token_hex(8)
             try:
@@ -77,7 +78,7 @@ class FolderStore:
                     shutil.move(file, part)
                 descriptor = os.open(part, os.O_RDONLY)
                 try:
-                    os.fchmod(descriptor, 0o600)  # as the target has made it, others could read it
+                    os.fchmod(descriptor, 0o600)  # the target may have made it readable for others
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
@@ -94,19 +95,19 @@ class FolderStore:
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """See ``Store``."""
         base = self.root / bucket
-        found: list[Object] = []
+        objects: list[Object] = []
         if not can_begin(prefix):
-            return found
+            return objects
         with file_errors(prefix or bucket, base):
             for path, _, names in os.walk(base / prefix.rpartition("/")[0], onerror=_unless_missing):
                 for name in names:
                     file = Path(path) / name
                     key = file.relative_to(base).as_posix()
                     if key.startswith(prefix):
-                        with suppress(FileNotFoundError):  # it was deleted a moment ago
+                        with suppress(FileNotFoundError):  # deleted since it was listed
                             facts = file.stat()
-                            found.append(Object(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
-        return sorted(found, key=lambda item: item.key)
+                            objects.append(Object(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
+        return sorted(objects, key=lambda item: item.key)
 
     def delete(self, bucket: str, key: str) -> None:
         """See ``Store``."""
@@ -118,7 +119,7 @@ class FolderStore:
                 return
             with self._writing(), self._turn(bucket):
                 if file.is_file():
-                    self._place(self._part(b""), self._history(bucket, key) / (self._version_id(bucket, key) + DELETED))
+                    self._rename(self._part(b""), self._history(bucket, key) / (self._version_id(bucket, key) + DELETED))
                     file.unlink()
 
     def versions(self, bucket: str, key: str) -> list[Version]:
@@ -148,14 +149,14 @@ class FolderStore:
 
     @contextmanager
     def _turn(self, bucket: str) -> Iterator[None]:
-        """Let one writer at a time into a bucket with versions, so that the newest version is the object."""
+        """Lock a bucket with versions for a writer, so that the newest version is the object."""
         with self._open(self._versions / bucket) as folder:
             lock(folder)
             yield
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Keep temporary files from being swept."""
+        """Protect temporary files from ``prepare``."""
         with self._open(self._temporary) as folder:
             lock(folder, shared=True)
             yield
@@ -171,13 +172,13 @@ class FolderStore:
             os.close(descriptor)
 
     def _version_id(self, bucket: str, key: str) -> str:
-        """Return a name that sorts after all others of this object, also where the clock has gone back."""
+        """Return a name that sorts after all other versions, even if the clock went back."""
         history = self._history(bucket, key)
         newest = max((item.name.partition("-")[0] for item in history.iterdir()), default="0") if history.is_dir() else "0"
         return f"{max(time.time_ns(), int(newest) + 1):020d}-{secrets.token_hex(4)}"
 
     def _part(self, data: bytes) -> Path:
-        """Write *data* to a temporary file, down to the disk."""
+        """Write *data* to a temporary file, and flush it to the disk."""
         part = self._temporary / secrets.token_hex(8)
         try:
             with part.open("xb") as file:
@@ -191,18 +192,18 @@ class FolderStore:
         return part
 
     def _publish(self, part: Path, bucket: str, key: str) -> None:
-        """Make a finished temporary file the object, its version first; where that fails, neither is left."""
+        """Turn a temporary file into the version and the object; after a failure, into neither."""
         file = self._file(bucket, key)
         if not self._keeps_versions(bucket):
-            self._place(part, file)
+            self._rename(part, file)
             return
         version: Path | None = None
         try:
-            copy = self._part(part.read_bytes())  # before anything is seen: the disk may be full
+            copy = self._part(part.read_bytes())  # before anything is visible: the disk may be full
             with self._turn(bucket):
                 version = self._history(bucket, key) / self._version_id(bucket, key)
-                self._place(copy, version)
-                self._place(part, file)
+                self._rename(copy, version)
+                self._rename(part, file)
         except OSError:
             part.unlink(missing_ok=True)
             if version is not None:
@@ -210,8 +211,8 @@ class FolderStore:
             raise
 
     @staticmethod
-    def _place(part: Path, file: Path) -> None:
-        """Rename a finished temporary file, down to the disk."""
+    def _rename(part: Path, file: Path) -> None:
+        """Rename a temporary file, and flush the folder to the disk."""
         try:
             private_folder(file.parent)
             part.replace(file)
@@ -226,6 +227,6 @@ class FolderStore:
 
 
 def _unless_missing(error: OSError) -> None:
-    """Let a listing pass over a folder that is not there, and over no other error."""
+    """Ignore a missing folder in a listing; raise any other error."""
     if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
         raise error

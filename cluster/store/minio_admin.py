@@ -1,4 +1,4 @@
-"""What only MinIO's root may do: the user that pipelines work as, and its policy."""
+"""MinIO's administration, as root: the user of the pipelines, its policy, and expiry rules."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 POLICY = "singer-pipelines"
 EXPIRING = ("workflows/", "raw/", "uploads/")
-"""Prefixes of the artifacts bucket that do not last; records under ``runs/`` do."""
+"""Prefixes of the artifacts bucket that expire; records below ``runs/`` do not."""
 BACKFILLS = ("backfills/",)
-"""Of the bucket of configs: all else there is kept, with its versions."""
+"""Prefixes of the bucket of configs that expire; all else there stays, with its versions."""
 
 
 class Admin:
-    """MinIO's administration, on the endpoint of a store. Every call may be repeated."""
+    """MinIO's administration. Every call is safe to repeat."""
 
     def __init__(self, endpoint: str, credentials: Mapping[str, str]) -> None:
         """Take the endpoint and root's credentials; nothing is sent yet."""
@@ -46,14 +46,14 @@ class Admin:
         )
 
     def allow(self, user: Mapping[str, str], policy: Mapping[str, Any]) -> None:
-        """Make the user with these credentials, and let it do what *policy* says and nothing else."""
+        """Create the user with these credentials and the rights in *policy*, and no others."""
         with self._errors():
             self._admin.policy_add(POLICY, policy=dict(policy))
             self._admin.user_add(user["accesskey"], user["secretkey"])
             self._admin.policy_set(POLICY, user=user["accesskey"])
 
     def follows(self, policy: Mapping[str, Any]) -> bool:
-        """Say whether the policy in force is *policy*; an earlier version of ours may have left another one."""
+        """Return whether *policy* is in force. An earlier version may have set another one."""
         with self._errors():
             return _statements(json.loads(self._admin.policy_info(POLICY))) == _statements(policy)
 
@@ -69,20 +69,23 @@ class Admin:
 
 
 def _statements(policy: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
-    """Return what a policy says, in whatever order it says it."""
+    """Return the statements of a policy in a form that ignores their order."""
     return {
         item["Sid"]: (item["Effect"], frozenset(item.get("Action", ())), frozenset(item.get("Resource", ())))
         for item in policy["Statement"]
     }
 
 
-def expire(store: S3Store, places: Mapping[str, Iterable[str]], days: int) -> None:
-    """Let what does not last, prefixes by bucket, go after *days*, and its older version, where versions are kept, a day later."""
-    found: dict[str, list[str]] = {}
-    for bucket, prefixes in places.items():
+def expire(store: S3Store, expiring: Mapping[str, Iterable[str]], days: int) -> None:
+    """Let objects expire after *days*; *expiring* has the prefixes of each bucket.
+
+    Their older versions, where a bucket keeps them, expire a day later.
+    """
+    by_bucket: dict[str, list[str]] = {}
+    for bucket, prefixes in expiring.items():
         name, folder = parted(bucket)
-        found.setdefault(name, []).extend(folder + prefix for prefix in prefixes)
-    for name, prefixes in found.items():  # a bucket's rules are replaced as a whole
+        by_bucket.setdefault(name, []).extend(folder + prefix for prefix in prefixes)
+    for name, prefixes in by_bucket.items():  # S3 replaces all rules of a bucket
         _set(store, name, prefixes, days)
 
 

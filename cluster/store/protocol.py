@@ -1,4 +1,4 @@
-"""What the engines need of object storage, what a listing says, and the rules that hold for every store."""
+"""The protocol of a store, the entries of its listings, and the rules for keys."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024
 PART_BYTES = 255
-"""Of a key as a whole, which is S3's limit, and of what stands between two slashes, which is that of file systems."""
+"""The limits of a key (S3) and of each part between slashes (file systems)."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """What a listing says of an object. ``size`` in bytes, ``modified`` with a time zone."""
+    """An object in a listing. ``size`` is in bytes, ``modified`` has a time zone."""
 
     key: str
     size: int
@@ -31,7 +31,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an object, newest first in a list; ``deleted`` marks the moment when it was removed."""
+    """A version of an object; ``deleted`` marks its removal. Lists have the newest one first."""
 
     id: str
     size: int
@@ -40,22 +40,22 @@ class Version:
 
 
 class Store(Protocol):
-    """What the engines need of object storage. Every method raises SetupError E-STORE or E-DISK where it cannot.
+    """Object storage, as the engines use it. Every method may raise SetupError: E-STORE, E-DISK.
 
-    A bucket may be a folder of one: ``lake/singer``. Keys are below it.
+    A bucket may be a folder in a bucket, such as ``lake/singer``; its keys begin below that folder.
     """
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
-        """Make the buckets that are missing; where the value is true, keep every version."""
+        """Create the missing buckets; those with the value true keep every version."""
 
     def get(self, bucket: str, key: str, version: str | None = None) -> bytes | None:
-        """Return the object, or None where there is none."""
+        """Return the object, None if it does not exist."""
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        """Write the object: readers see the old one or the new one."""
+        """Write the object; readers see the old one or the new one."""
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
-        """Write the object from *file*, which the store may take for itself."""
+        """Write the object from *file*, which the store may move."""
 
     def download(self, bucket: str, key: str, file: Path) -> None:
         """Write the object into *file*, replacing it as a whole."""
@@ -64,23 +64,23 @@ class Store(Protocol):
         """Return the objects whose keys begin with *prefix*, by key."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove the object, if it is there; its versions stay where versions are kept."""
+        """Remove the object, if it exists; a bucket with versions keeps them."""
 
     def versions(self, bucket: str, key: str) -> list[Version]:
         """Return all versions of one object, newest first."""
 
     def url(self, bucket: str, key: str) -> str:
-        """Return where a person finds the object: a path or an ``s3://`` URL."""
+        """Return the path or the ``s3://`` URL of the object."""
 
 
 def parted(bucket: str) -> tuple[str, str]:
-    """Return the bucket itself and what its keys begin with: ``lake/singer`` is the folder ``singer/`` of the bucket ``lake``."""
+    """Split a bucket into its name and the prefix of its keys: ``lake/singer`` has ``singer/``."""
     name, _, folder = bucket.partition("/")
     return name, f"{folder}/" if folder else ""
 
 
 def checked(key: str) -> str:
-    """Return *key*, which must be a path below its bucket: what is a key in one store is one in every store.
+    """Return *key* if it is valid in every store: a path below its bucket.
 
     :raises SetupError: E-STORE, it is not.
     """
@@ -95,16 +95,16 @@ def checked(key: str) -> str:
 
 
 def can_begin(prefix: str) -> bool:
-    """Say whether a key can begin with *prefix*."""
+    """Return whether a key can begin with *prefix*."""
     *folders, _ = prefix.split("/")
     return not any(part.strip() in {"", ".", ".."} for part in folders)
 
 
 @contextmanager
 def fetching(key: str, file: Path) -> Iterator[Path]:
-    """Do as ``replacing`` does, for a copy of an object: it and the folders that are missing are for the user's eyes only.
+    """Replace *file* by a copy of an object, as ``replacing`` does, readable for the user only.
 
-    The temporary file is held, so that ``sweep`` knows those of a process that was killed.
+    The temporary file is locked, so that ``sweep`` can tell those of a killed process.
     """
     with file_errors(key, file):
         private_folder(file.parent)

@@ -35,7 +35,7 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 30
 PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
-"""MethodNotAllowed is S3's answer to a GET of a delete marker by its version."""
+"""S3 answers MethodNotAllowed to a GET of a delete marker by its version."""
 UNREACHABLE = {
     "407 ": "the proxy on the way there asks for a user and a password",
     "Unable to connect to proxy": "the proxy on the way there does not answer",
@@ -58,7 +58,7 @@ UNEXPECTED = {
     "too many redirects": "it redirects without end",
     "SSL": "it does not speak TLS as it should",
 }
-"""What urllib3 says of a connection or an answer that cannot be used, and what a person can make of it."""
+"""Parts of urllib3's errors, and the reason to show for each."""
 ELSEWHERE = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
@@ -66,7 +66,7 @@ ELSEWHERE = {
     "PermanentRedirect",
     "TemporaryRedirect",
 }
-"""What S3 answers to a request that was signed for, or sent to, another region than the bucket's."""
+"""S3's error codes for a request signed for, or sent to, another region than the bucket's."""
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
 
 
@@ -86,11 +86,12 @@ class S3Store:
         connect_seconds: float = CONNECT_SECONDS,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        """Take the endpoint (``http://host:port``), credentials, and the proxy on the way there; nothing is sent yet.
+        """Take the endpoint (``http://host:port``), credentials and the proxy; nothing is sent yet.
 
-        Without keys the profile of ``~/.aws/credentials`` opens it, else the identity that the machine or the pod has.
+        Without keys, use the profile in ``~/.aws/credentials``, else the identity of the machine or
+        the pod.
 
-        :raises SetupError: E-SETTING, the endpoint or the region cannot be one.
+        :raises SetupError: E-SETTING, the endpoint or the region is not valid.
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
@@ -124,7 +125,7 @@ class S3Store:
             ) from None
 
     def prepare(self, buckets: Mapping[str, bool]) -> None:
-        """See ``Store``. Versioning is switched on where it is off, if we may; a bucket of which we have but a folder stays as it is."""
+        """See ``Store``. Switches versioning on, if allowed, unless the bucket is only a folder."""
         for bucket, versioned in buckets.items():
             name, folder = parted(bucket)
             with self._errors(bucket):
@@ -132,7 +133,10 @@ class S3Store:
                     self._keep_versions(name, versioned=versioned)
 
     def _made(self, name: str, folder: str) -> bool:
-        """Make a bucket that is missing. A listing tells whether it is: nothing else of a bucket is everybody's to ask."""
+        """Create a bucket if it is missing, and return whether it was.
+
+        Looks by listing, because other requests about a bucket need more rights.
+        """
         try:
             next(iter(self._client.list_objects(name, prefix=folder)), None)
         except S3Error as error:
@@ -142,7 +146,7 @@ class S3Store:
             return False
         try:
             self._client.make_bucket(name)
-        except S3Error as error:  # another one was quicker
+        except S3Error as error:  # another process created it first
             if error.code != "BucketAlreadyOwnedByYou":
                 raise
         return True
@@ -156,7 +160,7 @@ class S3Store:
                 raise
 
     def versioned(self, bucket: str) -> bool:
-        """Say whether a bucket is known to keep every version."""
+        """Return whether a bucket is known to keep every version."""
         with self._errors(bucket):
             try:
                 return bool(self._client.get_bucket_versioning(parted(bucket)[0]).status == ENABLED)
@@ -215,19 +219,19 @@ class S3Store:
         with self._errors(bucket, key):
             name, folder = parted(bucket)
             listed = self._client.list_objects(name, prefix=folder + key, recursive=True, include_version=True)
-            found = [
+            versions = [
                 (
-                    item.is_latest == "true",  # S3 may tell times to the second only
+                    item.is_latest == "true",  # S3's times may have a resolution of a second
                     Version(item.version_id or "", item.size or 0, _aware(item.last_modified), bool(item.is_delete_marker)),
                 )
                 for item in listed
                 if item.object_name == folder + key
             ]
         # minio lists the delete markers after all others
-        return [version for _, version in sorted(found, key=lambda item: (item[0], item[1].modified), reverse=True)]
+        return [version for _, version in sorted(versions, key=lambda item: (item[0], item[1].modified), reverse=True)]
 
     def set_lifecycle(self, bucket: str, lifecycle: LifecycleConfig) -> None:
-        """Say what of a bucket goes after how long."""
+        """Set the expiry rules of a bucket."""
         with self._errors(bucket):
             self._client.set_bucket_lifecycle(parted(bucket)[0], lifecycle)
 
@@ -246,20 +250,21 @@ class S3Store:
             response.release_conn()
 
     def _confirmed(self, etag: str | None) -> None:
-        """See that an answer is about an object: S3 never leaves the ETag out, and any web server says OK."""
+        """Check that an answer comes from S3, which always sends an ETag."""
         if not etag:
-            raise self._not_s3("it does not tell the object's ETag")
+            raise self._not_s3("it returns no ETag for the object")
 
     @contextmanager
     def _errors(self, bucket: str, key: str | None = None) -> Iterator[None]:
-        """Turn what the server or the network says into a sentence. Credentials are never part of it."""
+        """Turn errors of the server and the network into SetupErrors, without credentials."""
         what = f"s3://{bucket}/{checked(key)}" if key is not None else f"the bucket {bucket}"
         try:
             yield
         except S3Error as error:
             raise self._refused(error.code, what, error.message or "") from None
         except (InvalidResponseError, ServerError) as error:
-            raise self._not_s3(str(error).partition(", Content-Type:")[0]) from None  # the body could repeat what we sent
+            # The rest is the body, which could repeat the request.
+            raise self._not_s3(str(error).partition(", Content-Type:")[0]) from None
         except ParseError:
             raise self._not_s3("what it sends is not XML") from None
         except ValueError as error:
@@ -272,12 +277,12 @@ class S3Store:
             raise self._broken(error) from None
 
     def _refused(self, code: str | None, what: str, message: str) -> SetupError:
-        """Return what an error of S3 means."""
+        """Return the error for an error code of S3."""
         if code in ELSEWHERE:
             right = re.search(r"expecting '([a-z0-9-]+)'", message)
             return SetupError(
                 "E-STORE",
-                f"{self.endpoint} says that {what} is in another region than {self.region}.",
+                f"{self.endpoint} reports that {what} is in another region than {self.region}.",
                 hint=f"Correct singer.s3_region{f': {right[1]}' if right else ', and singer.s3_endpoint where it names a region'}.",
             )
         if code in REFUSED:
@@ -296,7 +301,7 @@ class S3Store:
         if code == "XMinioStorageFull":
             return SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.")
         if code in {None, "BadRequest"}:  # an error without S3's description of it
-            return self._not_s3(f"to the request for {what} it says that the request is bad")
+            return self._not_s3(f"it rejects the request for {what} as bad")
         return SetupError(
             "E-STORE",
             f"{self.endpoint} answers {code} for {what}.",
@@ -304,7 +309,7 @@ class S3Store:
         )
 
     def _broken(self, error: urllib3.exceptions.HTTPError) -> SetupError:
-        """Return what an error of the network means."""
+        """Return the error for an error of the network."""
         reason = str(getattr(error, "reason", None) or error)
         for known, words in UNREACHABLE.items():
             if known.lower() in reason.lower():
@@ -321,10 +326,10 @@ class S3Store:
 
 
 class _Identity(Provider):
-    """Credentials that nobody has typed: those of the profile in ``~/.aws/credentials``, else of the pod or the machine."""
+    """Credentials of the profile in ``~/.aws/credentials``, else of the pod or the machine."""
 
     def __init__(self, endpoint: str, region: str, http: urllib3.PoolManager) -> None:
-        """Take whom to ask where a pod's token is exchanged; nothing is sent yet."""
+        """Take the endpoint and the client that exchanges a pod's token; nothing is sent yet."""
         self._endpoint = endpoint
         self._chain = ChainedProvider([AWSConfigProvider(), IamAwsProvider(region=region, http_client=http)])
 
@@ -345,5 +350,5 @@ class _Identity(Provider):
 
 def _aware(moment: datetime | None) -> datetime:
     if moment is None:
-        raise ValueError("the server did not say when")
+        raise ValueError("the server returned no time")
     return moment
