@@ -1,10 +1,13 @@
-"""Store what a run left, in the cluster: ``commit.py commit`` and, at a Workflow's end, ``commit.py finish``.
+"""Commit a run in the cluster (``commit.py commit``), and end it (``commit.py finish``).
 
-The only program of a pipeline's pods that has S3 credentials. ``commit`` waits for tap and target,
-and stores data, record and state if both succeeded. ``finish`` runs if the Workflow did not
-succeed: it removes what was stored, writes the record of the failed run, and sends the message.
-After a transform, ``finish`` records how that ended; what is stored stays. ``runs/journal.py`` has
-the rule, for the local engine too.
+It is the only program in a pipeline's pods with S3 credentials.
+
+- ``commit`` waits for tap and target, and stores data, record and state if both succeeded.
+- ``finish`` is the exit handler of the Workflow, for a run that failed, has a transform, or sends
+  a message. It removes the data of a failed run, writes its record, and sends the message. After a
+  transform, it records the result; the data stays.
+
+``runs/journal.py`` has the rule for data, record and state; the local engine uses it too.
 """
 
 from __future__ import annotations
@@ -42,27 +45,27 @@ if TYPE_CHECKING:
 
 ENGINE = "argo"
 HOPELESS = 90
-"""Exit code of what a second try will not change; the templates' retries leave it out. Anything else is 1."""
+"""The exit code for errors that a retry cannot fix; the templates do not retry it."""
 NEVER_AGAIN = {"E-OUTPUTS", "E-STATE", "E-ENGINE"}
 CONTAINERS = Path("/var/run/argo/ctr")
-"""Where Argo leaves each container's exit code, a second late at the most; not where the container itself was killed."""
+"""Argo writes each container's exit code here within a second, unless the container was killed."""
 START_SECONDS = 300.0
-"""How long a side may take to begin: as long as the entrypoint waits at a FIFO."""
+"""How long a side may take to begin; the entrypoint waits this long at a FIFO."""
 LOST_SECONDS = 5.0
-"""How long after the end of a side something may tell how it ended."""
+"""How long after the end of a side its exit code may arrive."""
 OTHER_SECONDS = 2.0
-"""How long the other side may take to end by itself, once one has ended badly: Argo ends it then, and it tells nothing more."""
+"""How long the other side may go on after one has failed; then Argo kills it without a report."""
 LOOK_SECONDS = 0.05
-UNTOLD = {None, 128 + signal.SIGTERM}
-"""Exit codes, as a side reports them, that tell of nothing but that it was told to end."""
+NO_CAUSE = {None, 128 + signal.SIGTERM}
+"""Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
 PAUSES = (1.0, 3.0, 10.0, 20.0)
-"""Seconds between the tries to write the record of a failed run: the store may be what failed."""
+"""Seconds between attempts to write the record of a failed run, as the store may be down."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the Workflow says of its run, in ``SINGER_*`` variables (``docs/contracts.md``)."""
+    """The run, as the Workflow describes it in ``SINGER_*`` variables (``docs/contracts.md``)."""
 
     pipeline: str
     run: str
@@ -72,25 +75,25 @@ class Run:
     shared: Path
     """The folder that the containers of the pod share."""
     extracted: str = ""
-    """The run whose tap output was loaded; none named, this one's."""
+    """The run whose tap output was loaded; if empty, this run."""
     after: tuple[str, ...] = ()
-    """The sides whose ends a commit waits for: those in its own pod."""
+    """The sides that ``commit`` waits for: those in its pod."""
     globs: tuple[str, ...] = ("**/*",)
     transform: Side | None = None
-    """What follows the load."""
+    """The transform that follows the load."""
     backfill: dict[str, str | None] | None = None
-    """Of a run that leaves the state as it is."""
+    """The dates of a backfill, which leaves the state unchanged."""
     safe_states: bool | None = False
-    """``safe_states`` of the target; None: as long as its working folder has no file."""
+    """``safe_states`` of the target; None: while its working folder has no file."""
     initial_state: str = "none"
-    """Where in the bucket of configs the state is with which the pipeline begins."""
+    """The key of the pipeline's initial state in the bucket of configs."""
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
     settings: Settings = field(default_factory=Settings)
 
 
 def read(environ: Mapping[str, str]) -> Run:
-    """Read the run's facts from the environment."""
+    """Read the run from the environment variables."""
     settings = Settings(
         root=Path("/"),
         local_store="s3",
@@ -121,17 +124,20 @@ def read(environ: Mapping[str, str]) -> Run:
 
 
 def failures(text: str) -> list[dict[str, Any]]:
-    """Read Argo's ``workflow.failures``, oldest first: a JSON list in a JSON string, or ``null`` where nothing failed."""
+    """Read Argo's ``workflow.failures``, oldest first.
+
+    It is a JSON list in a JSON string, or ``null`` if nothing failed.
+    """
     try:
-        found = json.loads(text)
-        found = json.loads(found) if isinstance(found, str) else found
+        value = json.loads(text)
+        value = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return []
-    nodes = [node for node in found if isinstance(node, dict)] if isinstance(found, list) else []
+    nodes = [node for node in value if isinstance(node, dict)] if isinstance(value, list) else []
     return sorted(nodes, key=lambda node: str(node.get("finishedAt")))
 
 
-# ------------------------------------------------------------------------------------------------- the other containers
+# -------------------------------------------------------------------------- the other containers
 
 
 def ends(
@@ -143,10 +149,11 @@ def ends(
     other: float = OTHER_SECONDS,
     look: Callable[[], None] = lambda: None,
 ) -> dict[str, int | None]:
-    """Wait until both sides have ended, or one has not ended well; return the exit codes so far, None of one that is lost.
+    """Wait until both sides have ended, or one has failed; return the exit codes so far.
 
-    The entrypoint's report is there as soon as its connector has ended; Argo's file where the entrypoint was killed; where the
-    whole container was, nothing but its lock, which nobody holds any more.
+    An exit code comes from the entrypoint's report, or from Argo's file if the entrypoint was
+    killed. If the whole container was killed there is neither, only a lock that no process holds:
+    the side is lost, and its code is None.
     """
     patience = {"absent": start, "held": math.inf, "free": lost}
     seen: dict[str, tuple[str, float]] = {}
@@ -156,8 +163,8 @@ def ends(
         for side in run.after:
             lock = run.shared / f"{side}.lock"
             how = "held" if held(lock) else "free" if lock.exists() else "absent"
-            code = exit_code(run, side, containers)  # after its lock: who lets go of that has reported before
-            if side not in seen or seen[side][0] != how:  # counted from when it was seen, not from when we looked last
+            code = exit_code(run, side, containers)  # read after the lock: a side reports first
+            if side not in seen or seen[side][0] != how:  # the patience counts from the change
                 seen[side] = how, time.monotonic()
             if code is not None or time.monotonic() - seen[side][1] > patience[how]:
                 codes[side] = code
@@ -170,7 +177,7 @@ def ends(
 
 
 def exit_code(run: Run, side: str, containers: Path) -> int | None:
-    """Return the exit code of a side, as it has reported it, else as Argo has seen it; None as long as there is neither."""
+    """Return the exit code that a side, or else Argo, has reported; None if neither has yet."""
     code = report(run.shared / f"{side}.json").get("exit_code")
     if code is None:
         with suppress(OSError, ValueError):
@@ -178,11 +185,13 @@ def exit_code(run: Run, side: str, containers: Path) -> int | None:
     return code
 
 
-# -------------------------------------------------------------------------------------------------------- a success
+# ---------------------------------------------------------------------------------------- a success
 
 
 def begun(run: Run, history: History) -> Journal:
-    """Return the journal of this attempt. An earlier attempt that did not commit keeps the state that the run began with.
+    """Return the journal of this attempt.
+
+    The state before the run comes from an earlier attempt's record, if that did not commit.
 
     :raises SetupError: E-STATE, E-STORE.
     """
@@ -198,7 +207,7 @@ def begun(run: Run, history: History) -> Journal:
 
 
 def attempt(run: Run, history: History) -> Journal:
-    """Write that the run is under way, unless it is committed. A store that fails is met again by the commit."""
+    """Record that the run is under way, unless it is committed. ``commit`` reports store errors."""
     journal = Journal(history, new_record(run, None))
     with suppress(SetupError):
         history.claim(ENGINE)
@@ -213,7 +222,7 @@ def attempt(run: Run, history: History) -> Journal:
 def commit(run: Run, history: History) -> Record:
     """Store data, record and state of a run whose two sides have succeeded. Safe to repeat.
 
-    :raises SetupError: something could not be stored; the state is as it was.
+    :raises SetupError: something could not be stored; the state is unchanged.
     """
     history.claim(ENGINE)
     earlier = history.read(run.pipeline, run.run)
@@ -222,14 +231,14 @@ def commit(run: Run, history: History) -> Record:
     journal = begun(run, history)
     record = journal.record
     reports = {side: report(run.shared / f"{side}.json") for side in ("tap", "target")}
-    if not reports["tap"]:  # staged: the tap ran in a pod of its own
+    if not reports["tap"]:  # staged: the tap ran in another pod
         reports["tap"] = traces(run, history.store, run.extracted).reports["tap"]
     count(record, reports)
     record.tap.exit_code = record.target.exit_code = 0
     raw = run.shared / "raw"
     others = journal.publish(run.shared / "data", run.globs, raw if raw.is_file() else None)
     staged = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
-    if record.raw is None and history.store.objects(run.settings.bucket_artifacts, staged):  # it went there before it was loaded
+    if record.raw is None and history.store.objects(run.settings.bucket_artifacts, staged):
         record.raw = staged
     state = printed(run.shared / "new_state.json")
     for problem in outcome.doubts(run.target.connector, others, foreign=foreign(state, reports["tap"])):
@@ -278,12 +287,12 @@ def report(file: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-# -------------------------------------------------------------------------------------------------------- a failure
+# ---------------------------------------------------------------------------------------- a failure
 
 
 @dataclass
 class Traces:
-    """What the pods of a run have left in the bucket: reports and logs, those of the newest pod that has any."""
+    """The reports and logs that a run's pods left in the bucket; for each side, the newest."""
 
     reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {"tap": {}, "target": {}, "transform": {}, "main": {}})
     logs: dict[str, bytes] = field(default_factory=lambda: {"tap": b"", "target": b"", "transform": b"", "main": b""})
@@ -292,26 +301,29 @@ class Traces:
 
 
 def traces(run: Run, store: Store, other: str = "") -> Traces:
-    """Look below ``workflows/<run>/``, where Argo has put reports and logs by pod; *other* is another run."""
-    found = Traces()
+    """Read the reports and logs that Argo stored below ``workflows/<run>/``, by pod.
+
+    *other* is another run to read instead.
+    """
+    left = Traces()
     bucket, prefix = run.settings.bucket_artifacts, f"workflows/{other or run.run}/"
     objects = sorted(store.objects(bucket, prefix), key=lambda item: item.modified)
     there = {item.key.removeprefix(prefix) for item in objects}
     for name in (item.key.removeprefix(prefix) for item in objects):
         pod, _, file = name.partition("/")
-        if pod not in found.pods:
-            found.pods.append(pod)
+        if pod not in left.pods:
+            left.pods.append(pod)
         side, _, kind = file.rpartition(".")
-        if side not in found.reports:
+        if side not in left.reports:
             continue
         if kind == "json":
             with suppress(ValueError):
-                found.reports[side] = json.loads(store.get(bucket, prefix + name) or b"{}")
-            if f"{pod}/{side}.log" not in there:  # a step with one container, which Argo calls main
-                found.logs[side] = (store.get(bucket, f"{prefix}{pod}/main.log") or b"")[-outcome.TAIL_BYTES :]
+                left.reports[side] = json.loads(store.get(bucket, prefix + name) or b"{}")
+            if f"{pod}/{side}.log" not in there:  # a step with one container, main
+                left.logs[side] = (store.get(bucket, f"{prefix}{pod}/main.log") or b"")[-outcome.TAIL_BYTES :]
         elif kind == "log":
-            found.logs[side] = (store.get(bucket, prefix + name) or b"")[-outcome.TAIL_BYTES :]
-    return found
+            left.logs[side] = (store.get(bucket, prefix + name) or b"")[-outcome.TAIL_BYTES :]
+    return left
 
 
 def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunError:
@@ -325,8 +337,9 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
     if not lost:
         codes = left.reports["main"].get("ended", {})
         ends = {side: end_of(run, left, side, codes.get(side), unchanged) for side in ("tap", "target")}
-        # Of a side that still worked when the commit gave up, or could not begin, Argo has made an end: that is not the cause.
-        silent = UNTOLD if codes or known.code == "E-POD" else set()
+        # If the commit gave up or could not begin, Argo stopped the sides that still worked. Their
+        # ends are not the cause.
+        silent = NO_CAUSE if codes or known.code == "E-POD" else set()
         failures = {
             side: end.failure()
             for side, end in ends.items()
@@ -342,7 +355,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
 
 
 def end_of(run: Run, left: Traces, side: str, waited: int | None, unchanged: str) -> outcome.SideResult:
-    """Return how a side ended, as far as its traces tell; *waited* is the code that the container ``main`` saw."""
+    """Return how a side ended, from its traces; *waited* is the exit code that ``main`` saw."""
     connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
     facts = left.reports[side]
     code = facts.get("exit_code")
@@ -362,9 +375,9 @@ def end_of(run: Run, left: Traces, side: str, waited: int | None, unchanged: str
 
 
 def failed(run: Run, history: History) -> Record:
-    """Write the record of a run that did not succeed, and take its files back. A committed run stays committed.
+    """Write the record of a run that failed, and remove its files. A committed run stays committed.
 
-    :raises SetupError: the store refuses.
+    :raises SetupError: the store does not accept it.
     """
     history.claim(ENGINE)
     earlier = history.read(run.pipeline, run.run)
@@ -386,7 +399,7 @@ def failed(run: Run, history: History) -> Record:
 
 
 def untransformed(run: Run, journal: Journal) -> Record:
-    """Write into the record of a loaded run that its transform failed or was stopped."""
+    """Record that the transform of a loaded run failed or was stopped."""
     left = traces(run, journal.history.store)
     error = outcome.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures], outcome.LOADED)
     reported = end_of(run, left, "transform", None, outcome.LOADED).failure() if left.reports["transform"] else None
@@ -399,7 +412,7 @@ def untransformed(run: Run, journal: Journal) -> Record:
 
 
 def transformed(run: Run, history: History) -> Record | None:
-    """Write into the record of a loaded run that its transform succeeded, unless that is there already."""
+    """Record that the transform of a loaded run succeeded, unless the record has it already."""
     record = history.read(run.pipeline, run.run)
     if record is not None and record.loaded and record.status == "running" and record.transform is not None:
         record.transform.exit_code = 0
@@ -408,7 +421,10 @@ def transformed(run: Run, history: History) -> Record | None:
 
 
 def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Iterable[float] = PAUSES) -> int:
-    """End a run: write its record if it failed or was transformed, and send the message, which never changes the result."""
+    """End a run: write its record if it failed or has a transform, then send the message.
+
+    A message that cannot be sent does not change the result.
+    """
     problem, record = None, None
     if run.status != "Succeeded" or run.transform:
         end = transformed if run.status == "Succeeded" else failed
@@ -433,13 +449,13 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
 
 
 def unknown(run: Run, problem: SetupError | None) -> RunError:
-    """Return the error of a run whose record cannot be read: it may be committed."""
+    """Return the error for a run whose record cannot be read, so that it may be committed."""
     first = problem.problem if problem else "Its record cannot be read."
     return RunError("E-STORE", f"{first} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
 
 
 def last_log(run: Run, history: History) -> bytes:
-    """Return the log that is worth reading: of the side that failed, else of the tap."""
+    """Return the log of the side that failed, else of the tap."""
     try:
         left = traces(run, history.store)
     except SetupError:
@@ -448,7 +464,7 @@ def last_log(run: Run, history: History) -> bytes:
     return left.logs[sides[0] if sides else "tap"]
 
 
-# ------------------------------------------------------------------------------------------------------ the program
+# -------------------------------------------------------------------------------------- the program
 
 
 class Stopped(BaseException):
@@ -456,24 +472,24 @@ class Stopped(BaseException):
 
 
 def stop(_number: int, _frame: object) -> NoReturn:
-    """Take a SIGTERM, once: the record is written in the grace period that follows."""
+    """Handle the first SIGTERM: ``main`` writes the record within the grace period."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped
 
 
 def leave(run: Run, facts: Mapping[str, Any]) -> None:
-    """Leave a report for whoever ends the Workflow."""
+    """Write a report for ``finish``."""
     with suppress(OSError):
         (run.shared / "main.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def complain(error: SetupError) -> None:
-    """Say what is wrong, in the form that all our programs have."""
+    """Print an error in the form that all our programs use."""
     print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
 
 
 def open_history(run: Run, environ: Mapping[str, str]) -> History:
-    """Return states and records in the cluster's store."""
+    """Open the states and records in the cluster's store."""
     store = S3Store(
         run.settings.s3_endpoint,
         access_key=environ.get("AWS_ACCESS_KEY_ID"),
@@ -487,7 +503,7 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
 
 
 def main() -> NoReturn:
-    """Do what the command line names; everything else comes from the environment."""
+    """Run the command of the command line; the environment has its parameters."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""  # noqa: PLR2004 - the program and its one argument
     if command not in {"commit", "finish"}:
         print("usage: commit.py commit|finish", file=sys.stderr)
@@ -501,7 +517,7 @@ def main() -> NoReturn:
     try:
         raise SystemExit(try_commit(run, history, journal))
     except Stopped:
-        # A Workflow that somebody deleted has no exit handler: this is the last program of the run that can write its record.
+        # A deleted Workflow has no exit handler: only this program can still write the record.
         with suppress(SetupError):
             stored = history.read(run.pipeline, run.run)
             if stored is None or not stored.committed:
@@ -510,7 +526,7 @@ def main() -> NoReturn:
 
 
 def try_commit(run: Run, history: History, journal: Journal) -> int:
-    """Wait for both sides, then store what they left; return the exit code."""
+    """Wait for both sides, then commit; return the exit code."""
     codes = ends(run, look=journal.keep)
     journal.keep(last=True)
     if any(code != 0 for code in codes.values()):
