@@ -64,7 +64,7 @@ def _fields(engine: Engine, record: Record) -> dict[str, Any]:
 
 
 def _row(engine: Engine, record: Record) -> list[str]:
-    """Return the cells of a run: a failure with its code, the number of warnings, a backfill's days."""
+    """Return the cells of a run. The status includes the error code or the number of warnings."""
     status: str = engine.status(record)
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"

@@ -5,55 +5,20 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 import style
-from style import CHECKED, EXCEPTIONS, ROOT, Finding, check, files
+from style import CHECKED, EXCEPTIONS, ROOT, check, files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NOT_YET: dict[str, int] = {
-    "cluster/argo": 2,
-    "cluster/engines": 48,
-    "cluster/net": 1,
-    "cluster/runs": 43,
-    "cluster/store": 47,
-    "singer-containers/commit.py": 31,
-}
-"""Files and folders that are not rewritten yet, with the number of findings that they may have.
-
-Lower a number, or remove an entry, with what you rewrite. An entry for a folder covers what no
-longer entry covers.
-"""
-
-
-@cache
-def findings() -> dict[str, list[Finding]]:
-    """Return the findings of all files, by the entry of ``NOT_YET`` that covers them, or ''."""
-    groups: dict[str, list[Finding]] = {"": [], **{entry: [] for entry in NOT_YET}}
-    for finding in (finding for path in CHECKED for file in files(ROOT / path) for finding in check(file)):
-        covering = [entry for entry in NOT_YET if f"{finding.path}/".startswith(f"{entry}/")]
-        groups[max(covering, key=len, default="")].append(finding)
-    return groups
-
-
-def listing(results: list[Finding]) -> str:
-    """Return findings as lines that an editor can jump to."""
-    return "\n".join(str(finding) for finding in results)
-
 
 def test_prose_can_be_read_aloud() -> None:
     """No long line, no long sentence and no word of the list is in what people read."""
-    assert findings()[""] == [], listing(findings()[""])
-
-
-@pytest.mark.parametrize("entry", NOT_YET)
-def test_what_is_not_rewritten_yet_gets_no_worse(entry: str) -> None:
-    """A file or folder that is still to be rewritten has no more findings than it had."""
-    assert len(findings()[entry]) <= NOT_YET[entry], listing(findings()[entry])
+    findings = [finding for path in CHECKED for file in files(ROOT / path) for finding in check(file)]
+    assert findings == [], "\n".join(map(str, findings))
 
 
 def test_every_exception_has_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
