@@ -37,8 +37,8 @@ PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """S3 answers MethodNotAllowed to a GET of a delete marker by its version."""
 UNREACHABLE = {
-    "407 ": "the proxy on the way there asks for a user and a password",
-    "Unable to connect to proxy": "the proxy on the way there does not answer",
+    "407 ": "the proxy asks for a user and a password",
+    "Unable to connect to proxy": "the proxy does not answer",
     "Connection refused": "connection refused",
     "Connection reset": "connection reset",
     "timed out": "timed out",
@@ -52,11 +52,11 @@ UNREACHABLE = {
 UNEXPECTED = {
     "IncompleteRead": "its answer broke off",
     "InvalidChunkLength": "its answer broke off",
-    "without response": "it ends the connection without a word",
+    "without response": "it closes the connection without an answer",
     "BadStatusLine": "it is not an HTTP server",
-    "error responses": "it answers with server errors again and again",
-    "too many redirects": "it redirects without end",
-    "SSL": "it does not speak TLS as it should",
+    "error responses": "it keeps answering with server errors",
+    "too many redirects": "it redirects too often",
+    "SSL": "the TLS connection fails",
 }
 """Parts of urllib3's errors, and the reason to show for each."""
 ELSEWHERE = {
@@ -283,7 +283,7 @@ class S3Store:
             return SetupError(
                 "E-STORE",
                 f"{self.endpoint} reports that {what} is in another region than {self.region}.",
-                hint=f"Correct singer.s3_region{f': {right[1]}' if right else ', and singer.s3_endpoint where it names a region'}.",
+                hint=f"Correct singer.s3_region{f': {right[1]}' if right else ', and singer.s3_endpoint if it names a region'}.",
             )
         if code in REFUSED:
             return SetupError(
@@ -300,7 +300,7 @@ class S3Store:
             )
         if code == "XMinioStorageFull":
             return SetupError("E-DISK", f"The disk of {self.endpoint} is full.", hint="Make room there, then run it again.")
-        if code in {None, "BadRequest"}:  # an error without S3's description of it
+        if code in {None, "BadRequest"}:  # S3 would describe the error
             return self._not_s3(f"it rejects the request for {what} as bad")
         return SetupError(
             "E-STORE",
