@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from cluster.kube.documents import Document
 STORE = "singer-store"
 CA = "singer-ca"
-"""The Secret with the certificates by which Argo knows the store. They are nobody's secret; Argo
-takes them from nowhere else."""
+"""The Secret with the store's certificates: public, but Argo reads them only from a Secret."""
 BUCKETS = {"singer-configs": "bucket_configs", "artifacts": "bucket_artifacts", "target-csv-output": "bucket_outputs"}
 """Buckets as the manifests name them, and the settings that may name others."""
 
@@ -90,7 +89,7 @@ def stored(location: dict[str, Any], settings: Settings, endpoint: str, *, trust
 
 
 def _is_key(variable: Mapping[str, Any]) -> bool:
-    """Say whether a container's variable is one of S3's keys."""
+    """Return whether a container's variable is one of S3's keys."""
     return variable["name"] in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 
 

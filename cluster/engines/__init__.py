@@ -1,1 +1,1 @@
-"""What runs a pipeline. Each engine takes a ``Job`` and leaves a ``Record``."""
+"""The engines: each runs a ``Job`` and returns a ``Record``. Start reading in ``choice.py``."""

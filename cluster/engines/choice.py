@@ -55,7 +55,9 @@ class Engine:
         :raises SetupError: E-ENGINE, this is the local engine.
         """
         if self.handles is None:
-            raise SetupError("E-ENGINE", "The run is of the engine local; this is for those of argo.", hint="On local, Ctrl-C stops a run.")
+            raise SetupError(
+                "E-ENGINE", "The run is of the engine local; this command is for runs of argo.", hint="On local, Ctrl-C stops a run."
+            )
         return ArgoEngine(self.handles, self.session.output)
 
     def status(self, record: Record) -> Status:
@@ -211,7 +213,7 @@ class Engines:
         if env != LAPTOP:
             if asked == "local":
                 hint = "Leave --engine out, or the environment."
-                raise SetupError("E-ENGINE", f"The engine local is that of the laptop; the environment is {env}.", hint=hint)
+                raise SetupError("E-ENGINE", f"The engine local works on the laptop only; the environment is {env}.", hint=hint)
             return "argo", "an environment has no other"
         chosen = asked or self.session.settings.engine
         if chosen != "auto":

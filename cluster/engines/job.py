@@ -1,4 +1,4 @@
-"""What an engine is asked to run."""
+"""The input of an engine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Job:
     tap: Environment
     target: Environment
     secrets: Mapping[str, Mapping[str, str]]
-    """For ``tap`` and ``target``: what each config asks for. A transform has the target's."""
+    """The secrets in the configs of ``tap`` and ``target``. A transform gets the target's."""
     full: bool
-    """Start over: the tap gets no state."""
+    """Start over, without a state."""
     keep_raw: bool
-    """Keep what the tap printed."""
+    """Keep the tap's output."""
     backfill: Backfill | None = None
     config: Mapping[str, Any] | None = None
-    """The tap's config where it is not the pipeline's file: that of a backfill."""
+    """The tap's config for a backfill, which replaces the pipeline's file."""
     transform: Environment | None = None

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from cluster.runs.record import Record
 
 RUNNER_LOCK = "runner.lock"
-"""In the folder of a side of a run: what its runner holds for as long as it lives."""
+"""The file in the folder of a side that its runner locks while it runs."""
 SAFE_STATE = "safe_state.json"
-"""In the target's folder of a run: the newest state that the target printed."""
+"""The file in the target's folder with the newest state that the target printed."""
 WAIT_SECONDS = 20
 """How long the connectors of a killed run may take to end; their runners kill them after five."""
 LOOK_SECONDS = 0.05
@@ -82,9 +82,9 @@ def _run_in(file: Path) -> str:
 
 
 def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
-    """End a run that did not end itself, as its record and its folder tell.
+    """End a killed run, by its record and its folder.
 
-    :raises SetupError: E-BUSY, its connectors are still there; E-STORE, E-DISK.
+    :raises SetupError: E-BUSY, its connectors still run; E-STORE, E-DISK.
     """
     folder = settings.local / "runs" / run
     with no_runner(folder, pipeline):
@@ -98,7 +98,7 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
 def sweep(folder: Path, pipeline: str) -> None:
     """Remove the folder of a run as soon as no runner works there.
 
-    :raises SetupError: E-BUSY, its connectors are still there.
+    :raises SetupError: E-BUSY, its connectors still run.
     """
     with no_runner(folder, pipeline):
         shutil.rmtree(folder, ignore_errors=True)
