@@ -1029,7 +1029,7 @@ class Runner:
         return code
 
     def warn_of_rotation(self, work: Path) -> None:
-        """Warn of secrets that the tap replaced in its config: the file is removed after the run."""
+        """Warn of secrets that the tap replaced in its config, which is removed after the run."""
         template = self.template() or {}
         try:
             written = read_json(work / "config.json", "E-CONFIG", "config.json") if template else {}
