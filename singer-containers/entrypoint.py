@@ -1023,9 +1023,25 @@ class Runner:
         finally:
             process.stdout.close()
         code = self.wait(process)
+        self.warn_of_rotation(work)
         if code == 0:
             self.warn_of_missing(arguments)
         return code
+
+    def warn_of_rotation(self, work: Path) -> None:
+        """Warn of secrets that the tap replaced in its config, which is removed after the run."""
+        template = self.template() or {}
+        try:
+            written = read_json(work / "config.json", "E-CONFIG", "config.json") if template else {}
+        except (OSError, EntrypointError):
+            return
+        references = {key: SECRET.fullmatch(value) for key, value in template.items() if isinstance(value, str)}
+        secrets = {match[1]: written.get(key) for key, match in references.items() if match and match[1]}
+        rotated = {name: value for name, value in secrets.items() if value != self.secret(name)}
+        for value in rotated.values():
+            self.redactor.add(str(value))
+        if rotated:
+            self.warn(f"The tap replaced {', '.join(rotated)} in its config. The new value is lost: set it again before the next run.")
 
     def warn_of_missing(self, arguments: list[str]) -> None:
         """Warn of selected streams without any message: the source may have renamed them."""

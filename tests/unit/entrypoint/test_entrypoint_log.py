@@ -104,6 +104,16 @@ def test_a_selected_stream_that_is_gone_is_a_warning(box: Box) -> None:
     assert "renamed" in box.report["warnings"][0]
 
 
+def test_a_secret_that_the_tap_replaces_is_named(box: Box) -> None:
+    """A tap that writes a new refresh token into its config: the run names the variable, and shows neither value."""
+    box.write("secrets/TOKEN", "old-token-1")
+    box.write("config.json", {"refresh_token": "${TOKEN}", "base": "EUR"})
+    box.run("tap", f"""sed 's/old-token-1/new-token-2/' "$2" >"$BOX/new" && cat "$BOX/new" >"$2"\n{SAYS}""")
+    (warning,) = box.report["warnings"]
+    assert warning.startswith("The tap replaced TOKEN in its config.")
+    assert "token-" not in json.dumps(box.report)
+
+
 def test_a_stream_that_is_not_selected_may_be_away(box: Box) -> None:
     """Nothing is expected of a stream that nobody selected."""
     box.write("catalog.json", {"streams": [{"stream": "other", "schema": {}, "metadata": [{"breadcrumb": [], "metadata": {}}]}]})
