@@ -212,7 +212,7 @@ def world(**facts: Any) -> Callable[[Patient], object]:
     return lambda patient: vars(patient.world).update(facts)
 
 
-RECORDED = Path(__file__).resolve().parents[1] / "unit" / "runtimes"
+RECORDED = Path(__file__).resolve().parents[1] / "unit" / "containers" / "runtimes"
 CASES = [
     Case("Settings", lambda _: None, "fail", "singer.engine is .lcoal.", "invoke.yaml", {"INVOKE_SINGER_ENGINE": "lcoal"}, "fail"),
     Case("Python", writes("requirements.lock", "invoke==9.9 \\\n    --hash=sha256:0\n"), "slow", r"invoke \S+ \(wanted 9\.9\)", ".venv", local="slow"),
@@ -239,7 +239,7 @@ CASES = [
     Case("Clock", world(ahead=-7200, age=7200), "ok", "right to the minute", local="ok"),
     Case("kind", lambda patient: patient.without("kind"), "fail", "kind is not installed", "doctor --fix", local="unneeded"),
     Case("kind", has("version", "kind v0.20.0 go1.20 linux/amd64"), "fail", "v0.20.0 is too old: it takes 0.33 or later", "doctor --fix", local="unneeded"),
-    Case("kind", lambda patient: patient.install("kind", "exit 3"), "fail", "does not tell its version: it gave no reason", "doctor --fix", local="unneeded"),
+    Case("kind", lambda patient: patient.install("kind", "exit 3"), "fail", "prints no version: it gave no reason", "doctor --fix", local="unneeded"),
     Case("minikube", lambda _: None, "fail", "minikube is not installed", "Install minikube", {"INVOKE_SINGER_PROVIDER": "minikube"}, "unneeded"),
     Case("Context", lambda _: None, "fail", "no context .nowhere.", "INVOKE_SINGER_CONTEXT", {"INVOKE_SINGER_PROVIDER": "existing", "INVOKE_SINGER_CONTEXT": "nowhere"}, "unneeded"),
     Case("Other checkouts", has("node", "running"), "fail", 'kind cluster "singer" .* did not make it', "INVOKE_SINGER_CLUSTER=singer2", local="unneeded"),
