@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +30,13 @@ SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "ben
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
 
+@cache
 def trees() -> Iterable[ast.AST]:
     """Parse every source file."""
     return [ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES]
 
 
+@cache
 def raised() -> tuple[set[str], set[str]]:
     """Return the error codes that stand in the code other than in comparisons, and patterns of those that are put together."""
     codes: set[str] = set()
