@@ -628,7 +628,7 @@ def test_what_is_put_right(patient: Patient) -> None:
     assert checkout.leftovers() == []
     assert [event["seen"] for event in events if event.get("name") == "Leftovers" and event["event"] == "doctor"] == ["none"]
     again = patient.type("doctor", "--fix", *ARGO)
-    assert "• Nothing to put right that could be done safely" in again.out
+    assert "• Nothing to correct that would be safe" in again.out
 
 
 def test_what_is_under_way_is_left_alone(patient: Patient) -> None:
@@ -682,8 +682,9 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
         "PIP_INDEX_URL": f"http://bob:{secret['index']}@{patient.world.host}/simple",
     }
     assert checkout.run(**{**environ, "HTTPS_PROXY": "", "PIP_INDEX_URL": checkout.environ.get("PIP_INDEX_URL", "")}).code == 2
-    log = next((checkout.local / "logs" / "p").glob("*/tap.log")).read_text()
-    assert all(text in log for text in said)
+    log = next((checkout.local / "logs" / "p").glob("*/tap.log"))
+    assert secret["named"] not in log.read_text()
+    log.write_text("\n".join([log.read_text(), *said]))  # as a version that did not redact logs has left it
     config.write_text(json.dumps({"token": "${NAMED}", "nested": {"password": secret["typed"]}}))
     kept = checkout.local / "kept"
     kept.mkdir()

@@ -42,7 +42,7 @@ def changes(event: str, arguments: tuple[Any, ...]) -> bool:
     """Say whether an audited event is about to change something outside of this process."""
     if event == "open":
         path, _, flags = arguments
-        return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR)) and path != os.devnull
+        return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR)) and path != os.devnull and not isinstance(path, int)
     return event in CHANGES
 
 
