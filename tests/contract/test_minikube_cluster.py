@@ -292,7 +292,7 @@ def test_a_node_without_its_profile(machine: Machine) -> None:
     (machine.desk / "profile-singer").unlink()
 
     assert machine.provider().pending() == "its node is without its profile"
-    with pytest.raises(SetupError, match="does not know of it") as raised:
+    with pytest.raises(SetupError, match="does not know it") as raised:
         machine.provider().ensure(lambda _: None)
     assert "MINIKUBE_HOME" in raised.value.hint
     assert machine.asked("^minikube delete") == []
