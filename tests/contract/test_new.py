@@ -137,6 +137,8 @@ def test_events(checkout: Checkout) -> None:
     (event,) = [event for event in result.events if event["event"] == "connector"]
     assert {key: value for key, value in event.items() if key not in {"event", "time", "schema"}} == {
         "connector": "shop",
+        "source": None,
+        "variant": None,
         "kind": "tap",
         "executable": "tap-shop",
         "capabilities": ["catalog", "discover", "state"],
