@@ -496,7 +496,7 @@ class LastState:
         if not line.strip():
             return
         try:
-            value = unwrapped(json.loads(line))
+            value = unwrapped(json.loads(line, parse_constant=no_constant))
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict) or value.get("type") in MESSAGES:
@@ -521,13 +521,18 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def no_constant(name: str) -> NoReturn:
+    """Refuse ``NaN`` and ``Infinity``: Python's parser takes them, no other parser of JSON does."""
+    raise ValueError(f"it has {name}")
+
+
 def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
     """Read a JSON object.
 
     :raises EntrypointError: with *code*, the file is not a JSON object.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes(), parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         raise EntrypointError(code, f"The {what} is not valid JSON: {error}.", f"Correct the {what}.") from None
     if not isinstance(value, dict):
@@ -972,13 +977,22 @@ class Runner:
             raise EntrypointError("E-DISCOVERY", f"The tap's discovery printed no catalog: {shown!r}.", hint)
         return catalog
 
-    def state(self) -> list[str]:
-        """Return the arguments for the state: the stored one, else the initial one, else none."""
+    def state(self, work: Path) -> list[str]:
+        """Return the arguments for the state: the stored one, else the initial one, else none.
+
+        If another tool has wrapped it, the tap gets a copy without the wrapping.
+        """
         if self.environ.get("SINGER_FULL") == "true":
             return []
-        for path in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
-            if path is not None and read_json(path, "E-STATE", "state"):
-                return ["--state", str(path)] if self.takes_state() else []
+        for file in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
+            value = read_json(file, "E-STATE", "state") if file is not None else {}
+            state = unwrapped(value)
+            if not state:
+                continue
+            copy = work / "state.json"
+            if state is not value:
+                copy.write_text(json.dumps(state), encoding="utf-8")
+            return ["--state", str(file if state is value else copy)] if self.takes_state() else []
         return []
 
     def takes_state(self) -> bool:
@@ -991,7 +1005,7 @@ class Runner:
         """Run the tap and return its exit code. ``SINGER_TAP_OUTPUT`` lists its destinations."""
         config = self.config(work)
         arguments = [*config, *self.catalog(work, config)]
-        arguments += self.state()
+        arguments += self.state(work)
         paths = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
         sinks = [open_to_write(path, self.pipe_seconds(), self.end_of("target")) for path in paths.split(":") if path]
         process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -1164,7 +1178,7 @@ class Runner:
         catalog = existing(self.environ, "SINGER_CATALOG")
         if catalog is not None:
             arguments += self.catalog_flags(catalog)
-        arguments += self.state()
+        arguments += self.state(work)
         return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
 
 
@@ -1272,7 +1286,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.finish_logs()
         runner.leave(code)
         if created:  # a folder that existed before is not ours to delete
-            for name in ("config.json", "catalog.json"):
+            for name in ("config.json", "catalog.json", "state.json"):
                 with suppress(OSError):
                     (work / name).unlink()
             with suppress(OSError):

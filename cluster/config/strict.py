@@ -87,6 +87,14 @@ def yaml_events(text: str) -> Iterator[yaml.Event]:
     return yaml.parse(text, Loader=_Loader)
 
 
+def no_constant(name: str) -> NoReturn:
+    """Refuse ``NaN`` and ``Infinity``: Python's parser takes them, no other parser of JSON does.
+
+    :raises ValueError: always.
+    """
+    raise ValueError(f"it has {name}, which JSON does not allow")
+
+
 def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
@@ -94,7 +102,7 @@ def read_object(file: Path, shown: str, code: str = "E-CONFIG") -> dict[str, Any
     """
     text = read_text(file, shown)
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         raise SetupError(code, f"{shown}, line {error.lineno}, column {error.colno}: {error.msg}.", hint=f"Correct {shown}.") from None
     except (ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ from cluster.runs.history import OWNER
 from cluster.runs.journal import Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command
-from cluster.ui.format import now
+from cluster.ui.format import count, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -253,7 +253,9 @@ class ArgoEngine:
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""
-        step.detail = seen.waiting or (f"{seen.records:,} records · {seen.records / step.seconds:,.0f}/s" if seen.records else "running")
+        step.detail = seen.waiting or (
+            f"{count(seen.records, 'record')} · {seen.records / step.seconds:,.0f}/s" if seen.records else "running"
+        )
         if seen.records:
             self.output.event("run.progress", run=seen.run, records=seen.records, bytes=None, seconds=round(step.seconds, 1))
             return None

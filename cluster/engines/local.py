@@ -6,6 +6,7 @@ it fails, the run fails, but data and state stay.
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import time
 from contextlib import suppress
@@ -16,11 +17,11 @@ from cluster.engines.processes import Pair, Transform
 from cluster.errors import RunError, SetupError
 from cluster.host.files import file_errors
 from cluster.runs import outcome
+from cluster.runs import state as state_json
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side, new_run_id
-from cluster.ui import exact_json
 from cluster.ui.command_line import command
-from cluster.ui.format import megabytes, now
+from cluster.ui.format import count, megabytes, now, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,7 +81,7 @@ class LocalEngine:
         pipeline = job.pipeline
         state = self.history.state(pipeline.name)
         if state is None and pipeline.initial_state.exists():
-            state = exact_json.loads(pipeline.initial_state.read_bytes()) or None
+            state = _initial(pipeline.initial_state)
         return Record(
             run=new_run_id(),
             pipeline=pipeline.name,
@@ -193,6 +194,17 @@ class LocalEngine:
         return self.settings.local / "logs" / record.pipeline / record.run
 
 
+def _initial(file: Path) -> dict[str, Any] | None:
+    """Return the initial state of a pipeline.
+
+    :raises SetupError: E-STATE, the file is not a state.
+    """
+    try:
+        return state_json.read(file.read_bytes().removeprefix(codecs.BOM_UTF8)) or None
+    except ValueError as error:
+        raise SetupError("E-STATE", f"{shown(file)} is not a state: {error}.", hint=f"Correct {shown(file)}, or remove it.") from None
+
+
 class Watch:
     """Reads the reports of a running pair, and updates the record and the progress."""
 
@@ -214,7 +226,7 @@ class Watch:
         size = sum(record.bytes.values())
         self.step.detail = "waiting for the first record"
         if record.total:
-            self.step.detail = f"{record.total:,} records · {record.total / passed:,.0f}/s · {megabytes(size)}"
+            self.step.detail = f"{count(record.total, 'record')} · {record.total / passed:,.0f}/s · {megabytes(size)}"
         if time.monotonic() - self._last_event > EVENT_SECONDS:
             self._last_event = time.monotonic()
             self.output.event("run.progress", run=record.run, records=record.total, bytes=size, seconds=round(passed, 1))

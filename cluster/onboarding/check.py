@@ -253,7 +253,7 @@ def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limi
         def take(line: bytes) -> bool:
             run.line(line)
             if run.records % SHOW_EVERY == 0:
-                step.detail = f"{title}: {run.records:,} records"
+                step.detail = f"{title}: {count(run.records, 'record')}"
             return run.records < limits.records
 
         end = probe.sync(catalog, run.initial, take, limits.seconds)

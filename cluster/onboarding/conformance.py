@@ -11,14 +11,14 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonschema import Draft4Validator, Draft7Validator, FormatChecker
 from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from cluster.config.strict import describe, listed
+from cluster.config.strict import describe, listed, no_constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -163,7 +163,7 @@ class Conformance:
         if not text.strip():
             return
         try:
-            message = json.loads(text, parse_constant=_no_constant)
+            message = json.loads(text, parse_constant=no_constant)
         except (ValueError, RecursionError):
             self._here("json", f"is not JSON: {describe(text.decode('utf-8', 'replace').strip())}", alike="json")
             return
@@ -386,10 +386,6 @@ def _has_old_limits(schema: object) -> bool:
         old = any(isinstance(schema.get(word), bool) for word in ("exclusiveMaximum", "exclusiveMinimum"))
         return old or any(map(_has_old_limits, schema.values()))
     return isinstance(schema, list) and any(map(_has_old_limits, schema))
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _at(path: Iterable[object]) -> str:

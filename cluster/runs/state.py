@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from cluster.config.strict import no_constant
 from cluster.ui.exact_json import loads
 
 MESSAGES = {"SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG"}
@@ -11,7 +13,7 @@ MESSAGES = {"SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG"}
 
 
 def unwrapped(value: Any) -> dict[str, Any]:
-    """Return the state in *value*: a state, a whole STATE message, or what Meltano keeps.
+    """Return the state in *value*: a state, a STATE message, our JSON event, or what Meltano keeps.
 
     :raises ValueError: there is none; the text is the reason.
     """
@@ -19,6 +21,9 @@ def unwrapped(value: Any) -> dict[str, Any]:
         return unwrapped(value["value"] or {})
     if isinstance(value, dict) and set(value) == {"singer_state"}:
         return unwrapped(value["singer_state"] or {})
+    if isinstance(value, dict) and value.get("event") == "state" and "state" in value:
+        # The line that state --json prints.
+        return unwrapped(value["state"] or {})
     if isinstance(value, dict) and {"completed"} <= set(value) <= {"completed", "partial", "state_id"}:
         return unwrapped(value["completed"] or {})
     if not isinstance(value, dict):
@@ -35,7 +40,7 @@ def read(data: bytes | str) -> dict[str, Any]:
     :raises ValueError: it is none; the text is the reason.
     """
     try:
-        value = loads(data)
-    except ValueError:
+        value = loads(data, constant=no_constant)
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError("it is not valid JSON") from None
     return unwrapped(value)

@@ -29,13 +29,15 @@ class Number(float):
     __hash__ = float.__hash__
 
 
-def loads(data: bytes | str) -> Any:
+def loads(data: bytes | str, constant: Callable[[str], Any] | None = None) -> Any:
     """Parse JSON so that ``dumps`` writes each number as it came.
+
+    *constant* converts ``NaN`` and ``Infinity``, which Python's parser takes for numbers.
 
     :raises ValueError: it is not JSON, or nested too deep.
     """
     try:
-        return json.loads(data, parse_float=Number)
+        return json.loads(data, parse_float=Number, parse_constant=constant)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

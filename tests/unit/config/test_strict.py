@@ -93,6 +93,7 @@ JSON_MISTAKES = {
     "": "x.json, line 1, column 1: ",
     "[1, 2]": "x.json holds [1, 2], not a JSON object.",
     '"a"': 'x.json holds "a", not a JSON object.',
+    '{"a": [NaN]}': "x.json is not JSON: it has NaN, which JSON does not allow.",
     '{"a": ' + "9" * 5000 + "}": "x.json is not JSON: ",
     '{"a": ' * 100_000: "x.json is not JSON: ",
 }

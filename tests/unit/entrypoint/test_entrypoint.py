@@ -281,7 +281,10 @@ def test_the_last_state_is_kept(lines: list[str], newline: bool, data: st.DataOb
     assert json.dumps(last.state) == json.dumps(found[-1] if found else None)
 
 
-@pytest.mark.parametrize("line", ["done", "[1]", "1", "null", '"state"', '{"a": 1', '{"a": 1} {"b": 2}', "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize(
+    "line",
+    ["done", "[1]", "1", "null", '"state"', '{"a": 1', '{"a": 1} {"b": 2}', "[" * 100_000, "\udcff", '{"n": NaN}', '{"n": [-Infinity]}'],
+)
 @pytest.mark.parametrize("end", ["\n", ""], ids=["newline", "end"])
 def test_a_target_may_print_only_states(line: str, end: str) -> None:
     """Any other line is E-TARGET-OUTPUT, shows the line, and leaves the state before it known."""

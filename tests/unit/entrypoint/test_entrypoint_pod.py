@@ -108,3 +108,16 @@ def test_where_a_tap_begins(tmp_path: Path) -> None:
             box.write("state.json", json.dumps(content))
         assert box.run("tap", script, SINGER_INITIAL_STATE=initial, **environ).code == 0
         assert box.read("arguments").strip() == (f"--state {box.folder / file}" if file else "")
+
+
+@pytest.mark.parametrize("wrapped", [{"singer_state": {"n": 7}}, {"type": "STATE", "value": {"n": 7}}], ids=["Meltano", "message"])
+def test_a_tap_gets_a_state_without_its_wrapping(tmp_path: Path, wrapped: dict[str, Any]) -> None:
+    """A state that another tool has wrapped reaches the tap as a state; an empty wrapping is none."""
+    box = Box(tmp_path)
+    script = f'echo "$@" >"$BOX/arguments"; cat "$2" >"$BOX/given"\n{SAYS}'
+    initial = str(box.write("initial.json", wrapped))
+    assert box.run("tap", script, SINGER_INITIAL_STATE=initial).code == 0
+    assert json.loads(box.read("given")) == {"n": 7}
+    box.write("initial.json", {"singer_state": {}})
+    assert box.run("tap", f'echo "$@" >"$BOX/arguments"\n{SAYS}', SINGER_INITIAL_STATE=initial).code == 0
+    assert box.read("arguments").strip() == ""
