@@ -345,7 +345,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
             for side, end in ends.items()
             if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
         }
-        error = outcome.explain(failures.get("tap"), failures.get("target"), ends["target"], ends["tap"].fault)
+        error = outcome.explain(failures.get("tap"), failures.get("target"), ends["tap"], ends["target"])
         if error is not None:
             return error
         reported = left.reports["main"].get("error")

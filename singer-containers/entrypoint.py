@@ -68,6 +68,11 @@ LOG_LINE_BYTES = 1 << 16
 """A longer log line is passed on before its newline."""
 WARNINGS = 3
 """How many different warnings from the connector's log are in the report."""
+LEVEL = re.compile(r"\b(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$")
+"""The first level in a log line, and the message after it."""
+ERRORS = ("CRITICAL", "FATAL", "ERROR")
+STYLING = re.compile(r"\x1b\[[0-9;:]*m")
+"""A colour. It ends in a letter, next to the level."""
 NOISE = re.compile("Stream is assumed to be unsorted")
 """The SDK prints this in every run, for every stream without a sorted key."""
 
@@ -652,6 +657,7 @@ class Runner:
         self.encoding = Encoding()
         self.redactor = Redactor()
         self.warnings: list[str] = []
+        self.errors: list[str] = []
         self.last_state = LastState()
         self.process: subprocess.Popen[bytes] | None = None
         self.starting = False
@@ -765,13 +771,20 @@ class Runner:
             write_all(2, self.redactor.hide(held))
 
     def _keep_warnings(self, lines: bytes) -> None:
-        """Keep the first warnings of the log for the report."""
-        if b"WARNING" not in lines:
+        """Keep the first warnings and errors of the log for the report."""
+        if not any(level.encode() in lines for level in ("WARNING", *ERRORS)):
             return
         for line in lines.decode("utf-8", "replace").splitlines():
-            match = re.search(r"\bWARNING\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", line)
-            if match and len(self.warnings) < WARNINGS and match[1] not in self.warnings and not NOISE.search(match[1]):
-                self.warnings.append(match[1].strip()[:SHOWN])
+            match = LEVEL.search(STYLING.sub("", line))
+            kept = self.errors if match and match[1] in ERRORS else self.warnings if match and match[1] == "WARNING" else None
+            text = match[2].strip()[:SHOWN] if match else ""
+            if kept is not None and len(kept) < WARNINGS and text not in kept and not NOISE.search(text):
+                kept.append(text)
+
+    def warn_of_errors(self) -> None:
+        """Warn of errors that the connector logged, although its exit code is 0."""
+        for text in self.errors:
+            self.warn(f"The {self.side} logged an error, and ended with exit code 0: {text}")
 
     def finish_logs(self) -> None:
         """Wait at most ``HELPER_SECONDS`` for the rest of the connector's log."""
@@ -1058,13 +1071,15 @@ class Runner:
             self.warn(f"The tap replaced {', '.join(rotated)} in its config. The new value is lost: set it again before the next run.")
 
     def warn_of_missing(self, arguments: list[str]) -> None:
-        """Warn of selected streams without any message: the source may have renamed them."""
+        """Warn if no stream is selected, or if a selected one has no message: it may be renamed."""
         flag = next((flag for flag in ("--catalog", "--properties") if flag in arguments), None)
         catalog = arguments[arguments.index(flag) + 1] if flag else None
         if catalog is None:
             return
         streams = read_json(Path(catalog), "E-CATALOG", "catalog").get("streams", [])
         wanted = [names for names in map(selected_names, streams) if names]
+        if not wanted and not {"SCHEMA", "RECORD", "BATCH"} & self.counter.messages.keys():
+            self.warn("No stream of the catalog is selected, and the tap sent none. Run invoke select to choose streams.")
         missing = [names[0] for names in wanted if not self.counter.streams.intersection(names)]
         if missing and len(missing) == len(wanted) and self.counter.streams:
             return  # this tap uses other stream names than its catalog
@@ -1261,6 +1276,8 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         code = sides[side](work)
         if runner.abandoned:
             raise target_ended()
+        if code == 0 and side in ("tap", "target"):
+            runner.warn_of_errors()
         runner.report(exit_code=code)
     except EntrypointError as error:
         code = OWN_ERROR

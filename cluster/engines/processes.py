@@ -297,7 +297,7 @@ class Pair(Processes):
         """Return the error of the run, None if both sides succeeded; *unchanged* ends its hint."""
         self.tap.unchanged = self.target.unchanged = unchanged
         tap, target = self.tap.end(), self.target.end()
-        return outcome.explain(tap.failure(), target.failure(), target, tap.fault)
+        return outcome.explain(tap.failure(), target.failure(), tap, target)
 
 
 class Transform(Processes):

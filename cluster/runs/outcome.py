@@ -56,6 +56,11 @@ CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
 """The error codes of a side that failed because the other side did."""
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
 """Words in the error of a target that could not parse a message."""
+RULES = re.compile(
+    r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|Record Message Validation|RecordValidationException"
+    r"|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
+)
+"""Words in the error of a target whose tap sent a record without a schema, or against it."""
 SUMMARY = re.compile(
     r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
 )
@@ -122,19 +127,24 @@ class SideResult:
         )
 
 
-def explain(tap: RunError | None, target: RunError | None, ended: SideResult, fault: str = "") -> RunError | None:
+def explain(tap: RunError | None, target: RunError | None, source: SideResult, ended: SideResult) -> RunError | None:
     """Return the error that caused a run to fail, None if both sides succeeded.
 
     If both failed, one caused the other: a target that fails breaks its tap's pipe, and a tap that
-    fails may leave half a message for its target. *ended* is the target's result. *fault* is the
-    first fault in the tap's bytes: if the target cannot parse them, the tap is the cause.
+    fails may leave half a message for its target. *source* is the tap's result, *ended* the
+    target's. If the target cannot parse the tap's bytes, or refuses a record because of its schema,
+    the tap is the cause.
     """
+    fault = source.fault
     if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
         return RunError(
             "E-TAP-OUTPUT",
             f"{fault}; {target.problem}",
             hint=f"Correct the tap or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
         )
+    if target is not None and RULES.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+        hint = f"Correct {source.connector} or its data: invoke check {source.connector} names the message. {ended.after}"
+        return RunError(target.code, target.problem, hint=hint)
     if tap is None or tap.code not in CONSEQUENCES:
         return tap or target
     if target is not None or tap.code == "E-PIPE":
@@ -243,9 +253,14 @@ def unmatched(folder: Path, files: Iterable[Path], globs: Iterable[str]) -> list
     return [file.relative_to(folder).as_posix() for file in files if file not in matched]
 
 
+def plain(line: str) -> str:
+    """Return a log line without its colours: their codes end in a letter, next to the level."""
+    return STYLING.sub("", line)
+
+
 def message(line: str) -> str:
     """Return the message of a log line, without colours, time, level and logger."""
-    text = STYLING.sub("", line)
+    text = plain(line)
     match = re.search(r"\b(?:CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$", text)
     return (match[1] if match else text).strip()
 
@@ -254,7 +269,7 @@ def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
     """Yield the first different warnings among log lines, and add them to *known*."""
     for line in lines:
         text = message(line)
-        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", line) and text not in known and not NOISE.search(text):
+        if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", plain(line)) and text not in known and not NOISE.search(text):
             known.append(text)
             yield text
 
@@ -278,7 +293,7 @@ def last_words(log: bytes, most: int = 300) -> str:
     It is the exception of a traceback at the end, else the last line. The errors before a summary
     replace it. A line that ends in a colon includes the next one.
     """
-    lines = [line for line in log_lines(log[-TAIL_BYTES:]) if line.strip()]
+    lines = [line for line in map(plain, log_lines(log[-TAIL_BYTES:])) if line.strip()]
     if not lines:
         return ""
     number = raised(lines)

@@ -91,6 +91,40 @@ def test_warnings_are_reported(box: Box) -> None:
     assert [re.sub("^tap: ", "", text) for text in box.report["warnings"]] == ["one", "two"]
 
 
+def test_the_level_of_a_coloured_line_is_read(box: Box) -> None:
+    """A colour ends in a letter, right before the level."""
+    box.run("tap", f"printf '2026-01-01 [\\033[33mWARNING\\033[0m] tap-x: one\\n' >&2\n{SAYS}")
+    assert box.report["warnings"] == ["tap-x: one"]
+
+
+@pytest.mark.parametrize(("side", "line"), [("tap", "ERROR no rights"), ("target", "2026 | \033[31mCRITICAL\033[0m | x | no rights")])
+def test_an_error_in_the_log_of_a_success_is_a_warning(box: Box, side: str, line: str) -> None:
+    """Green means loaded: a connector that logs an error and ends with 0 is noticed; one that fails has its error."""
+    script = f"cat >/dev/null; printf '{line}\\nINFO got ERROR 500, again\\n' >&2"
+    assert box.run(side, script).code == 0
+    assert box.report["warnings"] == [f"The {side} logged an error, and ended with exit code 0: no rights"]
+    box.run(side, f"{script}; exit 1")
+    assert box.report["warnings"] == []
+
+
+SELECTED_NONE = {
+    "deselected": [{"stream": "s", "schema": {}, "metadata": [{"breadcrumb": [], "metadata": {"selected": False}}]}],
+    "never selected": [{"stream": "s", "schema": {}, "metadata": []}],
+    "no stream": [],
+}
+
+
+@pytest.mark.parametrize("streams", SELECTED_NONE.values(), ids=SELECTED_NONE)
+def test_a_catalog_that_selects_nothing_is_a_warning(box: Box, streams: list[dict[str, Any]]) -> None:
+    """Green means loaded: a tap that sends nothing because nothing is selected; not one that selects by other means."""
+    box.write("catalog.json", {"streams": streams})
+    box.run("tap", "exit 0")
+    (warning,) = box.report["warnings"]
+    assert warning.startswith("No stream of the catalog is selected")
+    box.run("tap", SAYS)
+    assert box.report["warnings"] == []
+
+
 def test_a_selected_stream_that_is_gone_is_a_warning(box: Box) -> None:
     """Green means loaded: a stream of the catalog for which the tap sends nothing is named."""
     selected = {"breadcrumb": [], "metadata": {"selected": True}}

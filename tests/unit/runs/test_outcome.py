@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.runs.outcome import dbt_words, last_words, transformed
+from cluster.errors import RunError
+from cluster.runs.outcome import SideResult, dbt_words, explain, last_words, transformed, warnings
 
 TRACEBACK = """2026-11-24 12:47:14,326 | INFO     | target-x | begins
 Traceback (most recent call last):
@@ -30,6 +31,14 @@ ENDS = {
     "a summary that was raised": (
         f"ERROR | x | 'api_url' is a required property\n{TRACEBACK}singer_sdk.exceptions.ConfigValidationError: Config validation failed\n",
         "'api_url' is a required property",
+    ),
+    "a coloured summary": (
+        "\033[31mERROR\033[0m | x | 'api_url' is a required property\n\033[31mERROR\033[0m | x | Config validation failed\n",
+        "'api_url' is a required property",
+    ),
+    "a coloured traceback": (
+        "\033[1mTraceback (most recent call last)\033[0m:\n  x()\n\033[31mKeyError\033[0m: 'base'\n",
+        "KeyError: 'base'",
     ),
     "a colon, and more below": (f"{TRACEBACK}ValueError: these are missing:\n  host, port\n", "ValueError: these are missing: host, port"),
     "a colon, and nothing below": ("no such table\nLINE 1:\n", "no such table"),
@@ -69,3 +78,36 @@ def test_what_dbt_says_of_a_success() -> None:
     assert transformed(b"10:00:01  Done. PASS=2 WARN=0 ERROR=0\n") == "2 models and tests passed"
     assert transformed(b"10:00:01  Done. PASS=12 WARN=1 ERROR=0\n") == "12 models and tests passed, 1 warned"
     assert transformed(b"") == "done"
+
+
+WHOSE = {
+    "a record before its schema": (
+        "RecordsWithoutSchemaException: A record for stream 's' was encountered before a corresponding schema",
+        True,
+    ),
+    "a record against its schema": (
+        "InvalidRecord: Record Message Validation Error: Additional properties are not allowed ('x' was unexpected)",
+        True,
+    ),
+    "a date that is none": ("ValueError: Could not parse value '12021-01-01T00:00:00Z' for field 'd'", True),
+    "of an old target": ("jsonschema.exceptions.ValidationError: None is not of type 'integer'", True),
+    "its own config": ("Config validation error: '100' is not of type 'integer'", False),
+    "its database": ("connection failed: port 5432: Connection refused", False),
+}
+
+
+@pytest.mark.parametrize(("line", "taps"), WHOSE.values(), ids=WHOSE)
+def test_whom_the_hint_names_if_a_target_fails(line: str, *, taps: bool) -> None:
+    """A target that refuses what the tap sent: the hint leads to the tap, and to the command that names the message."""
+    source, ended = SideResult("tap", "tap-x", 0), SideResult("target", "target-y", 1, log=f"{line}\n".encode())
+    error = explain(source.failure(), ended.failure(), source, ended)
+    assert error is not None
+    assert (error.code, line in error.problem) == ("E-TARGET-FAILED", True)
+    assert ("invoke check tap-x" in error.hint) is taps
+    own = RunError("E-TAP-FAILED", "tap-x ended with exit code 1.", hint="")
+    assert explain(own, ended.failure(), source, ended) is own
+
+
+def test_coloured_warnings_are_shown() -> None:
+    """The level of a line is read without its colour, which ends in a letter."""
+    assert list(warnings(["[\033[33mWARNING\033[0m] slow", "\033[32mINFO\033[0m fine"], [])) == ["slow"]
