@@ -11,14 +11,13 @@ import re
 import shlex
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
-from zoneinfo import ZoneInfo
 
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
-from cluster.project.schedule import refusal
+from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
+TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
@@ -213,7 +213,7 @@ class Project:
             target_config=self._file(fields, "target_config", target.config),
             initial_state=self._file(fields, "state", tap.folder / "state.json"),
             schedule=_schedules(fields),
-            timezone=fields.text("timezone", "UTC", allowed="an IANA name such as Europe/Berlin"),
+            timezone=fields.text("timezone", "UTC", allowed=TIMEZONE),
             paused=fields.flag("paused", default=False),
             resources={**self.resources, **self._resources(fields.mapping("resources"))},
             timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
@@ -227,10 +227,9 @@ class Project:
         _refuse_template(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
-        try:
-            ZoneInfo(pipeline.timezone)
-        except (ValueError, OSError, KeyError):
-            fields.refuse("timezone", "an IANA name such as Europe/Berlin")
+        reason = zone_refusal(pipeline.timezone)
+        if reason:
+            fields.refuse("timezone", f"{TIMEZONE}; {reason}")
         self._check_files(pipeline)
         return pipeline
 

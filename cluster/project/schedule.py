@@ -1,14 +1,20 @@
-"""Cron expressions, as Argo's controller accepts them.
+"""Cron expressions and time zones, as Argo's controller accepts them.
 
 Argo parses schedules with robfig/cron (``ParseStandard``). If that refuses one expression, none of
 the pipeline's schedules starts. cronsim checks the syntax; the rules below are those in which the
 two parsers differ.
+
+The controller of Argo 3.7.10 and 4.0.1 lacks the legacy names of time zones, such as CET. There, a
+schedule with such a name never starts, without an error.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from importlib import resources
+
+from cluster.config.strict import nearest
 
 FIELDS = {
     "minute": "0-59",
@@ -23,6 +29,8 @@ SUNDAY = 7
 STEPS = re.compile(r"\d{5}")
 """A number too long for any field; robfig/cron fails to parse it, cronsim takes it for a step."""
 START = datetime(2024, 1, 1, tzinfo=UTC)
+FIXED_ZONE = re.compile(r"UTC|Etc/(UTC|GMT([+-]\d+)?)")
+"""Zones without a place; those with one are in ``zone.tab``."""
 
 
 def refusal(expression: str) -> str:
@@ -61,3 +69,21 @@ def _only_cronsim(name: str, text: str) -> bool:
         atoms = [atom for part in text.split(",") for atom in part.partition("/")[0].split("-")]
         return bool(set(text.upper()) & set("L#")) or any(atom.isdecimal() and int(atom) == SUNDAY for atom in atoms)
     return False
+
+
+def zone_refusal(name: str) -> str:
+    """Return why a time zone is refused; empty if every release of Argo knows it."""
+    if name == "UTC":
+        return ""
+    folder = resources.files("tzdata") / "zoneinfo"
+    places = {line.split("\t")[2] for line in (folder / "zone.tab").read_text("utf-8").splitlines() if not line.startswith("#")}
+    compiled = [line.split() for line in (folder / "tzdata.zi").read_text("utf-8").splitlines()]
+    zones = {words[1] for words in compiled if words[0] == "Z"}
+    links = {words[2]: words[1] for words in compiled if words[0] == "L"}
+    if name in places or (FIXED_ZONE.fullmatch(name) and name in zones):
+        return ""
+    if name in links:
+        return f"{name} is a legacy name that some releases of Argo do not know, write {links[name].replace('Etc/UTC', 'UTC')}"
+    if name in zones:
+        return f"{name} is not the zone of a place, and some releases of Argo do not know it"
+    return f"no time zone has this name.{nearest(name, places)}".rstrip(".")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.project.schedule import refusal
+from cluster.project.schedule import refusal, zone_refusal
 
 ACCEPTED = [
     "0 6 * * *",
@@ -129,3 +129,34 @@ def test_the_rules_of_the_controller(expression: str) -> None:
     five = expression.split()
     if len(five) == len(BOUNDS) and "99999" not in expression:
         assert all(robfig(field, *bounds) for field, bounds in zip(five, BOUNDS, strict=True)) == (expression in ACCEPTED)
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "Europe/Stockholm", "America/Argentina/Buenos_Aires", "Etc/GMT-1", "Etc/UTC"])
+def test_a_time_zone_that_every_argo_knows(name: str) -> None:
+    """The zones of places, UTC and fixed offsets are accepted."""
+    assert zone_refusal(name) == ""
+
+
+ZONES = {
+    "CET": "write Europe/Brussels",
+    "US/Eastern": "write America/New_York",
+    "Asia/Calcutta": "write Asia/Kolkata",
+    "Zulu": "write UTC",
+    "EST5EDT": "some releases of Argo do not know it",
+    "Factory": "some releases of Argo do not know it",
+    "europe/berlin": 'Did you mean "Europe/Berlin"?',
+    "Mars/Olympus": "no time zone has this name",
+    "localtime": "no time zone has this name",
+    "posix/Europe/Berlin": "no time zone has this name",
+    "right/Europe/Berlin": "no time zone has this name",
+    "Europe": "no time zone has this name",
+    "zone.tab": "no time zone has this name",
+    "../Europe/Berlin": "no time zone has this name",
+    "": "no time zone has this name",
+}
+
+
+@pytest.mark.parametrize(("name", "reason"), ZONES.items())
+def test_a_time_zone_that_some_argo_refuses(name: str, reason: str) -> None:
+    """A schedule in a zone that a controller does not know never starts: `check` says why and what to write."""
+    assert reason in zone_refusal(name)
