@@ -35,7 +35,7 @@ from cluster.net import proxy as network
 from cluster.platform.handles import Handles
 from cluster.project.dotenv import dotenvs, read_dotenv
 from cluster.project.reader import Project, checked
-from cluster.project.venvs import Environments, chosen_index, pip_setting
+from cluster.project.venvs import Environments, chosen_index, pip_setting, uv_program
 from cluster.providers import kind, preflight
 from cluster.ui.command_line import command
 from cluster.ui.format import gigabytes, seconds, shown
@@ -233,9 +233,7 @@ def uv(_: Machine) -> Iterator[CheckResult]:
     """Check that uv, which makes the connectors' venvs, runs."""
     hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
     try:
-        from uv import find_uv_bin  # noqa: PLC0415 - it may be broken
-
-        version = run([find_uv_bin(), "--version"], seconds=PATIENCE)
+        version = run([uv_program(), "--version"], seconds=PATIENCE)
     except (ImportError, OSError, SetupError):
         yield CheckResult("uv", "fail", "its package has no program", hint)
         return

@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output
 
 READY = ".ready"
+FINDING = threading.Lock()
+"""uv reads variables of ``sysconfig``. Before Python 3.12, two threads that fill these together may
+find some missing (python/cpython#92452)."""
 OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", re.MULTILINE)
 """An option of pip in a lock. A lock must not choose the package index: that is a setting of the
 machine."""
@@ -286,9 +290,7 @@ class Environments:
     # -- uv
 
     def _run(self, arguments: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-        from uv import find_uv_bin  # noqa: PLC0415 - only where something has to be made
-
-        command = [find_uv_bin(), "--no-config", "--no-progress", "--color", "never", *arguments]
+        command = [uv_program(), "--no-config", "--no-progress", "--color", "never", *arguments]
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root, umask=0o077
         )
@@ -396,6 +398,17 @@ def reason(text: str) -> str:
         sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
     sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
     return sentence if sentence.endswith((".", "?")) else sentence + "."
+
+
+def uv_program() -> str:
+    """Return the path of uv. Any thread may call this.
+
+    :raises ImportError: its package is damaged.
+    """
+    from uv import find_uv_bin  # noqa: PLC0415 - only where something has to be made
+
+    with FINDING:
+        return find_uv_bin()
 
 
 def git_server(text: str) -> str:

@@ -205,3 +205,26 @@ def test_what_pips_files_say_counts(tmp_path: Path) -> None:
         variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
         said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert said == f"https://index.example.com/100%25/simple|{cert}|None\n"
+
+
+TOGETHER = """
+import sys, threading
+from cluster.project.venvs import uv_program
+sys.setswitchinterval(1e-6)
+found, gate = [], threading.Barrier(8)
+def find():
+    gate.wait()
+    found.append(uv_program())
+threads = [threading.Thread(target=find) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found))
+"""
+
+
+@pytest.mark.parametrize("_time", range(2))
+def test_connectors_are_installed_together(_time: int) -> None:
+    """Tap and target get their venvs in two threads: neither finds half of what Python knows of itself."""
+    command = [sys.executable, "-c", TOGETHER]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert (result.stdout.strip(), result.stderr) == ("8", "")
