@@ -51,6 +51,10 @@ FORMS = {
 }
 """Settings that match a pattern, with the words for it in an error."""
 
+ENDPOINT = "scheme, host and port, without user and path, such as http://127.0.0.1:9000"
+LOGIN = re.compile(r"(?<=://)[^\s/@]+(@|…)")
+"""The user and the password in an address, which may be cut off."""
+
 IMAGES = {
     "node": "docker.io/kindest/node:v1.37.0@sha256:a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5",
     "controller": "quay.io/argoproj/workflow-controller:v4.1.2",
@@ -265,9 +269,10 @@ def _text(key: str, value: object) -> str:
 def _is_address(text: str) -> bool:
     try:
         url = urlsplit(text)
+        whole = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not re.search(r"\s", text)
     except ValueError:
         return False
-    return url.scheme in {"http", "https"} and bool(url.hostname) and not (url.path.strip("/") or url.query or url.username)
+    return whole and not (url.path.strip("/") or url.query or url.fragment or url.username)
 
 
 def _is_proxy(text: str) -> bool:
@@ -310,7 +315,7 @@ def _check_buckets(texts: Mapping[str, str]) -> None:
 def _check_store(texts: Mapping[str, str]) -> None:
     """Check the endpoint and the credentials of S3."""
     if (texts["local_store"] == "s3" or texts["store"] == "use") and not _is_address(texts["s3_endpoint"]):
-        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is an address such as http://127.0.0.1:9000")
+        raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; allowed is {ENDPOINT}")
     if texts["store"] == "use" and (urlsplit(texts["s3_endpoint"]).hostname or "").startswith(("127.", "localhost", "::1")):
         raise _refused("singer.s3_endpoint", f"is {describe(texts['s3_endpoint'])}; with store: use, the address is one that pods reach")
     for key in ("s3_credentials", "s3_secret", "s3_role"):
@@ -358,8 +363,9 @@ def _only_known(configured: Mapping[str, object], environ: Mapping[str, str]) ->
 
 
 def _refused(name: str, what: str) -> SetupError:
+    """Return the error for a setting, without the password of an address."""
     return SetupError(
         "E-SETTING",
-        f"{name} {what}" + ("" if what.endswith(("?", ".")) else "."),
+        f"{name} {LOGIN.sub('***@', what)}" + ("" if what.endswith(("?", ".")) else "."),
         hint="Correct it in invoke.yaml or in its variable; docs/settings.md lists all settings.",
     )

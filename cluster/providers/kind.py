@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from cluster.containers.ports import conflict
+from cluster.containers.ports import SIGNS, conflict
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
 from cluster.host.subprocesses import brief, check, find, follow, last_line
@@ -33,6 +33,8 @@ LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables that would point kind at another cluster of the user."""
 
+CGROUP_V1 = "kind: KubeletConfiguration\nfailCgroupV1: false\n"
+"""Without this, the kubelet of Kubernetes 1.35 and later does not start on cgroup v1."""
 PROXY_FILE = "/etc/systemd/system/containerd.service.d/singer-network.conf"
 TRUSTED_FILE = "/etc/ssl/certs/singer-network.pem"
 """On the node. Programs in Go trust the files of that folder."""
@@ -153,27 +155,38 @@ class Kind(Owned[str]):
         if self.network.matters_inside:
             self._configure_network()
 
+    def _unlock(self) -> None:
+        """Remove the lock of our kubeconfig that a killed kind left: kind never waits for it."""
+        self.file.with_name(f"{self.file.name}.lock").unlink(missing_ok=True)
+
     def _kind_create(self, say: Callable[[str], None]) -> tuple[int, str]:
+        self._unlock()
         command = ["kind", "create", "cluster", "--name", self.cluster, "--config", "-", "--kubeconfig", str(self.file)]
         self.file.unlink(missing_ok=True)
         return follow(
             command,
             lambda line: say(brief(line)),
-            stdin=yaml.safe_dump(self.config()),
+            stdin=yaml.safe_dump(self.config(self.runtime.info.cgroups)),
             environ=self._environ(),
             started=self.instance.made_by,
         )
 
-    def config(self) -> documents.Document:
-        """Return kind's configuration, with this instance's ports and node image."""
+    def config(self, cgroups: str = "2") -> documents.Document:
+        """Return kind's configuration, with this instance's ports and node image.
+
+        *cgroups* is the version of cgroups that the runtime has.
+        """
         document = documents.load([self.settings.root / "manifests" / "kind.yaml"])[0]
         document = documents.with_value(document, "nodes.0.image", self.settings.image("node"))
         for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
             document = documents.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
+        if cgroups == "1":
+            document["kubeadmConfigPatches"] = [CGROUP_V1]
         return document
 
     def _kind(self, *words: str) -> str:
+        self._unlock()
         command = ["kind", *words, "--kubeconfig", str(self.file)]
         hint = "Run it again; invoke doctor checks this machine."
         return check(command, code="E-CLUSTER", doing=f"kind {words[0]}", hint=hint, environ=self._environ())
@@ -303,8 +316,7 @@ def clusters(runtime: Runtime) -> list[ClusterContainers]:
 def failure(text: str) -> tuple[str, str]:
     """Return problem and hint for kind's output when it failed."""
     known = (
-        ("port is already allocated", "A port that the cluster needs was taken a moment ago.", "Run it again: another port is chosen."),
-        ("address already in use", "A port that the cluster needs was taken a moment ago.", "Run it again: another port is chosen."),
+        *((sign, "A port that the cluster needs was taken a moment ago.", "Run it again: another port is chosen.") for sign in SIGNS),
         ("too many open files", "The limit of inotify instances is reached.", "sudo sysctl -w fs.inotify.max_user_instances=512"),
         (
             "toomanyrequests",

@@ -73,7 +73,7 @@ def findings(info: Info, program: str, limits: Mapping[str, int], *, anew: bool 
             "cgroups", f"A rootless {info.product} cannot give kind's nodes limits: nothing is delegated to it.", remedy, fatal=True
         )
     elif info.cgroups == "1":
-        yield Shortage("cgroups", "This machine has cgroup v1, which Kubernetes will not support much longer.", "Boot with cgroup v2.")
+        yield Shortage("cgroups", "This machine has cgroup v1, which Kubernetes has deprecated and will drop.", "Boot with cgroup v2.")
     yield from _inotify(limits)
 
 

@@ -67,7 +67,8 @@ ELSEWHERE = {
     "TemporaryRedirect",
 }
 """S3's error codes for a request signed for, or sent to, another region than the bucket's."""
-REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidTokenId"}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+EXPIRED = {"ExpiredToken", "InvalidTokenId"}
 
 
 class S3Store:
@@ -285,13 +286,13 @@ class S3Store:
                 f"{self.endpoint} reports that {what} is in another region than {self.region}.",
                 hint=f"Correct singer.s3_region{f': {right[1]}' if right else ', and singer.s3_endpoint if it names a region'}.",
             )
-        if code in REFUSED:
-            return SetupError(
-                "E-STORE",
-                f"{self.endpoint} refuses access to {what}: {code}.",
-                hint="Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the rights of that user: "
-                f"{command('credentials --policy')} prints what they must be.",
-            )
+        if code in REFUSED | EXPIRED:
+            problem, hint = f"{self.endpoint} refuses access to {what}: {code}.", "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            hint += f"or the rights of that user: {command('credentials --policy')} prints what they must be."
+            if code in EXPIRED:
+                problem = f"{self.endpoint} refuses the temporary credentials, which have expired: {code}."
+                hint = "Log in again. If AWS_SESSION_TOKEN is set, set it and both keys anew."
+            return SetupError("E-STORE", problem, hint=hint)
         if code == "RequestTimeTooSkewed":
             return SetupError(
                 "E-STORE",

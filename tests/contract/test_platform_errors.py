@@ -244,6 +244,15 @@ def test_teardown_of_our_own(desk: FakeMachine) -> None:
     is_one_sentence(desk.type("up"), "E-CLUSTER", "did not make")
 
 
+def test_the_lock_of_a_kind_that_was_killed(desk: FakeMachine) -> None:
+    """A kubeconfig is locked by a file, and kind never waits for it: what a killed kind left does not stop the next one."""
+    desk.owns()
+    lock = desk.checkout.local / "kubeconfig.lock"
+    lock.touch()
+    result = desk.type("teardown", "--yes")
+    assert (result.code, result.err, lock.exists()) == (0, "", False)
+
+
 def test_teardown_that_leaves_something(desk: FakeMachine) -> None:
     """When a container of the cluster is still there after its removal, teardown says so and how to remove it."""
     desk.owns()

@@ -825,6 +825,16 @@ def test_clocks_that_differ() -> None:
     assert caught.value.hint.startswith("Set the clock")
 
 
+def test_credentials_that_have_expired() -> None:
+    """Keys that were right an hour ago: the hint is a new login, not other rights."""
+    refused = answer("400 Bad Request", b"<Error><Code>ExpiredToken</Code><Message>x</Message></Error>", "application/xml")
+    with server(refused) as endpoint:
+        store = S3Store(endpoint, access_key="AKIAMADEUP", secret_key="a-made-up-secret", session_token="x", region="us-east-1")
+        with pytest.raises(SetupError, match="have expired: ExpiredToken") as caught:
+            store.get("bucket", "key")
+    assert "AWS_SESSION_TOKEN" in caught.value.hint
+
+
 def test_a_web_page_is_not_an_object(tmp_path: Path) -> None:
     """A web server that says OK to everything is no store: no page is taken for a state, and no write for done."""
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\nConnection: close\r\n\r\n<html><br></html>"

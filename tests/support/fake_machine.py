@@ -87,7 +87,11 @@ done
 TOUCH = r"""
 ( set -- "$@"
 """ + KUBECONFIG + r"""
-echo "# kind was here" >>"$kubeconfig" )
+if [ -e "$kubeconfig.lock" ]; then
+  echo "ERROR: failed to lock config file: open $kubeconfig.lock: file exists" >&2
+  exit 1
+fi
+echo "# kind was here" >>"$kubeconfig" ) || exit 1
 """  # fmt: skip
 
 

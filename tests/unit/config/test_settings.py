@@ -111,6 +111,10 @@ ADDRESSES = [
     "http://host/?x=1",
     "http://me:secret@host",
     "http://[::1",
+    "http://host:port",
+    "http://host:99999",
+    "http://ho st",
+    "http://host#x",
 ]
 
 
@@ -120,6 +124,13 @@ def test_an_endpoint_is_an_address(address: str) -> None:
     assert refused({"local_store": "s3", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
     assert refused({"store": "use", "s3_endpoint": address}).startswith("singer.s3_endpoint is ")
     assert parse({"s3_endpoint": address}, {}).local_store == "folder"
+
+
+@pytest.mark.parametrize("key", ["s3_endpoint", "argo_url", "hub_url"])
+@pytest.mark.parametrize("address", ["https://me:s3cret@host", "https://s3cret@host/x", f"https://me:{'s3cret' * 20}@host"])
+def test_the_password_in_an_address_is_not_shown(key: str, address: str) -> None:
+    """An address with a user and a password is refused, and the error does not repeat them."""
+    assert "s3cret" not in refused({"local_store": "s3", key: address})
 
 
 def test_every_setting_is_documented() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from checkout import ROOT
 from free_ports import preferred, row
 from manifest_files import kind_config
@@ -41,6 +42,7 @@ ENDPOINT = "driver failed programming external connectivity on endpoint singer-c
 KINDS = [
     (DOCKER_RUN + ENDPOINT + "Bind for 127.0.0.1:2746 failed: port is already allocated.", "port", "again"),
     (DOCKER_RUN + "failed to set up container networking: " + ENDPOINT + "failed to bind host port 127.0.0.1:2746/tcp: address already in use", "port", "again"),
+    (DOCKER_RUN + "Ports are not available: exposing port TCP 127.0.0.1:2746 -> 0.0.0.0:0: listen tcp 127.0.0.1:2746: bind: An attempt was made", "port", "again"),
     (DOCKER_RUN + "failed to create shim task: cgroups: cgroup mountpoint does not exist: unknown.", "cgroup mountpoint does not exist", "again"),
     (DOCKER_RUN + "write /var/lib/docker/x: no space left on device.", "disk is full", "docker system df"),
     (CREATING + "ERROR: failed to create cluster: failed to create fsnotify watcher: too many open files", "inotify", "sudo sysctl -w fs.inotify.max_user_instances="),
@@ -84,3 +86,5 @@ def test_the_cluster_is_made_with_the_ports_and_the_image_that_were_chosen(tmp_p
     for item in plain["nodes"][0]["extraPortMappings"]:
         del item["hostPort"]
     assert found == plain
+    patched = kind.Kind(settings, instance, Runtime("docker")).config("1")
+    assert [yaml.safe_load(patch) for patch in patched["kubeadmConfigPatches"]] == [{"kind": "KubeletConfiguration", "failCgroupV1": False}]
