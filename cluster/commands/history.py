@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SIDES = ("tap", "target", "transform")
 FILES = 20
 """How many files of a run ``show`` lists."""
+STREAM = 40
+"""How many characters of a stream's name ``show`` prints."""
 HEADERS = ("run", "pipeline", "engine", "status", "records", "time", "state after")
 
 
@@ -85,7 +87,7 @@ def show(session: Session, run: str) -> None:
         output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
         sides = [(side, f"{end['connector']} {end['version']}, {_exit(end['exit_code'])}") for side in SIDES if (end := fields[side])]
         streams = [
-            (f"stream {name}", f"{count(number, 'record')}, {megabytes(record.bytes.get(name, 0))}")
+            (f"stream {_name(name)}", f"{count(number, 'record')}, {megabytes(record.bytes.get(name, 0))}")
             for name, number in record.records.items()
         ]
         facts = [
@@ -104,6 +106,11 @@ def show(session: Session, run: str) -> None:
         output.table([list(fact) for fact in facts], ["", ""])
 
 
+def _name(stream: str) -> str:
+    """Return the name of a stream, short enough for the first column of a table."""
+    return stream if len(stream) <= STREAM else f"{stream[:STREAM]}…"
+
+
 def _exit(code: int | None) -> str:
     return "no exit code" if code is None else f"exit code {code}"
 
@@ -116,7 +123,7 @@ def _state(record: Record) -> list[tuple[str, str]]:
     rows = []
     for stream, mark in after.items():
         earlier = before.get(stream, "none")
-        rows.append((f"state {stream}", f"{mark} ({'unchanged' if earlier == mark else f'before: {earlier}'})"))
+        rows.append((f"state {_name(stream)}", f"{mark} ({'unchanged' if earlier == mark else f'before: {earlier}'})"))
     return rows
 
 

@@ -31,6 +31,8 @@ TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
+PARAMETER_BYTES = 1 << 15
+"""Linux allows 128 KiB for a variable; escapes in JSON and other parameters need some of it."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -148,8 +150,8 @@ class Project:
             instead=self._instead(folder / CONFIG),
             safe_states=_safe_states(fields),
         )
+        _check_parameter(fields, "outputs", "\n".join(connector.outputs))
         for glob in connector.outputs:
-            _refuse_template(fields, "outputs", glob)
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")
         fields.finish()
@@ -224,7 +226,7 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
         )
         fields.finish()
-        _refuse_template(fields, "transform_select", pipeline.transform_select)
+        _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
         reason = zone_refusal(pipeline.timezone)
@@ -317,13 +319,15 @@ def _schedules(fields: Fields) -> tuple[str, ...]:
     return expressions
 
 
-def _refuse_template(fields: Fields, key: str, text: str) -> None:
-    """Refuse ``{{…}}`` in a value that becomes a parameter of a Workflow.
+def _check_parameter(fields: Fields, key: str, text: str) -> None:
+    """Check a value that becomes a parameter of a Workflow, and a variable of its pod.
 
-    :raises SetupError: E-CONFIG.
+    :raises SetupError: E-CONFIG, it has ``{{…}}``, or is too long for a variable.
     """
     if "{{" in text:
         fields.refuse(key, "a text without {{, because Argo would replace {{…}} in it")
+    if len(text.encode()) > PARAMETER_BYTES:
+        fields.refuse(key, f"a text of at most {PARAMETER_BYTES:,} bytes; it has {len(text.encode()):,}, too many for a variable of a pod")
 
 
 def _seconds(duration: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from cluster.ui.format import count
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,11 +29,20 @@ def _mark(bookmark: Any) -> str:
     if not isinstance(bookmark, dict):
         return _cut(bookmark)
     fields = {key: value for key, value in bookmark.items() if key != "replication_key" and value not in (None, {}, [])}
+    if isinstance(fields.get("partitions"), list):
+        return _partitions(fields["partitions"])
     if not fields:
         return "no bookmark"
     if set(fields) <= {"replication_key_value", bookmark.get("replication_key")} or len(fields) == 1:
         return _cut(next(iter(fields.values())))
     return ", ".join(f"{key} {_cut(value)}" for key, value in fields.items() if key != "replication_key_signpost")
+
+
+def _partitions(partitions: list[Any]) -> str:
+    """Return how many partitions a stream of the SDK has, and their newest bookmark."""
+    values = [item["replication_key_value"] for item in partitions if isinstance(item, dict) and item.get("replication_key_value")]
+    alike = len({type(value) for value in values}) == 1 and isinstance(values[0], str | int | float)
+    return count(len(partitions), "partition") + (f" up to {_cut(max(values))}" if alike else "")
 
 
 def _cut(value: Any) -> str:

@@ -145,6 +145,15 @@ def test_a_state_of_several_streams(checkout: Checkout) -> None:
     assert re.findall(r"^  state stream_\d +(\S+) \(before: none\)$", shown, re.MULTILINE) == days
     assert "and 2 more" in checkout.invoke("runs").out
 
+    partitions = [{"context": {"id": number}, "replication_key_value": day} for number, day in enumerate(days * 300)]
+    name = "a" * 150
+    steps = [["schema", name], ["records", name, 1], ["state", {"bookmarks": {name: {"partitions": partitions}, "t": {"at": 1}}}]]
+    checkout.scripted({"steps": steps})
+    assert checkout.invoke("run", "p").code == 0
+    lines = checkout.invoke("show", "last").out.splitlines()
+    assert f"1,500 partitions up to {days[-1]}" in next(line for line in lines if line.startswith(f"  state {'a' * 40}… "))
+    assert len(next(line for line in lines if line.startswith("  started "))) < 100
+
 
 def test_schedules_can_be_read_before_there_is_a_platform(checkout: Checkout) -> None:
     """Sync prints the objects, or a plan, without a cluster; applying them needs one."""

@@ -304,6 +304,13 @@ def test_argos_templates_are_refused(transformed: Configs, outputs: object) -> N
     assert reason in refused(lambda: transformed.project.pipeline("p"))
 
 
+def test_a_parameter_that_no_pod_can_have_is_refused(configs: Configs) -> None:
+    """Linux limits the length of a variable: a list of globs that does not fit is refused before anything is submitted."""
+    globs = [f"stream_{number}.csv" for number in range(4000)]
+    configs.write("target-y/connector.yaml", {"kind": "target", "pip_url": "target-y", "outputs": globs})
+    assert "at most 32,768 bytes; it has 62,889" in refused(lambda: configs.project.connector("target-y"))
+
+
 # ------------------------------------------------------------------------------------------------------------- .env
 
 keys = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
