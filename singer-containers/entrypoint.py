@@ -60,6 +60,8 @@ MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
 """The types of Singer messages. An object of one of these types is not a state."""
 SAFE_SECONDS = 1.0
 """How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
+SCHEMAS = 256
+"""How many streams' schemas are compared with the catalog."""
 LAST_STATES = 64
 """How many of the tap's last states have a digest in its report."""
 SHOWN = 200
@@ -288,6 +290,8 @@ class Counter:
         self.lines = 0
         self.streams: set[str] = set()
         """The streams with a message, such as a SCHEMA, a RECORD or a BATCH."""
+        self.schemas: dict[str, bytes] = {}
+        """The last SCHEMA of each stream, unless it was too long to keep."""
         self.blank = 0
         """The number of the first blank line, 0 if there is none."""
         self._held: list[bytes] = []  # beginning of a line without a complete head
@@ -395,16 +399,20 @@ class Counter:
             self._states = None
         elif kind[0] == "STATE" and self._states is not None:
             self._states.append(line)
+        elif kind[0] == "SCHEMA" and (kind[1] in self.schemas or len(self.schemas) < SCHEMAS):
+            self.schemas[kind[1]] = line if len(line) <= HEAD_BYTES else b""
         self._add(kind, 1, len(line))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Return whether a line that has not ended has a head; if it has, count the line."""
         head = HEAD.match(data, position, position + HEAD_BYTES)
-        if not head or (head[1] == b"STATE" and len(data) - position < HEAD_BYTES):
+        if not head or (head[1] in {b"STATE", b"SCHEMA"} and len(data) - position < HEAD_BYTES):
             return False
         self._open = self._begins(head)
         if self._open[0] == "STATE":
             self._states = None
+        if self._open[0] == "SCHEMA":
+            self.schemas.pop(self._open[1], None)
         self.lines += 1
         self._add(self._open, 1, len(data) - position)
         return True
@@ -1087,6 +1095,22 @@ class Runner:
         if missing:
             names = ", ".join(missing[:WARNINGS]) + (f" and {len(missing) - WARNINGS} more" if len(missing) > WARNINGS else "")
             self.warn(f"The tap sent no message, not even a SCHEMA, for selected streams: {names}. Run invoke discover to see what exists.")
+        config = self.template() or {}
+        # With these settings the tap itself changes columns.
+        if not config.get("stream_maps") and not config.get("flattening_enabled"):
+            self.warn_of_columns(streams)
+
+    def warn_of_columns(self, streams: list[Any]) -> None:
+        """Warn of selected columns that are not in the schema of their stream."""
+        for stream in streams:
+            name = next((name for name in selected_names(stream) if self.counter.schemas.get(name)), "")
+            with suppress(ValueError, RecursionError, KeyError, TypeError):
+                present = set(json.loads(self.counter.schemas[name])["schema"]["properties"])
+                gone = [column for column in selected_columns(stream) if column not in present]
+                # A tap may use other names than its catalog.
+                if gone and present.intersection(selected_columns(stream)):
+                    names = ", ".join(gone[:WARNINGS]) + (f" and {len(gone) - WARNINGS} more" if len(gone) > WARNINGS else "")
+                    self.warn(f"The schema of {name} lacks selected columns: {names}. Run invoke discover to see what exists.")
 
     def target(self, work: Path) -> int:
         """Run the target and return its exit code. If it is 0, write the new state."""
@@ -1248,6 +1272,17 @@ def selected_names(stream: Any) -> tuple[str, ...]:
     marks = [part.get("selected") for part in (root, stream, schema) if isinstance(part, dict)]
     names = [stream.get("stream"), stream.get("tap_stream_id")]
     return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
+
+
+def selected_columns(stream: dict[str, Any]) -> list[str]:
+    """Return the columns that the metadata of a stream in the catalog selects by name."""
+    columns: list[str] = []
+    for item in stream["metadata"]:
+        first, *names = item["breadcrumb"] or [""]
+        facts = item["metadata"]
+        if first == "properties" and len(names) == 1 and facts.get("selected") is True and facts.get("inclusion") != "unsupported":
+            columns += names
+    return columns
 
 
 def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:

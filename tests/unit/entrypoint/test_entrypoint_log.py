@@ -107,6 +107,26 @@ def test_an_error_in_the_log_of_a_success_is_a_warning(box: Box, side: str, line
     assert box.report["warnings"] == []
 
 
+COLUMNS = ("id", "gone", "old")
+CHANGED: dict[str, tuple[dict[str, Any], tuple[str, ...], list[str]]] = {
+    "a column is gone": ({}, COLUMNS, ["The schema of s lacks selected columns: gone, old. Run invoke discover to see what exists."]),
+    "all are there": ({}, ("id",), []),
+    "the tap uses other names": ({}, ("ID",), []),
+    "the tap itself removes it": ({"stream_maps": {"s": {"gone": None}}}, COLUMNS, []),
+}
+
+
+@pytest.mark.parametrize(("config", "columns", "warned"), CHANGED.values(), ids=CHANGED)
+def test_a_selected_column_that_is_gone_is_a_warning(box: Box, config: dict[str, Any], columns: tuple[str, ...], warned: list[str]) -> None:
+    """Green means loaded: a column that the source no longer has is named; not one that the tap was asked to leave out."""
+    marks = [{"breadcrumb": ["properties", name], "metadata": {"selected": True}} for name in columns]
+    marks += [{"breadcrumb": ["properties", "odd"], "metadata": {"selected": True, "inclusion": "unsupported"}}]
+    box.write("catalog.json", {"streams": [{"stream": "s", "schema": {}, "selected": True, "metadata": marks}]})
+    box.write("config.json", config)
+    assert box.run("tap", f"cat <<'END'\n{SCHEMA}{RECORD}END").code == 0
+    assert box.report["warnings"] == warned
+
+
 SELECTED_NONE = {
     "deselected": [{"stream": "s", "schema": {}, "metadata": [{"breadcrumb": [], "metadata": {"selected": False}}]}],
     "never selected": [{"stream": "s", "schema": {}, "metadata": []}],
