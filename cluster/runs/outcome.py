@@ -59,8 +59,10 @@ UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value
 RULES = re.compile(
     r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|Record Message Validation|RecordValidationException"
     r"|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
+    r"|null value in column|NULL result in a non-nullable column|PrimaryKeyNotFoundException"
 )
-"""Words in the error of a target whose tap sent a record without a schema, or against it."""
+"""Words in the error of a target whose tap sent a record without a schema or a key, or against its
+schema."""
 SUMMARY = re.compile(
     r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
 )

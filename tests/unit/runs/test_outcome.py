@@ -90,6 +90,7 @@ WHOSE = {
         True,
     ),
     "a date that is none": ("ValueError: Could not parse value '12021-01-01T00:00:00Z' for field 'd'", True),
+    "a key that is null": ('null value in column "id" of relation "39c2f403" violates not-null constraint', True),
     "of an old target": ("jsonschema.exceptions.ValidationError: None is not of type 'integer'", True),
     "its own config": ("Config validation error: '100' is not of type 'integer'", False),
     "its database": ("connection failed: port 5432: Connection refused", False),
