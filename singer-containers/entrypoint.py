@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import errno
 import hashlib
 import html
 import json
@@ -1221,6 +1222,25 @@ def selected_names(stream: Any) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
 
 
+def of_system(error: OSError) -> EntrypointError:
+    """Return the error for a file or a pipe that cannot be used."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return EntrypointError(
+        "E-DISK" if full else "E-PIPE",
+        f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
+        "Free space on the disk, then run it again." if full else "Check that the folder exists and is writable.",
+    )
+
+
+def remove_work(folder: Path) -> None:
+    """Remove the files with secrets, and the folder if nothing else is in it."""
+    for name in ("config.json", "catalog.json"):
+        with suppress(OSError):
+            (folder / name).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     """Run one side and return its exit code; report every error, and print it."""
     runner = Runner(side, environ)
@@ -1249,21 +1269,11 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         if runner.abandoned:
             raise target_ended()
         runner.report(exit_code=code)
-    except EntrypointError as error:
+    except (EntrypointError, OSError) as error:
         code = OWN_ERROR
         # After we stopped the tap, its error is a consequence of that.
-        cause = target_ended() if runner.abandoned else error
+        cause = target_ended() if runner.abandoned else error if isinstance(error, EntrypointError) else of_system(error)
         cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
-        runner.report(exit_code=code, error=cause)
-        print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
-    except OSError as error:
-        code = OWN_ERROR
-        full = error.errno in {28, 122}  # ENOSPC, EDQUOT
-        cause = EntrypointError(
-            "E-DISK" if full else "E-PIPE",
-            f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
-            "Free space on the disk, then run it again." if full else "Check that the folder exists and is writable.",
-        )
         runner.report(exit_code=code, error=cause)
         print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     finally:
@@ -1273,11 +1283,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.finish_logs()
         runner.leave(code)
         if created:  # a folder that existed before is not ours to delete
-            for name in ("config.json", "catalog.json"):
-                with suppress(OSError):
-                    (work / name).unlink()
-            with suppress(OSError):
-                work.rmdir()
+            remove_work(work)
         if runner.orphaned:
             # Without the engine, only we can end processes that the connector has started.
             os.killpg(0, signal.SIGKILL)
