@@ -85,7 +85,10 @@ class Process:
         return code if code >= 0 else 128 - code
 
     def prepare(self, secrets: Mapping[str, str]) -> None:
-        """Create the folder with secrets, lock, config and state; only the user can read it."""
+        """Create the folder with secrets, lock, config, state and copies of the connector's files.
+
+        Only the user can read it.
+        """
         folder = self.folder / "secrets"
         private_folder(folder)
         write_private(self.folder / RUNNER_LOCK, "")
@@ -94,6 +97,11 @@ class Process:
         for name, content in (("config.json", self.config_override), ("state.json", self.state)):
             if content is not None:
                 write_private(self.folder / name, exact_json.dumps(content))
+        for name, data in self.connector.files.items():
+            file = self.folder / "files" / name
+            private_folder(file.parent)
+            file.write_bytes(data)
+            file.chmod(0o400)
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables for this run (see ``docs/contracts.md``)."""
@@ -107,6 +115,7 @@ class Process:
             "SINGER_TARGET_OUTPUT": os.devnull,
             "SINGER_NEW_STATE": str(self.folder / "new_state.json"),
             "SINGER_OUTPUT_DIR": str(self.folder / "data"),
+            "SINGER_FILES": str(self.folder / "files"),
             "SINGER_SECRETS": str(self.folder / "secrets"),
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),

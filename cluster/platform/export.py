@@ -120,7 +120,7 @@ def write(content: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]
     changed = [path for path in content if not (folder / path).is_file() or (folder / path).read_bytes() != content[path]]
     gone = sorted(there - content.keys())
     for path in sorted(changed, key=lambda path: path != head.name):  # marks the folder
-        with write_whole(folder / path, content[path].decode()):
+        with write_whole(folder / path, content[path]):
             pass
     for path in gone:
         (folder / path).unlink()
