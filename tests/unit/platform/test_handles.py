@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import certifi
-import kubernetes_validate
+import kubernetes_schemas
 import pytest
 import yaml
 from pod_security import violations
@@ -28,7 +28,7 @@ def rendered(folder: Path, **settings: Any) -> list[dict[str, Any]]:
     documents = Handles(parse(settings, {}, root=folder), {}).rendering.documents
     for document in documents:
         if "argoproj" not in document["apiVersion"]:
-            kubernetes_validate.validate(document, "1.36", strict=True)
+            kubernetes_schemas.validate(document)
     return documents
 
 
