@@ -68,6 +68,8 @@ LOG_LINE_BYTES = 1 << 16
 """A longer log line is passed on before its newline."""
 WARNINGS = 3
 """How many different warnings from the connector's log are in the report."""
+TIMES = ".modified.json"
+"""In ``SINGER_FILES``, when each file was modified: taps compare this with their state."""
 NOISE = re.compile("Stream is assumed to be unsorted")
 """The SDK prints this in every run, for every stream without a sorted key."""
 
@@ -913,9 +915,14 @@ class Runner:
             return
         self.folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data").absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
+        times = Path(source) / TIMES
+        modified = read_json(times, "E-CONFIG", TIMES) if times.exists() else {}
         for file in sorted(Path(source).rglob("*")):
-            if file.is_file():
-                link = self.folder / file.relative_to(source)
+            name = file.relative_to(source)
+            if file.is_file() and file != times:
+                if str(name) in modified:
+                    os.utime(file, (modified[str(name)],) * 2)
+                link = self.folder / name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(file)
                 self._links.append(link)

@@ -23,6 +23,7 @@ from cluster.platform.ownership import WHOLE_CLUSTER, unowned
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
 from cluster.platform.steps.storage import Configs, policy
+from cluster.project.files import TIMES
 from cluster.project.secrets import secret_names
 from cluster.project.venvs import Environments
 
@@ -83,7 +84,8 @@ def files(settings: Settings) -> dict[str, bytes]:
         }
         if settings.store == "use":
             texts["administrator/s3-policy.json"] = json.dumps(policy(settings), indent=2) + "\n"
-        configs = {f"configs/{key}": data for key, data in Configs.here(handles).items()}
+        # Times of modification differ from checkout to checkout.
+        configs = {f"configs/{key}": data for key, data in Configs.here(handles).items() if not key.endswith(f"/{TIMES}")}
     return {path: text.encode() for path, text in texts.items()} | configs
 
 

@@ -7,6 +7,7 @@ content, so a schedule finds the files that it was made with.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from itertools import islice
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cluster.config.strict import read_object
 from cluster.errors import SetupError
+from cluster.project.model import File
 from cluster.project.secrets import texts
 
 if TYPE_CHECKING:
@@ -32,26 +34,36 @@ and an export writes them into git."""
 ALLOWED = "files and folders of this checkout, such as data/people.jsonl"
 PRIVATE = {".git", ".local", ".venv"}
 """Folders that are never taken along, as files that begin with ``.env``: they have secrets."""
+TIMES = ".modified.json"
+"""The object with the times of modification; ``entrypoint.py`` has this name too."""
 PRIVATE_KEY = b"PRIVATE KEY-----"
 IN_IMAGES = ("/dev/", "/proc/", "/sys/", "/usr/", "/bin/", "/etc/ssl/")
 """Folders that a container has, too."""
 
 
-def files_key(files: Mapping[str, bytes]) -> str:
+def files_key(files: Mapping[str, File]) -> str:
     """Return the prefix of the files in the bucket of configs: it is new when a file changes."""
     digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    for name, file in sorted(files.items()):
+        digest.update(f"{name}\0{hashlib.sha256(file.content).hexdigest()}\n".encode())
     return f"files/{digest.hexdigest()[:32]}"
 
 
-def read_files(fields: Fields, root: Path) -> dict[str, bytes]:
-    """Read what ``files`` names: content by path below the checkout.
+def files_objects(files: Mapping[str, File]) -> dict[str, bytes]:
+    """Return the objects of the bucket of configs: the files, and when each was modified."""
+    key = files_key(files)
+    objects = {f"{key}/{name}": file.content for name, file in files.items()}
+    times = {name: file.modified for name, file in sorted(files.items())}
+    return {**objects, f"{key}/{TIMES}": json.dumps(times).encode()} if files else {}
+
+
+def read_files(fields: Fields, root: Path) -> dict[str, File]:
+    """Read what ``files`` names, by path below the checkout.
 
     :raises SetupError: E-CONFIG, a file is missing, outside of the checkout, private, or too large;
         E-SECRET-TYPED, one has a private key.
     """
-    contents: dict[str, bytes] = {}
+    files: dict[str, File] = {}
     room = MOST_MEGABYTES * 1_000_000
     for name in fields.texts("files", (), allowed=ALLOWED):
         path = PurePosixPath(name)
@@ -65,24 +77,25 @@ def read_files(fields: Fields, root: Path) -> dict[str, bytes]:
         for file in listed:
             inside = file.relative_to(root).as_posix()
             source = _source(fields, root, file, inside)
-            room -= source.stat().st_size if inside not in contents else 0
-            if room < 0 or len(contents) == MOST_FILES:
+            facts = source.stat()
+            room -= facts.st_size if inside not in files else 0
+            if room < 0 or len(files) == MOST_FILES:
                 fields.refuse(
                     "files",
                     f"at most {MOST_MEGABYTES} MB in {MOST_FILES:,} files, because every pod downloads them; "
                     "put more into a bucket or a database, and read it from there",
                 )
             try:
-                contents[inside] = source.read_bytes()
+                files[inside] = File(source.read_bytes(), int(facts.st_mtime))
             except OSError as error:
                 fields.refuse("files", f"{ALLOWED}; {inside} cannot be read: {error.strerror}")
-            if PRIVATE_KEY in contents[inside]:
+            if PRIVATE_KEY in files[inside].content:
                 raise SetupError(
                     "E-SECRET-TYPED",
                     f"{fields.shown}: {inside} holds a private key; files go into a bucket.",
                     hint="Remove it from files. Put the key into .env, and write its ${NAME} in config.json.",
                 )
-    return contents
+    return files
 
 
 def _source(fields: Fields, root: Path, file: Path, inside: str) -> Path:

@@ -23,6 +23,15 @@ CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
+class File:
+    """A file that a connector takes along."""
+
+    content: bytes
+    modified: int
+    """Unix time, in seconds. Some taps read only files that are newer than their state."""
+
+
+@dataclass(frozen=True)
 class Connector:
     """A tap, a target or a transform: a folder below ``singer-configs/``.
 
@@ -49,8 +58,8 @@ class Connector:
 
     None: while its working folder has no file.
     """
-    files: Mapping[str, bytes] = field(default_factory=dict, hash=False, repr=False)
-    """The files that it takes along: content by path below the checkout."""
+    files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
+    """The files that it takes along, by path below the checkout."""
 
     @property
     def config(self) -> Path:

@@ -276,14 +276,16 @@ def test_files_that_are_taken_along(argo: Argo, mode: str) -> None:
         argo.write(f"{name}/connector.yaml", {**words, "files": ["people.jsonl", "data"]})
     (argo.root / "data").mkdir(exist_ok=True)
     (argo.root / "data" / "more.txt").write_text("more")
-    steps = [["schema", "s"], ["file", "people.jsonl"], ["file", "data/more.txt"]]
+    steps = [["schema", "s"], ["file", "people.jsonl"], ["file", "data/more.txt"], ["facts", "data/more.txt"]]
     name = argo.pipeline(f"files-{mode}", {"steps": steps}, {}, tap, target, mode=mode)
     for text in ("ada", "grace"):
         (argo.root / "people.jsonl").write_text(text)
         record = argo.one(name).record
         assert record["status"] == "succeeded", record["error"]
         (published,) = (content for key, content in argo.data(name).items() if record["run"] in key)
-        assert [json.loads(line) for line in published.splitlines()] == [{"file": text}, {"file": "more"}]
+        *texts, facts = map(json.loads, published.splitlines())
+        assert texts == [{"file": text}, {"file": "more"}]
+        assert facts["modified"] <= int((argo.root / "data" / "more.txt").stat().st_mtime)
 
     refused = argo.pipeline(name, {"steps": [["schema", "s"], ["touch", "people.jsonl"]]}, {}, tap, target, mode=mode)
     assert argo.one(refused).record["error"]["code"] == "E-TAP-FAILED"

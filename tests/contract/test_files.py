@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from made_connectors import made, project, succeeded
 
 from cluster.project.files import files_key
+from cluster.project.model import File
 
 if TYPE_CHECKING:
     from checkout import Checkout
@@ -51,6 +54,11 @@ def scripted(checkout: Checkout, **pipeline: Any) -> dict[str, bytes]:
     return files
 
 
+def key(files: dict[str, bytes]) -> str:
+    """Return the key of files with these contents."""
+    return files_key({name: File(content, 0) for name, content in files.items()})
+
+
 def test_a_run_on_this_machine(checkout: Checkout) -> None:
     """Tap and target have their files at the same relative places; nothing of them is published, and the originals stay."""
     scripted(checkout)
@@ -63,6 +71,18 @@ def test_a_run_on_this_machine(checkout: Checkout) -> None:
     for words in (("run", "p"), ("check", "p"), ("check", "all")):
         refused = checkout.invoke(*words)
         assert (refused.code, "people.jsonl is not there" in refused.err) == (1, True), refused.err
+
+
+def test_taps_that_compare_files_with_their_state(checkout: Checkout) -> None:
+    """Path and time of a file are the same in each run, and the time is that of the original; no copy stays."""
+    scripted(checkout)
+    os.utime(checkout.root / "people.jsonl", (1_700_000_000, 1_700_000_000))
+    checkout.write("tap-scripted/config.json", {"steps": [["schema", "s"], ["facts", "people.jsonl"]]})
+    assert [checkout.run().code, checkout.run().code] == [0, 0]
+    first, second = map(json.loads, checkout.outputs().values())
+    assert first == second
+    assert first["modified"] == 1_700_000_000
+    assert not Path(first["is"]).exists()
 
 
 def test_a_tap_that_reads_a_file(checkout: Checkout) -> None:
@@ -94,8 +114,8 @@ def test_they_are_exported(checkout: Checkout) -> None:
     assert result.code == 0, result.err
     folder = checkout.root / "export/company"
     schedule = (folder / "objects/cronworkflow-p.yaml").read_text()
-    assert files_key(files) in schedule
-    assert {name: (folder / "configs" / files_key(files) / name).read_bytes() for name in files} == files
+    assert key(files) in schedule
+    assert {name: (folder / "configs" / key(files) / name).read_bytes() for name in files} == files
 
 
 def test_they_go_to_the_cluster(company: Company) -> None:
@@ -105,7 +125,7 @@ def test_they_go_to_the_cluster(company: Company) -> None:
     result = company.there("up")
     assert result.code == 0, result.err
     (schedule,) = [item["value"] for item in parameters(company) if item["name"] == "tap-files"]
-    assert schedule == files_key(files)
+    assert schedule == key(files)
     assert "nothing changed" in company.there("up").out
 
     (checkout.root / "people.jsonl").write_text("grace")
@@ -113,7 +133,7 @@ def test_they_go_to_the_cluster(company: Company) -> None:
     result = company.there("sync")
     assert (result.code, "which only this machine has" in result.out) == (0, True), result.err
     (schedule,) = [item["value"] for item in parameters(company) if item["name"] == "tap-files"]
-    assert schedule == files_key({**files, "people.jsonl": b"grace"})
+    assert schedule == key({**files, "people.jsonl": b"grace"})
 
 
 def parameters(company: Company) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_our_bucket, owner
-from cluster.project.files import files_key
+from cluster.project.files import files_objects
 from cluster.runs.history import OWNER
 from cluster.store import parted
 from cluster.ui.command_line import command
@@ -133,8 +133,7 @@ class Configs:
                     files[key] = file.read_bytes()
                 elif file == connector.config and connector.kind == "tap":  # a Workflow needs it
                     files[key] = b"{}"
-            prefix = files_key(connector.files)
-            files |= {f"{prefix}/{name}": content for name, content in connector.files.items()}
+            files |= files_objects(connector.files)
         for pipeline in handles.pipelines:
             for name in OWN:
                 key = config_key(pipeline, name)
@@ -160,8 +159,8 @@ class Configs:
         names = [name for name in names if not states.fullmatch(name)]
         there = dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
         hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith("files/")})
-        sizes = {item.key: item.size for prefix in hashes for item in store.objects(bucket, f"{prefix}/")}
-        return there | {key: data for key, data in here.items() if sizes.get(key) == len(data)}
+        stored = {item.key for prefix in hashes for item in store.objects(bucket, f"{prefix}/")}
+        return there | {key: here[key] for key in stored & here.keys()}
 
 
 def _need_templates(handles: Handles, here: Mapping[str, bytes]) -> None:

@@ -21,11 +21,12 @@ from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
 from cluster.project.backfill import Backfill
 from cluster.project.files import files_key
+from cluster.project.model import File
 from cluster.runs.record import began
 
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
-FILES = {"a/x": b"1", "b": b"2"}
+FILES = {"a/x": File(b"1", 1), "b": File(b"2", 1)}
 
 
 def test_a_run_as_a_document() -> None:
@@ -83,7 +84,9 @@ def test_files_are_named_by_their_content() -> None:
         assert first in spec["arguments"]["parameters"]
         assert second not in spec["arguments"]["parameters"]
     assert re.fullmatch(r"files/[0-9a-f]{32}", files_key(FILES))
-    assert files_key({"b": b"2", "a/x": b"1"}) == files_key(FILES) != files_key({"a/x": b"2", "b": b"1"})
+    assert (
+        files_key({"b": File(b"2", 5), "a/x": File(b"1", 1)}) == files_key(FILES) != files_key({"a/x": File(b"2", 1), "b": File(b"1", 1)})
+    )
 
 
 def test_a_schedule_as_a_document() -> None:

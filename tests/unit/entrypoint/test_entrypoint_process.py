@@ -420,7 +420,10 @@ def test_files_that_are_taken_along(box: Box, side: str) -> None:
     (box.folder / "files/data/deep").mkdir(parents=True)
     for name in ("people.jsonl", "data/deep/more.jsonl"):
         box.write(f"files/{name}", name)
-    script = 'cat people.jsonl data/deep/more.jsonl >"$BOX/seen"; mkdir -p data; echo 1 >data/mine'
+    box.write("files/.modified.json", {"people.jsonl": 1_000_000_000})
+    script = (
+        'test data/deep/more.jsonl -nt people.jsonl && cat people.jsonl data/deep/more.jsonl >"$BOX/seen"; mkdir -p data; echo 1 >data/mine'
+    )
     result = box.run(side, script, SINGER_FILES=str(box.folder / "files"), SINGER_FILES_KEY="files/0")
     assert result.code == 0, result.err
     assert box.read("seen") == "people.jsonldata/deep/more.jsonl"

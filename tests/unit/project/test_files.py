@@ -21,7 +21,7 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\n"
 
 def read(root: Path, *names: str) -> dict[str, bytes]:
     """Read ``files`` of a connector of the checkout."""
-    return read_files(Fields({"files": list(names)}, shown="x"), root)
+    return {name: file.content for name, file in read_files(Fields({"files": list(names)}, shown="x"), root).items()}
 
 
 def write(root: Path, name: str, text: str = "1") -> Path:
@@ -116,7 +116,7 @@ def test_the_key_of_a_connector(root: Path) -> None:
     write(root, "singer-configs/tap-x/connector.yaml", yaml.safe_dump(keys))
     assert Project(root).connector("tap-x").files == {}
     write(root, "singer-configs/tap-x/connector.yaml", yaml.safe_dump({**keys, "files": "data/a.csv"}))
-    assert Project(root).connector("tap-x").files == {"data/a.csv": b"a"}
+    assert {name: file.content for name, file in Project(root).connector("tap-x").files.items()} == {"data/a.csv": b"a"}
     write(root, "singer-configs/tap-x/connector.yaml", yaml.safe_dump({**keys, "files": "data", "kind": "transform"}))
     with pytest.raises(SetupError, match="left out for a transform"):
         Project(root).connector("tap-x")

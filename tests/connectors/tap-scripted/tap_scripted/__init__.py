@@ -102,6 +102,11 @@ def file(path: str) -> None:
     say({"type": "RECORD", "stream": "s", "record": {"file": text}})
 
 
+def facts(path: str) -> None:
+    """Print, as a record, where a file really is, and when it was modified."""
+    say({"type": "RECORD", "stream": "s", "record": {"is": os.path.realpath(path), "modified": int(os.path.getmtime(path))}})
+
+
 def wait(path: str) -> None:
     """Wait until a file is there."""
     while not os.path.exists(path):
@@ -137,6 +142,7 @@ STEPS = {
     "environment": lambda: print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True),
     "argument": argument,
     "file": file,
+    "facts": facts,
     "touch": lambda path: open(path, "w", encoding="utf-8").close(),
 }
 
