@@ -159,7 +159,7 @@ def warn_of_paths(output: Output, project: Project, configs: Iterable[tuple[Conn
             problem = f"{shown}: {key} is {text}, which only this machine has; a run in a cluster does not see it."
             name = project.shown(path)
             if name.startswith(".."):
-                hint = f"Copy it into the checkout, list it in files of {definition}, and write that path as {key}."
+                hint = f"Copy it into the checkout, list it in files of {definition}, and write its path there as '{key}'."
             else:
                 taken = name in files or any(file.startswith(f"{name}/") for file in files)
                 line = f'"{key}": "{name}" into {shown}'
