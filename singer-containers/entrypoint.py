@@ -33,7 +33,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
@@ -740,21 +740,22 @@ class Runner:
         finally:
             self.starting = False
         if self.process.stderr is not None:
-            self.relay(self.process.stderr.fileno())
+            log, self.process.stderr = self.process.stderr, None  # only the relay may read it
+            self.relay(log)
         if self.interrupted:
             raise SystemExit(128 + self.interrupted)
         return self.process
 
-    def relay(self, source: int) -> None:
+    def relay(self, source: IO[bytes]) -> None:
         """Copy the connector's log to standard error, without secrets, in a thread."""
         thread = threading.Thread(target=self._relay, args=(source,), daemon=True)
         self._logs.append(thread)
         thread.start()
 
-    def _relay(self, source: int) -> None:
+    def _relay(self, source: IO[bytes]) -> None:
         held = b""
         with suppress(OSError):  # our log may have lost its reader: the connector goes on
-            while data := os.read(source, CHUNK):
+            while data := os.read(source.fileno(), CHUNK):
                 held += data
                 whole = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
                 if not whole and len(held) > LOG_LINE_BYTES:
@@ -993,7 +994,7 @@ class Runner:
         """Return the output of ``--help``, cached: it lists flags that ``capabilities`` omits."""
         if self._help is None:
             process = self.start(["--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            self._help = process.communicate()[0]
+            self._help = b"".join(self.output(process))
         return self._help
 
     def discover(self, config: list[str]) -> dict[str, Any]:
@@ -1002,7 +1003,7 @@ class Runner:
         :raises EntrypointError: E-DISCOVERY, the tap failed or printed no catalog.
         """
         process = self.start([*config, "--discover"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        text = process.communicate()[0]
+        text = b"".join(self.output(process))
         code = self.wait(process)
         hint = "Correct its config.json, or put a catalog.json beside it."
         if code:
@@ -1158,7 +1159,7 @@ class Runner:
         arguments = ["build", *(["--select", *select] if select else [])]
         process = self.start(arguments, variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work)
         assert process.stdout is not None
-        self.relay(process.stdout.fileno())
+        self.relay(process.stdout)
         return self.wait(process)
 
     def keep_state(self) -> None:
@@ -1193,7 +1194,7 @@ class Runner:
     def about(self, _work: Path) -> int:
         """Print the JSON of ``--about``, or nothing if the connector does not know the flag."""
         process = self.start(["--about", "--format=json"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        description = object_in(process.communicate()[0])
+        description = object_in(b"".join(self.output(process)))
         code = self.wait(process)
         if code == 0 and description is not None:
             print(json.dumps(description), flush=True)
