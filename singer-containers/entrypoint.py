@@ -922,7 +922,8 @@ class Runner:
             name = file.relative_to(source)
             if file.is_file() and file != times:
                 if str(name) in modified:
-                    os.utime(file, (modified[str(name)],) * 2)
+                    with suppress(OSError):  # a read-only mount
+                        os.utime(file, (modified[str(name)],) * 2)
                 link = self.folder / name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(file)
