@@ -441,10 +441,14 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
                 break
     wanted = environ.get("SINGER_NOTIFY", "failure")
     good = run.status == "Succeeded" or (record is not None and record.status == "succeeded")
-    if wanted == "always" or (wanted == "failure" and not good):
+    if wanted in {"warning", "always"}:
+        with suppress(SetupError):  # a run that main has recorded
+            record = record or history.read(run.pipeline, run.run)
+    warnings = record.warnings if record else []
+    if wanted == "always" or (wanted != "never" and not good) or (wanted == "warning" and warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None else last_log(run, history)
-        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log))
+        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log), warnings=warnings)
     return 1 if problem else 0
 
 

@@ -39,6 +39,7 @@ def notify(
     run: str,
     error: Mapping[str, str] | None,
     log: Sequence[str] = (),
+    warnings: Sequence[str] = (),
     seconds: float = SECONDS,
 ) -> bool:
     """Send the message if there is an address, and return whether it arrived.
@@ -51,7 +52,7 @@ def notify(
         address = ""
     if not address:
         return False
-    problem = send(address, message(pipeline, run, error, log, environ.get("SINGER_LINK", "")), seconds)
+    problem = send(address, message(pipeline, run, error, log, warnings, environ.get("SINGER_LINK", "")), seconds)
     if problem:
         print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
     return not problem
@@ -77,11 +78,14 @@ def send(address: str, facts: Mapping[str, Any], seconds: float) -> str:
         return str(getattr(failed, "reason", "") or failed) or type(failed).__name__
 
 
-def message(pipeline: str, run: str, error: Mapping[str, str] | None, log: Sequence[str], link: str) -> dict[str, Any]:
+def message(
+    pipeline: str, run: str, error: Mapping[str, str] | None, log: Sequence[str], warnings: Sequence[str], link: str
+) -> dict[str, Any]:
     """Return the facts for programs, and a text for people. Slack accepts only the text."""
     lines = list(log[-LINES:])
     parts = [f"{pipeline}: run {run} " + (f"failed. {error['code']}  {error['problem']}" if error else "succeeded.")]
     parts += [f"→ {error['hint']}"] if error else []
+    parts += [f"Warning: {warning}" for warning in warnings]
     parts += ["```\n" + "\n".join(lines) + "\n```"] if lines else []
     parts += [link] if link else []
     return {
@@ -89,6 +93,7 @@ def message(pipeline: str, run: str, error: Mapping[str, str] | None, log: Seque
         "run": run,
         "status": "failed" if error else "succeeded",
         "error": dict(error) if error else None,
+        "warnings": list(warnings),
         "log": lines,
         "link": link or None,
         "text": "\n".join(parts),

@@ -222,7 +222,7 @@ class Project:
             resources={**self.resources, **self._resources(fields.mapping("resources"))},
             timeout=_seconds(fields.text("timeout", "24h", pattern=DURATION, allowed="a duration such as 90s, 30m or 6h")),
             retries=fields.number("retries", default=2, least=0, most=10),
-            notify=fields.choice("notify", ("never", "failure", "always"), "failure"),
+            notify=fields.choice("notify", ("never", "failure", "warning", "always"), "failure"),
             transform=self._side(fields, "transform") if fields.has("transform") else None,
             transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
             events=self._events(fields.mapping("events")) if fields.has("events") else None,

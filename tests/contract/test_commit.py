@@ -759,3 +759,15 @@ def test_the_message_never_changes_the_result(hook: Hook, place: Place, tmp_path
     assert hook.got[1]["status"] == "succeeded"
     assert commit.finish(pod.failed("pod deleted"), pod.history, {**environ, "SINGER_NOTIFY": "never"}, pauses=()) == 0
     assert len(hook.got) == 2
+
+
+@pytest.mark.parametrize(("wanted", "messages"), [("never", 0), ("failure", 0), ("warning", 1), ("always", 1)])
+def test_a_message_about_warnings(hook: Hook, place: Place, tmp_path: Path, wanted: str, messages: int) -> None:
+    """A run that succeeded with a warning is told to whoever asked for warnings."""
+    pod = Pod(place, tmp_path)
+    pod.write("tap.json", {**REPORT, "warnings": ["Stream orders sent nothing."]})
+    commit.commit(pod.run, pod.history)
+    (tmp_path / "url").write_text(hook.url, encoding="utf-8")
+    environ = {"SINGER_NOTIFY_FILE": str(tmp_path / "url"), "SINGER_NOTIFY": wanted}
+    assert commit.finish(replace(pod.run, status="Succeeded"), pod.history, environ, pauses=()) == 0
+    assert [(got["status"], got["warnings"]) for got in hook.got] == [("succeeded", ["Stream orders sent nothing."])] * messages

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,7 @@ def test_a_record_cannot_lead_fetch_out_of_its_folder(checkout: Checkout) -> Non
     good = json.loads(file.read_text(encoding="utf-8"))
     [output] = good["outputs"]
     run, own = good["run"], f"p/{good['run']}/"
+    shutil.rmtree(checkout.root / "output" / "p" / run)  # what the run copied
     before = tree(checkout)
 
     keys = (

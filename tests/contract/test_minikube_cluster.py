@@ -400,7 +400,7 @@ def test_a_profile_that_is_not_ours(machine: Machine, state: str) -> None:
     is_one_sentence(machine.type("up"), "E-CLUSTER", "did not make", "→ .*INVOKE_SINGER_CLUSTER=")
     for words in (("stop",), ("teardown", "--yes"), ("teardown", "--yes", "--all")):
         assert machine.type(*words).code == 0
-    is_one_sentence(machine.type("status"), "E-DOWN")
+    is_one_sentence(machine.type("status"), "E-CLUSTER", "did not make")
     assert machine.asked("^minikube (?!status )|^docker save") == []
     assert machine.profile == state
 
