@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from made_connectors import made, project, succeeded
 
+from cluster.config.settings import parse
+from cluster.platform.handles import Handles
 from cluster.project.files import files_key
 from cluster.project.model import File
 
@@ -126,6 +128,7 @@ def test_they_go_to_the_cluster(company: Company) -> None:
     assert result.code == 0, result.err
     (schedule,) = [item["value"] for item in parameters(company) if item["name"] == "tap-files"]
     assert schedule == key(files)
+    os.utime(checkout.root / "people.jsonl", (1, 1))
     assert "nothing changed" in company.there("up").out
 
     (checkout.root / "people.jsonl").write_text("grace")
@@ -134,6 +137,12 @@ def test_they_go_to_the_cluster(company: Company) -> None:
     assert (result.code, "which only this machine has" in result.out) == (0, True), result.err
     (schedule,) = [item["value"] for item in parameters(company) if item["name"] == "tap-files"]
     assert schedule == key({**files, "people.jsonl": b"grace"})
+    with Handles(parse({}, {}, env="company", root=company.root), checkout.environ) as handles:
+        store, bucket = handles.store(), handles.settings.bucket_configs
+        contents = [[store.get(bucket, f"{prefix}/{name}") for name in sorted(files)] for prefix in (key(files), schedule)]
+        versions = [len(store.versions(bucket, item.key)) for item in store.objects(bucket, "files/")]
+    assert contents == [["ä".encode(), b"ada"], ["ä".encode(), b"grace"]]
+    assert set(versions) == {1}
 
 
 def parameters(company: Company) -> list[dict[str, str]]:
