@@ -145,6 +145,20 @@ def test_they_go_to_the_cluster(company: Company) -> None:
     assert set(versions) == {1}
 
 
+def test_a_platform_that_is_older(company: Company) -> None:
+    """A run whose files would be left out never begins, and the paths that only this machine has are named before that."""
+    scripted(company.checkout)
+    assert company.there("up").code == 0
+    spec = company.api.get("WorkflowTemplate", "streaming")["spec"]
+    spec["arguments"]["parameters"] = [item for item in spec["arguments"]["parameters"] if item["name"] != "tap-files"]
+    (company.root / "people.jsonl").write_text("grace")
+    company.checkout.write("tap-scripted/config.json", {**READS, "path": str(company.root / "people.jsonl")})
+    result = company.there("run", "p")
+    assert (result.code, "E-DOWN" in result.err, "invoke up" in result.err) == (1, True, True), result.err
+    assert "which only this machine has" in result.out
+    assert "Workflow" not in {kind for kind, _ in company.api.objects}
+
+
 def parameters(company: Company) -> list[dict[str, str]]:
     """Return the parameters of the schedule in the cluster."""
     return list(company.api.get("CronWorkflow", "p")["spec"]["workflowSpec"]["arguments"]["parameters"])
