@@ -69,6 +69,8 @@ LOG_LINE_BYTES = 1 << 16
 """A longer log line is passed on before its newline."""
 WARNINGS = 3
 """How many different warnings from the connector's log are in the report."""
+TIMES = ".modified.json"
+"""In ``SINGER_FILES``, when each file was modified: taps compare this with their state."""
 NOISE = re.compile("Stream is assumed to be unsorted")
 """The SDK prints this in every run, for every stream without a sorted key."""
 
@@ -657,6 +659,9 @@ class Runner:
         self.abandoned = False
         self.pipe = environ.get("SINGER_PIPE", "")
         self.held: int | None = None
+        self.folder: Path | None = None
+        """The working folder of a connector that takes files along."""
+        self._links: list[Path] = []
         self._reported = 0.0
         self._logs: list[threading.Thread] = []
         self._help: bytes | None = None
@@ -724,6 +729,7 @@ class Runner:
         environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
         environ.update(more or {})
         streams.setdefault("stderr", subprocess.PIPE)
+        streams.setdefault("cwd", self.folder)
         self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
@@ -897,6 +903,42 @@ class Runner:
         threading.Thread(target=watch, args=(path,), daemon=True).start()
 
     # -- files
+
+    def link_files(self) -> None:
+        """Link the files that the connector takes along into its working folder.
+
+        :raises EntrypointError: E-CONFIG, the bucket of configs lacks them.
+        """
+        source, key = self.environ.get("SINGER_FILES"), self.environ.get("SINGER_FILES_KEY", "none")
+        if not source or not Path(source).is_dir():
+            if key != "none":
+                problem = f"The connector's files are not in the bucket of configs: there is no {key}."
+                raise EntrypointError("E-CONFIG", problem, "Upload them with invoke sync, then run it again.")
+            return
+        self.folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data").absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        times = Path(source) / TIMES
+        modified = read_json(times, "E-CONFIG", TIMES) if times.exists() else {}
+        for file in sorted(Path(source).rglob("*")):
+            name = file.relative_to(source)
+            if file.is_file() and file != times:
+                if str(name) in modified:
+                    with suppress(OSError):  # a read-only mount
+                        os.utime(file, (modified[str(name)],) * 2)
+                link = self.folder / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file)
+                self._links.append(link)
+
+    def unlink_files(self) -> None:
+        """Remove the links, and folders that hold nothing else: they are no outputs."""
+        for link in self._links:
+            if link.is_symlink():
+                link.unlink()
+            for parent in link.relative_to(str(self.folder)).parents:
+                if parent.parts:
+                    with suppress(OSError):
+                        (Path(str(self.folder)) / parent).rmdir()
 
     def pipe_seconds(self) -> float:
         """Return the timeout for the other side of a FIFO."""
@@ -1167,7 +1209,7 @@ class Runner:
         if catalog is not None:
             arguments += self.catalog_flags(catalog)
         arguments += self.state()
-        return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
+        return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or self.folder))
 
 
 def object_in(output: bytes, wanted: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any] | None:
@@ -1265,7 +1307,9 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.report()
         runner.make_pipe()
         runner.watch_target()
+        runner.link_files()
         code = sides[side](work)
+        runner.unlink_files()
         if runner.abandoned:
             raise target_ended()
         runner.report(exit_code=code)
