@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import errno
 import hashlib
 import html
 import json
@@ -75,6 +76,8 @@ LEVEL = re.compile(r"\b(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\
 ERRORS = ("CRITICAL", "FATAL", "ERROR")
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
 """A colour. It ends in a letter, next to the level."""
+TIMES = ".modified.json"
+"""In ``SINGER_FILES``, when each file was modified: taps compare this with their state."""
 NOISE = re.compile("Stream is assumed to be unsorted")
 """The SDK prints this in every run, for every stream without a sorted key."""
 
@@ -675,6 +678,9 @@ class Runner:
         self.abandoned = False
         self.pipe = environ.get("SINGER_PIPE", "")
         self.held: int | None = None
+        self.folder: Path | None = None
+        """The working folder of a connector that takes files along."""
+        self._links: list[Path] = []
         self._reported = 0.0
         self._logs: list[threading.Thread] = []
         self._help: bytes | None = None
@@ -742,6 +748,7 @@ class Runner:
         environ = {name: value for name, value in self.environ.items() if not name.startswith(hidden)}
         environ.update(more or {})
         streams.setdefault("stderr", subprocess.PIPE)
+        streams.setdefault("cwd", self.folder)
         self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
@@ -922,6 +929,42 @@ class Runner:
         threading.Thread(target=watch, args=(path,), daemon=True).start()
 
     # -- files
+
+    def link_files(self) -> None:
+        """Link the files that the connector takes along into its working folder.
+
+        :raises EntrypointError: E-CONFIG, the bucket of configs lacks them.
+        """
+        source, key = self.environ.get("SINGER_FILES"), self.environ.get("SINGER_FILES_KEY", "none")
+        if not source or not Path(source).is_dir():
+            if key != "none":
+                problem = f"The connector's files are not in the bucket of configs: there is no {key}."
+                raise EntrypointError("E-CONFIG", problem, "Upload them with invoke sync, then run it again.")
+            return
+        self.folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data").absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        times = Path(source) / TIMES
+        modified = read_json(times, "E-CONFIG", TIMES) if times.exists() else {}
+        for file in sorted(Path(source).rglob("*")):
+            name = file.relative_to(source)
+            if file.is_file() and file != times:
+                if str(name) in modified:
+                    with suppress(OSError):  # a read-only mount
+                        os.utime(file, (modified[str(name)],) * 2)
+                link = self.folder / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file)
+                self._links.append(link)
+
+    def unlink_files(self) -> None:
+        """Remove the links, and folders that hold nothing else: they are no outputs."""
+        for link in self._links:
+            if link.is_symlink():
+                link.unlink()
+            for parent in link.relative_to(str(self.folder)).parents:
+                if parent.parts:
+                    with suppress(OSError):
+                        (Path(str(self.folder)) / parent).rmdir()
 
     def pipe_seconds(self) -> float:
         """Return the timeout for the other side of a FIFO."""
@@ -1219,7 +1262,7 @@ class Runner:
         if catalog is not None:
             arguments += self.catalog_flags(catalog)
         arguments += self.state(work)
-        return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or None))
+        return self.wait(self.start(arguments + words, cwd=self.environ.get("SINGER_OUTPUT_DIR") or self.folder))
 
 
 def object_in(output: bytes, wanted: Callable[[dict[str, Any]], bool] = bool) -> dict[str, Any] | None:
@@ -1285,6 +1328,25 @@ def selected_columns(stream: dict[str, Any]) -> list[str]:
     return columns
 
 
+def of_system(error: OSError) -> EntrypointError:
+    """Return the error for a file or a pipe that cannot be used."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return EntrypointError(
+        "E-DISK" if full else "E-PIPE",
+        f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
+        "Free space on the disk, then run it again." if full else "Check that the folder exists and is writable.",
+    )
+
+
+def remove_work(folder: Path) -> None:
+    """Remove the files with secrets, and the folder if nothing else is in it."""
+    for name in ("config.json", "catalog.json", "state.json"):
+        with suppress(OSError):
+            (folder / name).unlink()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     """Run one side and return its exit code; report every error, and print it."""
     runner = Runner(side, environ)
@@ -1309,27 +1371,19 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.report()
         runner.make_pipe()
         runner.watch_target()
+        runner.link_files()
         code = sides[side](work)
+        runner.unlink_files()
         if runner.abandoned:
             raise target_ended()
         if code == 0 and side in ("tap", "target"):
             runner.warn_of_errors()
         runner.report(exit_code=code)
-    except EntrypointError as error:
+    except (EntrypointError, OSError) as error:
         code = OWN_ERROR
         # After we stopped the tap, its error is a consequence of that.
-        cause = target_ended() if runner.abandoned else error
+        cause = target_ended() if runner.abandoned else error if isinstance(error, EntrypointError) else of_system(error)
         cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
-        runner.report(exit_code=code, error=cause)
-        print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
-    except OSError as error:
-        code = OWN_ERROR
-        full = error.errno in {28, 122}  # ENOSPC, EDQUOT
-        cause = EntrypointError(
-            "E-DISK" if full else "E-PIPE",
-            f"{error.filename or 'A file of the run'}: {error.strerror or error}.",
-            "Free space on the disk, then run it again." if full else "Check that the folder exists and is writable.",
-        )
         runner.report(exit_code=code, error=cause)
         print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)
     finally:
@@ -1339,11 +1393,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.finish_logs()
         runner.leave(code)
         if created:  # a folder that existed before is not ours to delete
-            for name in ("config.json", "catalog.json", "state.json"):
-                with suppress(OSError):
-                    (work / name).unlink()
-            with suppress(OSError):
-                work.rmdir()
+            remove_work(work)
         if runner.orphaned:
             # Without the engine, only we can end processes that the connector has started.
             os.killpg(0, signal.SIGKILL)

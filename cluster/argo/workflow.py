@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cluster.project.files import files_key
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -104,6 +106,7 @@ def parameters(
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
         "full": str(options.full or options.backfill is not None).lower(),
+        **{f"{item.kind}-files": files_key(item.files) for item in (pipeline.tap, pipeline.target) if item.files},
         **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],

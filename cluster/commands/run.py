@@ -18,6 +18,7 @@ from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.destination import destination
 from cluster.project.dotenv import kept_secrets
+from cluster.project.files import warn_of_paths
 from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
@@ -169,6 +170,7 @@ def _run_argo(
     handles, argo = engine.handles, engine.argo
     assert handles is not None
     older_layout(handles)  # refuses a newer layout
+    warn_of_paths(session.output, handles.project, [pair for pipeline in pipelines for pair in pipeline.configs])
     handles.only = tuple(pipeline.name for pipeline in pipelines)
     # A replay extracts nothing; every other backfill has a config for the tap.
     span = None if options.replay else options.backfill

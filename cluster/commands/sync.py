@@ -10,6 +10,7 @@ import yaml
 
 from cluster.config.settings import LAPTOP
 from cluster.engines.choice import Engines
+from cluster.project.files import warn_of_paths
 from cluster.ui.command_line import command
 from cluster.ui.format import count, seconds, shown
 
@@ -57,6 +58,7 @@ def _sync(session: Session, handles: Handles, *, plan_only: bool) -> None:
             output.line("•" if why is None else " ", title, why or "in place")
             output.event("step", step=title, pending=why)
         return
+    warn_of_paths(output, handles.project, [pair for pipeline in handles.pipelines for pair in pipeline.configs])
     changed = converge(steps, handles, output)
     output.event("sync.finished", changed=sorted(changed), seconds=round(time.monotonic() - begun, 3))
     if not changed:

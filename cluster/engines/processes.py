@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,8 @@ class Process:
         self.environment = environment
         self.config = config
         self.folder = folder
+        self.home = folder
+        """The folder with the connector's files, and its working folder."""
         self.log = log
         self.stopped = False
         self.unchanged = outcome.LOADED if side == "transform" else outcome.UNCHANGED
@@ -85,7 +88,10 @@ class Process:
         return code if code >= 0 else 128 - code
 
     def prepare(self, secrets: Mapping[str, str]) -> None:
-        """Create the folder with secrets, lock, config and state; only the user can read it."""
+        """Create the folder with secrets, lock, config, state and copies of the connector's files.
+
+        Only the user can read it.
+        """
         folder = self.folder / "secrets"
         private_folder(folder)
         write_private(self.folder / RUNNER_LOCK, "")
@@ -94,6 +100,18 @@ class Process:
         for name, content in (("config.json", self.config_override), ("state.json", self.state)):
             if content is not None:
                 write_private(self.folder / name, exact_json.dumps(content))
+        self.remove_files()
+        for name, source in self.connector.files.items():
+            file = self.home / "files" / name
+            private_folder(file.parent)
+            file.write_bytes(source.content)
+            file.chmod(0o400)
+            os.utime(file, (source.modified, source.modified))
+
+    def remove_files(self) -> None:
+        """Remove the files that are outside of the run's folder."""
+        if self.home != self.folder:
+            shutil.rmtree(self.home, ignore_errors=True)
 
     def variables(self, **more: str) -> dict[str, str]:
         """Return the entrypoint's variables for this run (see ``docs/contracts.md``)."""
@@ -106,7 +124,8 @@ class Process:
             "SINGER_TAP_INPUT": "-",
             "SINGER_TARGET_OUTPUT": os.devnull,
             "SINGER_NEW_STATE": str(self.folder / "new_state.json"),
-            "SINGER_OUTPUT_DIR": str(self.folder / "data"),
+            "SINGER_OUTPUT_DIR": str(self.home / "data"),
+            "SINGER_FILES": str(self.home / "files"),
             "SINGER_SECRETS": str(self.folder / "secrets"),
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),
@@ -227,6 +246,7 @@ class Processes:
             deadline = time.monotonic() + STOP_SECONDS
             for end in self.ends:
                 end.kill(deadline)
+                end.remove_files()
             os.close(lifeline)
             os.close(ours)
             look()
@@ -275,6 +295,8 @@ class Pair(Processes):
         self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
         self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
         self.tap.config_override, self.tap.state = job.config, state
+        if pipeline.tap.files:  # some taps keep paths in their state: they must not change
+            self.tap.home = folder.parents[1] / "files" / pipeline.name
         super().__init__(job, folder, logs, self.target, self.tap)
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:

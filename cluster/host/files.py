@@ -78,7 +78,7 @@ def replacing(what: str, file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[Path]:
+def write_whole(file: Path, text: str | bytes, *, mode: int | None = None) -> Iterator[Path]:
     """Write *text* beside *file* and yield that path; replace *file* when the body succeeds.
 
     Line ends stay as they are, and a link stays a link. Permissions are *mode*, or those of the
@@ -89,7 +89,7 @@ def write_whole(file: Path, text: str, *, mode: int | None = None) -> Iterator[P
     file = file.resolve()
     with replacing(file.name, file) as part:
         part.touch(mode or 0o666)
-        part.write_bytes(text.encode())
+        part.write_bytes(text.encode() if isinstance(text, str) else text)
         if mode is None and file.exists():
             shutil.copymode(file, part)
         yield part

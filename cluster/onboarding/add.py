@@ -16,6 +16,7 @@ from cluster.config.strict import describe, parse_yaml, read_exact, yaml_events
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
 from cluster.host.locks import only_one
+from cluster.project.files import warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
 from cluster.ui.command_line import command
@@ -58,6 +59,7 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     sides = {"tap": pipeline.tap.name, "target": pipeline.target.name, "transform": transform}
     output.event("pipeline", pipeline=name, **sides, schedule=list(pipeline.schedule))
     output.line("✓", name, f"{' → '.join(item.name for item in pipeline.connectors)}, added to {shown}")
+    warn_of_paths(output, project, pipeline.configs)
     output.text()
     nightly = f" · {command('sync')} for its schedule" if pipeline.schedule else ""
     output.text(f"Next: {command(f'run {name}')}{nightly}")

@@ -21,6 +21,7 @@ from cluster.onboarding.remedies import remedy
 from cluster.onboarding.repairs import DoesNotStartError
 from cluster.onboarding.selection import Choice
 from cluster.project.dotenv import read_dotenv
+from cluster.project.files import relative_files
 from cluster.project.model import CAPABILITIES
 from cluster.project.reader import Project
 from cluster.project.secrets import secret_names_in
@@ -318,6 +319,11 @@ class ConnectorDraft:
             prompts.ask(self.session.output, sorted(asked, key=lambda option: not option.needed), filled.take)
         filled.preset(self.preset)
         return filled.finish()
+
+    def take_along(self, config: Mapping[str, Any]) -> None:
+        """Write into ``files`` what the config of a tap names by its path in the checkout."""
+        files = relative_files(config, self.session.settings.root) if self.keys["kind"] == "tap" else []
+        self.keys.update({"files": files} if files else {})
 
     def missing(self, config: Mapping[str, Any]) -> list[str]:
         """Return the settings that the connector needs and its config lacks."""

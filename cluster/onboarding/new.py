@@ -28,6 +28,7 @@ from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
 from cluster.onboarding.selection import Choice
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
+from cluster.project.files import warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
 from cluster.project.secrets import secret_names
@@ -87,8 +88,11 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
 
 def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], request: ConnectorRequest) -> None:
     """Report the connector that was made or completed."""
+    project = Project(session.settings.root)
     files = listed(sorted(file.name for file in connector.folder.iterdir()))
-    session.output.line("✓", Project(session.settings.root).shown(connector.folder), f"{connector.kind}; {files}")
+    session.output.line("✓", project.shown(connector.folder), f"{connector.kind}; {files}")
+    if connector.files:
+        session.output.line("✓", "files", f"{listed(sorted(connector.files))}: each run has a copy")
     session.output.event(
         "connector",
         connector=connector.name,
@@ -102,6 +106,7 @@ def _report(session: Session, connector: Connector, config: Mapping[str, Any], m
         source=request.source or None,
         variant=request.hub.variant if request.hub else None,
     )
+    warn_of_paths(session.output, project, [(connector, connector.config)])
 
 
 def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, ask: bool) -> tuple[ConnectorDraft, dict[str, Any]]:
@@ -120,6 +125,7 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
         try:
             draft.install()
             config, secrets = draft.configure()
+            draft.take_along(config)
             (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
             draft.connector()
             dotenv.keep(root / ".env", secrets)

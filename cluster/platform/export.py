@@ -23,6 +23,7 @@ from cluster.platform.ownership import WHOLE_CLUSTER, unowned
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
 from cluster.platform.steps.storage import Configs, policy
+from cluster.project.files import TIMES
 from cluster.project.secrets import secret_names
 from cluster.project.venvs import Environments
 
@@ -83,7 +84,8 @@ def files(settings: Settings) -> dict[str, bytes]:
         }
         if settings.store == "use":
             texts["administrator/s3-policy.json"] = json.dumps(policy(settings), indent=2) + "\n"
-        configs = {f"configs/{key}": data for key, data in Configs.here(handles).items()}
+        # Times of modification differ from checkout to checkout.
+        configs = {f"configs/{key}": data for key, data in Configs.here(handles).items() if not key.endswith(f"/{TIMES}")}
     return {path: text.encode() for path, text in texts.items()} | configs
 
 
@@ -120,7 +122,7 @@ def write(content: dict[str, bytes], folder: Path) -> tuple[list[str], list[str]
     changed = [path for path in content if not (folder / path).is_file() or (folder / path).read_bytes() != content[path]]
     gone = sorted(there - content.keys())
     for path in sorted(changed, key=lambda path: path != head.name):  # marks the folder
-        with write_whole(folder / path, content[path].decode()):
+        with write_whole(folder / path, content[path]):
             pass
     for path in gone:
         (folder / path).unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ CAPABILITIES = (
     "soft-delete", "state", "stream-maps", "structured-logging", "test",
 )  # fmt: skip
 CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a connector takes along."""
+
+    content: bytes
+    modified: int
+    """Unix time, in seconds. Some taps read only files that are newer than their state."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,8 @@ class Connector:
 
     None: while its working folder has no file.
     """
+    files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
+    """The files that it takes along, by path below the checkout."""
 
     @property
     def config(self) -> Path:
@@ -104,6 +115,11 @@ class Pipeline:
     def connectors(self) -> tuple[Connector, ...]:
         """The connectors of a run, in order."""
         return (self.tap, self.target, *([self.transform] if self.transform else []))
+
+    @property
+    def configs(self) -> tuple[tuple[Connector, Path], ...]:
+        """Tap and target, each with its config in this pipeline."""
+        return ((self.tap, self.config), (self.target, self.target_config))
 
 
 def used(pipelines: Iterable[Pipeline]) -> list[Connector]:

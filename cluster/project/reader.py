@@ -16,6 +16,7 @@ from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, Q
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
+from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
@@ -149,8 +150,11 @@ class Project:
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             instead=self._instead(folder / CONFIG),
             safe_states=_safe_states(fields),
+            files=read_files(fields, self.root),
         )
         _check_parameter(fields, "outputs", "\n".join(connector.outputs))
+        if connector.files and kind == "transform":
+            fields.refuse("files", "left out for a transform: all of its folder goes along")
         for glob in connector.outputs:
             if glob.startswith("/") or ".." in glob.split("/") or "\\" in glob:
                 fields.refuse("outputs", "a glob below the target's own folder: no leading slash, no .., no backslash")

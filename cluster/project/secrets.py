@@ -62,7 +62,7 @@ def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: st
 
     :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
     """
-    for path, value in _texts(config):
+    for path, value in texts(config):
         key = next((part for part in reversed(path) if not part.isdigit()), "")
         if key in known or is_typed_secret(key, value):
             variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
@@ -73,14 +73,14 @@ def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: st
             )
 
 
-def _texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+def texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the texts and numbers in a config with their paths, except ``${NAME}``."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _texts(item, (*path, key))
+            yield from texts(item, (*path, key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _texts(item, (*path, str(number)))
+            yield from texts(item, (*path, str(number)))
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         text = str(value)
         if text.strip() and not any(secret[1] for secret in SECRET.finditer(text)):

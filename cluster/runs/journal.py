@@ -54,8 +54,15 @@ class Progress:
 
 
 def has_files(folder: Path) -> bool:
-    """Return whether there is any file, or link, below *folder*."""
-    return any(not item.is_dir() or item.is_symlink() for item in folder.rglob("*"))
+    """Return whether there is any file, or link, below *folder*.
+
+    The entrypoint's links to the files that a connector takes along do not count.
+    """
+    return any((not item.is_dir() or item.is_symlink()) and not _taken_along(item, folder) for item in folder.rglob("*"))
+
+
+def _taken_along(item: Path, folder: Path) -> bool:
+    return item.is_symlink() and item.readlink().as_posix().endswith(f"/files/{item.relative_to(folder).as_posix()}")
 
 
 def printed(file: Path) -> dict[str, Any] | None:

@@ -266,6 +266,36 @@ def test_staged(argo: Argo) -> None:
     assert argo.one(name).last["state"] == AFTER
 
 
+@pytest.mark.parametrize("mode", ["streaming", "staged"])
+def test_files_that_are_taken_along(argo: Argo, mode: str) -> None:
+    """A tap reads files of the checkout by their relative paths and can write none of them; changed files are those of the next run."""
+    tap, target = f"tap-with-files-{mode}", f"target-with-files-{mode}"
+    for name, side in ((tap, "tap"), (target, "target")):
+        argo.connector(name, side, [])
+        words = {"kind": side, "pip_url": f"tests/connectors/{side}-scripted", "executable": f"{side}-scripted", "capabilities": []}
+        argo.write(f"{name}/connector.yaml", {**words, "files": ["people.jsonl", "data"]})
+    (argo.root / "data").mkdir(exist_ok=True)
+    (argo.root / "data" / "more.txt").write_text("more")
+    steps = [["schema", "s"], ["file", "people.jsonl"], ["file", "data/more.txt"], ["facts", "data/more.txt"]]
+    name = argo.pipeline(f"files-{mode}", {"steps": steps}, {}, tap, target, mode=mode)
+    for text in ("ada", "grace"):
+        (argo.root / "people.jsonl").write_text(text)
+        record = argo.one(name).record
+        assert record["status"] == "succeeded", record["error"]
+        (published,) = (content for key, content in argo.data(name).items() if record["run"] in key)
+        *texts, facts = map(json.loads, published.splitlines())
+        assert texts == [{"file": text}, {"file": "more"}]
+        assert facts["modified"] <= int((argo.root / "data" / "more.txt").stat().st_mtime)
+
+    refused = argo.pipeline(name, {"steps": [["schema", "s"], ["touch", "people.jsonl"]]}, {}, tap, target, mode=mode)
+    assert argo.one(refused).record["error"]["code"] == "E-TAP-FAILED"
+    assert (argo.root / "people.jsonl").read_text() == "grace"
+    lacking = argo.pipeline(name, {"steps": steps}, {}, tap, target, mode=mode)
+    error = submit(argo, lacking, tap_files="files/gone").error
+    assert error is not None
+    assert (error["code"], "files/gone" in error["problem"]) == ("E-CONFIG", True)
+
+
 def test_backfills(argo: Argo) -> None:
     """Several at once, each over the same days; one whose load failed is retried; no state moves, and the records tell."""
     dated = [["schema", "s"], ["argument", "--config"], ["state", AFTER]]

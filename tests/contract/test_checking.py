@@ -282,6 +282,7 @@ TARGETS = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", TARGETS, ids=lambda case: case.rule)
 def test_a_target_that_breaks_a_rule(checkout: Checkout, case: Target) -> None:
     """Each rule that a target breaks is named; which kind of message it cannot take is found out."""
@@ -295,6 +296,7 @@ def test_a_target_that_breaks_a_rule(checkout: Checkout, case: Target) -> None:
     assert result.code == (1 if RULES[case.rule][0] == "error" else 0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["target-scripted", "target-csv", "target-jsonl"])
 def test_a_target_that_breaks_none(checkout: Checkout, name: str) -> None:
     """Real targets take every odd message; what they leave is counted and gone."""
@@ -311,6 +313,7 @@ def test_a_target_that_breaks_none(checkout: Checkout, name: str) -> None:
     assert not list(checkout.root.rglob("singer_check_*"))
 
 
+@pytest.mark.full
 def test_the_same_failure_is_shown_once(checkout: Checkout) -> None:
     """A target that fails in the same manner with every kind of message is one finding, not one for each kind."""
     checkout.scripted({}, {"exit_at": [1, 3]})

@@ -24,6 +24,7 @@ from checkout import ROOT
 from cluster.containers import images
 from cluster.errors import SetupError
 from cluster.runs.history import History
+from cluster.runs.journal import has_files
 from cluster.runs.record import Side
 
 if TYPE_CHECKING:
@@ -255,6 +256,17 @@ def test_a_state_of_files_is_not_kept(pod: Pod, safe: bool | None) -> None:  # n
     journal.keep(last=True)
     journal.fail("failed")
     assert (pod.history.state("p"), journal.record.state_after) == (BEFORE, BEFORE)
+
+
+def test_files_that_the_target_takes_along_are_none_of_its_own(pod: Pod) -> None:
+    """A database's certificate, linked into the working folder, does not make it a target that leaves files; any other link does."""
+    (pod.shared / "data" / "s.csv").unlink()
+    link = pod.shared / "data" / "certificates" / "ca.pem"
+    link.parent.mkdir()
+    link.symlink_to("/singer/in/target/files/certificates/ca.pem")
+    assert not has_files(pod.shared / "data")
+    link.rename(link.with_name("other.pem"))
+    assert has_files(pod.shared / "data")
 
 
 def test_published_files_do_not_make_their_state_safe(pod: Pod) -> None:

@@ -96,8 +96,8 @@ def test_the_question_on_a_terminal(moving: Company, answer: str, state: object,
     let_there_be(moving, OTHER)
     typist = Typist(moving.checkout, "state", "p", "--copy-to", "company")
     shown = typist.sees("Replace it? [y/N] ")
-    assert '{"n": 3}' in shown
-    assert '{"n": 1}' in shown
+    assert "n 3" in shown
+    assert "n 1" in shown
     typist.types(answer)
     typist.sees(said)
     assert (typist.ends(), there(moving)) == (0, state)
@@ -134,7 +134,7 @@ def test_what_cannot_be_copied(moving: Company) -> None:
         (("--copy-to", "company"), "E-STATE", "has no state on local"),
         (("--copy-to", "compayn"), "E-SETTING", 'Did you mean "company"?'),
         (("--copy-to", "company", "--env", "company"), "E-SETTING", "it is there already"),
-        (("--copy-to", "company", "--reset"), "E-SETTING", "more than one was given"),
+        (("--copy-to", "company", "--reset"), "E-SETTING", "more than one of"),
         (("--copy-to", "laptop", "--env", "company"), "E-STATE", "has no state on argo in company"),
     ):
         refused = moving.type("state", "p", *words)

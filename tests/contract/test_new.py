@@ -52,6 +52,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_leaves_nothing(checkout: Checkout, name: str) -> None:
     """What cannot be a connector is answered with one sentence and one thing to do, and nothing of it is left."""
@@ -209,6 +210,7 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
     assert (chosen[()], chosen["properties", "id"], chosen["properties", "note"]) == (True, True, False)
 
 
+@pytest.mark.full
 def test_from_scratch(checkout: Checkout) -> None:
     """A tap of one's own runs at once, and the command that was printed for its test finds and passes it."""
     result = succeeded(checkout.invoke("new", "tap-mine", "--from-scratch"))
@@ -252,6 +254,7 @@ def main():
 """
 
 
+@pytest.mark.full
 def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
     """A tap that accepts --catalog, reads --properties alone and has no --state loads its stream at every run."""
     succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout, OLD)))
@@ -261,6 +264,7 @@ def test_an_old_tap_gets_what_it_reads(checkout: Checkout) -> None:
         assert succeeded(checkout.run("shop")).last["records"] == {"s": 1}
 
 
+@pytest.mark.full
 def test_typed_variables_of_meltano(checkout: Checkout, tmp_path: Path) -> None:
     """A number or a flag from Meltano's .env keeps its type in the config."""
     config = {"output_path": ".", "batch_size_rows": "$BATCH_ROWS", "add_record_metadata": "${ADD_META}"}

@@ -57,7 +57,7 @@ def clone(tmp_path: Path, checkout: Checkout) -> Path:
 @pytest.mark.parametrize(
     ("text", "least"),
     [
-        pytest.param(README, 1, id="README.md"),
+        pytest.param(README, 1, id="README.md", marks=pytest.mark.full),  # half a minute
         pytest.param(TUTORIAL, 10, id="tutorial.md", marks=pytest.mark.full),  # a minute
         pytest.param(CONNECTORS, 6, id="connectors.md", marks=pytest.mark.full),  # minutes
     ],

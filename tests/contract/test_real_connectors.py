@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uv import find_uv_bin
 
+from cluster.project.venvs import pyenv_pythons
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -368,9 +370,9 @@ def test_exchange_rates_into_two_targets(checkout: Checkout) -> None:
 
 
 def python_is_here(wanted: str) -> bool:
-    """Say whether uv finds that Python on this machine."""
+    """Say whether uv or pyenv has that Python on this machine."""
     command = [find_uv_bin(), "python", "find", "--no-config", "--no-python-downloads", "--no-project", "--system", wanted]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return wanted in pyenv_pythons() or subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_a_python_that_is_not_here(checkout: Checkout) -> None:

@@ -14,6 +14,8 @@ from made_connectors import TAP, environments, files, made, project, succeeded
 if TYPE_CHECKING:
     from checkout import Checkout
 
+pytestmark = pytest.mark.full  # installs packages that need repairs
+
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from checkout import Checkout, Result
 
+pytestmark = pytest.mark.full  # reads every file and process of a run
+
 CANARY = "canary-7f3a9c"
 OTHER = "quetzal-41be02"
 LOOKING = (("runs",), ("show", "last"), ("logs", "last"), ("state", "p"), ("state", "p", "--history"))

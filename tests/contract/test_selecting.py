@@ -78,6 +78,7 @@ def arrived(checkout: Checkout) -> dict[str, set[str]]:
     return {name: {key for line in text.splitlines() for key in json.loads(line)} for name, text in files.items()}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("tap", "words", "expected"),
     [
@@ -104,6 +105,7 @@ def test_what_is_selected_is_what_arrives(checkout: Checkout, tap: str, words: s
     assert typed(checkout, "check", tap, "--json").last["ok"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("tap", TAPS)
 def test_discovering_changes_no_run(checkout: Checkout, tap: str) -> None:
     """A run loads the same with the catalog that discover writes as without one."""
@@ -162,6 +164,7 @@ def test_a_greeting_does_no_harm(checkout: Checkout) -> None:
     assert typed(checkout, "discover", "tap-scripted", "--json").last["streams"] == 1
 
 
+@pytest.mark.full
 def test_ten_thousand_streams(checkout: Checkout) -> None:
     """Of a very large catalog the table is cut with a word, --all shows the rest, programs get all of it, and one stream is found."""
     scripted(checkout, {"streams": [stream(f"table_{number:05}") for number in range(10_000)]})

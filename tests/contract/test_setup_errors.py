@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from checkout import Checkout, Result
 
+pytestmark = pytest.mark.full  # types some commands for each mistake
+
 CONNECTOR = {"kind": "tap", "pip_url": "tests/connectors/tap-scripted"}
 PIPELINE = {"tap": "tap-scripted", "target": "target-scripted"}
 

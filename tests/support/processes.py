@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def eventually(fact: Callable[[], Any], within: float = 20, why: Callable[[], Any] = lambda: "it did not come to pass") -> Any:
+def eventually(fact: Callable[[], Any], within: float = 60, why: Callable[[], Any] = lambda: "it did not come to pass") -> Any:
     """Wait until *fact* is true and return it; else say *why* not."""
     deadline = time.monotonic() + within
     while not (found := fact()):

@@ -212,7 +212,11 @@ class Place:
 
     def variables(self) -> dict[str, str]:
         """Return the settings as a process gets them, with the credentials."""
-        texts = {name: str(value) for name, value in asdict(self.settings).items() if name != "root"}
+        texts = {
+            name: str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in asdict(self.settings).items()
+            if name != "root"
+        }
         return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
 
 

@@ -13,18 +13,22 @@ import urllib3
 from cluster.argo.templates import BUCKETS
 from cluster.argo.workflow import config_key
 from cluster.errors import SetupError
+from cluster.kube.rbac import visible
 from cluster.net.http import in_few_words
 from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_our_bucket, owner
+from cluster.project.files import files_objects
 from cluster.runs.history import OWNER
 from cluster.store import parted
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cluster.config.settings import Settings
+    from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
@@ -97,7 +101,9 @@ class Configs:
         """See ``Step``."""
         store, bucket = handles.store(), handles.settings.bucket_configs
         need_our_bucket(handles, store.get(bucket, OWNER))
-        here, there = self.here(handles), self._there(handles)
+        here = self.here(handles)
+        there = self._there(handles, here)
+        _need_templates(handles, here)
 
         def put(name: str) -> None:
             say(name)
@@ -110,7 +116,8 @@ class Configs:
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        here, there = self.here(handles), self._there(handles)
+        here = self.here(handles)
+        there = self._there(handles, here)
         differing = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
         return f"not as in singer-configs/: {', '.join(differing)}" if differing else None
 
@@ -126,6 +133,7 @@ class Configs:
                     files[key] = file.read_bytes()
                 elif file == connector.config and connector.kind == "tap":  # a Workflow needs it
                     files[key] = b"{}"
+            files |= files_objects(connector.files)
         for pipeline in handles.pipelines:
             for name in OWN:
                 key = config_key(pipeline, name)
@@ -134,7 +142,12 @@ class Configs:
         return files
 
     @staticmethod
-    def _there(handles: Handles) -> dict[str, bytes | None]:
+    def _there(handles: Handles, here: Mapping[str, bytes]) -> dict[str, bytes | None]:
+        """Return the objects of the bucket that the steps compare with those of *here*.
+
+        The keys of connectors' files have a hash of the content, so nobody reads them again. Those
+        of earlier content stay: a schedule or a run may name them.
+        """
         store, bucket = handles.store(), handles.settings.bucket_configs
         prefixes = ["connectors/", "pipelines/"]
         if handles.only:
@@ -144,7 +157,24 @@ class Configs:
         names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
         names = [name for name in names if not states.fullmatch(name)]
-        return dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
+        there = dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
+        hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith("files/")})
+        stored = {item.key for prefix in hashes for item in store.objects(bucket, f"{prefix}/")}
+        return there | {key: here[key] for key in stored & here.keys()}
+
+
+def _need_templates(handles: Handles, here: Mapping[str, bytes]) -> None:
+    """Check that the WorkflowTemplates of the cluster take files along; older ones would not.
+
+    :raises SetupError: E-DOWN, they are older.
+    """
+    if not any(key.startswith("files/") for key in here):
+        return
+    hidden: Document | None = None
+    live = visible(lambda: handles.kube.get("WorkflowTemplate", "streaming", handles.namespace), hidden)
+    if live and "tap-files" not in {item["name"] for item in live["spec"].get("arguments", {}).get("parameters", [])}:
+        problem = "The WorkflowTemplates in the cluster are older than this checkout, and take no files of a connector along."
+        raise SetupError("E-DOWN", problem, hint=command("up"))
 
 
 def silent(url: str) -> str | None:

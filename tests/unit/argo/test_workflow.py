@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +20,13 @@ from cluster.argo import workflow as argo_workflow
 from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
 from cluster.project.backfill import Backfill
+from cluster.project.files import files_key
+from cluster.project.model import File
 from cluster.runs.record import began
 
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
+FILES = {"a/x": File(b"1", 1), "b": File(b"2", 1)}
 
 
 def test_a_run_as_a_document() -> None:
@@ -69,6 +73,22 @@ def test_a_run_as_a_document() -> None:
     assert argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET) == expected
 
 
+def test_files_are_named_by_their_content() -> None:
+    """A run and a schedule name the hash of the files that a connector takes along; another content is another name."""
+    first, second = ({"name": f"{side}-files", "value": key} for side, key in (("tap", files_key(FILES)), ("target", files_key({}))))
+    made = replace(PLAIN, tap=replace(PLAIN.tap, files=FILES))
+    for spec in (
+        argo_workflow.workflow(made, RUN, given(made), TARGET)["spec"],
+        argo_workflow.cron_workflow(made, given(made), TARGET)["spec"]["workflowSpec"],
+    ):
+        assert first in spec["arguments"]["parameters"]
+        assert second not in spec["arguments"]["parameters"]
+    assert re.fullmatch(r"files/[0-9a-f]{32}", files_key(FILES))
+    assert (
+        files_key({"b": File(b"2", 5), "a/x": File(b"1", 1)}) == files_key(FILES) != files_key({"a/x": File(b"2", 1), "b": File(b"1", 1)})
+    )
+
+
 def test_a_schedule_as_a_document() -> None:
     """A CronWorkflow never overlaps itself, forgives a laptop that slept, and is suspended where the pipeline is paused."""
     made = argo_workflow.cron_workflow(replace(PLAIN, paused=True), given(PLAIN), TARGET)
@@ -100,7 +120,8 @@ WAYS = {
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
 def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool) -> None:
     """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
-    pipeline = replace(PLAIN, mode=mode, transform=AFTER if after else None)
+    tap, target = (replace(side, files=FILES) for side in (PLAIN.tap, PLAIN.target))
+    pipeline = replace(PLAIN, mode=mode, tap=tap, target=target, transform=AFTER if after else None)
     if way.replay and mode == "streaming":
         return
     made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)

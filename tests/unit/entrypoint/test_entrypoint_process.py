@@ -414,6 +414,31 @@ def test_a_program_that_says_nothing_of_itself(box: Box, script: str, code: int)
     assert (result.code, result.out) == (code, "")
 
 
+@pytest.mark.parametrize("side", ["tap", "target"])
+def test_files_that_are_taken_along(box: Box, side: str) -> None:
+    """The connector reads its files by their relative paths; afterwards its working folder has only what it wrote itself."""
+    (box.folder / "files/data/deep").mkdir(parents=True)
+    for name in ("people.jsonl", "data/deep/more.jsonl"):
+        box.write(f"files/{name}", name)
+    box.write("files/.modified.json", {"people.jsonl": 1_000_000_000})
+    script = (
+        'test data/deep/more.jsonl -nt people.jsonl && cat people.jsonl data/deep/more.jsonl >"$BOX/seen"; mkdir -p data; echo 1 >data/mine'
+    )
+    result = box.run(side, script, SINGER_FILES=str(box.folder / "files"), SINGER_FILES_KEY="files/0")
+    assert result.code == 0, result.err
+    assert box.read("seen") == "people.jsonldata/deep/more.jsonl"
+    assert [item.relative_to(box.folder / "data").as_posix() for item in sorted((box.folder / "data").rglob("*"))] == ["data", "data/mine"]
+
+
+def test_files_that_the_bucket_lacks(box: Box) -> None:
+    """A connector never starts without the files that it needs: it might succeed, and load nothing."""
+    result = box.run("tap", 'touch "$BOX/started"', SINGER_FILES=str(box.folder / "files"), SINGER_FILES_KEY="files/0")
+    assert (result.code, box.report["error"]["code"]) == (90, "E-CONFIG")
+    assert "files/0" in box.report["error"]["problem"]
+    assert not (box.folder / "started").exists()
+    assert box.run("tap", SAYS, SINGER_FILES=str(box.folder / "files"), SINGER_FILES_KEY="none").code == 0
+
+
 def test_a_program_alone(box: Box) -> None:
     """With the word alone, the connector gets its files and what else was typed; what it reads and prints is not looked at."""
     box.write("config.json", {})

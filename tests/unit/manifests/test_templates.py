@@ -64,7 +64,7 @@ def test_only_our_own_container_has_credentials(template: Document) -> None:
 
 @each_template
 def test_a_side_sees_its_own_config_alone(template: Document) -> None:
-    """The config of one side is not among the mounts of the other, and one with its secrets filled in lies in memory."""
+    """The config and the files of one side are not among the mounts of the other, and one with its secrets filled in lies in memory."""
     for name, container in containers(template).items():
         whose = side(template, name)
         if whose not in SIDES:
@@ -74,8 +74,8 @@ def test_a_side_sees_its_own_config_alone(template: Document) -> None:
         assert work["emptyDir"]["medium"] == "Memory"
         assert environment(container)["SINGER_WORK"].startswith("/singer/work/")
         for artifact in template["inputs"]["artifacts"]:
-            other = {"tap": "target-config", "target": "tap-config", "transform": "tap-config"}[whose]
-            if artifact["name"] == other:
+            other = {"tap": "target", "target": "tap", "transform": "tap"}[whose]
+            if artifact["name"] in {f"{other}-config", f"{other}-files"}:
                 assert not any(artifact["path"].startswith(path + "/") for path in seen)
         others = [sibling for sibling in containers(template) if sibling != name]
         assert not any(

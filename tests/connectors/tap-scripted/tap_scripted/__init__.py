@@ -93,6 +93,20 @@ def argument(name: str) -> None:
     say({"type": "RECORD", "stream": "s", "record": {"given": load(name) if path else None}})
 
 
+def file(path: str) -> None:
+    """Print, as a record, the text of a file, or null if it does not exist."""
+    text = None
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as content:
+            text = content.read()
+    say({"type": "RECORD", "stream": "s", "record": {"file": text}})
+
+
+def facts(path: str) -> None:
+    """Print, as a record, where a file really is, and when it was modified."""
+    say({"type": "RECORD", "stream": "s", "record": {"is": os.path.realpath(path), "modified": int(os.path.getmtime(path))}})
+
+
 def wait(path: str) -> None:
     """Wait until a file is there."""
     while not os.path.exists(path):
@@ -127,6 +141,8 @@ STEPS = {
     "deaf": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "environment": lambda: print(json.dumps(dict(os.environ)), file=sys.stderr, flush=True),
     "argument": argument,
+    "file": file,
+    "facts": facts,
     "touch": lambda path: open(path, "w", encoding="utf-8").close(),
 }
 
