@@ -59,6 +59,7 @@ def _sync(session: Session, handles: Handles, *, plan_only: bool) -> None:
             output.event("step", step=title, pending=why)
         return
     warn_of_paths(output, handles.project, [pair for pipeline in handles.pipelines for pair in pipeline.configs])
+    schedules.warn_of_events(handles, output)
     changed = converge(steps, handles, output)
     output.event("sync.finished", changed=sorted(changed), seconds=round(time.monotonic() - begun, 3))
     if not changed:

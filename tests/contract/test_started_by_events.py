@@ -53,7 +53,7 @@ def test_a_cluster_without_argo_events(started: Company) -> None:
     assert not OBJECTS & started.api.objects.keys()
     started.file.write_text(started.file.read_text().replace("argo_events: use\n", ""))
     up = started.there("up")
-    assert (up.code, "no events for p" in up.out) == (0, True), up.err
+    assert (up.code, "no events for p" in up.out) == (0, True), up.out + up.err
 
 
 def test_no_right_to_look_for_what_is_not_used(company: Company) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cluster.platform.handles import Handles
     from cluster.platform.ownership import Key
     from cluster.project.model import Pipeline
+    from cluster.ui.output import Output
 
 KINDS = ("CronWorkflow", *events.KINDS)
 SUSPENDED = "singer/suspended"
@@ -70,7 +71,7 @@ class Schedules:
         in_parallel(lambda name: _remove(handles, name, live[name]), obsolete)
         done = [count(kinds.count("CronWorkflow"), "schedule")]
         done += [f"{kinds.count('Sensor')} started by events"] * ("Sensor" in kinds)
-        return ", ".join([*done, *([f"{len(obsolete)} removed"] if obsolete else []), *_without_events(handles)])
+        return ", ".join([*done, *([f"{len(obsolete)} removed"] if obsolete else [])])
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
@@ -197,10 +198,13 @@ def _live(handles: Handles) -> dict[Key, Document]:
     return {key(item): item for item in items}
 
 
-def _without_events(handles: Handles) -> list[str]:
-    """Return a note on the pipelines that events do not start here."""
+def warn_of_events(handles: Handles, output: Output) -> None:
+    """Show the pipelines that have events, if the settings do not use Argo Events."""
     names = [pipeline.name for pipeline in handles.pipelines if pipeline.events and handles.settings.argo_events != "use"]
-    return [f"no events for {', '.join(names)}: argo_events is none"] if names else []
+    if names:
+        problem, hint = f"no events for {', '.join(names)}: argo_events is none", "Set argo_events: use, or remove their events."
+        output.line("!", "Schedules", f"{problem} → {hint}")
+        output.event("warning", source="Schedules", problem=problem, hint=hint)
 
 
 def _need_argo_events(handles: Handles) -> None:
