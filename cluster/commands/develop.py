@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
 IN_PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
-"""The tests of one file run in one process, because they share servers."""
+"""The tests of one file run in one process, because they share servers. Unit tests have none."""
 LEVELS: dict[str, tuple[str, ...]] = {
     "": IN_PARALLEL,
-    "unit": (*IN_PARALLEL, "tests/unit"),
+    "unit": (*IN_PARALLEL, "--dist=worksteal", "tests/unit"),
     "full": (*IN_PARALLEL, "--full"),
     "all": ("--all",),  # a cluster needs the machine to itself
 }
