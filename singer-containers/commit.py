@@ -36,6 +36,7 @@ from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
+from cluster.ui.format import count as counted
 from cluster.ui.format import now
 
 if TYPE_CHECKING:
@@ -543,7 +544,8 @@ def try_commit(run: Run, history: History, journal: Journal) -> int:
         complain(error)
         leave(run, {"error": error.as_dict()})
         return HOPELESS if error.code in NEVER_AGAIN else 1
-    print(f"{record.total:,} records, {len(record.outputs)} files, state {'moved' if record.state_printed else 'unchanged'}")
+    state = "moved" if record.state_printed else "unchanged"
+    print(f"{counted(record.total, 'record')}, {counted(len(record.outputs), 'file')}, state {state}")
     return 0
 
 

@@ -38,7 +38,7 @@ from cluster.project.reader import Project, checked
 from cluster.project.venvs import Environments, chosen_index, pip_setting, uv_program
 from cluster.providers import kind, preflight
 from cluster.ui.command_line import command
-from cluster.ui.format import gigabytes, seconds, shown
+from cluster.ui.format import count, gigabytes, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -270,7 +270,9 @@ def configs(machine: Machine) -> Iterator[CheckResult]:
         problem = f"{wrong[0].problem.rstrip('.')}{more}{others}."
         yield CheckResult("singer-configs/", "slow" if working else "fail", problem, f"{wrong[0].hint} All: {command('check all')}")
     else:
-        yield CheckResult("singer-configs/", "ok", f"{len(names['connector'])} connectors, {len(names['pipeline'])} pipelines")
+        yield CheckResult(
+            "singer-configs/", "ok", f"{count(len(names['connector']), 'connector')}, {count(len(names['pipeline']), 'pipeline')}"
+        )
 
 
 def dotenv(machine: Machine) -> Iterator[CheckResult]:

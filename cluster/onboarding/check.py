@@ -16,13 +16,13 @@ from cluster.errors import SetupError
 from cluster.onboarding import options, target_cases
 from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
-from cluster.onboarding.discover import catalog_file, count, discovered, read_catalog
+from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import refuse_typed_secrets, secret_names
 from cluster.ui.command_line import command
+from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
-from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from cluster.onboarding.conformance import StreamSeen
@@ -126,7 +126,8 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
     probe = Probe(session, connector)
     _check_config(project, probe)
     if connector.kind == "tap":
-        output.text(f"check  {name} · two runs of at most {limits.records:,} records or {as_seconds(limits.seconds)} each; nothing is kept")
+        most = f"{count(limits.records, 'record')} or {as_seconds(limits.seconds)}"
+        output.text(f"check  {name} · two runs of at most {most} each; nothing is kept")
         output.text()
         findings = _check_tap(session, project, probe, limits)
     else:

@@ -13,6 +13,7 @@ from cluster.onboarding.probe import Probe
 from cluster.onboarding.selection import Choice, few, find, select
 from cluster.project.reader import Project, check_catalog
 from cluster.ui.command_line import command
+from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,11 +144,6 @@ def discovered(probe: Probe, seconds: float) -> dict[str, Any]:
 
 
 # ----------------------------------------------------------------------------------------------------------- showing
-
-
-def count(number: int, what: str) -> str:
-    """Return ``1 stream``, ``1,200 streams``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _show_changes(session: Session, changes: Changes) -> None:

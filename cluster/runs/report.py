@@ -259,7 +259,7 @@ def _strip(records: Sequence[Record]) -> Markup:
     for position, record in enumerate(reversed(records), STRIP - len(records)):
         height = 10 + 90 * ((record.seconds or 0) / most if most else 0)
         paths[_kind(record)] += f"M{position * 10 + 5} 100V{100 - height:.0f}"
-    label = f"The last {len(records)} runs, the longest {seconds(most)}, {_failed(records)} failed"
+    label = f"The last {count(len(records), 'run')}, the longest {seconds(most)}, {_failed(records)} failed"
     return element("div", _drawing(((path, kind) for kind, path in paths.items()), label, STRIP * 10), class_="strip")
 
 
@@ -274,7 +274,7 @@ def _timeline(records: Sequence[Record], written: datetime) -> Markup:
             kind, moment = _kind(record), _moment(record)
             if moment:
                 paths[kind] += f"M{_share(moment, first, last) * 1000:.1f} {'0V100' if kind == 'bad' else '30V70'}"
-        label = f"{name}: {len(runs)} runs, {_failed(runs)} failed"
+        label = f"{name}: {count(len(runs), 'run')}, {_failed(runs)} failed"
         drawing = _drawing(((paths[kind], kind) for kind in LEGEND), label, 1000)
         lanes += [element("div", name, " ", element("small", engine)), element("div", drawing, class_="lane")]
     labels = element("div", *_labels(first, last), class_="labels")
