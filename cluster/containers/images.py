@@ -59,6 +59,7 @@ COMMIT_FILES = (
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",
     "cluster/runs/journal.py",
+    "cluster/runs/libraries.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
     "cluster/runs/state.py",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from cluster.runs import libraries
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def remedy(output: str, name: str, pip_url: str, versions: Mapping[str, str]) ->
     *output* is what it printed, *pip_url* its present requirements, *versions* those of the
     packages in its venv.
     """
+    lacking = libraries.missing(output)
+    if lacking:
+        return lacking
     if re.search(COLLECTIONS, output):
         return f"It is older than Python 3.10. Try: {_again(name, pip_url, '--python', '3.9')}"
     module = re.search(r"No module named '([\w.]+)'", output)

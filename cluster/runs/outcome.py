@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
+from cluster.runs.libraries import missing
 from cluster.ui.format import STYLING, count, megabytes
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class SideResult:
         return RunError(
             f"E-{self.side.upper()}-FAILED",
             f"{self.connector} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
-            hint=f"See its log, and {self.config}. {self.after}",
+            hint=f"{missing(last) or f'See its log, and {self.config}.'} {self.after}",
         )
 
 

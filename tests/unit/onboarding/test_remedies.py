@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from cluster.onboarding.remedies import remedy
+from cluster.runs.outcome import SideResult
 
 VERSIONS = {"singer-sdk": "0.53.0", "pyopenssl": "25.1"}
 CASES = {
@@ -34,3 +35,20 @@ def test_the_advice_fits_the_error(output: str, advice: str) -> None:
     assert words[:3] == ["new", "tap-x", "--pip-url"]
     assert words[3].startswith("tap-x[s3]==1.0 a<2")
     assert advice in " ".join(words)
+
+
+LIBRARIES = {
+    "ImportError: libpq.so.5: cannot open shared object file: No such file or directory": "the Debian package libpq5,",
+    "ImportError: libodd.so.2: cannot open shared object file: No such file or directory": "the package that has libodd.so.2,",
+    "ImportError: dlopen(/x.so, 0x0002): Library not loaded: /opt/homebrew/lib/libpq.5.dylib": "the Debian package libpq5,",
+}
+
+
+@pytest.mark.parametrize(("output", "package"), LIBRARIES.items())
+def test_a_missing_shared_library(output: str, package: str) -> None:
+    """A shared library is named by the package that has it, for this machine and for the image; in the error of a run too."""
+    hint = remedy(f"Traceback\n{output}\n", "tap-x", "tap-x", VERSIONS)
+    assert hint == f'Install {package} and add it to "system_packages" in its connector.yaml for the cluster.'
+    error = SideResult("tap", "tap-x", 1, log=output.encode()).failure()
+    assert error is not None
+    assert error.hint.startswith(hint)
