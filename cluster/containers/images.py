@@ -9,11 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.containers.registry import ANSWERS, meaning, refusal
@@ -22,10 +18,11 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private
 from cluster.host.subprocesses import last_line
 from cluster.net import proxy
-from cluster.project.venvs import content, project_content, project_files
+from cluster.project import debian, sources
+from cluster.project.venvs import chosen_index, content, project_content, project_files, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/singer"
 """The repository without a registry. It names a host, because podman would add one."""
 DEFAULT_PYTHON = "3.13"
-LEFT_BY_TOOLS = ("__pycache__", "*.pyc", "*.egg-info", ".git", ".local", ".venv", ".*_cache")
-LEFT_BY_BUILDS = ("build", "dist", "output")
-"""Names that are not copied into the build context."""
 LEFT_BY_DBT = {"logs", "target"}
 """What dbt leaves in a project. The image has none of it."""
 COMMIT = "commit"
@@ -77,6 +71,11 @@ CONTENT = "singer.content"
 """The label with name and content hash of an image. A new tag does not change it."""
 FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
 """Messages of builders that only build for their own platform."""
+BUILDERS_OWN = re.compile(
+    r"^(The command '|ERROR: failed to (build|solve)|(#\d+ )?ERROR: process|\S*Dockerfile\S*:\d+$|-{4,}$|\s*\d+ \| ).*$|^#\d+ [\d.]+ ",
+    re.MULTILINE,
+)
+"""What builders print after the output of a command that failed, and BuildKit's numbers."""
 PULLING = {
     "throttled": "Wait an hour",
     "missing": "Name another one in singer.images",
@@ -97,7 +96,7 @@ def tag(connector: Connector, settings: Settings) -> str:
     """Return a connector's image: ``localhost/singer/<name>:<hash>``, or that in the registry."""
     containers = settings.root / "singer-containers"
     digest = hashlib.sha256()
-    for file in (containers / "Dockerfile", containers / "entrypoint.py", connector.lock):
+    for file in (containers / "Dockerfile", containers / "build.lock", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # created before a build
     digest.update(project_content(connector))
     if connector.kind == "transform":
@@ -127,47 +126,43 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     values["CAPABILITIES"] = ",".join(connector.capabilities)
     if connector.kind == "transform":
         values["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
-    if connector.projects:
-        project = connector.projects[0]
-        values["PROJECT"] = project.relative_to(settings.root).as_posix() if project.is_relative_to(settings.root) else project.name
+    if connector.system_packages:
+        values["SYSTEM_PACKAGES"] = " ".join(sorted(connector.system_packages))
     return values
 
 
 def build(connector: Connector, settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:
     """Build a connector's image for *platform*; without one also as ``<name>:dev``.
 
-    :raises SetupError: E-BUILD, with the last line that the builder printed.
+    If a package lacks a compiler or headers, it is built again with them, and so is the next image
+    of the connector. The image itself only gets the shared libraries.
+
+    :raises SetupError: E-BUILD, the builder's reason; and what ``sources.write`` raises.
     """
     name = tag(connector, settings)
-    with _in_context(connector, settings, name.rpartition(":")[2]) as project:
-        recipe = Recipe(connector.name, "Dockerfile", name, {**arguments(connector, settings), **project}, platform)
-        _build(recipe, settings, runtime, say)
-
-
-@contextmanager
-def _in_context(connector: Connector, settings: Settings, digest: str) -> Iterator[dict[str, str]]:
-    """Copy a connector's project into the build context, and yield the build argument for it.
-
-    The context excludes most folders of the checkout, and everything outside of it.
-    """
-    if not connector.projects:
-        yield {}
-        return
-    source, folder = connector.projects[0], settings.local / "build" / f"{connector.name}-{digest}"
-    with file_errors("The build context", folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        private_folder(folder.parent)
-        shutil.copytree(source, folder, ignore=partial(_left_out, source))
+    folder = settings.local / "build" / f"{connector.name}-{name.rpartition(':')[2]}"
+    kept = settings.local / "cache" / "builds" / connector.name
+    packages = kept.read_text(encoding="utf-8").split() if kept.exists() else []
     try:
-        yield {"PROJECT": folder.relative_to(settings.root).as_posix()}
+        sources.write(connector, settings, folder, say)
+        values = {**arguments(connector, settings), "SOURCES": folder.relative_to(settings.root).as_posix()}
+        recipe = Recipe(connector.name, "Dockerfile", name, values, platform)
+        while True:
+            with_packages = {"BUILD_PACKAGES": " ".join(packages)} if packages else {}
+            text = _attempt(replace(recipe, arguments={**values, **with_packages}), settings, runtime, say)
+            missing = [item for item in debian.for_build(text) if item not in packages]
+            if not missing:
+                break
+            say(f"needs {' '.join(missing)}: building again with it")
+            packages += missing
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
-    """Return the names in *folder* to leave out. Those of builds count only in *source*."""
-    patterns = LEFT_BY_TOOLS + LEFT_BY_BUILDS * (Path(folder) == source)
-    return {name for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
+    with file_errors("The list of packages", kept):
+        private_folder(kept.parent)
+        write_private(kept, "" if text else " ".join(packages))
+    if text:
+        raise _failure(recipe, text, settings)
+    _check_platform(recipe, runtime)
 
 
 def commit_tag(settings: Settings) -> str:
@@ -187,7 +182,10 @@ def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None
     :raises SetupError: E-BUILD, with the last line that the builder printed.
     """
     recipe = Recipe(COMMIT, "Dockerfile.commit", commit_tag(settings), {"BASE": settings.image("python")}, platform)
-    _build(recipe, settings, runtime, say)
+    text = _attempt(recipe, settings, runtime, say)
+    if text:
+        raise _failure(recipe, text, settings)
+    _check_platform(recipe, runtime)
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,8 @@ class Recipe:
     """Empty for that of the runtime."""
 
 
-def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> None:
+def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> str:
+    """Run the builder. Return nothing if it succeeds, else its output without passwords."""
     name = recipe.name
     command = ["build", "--file", str(settings.root / "singer-containers" / recipe.file)]
     command += ["--label", OURS, "--label", f"{CONTENT}={recipe.tag.rpartition('/')[2]}"]
@@ -213,25 +212,52 @@ def _build(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[
         command += ["--build-arg", f"{key}={value}"]
     network = proxy.read(settings, os.environ)
     variables = network.in_containers()
+    index = chosen_index(os.environ)
+    if index and not proxy.login(index):  # a builder keeps arguments, and this would be a password
+        variables["UV_DEFAULT_INDEX"] = index
     for key in variables:
         command += ["--build-arg", key]  # its value is in the environment: it may be a password
     certificates = network.trusted()
     if certificates:
         command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
     code, text = runtime.follow([*command, str(settings.root)], lambda line: say(network.hide(line)), environ=variables)
-    text = network.hide(text)
-    if code:
-        log = settings.local / "logs" / "images" / f"{name}.log"
-        with file_errors("The log", log):
-            private_folder(log.parent)
-            write_private(log, text)
-        refused = network.refusal(f"The image of {name} cannot be built", text, str(log))
-        if refused:
-            raise refused
-        if recipe.platform and re.search(FOREIGN, text):
-            raise _cannot(recipe, last_line(text))
-        raise SetupError("E-BUILD", f"The image of {name} cannot be built: {last_line(text)}", hint=f"See {log}; then run it again.")
-    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):  # may be ignored
+    return (network.hide(text).strip() or "it gave no reason") if code else ""
+
+
+def _failure(recipe: Recipe, text: str, settings: Settings) -> SetupError:
+    """Return the error for a build that failed, and keep its output in a log."""
+    name = recipe.name
+    log = settings.local / "logs" / "images" / f"{name}.log"
+    with file_errors("The log", log):
+        private_folder(log.parent)
+        write_private(log, text)
+    package, cause, _ = debian.failed_build(text)
+    refused = proxy.read(settings, os.environ).refusal(f"The image of {name} cannot be built", cause or text, str(log))
+    if refused:
+        return refused
+    if recipe.platform and re.search(FOREIGN, text):
+        return _cannot(recipe, last_line(text))
+    unknown = re.search(r"Unable to locate package (\S+)", text)
+    if unknown and unknown[1] in recipe.arguments.get("SYSTEM_PACKAGES", "").split():
+        return SetupError(
+            "E-BUILD",
+            f"The image of {name} cannot be built: Debian has no package {unknown[1]}.",
+            hint=f'Correct "system_packages" in singer-configs/{name}/connector.yaml. Log: {log}',
+        )
+    if package:
+        return SetupError(
+            "E-BUILD",
+            f"The image of {name} cannot be built, because {package} does not build: {last_line(cause)}",
+            hint=f'Add the Debian packages that it needs to "system_packages" in singer-configs/{name}/connector.yaml. Log: {log}',
+        )
+    lines = BUILDERS_OWN.sub("", text)
+    why = reason(lines) if re.search("^error: ", lines, re.MULTILINE) else last_line(lines)
+    return SetupError("E-BUILD", f"The image of {name} cannot be built: {why}", hint=f"See {log}; then run it again.")
+
+
+def _check_platform(recipe: Recipe, runtime: Runtime) -> None:
+    """Check the platform of an image: older builders ignore the one that they are asked for."""
+    if recipe.platform and runtime.absent([recipe.tag], recipe.platform):
         raise _cannot(recipe, "the builder used its own platform.")
 
 

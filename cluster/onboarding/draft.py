@@ -176,7 +176,7 @@ class ConnectorDraft:
         try:
             venv, made = environments.install(connector, self.session.output)
         except SetupError as error:
-            if error.code not in {"E-INSTALL", "E-PYTHON"}:
+            if error.code not in {"E-INSTALL", "E-PYTHON"} or "apt-get" in error.hint:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()

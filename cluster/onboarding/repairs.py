@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
+from cluster.project.debian import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,7 +25,6 @@ OLDEST_PYTHON = 8
 """The oldest Python 3 that is tried: the entrypoint runs on no older one."""
 SETUPTOOLS = "setuptools<81"
 """The last versions with ``pkg_resources``. From Python 3.12 on they also provide ``distutils``."""
-BUILD = re.compile(r"Failed to (?:download and )?build[: ]+`?([A-Za-z0-9][A-Za-z0-9._-]*?)(?:==[^`\s]+|[` ])")
 COLLECTIONS = re.compile(r"cannot import name '\w+' from 'collections'|module 'collections' has no attribute")
 """What Python 3.10 and later print for names that they have removed from ``collections``."""
 COMPILED = re.compile(
@@ -80,7 +80,7 @@ def _without_wheels(connector: Connector, environments: Environments) -> list[st
     """Return the packages that uv could not build, by its log of the last attempt."""
     with suppress(OSError):
         log = (environments.logs / f"{connector.name}.log").read_text(encoding="utf-8")
-        return list(dict.fromkeys(name.lower() for name in BUILD.findall(log)))
+        return list(dict.fromkeys(match[1].lower() for match in FAILED.finditer(log)))
     return []
 
 

@@ -20,6 +20,8 @@ CAPABILITIES = (
     "soft-delete", "state", "stream-maps", "structured-logging", "test",
 )  # fmt: skip
 CONFIG = "config.json"
+PROJECT_FILES = ("pyproject.toml", "setup.py")
+"""The files that make a folder installable."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Connector:
     requirements: tuple[str, ...]
     """Requirements as pip takes them, without those in ``projects``."""
     projects: tuple[Path, ...]
-    """Folders of this repository to install."""
+    """Folders to install."""
     executable: str
     capabilities: tuple[str, ...]
     python: str | None
@@ -58,6 +60,8 @@ class Connector:
 
     None: while its working folder has no file.
     """
+    system_packages: tuple[str, ...] = ()
+    """Debian packages that its image needs, such as shared libraries."""
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 

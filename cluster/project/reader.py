@@ -10,20 +10,21 @@ import os
 import re
 import shlex
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
+from cluster.project import debian
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
-from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, Connector, Events, Pipeline
+from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from cluster.config.settings import Settings
 
@@ -150,6 +151,7 @@ class Project:
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             instead=self._instead(folder / CONFIG),
             safe_states=_safe_states(fields),
+            system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),
             files=read_files(fields, self.root),
         )
         _check_parameter(fields, "outputs", "\n".join(connector.outputs))
@@ -165,26 +167,30 @@ class Project:
         return connector
 
     def _requirements(self, fields: Fields) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-        """Read ``pip_url``: requirements, and folders of this repository.
+        """Read ``pip_url``: requirements, and folders.
 
-        A list's items are taken as they are.
+        A list's items are taken as they are. A folder is installed again when it changes, so
+        ``-e`` makes no difference.
         """
-        texts = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder of this repository")
+        texts = fields.texts("pip_url", allowed="requirements such as tap-x==1.0, or a folder")
         try:
-            words = list(texts) if fields.is_list("pip_url") else shlex.split(texts[0])
+            words = list(texts) if fields.is_list("pip_url") else "\n".join(shlex.split(texts[0])).replace("\n@\n", " @ ").split("\n")
         except ValueError:
             fields.refuse("pip_url", "requirements with balanced quotes")
-        requirements, projects = [], []
-        for word in words:
+        requirements: list[str] = []
+        projects: list[Path] = []
+        for word in (re.sub(r"^(-e|--editable)([ =]|$)", "", word).strip() for word in words):
             if word.startswith("-"):
                 fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
-            folder = (self.root / word).resolve()
-            if "://" not in word and "@" not in word and "/" in word:
-                if not folder.is_relative_to(self.root) or not (folder / "pyproject.toml").is_file():
-                    fields.refuse("pip_url", f"a folder of this repository with a pyproject.toml; {word} is not one")
-                projects.append(folder)
+            path = (self.root / Path(word).expanduser()).resolve()
+            if "://" in word or "@" in word or "/" not in word:
+                requirements.extend(filter(None, [word]))
+            elif path.suffix == ".whl" and path.is_file():
+                requirements.append(f"./{self.shown(path)}")
+            elif any((path / name).is_file() for name in PROJECT_FILES):
+                projects.append(path)
             else:
-                requirements.append(word)
+                fields.refuse("pip_url", f"a wheel, or a folder with a {' or '.join(PROJECT_FILES)}; {word} is neither")
         if not requirements and not projects:
             fields.refuse("pip_url", "at least one requirement")
         return tuple(requirements), tuple(projects)

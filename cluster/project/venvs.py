@@ -30,6 +30,8 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private
 from cluster.host.locks import exclusive
 from cluster.net import proxy
+from cluster.project import debian
+from cluster.project.model import PROJECT_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,7 +144,8 @@ class Environments:
         projects = [os.path.relpath(folder, self.settings.root) for folder in connector.projects]
         digest = hashlib.sha256()
         for folder in connector.projects:
-            digest.update((folder / "pyproject.toml").read_bytes())
+            for name in (*PROJECT_FILES, "setup.cfg"):
+                digest.update((folder / name).read_bytes() if (folder / name).is_file() else b"")
         suffix = f" {digest.hexdigest()[:12]}" if projects else ""
         return f"python {connector.python or LEAST_PYTHON + '+'}, {' '.join([*connector.requirements, *projects])}{suffix}"
 
@@ -159,7 +162,7 @@ class Environments:
             return False
         option = OPTION.search(text)
         if option:
-            shown = self._shown(connector.lock)
+            shown = self.shown(connector.lock)
             raise SetupError(
                 "E-INSTALL",
                 f"{shown} has the option {option[1]}, which this tool never writes.",
@@ -181,11 +184,11 @@ class Environments:
         """
         part = self.folder / f"{connector.name}.lock.part"
         part.unlink(missing_ok=True)
-        sources = [str(folder / "pyproject.toml") for folder in connector.projects]
+        sources = _manifests(connector)
         arguments = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--python", str(self.python(connector)), "--python-version", connector.python or LEAST_PYTHON]
         arguments += ["--output-file", str(part), *sources, *(["-"] if connector.requirements else [])]
-        self._uv(connector, arguments, "\n".join(connector.requirements))
+        self.uv(connector, arguments, "\n".join(connector.requirements))
         with file_errors("The lock", connector.lock):
             text = part.read_text(encoding="utf-8")
             part.write_text(
@@ -198,7 +201,7 @@ class Environments:
 
         The Python need not be installed.
         """
-        sources = [str(folder / "pyproject.toml") for folder in connector.projects]
+        sources = _manifests(connector)
         arguments = [
             "pip",
             "compile",
@@ -209,7 +212,7 @@ class Environments:
             *(f"--only-binary={name}" for name in wheels),
         ]
         arguments += [*sources, *(["-"] if connector.requirements else [])]
-        return self._run(arguments, "\n".join(connector.requirements)).returncode == 0
+        return self.run(arguments, "\n".join(connector.requirements)).returncode == 0
 
     # -- the environment
 
@@ -254,14 +257,14 @@ class Environments:
                 return folder, True
 
     def _install(self, connector: Connector, folder: Path) -> None:
-        self._uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
+        self.uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
         into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
         # A requirement that is an address has no hash. If there is none of these, hashes are
         # required.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
-        self._uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
+        self.uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
         if connector.projects:
-            self._uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
+            self.uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
         (folder / READY).touch()
 
     def python(self, connector: Connector) -> Path | str:
@@ -271,13 +274,13 @@ class Environments:
         """
         if connector.python is None or connector.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
             return getattr(sys, "_base_executable", sys.executable)
-        result = self._run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])
+        result = self.run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])
         if result.returncode == 0:
             return result.stdout.strip()
         of_pyenv = pyenv_pythons()
         if connector.python in of_pyenv:
             return of_pyenv[connector.python]
-        listing = self._run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
+        listing = self.run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
         versions = {*re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE), *of_pyenv}
         raise SetupError(
             "E-PYTHON",
@@ -289,22 +292,21 @@ class Environments:
 
     # -- uv
 
-    def _run(self, arguments: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, arguments: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run uv to its end, with any exit code."""
         command = [uv_program(), "--no-config", "--no-progress", "--color", "never", *arguments]
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, env=self._environ(), cwd=self.settings.root, umask=0o077
+            command, input=stdin, capture_output=True, text=True, check=False, env=self.environ(), cwd=self.settings.root, umask=0o077
         )
 
-    def _uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
+    def uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
         """Run uv. If it fails, keep its output in a log and raise its reason as a sentence."""
-        result = self._run(arguments, stdin)
+        result = self.run(arguments, stdin)
         if result.returncode == 0:
             return
-        private_folder(self.logs)
-        log = self.logs / f"{connector.name}.log"
-        write_private(log, f"uv {' '.join(arguments)}\n{stdin}\n{self.network.hide(result.stdout + result.stderr)}")
+        log = self.log(connector, f"uv {' '.join(arguments)}\n{stdin}\n{self.network.hide(result.stdout + result.stderr)}")
         text = result.stderr.strip()
-        refused = self.network.refusal(f"{connector.name} cannot be installed", text, self._shown(log))
+        refused = self.network.refusal(f"{connector.name} cannot be installed", text, log)
         if refused:
             raise refused
         if "No space left on device" in text:
@@ -313,30 +315,39 @@ class Environments:
             raise SetupError(
                 "E-NETWORK",
                 f"{connector.name} cannot be installed: {git_server(text)} asks for a login.",
-                hint=f"Log in with git once, such as: git ls-remote ADDRESS. Log: {self._shown(log)}",
+                hint=f"Log in with git once, such as: git ls-remote ADDRESS. Log: {log}",
             )
         if NETWORK.search(text) and "Git operation failed" in text:
             raise SetupError(
                 "E-NETWORK",
                 f"{connector.name} is not installed yet, and {git_server(text)} cannot be reached.",
-                hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {self._shown(log)}",
+                hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {log}",
             )
         if NETWORK.search(text):
             raise SetupError(
                 "E-NETWORK",
                 f"{connector.name} is not installed yet, and the package index cannot be reached.",
-                hint="Connect to the network; behind a company's index or proxy set PIP_INDEX_URL or singer.proxy. "
-                f"Log: {self._shown(log)}",
+                hint=f"Connect to the network; behind a company's index or proxy set PIP_INDEX_URL or singer.proxy. Log: {log}",
             )
         remedy = f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml.'
+        lacking = debian.for_build(text)
+        if lacking:
+            remedy = f"Install what its build needs, on Debian: sudo apt-get install {' '.join(lacking)}."
         if re.search(r"Hash mismatch|--require-hashes|requirements\.lock", text):
-            remedy = f"Restore {self._shown(connector.lock)}, or remove it: the next run writes it again."
-        raise SetupError("E-INSTALL", f"{connector.name} cannot be installed: {reason(text)}", hint=f"{remedy} Log: {self._shown(log)}")
+            remedy = f"Restore {self.shown(connector.lock)}, or remove it: the next run writes it again."
+        raise SetupError("E-INSTALL", f"{connector.name} cannot be installed: {reason(text)}", hint=f"{remedy} Log: {log}")
 
-    def _shown(self, path: Path) -> str:
+    def log(self, connector: Connector, text: str) -> str:
+        """Keep the output of a program that failed, and return the name of the file."""
+        file = private_folder(self.logs) / f"{connector.name}.log"
+        write_private(file, text)
+        return self.shown(file)
+
+    def shown(self, path: Path) -> str:
+        """Return *path* as a person at the checkout's root would type it."""
         return os.path.relpath(path, self.settings.root)
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Return uv's variables: a cache in the checkout, index and certificates as for pip."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
@@ -417,10 +428,20 @@ def git_server(text: str) -> str:
     return f"{address[1] or ''}{address[2] or address[3]}".rstrip(".:") if address else "the git server"
 
 
+def without_login(text: str) -> str:
+    """Return *text* without the users and passwords of web addresses, which may be tokens."""
+    return re.sub(r"(https?://)[^\s/@'\"]+@", r"\1", text)
+
+
 def programs(folder: Path) -> list[str]:
     """Return the programs that the packages of a venv have installed."""
     own = re.compile(r"python|pip|activate|deactivate|pydoc")
     return sorted(file.name for file in (folder / "bin").iterdir() if not own.match(file.name))
+
+
+def _manifests(connector: Connector) -> list[str]:
+    """Return the file of each project that names its requirements."""
+    return [str(next(folder / name for name in PROJECT_FILES if (folder / name).is_file())) for folder in connector.projects]
 
 
 def project_files(folder: Path) -> list[Path]:
@@ -447,7 +468,7 @@ def content(folder: Path, files: Iterable[Path]) -> bytes:
 def version(connector: Connector) -> str:
     """Return the connector's version in its project or lock, or "unknown"."""
     if connector.projects:
-        with suppress(tomllib.TOMLDecodeError):
+        with suppress(tomllib.TOMLDecodeError, FileNotFoundError):
             text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
             return str(tomllib.loads(text).get("project", {}).get("version", "unknown"))
         return "unknown"

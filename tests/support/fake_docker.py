@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import shutil
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -78,7 +79,7 @@ def digest(data: bytes) -> str:
 def install(folder: Path, desk: Path) -> Path:
     """Put a program ``docker`` into *folder*: it builds nothing but a name, with labels and platform, and really pushes.
 
-    On the *desk* are the images that it has, every call of it, and what it is to refuse with.
+    On the *desk* are the images that it has, every call of it, what it is to refuse with, and the sources that it was last given.
     """
     for made in (folder, desk):
         made.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,15 @@ def install(folder: Path, desk: Path) -> Path:
     file.write_text("\n".join(lines) + "\n")
     file.chmod(0o755)
     return file
+
+
+def take(desk: Path, context: Path, arguments: Mapping[str, str]) -> None:
+    """Keep what the image would install; fail if a compiler is to be missed."""
+    if "SOURCES" in arguments:
+        shutil.copytree(context / arguments["SOURCES"], desk / "sources", dirs_exist_ok=True)
+    failure = desk / "fails-without-compiler"
+    if failure.exists() and "BUILD_PACKAGES" not in arguments:
+        sys.exit(failure.read_text())
 
 
 def docker(desk: str) -> None:
@@ -110,6 +120,7 @@ def docker(desk: str) -> None:
             given.setdefault(option, []).append(value)
         own = "linux/amd64" if (Path(desk) / "builds-its-own").exists() else given.get("--platform", ["linux/amd64"])[0]
         labels = dict(label.split("=", 1) for label in given["--label"])
+        take(Path(desk), Path(words[-1]), dict(text.split("=", 1) for text in given.get("--build-arg", []) if "=" in text))
         images.write_text(json.dumps({**known, **{key: {own: labels} for key in given["--tag"]}}))
     elif words[:2] == ["image", "inspect"]:
         if words[-1] not in known:

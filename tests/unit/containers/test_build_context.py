@@ -17,15 +17,15 @@ from cluster.project.reader import Project
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILDER = """#!/bin/sh
-for word; do case "$word" in PROJECT=*) project="${word#PROJECT=}" ;; esac; last="$word"; done
+for word; do case "$word" in SOURCES=*) sources="${word#SOURCES=}" ;; esac; last="$word"; done
 test "$1" = build || exit 0
-cp -R "$last/$project" "$(dirname "$0")/given"
+cp -R "$last/$sources" "$(dirname "$0")/given"
 """
 
 
 @pytest.fixture
 def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder that a build's project is copied to."""
+    """Return the folder that what a build installs is copied to."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(BUILDER)
@@ -67,8 +67,9 @@ def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, place
     folder = project(tmp_path / place)
     images.build(connector(root, folder), Settings(root=root), Runtime("docker"), lambda _: None)
 
-    given = sorted(file.relative_to(builder).as_posix() for file in builder.rglob("*") if file.is_file())
+    given = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
     assert given == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
+    assert (builder / "sources.txt").read_text() == "/build/sources/0/x\n"
     assert not list((root / ".local" / "build").iterdir())
 
 

@@ -63,6 +63,7 @@ def writes(name: str, text: str) -> Callable[[Path], object]:
 YAML = "singer-configs/tap-x/connector.yaml"
 BUILT_FROM = {
     "Dockerfile": writes("singer-containers/Dockerfile", "FROM y\n"),
+    "uv": writes("singer-containers/build.lock", "uv==2\n"),
     "entrypoint": writes("singer-containers/entrypoint.py", "print(1)\n"),
     "lock": writes("singer-configs/tap-x/requirements.lock", "requests==2\n"),
     "a file of the project": writes("singer-containers/tap-x/tap_x.py", "x = 2\n"),
@@ -71,6 +72,7 @@ BUILT_FROM = {
     "capabilities": writes(YAML, "kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state]\n"),
     "executable": writes(YAML, "kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state, catalog]\nexecutable: other\n"),
     "kind": writes(YAML, "kind: target\npip_url: singer-containers/tap-x\ncapabilities: [state, catalog]\n"),
+    "system packages": writes(YAML, "kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state, catalog]\nsystem_packages: [libpq5]\n"),
     "python": writes(YAML, 'kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state, catalog]\npython: "3.12"\n'),
 }  # fmt: skip
 NOT_BUILT_FROM = {

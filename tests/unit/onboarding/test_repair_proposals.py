@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cluster.config.settings import Settings
-from cluster.onboarding.repairs import BUILD, DoesNotStartError, proposals
+from cluster.onboarding.repairs import DoesNotStartError, proposals
+from cluster.project.debian import FAILED
 from cluster.project.model import Connector
 from cluster.project.venvs import Environments
 
@@ -28,7 +29,7 @@ def connector(*requirements: str) -> Connector:
 )
 def test_the_package_that_cannot_be_built(log: str, packages: list[str]) -> None:
     """The log of uv names it."""
-    assert BUILD.findall(log) == packages
+    assert [match[1] for match in FAILED.finditer(log)] == packages
 
 
 def test_requirements(tmp_path: Path) -> None:

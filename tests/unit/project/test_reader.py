@@ -75,6 +75,8 @@ REQUIREMENTS = {
     "git+https://github.com/me/tap-x.git@v1.0#subdirectory=tap": ["git+https://github.com/me/tap-x.git@v1.0#subdirectory=tap"],
     "https://example.org/tap-x-1.0.tar.gz": ["https://example.org/tap-x-1.0.tar.gz"],
     "'tap-x @ git+https://github.com/me/tap-x.git'": ["tap-x @ git+https://github.com/me/tap-x.git"],
+    "tap-x @ git+https://github.com/me/tap-x.git other": ["tap-x @ git+https://github.com/me/tap-x.git", "other"],
+    "-e git+https://github.com/me/tap-x.git": ["git+https://github.com/me/tap-x.git"],
     "\"tap-x==1.0; python_version < '3.12'\" other": ["tap-x==1.0; python_version < '3.12'", "other"],
     "tap-x==1.0\nother": None,
 }
@@ -105,6 +107,18 @@ def test_requirements_may_be_a_list_and_a_folder(configs: Configs) -> None:
     for wrong in ("taps/other", "./taps", "../elsewhere", "/etc/tap"):
         configs.connector("tap-x", pip_url=wrong)
         assert "pip_url" in refused(lambda: configs.project.connector("tap-x"))
+
+
+def test_folders_and_wheels_anywhere(configs: Configs) -> None:
+    """A folder may lie outside of the checkout, have a setup.py alone, and come after -e; a wheel is a requirement."""
+    outside, old = configs.root.parent / "outside", configs.root / "taps" / "old"
+    for folder in (outside, old):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "setup.py").touch()
+    (old / "tap_x-1.0-py3-none-any.whl").touch()
+    configs.connector("tap-x", pip_url="-e ../outside --editable taps/old taps/old/tap_x-1.0-py3-none-any.whl")
+    found = configs.project.connector("tap-x")
+    assert (found.requirements, found.projects) == (("./taps/old/tap_x-1.0-py3-none-any.whl",), (outside, old))
 
 
 # -------------------------------------------------------------------------------------------------------- pipelines

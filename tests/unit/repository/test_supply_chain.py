@@ -52,10 +52,16 @@ def test_every_dependency_has_its_hash(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     found = requirements(lock)
     starts = [line for line in text.splitlines() if line and not line[0].isspace() and not line.startswith("#")]
-    assert len(found) > 2
+    assert found
     assert len(starts) == len(REQUIREMENT.findall(text))
     assert [name for name, rest in found.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", rest)] == []
     assert "://" not in text
+
+
+def test_images_are_built_with_our_uv() -> None:
+    """Images are built with the version and the hashes of uv that connectors are installed with on this machine."""
+    ours, images = (requirements(ROOT / name)["uv"] for name in ("requirements.lock", "singer-containers/build.lock"))
+    assert images == ours
 
 
 def test_licences_are_on_the_list() -> None:
