@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 import notify
 
@@ -35,7 +36,8 @@ from cluster.runs import state as state_json
 from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
-from cluster.store.s3 import S3Store
+from cluster.store.s3 import REPAIR, S3Store
+from cluster.ui.command_line import command
 from cluster.ui.format import count as counted
 from cluster.ui.format import now
 
@@ -60,6 +62,8 @@ LOOK_SECONDS = 0.05
 NO_CAUSE = {None, 128 + signal.SIGTERM}
 """Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
+MINIO = "argo-artifacts"
+"""The host of the store that comes with the platform."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
 """Seconds between attempts to write the record of a failed run, as the store may be down."""
 
@@ -503,6 +507,7 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
         region=run.settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
         proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
+        repair=f"{command('up')} repairs the platform." if urlsplit(run.settings.s3_endpoint).hostname == MINIO else REPAIR,
     )
     return History(store, run.settings)
 

@@ -64,11 +64,10 @@ class StoreWatch:
             self.handles.history.store.get(self.handles.settings.bucket_configs, OWNER)
         except SetupError as error:
             if time.monotonic() - self._answered > STORE_SECONDS:
-                fix = f"{command('up')} starts it again" if self.handles.settings.store == "install" else error.hint.rstrip(".")
                 raise RunError(
                     "E-STORE",
                     f"The store has not answered for a minute, so {run} cannot be committed: {error.problem}",
-                    hint=f"{fix}; then {command(f'show {run}')}.",
+                    hint=f"{error.hint.rstrip('.')}; then {command(f'show {run}')}.",
                 ) from None
         else:
             self._answered = time.monotonic()

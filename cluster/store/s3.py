@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from minio.credentials.credentials import Credentials
     from minio.lifecycleconfig import LifecycleConfig
 
-CONNECT_SECONDS = 3
-READ_SECONDS = 30
+TIMEOUT = urllib3.Timeout(connect=3, read=30)
+REPAIR = "Start it, or correct singer.s3_endpoint."
 PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """S3 answers MethodNotAllowed to a GET of a delete marker by its version."""
@@ -84,29 +84,21 @@ class S3Store:
         region: str,
         ca_bundle: Path | str | None = None,
         proxy: str | None = None,
-        connect_seconds: float = CONNECT_SECONDS,
-        read_seconds: float = READ_SECONDS,
+        repair: str = REPAIR,
+        timeout: urllib3.Timeout = TIMEOUT,
     ) -> None:
         """Take the endpoint (``http://host:port``), credentials and the proxy; nothing is sent yet.
 
         Without keys, use the profile in ``~/.aws/credentials``, else the identity of the machine or
-        the pod.
+        the pod. *repair* is the hint for a server that cannot be reached.
 
         :raises SetupError: E-SETTING, the endpoint or the region is not valid.
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
         self.region = region
-        retry = urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
-        how: dict[str, Any] = {
-            "timeout": urllib3.Timeout(connect=connect_seconds, read=read_seconds),
-            "retries": retry,
-            "maxsize": 4,
-            "cert_reqs": "CERT_REQUIRED",
-            "ca_certs": str(ca_bundle or certifi.where()),
-        }
-        headers = urllib3.make_headers(proxy_basic_auth=login(proxy or "") or None)
-        http = urllib3.ProxyManager(proxy, proxy_headers=headers, **how) if proxy else urllib3.PoolManager(**how)
+        self._repair = repair
+        http = _http(proxy, ca_bundle, timeout)
         try:
             self._client = Minio(
                 url.netloc,
@@ -314,9 +306,7 @@ class S3Store:
         reason = str(getattr(error, "reason", None) or error)
         for known, words in UNREACHABLE.items():
             if known.lower() in reason.lower():
-                return SetupError(
-                    "E-STORE", f"{self.endpoint} cannot be reached: {words}.", hint="Start it, or correct singer.s3_endpoint."
-                )
+                return SetupError("E-STORE", f"{self.endpoint} cannot be reached: {words}.", hint=self._repair)
         return self._not_s3(next((words for name, words in UNEXPECTED.items() if name in reason), type(error).__name__))
 
     def _not_s3(self, why: str) -> SetupError:
@@ -324,6 +314,20 @@ class S3Store:
         return SetupError(
             "E-STORE", f"{self.endpoint} does not answer as S3 does: {why}.", hint="Correct singer.s3_endpoint; see the server's log."
         )
+
+
+def _http(proxy: str | None, ca_bundle: Path | str | None, timeout: urllib3.Timeout) -> urllib3.PoolManager:
+    """Return the pool of connections, through the proxy if there is one."""
+    how: dict[str, Any] = {
+        "timeout": timeout,
+        "retries": urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+        "maxsize": 4,
+        "cert_reqs": "CERT_REQUIRED",
+        "ca_certs": str(ca_bundle or certifi.where()),
+    }
+    if proxy is None:
+        return urllib3.PoolManager(**how)
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=login(proxy) or None), **how)
 
 
 class _Identity(Provider):

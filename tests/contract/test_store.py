@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 
 from cluster.errors import SetupError
 from cluster.host.locks import sweep
@@ -806,7 +807,9 @@ def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callabl
     """Whatever else listens at the endpoint, every method ends with a sentence and within seconds."""
     keys = ("AKIAMADEUP", "a-made-up-secret", "a-made-up-session-token")
     with server(given) as endpoint:
-        store = S3Store(endpoint, access_key=keys[0], secret_key=keys[1], session_token=keys[2], region="us-east-1", read_seconds=0.3)
+        store = S3Store(
+            endpoint, access_key=keys[0], secret_key=keys[1], session_token=keys[2], region="us-east-1", timeout=urllib3.Timeout(0.3)
+        )
         began = time.monotonic()
         found = errors(store, "bucket", tmp_path / "files")
         assert time.monotonic() - began < HANGS_SECONDS

@@ -117,7 +117,7 @@ def test_a_store_that_is_gone_during_a_run(tmp_path: Path, monkeypatch: pytest.M
     run.store.away = True
     with pytest.raises(RunError, match="The store has not answered for a minute") as caught:
         run.engine.follow({RUN: "p"})
-    assert (caught.value.code, "up starts it again" in caught.value.hint) == ("E-STORE", True)
+    assert (caught.value.code, caught.value.hint) == ("E-STORE", f"Start it; then invoke show {RUN}.")
 
 
 def test_a_committed_run_is_not_reported_as_failed(tmp_path: Path) -> None:
