@@ -57,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest without xdist does not know it
 def pytest_xdist_auto_num_workers() -> int:
     """Return one process more than there are cores: many tests wait."""
     return (os.cpu_count() or 1) + 1
