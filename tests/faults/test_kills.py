@@ -277,7 +277,7 @@ def test_progress_of_a_database_survives(ground: Ground, tmp_path: Path, side: s
     assert ground.run().code == 0
     rows = outside(file)
     assert (ground.state(), set(rows)) == (40, set(range(40)))
-    if (side, who, number) != ("target", "runner", signal.SIGKILL):
+    if who != "engine" and (side, who, number) != ("target", "runner", signal.SIGKILL):  # as above: up to a second is lost
         assert len(rows) - 40 <= BATCH, "the next run has loaded again what was safe"
     assert ground.leftovers() == []
 
