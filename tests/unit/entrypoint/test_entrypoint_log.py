@@ -231,6 +231,7 @@ def test_a_fault_is_reported_and_the_bytes_pass(box: Box) -> None:
 # ---------------------------------------------------------------------------------------------------- helper processes
 
 
+@pytest.mark.full  # waits for seconds
 @pytest.mark.parametrize("held", ["1", "2"])
 def test_a_helper_that_outlives_the_connector_does_not_hold_the_run(box: Box, held: str) -> None:
     """A process that the connector leaves behind, with its output open, is not waited for; what came before counts."""
@@ -243,6 +244,7 @@ def test_a_helper_that_outlives_the_connector_does_not_hold_the_run(box: Box, he
         assert "outlived the tap" in box.report["warnings"][0]
 
 
+@pytest.mark.full  # waits for seconds
 def test_discovery_keeps_the_whole_log_and_waits_for_no_helper(box: Box) -> None:
     """What a tap logs while it discovers its streams is all there, and a process that it leaves behind is not waited for."""
     script = 'seq 30000 >&2\nsleep 60 </dev/null 2>/dev/null &\necho $! >"$BOX/helper"\necho \'{"streams": []}\''
@@ -251,6 +253,7 @@ def test_discovery_keeps_the_whole_log_and_waits_for_no_helper(box: Box) -> None
     assert [int(line) for line in err.splitlines() if line.isdigit()] == list(range(1, 30001))
 
 
+@pytest.mark.full  # waits for seconds
 def test_a_slow_tap_is_waited_for(box: Box) -> None:
     """Silence of a connector that is still at work is no end."""
     began = time.monotonic()

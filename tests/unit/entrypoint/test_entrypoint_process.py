@@ -472,6 +472,7 @@ def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signal
     assert not (box.folder / "new_state.json").exists()
 
 
+@pytest.mark.full  # waits for seconds
 def test_a_connector_that_is_deaf_is_killed(box: Box) -> None:
     """A connector that does not listen when it is told to end does not outlive the entrypoint."""
     with box.start("tap", "trap '' TERM; echo $$ >\"$BOX/pid\"; while :; do sleep 0.05; done") as process:
