@@ -265,7 +265,8 @@ def test_the_beginning_of_a_long_line_is_not_held_back() -> None:
 # ------------------------------------------------------------------------------------------------------------ state
 
 state_lines = st.lists(
-    st.dictionaries(names, values, max_size=2).map(json.dumps) | st.sampled_from(("{}", "", "  ", "\r", ' {"a": 1}\r')),
+    st.dictionaries(names, values, max_size=2).map(json.dumps).filter(lambda line: not re.search("NaN|Infinity", line))
+    | st.sampled_from(("{}", "", "  ", "\r", ' {"a": 1}\r')),
     max_size=10,
 )
 
