@@ -263,8 +263,8 @@ def test_progress_of_a_database_survives(ground: Ground, tmp_path: Path, side: s
     command.wait()
     eventually(lambda: not ground.orphans(), 15, ground.orphans)
     reached = len(outside(file))
-    assert reached < 40
-    # The end of the engine, or of what runs the tap, stops the target, perhaps before that has read anything.
+    # The end of the engine, or of what runs the tap, stops the target: perhaps before its first row, perhaps after its last.
+    assert reached < 40 or who == "engine"
     assert reached > BATCH or who == "engine" or (side, who) == ("tap", "runner")
     assert ground.state() <= reached
     if command.code == 2 and (side, who, number) != ("target", "runner", signal.SIGKILL):  # it writes once a second
