@@ -36,8 +36,7 @@ from cluster.runs import state as state_json
 from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
-from cluster.store.s3 import REPAIR, S3Store
-from cluster.ui.command_line import command
+from cluster.store.s3 import S3Store
 from cluster.ui.format import count as counted
 from cluster.ui.format import now
 
@@ -507,7 +506,7 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
         region=run.settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
         proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
-        repair=f"{command('up')} repairs the platform." if urlsplit(run.settings.s3_endpoint).hostname == MINIO else REPAIR,
+        own=urlsplit(run.settings.s3_endpoint).hostname == MINIO,
     )
     return History(store, run.settings)
 

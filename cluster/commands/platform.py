@@ -20,7 +20,6 @@ from cluster.platform.converge import converge, look
 from cluster.platform.handles import Handles
 from cluster.platform.steps import schedules
 from cluster.platform.steps.images import wanted
-from cluster.platform.steps.schedules import warn_of_events
 from cluster.providers.preflight import fatal, ports_taken
 from cluster.ui.command_line import command
 from cluster.ui.format import gigabytes, megabytes, seconds
@@ -56,7 +55,7 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
         handles.provider.ready()
         with is_alone(handles), _acknowledging():
             changed = converge(steps, handles, output)
-        warn_of_events(handles, output)
+        schedules.warn_of_events(handles, output)
         duration = time.monotonic() - began
         output.event("up.finished", changed=sorted(changed), seconds=round(duration, 3), ports=handles.instance.ports)
         if not changed:

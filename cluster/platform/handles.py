@@ -24,7 +24,6 @@ from cluster.providers.kind import Kind
 from cluster.providers.minikube import Minikube
 from cluster.providers.preflight import findings, inotify_limits
 from cluster.runs.history import History
-from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -197,7 +196,7 @@ class Handles:
 
         :raises SetupError: E-STORE, there are no keys yet.
         """
-        from cluster.store.s3 import REPAIR, S3Store  # noqa: PLC0415 - minio takes 0.2 s to import
+        from cluster.store.s3 import S3Store  # noqa: PLC0415 - minio takes 0.2 s to import
 
         keys = self.credentials.keys(secret) or {}
         url = self.url("s3")
@@ -210,7 +209,7 @@ class Handles:
             region=self.settings.s3_region,
             ca_bundle=self.network.trusted() if url.startswith("https:") else None,
             proxy=self.network.proxy_for(url),
-            repair=f"{command('up')} repairs the platform." if self.settings.store == "install" else REPAIR,
+            own=self.settings.store == "install",
         )
 
     @cached_property

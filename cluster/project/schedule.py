@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 
 from cluster.config.strict import nearest
@@ -75,15 +76,28 @@ def zone_refusal(name: str) -> str:
     """Return why a time zone is refused; empty if every release of Argo knows it."""
     if name == "UTC":
         return ""
-    folder = resources.files("tzdata") / "zoneinfo"
-    places = {line.split("\t")[2] for line in (folder / "zone.tab").read_text("utf-8").splitlines() if not line.startswith("#")}
-    compiled = [line.split() for line in (folder / "tzdata.zi").read_text("utf-8").splitlines()]
-    zones = {words[1] for words in compiled if words[0] == "Z"}
-    links = {words[2]: words[1] for words in compiled if words[0] == "L"}
-    if name in places or (FIXED_ZONE.fullmatch(name) and name in zones):
+    places = _places()
+    if name in places:
+        return ""
+    zones, links = _zones()
+    if FIXED_ZONE.fullmatch(name) and name in zones:
         return ""
     if name in links:
         return f"{name} is a legacy name that some releases of Argo do not know, write {links[name].replace('Etc/UTC', 'UTC')}"
     if name in zones:
         return f"{name} is not the zone of a place, and some releases of Argo do not know it"
     return f"no time zone has this name.{nearest(name, places)}".rstrip(".")
+
+
+@cache
+def _places() -> set[str]:
+    """Return the zones of places. Every command reads the pipelines: the table is read once."""
+    lines = (resources.files("tzdata") / "zoneinfo" / "zone.tab").read_text("utf-8").splitlines()
+    return {line.split("\t")[2] for line in lines if not line.startswith("#")}
+
+
+@cache
+def _zones() -> tuple[set[str], dict[str, str]]:
+    """Return all zones, and the zone of each legacy name."""
+    lines = [line.split() for line in (resources.files("tzdata") / "zoneinfo" / "tzdata.zi").read_text("utf-8").splitlines()]
+    return {words[1] for words in lines if words[0] == "Z"}, {words[2]: words[1] for words in lines if words[0] == "L"}

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from minio.lifecycleconfig import LifecycleConfig
 
 TIMEOUT = urllib3.Timeout(connect=3, read=30)
-REPAIR = "Start it, or correct singer.s3_endpoint."
 PIECE_BYTES = 1 << 20
 MISSING = {"NoSuchKey", "NoSuchVersion", "NoSuchObject", "MethodNotAllowed"}
 """S3 answers MethodNotAllowed to a GET of a delete marker by its version."""
@@ -84,20 +83,20 @@ class S3Store:
         region: str,
         ca_bundle: Path | str | None = None,
         proxy: str | None = None,
-        repair: str = REPAIR,
+        own: bool = False,
         timeout: urllib3.Timeout = TIMEOUT,
     ) -> None:
         """Take the endpoint (``http://host:port``), credentials and the proxy; nothing is sent yet.
 
         Without keys, use the profile in ``~/.aws/credentials``, else the identity of the machine or
-        the pod. *repair* is the hint for a server that cannot be reached.
+        the pod. *own* marks the server that came with the platform.
 
         :raises SetupError: E-SETTING, the endpoint or the region is not valid.
         """
         url = urlsplit(endpoint)
         self.endpoint = endpoint
         self.region = region
-        self._repair = repair
+        self._repair = f"{command('up')} repairs the platform." if own else "Start it, or correct singer.s3_endpoint."
         http = _http(proxy, ca_bundle, timeout)
         try:
             self._client = Minio(

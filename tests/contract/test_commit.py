@@ -763,7 +763,7 @@ def test_the_message_never_changes_the_result(hook: Hook, place: Place, tmp_path
 
 @pytest.mark.parametrize(("wanted", "messages"), [("never", 0), ("failure", 0), ("warning", 1), ("always", 1)])
 def test_a_message_about_warnings(hook: Hook, place: Place, tmp_path: Path, wanted: str, messages: int) -> None:
-    """A run that succeeded with a warning is told to whoever asked for warnings."""
+    """A run that succeeds with a warning sends a message if ``notify`` is warning or always."""
     pod = Pod(place, tmp_path)
     pod.write("tap.json", {**REPORT, "warnings": ["Stream orders sent nothing."]})
     commit.commit(pod.run, pod.history)
