@@ -148,7 +148,9 @@ def main() -> None:
             else:
                 shutil.copy2(source, copy)
         (folder / ".local").mkdir()
-        (folder / ".local" / "tests").symlink_to(ROOT / ".local" / "tests")
+        shared = ROOT / ".local" / "tests"
+        shared.mkdir(parents=True, exist_ok=True)
+        (folder / ".local" / "tests").symlink_to(shared)
         for tests in {variant.tests: None for variant in chosen}:
             assert not fail(tests, folder), f"{tests}: fails where nothing is broken"
         for variant in chosen:
