@@ -111,6 +111,7 @@ class Environments:
         with output.step(title) as step:
             step.detail = "installing"
             step.timed = True
+            self.environ()  # reads pip's settings once, not in each thread
             with ThreadPoolExecutor(max_workers=len(missing)) as pool:
                 made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
             new = sum(environment.made for environment in made.values())
