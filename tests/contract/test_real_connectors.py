@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uv import find_uv_bin
 
-from cluster.project.venvs import pyenv_pythons
+from cluster.project.pythons import pyenv_pythons
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hub_server import HubServer
 from made_connectors import TAP, environments, files, made, project, succeeded
+from python_mirror import PythonMirror, archive, old_python
+from terminal_user import Typist
 
 if TYPE_CHECKING:
     from checkout import Checkout
@@ -67,3 +70,101 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
         )
         assert refused.err.strip().startswith("E-INSTALL  ")
         assert "is used" not in refused.out
+
+
+# ------------------------------------------------------------------------------------------------ Pythons that uv downloads
+
+
+@pytest.fixture
+def bare(checkout: Checkout, tmp_path: Path) -> Checkout:
+    """Return a checkout on a machine whose only Python is ours."""
+    home = tmp_path / "home"
+    home.mkdir()
+    paths = [path for path in os.environ["PATH"].split(":") if "pyenv" not in path]
+    checkout.environ.update(PATH=":".join(paths), HOME=str(home), PYENV_ROOT=str(home / "none"))
+    return checkout
+
+
+def test_a_python_that_is_downloaded(bare: Checkout) -> None:
+    """Without consent one error states what to type; with it the Python is downloaded into the checkout, and repaired there."""
+    old = old_python()
+    if old is None:
+        pytest.skip("pyenv has no Python from 3.8 to the one before ours")
+    version, interpreter = old
+    words = ["new", "tap-old", "--pip-url", "odd-old-tap", "--no-input"]
+    with HubServer() as server, PythonMirror(version, archive(interpreter, version)) as mirror:
+        server.package("odd-old-tap", f"import compiled\n{TAP}", "tap-old", needs="compiled==1")
+        server.package("compiled", "", python=f"cp{version.replace('.', '')}")
+        server.source("compiled")
+        variables = {"UV_DEFAULT_INDEX": server.index, **mirror.variables, "UV_HTTP_TIMEOUT": "30"}
+        before = files(bare)
+
+        refused = bare.invoke(*words, **variables)
+        if mirror.asked == [] and refused.code == 0:
+            pytest.skip(f"uv finds a Python {version} on this machine")
+        assert refused.err.strip().startswith(f"E-PYTHON  tap-old needs Python {version}, which is not installed; installed is ")
+        assert "Type it again with INVOKE_SINGER_PYTHON_DOWNLOADS=yes" in refused.err
+        assert (files(bare), mirror.asked) == (before, [])
+
+        bare.environ.update(variables)
+        person = Typist(bare, *words[:-1])
+        person.sees(f"tap-old needs Python {version}, which is not on this machine. Download it into .local (30 MB)? [y/N] ")
+        person.types("n")
+        assert person.ends() == 1
+        assert files(bare) == before
+
+        result = succeeded(bare.invoke(*words, INVOKE_SINGER_PYTHON_DOWNLOADS="yes"))
+        assert f"compiled cannot be built for Python 3.{sys.version_info[1]}: Python {version} is used" in result.out
+        assert made(bare, "tap-old", "connector.yaml")["python"] == version
+        assert [file.name.partition("-linux")[0] for file in bare.local.glob("pythons/cpython-*.*.*")] != []
+
+        bare.write("tap-old/config.json", {"api_key": "${SHOP_KEY}", "start_date": "2024"})
+        bare.environ["SHOP_KEY"] = "x"
+        shutil.rmtree(bare.local / "pythons")
+        again = succeeded(bare.invoke("check", "tap-old", INVOKE_SINGER_PYTHON_DOWNLOADS="yes"))
+        assert f"Python {version}" in again.out
+
+
+# ------------------------------------------------------------------------------------------------ connectors that exist
+
+
+def test_a_connector_written_by_hand(checkout: Checkout) -> None:
+    """``check``, ``discover`` and ``run`` add the old setuptools too, once, and keep the rest of ``connector.yaml``."""
+    source = project(checkout, f"import pkg_resources\n{TAP}")
+    text = f"kind: tap  # by hand\npip_url: {source}   # ours\nexecutable: tap-shop\ncapabilities: [catalog, discover, state]\n"
+    checkout.write("tap-hand/connector.yaml", text)
+    checkout.write("tap-hand/config.json", {"api_key": "${SHOP_KEY}", "start_date": "2024"})
+    checkout.environ["SHOP_KEY"] = "x"
+
+    first = succeeded(checkout.invoke("discover", "tap-hand"))
+    assert first.out.count("it imports pkg_resources: setuptools<81 is added to singer-configs/tap-hand/connector.yaml") == 1
+    kept = (checkout.root / "singer-configs" / "tap-hand" / "connector.yaml").read_text(encoding="utf-8")
+    assert kept == text.replace(source, f"{source} setuptools<81")
+
+    checkout.write("pipelines.yaml", {"p": {"tap": "tap-hand", "target": "target-scripted"}})
+    checkout.write("target-scripted/connector.yaml", {"kind": "target", "pip_url": "tests/connectors/target-scripted"})
+    for words in (["check", "tap-hand"], ["run", "p", "--engine", "local"]):
+        again = succeeded(checkout.invoke(*words))
+        assert "setuptools" not in again.out
+
+
+def test_an_interpreter_that_is_gone(checkout: Checkout) -> None:
+    """A venv whose interpreter was removed is made again."""
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout), "--set", "api_key=x", "--set", "start_date=2024"))
+    (venv,) = sorted((checkout.local / "environments").glob("tap-shop-*/bin/python"), key=lambda file: file.lstat().st_mtime)[-1:]
+    venv.unlink()
+    venv.symlink_to("/nowhere/python3")
+    result = succeeded(checkout.invoke("check", "tap-shop"))
+    assert "environment installed" in result.out
+    assert venv.exists()
+
+
+def test_a_repair_that_makes_it_worse(checkout: Checkout) -> None:
+    """A repair that cannot be installed is undone before the next one, and nothing is left."""
+    with HubServer() as server:
+        server.package("odd-shop-tap", "import pkg_resources", "tap-shop")
+        words = ["new", "tap-shop", "--pip-url", "odd-shop-tap", "--no-input"]
+        result = checkout.invoke(*words, UV_DEFAULT_INDEX=server.index)
+    assert result.code == 1
+    assert "that does not help: setuptools<81 is removed again" in result.out
+    assert "E-CONNECTOR  tap-shop does not start" in result.err

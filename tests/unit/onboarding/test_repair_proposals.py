@@ -46,5 +46,14 @@ def test_requirements(tmp_path: Path) -> None:
 def test_names_that_python_has_removed(tmp_path: Path) -> None:
     """Python 3.10 has removed names of ``collections``: only older ones are proposed."""
     error = DoesNotStartError("", hint="", output="ImportError: cannot import name 'Mapping' from 'collections'")
-    versions = [repair.python for repair in proposals(error, connector("tap-x"), Environments(Settings(root=tmp_path)))]
-    assert set(versions) <= {"3.9", "3.8"}
+    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
+    assert [repair.python for repair in proposals(error, connector("tap-x"), environments)] == ["3.9", "3.8"]
+
+
+def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
+    """The old numpy is proposed before an older Python, unless the connector asks for one itself."""
+    output = "ValueError: numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header"
+    error = DoesNotStartError("", hint="", output=output)
+    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
+    assert next(proposals(error, connector("tap-x"), environments)).change == "numpy<2 is added"
+    assert all(repair.python for repair in proposals(error, connector("tap-x", "numpy==2.0"), environments))
