@@ -29,8 +29,10 @@ NUMPY = re.compile(r"numpy\.dtype size changed|numpy\.ndarray size changed|_ARRA
 """What a program prints that was compiled for numpy 1, and finds numpy 2."""
 COMPILED = re.compile(r"may indicate binary incompatibility|multiarray failed to import|undefined symbol")
 """What a program prints whose packages were made for another older Python."""
-TOO_NEW = re.compile(r"does not satisfy Python|no wheels with a matching Python")
-"""What uv prints if a package excludes this Python."""
+NO_WHEEL = re.compile(r"no wheels with a matching Python")
+"""What uv prints if a package has only wheels for other Pythons."""
+NEWER = re.compile(r"requires Python >=(3\.\d+)")
+"""What uv prints if a package needs a newer Python."""
 
 
 class DoesNotStartError(SetupError):
@@ -72,24 +74,38 @@ def proposals(error: SetupError, connector: Connector, environments: Environment
     *ask* is whether the user may be asked for the download of a Python.
     """
     if isinstance(error, DoesNotStartError):
-        module = re.search(r"No module named '(pkg_resources|distutils)\b", error.output)
-        if module:
-            yield from _requirement(SETUPTOOLS, connector, f"it imports {module[1]}")
-            return
-        if NUMPY.search(error.output):
-            yield from _requirement("numpy<2", connector, "it was compiled for numpy 1")
-        last = last_python(error.output)
-        if last or COMPILED.search(error.output):
-            suitable = [version for version in _older(connector) if not last or _minor(version) <= _minor(last)]
-            for python in _obtainable(suitable, environments, ask=ask):
-                yield Repair(f"it is older than Python {_version(connector)}", python=python)
+        yield from _to_start(error.output, connector, environments, ask=ask)
     elif error.code == "E-INSTALL":
-        packages, log = _without_wheels(connector, environments)
-        if packages or TOO_NEW.search(log):
-            what = f"{', '.join(packages)} cannot be built" if packages else "it is not made"
-            resolving = (version for version in _older(connector) if environments.resolves(connector, version, packages))
-            for python in _obtainable(resolving, environments, ask=ask):
-                yield Repair(f"{what} for Python {_version(connector)}", python=python)
+        yield from _to_install(connector, environments, ask=ask)
+
+
+def _to_start(output: str, connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield what may help against a program that does not start."""
+    module = re.search(r"No module named '(pkg_resources|distutils)\b", output)
+    if module:
+        yield from _requirement(SETUPTOOLS, connector, f"it imports {module[1]}")
+        return
+    if NUMPY.search(output):
+        yield from _requirement("numpy<2", connector, "it was compiled for numpy 1")
+    last = last_python(output)
+    if last or COMPILED.search(output):
+        suitable = [version for version in _older(connector) if not last or _minor(version) <= _minor(last)]
+        for python in _obtainable(suitable, environments, ask=ask):
+            yield Repair(f"it is older than Python {_version(connector)}", python=python)
+
+
+def _to_install(connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield Pythons for which the requirements can be installed."""
+    packages, log = _without_wheels(connector, environments)
+    newer = NEWER.search(log)
+    if newer and _minor(newer[1]) > _minor(_version(connector)) and environments.resolves(connector, newer[1], []):
+        for python in _obtainable([newer[1]], environments, ask=ask):
+            yield Repair(f"it needs a newer Python than {_version(connector)}", python=python)
+    elif packages or NO_WHEEL.search(log):
+        what = f"{', '.join(packages)} cannot be built" if packages else "it has no wheel"
+        resolving = (version for version in _older(connector) if environments.resolves(connector, version, packages))
+        for python in _obtainable(resolving, environments, ask=ask):
+            yield Repair(f"{what} for Python {_version(connector)}", python=python)
 
 
 def _requirement(requirement: str, connector: Connector, reason: str) -> Iterator[Repair]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.full  # installs packages that need repairs
 
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
+NEWER = [f"3.{minor}" for minor in range(sys.version_info[1] + 1, 16)]
 
 
 def here(version: str) -> bool:
@@ -70,6 +71,18 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
         )
         assert refused.err.strip().startswith("E-INSTALL  ")
         assert "is used" not in refused.out
+
+
+def test_a_package_for_newer_pythons(checkout: Checkout) -> None:
+    """A package that needs a newer Python than ours gets the oldest one that it allows."""
+    version = next((version for version in NEWER if here(version)), None)
+    if version is None:
+        pytest.skip("there is no newer Python than this one")
+    with HubServer() as server:
+        server.package("odd-new-tap", TAP, "tap-new", requires=f">={version}")
+        result = succeeded(checkout.invoke("new", "tap-new", "--pip-url", "odd-new-tap", "--no-input", UV_DEFAULT_INDEX=server.index))
+    assert f"it needs a newer Python than 3.{sys.version_info[1]}: Python {version} is used" in result.out
+    assert made(checkout, "tap-new", "connector.yaml")["python"] == version
 
 
 # ------------------------------------------------------------------------------------------------ Pythons that uv downloads
