@@ -203,7 +203,7 @@ class ConnectorDraft:
         self.venv = venv if made else None
         self.package = package.installed(venv, connector)
         self.keys["executable"] = self._executable(venv)
-        self._determine(self.connector(), package.versions(venv))
+        self._determine(self.connector(), venv)
         if self.keys["executable"] == self.request.name:
             del self.keys["executable"]
 
@@ -242,13 +242,13 @@ class ConnectorDraft:
             hint=f"Name one: {command('new', request.name, *url, '--executable', names[0])}",
         )
 
-    def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
+    def _determine(self, connector: Connector, venv: Path) -> None:
         """Determine kind, capabilities and options of the program.
 
         :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
             start.
         """
-        abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
+        abilities = described(Probe(self.session, connector)) or self._from_help(connector, venv)
         if self.request.hub:
             abilities = self._with_hub(self.request.hub, abilities)
         self._check_kind(connector.executable, abilities.kind)
@@ -281,7 +281,7 @@ class ConnectorDraft:
             right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
-    def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
+    def _from_help(self, connector: Connector, venv: Path) -> Abilities:
         """Return the abilities of a program without ``--about``, from its help and its README.
 
         :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
@@ -295,10 +295,11 @@ class ConnectorDraft:
                     output,
                     self.request.name,
                     package.one_text([*connector.requirements, *self._folders(connector)]),
-                    versions,
+                    package.versions(venv),
                     self.environments.exists,
                 ),
                 output=output,
+                built=package.built(venv),
             )
         if "--config" not in output:
             raise SetupError(

@@ -18,7 +18,7 @@ from cluster.project.repair import SETUPTOOLS
 from cluster.project.venvs import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cluster.project.model import Connector
     from cluster.project.venvs import Environments
@@ -27,8 +27,8 @@ OLDEST_PYTHON = 8
 """The oldest Python 3 that is tried: the entrypoint runs on no older one."""
 NUMPY = re.compile(r"numpy\.dtype size changed|numpy\.ndarray size changed|_ARRAY_API not found|compiled using NumPy 1\.x")
 """What a program prints that was compiled for numpy 1, and finds numpy 2."""
-COMPILED = re.compile(r"may indicate binary incompatibility|multiarray failed to import|undefined symbol")
-"""What a program prints whose packages were made for another older Python."""
+COMPILED = re.compile(r"may indicate binary incompatibility|multiarray failed to import|undefined symbol|SystemError: initialization of")
+"""What a program prints whose packages were made for an older Python."""
 NO_WHEEL = re.compile(r"no wheels with a matching Python")
 """What uv prints if a package has only wheels for other Pythons."""
 NEWER = re.compile(r"requires Python >=(3\.\d+)")
@@ -38,10 +38,11 @@ NEWER = re.compile(r"requires Python >=(3\.\d+)")
 class DoesNotStartError(SetupError):
     """The connector's program ends with an error when it is asked for its help."""
 
-    def __init__(self, problem: str, *, hint: str, output: str) -> None:
-        """Keep what the program printed."""
+    def __init__(self, problem: str, *, hint: str, output: str, built: Sequence[str] = ()) -> None:
+        """Keep what the program printed, and the packages that were built on this machine."""
         super().__init__("E-CONNECTOR", problem, hint=hint)
         self.output = output
+        self.built = built
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,18 @@ def proposals(error: SetupError, connector: Connector, environments: Environment
     *ask* is whether the user may be asked for the download of a Python.
     """
     if isinstance(error, DoesNotStartError):
-        yield from _to_start(error.output, connector, environments, ask=ask)
+        yield from _to_start(error, connector, environments, ask=ask)
     elif error.code == "E-INSTALL":
         yield from _to_install(connector, environments, ask=ask)
 
 
-def _to_start(output: str, connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
-    """Yield what may help against a program that does not start."""
+def _to_start(error: DoesNotStartError, connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield what may help against a program that does not start.
+
+    A package that was built here may be older than this Python: then its wheels show which one it
+    is for.
+    """
+    output = error.output
     module = re.search(r"No module named '(pkg_resources|distutils)\b", output)
     if module:
         yield from _requirement(SETUPTOOLS, connector, f"it imports {module[1]}")
@@ -89,7 +95,8 @@ def _to_start(output: str, connector: Connector, environments: Environments, *, 
         yield from _requirement("numpy<2", connector, "it was compiled for numpy 1")
     last = last_python(output)
     if last or COMPILED.search(output):
-        suitable = [version for version in _older(connector) if not last or _minor(version) <= _minor(last)]
+        older = (version for version in _older(connector) if not last or _minor(version) <= _minor(last))
+        suitable = (version for version in older if last or not error.built or environments.resolves(connector, version, error.built))
         for python in _obtainable(suitable, environments, ask=ask):
             yield Repair(f"it is older than Python {_version(connector)}", python=python)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.config.settings import Settings
+from cluster.onboarding import package
 from cluster.onboarding.repairs import DoesNotStartError, proposals
 from cluster.project.debian import FAILED
 from cluster.project.model import Connector
@@ -57,3 +58,24 @@ def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
     environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
     assert next(proposals(error, connector("tap-x"), environments)).change == "numpy<2 is added"
     assert all(repair.python for repair in proposals(error, connector("tap-x", "numpy==2.0"), environments))
+
+
+def test_packages_that_were_built_here(tmp_path: Path) -> None:
+    """A wheel that was built on this machine has another tag than those of the package index."""
+    tags = {"here": "cp311-cp311-linux_x86_64", "index": "cp311-cp311-manylinux_2_17_x86_64", "pure": "py3-none-any"}
+    for name, tag in tags.items():
+        info = tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: {tag}\n")
+    assert package.built(tmp_path) == ["here"]
+
+
+def test_the_package_of_the_connector(tmp_path: Path) -> None:
+    """Of several requirements with programs, the one with a program of Singer is the connector."""
+    for name, program in {"numpy": "f2py", "odd": "target-odd"}.items():
+        info = tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[console_scripts]\n{program} = x:main\n")
+    assert package.installed(tmp_path, connector("numpy<2", "odd")).name == "odd"
