@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -213,7 +212,7 @@ class ConnectorDraft:
     def undo(self) -> None:
         """Remove the venv, if this command made it. The caller removes the folder."""
         if self.venv is not None:
-            shutil.rmtree(self.venv, ignore_errors=True)
+            self.environments.remove(self.venv)
             self.venv = None
 
     def _executable(self, venv: Path) -> str:

@@ -11,9 +11,10 @@ import yaml
 
 from cluster.config.strict import parse_yaml, yaml_events
 from cluster.errors import SetupError
+from cluster.project.editable import package_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 SETUPTOOLS = "setuptools<81"
@@ -26,12 +27,14 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
 LAST_DISTUTILS = 11
 
 
-def lacks(venv: Path, executable: Path) -> str:
+def lacks(venv: Path, executable: Path, projects: Iterable[Path] = ()) -> str:
     """Return ``pkg_resources`` or ``distutils`` if a program fails without it; else nothing.
 
-    Only a program that may import one of them is started, with ``--help``.
+    Only a program that may import one of them is started, with ``--help``. The venv may use the
+    code of *projects*.
     """
-    if not any(map(_may_lack, venv.glob("lib/python3.*/site-packages"))):
+    packages = package_folders(venv)
+    if not packages or _has_both(packages) or not any(map(_imports, [*packages, *projects])):
         return ""
     environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     command = [str(executable), "--help"]
@@ -43,12 +46,16 @@ def lacks(venv: Path, executable: Path) -> str:
     return missing[1] if missing else ""
 
 
-def _may_lack(packages: Path) -> bool:
-    """Return whether a package imports one of the modules and none provides it."""
-    minor = int(packages.parent.name.removeprefix("python3.").rstrip("t"))
-    if (packages / "pkg_resources").is_dir() and (minor <= LAST_DISTUTILS or (packages / "setuptools").is_dir()):
-        return False
-    return any(IMPORTED.search(file.read_bytes()) for file in packages.rglob("*.py"))
+def _has_both(packages: Collection[Path]) -> bool:
+    """Return whether a venv has both modules."""
+    names = {name for folder in packages for name in ("pkg_resources", "setuptools") if (folder / name).is_dir()}
+    minor = min(int(folder.parent.name.removeprefix("python3.").rstrip("t")) for folder in packages)
+    return "pkg_resources" in names and (minor <= LAST_DISTUTILS or "setuptools" in names)
+
+
+def _imports(folder: Path) -> bool:
+    """Return whether a file below a folder imports one of the modules."""
+    return any(IMPORTED.search(file.read_bytes()) for file in folder.rglob("*.py") if file.is_file())
 
 
 def has_setuptools(requirements: Collection[str]) -> bool:
