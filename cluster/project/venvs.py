@@ -281,11 +281,9 @@ class Environments:
                     shutil.rmtree(folder)
 
     def remove(self, folder: Path) -> None:
-        """Remove a venv and the one below it, unless they are in use."""
-        for venv in (folder / editable.DEPENDENCIES, folder):
-            with suppress(OSError), (venv / READY).open("rb") as file:
-                if try_lock(file):
-                    shutil.rmtree(venv.resolve())
+        """Remove the venv of a connector that is not made after all, and the one below it."""
+        for venv in {(folder / editable.DEPENDENCIES).resolve(), folder}:
+            shutil.rmtree(venv, ignore_errors=True)
 
     def _make(self, connector: Connector) -> Environment:
         folder, made = self._installed(connector)
