@@ -92,6 +92,7 @@ class Environments:
         self.logs = settings.local / "logs" / "environments"
         self.network = proxy.read(settings, os.environ)
         self.pythons = Pythons(settings, self.network, self.run)
+        self._made: set[Path] = set()
 
     def ensure(self, connectors: Sequence[Connector], output: Output) -> list[Environment]:
         """Return a venv for each connector, in order. Missing ones are made in parallel.
@@ -281,8 +282,8 @@ class Environments:
                     shutil.rmtree(folder)
 
     def remove(self, folder: Path) -> None:
-        """Remove the venv of a connector that is not made after all, and the one below it."""
-        for venv in {(folder / editable.DEPENDENCIES).resolve(), folder}:
+        """Remove a venv and the one below it, as far as this object has made them."""
+        for venv in self._made & {folder, folder.parent / (folder / editable.DEPENDENCIES).resolve().name}:
             shutil.rmtree(venv, ignore_errors=True)
 
     def _make(self, connector: Connector) -> Environment:
@@ -360,6 +361,7 @@ class Environments:
                 return False
             (part / READY).touch()
             part.rename(folder)
+            self._made.add(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return True
