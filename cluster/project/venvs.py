@@ -22,12 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import IO, TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cluster.config.strict import listed, read_exact
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private, write_whole
-from cluster.host.locks import exclusive, lock, try_lock
+from cluster.host.locks import InUse, exclusive, try_lock
 from cluster.net import proxy
 from cluster.project import debian, editable, pythons, repair
 from cluster.project.model import PROJECT_FILES
@@ -75,8 +75,8 @@ class Environment:
     version: str
     made: bool
     """Whether this command made it."""
-    in_use: tuple[IO[bytes], ...] = field(default=(), compare=False, repr=False)
-    """Locked files: while they are open, no command removes the venv."""
+    in_use: InUse | None = field(default=None, compare=False, repr=False)
+    """While it exists, no command removes the venv."""
 
 
 class Environments:
@@ -261,14 +261,8 @@ class Environments:
 
     def _used(self, environment: Environment) -> Environment:
         """Return an environment that no command removes while it is used."""
-        files = []
-        for folder in (environment.folder, environment.folder / editable.DEPENDENCIES):
-            with suppress(OSError):
-                file = (folder / READY).open("rb")
-                lock(file, shared=True)
-                os.utime(folder / READY)
-                files.append(file)
-        return replace(environment, in_use=tuple(files))
+        folder = environment.folder
+        return replace(environment, in_use=InUse(folder / READY, folder / editable.DEPENDENCIES / READY))
 
     def _remove_unused(self, connector: Connector, keep: Sequence[Path]) -> None:
         """Remove unused venvs: those that others replaced, and those of removed connectors."""
