@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -76,8 +78,8 @@ class Built:
             built.append(images.COMMIT)
         missing = _unbuilt(handles)
         self._remember(handles, missing)
-        for connector in missing:
-            self._build(handles, connector, say)
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            list(pool.map(lambda connector: self._build(handles, connector, say), missing))
         built += [connector.name for connector in missing]
         return f"{_for(handles.provider.platform, f'{len(built)} built')}: {', '.join(built)}"
 
