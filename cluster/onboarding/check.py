@@ -25,6 +25,8 @@ from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.onboarding.conformance import StreamSeen
     from cluster.onboarding.probe import Ended, Loaded
     from cluster.project.model import Connector
@@ -167,13 +169,19 @@ def _check_config(project: Project, probe: Probe) -> None:
     refuse_typed_secrets(config, connector.name, shown=shown_config, known=known)
     missing = options.missing(options.from_about(about), config)
     if missing:
-        them = "it" if len(missing) == 1 else "them"
-        arguments = " ".join(f"--set {name}=…" for name in missing)
-        raise SetupError(
-            "E-CONFIG",
-            f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}.",
-            hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
-        )
+        raise lacking(project, connector, missing)
+
+
+def lacking(project: Project, connector: Connector, missing: Sequence[str]) -> SetupError:
+    """Return the error for settings that a connector needs and its config lacks."""
+    shown_config = project.shown(connector.config)
+    them = "it" if len(missing) == 1 else "them"
+    arguments = " ".join(f"--set {name}=…" for name in missing)
+    return SetupError(
+        "E-CONFIG",
+        f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}.",
+        hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
+    )
 
 
 def _show_finding(session: Session, name: str, finding: Finding) -> None:

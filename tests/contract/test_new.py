@@ -84,7 +84,10 @@ def test_the_shortest_way(checkout: Checkout) -> None:
     assert (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().startswith("# Orders of a shop\n")
     assert "missing: start_date" in result.out
     assert "missing: TAP_SHOP_API_KEY" in result.out
-    assert "Next: write start_date into singer-configs/tap-shop/config.json and TAP_SHOP_API_KEY into .env" in result.out
+    assert (
+        "Next: write start_date into singer-configs/tap-shop/config.json and TAP_SHOP_API_KEY into .env, or invoke new tap-shop"
+        in result.out
+    )
     assert not (checkout.root / ".env").exists()
 
 
@@ -174,6 +177,50 @@ def test_questions_on_a_terminal(checkout: Checkout) -> None:
     assert "s3cr3t" not in typist.seen
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}", "start_date": "2024-01-01"}
     assert (checkout.root / ".env").read_text() == "TAP_SHOP_API_KEY=s3cr3t\n"
+
+
+ABOUT = """
+import json, sys
+
+ITEM = {"type": "object", "properties": {"table": {"type": "string"}, "keys": {"type": "array", "items": {"type": "string"}}}, "required": ["table"]}
+PARTS = {"files": {"type": ["array", "null"], "items": ITEM}, "encoding": {"type": ["string", "null"]}}
+
+def main():
+    assert "--about" in sys.argv
+    print(json.dumps({"capabilities": ["catalog"], "settings": {"properties": PARTS, "required": ["files"]}}))
+"""
+
+
+def test_a_half_made_connector_is_completed(checkout: Checkout) -> None:
+    """A connector that lacks a setting is asked for it; a list of objects is explained, and taken part by part."""
+    words = ["new", "tap-shop", "--pip-url", project(checkout, ABOUT)]
+    result = succeeded(checkout.invoke(*words))
+    assert "write files into singer-configs/tap-shop/config.json, or invoke new tap-shop asks for them" in result.out
+    refused = checkout.invoke("new", "tap-shop")
+    assert "E-CONFIG  singer-configs/tap-shop/config.json has no files, and tap-shop needs it." in refused.err
+
+    typist = Typist(checkout, "new", "tap-shop")
+    assert "    table  needed · string" in typist.sees("JSON, or + for one question after the other > ")
+    typist.types('[{"keys": ["id"]}]')
+    assert "files[0] has no table." in typist.sees("> ")
+    typist.types("+")
+    for question, answer in (("table  needed", "people"), ("keys  array", "id,name"), ("Another item", "n"), ("encoding", "")):
+        assert question in typist.sees("> " if answer != "n" else "[y/N] ")
+        typist.types(answer)
+    typist.sees("Next: ")
+    typist.ends()
+    assert made(checkout, "tap-shop", "config.json") == {"files": [{"table": "people", "keys": ["id", "name"]}]}
+
+    refused = checkout.invoke("new", "tap-shop")
+    assert "E-EXISTS  singer-configs/tap-shop is there already, and lacks no setting." in refused.err
+    assert "new tap-shop --set key=value" in refused.err
+
+
+def test_a_config_that_is_there_already(checkout: Checkout) -> None:
+    """A folder with a config alone becomes a connector with these values."""
+    checkout.write("tap-shop/config.json", {"start_date": "2024-01-01"})
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout), "--set", "api_key=s3cr3t"))
+    assert made(checkout, "tap-shop", "config.json") == {"start_date": "2024-01-01", "api_key": "${TAP_SHOP_API_KEY}"}
 
 
 def test_ctrl_c_at_a_question(checkout: Checkout) -> None:
