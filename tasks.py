@@ -255,7 +255,7 @@ def new(
 @command(
     "discover tap-exchange-rates",
     help={
-        "connector": "a tap, a folder in singer-configs/",
+        "connector": "a tap, a folder in singer-configs/; or a pipeline, for its catalog",
         "stream": "show this one's fields as a tree",
         "all": "show all streams, however many",
         "seconds": "how long the tap may take",
@@ -271,7 +271,7 @@ def discover(session: Session, connector: str, stream: str = "", seconds: int = 
 @command(
     "select tap-exchange-rates --exclude currency",
     help={
-        "connector": "a tap whose catalog was discovered",
+        "connector": "a tap whose catalog was discovered; or a pipeline, for this one alone",
         "stream": "these streams and no others; a name or a glob, several with commas",
         "field": "these fields and no others of their streams: stream.field",
         "add": "these streams, or stream.field, as well",
@@ -328,6 +328,9 @@ def check(session: Session, name: str, records: int = 10_000, seconds: int = 60,
         "tap": "the connector that extracts",
         "target": "the connector that loads",
         "transform": "the connector that runs after each load",
+        "config": "the tap's config for this pipeline, below singer-configs/",
+        "catalog": "the catalog for this pipeline, below singer-configs/; made as a copy of the tap's",
+        "target-config": "the target's config for this pipeline, below singer-configs/",
         "mode": "streaming (default) or staged",
         "schedule": 'a cron expression of five fields, such as "0 6 * * *"',
         "timezone": "of the schedule, such as Europe/Berlin; default: UTC",
@@ -340,6 +343,9 @@ def add(
     tap: str,
     target: str,
     transform: str = "",
+    config: str = "",
+    catalog: str = "",
+    target_config: str = "",
     mode: str = "",
     schedule: str = "",
     timezone: str = "",
@@ -348,8 +354,9 @@ def add(
     """Add a pipeline to pipelines.yaml."""
     from cluster.onboarding import add
 
-    keys = {"tap": tap, "target": target, "transform": transform, "mode": mode}
-    add.add(session, pipeline, {**keys, "schedule": schedule, "timezone": timezone, "timeout": timeout})
+    keys = {"tap": tap, "target": target, "config": config, "catalog": catalog, "target_config": target_config}
+    keys |= {"transform": transform, "mode": mode, "schedule": schedule, "timezone": timezone, "timeout": timeout}
+    add.add(session, pipeline, keys)
 
 
 # ---------------------------------------------------------------------------------------------------------- Operations

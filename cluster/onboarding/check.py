@@ -116,7 +116,7 @@ def _read(session: Session, project: Project, kind: str, name: str) -> str:
     """Read the files of a connector or a pipeline, and describe it in a few words."""
     detail = checked(project, kind, name, session.environ)
     if kind == "connector" and catalog_file(project.connector(name)).exists():
-        read_catalog(project, project.connector(name))
+        read_catalog(project, catalog_file(project.connector(name)))
     return detail
 
 
@@ -232,7 +232,7 @@ def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] |
     """Return the catalog of a run: the tap's own, else a discovered one, else None."""
     connector = probe.connector
     if catalog_file(connector).exists():
-        return read_catalog(project, connector)
+        return read_catalog(project, catalog_file(connector))
     if "discover" not in connector.capabilities:
         return None
     catalog = discovered(probe, limits.seconds)
