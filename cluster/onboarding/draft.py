@@ -136,7 +136,7 @@ class ConnectorDraft:
         :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
             several and none was named; E-CONNECTOR.
         """
-        tried: set[tuple[str, str]] = set()
+        tried: set[Repair] = set()
         closest: SetupError | None = None
         while True:
             try:
@@ -144,10 +144,10 @@ class ConnectorDraft:
             except SetupError as error:
                 if closest is None or error.code != "E-INSTALL" or closest.code == "E-INSTALL":
                     closest = error
-                repair = next((item for item in self._proposals(error) if (item.requirement, item.python) not in tried), None)
+                repair = next((item for item in self._proposals(error) if replace(item, reason="") not in tried), None)
                 if repair is None:
                     raise closest from None
-                tried.add((repair.requirement, repair.python))
+                tried.add(replace(repair, reason=""))
                 self._apply(repair)
             else:
                 return
@@ -162,6 +162,8 @@ class ConnectorDraft:
         """Change the keys of ``connector.yaml`` and report it. The failed venv is removed."""
         if repair.python:
             self.keys["python"] = repair.python
+        elif repair.exclude_newer:
+            self.keys["exclude_newer"] = repair.exclude_newer
         else:
             connector = self.connector()
             self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]

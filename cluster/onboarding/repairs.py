@@ -1,7 +1,7 @@
 """What ``new`` changes by itself if a connector is older than its dependencies or than this Python.
 
-A repair is a requirement more, or an older Python. Both are kept in ``connector.yaml``, so that
-every venv and image has them.
+A repair is a requirement more, an older Python, or older packages. It is kept in
+``connector.yaml``, so that every venv and image has it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ COMPILED = re.compile(
 """What a program prints whose packages were made for another older Python."""
 
 
+BROKEN = re.compile(r"^(?:ImportError|ModuleNotFoundError|AttributeError|TypeError)\b", re.MULTILINE)
+"""What a program prints that does not fit the packages that it imports."""
+
+
 class DoesNotStartError(SetupError):
     """The connector's program ends with an error when it is asked for its help."""
 
@@ -50,10 +54,13 @@ class Repair:
     reason: str
     requirement: str = ""
     python: str = ""
+    exclude_newer: str = ""
 
     @property
     def change(self) -> str:
         """The change in words."""
+        if self.exclude_newer:
+            return f"its packages are resolved as of {self.exclude_newer.partition('T')[0]}"
         return f"Python {self.python} is used" if self.python else f"{self.requirement} is added"
 
 
@@ -68,12 +75,21 @@ def proposals(error: SetupError, connector: Connector, environments: Environment
             suitable = [python for python in _older(connector) if int(python.partition(".")[2]) <= newest]
             for python in _installed(connector, environments, suitable):
                 yield Repair(f"it is older than Python {_version(connector)}", python=python)
+        yield from _as_of_its_release(error.output, connector, environments)
     elif error.code == "E-INSTALL":
         packages = _without_wheels(connector, environments)
         if packages:
             suitable = [python for python in _older(connector) if environments.resolves(connector, python, packages)]
             for python in [*_installed(connector, environments, suitable), *suitable][:1]:
                 yield Repair(f"{', '.join(packages)} cannot be built for Python {_version(connector)}", python=python)
+
+
+def _as_of_its_release(output: str, connector: Connector, environments: Environments) -> Iterator[Repair]:
+    """Yield the packages of its day, if the present ones do not fit together."""
+    if BROKEN.search(output) and not connector.exclude_newer:
+        moment = environments.released(connector)
+        if moment:
+            yield Repair("it is older than its dependencies", exclude_newer=moment)
 
 
 def _without_wheels(connector: Connector, environments: Environments) -> list[str]:
