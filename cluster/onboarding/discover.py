@@ -179,7 +179,8 @@ def _show_changes(session: Session, changes: Changes) -> None:
 def _show_streams(session: Session, name: str, streams: list[Stream], more: str | None) -> None:
     """Show streams as a table.
 
-    *more* is the command that shows all streams; None shows all now.
+    *more* is the command that shows all streams; None shows all now. Without it, tables of the
+    database itself are left out if there are others.
     """
     for stream in streams:
         session.output.event(
@@ -193,7 +194,8 @@ def _show_streams(session: Session, name: str, streams: list[Stream], more: str 
             replication_method=stream.method or None,
             replication_key=stream.replication_key or None,
         )
-    shown = streams[:ROWS] if more else streams
+    own = [stream for stream in streams if stream.selected or not is_system(stream)]
+    shown = (own or streams)[:ROWS] if more else streams
     if shown:
         session.output.table(list(map(_row, shown)), ["stream", "fields", "keys", "replication", "selected"])
     if len(shown) < len(streams):

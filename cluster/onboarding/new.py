@@ -79,8 +79,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
         session.output.line("!", Project(session.settings.root).shown(connector.config), f"instead of {listed(missing)}: {instead}")
     _try_out(session, connector, missing, request.choice)
     if from_scratch:
-        words = f'test --options="-k {request.name}"'
-        session.output.text(f"      {command(words)} for the tap's own test")
+        session.output.text(f"      {command('test', '--connector', request.name)} for the tap's own test")
 
 
 def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], request: ConnectorRequest) -> None:

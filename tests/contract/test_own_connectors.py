@@ -22,6 +22,8 @@ def test_its_own_tests_pass(name: str) -> None:
     """What stands in the folder ``tests`` of a connector of this repository is true."""
     connector = PROJECT.connector(name)
     [environment] = Environments(Settings(root=ROOT)).ensure([connector], Plain())
+    for file in environment.in_use:
+        file.close()
     for folder in connector.projects:
         command = [str(environment.folder / "bin" / "python"), "-B", "-m", "unittest", "discover", "tests"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
