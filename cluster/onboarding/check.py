@@ -168,18 +168,25 @@ def _check_config(project: Project, probe: Probe) -> None:
     known = {key for key, fact in facts.items() if isinstance(fact, dict) and fact.get("secret")}
     refuse_typed_secrets(config, connector.name, shown=shown_config, known=known)
     missing = options.missing(options.from_about(about), config)
+    gaps = [[name for name in group.split() if not options.holds(config, options.named(name))] for group in connector.required]
+    instead = gaps[1:]
+    if gaps and all(gaps):
+        missing = list(dict.fromkeys([*missing, *gaps[0]]))
     if missing:
-        raise lacking(project, connector, missing)
+        raise lacking(project, connector, missing, instead)
 
 
-def lacking(project: Project, connector: Connector, missing: Sequence[str]) -> SetupError:
-    """Return the error for settings that a connector needs and its config lacks."""
+def lacking(project: Project, connector: Connector, missing: Sequence[str], instead: Sequence[Sequence[str]] = ()) -> SetupError:
+    """Return the error for settings that a connector needs and its config lacks.
+
+    *instead* are other groups, of which one is enough.
+    """
     shown_config = project.shown(connector.config)
     them = "it" if len(missing) == 1 else "them"
     arguments = " ".join(f"--set {name}=…" for name in missing)
     return SetupError(
         "E-CONFIG",
-        f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}.",
+        f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}{'; or '.join(['', *map(listed, instead)])}.",
         hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
     )
 

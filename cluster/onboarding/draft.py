@@ -237,7 +237,14 @@ class ConnectorDraft:
         self.keys["kind"] = abilities.kind
         capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
         settings = sorted({option.name.partition(".")[0] if option.nested else option.name for option in self.options})
-        self.keys.update({key: words for key, words in {"capabilities": capabilities, "settings": settings}.items() if words})
+        lists = {"capabilities": capabilities, "settings": settings, "required": self._required()}
+        self.keys.update({key: words for key, words in lists.items() if words})
+
+    def _required(self) -> list[str]:
+        """Return the groups of settings of which the connector needs one, each as a text."""
+        always = [option.name for option in self.options if option.needed]
+        groups = definition.lacking(self.request.hub, self.options, {}) if self.request.hub else []
+        return [" ".join(dict.fromkeys([*always, *group])) for group in groups or [always] if group or always]
 
     def _look(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
         """Return what the program and the Hub tell, and keep the options."""

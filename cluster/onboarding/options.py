@@ -252,6 +252,11 @@ def rank(option: Option) -> tuple[bool, int, bool]:
     return not option.needed, connection, not (option.secret and not OBSCURE.search(name))
 
 
+def named(name: str) -> Option:
+    """Return the option of that name; one with a dot is part of another."""
+    return Option(name, nested="." in name)
+
+
 def missing(options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
     """Return the options that the connector needs and *config* lacks."""
     return [option.name for option in options if option.needed and not holds(config, option)]

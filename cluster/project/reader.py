@@ -153,6 +153,7 @@ class Project:
             ),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
+            required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
             instead=self._instead(folder / CONFIG),
             safe_states=_safe_states(fields),
             system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),

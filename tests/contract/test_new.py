@@ -78,6 +78,7 @@ def test_the_shortest_way(checkout: Checkout) -> None:
         "pip_url": "connectors/odd",
         "capabilities": ["catalog", "discover", "state"],
         "settings": ["api_key", "start_date"],
+        "required": ["api_key start_date"],
     }
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}"}
     assert (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().startswith("# Orders of a shop\n")
@@ -88,6 +89,9 @@ def test_the_shortest_way(checkout: Checkout) -> None:
         in result.out
     )
     assert not (checkout.root / ".env").exists()
+    checked = checkout.invoke("check", "tap-shop")
+    assert "E-CONFIG  singer-configs/tap-shop/config.json has no start_date, and tap-shop needs it." in checked.err
+    assert "two runs" not in checked.out
 
 
 def test_secrets_are_kept_secret(checkout: Checkout) -> None:

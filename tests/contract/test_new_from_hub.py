@@ -55,6 +55,7 @@ def test_a_name_is_enough(checkout: Checkout, hub: HubServer) -> None:
         "executable": "shop-extract",
         "capabilities": ["catalog", "discover", "log-based", "state"],
         "settings": ["api_key", "page_size", "proxy", "start_date"],
+        "required": ["api_key start_date"],
     }
     assert "# https://example.com/tap-shop\n" in (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text()
     assert made(checkout, "tap-shop", "config.json") == {
