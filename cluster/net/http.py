@@ -134,7 +134,8 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
     answer = answers[0] if answers else TimeoutError()
     if isinstance(answer, urllib3.exceptions.MaxRetryError) and answer.reason:
         answer = answer.reason
-    if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError):
+    refused = isinstance(answer, urllib3.exceptions.NewConnectionError)  # a TimeoutError, too
+    if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError) and not refused:
         hint = "Run it again later; behind a company's proxy set singer.proxy or HTTPS_PROXY."
         raise SetupError("E-NETWORK", f"{shown(url)} does not answer within {seconds:g} s.", hint=hint)
     if isinstance(answer, urllib3.exceptions.HTTPError):

@@ -112,6 +112,8 @@ def _requirements(entry: Entry, variant: str, pip_url: object) -> tuple[str, ...
         address = "://" in requirement
         if requirement.startswith("-"):
             raise hub.unusable(f"{title}: pip_url has the option {requirement}")
+        if not requirement.isprintable():
+            raise hub.unusable(f"{title}: pip_url is {describe(requirement)}")
         if VARIABLE in requirement:
             raise hub.unusable(f"{title}: pip_url needs a variable, {describe(requirement)}")
         if not re.match(r"[A-Za-z0-9]", requirement) or (not address and "/" in requirement) or "file:" in requirement:

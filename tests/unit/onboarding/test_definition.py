@@ -43,6 +43,7 @@ def test_requirements(pip_url: str, requirements: list[str]) -> None:
         (None, "pip_url is null"),
         ("", 'pip_url is ""'),
         (["tap-shop"], "pip_url is"),
+        ("tap-\x1b[31mshop", "pip_url is"),
         ("tap-shop 'unbalanced", "pip_url is"),
         ("--extra-index-url https://example.com tap-shop", "the option --extra-index-url"),
         ("-e git+https://git.example.com/x.git", "the option -e"),
