@@ -37,7 +37,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a Python that is not there": (lambda _: ["tap-odd", "--pip-url", "tests/connectors/tap-scripted", "--python", "3.5"], "E-PYTHON", "needs Python 3.5"),
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
     "no such folder": (lambda _: ["tap-odd", "--pip-url", "connectors/none"], "E-CONFIG", "connectors/none is neither"),
-    "a name that is taken": (lambda _: ["tap-exchange-rates"], "E-EXISTS", "tap-exchange-rates is there already.*choose another name"),
+    "a name that is taken": (lambda _: ["tap-exchange-rates", "--kind", "tap"], "E-EXISTS", "tap-exchange-rates is there already.*Choose another name"),
     "a pipeline's name": (lambda _: ["exchange-rates-to-csv"], "E-EXISTS", "name of a pipeline"),
     "a name that is not allowed": (lambda _: ["Tap_X"], "E-CONFIG", "Tap_X.*small letters"),
     "a path for a name": (lambda _: ["../tap-x"], "E-CONFIG", "not allowed"),
