@@ -268,7 +268,7 @@ def new(
 @command(
     "discover tap-exchange-rates",
     help={
-        "connector": "a tap, a folder in singer-configs/",
+        "connector": "a tap, a folder in singer-configs/; or a pipeline, for its catalog",
         "stream": "show this one's fields as a tree",
         "all": "show all streams, however many",
         "seconds": "how long the tap may take",
@@ -284,7 +284,7 @@ def discover(session: Session, connector: str, stream: str = "", seconds: int = 
 @command(
     "select tap-exchange-rates --exclude currency",
     help={
-        "connector": "a tap whose catalog was discovered",
+        "connector": "a tap whose catalog was discovered; or a pipeline, for this one alone",
         "stream": "these streams and no others; a name or a glob, several with commas",
         "field": "these fields and no others of their streams: stream.field",
         "add": "these streams, or stream.field, as well",
@@ -341,6 +341,9 @@ def check(session: Session, name: str, records: int = 10_000, seconds: int = 60,
         "tap": "the connector that extracts",
         "target": "the connector that loads",
         "transform": "the connector that runs after each load",
+        "config": "the tap's config for this pipeline, below singer-configs/",
+        "catalog": "the catalog for this pipeline, below singer-configs/; made as a copy of the tap's",
+        "target-config": "the target's config for this pipeline, below singer-configs/",
         "mode": "streaming (default) or staged",
         "schedule": 'a cron expression of five fields, such as "0 6 * * *"',
         "timezone": "of the schedule, such as Europe/Berlin; default: UTC",
@@ -353,6 +356,9 @@ def add(
     tap: str,
     target: str,
     transform: str = "",
+    config: str = "",
+    catalog: str = "",
+    target_config: str = "",
     mode: str = "",
     schedule: str = "",
     timezone: str = "",
@@ -361,8 +367,9 @@ def add(
     """Add a pipeline to pipelines.yaml."""
     from cluster.onboarding import add
 
-    keys = {"tap": tap, "target": target, "transform": transform, "mode": mode}
-    add.add(session, pipeline, {**keys, "schedule": schedule, "timezone": timezone, "timeout": timeout})
+    keys = {"tap": tap, "target": target, "config": config, "catalog": catalog, "target_config": target_config}
+    keys |= {"transform": transform, "mode": mode, "schedule": schedule, "timezone": timezone, "timeout": timeout}
+    add.add(session, pipeline, keys)
 
 
 # ---------------------------------------------------------------------------------------------------------- Operations
@@ -408,12 +415,12 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command("test", help={"unit": "only unit tests", "full": "the rest without a cluster", "all": "all", "options": "options for pytest"})
-def test(session: Session, options: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
-    """Run the tests that most changes can break."""
+@command("test", help={"full": "the rest without a cluster", "all": "all", "connector": "only the tests of this connector's project"})
+def test(session: Session, options: str = "", connector: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
+    """Run the tests that most changes can break, or those of one connector."""
     from cluster.commands import develop
 
-    develop.test(session, options=options, unit=unit, full=full, all=all)
+    develop.test(session, options=options, connector=connector, unit=unit, full=full, all=all)
 
 
 @command(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import describe, words
 from cluster.errors import Interrupted, SetupError
+from cluster.project.reader import Project
 from cluster.project.venvs import Environments
-from cluster.ui.format import shown
+from cluster.ui.command_line import command
+from cluster.ui.format import count, seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,8 +37,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
 """The arguments of pytest, by the option that selects tests."""
 
 
-def test(session: Session, *, options: str, **levels: bool) -> None:
-    """Run the tests of one level of ``LEVELS``.
+def test(session: Session, *, options: str, connector: str, **levels: bool) -> None:
+    """Run the tests of one level of ``LEVELS``, or those of a connector.
 
     :raises SetupError: E-SETTING, more than one level; E-INSTALL, this venv has no pytest and is
         not ours to change.
@@ -42,10 +46,37 @@ def test(session: Session, *, options: str, **levels: bool) -> None:
     selected = [level for level, on in levels.items() if on]
     if len(selected) > 1:
         raise SetupError("E-SETTING", f"--{' and --'.join(selected)} exclude each other.", hint="Pass one of them.")
+    if connector:
+        _test_connector(session, connector)
+        return
     _for_tests(session)
     # With PYTHONDONTWRITEBYTECODE, as in many containers, each process would compile all modules.
     bytecode = {"PYTHONPYCACHEPREFIX": str(session.settings.local / "cache" / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split(), environ=bytecode)
+
+
+def _test_connector(session: Session, name: str) -> None:
+    """Run the tests in a connector's project, in its venv; what they print is shown if one fails.
+
+    :raises SetupError: E-UNKNOWN, no such connector; E-SETTING, it has no tests here; as
+        ``Environments.ensure``.
+    """
+    connector = Project(session.settings.root).connector(name)
+    folders = [folder for folder in connector.projects if (folder / "tests").is_dir()]
+    if not folders:
+        hint = f"Name a connector whose project has a folder tests, such as one of {command('new', 'tap-mine', '--from-scratch')}"
+        raise SetupError("E-SETTING", f"{name} has no project with tests in this checkout.", hint=hint)
+    [environment] = Environments(session.settings).ensure([connector], session.output)
+    began = time.monotonic()
+    for folder in folders:
+        words = [str(environment.folder / "bin" / "python"), "-B", "-m", "unittest", "discover", "tests"]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+        number = re.search(r"^Ran (\d+) test", done.stderr, re.MULTILINE)
+        if done.returncode:
+            session.output.text((done.stdout + done.stderr).rstrip())
+            raise SystemExit(done.returncode)
+        detail = f"{count(int(number[1]), 'test')} passed" if number else "no tests"
+        session.output.line("✓", name, f"{detail}, {seconds(time.monotonic() - began)}")
 
 
 def bench(session: Session, *, quick: bool, only: str) -> None:

@@ -112,10 +112,10 @@ def fetch(url: str, digest: str, file: Path, network: Network) -> None:
         part.replace(file)
 
 
-def read(url: str, network: Network, connections: Any, *, seconds: float, most: int) -> tuple[int, bytes]:
+def read(url: str, network: Network, connections: Any, *, seconds: float, most: int, accept: str = "*/*") -> tuple[int, bytes]:
     """Return the status and the body of an address, within *seconds* and *most* bytes in all.
 
-    *connections* is what ``pool`` returned for this host.
+    *connections* is what ``pool`` returned for this host, *accept* the wanted type of content.
 
     :raises SetupError: E-PROXY, E-CERTIFICATE, E-NETWORK: no answer in time, or too large a one.
     """
@@ -123,7 +123,7 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
 
     def ask_it() -> None:
         try:
-            answers.append(_body(connections, url, seconds, most))
+            answers.append(_body(connections, url, seconds, most, accept))
         except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
             answers.append(error)
 
@@ -134,7 +134,8 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
     answer = answers[0] if answers else TimeoutError()
     if isinstance(answer, urllib3.exceptions.MaxRetryError) and answer.reason:
         answer = answer.reason
-    if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError):
+    refused = isinstance(answer, urllib3.exceptions.NewConnectionError)  # a TimeoutError, too
+    if isinstance(answer, TimeoutError | urllib3.exceptions.TimeoutError) and not refused:
         hint = "Run it again later; behind a company's proxy set singer.proxy or HTTPS_PROXY."
         raise SetupError("E-NETWORK", f"{shown(url)} does not answer within {seconds:g} s.", hint=hint)
     if isinstance(answer, urllib3.exceptions.HTTPError):
@@ -144,10 +145,11 @@ def read(url: str, network: Network, connections: Any, *, seconds: float, most: 
     return answer
 
 
-def _body(connections: Any, url: str, seconds: float, most: int) -> tuple[int, bytes]:
+def _body(connections: Any, url: str, seconds: float, most: int, accept: str) -> tuple[int, bytes]:
     retries = urllib3.Retry(total=3, connect=0, read=0, other=0)  # redirects alone
     timeout = urllib3.Timeout(connect=seconds, read=seconds)
-    with connections.request("GET", url, preload_content=False, retries=retries, timeout=timeout) as response:
+    headers = {**connections.headers, "Accept": accept}
+    with connections.request("GET", url, preload_content=False, retries=retries, timeout=timeout, headers=headers) as response:
         body = b""
         while piece := response.read1(PIECE_BYTES):
             body += piece

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Path = tuple[str, ...]
-SYSTEM_SCHEMAS = {"information_schema", "mysql", "performance_schema", "pg_catalog", "pg_toast", "sys", "INFORMATION_SCHEMA", "SYS"}
-"""Schemas with tables of the database itself."""
+SYSTEM_SCHEMAS = {
+    "crdb_internal", "ctxsys", "dbsnmp", "information_schema", "mdsys", "mysql", "performance_schema", "pg_automv", "pg_catalog",
+    "pg_internal", "pg_toast", "sys", "system", "xdb",
+}  # fmt: skip
+"""Schemas with tables of the database itself, in small letters."""
+PLAIN_NAMES = {"mysql", "sys", "system", "xdb"}
+"""Those that may also be the first word of a stream's name."""
 
 
 @dataclass
@@ -102,7 +107,8 @@ class Stream:
     @property
     def schema_name(self) -> str:
         """The database schema that it is in, if the tap tells."""
-        return str(self._facts.get((), {}).get("schema-name") or "")
+        facts = self._facts.get((), {})
+        return str(facts.get("schema-name") or facts.get("database-name") or "")
 
     @property
     def top(self) -> list[Field]:
@@ -220,8 +226,8 @@ def streams_of(catalog: Mapping[str, Any]) -> list[Stream]:
 
 def is_system(stream: Stream) -> bool:
     """Return whether a stream is a table or view of the database itself."""
-    schema = stream.schema_name or re.split(r"[-.]", stream.id, maxsplit=1)[0]
-    return schema in SYSTEM_SCHEMAS if stream.schema_name else schema in SYSTEM_SCHEMAS - {"mysql", "sys"}
+    schema = (stream.schema_name or re.split(r"[-.]", stream.id, maxsplit=1)[0]).lower()
+    return schema in SYSTEM_SCHEMAS and (bool(stream.schema_name) or schema not in PLAIN_NAMES)
 
 
 def merge(discovered: Mapping[str, Any], before: Mapping[str, Any] | None) -> Changes:

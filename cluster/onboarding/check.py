@@ -25,6 +25,8 @@ from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.onboarding.conformance import StreamSeen
     from cluster.onboarding.probe import Ended, Loaded
     from cluster.project.model import Connector
@@ -114,7 +116,7 @@ def _read(session: Session, project: Project, kind: str, name: str) -> str:
     """Read the files of a connector or a pipeline, and describe it in a few words."""
     detail = checked(project, kind, name, session.environ)
     if kind == "connector" and catalog_file(project.connector(name)).exists():
-        read_catalog(project, project.connector(name))
+        read_catalog(project, catalog_file(project.connector(name)))
     return detail
 
 
@@ -166,14 +168,27 @@ def _check_config(project: Project, probe: Probe) -> None:
     known = {key for key, fact in facts.items() if isinstance(fact, dict) and fact.get("secret")}
     refuse_typed_secrets(config, connector.name, shown=shown_config, known=known)
     missing = options.missing(options.from_about(about), config)
+    gaps = [[name for name in group.split() if not options.holds(config, options.named(name))] for group in connector.required]
+    instead = gaps[1:]
+    if gaps and all(gaps):
+        missing = list(dict.fromkeys([*missing, *gaps[0]]))
     if missing:
-        them = "it" if len(missing) == 1 else "them"
-        arguments = " ".join(f"--set {name}=…" for name in missing)
-        raise SetupError(
-            "E-CONFIG",
-            f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}.",
-            hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
-        )
+        raise lacking(project, connector, missing, instead)
+
+
+def lacking(project: Project, connector: Connector, missing: Sequence[str], instead: Sequence[Sequence[str]] = ()) -> SetupError:
+    """Return the error for settings that a connector needs and its config lacks.
+
+    *instead* are other groups, of which one is enough.
+    """
+    shown_config = project.shown(connector.config)
+    them = "it" if len(missing) == 1 else "them"
+    arguments = " ".join(f"--set {name}=…" for name in missing)
+    return SetupError(
+        "E-CONFIG",
+        f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}{'; or '.join(['', *map(listed, instead)])}.",
+        hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
+    )
 
 
 def _show_finding(session: Session, name: str, finding: Finding) -> None:
@@ -224,7 +239,7 @@ def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] |
     """Return the catalog of a run: the tap's own, else a discovered one, else None."""
     connector = probe.connector
     if catalog_file(connector).exists():
-        return read_catalog(project, connector)
+        return read_catalog(project, catalog_file(connector))
     if "discover" not in connector.capabilities:
         return None
     catalog = discovered(probe, limits.seconds)

@@ -28,6 +28,8 @@ TYPES = {
     "decimal": "number", "boolean": "boolean", "array": "array", "object": "object",
 }  # fmt: skip
 """The Hub's kinds of settings, and JSON's types. Another kind, such as ``oauth``, tells no type."""
+ADDRESS = "sqlalchemy_url"
+"""One setting instead of host, user and the others."""
 VARIABLE = "$"
 """A default with this sign is a variable of Meltano."""
 
@@ -110,6 +112,8 @@ def _requirements(entry: Entry, variant: str, pip_url: object) -> tuple[str, ...
         address = "://" in requirement
         if requirement.startswith("-"):
             raise hub.unusable(f"{title}: pip_url has the option {requirement}")
+        if not requirement.isprintable():
+            raise hub.unusable(f"{title}: pip_url is {describe(requirement)}")
         if VARIABLE in requirement:
             raise hub.unusable(f"{title}: pip_url needs a variable, {describe(requirement)}")
         if not re.match(r"[A-Za-z0-9]", requirement) or (not address and "/" in requirement) or "file:" in requirement:
@@ -183,19 +187,32 @@ def merged(program: Sequence[Option], stated: Definition, *, complete: bool) -> 
     order = {name: number for number, name in enumerate(dict.fromkeys(name for group in stated.groups for name in group))}
     return sorted(
         [*result, *own.values()],
-        key=lambda option: (not option.needed, order.get(option.name, len(order)), not option.secret),
+        key=lambda option: (not option.needed and option.name not in order, order.get(option.name, len(order)), options.rank(option)),
     )
+
+
+def with_login(stated: Definition, program: Iterable[Option]) -> Definition:
+    """Return the definition with host, user and password as a group, if it has an address alone.
+
+    The Hub lists ``sqlalchemy_url`` as the one group of connectors that take both.
+    """
+    names = {option.name for option in (*program, *stated.options)}
+    login = tuple(name for name in options.LOGIN if name in names)
+    if (ADDRESS,) not in stated.groups or not {"host", "hostname", "server"} & set(login):
+        return stated
+    return replace(stated, groups=(login, *stated.groups))
 
 
 def presets(stated: Definition, program: Sequence[Option], chosen: Iterable[Option]) -> dict[str, Any]:
     """Return the Hub's values for unset settings, without those that the program assumes itself."""
     own = {option.name: option.default for option in program}
+    own |= {f"{option.name}.{part.name}": part.default for option in program for part in option.parts if "object" in option.kinds}
     known = {option.name for option in chosen}
     return {name: value for name, value in stated.presets.items() if name in known and own.get(name) != value}
 
 
 def lacking(stated: Definition, chosen: Sequence[Option], config: Mapping[str, Any]) -> list[list[str]]:
-    """Return for each group what the config lacks, shortest first.
+    """Return for each group what the config lacks, the one first that is nearest to complete.
 
     The list is empty if one group is complete.
     """
@@ -204,7 +221,10 @@ def lacking(stated: Definition, chosen: Sequence[Option], config: Mapping[str, A
         [name for name in group if name in known and known[name].default is None and not options.holds(config, known[name])]
         for group in stated.groups
     ]
-    return [] if not all(gaps) else sorted(gaps, key=len)
+    if not all(gaps):
+        return []
+    pairs = sorted(zip(gaps, stated.groups, strict=True), key=lambda pair: len(pair[0]) / len(pair[1]))
+    return [gap for gap, _ in pairs]
 
 
 def _few(left: Sequence[str]) -> tuple[str, ...]:

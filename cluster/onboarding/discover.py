@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
+from cluster.onboarding import add
 from cluster.onboarding.catalog import Changes, Stream, is_system, merge, streams_of
 from cluster.onboarding.probe import Probe
 from cluster.onboarding.selection import Choice, few, find, select
@@ -29,6 +31,8 @@ WIDTH = 40
 def discover(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
     """Write a tap's ``catalog.json``, keep its selection, and show its streams or fields.
 
+    *name* may be a pipeline: then it is the catalog of that pipeline.
+
     :raises SetupError: E-DISCOVERY; E-CATALOG, the existing file is not a catalog; E-UNKNOWN, no
         such connector or stream.
     """
@@ -39,9 +43,8 @@ def discover(session: Session, name: str, *, plan_only: bool, stream: str, every
 def write(session: Session, name: str, *, plan_only: bool, stream: str, everything: bool, seconds: float) -> None:
     """Do what ``discover`` does, without printing the next command."""
     output, project = session.output, Project(session.settings.root)
-    connector = project.connector(name)
-    file = catalog_file(connector)
-    before = read_catalog(project, connector) if file.exists() else None
+    connector, file = _subject(project, name)
+    before = read_catalog(project, file) if file.exists() else None
     probe = Probe(session, connector)
     probe.expect_streams()
     probe.install()
@@ -62,26 +65,33 @@ def write(session: Session, name: str, *, plan_only: bool, stream: str, everythi
             _show_fields(session, name, one)
     else:
         _show_streams(session, name, streams, None if everything else f"discover {name} --all")
-    _finish(session, project, connector, streams, changes, written=not plan_only and catalog != before, same=catalog == before)
+    _finish(session, connector, file, streams, changes, written=not plan_only and catalog != before, same=catalog == before)
 
 
 def choose(session: Session, name: str, choice: Choice) -> None:
     """Select streams and fields of a tap's catalog; without a choice, show what is selected.
 
+    *name* may be a pipeline. A change then goes into a catalog of that pipeline alone, at first a
+    copy of the tap's.
+
     :raises SetupError: E-CATALOG, it has no catalog, or the file is not one; E-UNKNOWN, no such
-        connector, stream or field; E-SETTING.
+        connector, stream or field; E-SETTING; as ``add.give_catalog``.
     """
     output, project = session.output, Project(session.settings.root)
-    connector = project.connector(name)
-    if not catalog_file(connector).exists():
+    connector, file = _subject(project, name)
+    if not file.exists():
         reason = f"It is a {connector.kind}; only taps have streams." if connector.kind != "tap" else "It has none yet."
-        hint = "Name a tap." if connector.kind != "tap" else f"Discover it first: {command(f'discover {name}')}"
-        raise SetupError("E-CATALOG", f"{name} has no catalog.json. {reason}", hint=hint)
-    catalog = read_catalog(project, connector)
+        hint = "Name a tap." if connector.kind != "tap" else f"Discover it first: {command(f'discover {connector.name}')}"
+        raise SetupError("E-CATALOG", f"{connector.name} has no catalog.json. {reason}", hint=hint)
+    catalog = read_catalog(project, file)
     streams = streams_of(catalog)
     written = choice != Choice() and _apply(session, connector, catalog, streams, choice)
-    _show_streams(session, name, [stream for stream in streams if stream.selected], f"discover {name} --plan --all")
-    _finish(session, project, connector, streams, Changes(), written=written, same=not written)
+    if written and name != connector.name and file == catalog_file(connector):
+        file = add.give_catalog(session, name)
+    if written:
+        write_catalog(file, catalog)
+    _show_streams(session, connector.name, [stream for stream in streams if stream.selected], f"discover {name} --plan --all")
+    _finish(session, connector, file, streams, Changes(), written=written, same=not written)
     if not any(stream.selected for stream in streams):
         output.line("!", name, "nothing is selected: a run loads nothing")
 
@@ -90,17 +100,26 @@ def choose(session: Session, name: str, choice: Choice) -> None:
 
 
 def _apply(session: Session, connector: Connector, catalog: dict[str, Any], streams: list[Stream], choice: Choice) -> bool:
-    """Change the selection of a catalog, and return whether the file has changed."""
+    """Change the selection of a catalog, and return whether it has changed."""
     before = json.dumps(catalog)
     for note in select(streams, choice):
         session.output.line("!", connector.name, note)
         session.output.event("warning", source=connector.name, problem=note)
     for stream in streams:
         stream.write()
-    changed = json.dumps(catalog) != before
-    if changed:
-        write_catalog(catalog_file(connector), catalog)
-    return changed
+    return json.dumps(catalog) != before
+
+
+def _subject(project: Project, name: str) -> tuple[Connector, Path]:
+    """Return the tap that a connector's or a pipeline's name stands for, and its catalog.
+
+    :raises SetupError: E-UNKNOWN, as ``Project.connector``.
+    """
+    if name not in project.connector_names and name in project.pipeline_names:
+        pipeline = project.pipeline(name)
+        return replace(pipeline.tap, instead=pipeline.config), pipeline.catalog
+    connector = project.connector(name)
+    return connector, catalog_file(connector)
 
 
 def catalog_file(connector: Connector) -> Path:
@@ -108,12 +127,11 @@ def catalog_file(connector: Connector) -> Path:
     return connector.folder / "catalog.json"
 
 
-def read_catalog(project: Project, connector: Connector) -> dict[str, Any]:
-    """Read a tap's own catalog.
+def read_catalog(project: Project, file: Path) -> dict[str, Any]:
+    """Read a catalog.
 
-    :raises SetupError: E-CATALOG, the file is not a catalog.
+    :raises SetupError: E-CATALOG, the file is not one.
     """
-    file = catalog_file(connector)
     catalog = read_object(file, project.shown(file), "E-CATALOG")
     check_catalog(catalog, project.shown(file))
     return catalog
@@ -161,7 +179,8 @@ def _show_changes(session: Session, changes: Changes) -> None:
 def _show_streams(session: Session, name: str, streams: list[Stream], more: str | None) -> None:
     """Show streams as a table.
 
-    *more* is the command that shows all streams; None shows all now.
+    *more* is the command that shows all streams; None shows all now. Without it, tables of the
+    database itself are left out if there are others.
     """
     for stream in streams:
         session.output.event(
@@ -175,7 +194,8 @@ def _show_streams(session: Session, name: str, streams: list[Stream], more: str 
             replication_method=stream.method or None,
             replication_key=stream.replication_key or None,
         )
-    shown = streams[:ROWS] if more else streams
+    own = [stream for stream in streams if stream.selected or not is_system(stream)]
+    shown = (own or streams)[:ROWS] if more else streams
     if shown:
         session.output.table(list(map(_row, shown)), ["stream", "fields", "keys", "replication", "selected"])
     if len(shown) < len(streams):
@@ -217,14 +237,14 @@ def _show_fields(session: Session, name: str, stream: Stream) -> None:
 
 
 def _finish(
-    session: Session, project: Project, connector: Connector, streams: list[Stream], changes: Changes, *, written: bool, same: bool
+    session: Session, connector: Connector, file: Path, streams: list[Stream], changes: Changes, *, written: bool, same: bool
 ) -> None:
-    file = project.shown(catalog_file(connector))
+    shown = Project(session.settings.root).shown(file)
     selected = sum(stream.selected for stream in streams)
     session.output.event(
         "catalog",
         connector=connector.name,
-        path=file,
+        path=shown,
         streams=len(streams),
         selected=selected,
         new=changes.new,
@@ -234,7 +254,7 @@ def _finish(
     )
     session.output.text()
     mark, what = ("✓", "written") if written else ("•", "unchanged") if same else (" ", "would be written")
-    session.output.line(mark, file, f"{what}; {selected:,} of {count(len(streams), 'stream')} selected")
+    session.output.line(mark, shown, f"{what}; {selected:,} of {count(len(streams), 'stream')} selected")
 
 
 def _cut(text: str) -> str:

@@ -15,6 +15,7 @@ from cluster.config.strict import listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
 from cluster.onboarding import definition, options, package, prompts, repairs
+from cluster.onboarding.options import Option
 from cluster.onboarding.probe import ABOUT_SECONDS, Probe
 from cluster.onboarding.remedies import remedy
 from cluster.onboarding.repairs import DoesNotStartError
@@ -28,11 +29,10 @@ from cluster.project.venvs import Environments, programs
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.onboarding.definition import Definition
-    from cluster.onboarding.options import Option
     from cluster.onboarding.repairs import Repair
     from cluster.project.model import Connector
     from cluster.session import Session
@@ -138,7 +138,7 @@ class ConnectorDraft:
         :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
             several and none was named; E-CONNECTOR.
         """
-        tried: set[tuple[str, str]] = set()
+        tried: set[tuple[str, ...]] = set()
         refused: SetupError | None = None
         error = self._attempt()
         while error is not None:
@@ -180,6 +180,8 @@ class ConnectorDraft:
         """Change the keys of ``connector.yaml`` and report it. The failed venv is removed."""
         if repair.python:
             self.keys["python"] = repair.python
+        elif repair.exclude_newer:
+            self.keys["exclude_newer"] = repair.exclude_newer
         else:
             connector = self.connector()
             self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
@@ -247,19 +249,46 @@ class ConnectorDraft:
         :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
             start.
         """
-        abilities = described(Probe(self.session, connector)) or self._from_help(connector, venv)
-        if self.request.hub:
-            abilities = self._with_hub(self.request.hub, abilities)
+        abilities = self._look(connector, venv)
         self._check_kind(connector.executable, abilities.kind)
-        self.options, self.described = abilities.options, abilities.described
-        self.every_option = abilities.every_option or abilities.options
         self.keys["kind"] = abilities.kind
         capabilities = [item for item in CAPABILITIES if item in abilities.capabilities]
         settings = sorted({option.name.partition(".")[0] if option.nested else option.name for option in self.options})
-        self.keys.update({key: words for key, words in {"capabilities": capabilities, "settings": settings}.items() if words})
+        lists = {"capabilities": capabilities, "settings": settings, "required": self._required()}
+        self.keys.update({key: words for key, words in lists.items() if words})
+
+    def _required(self) -> list[str]:
+        """Return the groups of settings of which the connector needs one, each as a text."""
+        always = [option.name for option in self.options if option.needed]
+        groups = definition.lacking(self.request.hub, self.options, {}) if self.request.hub else []
+        return [" ".join(dict.fromkeys([*always, *group])) for group in groups or [always] if group or always]
+
+    def _look(self, connector: Connector, venv: Path) -> Abilities:
+        """Return what the program and the Hub tell, and keep the options."""
+        abilities = described(Probe(self.session, connector)) or self._from_help(connector, venv)
+        if self.request.hub:
+            abilities = self._with_hub(self.request.hub, abilities)
+        self.options, self.described = abilities.options, abilities.described
+        self.every_option = abilities.every_option or abilities.options
+        return abilities
+
+    def study(self, connector: Connector) -> None:
+        """Learn the options of a connector that exists; a copy of it is in the draft's folder.
+
+        If its program does not start, they are the settings in ``connector.yaml``.
+        """
+        venv = Probe(self.session, connector).install().folder
+        self.package = package.installed(venv, connector)
+        try:
+            self._look(connector, venv)
+        except SetupError as error:
+            if error.code != "E-CONNECTOR":
+                raise
+            self.options = self.every_option = [Option(name) for name in connector.settings]
 
     def _with_hub(self, stated: Definition, program: Abilities) -> Abilities:
         """Add what the Hub states to what the program shows. ``--about`` shows all options."""
+        stated = self.request.hub = definition.with_login(stated, program.options)
         merged = definition.merged(program.options, stated, complete=program.described)
         self.preset = definition.presets(stated, program.options, merged)
         if program.described:
@@ -322,27 +351,37 @@ class ConnectorDraft:
 
     # -- the config
 
-    def configure(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def configure(self, config: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the config, and the variables of the secrets in it with their values.
+
+        *config* has the values of a connector that exists; they stay as they are.
 
         :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed.
         """
         request = self.request
         variables = {**read_dotenv(self.session.settings.root / ".env"), **self.session.environ, **request.secrets}
-        config = {
+        begun = {
             name: options.literal(options.option(self.every_option, name, complete=False), value, variables)
             for name, value in request.config.items()
         }
-        filled = ConfigDraft(request.name, self.options, config, dict(request.secrets), complete=self.described)
+        filled = ConfigDraft(request.name, self.options, {**begun, **(config or {})}, dict(request.secrets), complete=self.described)
         filled.set(request.typed)
         filled.take_variables(variables)
         if self.ask:
-            gaps = self.gaps(config)
-            chosen = prompts.group(self.session.output, gaps) if len(gaps) > 1 else ()
-            asked = [replace(option, required=True) if option.name in chosen else option for option in filled.open]
-            prompts.ask(self.session.output, sorted(asked, key=lambda option: not option.needed), filled.take)
-        filled.preset(self.preset)
+            self.converse(filled)
+        if config is None:
+            filled.preset(self.preset)
         return filled.finish()
+
+    def converse(self, filled: ConfigDraft) -> None:
+        """Ask for the settings that have no value: of several groups for one, then for the rest."""
+        gaps = self.gaps(filled.config)
+        chosen = prompts.group(self.session.output, gaps) if len(gaps) > 1 else ()
+        filled.require(chosen)
+        others = {name for group in gaps for name in group} - set(chosen) if chosen else set()
+        asked = [option for option in filled.open if option.name not in others]
+        later = command("new", self.request.name, "--set", "key=value")
+        prompts.ask(self.session.output, asked, filled.take, later=later)
 
     def take_along(self, config: Mapping[str, Any]) -> None:
         """Write into ``files`` what the config of a tap names by its path in the checkout."""
@@ -406,6 +445,10 @@ class ConfigDraft:
     def open(self) -> list[Option]:
         """The options without a value."""
         return [option for option in self.options if not options.holds(self.config, option)]
+
+    def require(self, names: Collection[str]) -> None:
+        """Treat these options as needed."""
+        self.options = [replace(option, required=True) if option.name in names else option for option in self.options]
 
     def finish(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Name a variable for each needed secret. Return the config and the secrets it uses."""

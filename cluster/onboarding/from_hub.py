@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed, nearest
@@ -12,8 +13,10 @@ from cluster.onboarding.package import one_text
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
+    from cluster.onboarding.definition import Definition
     from cluster.onboarding.draft import ConnectorRequest
     from cluster.onboarding.hub import Entry
+    from cluster.project.model import Connector
     from cluster.session import Session
 
 INDEX = "the package index is used"
@@ -56,6 +59,24 @@ def fill_in(session: Session, request: ConnectorRequest) -> None:
     if entry.kind == "mapper":
         raise SetupError("E-CONNECTOR", f"{name} is a mapper; pipelines have none yet.", hint="Name a tap or a target.")
     _take(request, catalogue, entry, variant or entry.variants[0])
+
+
+def of(session: Session, connector: Connector) -> Definition | None:
+    """Return what the Hub states about a connector that exists; None if it does not answer.
+
+    It is the variant with the same package, of the connector or the program of that name.
+    """
+    if not session.settings.hub_url:
+        return None
+    catalogue = Hub(session.settings, session.environ)
+    with suppress(SetupError):
+        entries, _ = catalogue.entries([connector.kind])
+        for entry in (item for item in entries if item.name in {connector.name, connector.executable}):
+            for variant in entry.variants:
+                stated = definition.read(entry, variant, catalogue.definition(entry, variant).document)
+                if set(stated.requirements) & set(connector.requirements):
+                    return stated
+    return None
 
 
 def _kinds(request: ConnectorRequest, name: str) -> list[str]:

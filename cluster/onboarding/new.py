@@ -20,11 +20,10 @@ from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, from_hub, meltano, options, prompts, sample_tap
-from cluster.onboarding.draft import KINDS, ConfigDraft, ConnectorDraft, ConnectorRequest, described
+from cluster.onboarding import check, discover, from_hub, meltano, sample_tap
+from cluster.onboarding.draft import KINDS, ConnectorDraft, ConnectorRequest
 from cluster.onboarding.hub import HUB
-from cluster.onboarding.options import Option
-from cluster.onboarding.probe import DISCOVER_SECONDS, Probe
+from cluster.onboarding.probe import DISCOVER_SECONDS
 from cluster.onboarding.selection import Choice
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
@@ -47,18 +46,16 @@ TRIAL = check.Limits(records=1_000, seconds=60, rows=3)
 def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", from_scratch: bool = False, ask: bool) -> None:
     """Make a connector, with its venv, and try it out.
 
-    One that exists gets the settings of ``--set``.
+    One that exists gets the settings of ``--set``, and is asked for those that it lacks.
 
     :raises SetupError: E-EXISTS; E-SETTING; as ``ConnectorDraft``. Then nothing is left.
     """
     ask = ask and sys.stdin.isatty()
     project = Project(session.settings.root)
-    if request.name in project.connector_names and not (meltano_file or from_scratch or request.pip_url or request.kind or request.variant):
-        if request.typed:
-            _complete(session, project.connector(request.name), request.typed, ask=ask)
-            return
-        hint = f"Choose another name, or set its settings: {command('new', request.name, '--set', 'key=value')}"
-        raise SetupError("E-EXISTS", f"singer-configs/{request.name} is there already.", hint=hint)
+    existing = project.connector(request.name) if request.name in project.connector_names else None
+    if existing and existing.kind in KINDS and not (meltano_file or from_scratch or request.pip_url or request.kind or request.variant):
+        _complete(session, existing, request.typed, ask=ask)
+        return
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:
         raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
@@ -77,13 +74,12 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     missing = draft.missing(config)
     _report(session, connector, config, missing, request)
     others = draft.gaps(config)[1:]
-    if others:
+    if others and not ask:
         instead = "; or ".join(listed(names) for names in others)
         session.output.line("!", Project(session.settings.root).shown(connector.config), f"instead of {listed(missing)}: {instead}")
     _try_out(session, connector, missing, request.choice)
     if from_scratch:
-        words = f'test --options="-k {request.name}"'
-        session.output.text(f"      {command(words)} for the tap's own test")
+        session.output.text(f"      {command('test', '--connector', request.name)} for the tap's own test")
 
 
 def _report(session: Session, connector: Connector, config: Mapping[str, Any], missing: Sequence[str], request: ConnectorRequest) -> None:
@@ -124,13 +120,14 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
         draft = ConnectorDraft(session, request, folder, ask=ask)
         try:
             draft.install()
-            config, secrets = draft.configure()
+            own = destination / "config.json"
+            config, secrets = draft.configure(_read_config(Project(root), own) if own.exists() else None)
             draft.take_along(config)
             (folder / "config.json").write_text(_as_json(config), encoding="utf-8")
             draft.connector()
             dotenv.keep(root / ".env", secrets)
             with file_errors("The connector", destination):
-                folder.rename(destination)
+                _move(folder, destination)
         except BaseException:
             draft.undo()
             if scaffold is not None:
@@ -142,31 +139,56 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
 
 
 def _complete(session: Session, connector: Connector, settings: Mapping[str, str], *, ask: bool) -> None:
-    """Set settings of a connector that exists, ask for those that it still needs, and try it out.
+    """Set settings of a connector that exists, ask for those without a value, and try it out.
 
-    :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed; E-SECRET.
-        Then no file has changed.
+    :raises SetupError: E-SETTING, an unknown setting, or a value that is not allowed; E-SECRET;
+        E-CONFIG, it lacks settings, and nobody can be asked; E-EXISTS, it lacks none. Then no file
+        has changed.
     """
-    root = session.settings.root
-    session.output.text(f"new  {connector.name} · settings of the connector in {Project(root).shown(connector.folder)}")
+    root, name = session.settings.root, connector.name
+    project = Project(root)
+    session.output.text(f"new  {name} · settings of the connector in {project.shown(connector.folder)}")
     session.output.text()
-    abilities = described(Probe(session, connector))
-    known = abilities.options if abilities else [Option(name) for name in connector.settings]
-    shown = Project(root).shown(connector.config)
-    config = read_object(connector.config, shown) if connector.config.exists() else {}
-    draft = ConfigDraft(connector.name, known, config, {}, complete=abilities is not None)
-    draft.set(settings)
-    if ask:
-        prompts.ask(session.output, [option for option in draft.open if option.needed], draft.take)
-    config, secrets = draft.finish()
+    config = _read_config(project, connector.config)
+    with _staging_folder(session, name) as folder:
+        for file in (connector.folder / "connector.yaml", connector.lock):
+            if file.exists():
+                shutil.copy2(file, folder)
+        request = ConnectorRequest(name, kind=connector.kind, typed=dict(settings), hub=from_hub.of(session, connector))
+        draft = ConnectorDraft(session, request, folder, ask=ask)
+        draft.study(Project(root, configs=folder.parent).connector(name))
+        if not settings and not ask:
+            raise _nothing_set(project, connector, draft.missing(config))
+        config, secrets = draft.configure(config)
     dotenv.keep(root / ".env", secrets)
     with write_whole(connector.config, _as_json(config)):
         pass
     if secrets:
         session.output.line("✓", ".env", listed(sorted(secrets)))
-    missing = options.missing(known, config)
-    _report(session, connector, config, missing, ConnectorRequest(connector.name))
+    missing = draft.missing(config)
+    _report(session, connector, config, missing, ConnectorRequest(name))
     _try_out(session, connector, missing, Choice())
+
+
+def _nothing_set(project: Project, connector: Connector, missing: Sequence[str]) -> SetupError:
+    """Return the error of ``new`` for a connector that exists, without settings."""
+    if missing:
+        return check.lacking(project, connector, missing)
+    hint = f"Set its settings: {command('new', connector.name, '--set', 'key=value')}; or choose another name."
+    return SetupError("E-EXISTS", f"{project.shown(connector.folder)} is there already, and lacks no setting.", hint=hint)
+
+
+def _move(folder: Path, destination: Path) -> None:
+    """Move a finished connector to its place, into a folder with a config if there is one."""
+    if not destination.exists():
+        folder.rename(destination)
+        return
+    for file in sorted(folder.iterdir(), key=lambda file: file.name == "connector.yaml"):
+        file.replace(destination / file.name)
+
+
+def _read_config(project: Project, file: Path) -> dict[str, Any]:
+    return read_object(file, project.shown(file)) if file.exists() else {}
 
 
 def _as_json(config: Mapping[str, Any]) -> str:
@@ -198,11 +220,9 @@ def _check_name(project: Project, name: str) -> None:
     """
     if not re.fullmatch(NAME, name):
         raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a connector's name.", hint=f"Use {NAME_ALLOWED}.")
-    folder = project.configs / name
-    if folder.exists():
-        raise SetupError(
-            "E-EXISTS", f"{project.shown(folder)} is there already.", hint=f"Choose another name, such as {name}-2, or remove that folder."
-        )
+    if name in project.connector_names:
+        hint = f"Choose another name, such as {name}-2; or set its settings: {command('new', name, '--set', 'key=value')}"
+        raise SetupError("E-EXISTS", f"{project.shown(project.configs / name)} is there already.", hint=hint)
     if name in project.pipeline_names:
         raise SetupError("E-EXISTS", f"{name} is the name of a pipeline.", hint=f"Choose another name, such as tap-{name}.")
 
@@ -256,7 +276,8 @@ def _show_missing(session: Session, connector: Connector, missing: Sequence[str]
     if lacks:
         what = " and ".join(f"{listed(names)} into {file}" for file, names in lacks.items())
         output.text()
-        output.text(f"Next: write {what}; then {command(_trial_command(connector, choice))}")
+        ask = f"{command('new', connector.name)} asks for them on a terminal"
+        output.text(f"Next: write {what}, or {ask}; then {command(_trial_command(connector, choice))}")
     return bool(lacks)
 
 

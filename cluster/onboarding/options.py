@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import describe, listed, nearest
+from cluster.config.strict import describe, listed, nearest, words
 from cluster.errors import SetupError
 from cluster.project.secrets import is_secret_key, is_typed_secret
 
@@ -28,6 +28,8 @@ CONNECTION = (
     "db_name", "warehouse", "role", "schema", "filter_schemas", "default_target_schema", "path", "files", "base_url", "url", "api_url",
 )  # fmt: skip
 """What people know of a source or destination, in the order in which they name it."""
+LOGIN = ("host", "hostname", "server", "port", "user", "username", "password", "database", "dbname", "db_name")
+"""The parts of an address, of which several settings together replace a whole one."""
 OBSCURE = re.compile(r"^(ssl|ssh|tls|proxy)([_.]|$)|sqlalchemy_url$|^dialect", re.IGNORECASE)
 """Options that few installations need, or that replace several others; secret ones, too."""
 
@@ -104,8 +106,19 @@ class Option:
         """A JSON example of a list or an object; empty for an option of another type."""
         return json.dumps(_sample(self.schema), ensure_ascii=False) if self.kinds & {"array", "object"} else ""
 
+    @property
+    def parts(self) -> list[Option]:
+        """The settings within an object, or within each object of a list, needed ones first."""
+        schema = _mapping(self.schema.get("items")) if "array" in self.kinds else self.schema
+        needed = _list(schema.get("required"))
+        properties = _mapping(schema.get("properties")) if {"array", "object"} & self.kinds else {}
+        inside = [Option(str(name), _mapping(part), required=name in needed) for name, part in properties.items()]
+        return sorted(inside, key=lambda option: not option.needed)
+
     def read(self, text: str) -> Any:
         """Convert what the user typed to the type of the option.
+
+        A list of texts may also be typed as ``a,b``.
 
         :raises SetupError: E-SETTING, it is of another type, or not an allowed value.
         """
@@ -122,6 +135,8 @@ class Option:
         value: Any = text
         with suppress(ValueError, RecursionError):
             value = json.loads(text)
+        if kinds == {"array"} and not isinstance(value, dict | list) and _kinds(_mapping(self.schema.get("items"))) == {"string"}:
+            value = list(words(text))
         if kinds and _kind(value) not in kinds and not (_kind(value) == "integer" and "number" in kinds):
             example = shlex.quote(f"{self.name}={self.sample or SAMPLES[min(kinds & SAMPLES.keys(), default='null')]}")
             raise SetupError(
@@ -129,7 +144,33 @@ class Option:
                 f"{self.name} is {describe(value)}; allowed is {' or '.join(sorted(kinds))}.",
                 hint=f"Write it as JSON, such as {example}",
             )
+        wrong = _wrong(self.schema, value, self.name) if isinstance(value, dict | list) else ""
+        if wrong:
+            raise SetupError("E-SETTING", f"{wrong}.", hint=f"Write it as JSON, such as {shlex.quote(f'{self.name}={self.sample}')}")
         return value
+
+
+def _wrong(schema: Mapping[str, Any], value: Any, name: str) -> str:
+    """Return what of a list or an object its schema does not allow, without the value itself."""
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - few settings need it, and it is slow to import
+    from jsonschema.exceptions import SchemaError, best_match  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+
+    with suppress(SchemaError, Unresolvable):
+        Draft7Validator.check_schema(schema)
+        # The registry is empty: a reference must not fetch anything.
+        error = best_match(Draft7Validator(schema, registry=Registry()).iter_errors(value))
+        if error is None:
+            return ""
+        where = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+        if error.validator == "required":
+            return f"{where} has no {listed(part for part in error.validator_value if part not in error.instance)}"
+        allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        if error.validator in {"type", "enum"}:
+            return f"{where} is of another kind; allowed is {' or '.join(str(item) for item in allowed if item != 'null')}"
+        return f"{where} is not allowed: its schema has {error.validator} {describe(error.validator_value)}"
+    return ""
 
 
 def _is_date(text: str) -> bool:
@@ -191,7 +232,7 @@ def from_about(about: Mapping[str, Any]) -> list[Option]:
 
     Needed ones come first, then those of the connection, secrets, the others.
     """
-    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=_rank)
+    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=rank)
 
 
 def all_of(about: Mapping[str, Any]) -> list[Option]:
@@ -204,11 +245,16 @@ def all_of(about: Mapping[str, Any]) -> list[Option]:
     return [Option(name, schema if isinstance(schema, dict) else {}, required=name in needed) for name, schema in properties.items()]
 
 
-def _rank(option: Option) -> tuple[bool, int, bool]:
+def rank(option: Option) -> tuple[bool, int, bool]:
     """Return the sort key of an option: what people know comes before what they must look up."""
     name = option.name.lower()
     connection = CONNECTION.index(name) if name in CONNECTION else len(CONNECTION)
     return not option.needed, connection, not (option.secret and not OBSCURE.search(name))
+
+
+def named(name: str) -> Option:
+    """Return the option of that name; one with a dot is part of another."""
+    return Option(name, nested="." in name)
 
 
 def missing(options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:

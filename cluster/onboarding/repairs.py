@@ -1,7 +1,7 @@
 """What ``new`` changes by itself if a connector is older than its dependencies or than this Python.
 
-A repair is a requirement more, or an older Python. Both are kept in ``connector.yaml``, so that
-every venv and image has them.
+A repair is a requirement more, an older Python, or older packages. It is kept in
+``connector.yaml``, so that every venv and image has it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ NEWER = re.compile(r"requires Python >=(3\.\d+)")
 """What uv prints if a package needs a newer Python."""
 
 
+BROKEN = re.compile(r"^(?:ImportError|ModuleNotFoundError|AttributeError|TypeError)\b", re.MULTILINE)
+"""What a program prints that does not fit the packages that it imports."""
+
+
 class DoesNotStartError(SetupError):
     """The connector's program ends with an error when it is asked for its help."""
 
@@ -52,21 +56,26 @@ class Repair:
     reason: str
     requirement: str = ""
     python: str = ""
+    exclude_newer: str = ""
 
     @property
     def change(self) -> str:
         """The change in words."""
+        if self.exclude_newer:
+            return f"its packages are resolved as of {self.exclude_newer.partition('T')[0]}"
         return f"Python {self.python} is used" if self.python else f"{self.requirement} is added"
 
     @property
     def undone(self) -> str:
         """The end of the change in words."""
+        if self.exclude_newer:
+            return "its packages are resolved as of today"
         return f"Python {self.python} is not used" if self.python else f"{self.requirement} is removed again"
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, ...]:
         """What makes it another repair."""
-        return self.requirement, self.python
+        return self.requirement, self.python, self.exclude_newer
 
 
 def proposals(error: SetupError, connector: Connector, environments: Environments, *, ask: bool = False) -> Iterator[Repair]:
@@ -76,6 +85,7 @@ def proposals(error: SetupError, connector: Connector, environments: Environment
     """
     if isinstance(error, DoesNotStartError):
         yield from _to_start(error, connector, environments, ask=ask)
+        yield from _as_of_its_release(error.output, connector, environments)
     elif error.code == "E-INSTALL":
         yield from _to_install(connector, environments, ask=ask)
 
@@ -120,6 +130,14 @@ def _requirement(requirement: str, connector: Connector, reason: str) -> Iterato
     name = re.split(r"[<=>]", requirement)[0]
     if not any(re.match(rf"{name}\b(?!-)", item) for item in connector.requirements):
         yield Repair(reason, requirement=requirement)
+
+
+def _as_of_its_release(output: str, connector: Connector, environments: Environments) -> Iterator[Repair]:
+    """Yield the packages of its day, if the present ones do not fit together."""
+    if BROKEN.search(output) and not connector.exclude_newer:
+        moment = environments.released(connector)
+        if moment:
+            yield Repair("it is older than its dependencies", exclude_newer=moment)
 
 
 def _without_wheels(connector: Connector, environments: Environments) -> tuple[list[str], str]:

@@ -62,6 +62,10 @@ class Connector:
     """
     system_packages: tuple[str, ...] = ()
     """Debian packages that its image needs, such as shared libraries."""
+    required: tuple[str, ...] = ()
+    """Groups of settings, each as names with spaces between them; one group is enough."""
+    exclude_newer: str | None = None
+    """Its packages are resolved as of this time, as uv's ``--exclude-newer`` takes it."""
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
+DAY = r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
@@ -147,8 +148,12 @@ class Project:
             executable=fields.text("executable", name, pattern=r"[A-Za-z0-9._-]+", allowed="the name of a program"),
             capabilities=fields.texts("capabilities", (), pattern="|".join(CAPABILITIES), allowed=f"a list of {listed(CAPABILITIES)}"),
             python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
+            exclude_newer=fields.text(
+                "exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed='a date in quotes, such as "2023-05-01"'
+            ),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
+            required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
             instead=self._instead(folder / CONFIG),
             safe_states=_safe_states(fields),
             system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),

@@ -152,7 +152,9 @@ class Environments:
             for name in (*PROJECT_FILES, "setup.cfg"):
                 digest.update((folder / name).read_bytes() if (folder / name).is_file() else b"")
         suffix = f" {digest.hexdigest()[:12]}" if projects else ""
-        return f"python {connector.python or LEAST_PYTHON + '+'}, {' '.join([*connector.requirements, *projects])}{suffix}"
+        python = connector.python or f"{LEAST_PYTHON}+"
+        before = f", uploaded before {connector.exclude_newer}" if connector.exclude_newer else ""
+        return f"python {python}{before}, {' '.join([*connector.requirements, *projects])}{suffix}"
 
     def _locked(self, connector: Connector) -> bool:
         """Return whether the lock exists and belongs to the connector's present requirements.
@@ -194,6 +196,7 @@ class Environments:
         sources = _manifests(connector)
         arguments = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--python", str(self.python(connector)), "--python-version", connector.python or LEAST_PYTHON]
+        arguments += ["--exclude-newer", connector.exclude_newer] if connector.exclude_newer else []
         arguments += ["--output-file", str(part), *sources, *(["-"] if connector.requirements else [])]
         self.uv(connector, arguments, "\n".join(connector.requirements))
         with file_errors("The lock", connector.lock):
@@ -228,6 +231,18 @@ class Environments:
         except subprocess.TimeoutExpired:
             return True
         return "was not found in the package registry" not in result.stderr
+
+    def released(self, connector: Connector) -> str:
+        """Return the midnight after the upload of the connector's own package; see ``releases``.
+
+        The result is empty if its package is not from an index.
+        """
+        requirement = re.match(r"[\w.-]+(?![\w.-])(?!.*(?:@|://))", connector.requirements[0]) if connector.requirements else None
+        if requirement is None or connector.projects or not connector.lock.exists():
+            return ""
+        from cluster.project import releases  # noqa: PLC0415 - slow to import, and seldom needed
+
+        return releases.day_after(requirement[0], version(connector), chosen_index(self.environ()), self.network)
 
     # -- the environment
 

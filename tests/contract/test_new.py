@@ -9,7 +9,6 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from checkout import ROOT
 from made_connectors import TAP, environments, files, made, project, succeeded
 from terminal_user import Typist
 
@@ -38,7 +37,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a Python that is not there": (lambda _: ["tap-odd", "--pip-url", "tests/connectors/tap-scripted", "--python", "3.5"], "E-PYTHON", "needs Python 3.5"),
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
     "no such folder": (lambda _: ["tap-odd", "--pip-url", "connectors/none"], "E-CONFIG", "connectors/none is neither"),
-    "a name that is taken": (lambda _: ["tap-exchange-rates"], "E-EXISTS", "tap-exchange-rates is there already.*Choose another name"),
+    "a name that is taken": (lambda _: ["tap-exchange-rates", "--kind", "tap"], "E-EXISTS", "tap-exchange-rates is there already.*Choose another name"),
     "a pipeline's name": (lambda _: ["exchange-rates-to-csv"], "E-EXISTS", "name of a pipeline"),
     "a name that is not allowed": (lambda _: ["Tap_X"], "E-CONFIG", "Tap_X.*small letters"),
     "a path for a name": (lambda _: ["../tap-x"], "E-CONFIG", "not allowed"),
@@ -79,13 +78,20 @@ def test_the_shortest_way(checkout: Checkout) -> None:
         "pip_url": "connectors/odd",
         "capabilities": ["catalog", "discover", "state"],
         "settings": ["api_key", "start_date"],
+        "required": ["api_key start_date"],
     }
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}"}
     assert (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().startswith("# Orders of a shop\n")
     assert "missing: start_date" in result.out
     assert "missing: TAP_SHOP_API_KEY" in result.out
-    assert "Next: write start_date into singer-configs/tap-shop/config.json and TAP_SHOP_API_KEY into .env" in result.out
+    assert (
+        "Next: write start_date into singer-configs/tap-shop/config.json and TAP_SHOP_API_KEY into .env, or invoke new tap-shop"
+        in result.out
+    )
     assert not (checkout.root / ".env").exists()
+    checked = checkout.invoke("check", "tap-shop")
+    assert "E-CONFIG  singer-configs/tap-shop/config.json has no start_date, and tap-shop needs it." in checked.err
+    assert "two runs" not in checked.out
 
 
 def test_secrets_are_kept_secret(checkout: Checkout) -> None:
@@ -176,6 +182,50 @@ def test_questions_on_a_terminal(checkout: Checkout) -> None:
     assert (checkout.root / ".env").read_text() == "TAP_SHOP_API_KEY=s3cr3t\n"
 
 
+ABOUT = """
+import json, sys
+
+ITEM = {"type": "object", "properties": {"table": {"type": "string"}, "keys": {"type": "array", "items": {"type": "string"}}}, "required": ["table"]}
+PARTS = {"files": {"type": ["array", "null"], "items": ITEM}, "encoding": {"type": ["string", "null"]}}
+
+def main():
+    assert "--about" in sys.argv
+    print(json.dumps({"capabilities": ["catalog"], "settings": {"properties": PARTS, "required": ["files"]}}))
+"""
+
+
+def test_a_half_made_connector_is_completed(checkout: Checkout) -> None:
+    """A connector that lacks a setting is asked for it; a list of objects is explained, and taken part by part."""
+    words = ["new", "tap-shop", "--pip-url", project(checkout, ABOUT)]
+    result = succeeded(checkout.invoke(*words))
+    assert "write files into singer-configs/tap-shop/config.json, or invoke new tap-shop asks for them" in result.out
+    refused = checkout.invoke("new", "tap-shop")
+    assert "E-CONFIG  singer-configs/tap-shop/config.json has no files, and tap-shop needs it." in refused.err
+
+    typist = Typist(checkout, "new", "tap-shop")
+    assert "    table  needed · string" in typist.sees("JSON, or + for one question after the other > ")
+    typist.types('[{"keys": ["id"]}]')
+    assert "files[0] has no table." in typist.sees("> ")
+    typist.types("+")
+    for question, answer in (("table  needed", "people"), ("keys  array", "id,name"), ("Another item", "n"), ("encoding", "")):
+        assert question in typist.sees("> " if answer != "n" else "[y/N] ")
+        typist.types(answer)
+    typist.sees("Next: ")
+    typist.ends()
+    assert made(checkout, "tap-shop", "config.json") == {"files": [{"table": "people", "keys": ["id", "name"]}]}
+
+    refused = checkout.invoke("new", "tap-shop")
+    assert "E-EXISTS  singer-configs/tap-shop is there already, and lacks no setting." in refused.err
+    assert "new tap-shop --set key=value" in refused.err
+
+
+def test_a_config_that_is_there_already(checkout: Checkout) -> None:
+    """A folder with a config alone becomes a connector with these values."""
+    checkout.write("tap-shop/config.json", {"start_date": "2024-01-01"})
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout), "--set", "api_key=s3cr3t"))
+    assert made(checkout, "tap-shop", "config.json") == {"start_date": "2024-01-01", "api_key": "${TAP_SHOP_API_KEY}"}
+
+
 def test_ctrl_c_at_a_question(checkout: Checkout) -> None:
     """Who goes away while being asked leaves nothing behind."""
     (checkout.local / "environments").unlink()  # other tests make the same connector
@@ -215,25 +265,19 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
 def test_from_scratch(checkout: Checkout) -> None:
     """A tap of one's own runs at once, and the command that was printed for its test finds and passes it."""
     result = succeeded(checkout.invoke("new", "tap-mine", "--from-scratch"))
-    (tested,) = re.findall(r"invoke (test --options=\S+) ?\"?", result.out) or [""]
-    assert "-k" in tested
+    assert "invoke test --connector tap-mine" in result.out
     succeeded(checkout.invoke("add", "mine", "--tap", "tap-mine", "--target", "target-csv"))
     assert succeeded(checkout.run("mine")).last["records"] == {"items": 3}
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    for file in (
-        ROOT / "pyproject.toml",
-        *(ROOT / "tests").glob("*.py"),
-        *(ROOT / "tests/support").glob("*.py"),
-        ROOT / "tests/contract/test_own_connectors.py",
-    ):
-        copy = checkout.root / file.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(file.read_bytes())
-    tests = checkout.invoke("test", "--options=-k tap-mine")
-    assert tests.code == 0, tests.out + tests.err
-    assert "1 passed" in tests.out
+    assert re.search(r"✓ tap-mine +5 tests passed", succeeded(checkout.invoke("test", "--connector", "tap-mine")).out)
+    source = checkout.root / "singer-containers/tap-mine/tap_mine/source.py"
+    source.write_text(source.read_text().replace('"end_date"', '"end"'))
+    failed = checkout.invoke("test", "--connector", "tap-mine")
+    assert (failed.code, "test_end_date" in failed.out) == (1, True)
+    refused = checkout.invoke("test", "--connector", "target-csv")
+    assert "E-SETTING  target-csv has no project with tests in this checkout." in refused.err
 
 
 OLD = """

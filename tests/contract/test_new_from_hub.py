@@ -55,6 +55,7 @@ def test_a_name_is_enough(checkout: Checkout, hub: HubServer) -> None:
         "executable": "shop-extract",
         "capabilities": ["catalog", "discover", "log-based", "state"],
         "settings": ["api_key", "page_size", "proxy", "start_date"],
+        "required": ["api_key start_date"],
     }
     assert "# https://example.com/tap-shop\n" in (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text()
     assert made(checkout, "tap-shop", "config.json") == {
@@ -82,10 +83,10 @@ def test_one_of_several_groups(checkout: Checkout, hub: HubServer) -> None:
     """On a terminal the group is asked for first, and then its settings, in the words of the Hub."""
     hub.documents["extractors/tap-shop--example"]["settings_group_validation"] = [["api_key", "start_date"], ["proxy.host"]]
     typist = Typist(checkout, "new", "tap-shop")
-    shown = typist.sees("1 to 2 > ")
-    assert "1  proxy.host" in shown
-    assert "2  api_key, start_date" in shown
-    typist.types("2")
+    shown = typist.sees("1 to 2, Enter for 1 > ")
+    assert "1  api_key, start_date" in shown
+    assert "2  proxy.host" in shown
+    typist.types("")
     shown = typist.sees("(not shown) > ")
     assert "api_key  needed · string\n  From the page Profile of the shop." in shown.replace("\r", "")
     typist.types("s3cr3t")
@@ -93,7 +94,7 @@ def test_one_of_several_groups(checkout: Checkout, hub: HubServer) -> None:
     typist.types("yesterday")
     assert 'start_date is "yesterday"; allowed is a date or a time.' in typist.sees("> ")
     typist.types("2024-01-01")
-    typist.sees("Set some of them? [y/N] ")
+    typist.sees("Enter to go on > ")
     typist.types("")
     typist.sees("Next: ")
     assert typist.ends() == 0

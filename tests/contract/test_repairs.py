@@ -181,3 +181,26 @@ def test_a_repair_that_makes_it_worse(checkout: Checkout) -> None:
     assert result.code == 1
     assert "that does not help: setuptools<81 is removed again" in result.out
     assert "E-CONNECTOR  tap-worse does not start" in result.err
+
+
+def test_packages_as_of_its_release(checkout: Checkout) -> None:
+    """A tap that a later release of its dependency has broken gets those of its day, also in the lock of later commands."""
+    source = f"import shop_sdk\nshop_sdk.start(1)\n{TAP}"
+    with HubServer() as server:
+        server.package("shop-sdk", "def start(count): pass", version="1", uploaded="2021-01-05T10:00:00Z")
+        server.package("shop-sdk", "def start(): pass", version="2", uploaded="2024-01-05T10:00:00Z")
+        server.package("old-tap", source, "tap-shop", needs="shop-sdk", uploaded="2021-03-30T23:59:00Z")
+        server.package("new-tap", source, "tap-shop", needs="shop-sdk>1", uploaded="2024-03-30T10:00:00Z")
+        result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", "old-tap", UV_DEFAULT_INDEX=server.index))
+        assert "! tap-shop" in result.out
+        assert result.out.count("it is older than its dependencies: its packages are resolved as of 2021-03-31") == 1
+        assert made(checkout, "tap-shop", "connector.yaml")["exclude_newer"] == "2021-03-31T00:00:00Z"
+        lock = (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text()
+        assert "uploaded before 2021-03-31T00:00:00Z" in lock.splitlines()[0]
+        assert "shop-sdk==1" in lock
+
+        before = files(checkout)
+        refused = checkout.invoke("new", "tap-other", "--pip-url", "new-tap", UV_DEFAULT_INDEX=server.index)
+        assert refused.out.count("its packages are resolved as of") == 1
+        assert "E-CONNECTOR  tap-shop does not start: TypeError" in refused.err
+        assert files(checkout) == before

@@ -229,6 +229,31 @@ def test_replication_is_set(checkout: Checkout) -> None:
     assert re.search(r"^  orders .*FULL_TABLE +✓$", out, re.MULTILINE)
 
 
+def test_one_pipeline_selects_for_itself(checkout: Checkout) -> None:
+    """``select PIPELINE`` writes a catalog of that pipeline, which its runs load; the tap's stays, and so does a refused one."""
+    pipeline(checkout, "tap-classic")
+    checkout.write("pipelines.yaml", "# Ours\np: {tap: tap-classic, target: target-scripted}\n")
+    refused(checkout.invoke("select", "p", "--stream", "orders"), "E-CATALOG", "tap-classic has no catalog.json", "discover tap-classic")
+    typed(checkout, "discover", "tap-classic")
+    before = catalog(checkout, "tap-classic")
+    refused(checkout.invoke("select", "p", "--stream", "ordrs"), "E-UNKNOWN")
+    assert not (checkout.root / "singer-configs/p").exists()
+
+    chosen = {"orders": ["id", "total", "at"]}
+    assert selected(typed(checkout, "select", "p", "--stream", "orders", "--json")) == chosen
+    assert selected(typed(checkout, "select", "p", "--json")) == chosen
+    assert catalog(checkout, "tap-classic") == before
+    assert arrived(checkout) == {"orders": {"id", "total", "at"}}
+    typed(checkout, "select", "p", "--exclude", "orders.total")
+    assert arrived(checkout) == {"orders": {"id", "at"}}
+
+    typed(checkout, "add", "q", "--tap", "tap-classic", "--target", "target-scripted", "--catalog", "q/mine.json")
+    assert catalog(checkout, "tap-classic") == json.loads((checkout.root / "singer-configs/q/mine.json").read_text())
+    words = ["--tap", "tap-classic", "--target", "target-scripted", "--catalog", "r/mine.json", "--target-config", "r/none.json"]
+    refused(checkout.invoke("add", "r", *words), "E-CONFIG", "target_config")
+    assert not (checkout.root / "singer-configs/r").exists()
+
+
 def test_a_secret_goes_to_the_tap_alone(checkout: Checkout) -> None:
     """Discovery gets the secrets of its config, not those of the environment, and nothing of them is left."""
     scripted(checkout, {"streams": [stream("a")]}, before_discovery=[["environment"]], token="${TOKEN}")

@@ -42,15 +42,26 @@ class HubServer(ServingHTTP):
         entry["variants"][variant] = {"ref": f"{self.url}/unused"}
         self.documents[f"{section}/{name}--{variant}"] = {"name": name, "variant": variant, **definition}
 
-    def package(self, name: str, source: str, programs: str = "", *, python: str = "py3", needs: str = "", requires: str = "") -> str:
+    def package(
+        self,
+        name: str,
+        source: str,
+        programs: str = "",
+        *,
+        python: str = "py3",
+        needs: str = "",
+        requires: str = "",
+        version: str = "1",
+        uploaded: str = "",
+    ) -> str:
         """Serve a wheel with one module for a Python, and return its requirement."""
-        module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-1.dist-info"
-        wheel_name = f"{module}-1-{python}-none-any.whl"
+        module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
+        wheel_name = f"{module}-{version}-{python}-none-any.whl"
         dependency = f"Requires-Dist: {needs}\n" if needs else ""
         dependency += f"Requires-Python: {requires}\n" if requires else ""
         files = {
             f"{module}.py": source,
-            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\nSummary: An example\n{dependency}",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nSummary: An example\n{dependency}",
             f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {python}-none-any\n",
             f"{info}/entry_points.txt": f"[console_scripts]\n{programs or name} = {module}:main\n",
         }
@@ -60,7 +71,7 @@ class HubServer(ServingHTTP):
             for file, content in files.items():
                 archive.writestr(file, content)
         self.packages[f"/{wheel_name}"] = wheel.getvalue()
-        self._list(name, wheel_name)
+        self._list(name, wheel_name, uploaded)
         return f"{name} @ {self.url}/{wheel_name}"
 
     def source(self, name: str) -> None:
@@ -84,10 +95,13 @@ class HubServer(ServingHTTP):
         """A package index with the packages that are served."""
         return f"{self.url}/simple/"
 
-    def _list(self, name: str, file: str) -> None:
-        page = self.packages.get(f"/simple/{name}/", b"<!DOCTYPE html>")
+    def _list(self, name: str, file: str, uploaded: str = "") -> None:
         digest = hashlib.sha256(self.packages[f"/{file}"]).hexdigest()
-        self.packages[f"/simple/{name}/"] = page + f'<a href="{self.url}/{file}#sha256={digest}">{file}</a><br>'.encode()
+        listed = json.loads(self.packages.get(f"/simple/{name}/", '{"files": []}'))
+        time = {"upload-time": uploaded} if uploaded else {}
+        entry = {"filename": file, "url": f"{self.url}/{file}", "hashes": {"sha256": digest}, "requires-python": None, **time}
+        page = {"meta": {"api-version": "1.1"}, "name": name, "files": [*listed["files"], entry]}
+        self.packages[f"/simple/{name}/"] = json.dumps(page).encode()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == HTTPStatus.UNAUTHORIZED:
             self.send_header("WWW-Authenticate", 'Basic realm="example"')
         if self.path.startswith("/simple/"):
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.onboarding.add import appended
+from cluster.onboarding.add import appended, with_catalog
 
 ENTRY = {"tap": "tap-a", "target": "target-b", "schedule": "*/5 0 * * 1-5"}
 AS_IT_IS = {
@@ -126,3 +126,33 @@ def test_any_number_of_entries(text: str, names: list[str]) -> None:
         assert longer.startswith(new)
         new = longer
     assert yaml.safe_load(new) == {**(yaml.safe_load(text) or {}), **dict.fromkeys(names, ENTRY)}
+
+
+WITH_CATALOG = {
+    "a: {tap: t, target: x}\n": "a: {tap: t, catalog: a/catalog.json, target: x}\n",
+    "a:\n  tap: t  # ours\n  target: x": "a:\n  tap: t  # ours\n  catalog: a/catalog.json\n  target: x",
+    "a:\n  target: x\n  tap: t": "a:\n  target: x\n  tap: t\n  catalog: a/catalog.json\n",
+    "a:\r\n    tap: 't'\r\n    target: x\r\n": "a:\r\n    tap: 't'\r\n    catalog: a/catalog.json\r\n    target: x\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WITH_CATALOG)
+def test_an_entry_gets_a_catalog(text: str) -> None:
+    """The catalog stands behind the tap, and every other byte stays."""
+    assert with_catalog(text, "a", "a/catalog.json", "pipelines.yaml") == WITH_CATALOG[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a {tap: t, target: x}\nb: {<<: *a, retries: 1}\n",
+        "b: &b {tap: t}\na: {<<: *b, target: x}\n",
+        "b: &b {tap: t, target: x}\na: *b\n",
+        "{a: {target: x}}\n",
+    ],
+)
+def test_an_entry_that_others_repeat(text: str) -> None:
+    """An entry that cannot be changed alone is left to the user, with the line to write."""
+    with pytest.raises(SetupError) as caught:
+        with_catalog(text, "a", "a/catalog.json", "pipelines.yaml")
+    assert (caught.value.code, caught.value.hint.endswith("catalog: a/catalog.json")) == ("E-CONFIG", True)

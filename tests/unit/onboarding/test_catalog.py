@@ -468,6 +468,7 @@ def test_tables_of_the_database_itself_are_not_selected() -> None:
         "sys-logs": True,
     }
     assert [stream.id for stream in sorted(streams_of(found), key=is_system)][:2] == ["public-users", "sys-logs"]
+    assert all(map(is_system, streams_of(database(X__T="SYS", DB__INFORMATION_SCHEMA__T="INFORMATION_SCHEMA", system__t="system"))))
     again = database(pg_catalog__a="pg_catalog", public__users="public", public__new="public")
     merge(again, found)
     assert {stream.id: stream.selected for stream in streams_of(again)} == {"pg_catalog-a": False, "public-users": True, "public-new": True}

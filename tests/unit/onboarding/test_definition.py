@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
-from cluster.onboarding.definition import Definition, lacking, merged, presets, read
+from cluster.onboarding.definition import Definition, lacking, merged, presets, read, with_login
 from cluster.onboarding.hub import Entry
 from cluster.onboarding.options import Option, holds, put
 from cluster.onboarding.selection import Choice
@@ -43,6 +43,7 @@ def test_requirements(pip_url: str, requirements: list[str]) -> None:
         (None, "pip_url is null"),
         ("", 'pip_url is ""'),
         (["tap-shop"], "pip_url is"),
+        ("tap-\x1b[31mshop", "pip_url is"),
         ("tap-shop 'unbalanced", "pip_url is"),
         ("--extra-index-url https://example.com tap-shop", "the option --extra-index-url"),
         ("-e git+https://git.example.com/x.git", "the option -e"),
@@ -134,6 +135,26 @@ def test_groups() -> None:
     assert [option.name for option in options if option.needed] == ["account"]
     assert lacking(stated, options, {"account": 1}) == [["key"], ["user", "password"]]
     assert lacking(stated, options, {"account": 1, "key": 2}) == []
+
+
+def test_host_and_user_instead_of_an_address() -> None:
+    """If the Hub knows only an address as the one group, host, user and the others are the first group."""
+    names = ("sqlalchemy_url", "database", "host", "odd", "password", "port", "user")
+    stated = with_login(definition(settings=[{"name": name} for name in names], settings_group_validation=[["sqlalchemy_url"]]), [])
+    options = merged([], stated, complete=False)
+    assert [option.name for option in options] == ["host", "port", "user", "password", "database", "sqlalchemy_url", "odd"]
+    assert lacking(stated, options, {}) == [["host", "port", "user", "password", "database"], ["sqlalchemy_url"]]
+    assert lacking(stated, options, {"sqlalchemy_url": "x"}) == []
+    other = definition(settings=[{"name": "sqlalchemy_url"}], settings_group_validation=[["sqlalchemy_url"]])
+    assert with_login(other, []) is other
+
+
+def test_defaults_of_the_program_are_not_written() -> None:
+    """A value of the Hub that the program assumes itself stays out of the config, also within an object."""
+    settings = [{"name": "ssh.port", "kind": "integer", "value": 22}, {"name": "ssh.enable", "kind": "boolean", "value": True}]
+    stated = definition(settings=settings)
+    own = [Option("ssh", {"type": "object", "properties": {"port": {"default": 22}, "enable": {"default": False}}})]
+    assert presets(stated, own, merged(own, stated, complete=True)) == {"ssh.enable": True}
 
 
 def test_nested_settings() -> None:

@@ -91,6 +91,7 @@ def test_without_a_copy(server: HubServer, tmp_path: Path, trouble: str, code: s
         hub.entries(["tap"])
     assert caught.value.code == code
     assert "127.0.0.1" in caught.value.problem
+    assert (trouble == "away") == ("the connection is refused" in caught.value.problem)
     assert caught.value.hint
     assert not list((tmp_path / ".local").rglob("*.json"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -87,6 +88,31 @@ def test_a_nested_setting_is_explained_by_an_example() -> None:
     with pytest.raises(SetupError) as caught:
         files.read("x")
     assert caught.value.hint == f"Write it as JSON, such as 'files={files.sample}'"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[{"entity": "a"}]', r"^files\[0\] has no path\.$"),
+        ('[{"entity": "a", "path": "b"}, {"entity": 1, "path": "b"}]', r"^files\[1\]\.entity is of another kind; allowed is string\.$"),
+        ('{"entity": "a"}', r"allowed is array"),
+    ],
+)
+def test_a_nested_value_is_checked(text: str, says: str) -> None:
+    """What the schema of a list or an object does not allow is refused, with the place in it."""
+    item = {"type": "object", "properties": {"entity": {"type": "string"}, "path": {"type": "string"}}, "required": ["entity", "path"]}
+    files = Option("files", {"type": ["array", "null"], "items": item})
+    assert [(part.name, part.needed) for part in files.parts] == [("entity", True), ("path", True)]
+    assert files.read('[{"entity": "a", "path": "b", "more": 1}]')
+    with pytest.raises(SetupError) as caught:
+        files.read(text)
+    assert re.search(says, caught.value.problem)
+
+
+def test_a_list_of_texts_may_be_typed_without_json() -> None:
+    """A list of texts is typed as ``a,b`` or as JSON."""
+    schemas = Option("schemas", {"type": ["array", "null"], "items": {"type": "string"}})
+    assert schemas.read("public, sales") == schemas.read('["public", "sales"]') == ["public", "sales"]
 
 
 def test_a_variable_of_a_typed_setting_is_its_value() -> None:
