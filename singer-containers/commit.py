@@ -278,6 +278,7 @@ def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
     """Copy the reports of the two sides into the record."""
     tap = reports["tap"]
     record.records, record.bytes, record.messages = tap.get("records", {}), tap.get("bytes", {}), tap.get("messages", {})
+    record.batches = tap.get("batches", {})
     record.tap.exit_code, record.target.exit_code = (reports[side].get("exit_code") for side in ("tap", "target"))
     record.warnings = outcome.run_warnings(record.tap.connector, tap, reports["target"])
 
@@ -549,7 +550,7 @@ def try_commit(run: Run, history: History, journal: Journal) -> int:
         leave(run, {"error": error.as_dict()})
         return HOPELESS if error.code in NEVER_AGAIN else 1
     state = "moved" if record.state_printed else "unchanged"
-    print(f"{counted(record.total, 'record')}, {counted(len(record.outputs), 'file')}, state {state}")
+    print(f"{outcome.moved(record)}, {counted(len(record.outputs), 'file')}, state {state}")
     return 0
 
 

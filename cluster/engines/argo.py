@@ -205,7 +205,7 @@ class ArgoEngine:
                 time.sleep(POLL_SECONDS)
             record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
             step.took = record.seconds
-            step.result(outcome.moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
+            step.result(outcome.moved(record), "unchanged" if record.empty else "done")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
         if record.status == "succeeded":
