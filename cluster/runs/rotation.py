@@ -7,6 +7,7 @@ one may be worthless by now. A value that was set meanwhile by somebody else sta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from typing import TYPE_CHECKING
@@ -14,10 +15,14 @@ from typing import TYPE_CHECKING
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 FILE = "rotated.json"
+INSTANCE = "singer/instance"
+"""The label of a Secret that an installation has made."""
+ROTATED = "singer/rotated"
+"""The annotation of a Secret whose values a run has replaced, as ``rotation`` reads it."""
 AGAIN_SECONDS = 5.0
 """Time between two attempts to keep a value."""
 
@@ -28,6 +33,23 @@ def read(file: Path) -> dict[str, list[str]]:
         return {str(name): [str(value) for value in values] for name, values in json.loads(file.read_bytes()).items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def rotation(annotations: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return, for each replaced value of a Secret, digests of the first value and of the last.
+
+    While the laptop still has the first one, ``sync`` must not put it back.
+    """
+    try:
+        noted = json.loads(annotations.get(ROTATED, "{}"))
+        return {str(name): [str(first), str(last)] for name, (first, last) in noted.items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
+def digest(value: str) -> str:
+    """Return a digest of a value, to recognise it."""
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 class Keeper:
