@@ -305,15 +305,15 @@ class Encoding:
 class Batches:
     """Counts the files that BATCH messages name, and their records.
 
-    If there is a ``folder``, which both sides share, files elsewhere are linked or copied into it,
-    and the message names these: in a pod, the target sees no other file of the tap.
+    Both sides share ``folder``, if there is one. Files elsewhere are linked or copied into it, and
+    the message names these: in a pod, the target sees no other file of the tap.
     """
 
     def __init__(self, folder: str = "") -> None:
         """Start without files. If *folder* is empty, they stay where they are."""
         self.folder = folder
         self.streams: dict[str, dict[str, int]] = {}
-        """For each stream ``files``, their ``bytes``, and ``uncounted``: files of unknown records."""
+        """For each stream ``files``, their ``bytes``, and ``uncounted`` files."""
 
     def take(self, line: bytes, number: int) -> tuple[int, bytes]:
         """Count the files of a BATCH message; return their records, and the line to pass on.
@@ -325,10 +325,10 @@ class Batches:
         if not isinstance(manifest, list):
             return 0, line
         counts = self.streams.setdefault(str(message.get("stream", "")), {"files": 0, "bytes": 0, "uncounted": 0})
-        records, places = 0, []
-        for place in map(str, manifest):
+        records, names = 0, []
+        for address in map(str, manifest):
             counts["files"] += 1
-            path, rows = self._local(place), None
+            path, rows = self._local(address), None
             try:
                 if path is not None:
                     path = self._shared(path)
@@ -337,24 +337,24 @@ class Batches:
             except OSError as error:
                 raise EntrypointError(
                     "E-TAP-OUTPUT",
-                    f"Line {number:,} of the tap's output names the batch file {place}, which cannot be read: {error.strerror or error}.",
+                    f"Line {number:,} of the tap's output names the batch file {address}, which cannot be read: {error.strerror or error}.",
                     "Correct the tap's batch_config: its files must exist when it sends their names.",
                 ) from None
             records += rows or 0
             counts["uncounted"] += rows is None
-            places.append(place if path == self._local(place) else f"file://{path}")
-        return records, line if places == manifest else json.dumps({**message, "manifest": places}).encode() + b"\n"
+            names.append(address if path == self._local(address) else f"file://{path}")
+        return records, line if names == manifest else json.dumps({**message, "manifest": names}).encode() + b"\n"
 
     @staticmethod
-    def _local(place: str) -> Path | None:
-        """Return the path in a ``file://`` address, or a plain path; None for every other address."""
-        path = re.sub("^file://(localhost(?=/))?", "", place)
+    def _local(address: str) -> Path | None:
+        """Return the path in a ``file://`` address, or a plain path; else None."""
+        path = re.sub("^file://(localhost(?=/))?", "", address)
         if "://" in path:
             return None
         return Path(path if Path(path).exists() else unquote(path))
 
     def _shared(self, path: Path) -> Path:
-        """Return the path of a file in the shared folder; link or copy it there if it is elsewhere."""
+        """Return a file's path in the shared folder; link or copy it there if it is elsewhere."""
         if not self.folder or str(path.resolve()).startswith(f"{Path(self.folder).resolve()}{os.sep}"):
             return path
         import shutil  # few taps need it
@@ -419,7 +419,7 @@ class Counter:
         self._run = b""  # head of the last record
         self._run_kind = ("", "")
         self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long
-        self._changed: list[tuple[int, int, bytes]] = []  # lines of a chunk that are passed on otherwise
+        self._changed: list[tuple[int, int, bytes]] = []  # start, end, new text
 
     def feed(self, chunk: bytes) -> bytes:
         """Count the next *chunk* and return the bytes to pass on.
@@ -534,7 +534,7 @@ class Counter:
         self._add(kind, 1, len(line))
 
     def _batch(self, stream: str, line: bytes, start: int) -> None:
-        """Count the files of a BATCH message, and pass it on with their names in the shared folder."""
+        """Count the files of a BATCH message, and note the line that is passed on instead."""
         self._parsed(line)
         records, changed = self.batches.take(line, self.lines)
         if records:
@@ -920,6 +920,7 @@ class Runner:
         with suppress(OSError):  # our log may have lost its reader: the connector goes on
             while data := os.read(source.fileno(), CHUNK):
                 held += data
+                self.keep_rotated()  # hide a new secret in the lines that follow it
                 whole = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
                 if not whole and len(held) > LOG_LINE_BYTES:
                     whole = LOG_LINE_BYTES // 2
@@ -1168,16 +1169,17 @@ class Runner:
 
         The engine keeps them where they came from. *last*: warn of those that are lost.
         """
-        path = self.environ.get("SINGER_ROTATED")
+        path, config = self.environ.get("SINGER_ROTATED"), self._config
+        if config is None:
+            return
         with self._rotation_lock:
             try:
-                assert self._config is not None
-                facts = self._config.stat()
+                facts = config.stat()
                 seen = facts.st_mtime_ns, facts.st_size, facts.st_ino
                 if seen == self._config_seen and not last:
                     return
-                new = dict(replaced(self.template(), read_json(self._config, "E-CONFIG", "config.json"), self._values))
-            except (OSError, AssertionError, EntrypointError):
+                new = dict(replaced(self.template(), read_json(config, "E-CONFIG", "config.json"), self._values))
+            except (OSError, EntrypointError):
                 return  # there is none, or the connector is writing it
             self._config_seen = seen
             kept = {name: value for name, value in new.items() if value is not None and path}

@@ -171,7 +171,7 @@ class LocalEngine:
         return state
 
     def _rotate(self, keepers: Iterable[Keeper], *, last: bool = False) -> list[str]:
-        """Keep the secrets that connectors replaced; at the end, return and show those that are lost."""
+        """Keep secrets that connectors replaced; at the end, return and show what is lost."""
         problems = []
         for side in keepers:
             for name in side.look(last=last):

@@ -38,9 +38,11 @@ def _keep(settings: Settings, environ: Mapping[str, str], name: str, values: lis
     """
     file = settings.root / ".env"
     with exclusive(private_folder(settings.local) / "dotenv.lock"):
-        if name not in read_dotenv(file):
-            where = "it came from the environment" if name in environ else ".env has it no more"
-            raise SetupError("E-SECRET", where, hint=f"Put {name}=… into .env.")
+        there = read_dotenv(file).get(name)
+        if there not in values and environ.get(name) == values[0]:
+            raise SetupError("E-SECRET", "it came from the environment", hint=f"Put {name}=… into .env.")
+        if there is None:
+            raise SetupError("E-SECRET", ".env has it no more", hint=f"Put {name}=… into .env.")
         renew(file, name, values)
     if environ.get(name) in values[:-1]:
         raise SetupError("E-SECRET", f"it is in .env, but the environment still has the old one, unset {name}", hint=f"unset {name}")

@@ -235,7 +235,7 @@ class Probe:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _keep_rotated(self, folder: Path) -> None:
-        """Keep the secrets that the program replaced in its config, and show those that are lost."""
+        """Keep secrets that the program replaced in its config, and show those that are lost."""
         rotated = keeper(self.session.settings, self.session.environ, self.connector.name, folder)
         rotated.look(last=True)
         for problem in rotated.problems:

@@ -122,14 +122,14 @@ class Rendering:
             secret = [self.settings.s3_secret]
             rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]
             return documents.with_value(document, "rules", rules)
-        if (kind, name) == ("Role", SECRETS) and self._rotating:  # a rule without names would allow all
+        if (kind, name) == ("Role", SECRETS) and self._rotating:  # without names, all are allowed
             rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": self._rotating, "verbs": ["get", "patch"]}
             return documents.with_value(document, "rules", [rule])
         return document
 
     @property
     def secrets_role(self) -> Document | None:
-        """The Role with which runs keep what a connector replaced; None if no connector needs it."""
+        """The Role with which runs keep what a connector replaced; None if none needs it."""
         role = next(item for item in self.documents if (item["kind"], item["metadata"]["name"]) == ("Role", SECRETS))
         return role if self._rotating else None
 

@@ -69,7 +69,7 @@ class Keeper:
         self._next = 0.0
 
     def look(self, *, last: bool = False) -> list[str]:
-        """Keep what is new, and return its names; *last*: also try again what failed a moment ago."""
+        """Keep what is new, and return its names; *last*: without a pause after an error."""
         names: list[str] = []
         if time.monotonic() < self._next and not last:
             return names

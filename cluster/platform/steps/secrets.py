@@ -67,7 +67,7 @@ class ConnectorSecrets:
 
 
 def _role(handles: Handles) -> Document | None:
-    """Return the role with which runs keep replaced tokens, if it is out of date and ours to change.
+    """Return the role with which runs keep replaced tokens, if it must change and we may do that.
 
     Without it, such a run has a warning. Not everybody who runs pipelines may change roles.
     """
