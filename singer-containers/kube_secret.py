@@ -40,24 +40,32 @@ def keep(secret: str, environ: Mapping[str, str], name: str, values: list[str]) 
 
     :raises SetupError: it is not ours, has another value by now, or cannot be changed.
     """
-    live = _call(secret, environ)
+    change = changed(_call(secret, environ), secret, name, values)
+    if change:
+        _call(secret, environ, change)
+
+
+def changed(live: Mapping[str, Any], secret: str, name: str, values: list[str]) -> dict[str, Any] | None:
+    """Return the merge patch that writes the last of *values*; None if it is there.
+
+    :raises SetupError: the Secret is not ours, or has another value by now.
+    """
     metadata, data = live.get("metadata", {}), live.get("data") or {}
     if not (metadata.get("labels") or {}).get(INSTANCE):
         raise SetupError("E-SECRET", f"the Secret {secret} is managed by somebody else", hint=f"Change {name} there.")
     current = b64decode(data.get(name, "")).decode(errors="replace")
     if current == values[-1]:
-        return
+        return None
     if current not in values:
         raise SetupError("E-SECRET", f"the Secret {secret} has another value by now", hint=f"See which value of {name} works.")
     noted = rotation(metadata.get("annotations") or {})
     first = noted[name][0] if name in noted and noted[name][1] == digest(current) else digest(current)
     noted[name] = [first, digest(values[-1])]
-    change = {
+    return {
         # The version makes the server refuse if somebody else has changed the Secret since.
         "metadata": {"resourceVersion": metadata.get("resourceVersion"), "annotations": {ROTATED: json.dumps(noted)}},
         "data": {name: b64encode(values[-1].encode()).decode()},
     }
-    _call(secret, environ, change)
 
 
 def _call(secret: str, environ: Mapping[str, str], change: object = None) -> dict[str, Any]:
