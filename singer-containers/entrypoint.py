@@ -76,6 +76,12 @@ WARNINGS = 3
 LEVEL = re.compile(r"\b(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$")
 """The first level in a log line, and the message after it."""
 ERRORS = ("CRITICAL", "FATAL", "ERROR")
+CATALOG_FLAGS = {"--catalog": "catalog", "--properties": "properties"}
+"""The flags for a catalog, and the capability of each."""
+NOTHING = re.compile(
+    rb"\b(no|without) (\w+ )?(streams?|properties|tables?|catalog)\b[^\n]*\bselected|nothing[^\n]* selected", re.IGNORECASE
+)
+"""How a tap logs that nothing is selected."""
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
 """A colour. It ends in a letter, next to the level."""
 TIMES = ".modified.json"
@@ -827,6 +833,7 @@ class Runner:
         self._values: dict[str, list[str]] = {}
         """The values of each secret in the config: the one that it had, and those that followed."""
         self._lost: set[str] = set()
+        self._nothing = False
         self._rotation_lock = threading.Lock()
 
     # -- report
@@ -932,6 +939,7 @@ class Runner:
 
     def _keep_warnings(self, lines: bytes) -> None:
         """Keep the first warnings and errors of the log for the report."""
+        self._nothing = self._nothing or (self.side == "tap" and NOTHING.search(lines) is not None)
         if not any(level.encode() in lines for level in ("WARNING", *ERRORS)):
             return
         for line in lines.decode("utf-8", "replace").splitlines():
@@ -1215,10 +1223,9 @@ class Runner:
 
         A tap that accepts both flags gets both: some old taps accept ``--catalog``, but ignore it.
         """
-        known = {"--catalog": "catalog", "--properties": "properties"}
-        flags = [flag for flag, name in known.items() if name in self.capabilities]
+        flags = [flag for flag, name in CATALOG_FLAGS.items() if name in self.capabilities]
         if not flags:
-            flags = [flag for flag in known if flag.encode() in self.help()]
+            flags = [flag for flag in CATALOG_FLAGS if flag.encode() in self.help()]
         return [word for flag in flags or ["--catalog"] for word in (flag, str(path))]
 
     def help(self) -> bytes:
@@ -1276,6 +1283,25 @@ class Runner:
         arguments += self.state(work)
         paths = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
         sinks = [open_to_write(path, self.pipe_seconds(), self.end_of("target")) for path in paths.split(":") if path]
+        code = self.sync(arguments, sinks)
+        other = self.other_flag(arguments) if code == 0 else None
+        if other:
+            self.warn(f'The tap selects by {other} alone, and was started again with it: write "{other[2:]}" into its capabilities.')
+            code = self.sync([other if word in CATALOG_FLAGS else word for word in arguments], sinks)
+        if code == 0:
+            self.warn_of_missing(arguments)
+        return code
+
+    def other_flag(self, arguments: list[str]) -> str | None:
+        """Return the catalog's other flag, if the tap logged that nothing is selected and has it."""
+        given = CATALOG_FLAGS.keys() & set(arguments)
+        if not self._nothing or len(given) != 1 or {"SCHEMA", "RECORD", "BATCH"} & self.counter.messages.keys():
+            return None
+        [other] = CATALOG_FLAGS.keys() - given
+        return other if other.encode() in self.help() else None
+
+    def sync(self, arguments: list[str], sinks: list[int]) -> int:
+        """Run the tap once, pass on and count its messages, and return its exit code."""
         process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
@@ -1304,14 +1330,11 @@ class Runner:
             raise error from None
         finally:
             process.stdout.close()
-        code = self.wait(process)
-        if code == 0:
-            self.warn_of_missing(arguments)
-        return code
+        return self.wait(process)
 
     def warn_of_missing(self, arguments: list[str]) -> None:
         """Warn if no stream is selected, or if a selected one has no message: it may be renamed."""
-        flag = next((flag for flag in ("--catalog", "--properties") if flag in arguments), None)
+        flag = next((flag for flag in CATALOG_FLAGS if flag in arguments), None)
         catalog = arguments[arguments.index(flag) + 1] if flag else None
         if catalog is None:
             return

@@ -116,6 +116,28 @@ def test_batches_go_where_both_sides_look(box: Box) -> None:
             assert json.loads(box.read("config"))["batch_config"]["storage"] == {"root": seen, "prefix": "p"}
 
 
+BOTH = """case "$*" in *--help*) echo "[--catalog C] [-p --properties P]"; exit;; esac"""
+
+
+@pytest.mark.parametrize("capabilities", ["catalog", "properties"])
+def test_a_tap_that_reads_the_other_flag_gets_it(box: Box, capabilities: str) -> None:
+    """A tap that logs that nothing is selected, and has another flag, is started again with that one; the run has a warning."""
+    other = {"catalog": "properties", "properties": "catalog"}[capabilities]
+    box.write("catalog.json", {"streams": []})
+    script = f"""{BOTH}\ncase "$*" in *--{other}*) {SAYS}\n;; *) echo "INFO No properties were selected" >&2;; esac"""
+    result = box.run("tap", script, SINGER_CAPABILITIES=capabilities)
+    assert (result.code, result.out) == (0, RECORD + STATE)
+    assert box.report["warnings"][0].startswith(f"The tap selects by --{other} alone, and was started again with it")
+
+
+@pytest.mark.parametrize(("log", "help_"), [("nothing to do", BOTH), ("No streams were selected", "")])
+def test_a_tap_that_cannot_do_better_is_started_once(box: Box, log: str, help_: str) -> None:
+    """Where nothing is new, or there is no other flag, there is nothing to try again."""
+    box.write("catalog.json", {"streams": []})
+    box.run("tap", f'{help_}\necho "$*" >>"$BOX/times"; echo "INFO {log}" >&2', SINGER_CAPABILITIES="catalog")
+    assert box.read("times").count("--catalog") == 1
+
+
 @pytest.mark.parametrize("side", ["tap", "target"])
 def test_files_that_are_not_there_are_not_named(box: Box, side: str) -> None:
     """Without config, catalog and state a connector is called without arguments."""
