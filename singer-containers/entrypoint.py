@@ -939,7 +939,8 @@ class Runner:
 
     def _keep_warnings(self, lines: bytes) -> None:
         """Keep the first warnings and errors of the log for the report."""
-        self._nothing = self._nothing or (self.side == "tap" and NOTHING.search(lines) is not None)
+        if b"elected" in lines and NOTHING.search(lines):
+            self._nothing = True
         if not any(level.encode() in lines for level in ("WARNING", *ERRORS)):
             return
         for line in lines.decode("utf-8", "replace").splitlines():
@@ -1293,11 +1294,11 @@ class Runner:
         return code
 
     def other_flag(self, arguments: list[str]) -> str | None:
-        """Return the catalog's other flag, if the tap logged that nothing is selected and has it."""
-        given = CATALOG_FLAGS.keys() & set(arguments)
-        if not self._nothing or len(given) != 1 or {"SCHEMA", "RECORD", "BATCH"} & self.counter.messages.keys():
+        """Return the other flag for a catalog, if the tap logged that nothing is selected."""
+        used = CATALOG_FLAGS.keys() & set(arguments)
+        if not self._nothing or len(used) != 1 or {"SCHEMA", "RECORD", "BATCH"} & self.counter.messages.keys():
             return None
-        [other] = CATALOG_FLAGS.keys() - given
+        [other] = CATALOG_FLAGS.keys() - used
         return other if other.encode() in self.help() else None
 
     def sync(self, arguments: list[str], sinks: list[int]) -> int:

@@ -89,12 +89,14 @@ def test_a_token_that_cannot_be_kept_is_named(argo: Argo) -> None:
     (argo.root / ".env").write_text("SHOP_TOKEN=first\n")
     steps = [SCHEMA, ["renew", "refresh_token", "+1"], ["records", "s", 1], ["state", AFTER]]
     name = argo.pipeline("losing", {"refresh_token": "${SHOP_TOKEN}", "steps": steps})
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["connector-tap-scripted"], "verbs": ["get", "patch"]}
+    assert json.loads(argo.kubectl("get", "role", "-n", "argo", ROLE, "-o", "json"))["rules"] == [rule]
+    argo.kubectl("patch", "role", "-n", "argo", ROLE, "--type", "merge", "-p", '{"rules": []}')
+    [warning] = argo.one(name).record["warnings"]
+    assert "the pods of runs may not change the Secret connector-tap-scripted" in warning
+    assert token(argo) == "first"
     argo.kubectl("label", "secret", "-n", "argo", "connector-tap-scripted", "singer/instance-")
     [warning] = argo.one(name).record["warnings"]
     assert "tap-scripted replaced SHOP_TOKEN in its config" in warning
     assert "managed by somebody else" in warning
     argo.kubectl("delete", "secret", "-n", "argo", "connector-tap-scripted")
-    before = json.loads(argo.kubectl("get", "role", "-n", "argo", ROLE, "-o", "json"))
-    assert before["rules"] == [
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["connector-tap-scripted"], "verbs": ["get", "patch"]}
-    ]
