@@ -23,7 +23,7 @@ from cluster.net import proxy
 from cluster.project import debian, sources
 from cluster.project.editable import content, project_files
 from cluster.project.uv_messages import reason
-from cluster.project.venvs import chosen_index, project_content
+from cluster.project.venvs import chosen_index, extra_indexes, project_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +42,7 @@ COMMIT_FILES = (
     "singer-containers/Dockerfile.commit",
     "singer-containers/commit.lock",
     "singer-containers/commit.py",
+    "singer-containers/kube_secret.py",
     "singer-containers/notify.py",
     "cluster/__init__.py",
     "cluster/errors.py",
@@ -60,6 +61,7 @@ COMMIT_FILES = (
     "cluster/runs/libraries.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
+    "cluster/runs/rotation.py",
     "cluster/runs/state.py",
     "cluster/ui/__init__.py",
     "cluster/ui/command_line.py",
@@ -231,6 +233,9 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
     index = chosen_index(os.environ)
     if index and not proxy.login(index):  # a builder keeps arguments, and this would be a password
         variables["UV_DEFAULT_INDEX"] = index
+    extra = [address for address in extra_indexes(os.environ) if not proxy.login(address)]
+    if extra:
+        variables["UV_INDEX"] = " ".join(extra)
     for key in variables:
         command += ["--build-arg", key]  # its value is in the environment: it may be a password
     certificates = network.trusted()

@@ -18,7 +18,7 @@ from cluster.argo import status, workflow
 from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.kube.documents import pod_trouble
-from cluster.runs import outcome
+from cluster.runs import outcome, rotation
 from cluster.runs.history import OWNER
 from cluster.runs.journal import Journal
 from cluster.runs.record import Record, Side
@@ -210,7 +210,7 @@ class ArgoEngine:
                 time.sleep(FIRST_POLL_SECONDS if step.seconds < FIRST_SECONDS else POLL_SECONDS)
             record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
             step.took = record.seconds
-            step.result(outcome.moved(record.total, record.records, record.bytes), "done" if record.total else "unchanged")
+            step.result(outcome.moved(record), "unchanged" if record.empty else "done")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
         if record.status == "succeeded":
@@ -245,11 +245,15 @@ class ArgoEngine:
 
         The run has succeeded, so a log that cannot be read is no error.
         """
+        for text in record.warnings:
+            if rotation.LOST in text:
+                self.output.line("!", record.pipeline, text)
+                self.output.event("warning", source=record.pipeline, problem=text)
         store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
-                if key.endswith("/tap.log") or (key.endswith("/main.log") and "-extract-" in key):
+                if key.endswith("/tap.log"):
                     lines = log_lines(store.get(bucket, key) or b"")
                     for text in outcome.warnings(lines, known):
                         self.output.line("!", record.tap.connector, text)

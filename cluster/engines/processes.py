@@ -26,6 +26,7 @@ from cluster.host.files import file_errors, log_lines, private, private_folder, 
 from cluster.project.secrets import secret_names
 from cluster.runs import outcome
 from cluster.runs.outcome import TAIL_BYTES
+from cluster.runs.rotation import FILE
 from cluster.ui import exact_json
 from cluster.ui.format import seconds, shown
 
@@ -130,6 +131,7 @@ class Process:
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),
             "SINGER_LOCK": str(self.folder / RUNNER_LOCK),
+            "SINGER_ROTATED": str(self.folder / FILE),
             **more,
         }
 
@@ -305,10 +307,13 @@ class Pair(Processes):
         with suppress(AttributeError, OSError):  # only Linux can resize a pipe
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog)}
+            batches = str(self.folder / "batches")
+            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog), "SINGER_BATCH_DIR": batches}
             if self.job.keep_raw:
                 of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
-            of_target = {} if self.target.connector.safe_states is False else {"SINGER_SAFE_STATE": str(self.target.folder / SAFE_STATE)}
+            of_target = {"SINGER_BATCH_DIR": batches}
+            if self.target.connector.safe_states is not False:
+                of_target["SINGER_SAFE_STATE"] = str(self.target.folder / SAFE_STATE)
             self.target.start({**environ, **self.target.variables(**of_target)}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
             self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
         finally:

@@ -219,12 +219,20 @@ def pod_deleted(messages: Iterable[str]) -> bool:
     return any(map(DELETED.search, messages))
 
 
-def moved(total: int, records: Mapping[str, int], size: Mapping[str, int]) -> str:
+def moved(record: Record) -> str:
     """Return how much a run moved, in words."""
-    if not total:
+    if record.empty:
         return "no new records"
-    streams = "" if len(records) == 1 else f" in {len(records)} streams"
-    return f"{count(total, 'record')}{streams}, {megabytes(sum(size.values()))}"
+    streams = f" in {len(record.records)} streams" if len(record.records) > 1 else ""
+    size = sum(record.bytes.values()) + sum(batch["bytes"] for batch in record.batches.values())
+    moved = [f"{count(record.total, 'record')}{streams}"] * bool(record.total)
+    return ", ".join([*moved, *([batched(record.batches.values())] if record.batches else []), megabytes(size)])
+
+
+def batched(batches: Iterable[Mapping[str, int]]) -> str:
+    """Return the number of batch files, and of those whose records are not known, in words."""
+    files, uncounted = (sum(batch[name] for batch in batches) for name in ("files", "uncounted"))
+    return count(files, "batch file") + (f" ({uncounted:,} without a count of records)" if uncounted else "")
 
 
 def outputs(folder: Path) -> list[Path]:
