@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cluster.platform.handles import Handles
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
-OWN = ("config", "catalog", "initial_state", "target_config")
+OWN = ("config", "catalog", "initial_state", "mapper_config", "target_config")
 """Files that a pipeline may have instead of its connectors'."""
 
 
@@ -136,6 +136,8 @@ class Configs:
             files |= files_objects(connector.files)
         for pipeline in handles.pipelines:
             for name in OWN:
+                if getattr(pipeline, name) is None:  # no mapper
+                    continue
                 key = config_key(pipeline, name)
                 if key.startswith("pipelines/"):
                     files[key] = getattr(pipeline, name).read_bytes()
