@@ -278,7 +278,7 @@ class Encoding:
 
 
 class Counter:
-    """Counts the messages of a tap or a mapper, by type and stream, in chunks that may end anywhere.
+    """Counts the messages of a tap or a mapper by type and stream; chunks may end anywhere.
 
     ``feed`` returns the bytes to pass on: lines, or beginnings of lines, that are Singer messages.
     A line is passed on as soon as its beginning is known, so memory does not grow with its length.
@@ -1372,7 +1372,7 @@ def selected_names(stream: Any) -> tuple[str, ...]:
 
 
 def mapped_streams(maps: Any) -> list[str]:
-    """Return the streams of the tap that the stream maps of Meltano's SDK name, without patterns."""
+    """Return the streams of the tap that stream maps of Meltano's SDK name, without patterns."""
     if not isinstance(maps, dict):
         return []
     sources = [entry.get("__source__") or name if isinstance(entry, dict) else name for name, entry in maps.items()]
@@ -1460,6 +1460,8 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         if runner.orphaned:
             # Without the engine, only we can end processes that the connector has started.
             os.killpg(0, signal.SIGKILL)
+    if side == "mapper" and code == 0 and exit_code_in(runner.end_of("tap")) == OWN_ERROR:
+        return OWN_ERROR  # of a staged pipeline Argo reads this exit code alone: no retry can help
     return code
 
 

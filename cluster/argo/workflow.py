@@ -137,7 +137,8 @@ def _mapper(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str
     values = {"mapper": name, "mapper-image": images[name], "mapper-version": versions.get(name, "")}
     values["mapper-config"] = config_key(pipeline, "mapper_config")
     if pipeline.mode == "streaming":
-        values |= {"pipes": f"{PIPE}:{MAPPED}", "mapper-output": f"{RAW}:{MAPPED}" if options.keep_raw else MAPPED}
+        values |= {"pipes": f"{PIPE}:{MAPPED}", "after": "tap,mapper,target"}
+        values["mapper-output"] = f"{RAW}:{MAPPED}" if options.keep_raw else MAPPED
     return values
 
 
@@ -156,7 +157,8 @@ def _spec(pipeline: Pipeline, values: Mapping[str, str], options: RunOptions = P
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
         "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
     }
-    mapped = pipeline.mapper is not None and not options.replay  # a replay loads what the mapper passed on
+    # A replay loads what the mapper passed on.
+    mapped = pipeline.mapper is not None and not options.replay
     entrypoint = f"{'replay' if options.replay else 'run'}{'-with-mapper' * mapped}{'-and-transform' * bool(pipeline.transform)}"
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 

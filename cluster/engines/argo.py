@@ -244,7 +244,8 @@ class ArgoEngine:
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
-                alone = key.endswith("/main.log") and "-extract-" in key  # the tap's, or beside the tap the mapper's
+                # The log of main is the tap's; if the tap has its own container, the mapper's.
+                alone = key.endswith("/main.log") and "-extract-" in key
                 mapped = key.endswith("/mapper.log") or (alone and "-extract-with-mapper-" in key)
                 side = record.mapper if mapped else record.tap if key.endswith("/tap.log") or alone else None
                 if side is not None:

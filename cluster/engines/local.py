@@ -1,4 +1,6 @@
-"""The local engine: one pipe, ``tap | target`` or ``tap | mapper | target``. Only Argo has retries, schedules and queues.
+"""The local engine: one ``tap | target`` or ``tap | mapper | target``.
+
+Only Argo has retries, schedules and queues.
 
 ``runs/journal.py`` has the rule for data, record and state. A transform runs after the commit. If
 it fails, the run fails, but data and state stay.
