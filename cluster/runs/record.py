@@ -79,7 +79,7 @@ class Record:
     """The mapper between tap and target, if the pipeline has one."""
     tap_records: dict[str, int] | None = None
     tap_bytes: dict[str, int] | None = None
-    """What the tap sent to the mapper, by stream. ``records`` and ``bytes`` are what it passed on."""
+    """What the tap sent to the mapper, by stream; ``records`` has what the mapper passed on."""
     transform: Side | None = None
     """The transform that ran after the load, if the pipeline has one."""
     loaded: bool = False
