@@ -154,7 +154,7 @@ class LocalEngine:
         for side, end in zip(record.sides, pair.order, strict=True):
             side.exit_code = end.exit_code
         reports = pair.reports()
-        record.warnings = [*outcome.run_warnings(record.tap.connector, *reports.values()), *outcome.unmapped(record, reports)]
+        record.warnings = outcome.run_warnings(record.tap.connector, *reports.values())
         journal.keep(last=True)
         failure = pair.failure(outcome.unchanged(record))
         if failure is not None:
@@ -162,10 +162,12 @@ class LocalEngine:
         target = job.pipeline.target
         others = journal.publish(pair.target.folder / "data", target.outputs, pair.raw if job.keep_raw else None)
         state = printed(pair.target.folder / "new_state.json")
-        for problem in outcome.doubts(target.name, others, foreign=foreign(state, pair.tap.report())):
+        doubts = [(target.name, text) for text in outcome.doubts(target.name, others, foreign=foreign(state, reports["tap"]))]
+        doubts += [(pair.last.connector.name, text) for text in outcome.unmapped(record, reports)]
+        for source, problem in doubts:
             record.warnings.append(problem)
-            self.output.line("!", target.name, problem)
-            self.output.event("warning", source=target.name, problem=problem)
+            self.output.line("!", source, problem)
+            self.output.event("warning", source=source, problem=problem)
         return state
 
     def _transform(self, job: Job, journal: Journal, folder: Path) -> None:

@@ -53,8 +53,6 @@ ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """The beginning of a new log entry, in contrast to further lines of an exception."""
 WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
-CONSEQUENCES = {"E-MAPPER-ENDED", "E-TARGET-ENDED", "E-PIPE"}
-"""The error codes of a side that failed because the other side did."""
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
 """Words in the error of a target that could not parse a message."""
 RULES = re.compile(
@@ -154,16 +152,18 @@ def explain(tap: RunError | None, target: RunError | None, source: SideResult, e
     the tap is the cause.
     """
     fault = source.fault
-    if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+    # The codes of a side that failed because the other side did.
+    innocent = tap is None or tap.code in {"E-PIPE", f"E-{ended.side.upper()}-ENDED"}
+    if fault and target is not None and UNREADABLE.search(target.problem) and innocent:
         return RunError(
             f"E-{source.side.upper()}-OUTPUT",
             f"{fault}; {target.problem}",
             hint=f"Correct the {source.side} or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
         )
-    if target is not None and RULES.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+    if target is not None and RULES.search(target.problem) and innocent:
         hint = f"Correct {suspects or source.connector} or its data: invoke check {source.connector} names the message. {ended.after}"
         return RunError(target.code, target.problem, hint=hint)
-    if tap is None or tap.code not in CONSEQUENCES:
+    if tap is None or not innocent:
         return tap or target
     if target is not None or tap.code == "E-PIPE":
         return target if target is not None and target.code != "E-PIPE" else tap
