@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from argo_checkout import argo_checkout
+from argo_checkout import argo_checkout, finished
 from scenarios import AFTER
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ def test_a_tap_or_a_target_that_fails_beside_a_mapper(argo: Argo) -> None:
 
 def test_the_pod_of_a_mapper(argo: Argo) -> None:
     """No container sees the config or the Secret of another one."""
-    [workflow] = [item for item in argo.there("workflows", "-n", "argo", "-l", "singer/pipeline=mapped-streaming")]
-    pods = argo.there("pods", "-n", "argo", "-l", f"workflows.argoproj.io/workflow={workflow['metadata']['name']}")
-    for pod in pods:
-        for container in (item for item in pod["spec"]["containers"] if item["name"] in {"tap", "mapper", "target"}):
-            seen = {mount["mountPath"] for mount in container["volumeMounts"] if mount["mountPath"].startswith("/singer/in/")}
-            assert seen == {f"/singer/in/{container['name']}"}
-            secrets = {volume["name"] for volume in pod["spec"]["volumes"] if "secret" in volume}
-            own = {mount["name"] for mount in container["volumeMounts"]} & secrets
-            assert own == {f"{container['name']}-secrets"}
+    name = argo.pipeline("mapped-slowly", {"steps": [*STEPS, ["sleep", 15]]}, mapper="mapper-scripted")
+    process = argo.background(name, lambda: argo.works(name))
+    [pod] = argo.pods(name)
+    for side in ("tap", "mapper", "target"):
+        [container] = [item for item in pod["spec"]["containers"] if item["name"] == side]
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert {path for path in mounts if path.startswith("/singer/in/")} == {f"/singer/in/{side}"}
+        assert mounts["/singer/secrets"] == f"{side}-secrets"
+    assert finished(process)["status"] == "succeeded"

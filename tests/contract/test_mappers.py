@@ -114,13 +114,17 @@ def test_each_program_sees_its_own_secrets_alone(checkout: Checkout) -> None:
     assert (missing.error, "singer-configs/mapper-scripted/config.json asks for ${SALT}" in missing.err) == ("E-SECRET", True)
 
 
+def started(checkout: Checkout) -> list[int]:
+    """Return the ids that tap, mapper and target have logged, none before all have."""
+    logs = [file.read_text().split() for file in checkout.local.glob("logs/p/*/*.log")]
+    return [int(words[0]) for words in logs] if len(logs) == 3 and all(logs) else []
+
+
 def test_ctrl_c_ends_all_three(checkout: Checkout) -> None:
     """No process outlives an interrupted run, and its record says so."""
     mapped(checkout, {"pid": True, "sleep": 600}, [["pid"], SCHEMA, ["sleep", 600]], {"pid": True})
     with checkout.start("run", "p", "--json") as process:
-        logs = lambda: [file.read_text().split() for file in checkout.local.glob("logs/p/*/*.log")]  # noqa: E731
-        assert eventually(lambda: len(logs()) == 3 and all(logs()))
-        pids = [int(words[0]) for words in logs()]
+        pids = eventually(lambda: started(checkout))
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
