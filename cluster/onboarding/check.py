@@ -1,7 +1,7 @@
 """``check``: read the files in ``singer-configs/``, or try a connector.
 
-A tap runs twice, for a moment. A mapper or a target reads messages of ours. No state, bucket or file of the
-checkout changes.
+A tap runs twice, for a moment. A mapper or a target reads messages of ours. No state, bucket or
+file of the checkout changes.
 """
 
 from __future__ import annotations

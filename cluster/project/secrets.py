@@ -25,7 +25,7 @@ none."""
 
 
 MAPS = "stream_maps"
-"""A setting of Meltano's SDK with expressions by field: ``{"users": {"password": "md5(password)"}}``."""
+"""A setting of Meltano's SDK. Its values are expressions, such as ``md5(password)``."""
 
 
 def secret_names(file: Path) -> list[str]:
