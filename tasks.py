@@ -98,13 +98,26 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "raw": "keep what the tap printed",
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
+        "watch": "run it again whenever its connectors, configs or catalog change",
     },
 )
-def run(session: Session, pipeline: str, engine: str = "", *, full: bool = False, raw: bool = False, from_: str = "", to: str = "") -> None:
+def run(
+    session: Session,
+    pipeline: str,
+    engine: str = "",
+    *,
+    full: bool = False,
+    raw: bool = False,
+    from_: str = "",
+    to: str = "",
+    watch: bool = False,
+) -> None:
     """Run a pipeline."""
     from cluster.commands import run
+    from cluster.commands import watch as again
 
-    run.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
+    function = again.watch if watch else run.run
+    function(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
 
 
 @command("runs --limit 5", help={"pipeline": "only runs of this one"})

@@ -33,6 +33,10 @@ class Session:
         """Return the session of the same command in another environment."""
         return Session(self._configured, self.output, self.environ, env, as_json=self.as_json)
 
+    def showing(self, output: Output) -> Session:
+        """Return the session of the same command with another output."""
+        return Session(self._configured, output, self.environ, self._env, as_json=self.as_json)
+
     def agrees(self, question: str, what: str) -> bool:
         """Ask on a terminal whether to do *what*.
 

@@ -16,6 +16,8 @@ from cluster.net import proxy
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cluster.session import Session
 
 BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
@@ -41,7 +43,9 @@ def test(session: Session, *, options: str, **levels: bool) -> None:
     if len(selected) > 1:
         raise SetupError("E-SETTING", f"--{' and --'.join(selected)} exclude each other.", hint="Pass one of them.")
     _for_tests(session)
-    _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split())
+    # With PYTHONDONTWRITEBYTECODE, as in many containers, each process would compile all modules.
+    bytecode = {"PYTHONPYCACHEPREFIX": str(session.settings.local / "cache" / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split(), environ=bytecode)
 
 
 def bench(session: Session, *, quick: bool, only: str) -> None:
@@ -57,10 +61,10 @@ def bench(session: Session, *, quick: bool, only: str) -> None:
     _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
-def _python(session: Session, *arguments: str) -> None:
+def _python(session: Session, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
     """Run a Python program of the checkout. If it fails, exit with its exit code."""
-    environ = {**os.environ, "SINGER_LAUNCHER": ""}
-    with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=environ) as process:
+    variables = {**os.environ, "SINGER_LAUNCHER": "", **(environ or {})}
+    with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=variables) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt as error:

@@ -19,7 +19,8 @@ from cluster.host.files import file_errors, private_folder, write_private
 from cluster.host.subprocesses import last_line
 from cluster.net import proxy
 from cluster.project import debian, sources
-from cluster.project.venvs import chosen_index, content, project_content, project_files, reason
+from cluster.project.editable import content, project_files
+from cluster.project.venvs import chosen_index, project_content, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -246,8 +246,10 @@ def uv(_: Machine) -> Iterator[CheckResult]:
 
 def checkout(machine: Machine) -> Iterator[CheckResult]:
     """Check the free space on the checkout's disk, and that we may write there."""
-    shortage = preflight.room(fixes.free_bytes(machine.settings.root))
-    yield _of(shortage) if shortage else CheckResult("Checkout", "ok", f"{gigabytes(fixes.free_bytes(machine.settings.root))} of disk free")
+    free = fixes.free_bytes(machine.settings.root)
+    shortage = preflight.room(free)
+    used = gigabytes(fixes.used_bytes(machine.settings.local))
+    yield _of(shortage) if shortage else CheckResult("Checkout", "ok", f"{gigabytes(free)} of disk free, .local has {used}")
 
 
 def configs(machine: Machine) -> Iterator[CheckResult]:

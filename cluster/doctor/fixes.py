@@ -8,6 +8,7 @@ import shutil
 import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.config.settings import pairs
@@ -24,7 +25,6 @@ from cluster.ui.format import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from cluster.config.settings import Settings
     from cluster.net.proxy import Network
@@ -99,6 +99,16 @@ def drop(folder: Path) -> str:
 
 
 # -- what the checks read
+
+
+def used_bytes(folder: Path) -> int:
+    """Return the bytes that the files below a folder have on its disk."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                total += Path(path, name).lstat().st_blocks * 512
+    return total
 
 
 def free_bytes(folder: Path) -> int:

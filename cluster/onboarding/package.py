@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from cluster.config.strict import listed, nearest
 from cluster.errors import SetupError
+from cluster.project.editable import package_folders
 from cluster.project.venvs import programs
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def versions(venv: Path) -> dict[str, str]:
 
 
 def _distributions(venv: Path) -> dict[str, Distribution]:
-    folders = [str(folder) for folder in venv.glob("lib/python*/site-packages")]
+    folders = [str(folder) for folder in package_folders(venv)]
     return {canonicalize_name(item.name): item for item in distributions(path=folders)}
 
 

@@ -3,8 +3,8 @@
 ``connector.yaml`` names the requirements. ``requirements.lock`` beside it holds their resolution
 with hashes; the local venv and the image are both made from it.
 
-The name of a venv has a hash of the lock, the Python and the connector's project folders: an edit
-makes a new venv.
+The name of a venv has a hash of the lock and the Python. The project folders of a connector have a
+small venv on top of it, see ``editable``. A venv that a newer one replaced is removed.
 """
 
 from __future__ import annotations
@@ -17,31 +17,36 @@ import shutil
 import subprocess
 import sys
 import threading
-import tomllib
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from cluster.config.strict import listed
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private
-from cluster.host.locks import exclusive
+from cluster.host.locks import exclusive, lock, try_lock
 from cluster.net import proxy
-from cluster.project import debian
+from cluster.project import debian, editable
 from cluster.project.model import PROJECT_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import PurePath
+    from collections.abc import Callable, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.project.model import Connector
     from cluster.ui.output import Output
 
 READY = ".ready"
+"""The file that a finished venv has. Its time is that of the last use. A process that uses it locks
+it."""
+REPLACED_AFTER = 60 * 60
+"""The seconds without use after which a replaced venv is removed."""
+FORGOTTEN_AFTER = 7 * 24 * 60 * 60
+"""The seconds without use after which the venv of a removed connector is removed."""
 FINDING = threading.Lock()
 """uv reads variables of ``sysconfig``. Before Python 3.12, two threads that fill these together may
 find some missing (python/cpython#92452)."""
@@ -51,10 +56,6 @@ machine."""
 KEY = "# For: "
 LEAST_PYTHON = "3.11"
 """The lock of a connector without ``python`` holds for this version and all later ones."""
-
-IGNORED = {"__pycache__", ".venv", "dist", "build", "tests", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
-IGNORED_SUFFIXES = {".egg-info", ".dist-info"}
-"""Folders in a connector's project that make no difference: what builds and tests leave behind."""
 
 NETWORK = re.compile(
     r"error sending request|dns error|failed to lookup|connection refused|network unreachable|tcp connect|timed out|"
@@ -83,6 +84,8 @@ class Environment:
     version: str
     made: bool
     """Whether this command made it."""
+    in_use: tuple[IO[bytes], ...] = field(default=(), compare=False, repr=False)
+    """Locked files: while they are open, no command removes the venv."""
 
 
 class Environments:
@@ -100,9 +103,10 @@ class Environments:
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-EXECUTABLE, E-DISK.
         """
-        missing = [connector for connector in connectors if self.find(connector) is None]
+        existing = {connector.name: self.find(connector) for connector in connectors}
+        missing = [connector for connector in connectors if existing[connector.name] is None]
         if not missing:
-            return [environment for connector in connectors if (environment := self.find(connector))]
+            return [self._used(environment) for connector in connectors if (environment := existing[connector.name])]
         title = f"{', '.join(connector.name for connector in missing)}"
         with output.step(title) as step:
             step.detail = "installing"
@@ -111,7 +115,7 @@ class Environments:
                 made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
             new = sum(environment.made for environment in made.values())
             step.result(f"environment{'s' * (new > 1)} installed" if new else "ready")
-        return [made.get(connector.name) or self._make(connector) for connector in connectors]
+        return [self._used(made.get(connector.name) or self._make(connector)) for connector in connectors]
 
     def install(self, connector: Connector, output: Output) -> tuple[Path, bool]:
         """Return the folder of the connector's venv, and whether this call made it.
@@ -131,9 +135,9 @@ class Environments:
         """Return the connector's venv if it exists and is up to date. Reads only."""
         if not self._locked(connector):
             return None
-        folder = self._folder_of(connector)
-        executable = folder / "bin" / connector.executable
-        if (folder / READY).exists() and executable.exists():
+        folder = self._ready(connector)
+        executable = folder / "bin" / connector.executable if folder else None
+        if folder and executable and executable.exists():
             return Environment(folder, executable, version(connector), made=False)
         return None
 
@@ -216,14 +220,56 @@ class Environments:
 
     # -- the environment
 
-    def _key(self, connector: Connector) -> str:
-        digest = hashlib.sha256(connector.lock.read_bytes())
-        digest.update(f"{connector.python or sys.version_info[:2]}".encode())
-        digest.update(project_content(connector))
-        return digest.hexdigest()[:12]
+    def _folders(self, connector: Connector) -> tuple[Path, ...]:
+        """Return the folders that may have the connector's venv, the first choice first.
 
-    def _folder_of(self, connector: Connector) -> Path:
-        return self.folder / f"{connector.name}-{self._key(connector)}"
+        The last one is that of the dependencies alone.
+        """
+        lock = connector.lock.read_bytes()
+        if connector.projects:  # the first line also changes where the packages stay the same
+            lock = lock.partition(b"\n")[2]
+        digest = hashlib.sha256(lock)
+        digest.update(f"{connector.python or sys.version_info[:2]}".encode())
+        contents = [b""]
+        if connector.projects:
+            live = b"".join(editable.installed_content(folder) for folder in connector.projects)
+            contents = [b"live" + live, b"copied" + project_content(connector), b""]
+        folders = []
+        for content in contents:
+            key = digest.copy()
+            key.update(content)
+            folders.append(self.folder / f"{connector.name}-{key.hexdigest()[:12]}")
+        return tuple(folders)
+
+    def _ready(self, connector: Connector) -> Path | None:
+        """Return the folder of the connector's finished venv, if there is one."""
+        *stacked, dependencies = self._folders(connector)
+        if not (dependencies / READY).exists():
+            return None
+        return next((folder for folder in stacked or [dependencies] if (folder / READY).exists()), None)
+
+    def _used(self, environment: Environment) -> Environment:
+        """Return an environment that no command removes while it is used."""
+        files = []
+        for folder in (environment.folder, environment.folder / editable.DEPENDENCIES):
+            with suppress(OSError):
+                file = (folder / READY).open("rb")
+                lock(file, shared=True)
+                os.utime(folder / READY)
+                files.append(file)
+        return replace(environment, in_use=tuple(files))
+
+    def _remove_unused(self, connector: Connector, keep: Sequence[Path]) -> None:
+        """Remove unused venvs: those that others replaced, and those of removed connectors."""
+        for folder in self.folder.iterdir():
+            name = re.sub(r"-[0-9a-f]{12}(\.part)?$", "", folder.name)
+            replaced = name == connector.name and folder not in keep
+            if name == folder.name or not (replaced or not (self.settings.root / "singer-configs" / name).is_dir()):
+                continue
+            with suppress(OSError), (folder / READY).open("rb") as file:
+                unused = time.time() - os.fstat(file.fileno()).st_mtime
+                if unused > (REPLACED_AFTER if replaced else FORGOTTEN_AFTER) and try_lock(file):
+                    shutil.rmtree(folder)
 
     def _make(self, connector: Connector) -> Environment:
         folder, made = self._installed(connector)
@@ -243,29 +289,53 @@ class Environments:
             with exclusive(self.folder / f"{connector.name}.lock"):
                 if not self._locked(connector):
                     self.lock(connector)
-                folder = self._folder_of(connector)
-                if (folder / READY).exists():
-                    return folder, False
-                part = folder.with_name(folder.name + ".part")
-                shutil.rmtree(part, ignore_errors=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                try:
-                    self._install(connector, part)
-                    part.rename(folder)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)
+                ready = self._ready(connector)
+                if ready:
+                    return ready, False
+                *stacked, dependencies = self._folders(connector)
+                if not (dependencies / READY).exists():
+                    self._finish(dependencies, partial(self._install, connector))
+                folder = dependencies
+                for folder, live in zip(stacked, (True, False), strict=False):
+                    if self._finish(folder, partial(self._stack, connector, dependencies, live=live)):
+                        break
+                self._remove_unused(connector, [folder, dependencies])
                 return folder, True
 
-    def _install(self, connector: Connector, folder: Path) -> None:
+    def _finish(self, folder: Path, install: Callable[[Path], bool]) -> bool:
+        """Make a venv completely, or not at all. Return whether it can be used."""
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            if not install(part):
+                return False
+            (part / READY).touch()
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return True
+
+    def _install(self, connector: Connector, folder: Path) -> bool:
+        """Make the venv of the lock's packages."""
         self.uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(self.python(connector)), str(folder)])
-        into = ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
         # A requirement that is an address has no hash. If there is none of these, hashes are
         # required.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
-        self.uv(connector, [*into, *hashes, "--no-deps", "--requirements", str(connector.lock)])
-        if connector.projects:
-            self.uv(connector, [*into, "--no-deps", *map(str, connector.projects)])
-        (folder / READY).touch()
+        self.uv(connector, [*_into(folder), *hashes, "--no-deps", "--requirements", str(connector.lock)])
+        return True
+
+    def _stack(self, connector: Connector, dependencies: Path, folder: Path, *, live: bool) -> bool:
+        """Make the venv of the connector's projects. Return whether their code is used as asked."""
+        python = dependencies / "bin" / "python"
+        self.uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(python), str(folder)])
+        command = [*_into(folder), "--no-deps", *(word for project in connector.projects for word in ("--editable", str(project)))]
+        if not live:
+            self.uv(connector, [word for word in command if word != "--editable"])
+        elif self.run(command).returncode:
+            return False
+        editable.stack(folder, dependencies, programs(dependencies))
+        return not live or all(editable.is_live(folder / "bin" / "python", project) for project in connector.projects)
 
     def python(self, connector: Connector) -> Path | str:
         """Return the connector's interpreter: its version from PATH or pyenv, else ours.
@@ -439,39 +509,25 @@ def programs(folder: Path) -> list[str]:
     return sorted(file.name for file in (folder / "bin").iterdir() if not own.match(file.name))
 
 
+def _into(venv: Path) -> list[str]:
+    """Return uv's command that installs into a venv."""
+    return ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(venv / "bin" / "python")]
+
+
 def _manifests(connector: Connector) -> list[str]:
     """Return the file of each project that names its requirements."""
     return [str(next(folder / name for name in PROJECT_FILES if (folder / name).is_file())) for folder in connector.projects]
 
 
-def project_files(folder: Path) -> list[Path]:
-    """Return the files of a connector's project that its venv and image depend on, sorted."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and counts(file.relative_to(folder)))
-
-
-def counts(file: PurePath) -> bool:
-    """Return whether a file, by its path in a connector's project, makes a difference."""
-    ignored = IGNORED.intersection(file.parts) or any(part.endswith(tuple(IGNORED_SUFFIXES)) for part in file.parts)
-    return not ignored and file.suffix not in {".pyc", ".md"}
-
-
 def project_content(connector: Connector) -> bytes:
     """Return names and contents of the connector's project files, for hashes in names."""
-    return b"".join(content(folder, project_files(folder)) for folder in connector.projects)
-
-
-def content(folder: Path, files: Iterable[Path]) -> bytes:
-    """Return names and contents of files below *folder*, to be hashed."""
-    return b"".join(f"\0{file.relative_to(folder)}\0".encode() + file.read_bytes() for file in files)
+    return b"".join(editable.content(folder, editable.project_files(folder)) for folder in connector.projects)
 
 
 def version(connector: Connector) -> str:
     """Return the connector's version in its project or lock, or "unknown"."""
     if connector.projects:
-        with suppress(tomllib.TOMLDecodeError, FileNotFoundError):
-            text = (connector.projects[0] / "pyproject.toml").read_text(encoding="utf-8")
-            return str(tomllib.loads(text).get("project", {}).get("version", "unknown"))
-        return "unknown"
+        return editable.version_of(connector.projects[0]) or "unknown"
     # Not by packaging, whose import takes longer than the rest: every run asks for the version.
     name = re.split(r"[\s\[<>=!~;@]", connector.requirements[0], maxsplit=1)[0]
     pattern = re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", "."))

@@ -143,7 +143,7 @@ def test_a_user_who_may_not(guest: Platform, tmp_path: Path, elsewhere: Path) ->
 
         guest.kubectl("apply", "--server-side", "-f", "-", stdin=file.read_text())
         lacking = guest.type("up", KUBECONFIG=str(mine))
-        assert (lacking.code, "create secrets" in lacking.err) == (1, True), lacking.err
+        assert (lacking.code, "delete secrets" in lacking.err) == (1, True), lacking.err
         guest.kubectl("-n", "argo", "create", "rolebinding", "me", "--clusterrole=cluster-admin", "--serviceaccount=people:me")
         allowed = guest.type("up", KUBECONFIG=str(mine))
         assert allowed.code == 0, allowed.err

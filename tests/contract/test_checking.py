@@ -324,7 +324,8 @@ def test_the_same_failure_is_shown_once(checkout: Checkout) -> None:
 def test_a_missing_setting_is_named_before_anything_is_tried(checkout: Checkout) -> None:
     """A setting that the program needs and the config lacks is named once, with the command that sets it; nothing runs."""
     checkout.scripted({})
-    source = checkout.root / "tests/connectors/tap-about/tap_about/__init__.py"
+    checkout.copy_connectors()
+    source = checkout.connectors / "tap-about/tap_about/__init__.py"
     source.write_text(NEEDS_HOST)
     checkout.write("tap-about/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-about"})
     result = checkout.invoke("check", "tap-about")

@@ -527,7 +527,8 @@ def test_a_lock_that_does_not_fit(checkout: Checkout) -> None:
 def test_a_connector_of_this_repository_is_edited(checkout: Checkout) -> None:
     """After an edit in a connector of this repository the next run uses the new code, and the lock stays as it is."""
     one_pair(checkout, "target-jsonl")
-    source = checkout.root / "tests" / "connectors" / "tap-scripted" / "tap_scripted" / "__init__.py"
+    checkout.copy_connectors()
+    source = checkout.connectors / "tap-scripted" / "tap_scripted" / "__init__.py"
     lock = checkout.root / "singer-configs" / "tap-scripted" / "requirements.lock"
     alone(checkout)
     assert rows(succeeded(checkout.run())) == {"s": [{"n": 0}, {"n": 1}]}

@@ -21,7 +21,6 @@ COPIED = (
     "singer-configs",
     "singer-containers",
     "tasks.py",
-    "tests/connectors",
     "requirements.lock",
     "requirements-dev.lock",
 )
@@ -88,6 +87,9 @@ class Checkout:
                 shutil.copytree(source, copy)  # with bytecode: to compile it takes longer than most commands
             else:
                 shutil.copy2(source, copy)
+        self.connectors = root / "tests" / "connectors"
+        self.connectors.parent.mkdir()
+        self.connectors.symlink_to(ROOT / "tests" / "connectors")  # in one place, so that their environments are shared
         self.local = root / ".local"
         self.local.mkdir()
         (self.local / "environments").symlink_to(shared / "environments")
@@ -132,6 +134,11 @@ class Checkout:
             self.write(f"{name}/connector.yaml", {"kind": side, "pip_url": f"tests/connectors/{name}", "capabilities": capabilities})
             self.write(f"{name}/config.json", config)
         self.write("pipelines.yaml", {"p": {"tap": "tap-scripted", "target": "target-scripted", **pipeline}})
+
+    def copy_connectors(self) -> None:
+        """Copy the connectors for tests into this checkout, in order to edit them."""
+        self.connectors.unlink()
+        shutil.copytree(ROOT / "tests" / "connectors", self.connectors)
 
     def state(self, pipeline: str = "p") -> Any:
         """Return the stored state, as the user's command shows it."""

@@ -90,8 +90,8 @@ VARIANTS = [
     Variant("words that are no message pass", RUNNER, "if not isinstance(kind, str) or not isinstance(stream, str):", "if False:", f"{SCENARIOS} -k 'banner'"),
     Variant("our variables reach the connector", RUNNER, "if not name.startswith(hidden)", "if name", PROCESS),
     Variant("exit code of a signal", RUNNER, "return code if code >= 0 else 128 - code\n\n    def stop", "return code if code >= 0 else 0\n\n    def stop", f"{SCENARIOS} -k 'killed'"),
-    Variant("a connector that is deaf is not killed", RUNNER, "            process.kill()", "            pass", f"{PROCESS} -k 'deaf'"),
-    Variant("memory for a line without end", RUNNER, "        except MemoryError:\n            error = self.counter.too_long()", "        except ZeroDivisionError:\n            error = self.counter.too_long()", "tests/faults/test_inputs.py -k 'nothing'"),
+    Variant("a connector that is deaf is not killed", RUNNER, "            process.kill()", "            pass", f"--all {PROCESS} -k 'deaf'"),
+    Variant("memory for a line without end", RUNNER, "        except MemoryError:\n            error = self.counter.too_long()", "        except ZeroDivisionError:\n            error = self.counter.too_long()", "--all tests/faults/test_inputs.py -k 'nothing'"),
     # The planner
     Variant("order of the steps lost", CONVERGE, "[need for need in step.needs if need in by_title]", "[]", "tests/unit/platform/test_converge.py"),
     Variant("one step at a time", CONVERGE, "ThreadPoolExecutor(max_workers=len(steps)) as pool:\n        try", "ThreadPoolExecutor(max_workers=1) as pool:\n        try", "tests/unit/platform/test_converge.py"),
@@ -148,7 +148,9 @@ def main() -> None:
             else:
                 shutil.copy2(source, copy)
         (folder / ".local").mkdir()
-        (folder / ".local" / "tests").symlink_to(ROOT / ".local" / "tests")
+        shared = ROOT / ".local" / "tests"
+        shared.mkdir(parents=True, exist_ok=True)
+        (folder / ".local" / "tests").symlink_to(shared)
         for tests in {variant.tests: None for variant in chosen}:
             assert not fail(tests, folder), f"{tests}: fails where nothing is broken"
         for variant in chosen:

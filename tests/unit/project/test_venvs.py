@@ -1,4 +1,4 @@
-"""The pure parts of what makes the connectors' environments: uv's words, versions, the files that count."""
+"""The pure parts of what makes the connectors' environments: uv's words and versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cluster.config.settings import Settings
 from cluster.errors import SetupError
 from cluster.project.model import Connector
-from cluster.project.venvs import Environments, project_files, pyenv_pythons, reason, version
+from cluster.project.venvs import Environments, pyenv_pythons, reason, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,28 +136,6 @@ def test_the_version_of_a_folder_is_its_own(tmp_path: Path, text: str, expected:
     assert version(connector(tmp_path, project=tmp_path)) == expected
 
 
-def test_the_files_that_count(tmp_path: Path) -> None:
-    """Source and metadata count, in a fixed order; what is made, documentation and tests do not."""
-    counted = ["b.py", "a/deep/x.py", "data.json", "pyproject.toml"]
-    for name in [
-        *counted,
-        "tap.egg-info/PKG-INFO",
-        "src/x.egg-info/SOURCES.txt",
-        "x.dist-info/RECORD",
-        "README.md",
-        "x.pyc",
-        "a/__pycache__/x.py",
-        ".venv/lib/y.py",
-        "tests/test_x.py",
-        "dist/x.whl",
-        "build/x",
-    ]:
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    assert [str(file.relative_to(tmp_path)) for file in project_files(tmp_path)] == ["a/deep/x.py", "b.py", "data.json", "pyproject.toml"]
-
-
 def test_interpreters_of_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interpreter that pyenv has installed counts without being on PATH; of one version the newest patch."""
     for name in ("3.9.2", "3.9.18", "3.12.1", "3.13-dev", "miniconda3"):
@@ -185,14 +163,6 @@ def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: py
     assert "uv python install 3.5, or pyenv install 3.5" in caught.value.hint
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     assert environments.python(old) == interpreter
-
-
-def test_a_checkout_below_a_folder_named_tests_counts_too(tmp_path: Path) -> None:
-    """Only folders inside the project are left out: where the checkout lies does not matter."""
-    folder = tmp_path / "tests" / "build"
-    folder.mkdir(parents=True)
-    (folder / "x.py").touch()
-    assert project_files(folder) == [folder / "x.py"]
 
 
 def test_what_pips_files_say_counts(tmp_path: Path) -> None:

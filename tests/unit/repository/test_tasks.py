@@ -20,7 +20,7 @@ COMMANDS = sorted(tasks.namespace.tasks)
 
 def test_it_is_short() -> None:
     """It is a table of contents: a few lines for each command, and one call in each."""
-    assert len(SOURCE.splitlines()) < 10 + 15 * len(COMMANDS)
+    assert len(SOURCE.splitlines()) < 10 + 16 * len(COMMANDS)
 
 
 def test_it_needs_only_invoke_and_our_own_code() -> None:
