@@ -43,7 +43,7 @@ class Pod:
     def three(self, tap: str, mapper: str, target: str) -> tuple[int, ...]:
         """Run tap, mapper and target to their end, and return the exit codes."""
         outputs = {"tap": self.pipe, "mapper": self.mapped, "target": ""}
-        common = {"SINGER_PIPE": f"{self.pipe}:{self.mapped}", "SINGER_TAP_INPUT": ""}
+        common: dict[str, Any] = {"SINGER_PIPE": f"{self.pipe}:{self.mapped}", "SINGER_TAP_INPUT": ""}
         scripts = {"tap": tap, "mapper": mapper, "target": target}
         started = [
             self.boxes[side].start(side, script, **common, SINGER_TAP_OUTPUT=outputs[side]) for side, script in reversed(scripts.items())

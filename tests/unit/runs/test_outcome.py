@@ -134,8 +134,8 @@ def test_which_of_three_has_failed(codes: dict[str, tuple[int, str]], code: str,
     for side, connector in (("tap", "tap-x"), ("mapper", "map-y"), ("target", "target-z")):
         exit_code, own = codes.get(side, (0, ""))
         problem = {"E-MAPPER-ENDED": "The mapper ended", "E-TARGET-ENDED": "The target ended"}.get(own, "x")
-        error = {"code": own, "problem": f"{problem} before it had read everything.", "hint": "See."} if own else None
-        ends.append(SideResult(side, connector, exit_code, {"exit_code": exit_code, "error": error}, b"oops"))
+        reported = {"code": own, "problem": f"{problem} before it had read everything.", "hint": "See."} if own else None
+        ends.append(SideResult(side, connector, exit_code, {"exit_code": exit_code, "error": reported}, b"oops"))
     error = explain_all(ends, {end.side: end.failure() for end in ends})
     assert (error.code if error else "") == code
     assert says in (error.problem if error else "")
