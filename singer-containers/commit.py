@@ -1,11 +1,13 @@
 """Commit a run in the cluster (``commit.py commit``), and end it (``commit.py finish``).
 
-It is the only program in a pipeline's pods with S3 credentials.
+It is the only program in a pipeline's pods with S3 credentials, and the only one that uses the API.
 
 - ``commit`` waits for tap, mapper and target, and stores data, record and state if both succeeded.
 - ``finish`` is the exit handler of the Workflow, for a run that failed, has a transform, or sends
   a message. It removes the data of a failed run, writes its record, and sends the message. After a
   transform, it records the result; the data stays.
+- ``keep`` waits for the tap of a staged run. As ``commit`` does, it keeps secrets that the
+  connector replaced in its config (``kube_secret``).
 
 ``runs/journal.py`` has the rule for data, record and state; the local engine uses it too.
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+import kube_secret
 import notify
 
 from cluster.config.settings import Settings
@@ -294,6 +297,24 @@ def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
     record.warnings = [*outcome.run_warnings(record.tap.connector, *ordered), *outcome.unmapped(record, reports)]
 
 
+def rotating(run: Run, environ: Mapping[str, str]) -> Callable[..., None]:
+    """Return a function that keeps what the sides replaced in their configs."""
+    keepers = {side: kube_secret.keeper(side, run.sides[side].connector, environ) for side in run.after}
+
+    def keep(*, last: bool = False) -> None:
+        for side, keeper in keepers.items():
+            for name in keeper.look(last=last):
+                print(f"{keeper.connector} replaced {name} in its config; its Secret has the new value", flush=True)
+            facts = report(run.shared / f"{side}.json")
+            if last and keeper.problems and facts:
+                for problem in keeper.problems:
+                    print(f"WARNING {problem}", flush=True)
+                facts["warnings"] = [*facts.get("warnings", []), *keeper.problems]
+                (run.shared / f"{side}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    return keep
+
+
 def report(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file, an empty one if there is none."""
     try:
@@ -529,17 +550,19 @@ def open_history(run: Run, environ: Mapping[str, str]) -> History:
 def main() -> NoReturn:
     """Run the command of the command line; the environment has its parameters."""
     command = sys.argv[1] if len(sys.argv) == 2 else ""  # noqa: PLR2004 - the program and its one argument
-    if command not in {"commit", "finish"}:
-        print("usage: commit.py commit|finish", file=sys.stderr)
+    if command not in {"commit", "finish", "keep"}:
+        print("usage: commit.py commit|finish|keep", file=sys.stderr)
         raise SystemExit(2)
     run = read(os.environ)
+    if command == "keep":
+        raise SystemExit(keep_alone(run, rotating(run, os.environ)))
     history = open_history(run, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
     signal.signal(signal.SIGTERM, stop)
     journal = attempt(run, history)
     try:
-        raise SystemExit(try_commit(run, history, journal))
+        raise SystemExit(try_commit(run, history, journal, rotating(run, os.environ)))
     except Stopped:
         # A deleted Workflow has no exit handler: only this program can still write the record.
         with suppress(SetupError):
@@ -549,9 +572,24 @@ def main() -> NoReturn:
         raise SystemExit(128 + signal.SIGTERM) from None
 
 
-def try_commit(run: Run, history: History, journal: Journal) -> int:
+def keep_alone(run: Run, rotate: Callable[..., None]) -> int:
+    """Wait for the tap of a pod that commits nothing, and return its exit code for Argo."""
+    codes = ends(run, look=rotate)
+    rotate(last=True)
+    return 0 if all(code == 0 for code in codes.values()) else HOPELESS if HOPELESS in codes.values() else 1
+
+
+def try_commit(run: Run, history: History, journal: Journal, rotate: Callable[..., None]) -> int:
     """Wait for all sides, then commit; return the exit code."""
-    codes = ends(run, look=journal.keep)
+
+    def look() -> None:
+        journal.keep()
+        rotate()
+
+    try:
+        codes = ends(run, look=look)
+    finally:  # also if the pod is deleted
+        rotate(last=True)
     journal.keep(last=True)
     if any(code != 0 for code in codes.values()):
         leave(run, {"ended": codes})
@@ -564,7 +602,7 @@ def try_commit(run: Run, history: History, journal: Journal) -> int:
         leave(run, {"error": error.as_dict()})
         return HOPELESS if error.code in NEVER_AGAIN else 1
     state = "moved" if record.state_printed else "unchanged"
-    print(f"{counted(record.total, 'record')}, {counted(len(record.outputs), 'file')}, state {state}")
+    print(f"{outcome.moved(record)}, {counted(len(record.outputs), 'file')}, state {state}")
     return 0
 
 

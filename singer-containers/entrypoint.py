@@ -35,7 +35,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +61,8 @@ MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH", "LOG")
 """The types of Singer messages. An object of one of these types is not a state."""
 SAFE_SECONDS = 1.0
 """How often the newest state of a target is written to ``SINGER_SAFE_STATE``."""
+ROTATED_SECONDS = 1.0
+"""How often the connector's config is compared with the one that it got."""
 SCHEMAS = 256
 """How many streams' schemas are compared with the catalog."""
 LAST_STATES = 64
@@ -74,6 +76,12 @@ WARNINGS = 3
 LEVEL = re.compile(r"\b(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b\s*(?:\|[^|]*\||[|:\]-]+)?\s*(.+)$")
 """The first level in a log line, and the message after it."""
 ERRORS = ("CRITICAL", "FATAL", "ERROR")
+CATALOG_FLAGS = {"--catalog": "catalog", "--properties": "properties"}
+"""The flags for a catalog, and the capability of each."""
+NOTHING = re.compile(
+    rb"\b(no|without) (\w+ )?(streams?|properties|tables?|catalog)\b[^\n]*\bselected|nothing[^\n]* selected", re.IGNORECASE
+)
+"""How a tap logs that nothing is selected."""
 STYLING = re.compile(r"\x1b\[[0-9;:]*m")
 """A colour. It ends in a letter, next to the level."""
 TIMES = ".modified.json"
@@ -132,6 +140,27 @@ def secret_reader(folder: Path, environ: Mapping[str, str]) -> Callable[[str], s
             ) from None
 
     return secret
+
+
+def replaced(template: Any, written: Any, known: Mapping[str, list[str]]) -> Iterator[tuple[str, str | None]]:
+    """Yield the ``${NAME}`` of *template* that have other values in *written*, with the new value.
+
+    It is None if it cannot be kept. *known* are the values that each had before.
+    """
+    if isinstance(template, dict) and isinstance(written, dict):
+        for key in template.keys() & written.keys():
+            yield from replaced(template[key], written[key], known)
+    elif isinstance(template, list) and isinstance(written, list):
+        for one, other in zip(template, written):  # noqa: B905 - Python 3.8 has no strict
+            yield from replaced(one, other, known)
+    elif isinstance(template, str):
+        whole = SECRET.fullmatch(template)
+        text = str(written) if isinstance(written, (str, int, float)) and not isinstance(written, bool) else ""
+        if whole and whole[1]:
+            if text not in known[whole[1]]:
+                yield whole[1], text or None
+        elif written != fill(template, lambda name: known[name][0]):
+            yield from ((match[1], None) for match in SECRET.finditer(template) if match[1])
 
 
 HIDDEN = "***"
@@ -216,6 +245,8 @@ def connection(config: Mapping[str, Any], secret: Callable[[str], str]) -> dict[
 HEAD = re.compile(rb'[ \t]*\{\s*"type"\s*:\s*"([A-Z_]+)"\s*,\s*(?:"stream"\s*:\s*"([^"\\]*)"\s*[,}]|"value"\s*:\s*[{}])', re.ASCII)
 """Beginning of nearly every Singer message. It has type and stream: the rest needs no parsing."""
 
+GZIP = b"\x1f\x8b"
+"""The first bytes of a compressed file: the SDK compresses every batch of JSON lines."""
 HEAD_BYTES = 1 << 16
 """A line without a head in its first bytes is read to its end, then parsed."""
 
@@ -277,6 +308,96 @@ class Encoding:
         self.fault, self.fault_line = fault, line
 
 
+class Batches:
+    """Counts the files that BATCH messages name, and their records.
+
+    Both sides share ``folder``, if there is one. Files elsewhere are linked or copied into it, and
+    the message names these: in a pod, the target sees no other file of the tap.
+    """
+
+    def __init__(self, folder: str = "") -> None:
+        """Start without files. If *folder* is empty, they stay where they are."""
+        self.folder = folder
+        self.streams: dict[str, dict[str, int]] = {}
+        """For each stream ``files``, their ``bytes``, and ``uncounted`` files."""
+
+    def take(self, line: bytes, number: int) -> tuple[int, bytes]:
+        """Count the files of a BATCH message; return their records, and the line to pass on.
+
+        :raises EntrypointError: E-TAP-OUTPUT, a file cannot be read.
+        """
+        message = json.loads(line)
+        manifest, encoding = message.get("manifest"), message.get("encoding")
+        if not isinstance(manifest, list):
+            return 0, line
+        counts = self.streams.setdefault(str(message.get("stream", "")), {"files": 0, "bytes": 0, "uncounted": 0})
+        records, names = 0, []
+        for address in map(str, manifest):
+            counts["files"] += 1
+            path, rows = self._local(address), None
+            try:
+                if path is not None:
+                    path = self._shared(path)
+                    counts["bytes"] += path.stat().st_size
+                    rows = rows_in(path, encoding if isinstance(encoding, dict) else {})
+            except OSError as error:
+                raise EntrypointError(
+                    "E-TAP-OUTPUT",
+                    f"Line {number:,} of the tap's output names the batch file {address}, which cannot be read: {error.strerror or error}.",
+                    "Correct the tap's batch_config: its files must exist when it sends their names.",
+                ) from None
+            records += rows or 0
+            counts["uncounted"] += rows is None
+            names.append(address if path == self._local(address) else f"file://{path}")
+        return records, line if names == manifest else json.dumps({**message, "manifest": names}).encode() + b"\n"
+
+    @staticmethod
+    def _local(address: str) -> Path | None:
+        """Return the path in a ``file://`` address, or a plain path; else None."""
+        path = re.sub("^file://(localhost(?=/))?", "", address)
+        if "://" in path:
+            return None
+        return Path(path if Path(path).exists() else unquote(path))
+
+    def _shared(self, path: Path) -> Path:
+        """Return a file's path in the shared folder; link or copy it there if it is elsewhere."""
+        if not self.folder or str(path.resolve()).startswith(f"{Path(self.folder).resolve()}{os.sep}"):
+            return path
+        import shutil  # few taps need it
+
+        number = sum(stream["files"] for stream in self.streams.values())
+        there = Path(self.folder) / f"{number}-{path.name}"
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(str(path.resolve()), str(there))
+        except OSError:  # on another disk, or not ours
+            shutil.copyfile(str(path), str(there))
+        return there
+
+
+def rows_in(path: Path, encoding: Mapping[str, Any]) -> int | None:
+    """Return the number of records in a batch file.
+
+    None if it is broken or not JSON lines: the standard library cannot read Parquet.
+    """
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        if encoding.get("format") != "jsonl" or not (packed or encoding.get("compression") in (None, "", "none")):
+            return None
+        file.seek(0)
+        import gzip  # few taps need it
+        import zlib
+
+        rows, last = 0, b"\n"
+        try:
+            source: Any = gzip.GzipFile(fileobj=file) if packed else file
+            for data in iter(partial(source.read, CHUNK), b""):
+                rows, last = rows + data.count(b"\n"), data[-1:]
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return None
+        return rows + (last != b"\n")
+
+
 class Counter:
     """Counts the messages of a tap or a mapper by type and stream; chunks may end anywhere.
 
@@ -285,8 +406,9 @@ class Counter:
     Most chunks hold records of one stream only: two searches in C count them.
     """
 
-    def __init__(self, side: str = "tap") -> None:
+    def __init__(self, batches: Batches | None = None, side: str = "tap") -> None:
         """Start with empty counts; *side* is who prints the messages, for errors."""
+        self.batches = batches or Batches()
         self.side = side
         self.messages: dict[str, int] = {}
         self.records: dict[str, int] = {}
@@ -304,6 +426,7 @@ class Counter:
         self._run = b""  # head of the last record
         self._run_kind = ("", "")
         self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long
+        self._changed: list[tuple[int, int, bytes]] = []  # start, end, new text
 
     def feed(self, chunk: bytes) -> bytes:
         """Count the next *chunk* and return the bytes to pass on.
@@ -328,10 +451,10 @@ class Counter:
         if position < last:
             self._lines(chunk, position, last)
             position = last
-        if position == len(chunk) or self._understands(chunk, position):
-            return chunk
-        self._hold(chunk[position:])
-        return chunk[:position]
+        if position < len(chunk) and not self._understands(chunk, position):
+            self._hold(chunk[position:])
+            chunk = chunk[:position]
+        return self._with_changes(chunk) if self._changed else chunk
 
     @property
     def ended(self) -> int:
@@ -345,8 +468,8 @@ class Counter:
         """
         rest = self._release()
         if rest:
-            self._line(rest)
-        return rest
+            self._line(rest, 0)
+        return self._with_changes(rest)
 
     def digests(self) -> list[str]:
         """Return a digest of each of the last states; none if one of them was too long to keep."""
@@ -365,6 +488,13 @@ class Counter:
             f"Line {self.lines + 1:,} of the {self.side}'s output does not begin like a Singer message and does not fit into memory.",
             f"A {self.side} may print only Singer messages on standard output; its log belongs on standard error.",
         )
+
+    def _with_changes(self, chunk: bytes) -> bytes:
+        """Return *chunk* with the lines of BATCH messages whose files were moved."""
+        for start, stop, line in reversed(self._changed):
+            chunk = chunk[:start] + line + chunk[stop:]
+        self._changed = []
+        return chunk
 
     def _hold(self, part: bytes) -> None:
         self._held.append(part)
@@ -390,10 +520,11 @@ class Counter:
                 self._add(self._run_kind, 1, stop - start)
                 self.lines += 1
             else:
-                self._line(data[start:stop])
+                self._line(data[start:stop], start)
             start = stop
 
-    def _line(self, line: bytes) -> None:
+    def _line(self, line: bytes, start: int) -> None:
+        """Count a whole line, which begins at *start* of its chunk."""
         self.lines += 1
         if not line.strip():
             self.blank = self.blank or self.lines
@@ -406,12 +537,23 @@ class Counter:
             self._states.append(line)
         elif kind[0] == "SCHEMA" and (kind[1] in self.schemas or len(self.schemas) < SCHEMAS):
             self.schemas[kind[1]] = line if len(line) <= HEAD_BYTES else b""
+        elif kind[0] == "BATCH":
+            self._batch(kind[1], line, start)
         self._add(kind, 1, len(line))
+
+    def _batch(self, stream: str, line: bytes, start: int) -> None:
+        """Count the files of a BATCH message, and note the line that is passed on instead."""
+        self._parsed(line)
+        records, changed = self.batches.take(line, self.lines)
+        if records:
+            self.records[stream] = self.records.get(stream, 0) + records
+        if changed != line:
+            self._changed.append((start, start + len(line), changed))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Return whether a line that has not ended has a head; if it has, count the line."""
         head = HEAD.match(data, position, position + HEAD_BYTES)
-        if not head or (head[1] in {b"STATE", b"SCHEMA"} and len(data) - position < HEAD_BYTES):
+        if not head or head[1] == b"BATCH" or (head[1] in {b"STATE", b"SCHEMA"} and len(data) - position < HEAD_BYTES):
             return False
         self._open = self._begins(head)
         if self._open[0] == "STATE":
@@ -673,7 +815,7 @@ class Runner:
         self.environ = environ
         self.executable = environ.get("SINGER_EXECUTABLE", "")
         self.capabilities = {word for word in environ.get("SINGER_CAPABILITIES", "").split(",") if word}
-        self.counter = Counter("mapper" if side == "mapper" else "tap")
+        self.counter = Counter(Batches(environ.get("SINGER_BATCH_DIR", "")), "mapper" if side == "mapper" else "tap")
         self.encoding = Encoding()
         self.redactor = Redactor()
         self.warnings: list[str] = []
@@ -698,6 +840,13 @@ class Runner:
         self._help: bytes | None = None
         self._safe = ""
         self._safe_lock = threading.Lock()
+        self._config: Path | None = None
+        self._config_seen: tuple[int, ...] = ()
+        self._values: dict[str, list[str]] = {}
+        """The values of each secret in the config: the one that it had, and those that followed."""
+        self._lost: set[str] = set()
+        self._nothing = False
+        self._rotation_lock = threading.Lock()
 
     # -- report
 
@@ -713,6 +862,7 @@ class Runner:
             "records": self.counter.records,
             "bytes": self.counter.bytes,
             "messages": self.counter.messages,
+            **({"batches": self.counter.batches.streams} if self.counter.batches.streams else {}),
             "warnings": self.warnings,
             "fault": self.fault(),
             "exit_code": exit_code,
@@ -790,6 +940,7 @@ class Runner:
         with suppress(OSError):  # our log may have lost its reader: the connector goes on
             while data := os.read(source.fileno(), CHUNK):
                 held += data
+                self.keep_rotated()  # hide a new secret in the lines that follow it
                 whole = max(held.rfind(b"\n"), held.rfind(b"\r")) + 1
                 if not whole and len(held) > LOG_LINE_BYTES:
                     whole = LOG_LINE_BYTES // 2
@@ -801,6 +952,8 @@ class Runner:
 
     def _keep_warnings(self, lines: bytes) -> None:
         """Keep the first warnings and errors of the log for the report."""
+        if b"elected" in lines and NOTHING.search(lines):
+            self._nothing = True
         if not any(level.encode() in lines for level in ("WARNING", *ERRORS)):
             return
         for line in lines.decode("utf-8", "replace").splitlines():
@@ -1012,8 +1165,67 @@ class Runner:
             return []
         filled = work / "config.json"
         filled.touch(0o600)
-        filled.write_text(json.dumps(fill(template, self.secret)), encoding="utf-8")
+        content = fill(template, self.remembered)
+        with suppress(KeyError, TypeError, AttributeError):
+            # Both sides share this folder of the run, which is removed at its end.
+            if self.environ.get("SINGER_BATCH_DIR") and content["batch_config"]["storage"]["root"].startswith("file:"):
+                content["batch_config"]["storage"]["root"] = f"file://{self.environ['SINGER_BATCH_DIR']}"
+        filled.write_text(json.dumps(content), encoding="utf-8")
+        self.watch_config(filled)
         return ["--config", str(filled)]
+
+    def remembered(self, name: str) -> str:
+        """Return the value of a secret, and remember it: the connector may replace it."""
+        value = self.secret(name)
+        self._values.setdefault(name, [value])
+        return value
+
+    def watch_config(self, config: Path) -> None:
+        """Look every second for secrets that the connector replaces: a kill must not lose them."""
+        self._config = config if self._values else None
+        if not self._values or not self.environ.get("SINGER_ROTATED"):
+            return
+
+        def watch() -> None:
+            while True:
+                time.sleep(ROTATED_SECONDS)
+                self.keep_rotated()
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def keep_rotated(self, *, last: bool = False) -> None:
+        """Write secrets that the connector replaced in its config to ``SINGER_ROTATED``.
+
+        The engine keeps them where they came from. *last*: warn of those that are lost.
+        """
+        path, config = self.environ.get("SINGER_ROTATED"), self._config
+        if config is None:
+            return
+        with self._rotation_lock:
+            try:
+                facts = config.stat()
+                seen = facts.st_mtime_ns, facts.st_size, facts.st_ino
+                if seen == self._config_seen and not last:
+                    return
+                new = dict(replaced(self.template(), read_json(config, "E-CONFIG", "config.json"), self._values))
+            except (OSError, EntrypointError):
+                return  # there is none, or the connector is writing it
+            self._config_seen = seen
+            kept = {name: value for name, value in new.items() if value is not None and path}
+            for name, value in new.items():
+                self.redactor.add(value or self._values[name][-1])
+            for name, value in kept.items():
+                self._values[name].append(value)
+            if kept and path:
+                with suppress(OSError):
+                    write_whole(Path(path), json.dumps({name: values for name, values in self._values.items() if len(values) > 1}))
+            lost = new.keys() - kept.keys() - self._lost if last else set()
+            self._lost |= lost
+        if lost:
+            self.warn(
+                f"The {self.side} replaced {', '.join(sorted(lost))} in its config. "
+                "The new value is lost: set it again before the next run."
+            )
 
     def catalog(self, work: Path, config: list[str]) -> list[str]:
         """Return the arguments for the catalog: the file's, else a discovered one, else none."""
@@ -1032,10 +1244,9 @@ class Runner:
 
         A tap that accepts both flags gets both: some old taps accept ``--catalog``, but ignore it.
         """
-        known = {"--catalog": "catalog", "--properties": "properties"}
-        flags = [flag for flag, name in known.items() if name in self.capabilities]
+        flags = [flag for flag, name in CATALOG_FLAGS.items() if name in self.capabilities]
         if not flags:
-            flags = [flag for flag in known if flag.encode() in self.help()]
+            flags = [flag for flag in CATALOG_FLAGS if flag.encode() in self.help()]
         return [word for flag in flags or ["--catalog"] for word in (flag, str(path))]
 
     def help(self) -> bytes:
@@ -1086,15 +1297,23 @@ class Runner:
 
     # -- the sides
 
-    def start_printing(self, arguments: list[str], stdin: int) -> tuple[subprocess.Popen[bytes], list[int]]:
-        """Open the destinations in ``SINGER_TAP_OUTPUT``, and start the tap or the mapper."""
+    def open_outputs(self) -> list[int]:
+        """Open the destinations in ``SINGER_TAP_OUTPUT`` of the tap or the mapper."""
         paths = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
         ended = self.end_of(self.reader())
-        sinks = [open_to_write(path, self.pipe_seconds(), ended) for path in paths.split(":") if path]
-        return self.start(arguments, stdin=stdin, stdout=subprocess.PIPE), sinks
+        return [open_to_write(path, self.pipe_seconds(), ended) for path in paths.split(":") if path]
 
-    def pass_messages(self, process: subprocess.Popen[bytes], sinks: list[int]) -> None:
-        """Count the messages that the tap or the mapper prints, and pass them on, until its end."""
+    def other_flag(self, arguments: list[str]) -> str | None:
+        """Return the other flag for a catalog, if the tap logged that nothing is selected."""
+        used = CATALOG_FLAGS.keys() & set(arguments)
+        if not self._nothing or len(used) != 1 or {"SCHEMA", "RECORD", "BATCH"} & self.counter.messages.keys():
+            return None
+        [other] = CATALOG_FLAGS.keys() - used
+        return other if other.encode() in self.help() else None
+
+    def sync(self, arguments: list[str], sinks: list[int], stdin: int = subprocess.DEVNULL) -> int:
+        """Run the tap or the mapper once, pass on and count its messages; return its exit code."""
+        process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
         few = widen(source) // 16
@@ -1122,6 +1341,7 @@ class Runner:
             raise error from None
         finally:
             process.stdout.close()
+        return self.wait(process)
 
     def open_input(self, *defaults: str) -> int:
         """Open ``SINGER_TAP_INPUT``, which a mapper or a target reads; else the FIFO before it."""
@@ -1136,32 +1356,19 @@ class Runner:
         config = self.config(work)
         arguments = [*config, *self.catalog(work, config)]
         arguments += self.state(work)
-        process = self.start_printing(arguments, subprocess.DEVNULL)
-        self.pass_messages(*process)
-        code = self.wait(process[0])
-        self.warn_of_rotation(work)
+        sinks = self.open_outputs()
+        code = self.sync(arguments, sinks)
+        other = self.other_flag(arguments) if code == 0 else None
+        if other:
+            self.warn(f'The tap selects by {other} alone, and was started again with it: write "{other[2:]}" into its capabilities.')
+            code = self.sync([other if word in CATALOG_FLAGS else word for word in arguments], sinks)
         if code == 0:
             self.warn_of_missing(arguments)
         return code
 
-    def warn_of_rotation(self, work: Path) -> None:
-        """Warn of secrets that the tap replaced in its config, which is removed after the run."""
-        template = self.template() or {}
-        try:
-            written = read_json(work / "config.json", "E-CONFIG", "config.json") if template else {}
-        except (OSError, EntrypointError):
-            return
-        references = {key: SECRET.fullmatch(value) for key, value in template.items() if isinstance(value, str)}
-        secrets = {match[1]: written.get(key) for key, match in references.items() if match and match[1]}
-        rotated = {name: value for name, value in secrets.items() if value != self.secret(name)}
-        for value in rotated.values():
-            self.redactor.add(str(value))
-        if rotated:
-            self.warn(f"The tap replaced {', '.join(rotated)} in its config. The new value is lost: set it again before the next run.")
-
     def warn_of_missing(self, arguments: list[str]) -> None:
         """Warn if no stream is selected, or if a selected one has no message: it may be renamed."""
-        flag = next((flag for flag in ("--catalog", "--properties") if flag in arguments), None)
+        flag = next((flag for flag in CATALOG_FLAGS if flag in arguments), None)
         catalog = arguments[arguments.index(flag) + 1] if flag else None
         if catalog is None:
             return
@@ -1196,9 +1403,7 @@ class Runner:
         """Run the mapper and return its exit code. What it prints goes on to the target."""
         self.maps = (self.template() or {}).get("stream_maps")
         stdin = self.open_input()
-        process, sinks = self.start_printing(self.config(work), stdin)
-        self.pass_messages(process, sinks)
-        code = self.wait(process)
+        code = self.sync(self.config(work), self.open_outputs(), stdin)
         if code == 0:
             self.need_all_read(stdin)
         return code
@@ -1436,6 +1641,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.watch_readers()
         runner.link_files()
         code = sides[side](work)
+        runner.keep_rotated(last=True)
         runner.unlink_files()
         if runner.abandoned:
             raise ended_early(runner.reader())
@@ -1444,6 +1650,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         runner.report(exit_code=code)
     except (EntrypointError, OSError) as error:
         code = OWN_ERROR
+        runner.keep_rotated(last=True)
         # After we stopped the tap, its error is a consequence of that.
         cause = ended_early(runner.reader()) if runner.abandoned else error if isinstance(error, EntrypointError) else of_system(error)
         cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
@@ -1454,14 +1661,13 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
             signal.signal(number, signal.SIG_IGN)
         runner.stop()
         runner.finish_logs()
+        runner.keep_rotated(last=True)
         runner.leave(code)
         if created:  # a folder that existed before is not ours to delete
             remove_work(work)
         if runner.orphaned:
             # Without the engine, only we can end processes that the connector has started.
             os.killpg(0, signal.SIGKILL)
-    if side == "mapper" and code == 0 and exit_code_in(runner.end_of("tap")) == OWN_ERROR:
-        return OWN_ERROR  # of a staged pipeline Argo reads this exit code alone: no retry can help
     return code
 
 

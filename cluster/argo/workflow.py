@@ -136,8 +136,9 @@ def _mapper(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str
     name = pipeline.mapper.name
     values = {"mapper": name, "mapper-image": images[name], "mapper-version": versions.get(name, "")}
     values["mapper-config"] = config_key(pipeline, "mapper_config")
+    values["after"] = "tap,mapper,target" if pipeline.mode == "streaming" else "tap,mapper"
     if pipeline.mode == "streaming":
-        values |= {"pipes": f"{PIPE}:{MAPPED}", "after": "tap,mapper,target"}
+        values["pipes"] = f"{PIPE}:{MAPPED}"
         values["mapper-output"] = f"{RAW}:{MAPPED}" if options.keep_raw else MAPPED
     return values
 

@@ -16,14 +16,14 @@ from cluster.errors import SetupError
 from cluster.host.files import replacing
 from cluster.project import backfill, redaction
 from cluster.project.reader import Project
-from cluster.runs import bookmarks, rates
+from cluster.runs import bookmarks, outcome, rates
 from cluster.runs.outputs import copy
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, seconds, shown
 from cluster.ui.listing import list_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cluster.runs.record import Record
     from cluster.runs.report import Course
@@ -74,7 +74,13 @@ def _row(engine: Engine, record: Record) -> list[str]:
         status += f", {count(len(record.warnings), 'warning')}"
     after = f"backfill {backfill.recorded(record.backfill)}" if record.backfill else bookmarks.short(record.state_after)
     duration = seconds(record.seconds) if record.seconds is not None else ""
-    return [record.run, record.pipeline, engine.label, status, f"{record.total:,}", duration, after]
+    return [record.run, record.pipeline, engine.label, status, _moved(record), duration, after]
+
+
+def _moved(record: Record) -> str:
+    """Return the number of records, and the batch files if there are any."""
+    files, size = (sum(batch[name] for batch in record.batches.values()) for name in ("files", "bytes"))
+    return f"{record.total:,}" + (f" · {count(files, 'file')}, {megabytes(size)}" if files else "")
 
 
 def show(session: Session, run: str) -> None:
@@ -89,7 +95,7 @@ def show(session: Session, run: str) -> None:
         streams = [
             (f"stream {_name(name)}", f"{count(number, 'record')}, {megabytes(record.bytes.get(name, 0))}")
             for name, number in record.records.items()
-        ]
+        ] + [(f"batch {_name(name)}", _batch(batch)) for name, batch in record.batches.items()]
         sent = [
             (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
             for name, number in (record.tap_records or {}).items()
@@ -114,6 +120,10 @@ def show(session: Session, run: str) -> None:
 def _name(stream: str) -> str:
     """Return the name of a stream, short enough for the first column of a table."""
     return stream if len(stream) <= STREAM else f"{stream[:STREAM]}…"
+
+
+def _batch(batch: Mapping[str, int]) -> str:
+    return f"{outcome.batched([batch])}, {megabytes(batch['bytes'])}"
 
 
 def _exit(code: int | None) -> str:

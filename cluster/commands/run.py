@@ -12,6 +12,7 @@ from cluster.config.strict import read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
+from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
 from cluster.net import proxy
@@ -22,7 +23,7 @@ from cluster.project.files import warn_of_paths
 from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
-from cluster.runs import bookmarks, rates
+from cluster.runs import bookmarks, outcome, rates
 from cluster.runs.outputs import copy
 from cluster.runs.record import Record, new_run_id
 from cluster.ui.command_line import command
@@ -136,6 +137,9 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
+    for problem in recover(settings, session.environ):
+        output.line("!", "Secret", problem)
+        output.event("warning", source="secrets", problem=problem)
     dotenv = kept_secrets(settings.root)
     values = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
     config = backfill.config(project, pipeline, options.backfill) if options.backfill else None
@@ -266,7 +270,7 @@ def _report(session: Session, engine: Engine, pipeline: Pipeline, record: Record
     if not copies:
         output.text(f"  {_no_file(session, pipeline, record)}")
     output.text(f"  state  {bookmarks.change(record.state_before, record.state_after)}")
-    if record.total and not record.state_printed and options.backfill is None:
+    if not record.empty and not record.state_printed and options.backfill is None:
         output.line("!", record.target.connector, "printed no state: the next run loads the same again")
 
 
@@ -277,7 +281,7 @@ def _copies(session: Session, engine: Engine, record: Record) -> list[Path]:
     """
     folder = session.settings.output / record.pipeline
     sweep(folder)
-    if not record.total:
+    if record.empty:
         return []
     try:
         return copy(engine.history, record, folder / record.run)
@@ -290,14 +294,14 @@ def _copies(session: Session, engine: Engine, record: Record) -> list[Path]:
 
 def _no_file(session: Session, pipeline: Pipeline, record: Record) -> str:
     """Return why a run has no file: where its target writes, or the newest file of earlier runs."""
-    if not record.total:
+    if record.empty:
         files = [file for file in (session.settings.output / record.pipeline).rglob("*") if file.is_file()]
         newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
         return "no new records, so no file" + (f"; the newest is {shown(newest)}" if newest else "")
     where = ""
     if pipeline.target_config.exists():
         where = destination(read_object(pipeline.target_config, pipeline.target_config.name))
-    loaded = f"{count(record.total, 'record')} of {', '.join(record.records)}"
+    loaded = f"{count(record.total, 'record')} of {', '.join(record.records)}" if record.total else outcome.batched(record.batches.values())
     if where:
         return f"{record.target.connector} wrote {loaded} to {where}"
     return f"{record.target.connector} left no file for {loaded}"

@@ -20,7 +20,7 @@ from cluster.host.subprocesses import last_line
 from cluster.net import proxy
 from cluster.project import debian, sources
 from cluster.project.editable import content, project_files
-from cluster.project.venvs import chosen_index, project_content, reason
+from cluster.project.venvs import chosen_index, extra_indexes, project_content, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +39,7 @@ COMMIT_FILES = (
     "singer-containers/Dockerfile.commit",
     "singer-containers/commit.lock",
     "singer-containers/commit.py",
+    "singer-containers/kube_secret.py",
     "singer-containers/notify.py",
     "cluster/__init__.py",
     "cluster/errors.py",
@@ -57,6 +58,7 @@ COMMIT_FILES = (
     "cluster/runs/libraries.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
+    "cluster/runs/rotation.py",
     "cluster/runs/state.py",
     "cluster/ui/__init__.py",
     "cluster/ui/command_line.py",
@@ -216,6 +218,9 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
     index = chosen_index(os.environ)
     if index and not proxy.login(index):  # a builder keeps arguments, and this would be a password
         variables["UV_DEFAULT_INDEX"] = index
+    extra = [address for address in extra_indexes(os.environ) if not proxy.login(address)]
+    if extra:
+        variables["UV_INDEX"] = " ".join(extra)
     for key in variables:
         command += ["--build-arg", key]  # its value is in the environment: it may be a password
     certificates = network.trusted()

@@ -205,7 +205,7 @@ class ArgoEngine:
                 time.sleep(POLL_SECONDS)
             record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
             step.took = record.seconds
-            step.result(outcome.moved(record), "done" if record.total else "unchanged")
+            step.result(outcome.moved(record), "unchanged" if record.empty else "done")
             if record.status != "succeeded":
                 step.result(record.status if record.status != "running" else "goes on", "failed" if record.error else "warning")
         if record.status == "succeeded":
@@ -244,10 +244,7 @@ class ArgoEngine:
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
-                # The log of main is the tap's; if the tap has its own container, the mapper's.
-                alone = key.endswith("/main.log") and "-extract-" in key
-                mapped = key.endswith("/mapper.log") or (alone and "-extract-with-mapper-" in key)
-                side = record.mapper if mapped else record.tap if key.endswith("/tap.log") or alone else None
+                side = {"tap.log": record.tap, "mapper.log": record.mapper}.get(key.rpartition("/")[2])
                 if side is not None:
                     lines = log_lines(store.get(bucket, key) or b"")
                     for text in outcome.warnings(lines, known):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.engines.lock import SAFE_STATE, alone, sweep
 from cluster.engines.processes import Pair, Transform
+from cluster.engines.rotation import keeper
 from cluster.errors import RunError, SetupError
 from cluster.host.files import file_errors
 from cluster.runs import outcome
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
     from cluster.engines.job import Job
     from cluster.runs.history import History
+    from cluster.runs.rotation import Keeper
     from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
@@ -110,7 +112,7 @@ class LocalEngine:
                 step.timed = True
                 with file_errors("A file of the run", folder):
                     state = self._load(job, journal, folder, step)
-                step.result(outcome.moved(record), "done" if record.total else "unchanged")
+                step.result(outcome.moved(record), "unchanged" if record.empty else "done")
                 journal.commit(state)
         except SetupError as error:
             if not record.committed:
@@ -145,16 +147,21 @@ class LocalEngine:
         record = journal.record
         pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
         watch = Watch(self.output, record, pair, step)
+        keepers = [keeper(self.settings, self.environ, end.connector.name, end.folder) for end in pair.ends]
 
         def look() -> None:
             watch()
             journal.keep()
+            self._rotate(keepers)
 
-        pair.run(self.environ, look)
+        try:
+            pair.run(self.environ, look)
+        finally:
+            problems = self._rotate(keepers, last=True)
         for side, end in zip(record.sides, pair.order, strict=True):
             side.exit_code = end.exit_code
         reports = pair.reports()
-        record.warnings = outcome.run_warnings(record.tap.connector, *reports.values())
+        record.warnings = [*outcome.run_warnings(record.tap.connector, *reports.values()), *problems]
         journal.keep(last=True)
         failure = pair.failure(outcome.unchanged(record))
         if failure is not None:
@@ -169,6 +176,18 @@ class LocalEngine:
             self.output.line("!", source, problem)
             self.output.event("warning", source=source, problem=problem)
         return state
+
+    def _rotate(self, keepers: Iterable[Keeper], *, last: bool = False) -> list[str]:
+        """Keep secrets that connectors replaced; at the end, return and show what is lost."""
+        problems = []
+        for side in keepers:
+            for name in side.look(last=last):
+                self.output.line("✓", side.connector, f"replaced {name} in its config; .env has the new value")
+            for problem in side.problems if last else ():
+                problems.append(problem)
+                self.output.line("!", side.connector, problem)
+                self.output.event("warning", source=side.connector, problem=problem)
+        return problems
 
     def _transform(self, job: Job, journal: Journal, folder: Path) -> None:
         """Transform the loaded data. If this fails, the run fails; data and state stay."""

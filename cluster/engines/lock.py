@@ -13,6 +13,7 @@ import shutil
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cluster.engines.rotation import recover
 from cluster.errors import SetupError
 from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder
@@ -92,6 +93,7 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
         if record is not None:  # otherwise it had not begun
             target = folder / "target"
             Journal(history, record, Progress(target / SAFE_STATE, target / "data", safe=None)).recover()
+        list(recover(settings, {}, run))  # what it cannot keep is lost
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -91,6 +91,4 @@ def side_of(pod: str, run: str, container: str, containers: int) -> str:
     if container != "main":
         return container
     template = pod.removeprefix(run).strip("-").partition("-")[0]
-    if template == "extract" and containers > 2:  # noqa: PLR2004 - the tap, main, and Argo's own
-        return "mapper"
     return "commit" if containers > 2 or template == "load" else STEPS.get(template, "commit")  # noqa: PLR2004 - main, and Argo's own

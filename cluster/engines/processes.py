@@ -26,6 +26,7 @@ from cluster.host.files import file_errors, log_lines, private, private_folder, 
 from cluster.project.secrets import secret_names
 from cluster.runs import outcome
 from cluster.runs.outcome import TAIL_BYTES
+from cluster.runs.rotation import FILE
 from cluster.ui import exact_json
 from cluster.ui.format import seconds, shown
 
@@ -130,6 +131,7 @@ class Process:
             "SINGER_REPORT": str(self.folder / "report.json"),
             "SINGER_WORK": str(self.folder / "work"),
             "SINGER_LOCK": str(self.folder / RUNNER_LOCK),
+            "SINGER_ROTATED": str(self.folder / FILE),
             **more,
         }
 
@@ -315,6 +317,7 @@ class Pair(Processes):
         """Start all sides, joined by pipes, the target first."""
         of_target = {} if self.target.connector.safe_states is False else {"SINGER_SAFE_STATE": str(self.target.folder / SAFE_STATE)}
         own: dict[str, dict[str, str]] = {"tap": {"SINGER_CATALOG": str(self.job.pipeline.catalog)}, "target": of_target, "mapper": {}}
+        batches = str(self.folder / "batches")
         if self.job.keep_raw:
             own[self.last.side]["SINGER_TAP_OUTPUT"] = f"{self.raw}:-"
         if self.last is not self.tap:
@@ -327,7 +330,7 @@ class Pair(Processes):
             inputs = [subprocess.DEVNULL, *(reads for reads, _ in pipes)]
             outputs = [*(writes for _, writes in pipes), subprocess.DEVNULL]
             for end, stdin, stdout in reversed(list(zip(self.order, inputs, outputs, strict=True))):
-                end.start({**environ, **end.variables(**own[end.side])}, lifeline, stdin=stdin, stdout=stdout)
+                end.start({**environ, **end.variables(SINGER_BATCH_DIR=batches, **own[end.side])}, lifeline, stdin=stdin, stdout=stdout)
         finally:
             for pipe in pipes:
                 for descriptor in pipe:

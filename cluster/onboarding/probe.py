@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cluster.config.strict import listed
 from cluster.engines.processes import STOP_SECONDS, Process, without_secrets
+from cluster.engines.rotation import keeper
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.net import proxy
@@ -230,7 +231,16 @@ class Probe:
             end.kill(time.monotonic() + STOP_SECONDS)
             os.close(lifeline)
             os.close(ours)
+            self._keep_rotated(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep_rotated(self, folder: Path) -> None:
+        """Keep secrets that the program replaced in its config, and show those that are lost."""
+        rotated = keeper(self.session.settings, self.session.environ, self.connector.name, folder)
+        rotated.look(last=True)
+        for problem in rotated.problems:
+            self.session.output.line("!", self.connector.name, problem)
+            self.session.output.event("warning", source=self.connector.name, problem=problem)
 
     def _secrets(self) -> dict[str, str]:
         """Return the values of the config's secrets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cluster.argo import templates
+from cluster.errors import SetupError
 from cluster.kube import documents
 from cluster.net import proxy
-from cluster.runs import format_version
+from cluster.project.reader import Project
+from cluster.project.secrets import may_rotate
+from cluster.runs import format_version, rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +28,13 @@ if TYPE_CHECKING:
     from cluster.providers import Provider
 
 PART_OF = "app.kubernetes.io/part-of"
-INSTANCE = "singer/instance"
+INSTANCE = rotation.INSTANCE
 PIPELINE = "pipeline"
 """The ServiceAccount of pipelines' pods."""
+SECRETS = "pipeline-secrets"
+"""The Role with which runs keep what a connector replaced in its Secret."""
+CONNECTOR = "connector-"
+"""The prefix of a connector's Secret."""
 ROLE = "eks.amazonaws.com/role-arn"
 """The annotation that lets a ServiceAccount take an IAM role."""
 MINIO = "http://argo-artifacts:9000"
@@ -114,7 +122,27 @@ class Rendering:
             secret = [self.settings.s3_secret]
             rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]
             return documents.with_value(document, "rules", rules)
+        if (kind, name) == ("Role", SECRETS) and self._rotating:  # without names, all are allowed
+            rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": self._rotating, "verbs": ["get", "patch"]}
+            return documents.with_value(document, "rules", [rule])
         return document
+
+    @property
+    def secrets_role(self) -> Document | None:
+        """The Role with which runs keep what a connector replaced; None if none needs it."""
+        role = next(item for item in self.documents if (item["kind"], item["metadata"]["name"]) == ("Role", SECRETS))
+        return role if self._rotating else None
+
+    @cached_property
+    def _rotating(self) -> list[str]:
+        """The Secrets of the connectors that may replace a token in their config."""
+        names: set[str] = set()
+        with suppress(SetupError):  # files that cannot be read are reported by those who need them
+            project = Project.of(self.settings)
+            for name in project.pipeline_names:
+                with suppress(SetupError):
+                    names |= {CONNECTOR + side.name for side, file in project.pipeline(name).configs if may_rotate(file)}
+        return sorted(names)
 
     def _controller(self, document: Document) -> Document:
         """Return the controller's configuration, with what the settings choose."""

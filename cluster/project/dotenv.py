@@ -6,8 +6,10 @@ python-dotenv parses it, as it does for Meltano and dbt.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
+import stat
 from typing import TYPE_CHECKING
 
 from cluster.config.settings import LAPTOP
@@ -16,12 +18,18 @@ from cluster.errors import SetupError
 from cluster.host.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dotenv.parser import Binding
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ASSIGNED = re.compile(
+    r"""(\A\s*(?:export[^\S\r\n]+)?'?\w+'?[^\S\r\n]*=[^\S\r\n]*)"""
+    r"""(?:'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[^\r\n]*?)"""
+    r"""((?:[^\S\r\n]+\#[^\r\n]*)?[^\S\r\n]*(?:\r\n|\n|\r)?\Z)"""
+)
+"""A line that sets a variable: what is before its value, and what follows it."""
 ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 """What a double-quoted value escapes."""
 
@@ -98,6 +106,39 @@ def keep(file: Path, secrets: Mapping[str, str]) -> None:
         gap = "\n" if text and not text.endswith("\n") else ""
         with write_whole(file, f"{text}{gap}{''.join(lines)}", mode=0o600):
             pass
+
+
+def renew(file: Path, name: str, values: Sequence[str]) -> None:
+    """Replace the value of *name* by the last of *values*, if it is one of the others.
+
+    All other text, and the mode of the file, stay as they are.
+
+    :raises SetupError: E-SECRET, it has another value by now, or the file may not be changed;
+        E-STORE, E-DISK. No value is part of the message.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only if there is a .env file
+
+    known = read_dotenv(file).get(name)
+    if known == values[-1]:
+        return
+    if known not in values:
+        raise SetupError("E-SECRET", f"{file.name} has another value by now", hint=f"See which value of {name} works.")
+    if not os.access(file, os.W_OK):
+        raise SetupError("E-SECRET", f"{file.name} is read-only", hint=f"Make {file.name} writable.")
+    text = read_exact(file, file.name)
+    start = len(text) - len(text.removeprefix("\ufeff"))
+    parts = [text[:start]]
+    last = -1
+    for binding in parse_stream(io.StringIO(text, newline="")):
+        parts.append(binding.original.string)
+        last = len(parts) - 1 if binding.key == name else last
+    parts[last] = ASSIGNED.sub(lambda match: f"{match[1]}{written(name, values[-1])}{match[2]}", parts[last], count=1)
+    new = "".join(parts)
+    if parse_dotenv(new, file.name).get(name) != values[-1]:
+        raise SetupError("E-SECRET", f"its line in {file.name} cannot be changed", hint=f"Write {name}=value in {file.name}.")
+    mode = stat.S_IMODE(file.stat().st_mode)
+    with write_whole(file, new, mode=0o600) as part:
+        part.chmod(mode)
 
 
 def written(name: str, value: str) -> str:

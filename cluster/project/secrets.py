@@ -54,6 +54,22 @@ def secret_names_in(config: object) -> list[str]:
     return list(names)
 
 
+def may_rotate(file: Path) -> bool:
+    """Return whether a config has a ``${NAME}`` at a key with ``token`` in its name.
+
+    Connectors replace such values in their config; a missing file has none.
+    """
+
+    def look(value: object, key: str) -> bool:
+        if isinstance(value, dict):
+            return any(look(item, str(name)) for name, item in value.items())
+        if isinstance(value, list):
+            return any(look(item, key) for item in value)
+        return isinstance(value, str) and "token" in key.lower() and any(secret[1] for secret in SECRET.finditer(value))
+
+    return file.exists() and look(json.loads(file.read_bytes()), "")
+
+
 def is_secret_key(key: str) -> bool:
     """Return whether a key names a secret: ``api_key``, ``apiKey``, ``auth_token``."""
     return bool(SECRET_KEY.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)))

@@ -426,6 +426,9 @@ class Environments:
         index = chosen_index(environ)
         if index:
             environ["UV_DEFAULT_INDEX"] = index
+        extra = extra_indexes(environ)
+        if extra:
+            environ["UV_INDEX"] = " ".join(extra)
         environ.update(self.network.variables(environ))
         if "SSL_CERT_FILE" not in environ:
             bundle = pip_setting("cert")
@@ -449,6 +452,15 @@ def pyenv_pythons() -> dict[str, Path]:
 def chosen_index(environ: Mapping[str, str]) -> str | None:
     """Return the package index of uv's settings, else of pip's; None if neither names one."""
     return environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or pip_setting("index-url")
+
+
+def extra_indexes(environ: Mapping[str, str]) -> list[str]:
+    """Return the further package indexes of uv's settings, else of pip's.
+
+    uv asks them before the default index, and takes a package from the first one that has it.
+    """
+    ours = environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL")
+    return (ours or pip_setting("extra-index-url") or "").split()
 
 
 def pip_setting(name: str) -> str | None:

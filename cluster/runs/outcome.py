@@ -238,11 +238,20 @@ def pod_deleted(messages: Iterable[str]) -> bool:
 def moved(record: Record) -> str:
     """Return how much a run moved, in words; with a mapper also how much the tap sent."""
     sent = sum((record.tap_records or {}).values())
-    if not record.total:
+    if record.empty:
         return "no new records" if not sent else f"no records; the mapper passed on none of {sent:,}"
-    streams = "" if len(record.records) == 1 else f" in {len(record.records)} streams"
+    streams = f" in {len(record.records)} streams" if len(record.records) > 1 else ""
+    size = sum(record.bytes.values()) + sum(batch["bytes"] for batch in record.batches.values())
+    moved = [f"{count(record.total, 'record')}{streams}"] * bool(record.total)
+    moved += [*([batched(record.batches.values())] if record.batches else []), megabytes(size)]
     more = f"; the tap sent {sent:,}" if record.mapper and sent != record.total else ""
-    return f"{count(record.total, 'record')}{streams}, {megabytes(sum(record.bytes.values()))}{more}"
+    return ", ".join(moved) + more
+
+
+def batched(batches: Iterable[Mapping[str, int]]) -> str:
+    """Return the number of batch files, and of those whose records are not known, in words."""
+    files, uncounted = (sum(batch[name] for batch in batches) for name in ("files", "uncounted"))
+    return count(files, "batch file") + (f" ({uncounted:,} without a count of records)" if uncounted else "")
 
 
 def outputs(folder: Path) -> list[Path]:
@@ -298,7 +307,7 @@ def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
 def counts(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
     """Copy what the sides have counted into the record: with a mapper, what it passed on."""
     last = reports["mapper"] if record.mapper else reports["tap"]
-    for name in ("records", "bytes", "messages"):
+    for name in ("records", "bytes", "messages", "batches"):
         setattr(record, name, last.get(name, getattr(record, name)))
     if record.mapper:
         record.tap_records = reports["tap"].get("records", record.tap_records or {})

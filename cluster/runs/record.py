@@ -67,6 +67,8 @@ class Record:
     records: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
     messages: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, dict[str, int]] = field(default_factory=dict)
+    """The files of BATCH messages by stream: ``files``, ``bytes``, and ``uncounted`` files."""
     state_after: dict[str, Any] | None = None
     state_printed: bool = False
     state_kept: dict[str, Any] | None = None
@@ -103,6 +105,11 @@ class Record:
     def total(self) -> int:
         """The number of records in all streams."""
         return sum(self.records.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether the run moved neither a record nor a batch file."""
+        return not self.total and not self.batches
 
 
 def read_record(data: bytes) -> Record:

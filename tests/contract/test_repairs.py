@@ -67,3 +67,11 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
         )
         assert refused.err.strip().startswith("E-INSTALL  ")
         assert "is used" not in refused.out
+
+
+def test_pips_extra_index_counts(checkout: Checkout) -> None:
+    """A package that only a further index of pip's has is installed from there; its needs come from the default one."""
+    with HubServer() as server:
+        server.package("odd-private-tap", f"import idna\n{TAP}", "tap-shop", needs="idna")
+        words = ["new", "tap-shop", "--pip-url", "odd-private-tap", "--no-input"]
+        succeeded(checkout.invoke(*words, PIP_EXTRA_INDEX_URL=f"{server.index} {server.index}"))

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cluster.argo.workflow import NOTIFY
 from cluster.errors import SetupError
+from cluster.kube import documents
+from cluster.kube.rbac import visible
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_ours
-from cluster.platform.rendering import INSTANCE
+from cluster.platform.rendering import CONNECTOR, INSTANCE
 from cluster.project.secrets import secret_names, secrets
+from cluster.runs.rotation import digest, rotation
 from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
     from cluster.project.model import Connector
 
 NOTIFY_URL = "SINGER_NOTIFY_URL"
 """The variable with the webhook for failed runs."""
-CONNECTOR = "connector-"
-"""The prefix of a connector's Secret."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class ConnectorSecrets:
                 handles.credentials.make(name, wanted[name])
             else:
                 handles.kube.delete("Secret", name, handles.namespace)
+        role = _role(handles)
+        if role is not None:
+            handles.kube.apply(role)
         made, others = sum(map(bool, wanted.values())), sum(secret.of_others for secret in live.values())
         return count(made, "secret") + (f", {others} of others" if others else "")
 
@@ -56,7 +61,25 @@ class ConnectorSecrets:
         """See ``Step``."""
         live = _live_secrets(handles)
         differing = _differing(handles, live, _wanted_secrets(handles, live))
+        if not differing and _role(handles) is not None:
+            return "runs may not keep the tokens that connectors replace"
         return f"not up to date: {', '.join(differing)}" if differing else None
+
+
+def _role(handles: Handles) -> Document | None:
+    """Return the role with which runs keep replaced tokens, if it must change and we may do that.
+
+    Without it, such a run has a warning. Not everybody who runs pipelines may change roles.
+    """
+    role = handles.rendering.secrets_role
+    if role is None:
+        return None
+    hidden: Document | None = {}
+    live = visible(lambda: handles.kube.get("Role", role["metadata"]["name"], handles.namespace), hidden)
+    if live is hidden or not documents.differs(role, live):
+        return None
+    allowed = handles.provider.ours or handles.kube.may("patch", "rbac.authorization.k8s.io", "roles", handles.namespace)
+    return role if allowed and (live is None or handles.owns(live)) else None
 
 
 @dataclass(frozen=True)
@@ -66,12 +89,23 @@ class _Secret:
     instance: str
     """The installation that made it, from its label."""
     values: dict[str, str]
+    rotated: dict[str, list[str]]
+    """The values that runs have replaced; see ``rotation``."""
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         """Decode one."""
         instance = (item["metadata"].get("labels") or {}).get(INSTANCE, "")
-        return cls(instance, {key: b64decode(value).decode(errors="replace") for key, value in (item.get("data") or {}).items()})
+        values = {key: b64decode(value).decode(errors="replace") for key, value in (item.get("data") or {}).items()}
+        return cls(instance, values, rotation(item["metadata"].get("annotations") or {}))
+
+    def newer(self, set_here: Mapping[str, str]) -> dict[str, str]:
+        """Return the values that runs have replaced since the one that is set here."""
+        return {
+            name: self.values[name]
+            for name, (first, last) in self.rotated.items()
+            if name in set_here and name in self.values and [digest(set_here[name]), digest(self.values[name])] == [first, last]
+        }
 
     @property
     def of_others(self) -> bool:
@@ -109,7 +143,15 @@ def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dic
     :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other
         pipelines may lack theirs.
     """
-    known = live.values if live and live.of_others else {**(live.values if live else {}), **handles.environ}
+    known = (
+        live.values
+        if live and live.of_others
+        else {
+            **(live.values if live else {}),
+            **handles.environ,
+            **(live.newer(handles.environ) if live else {}),
+        }
+    )
     values: dict[str, str] = {}
     needed = {pipeline.name for pipeline in handles.pipelines}
     for name in handles.project.pipeline_names:

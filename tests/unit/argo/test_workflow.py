@@ -159,7 +159,7 @@ def test_a_mapper_is_a_container_more() -> None:
     joined = {"pipes": "/singer/shared/pipe:/singer/shared/mapped", "after": "tap,mapper,target", "mapper-output": "/singer/shared/mapped"}
     assert given(mapped) == given(PLAIN) | own | joined
     assert given(mapped, WAYS["with raw output"]) == given(mapped) | {"mapper-output": "/singer/shared/raw:/singer/shared/mapped"}
-    assert given(replace(mapped, mode="staged")) == given(replace(PLAIN, mode="staged")) | own
+    assert given(replace(mapped, mode="staged")) == given(replace(PLAIN, mode="staged")) | own | {"after": "tap,mapper"}
 
 
 def test_the_ways_differ_in_what_they_should() -> None:

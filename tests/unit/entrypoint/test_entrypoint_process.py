@@ -67,6 +67,77 @@ def test_the_tap_gets_its_files_and_its_messages_go_everywhere(box: Box) -> None
     }
 
 
+ROTATES = """sed -i "s/old/$NEW/" "$2"; echo "INFO got $NEW" >&2; """
+
+
+@pytest.mark.parametrize("side", ["tap", "target"])
+@pytest.mark.parametrize("end", ["exit 0", "exit 3", "kill -9 $$", "kill -TERM $PPID; sleep 9"])
+def test_a_secret_that_the_connector_replaces_is_handed_over(box: Box, side: str, end: str) -> None:
+    """All its values are in the file of the contract, however the connector ends; the new one is hidden in the log too."""
+    box.write("config.json", {"token": "${TOKEN}", "deep": [{"again": "${TOKEN}"}], "url": "https://${USER_NAME}@x"})
+    box.write("secrets/TOKEN", "old")
+    box.write("secrets/USER_NAME", "ada")
+    box.run(side, f"NEW=novel-1; {ROTATES}{end}", SINGER_ROTATED=str(box.folder / "rotated.json"))
+    assert json.loads(box.read("rotated.json")) == {"TOKEN": ["old", "novel-1"]}
+    assert box.report["warnings"] == []
+    assert not (box.folder / "work").exists()
+
+
+def test_a_secret_is_handed_over_while_the_connector_works(box: Box) -> None:
+    """A kill of the runner loses at most a second, and each new value follows the others."""
+    box.write("config.json", {"token": "${TOKEN}"})
+    box.write("secrets/TOKEN", "old")
+    script = (
+        f"NEW=novel-1; {ROTATES}until [ -s $BOX/rotated.json ]; do sleep 0.1; done; sed -i s/novel-1/novel-2/ $2; kill -9 $PPID; sleep 1"
+    )
+    box.run("tap", script, SINGER_ROTATED=str(box.folder / "rotated.json"))
+    assert json.loads(box.read("rotated.json")) == {"TOKEN": ["old", "novel-1"]}
+
+
+def test_a_replaced_secret_that_cannot_be_kept_is_named(box: Box) -> None:
+    """By its variable: without an engine, as a part of a text, or where it is no text; its value is hidden."""
+    box.write("config.json", {"token": "${TOKEN}", "header": "Bearer ${KEY}", "list": "${LIST}", "same": "a ${SAME}"})
+    for name in ("TOKEN", "KEY", "LIST", "SAME"):
+        box.write(f"secrets/{name}", f"old-{name}")
+    new = '{"token": "novel-9", "header": "Bearer x", "list": [], "same": "a old-SAME"}'
+    result = box.run("tap", f"echo '{new}' >$2; echo INFO novel-9 >&2")
+    assert box.report["warnings"] == [
+        "The tap replaced KEY, LIST, TOKEN in its config. The new value is lost: set it again before the next run."
+    ]
+    assert "novel-9" not in result.err
+
+
+def test_batches_go_where_both_sides_look(box: Box) -> None:
+    """The root of batch_config is the shared folder, whatever it says, for tap and target; a bucket stays."""
+    for root, seen in (("file:///home/me/x", f"file://{box.folder}/batches"), ("s3://b/x", "s3://b/x")):
+        box.write("config.json", {"batch_config": {"encoding": {}, "storage": {"root": root, "prefix": "p"}}})
+        for side in ("tap", "target"):
+            box.run(side, 'cat "$2" >"$BOX/config"', SINGER_BATCH_DIR=str(box.folder / "batches"))
+            assert json.loads(box.read("config"))["batch_config"]["storage"] == {"root": seen, "prefix": "p"}
+
+
+BOTH = """case "$*" in *--help*) echo "[--catalog C] [-p --properties P]"; exit;; esac"""
+
+
+@pytest.mark.parametrize("capabilities", ["catalog", "properties"])
+def test_a_tap_that_reads_the_other_flag_gets_it(box: Box, capabilities: str) -> None:
+    """A tap that logs that nothing is selected, and has another flag, is started again with that one; the run has a warning."""
+    other = {"catalog": "properties", "properties": "catalog"}[capabilities]
+    box.write("catalog.json", {"streams": []})
+    script = f"""{BOTH}\ncase "$*" in *--{other}*) {SAYS}\n;; *) echo "INFO No properties were selected" >&2;; esac"""
+    result = box.run("tap", script, SINGER_CAPABILITIES=capabilities)
+    assert (result.code, result.out) == (0, RECORD + STATE)
+    assert box.report["warnings"][0].startswith(f"The tap selects by --{other} alone, and was started again with it")
+
+
+@pytest.mark.parametrize(("log", "help_"), [("nothing to do", BOTH), ("No streams were selected", "")])
+def test_a_tap_that_cannot_do_better_is_started_once(box: Box, log: str, help_: str) -> None:
+    """Where nothing is new, or there is no other flag, there is nothing to try again."""
+    box.write("catalog.json", {"streams": []})
+    box.run("tap", f'{help_}\necho "$*" >>"$BOX/times"; echo "INFO {log}" >&2', SINGER_CAPABILITIES="catalog")
+    assert box.read("times").count("--catalog") == 1
+
+
 @pytest.mark.parametrize("side", ["tap", "target"])
 def test_files_that_are_not_there_are_not_named(box: Box, side: str) -> None:
     """Without config, catalog and state a connector is called without arguments."""

@@ -53,7 +53,7 @@ def test_only_our_own_container_has_credentials(template: Document) -> None:
     for name, container in containers(template).items():
         whose = side(template, name)
         references = [value for value in environment(container).values() if isinstance(value, dict)]
-        assert bool(references) is (whose == "commit")
+        assert bool(references) is (whose == "commit" and container["args"] != ["keep"])
         assert all(value["secretKeyRef"]["name"] == "argo-artifacts" for value in references)
         secrets = {volume["name"]: volume["secret"] for volume in template["volumes"] if "secret" in volume}
         seen = [secrets[volume]["secretName"] for volume in mounts(template, name).values() if volume in secrets]
@@ -84,6 +84,42 @@ def test_a_side_sees_its_own_config_alone(template: Document) -> None:
 
 
 @each_template
+def test_replaced_secrets_reach_our_own_container_alone(template: Document) -> None:
+    """A side writes them on a volume in memory that only `main` reads; `main` alone has a token, and only beside a side."""
+    memory = {volume["name"] for volume in template["volumes"] if volume.get("emptyDir", {}).get("medium") == "Memory"}
+    tokens = {volume["name"] for volume in template["volumes"] if "projected" in volume}
+    sides = [name for name, container in containers(template).items() if "SINGER_ROTATED" in environment(container)]
+    assert bool(tokens) is bool(sides)
+    for name, container in containers(template).items():
+        seen = mounts(template, name)
+        if name in sides:
+            assert environment(container)["SINGER_ROTATED"].startswith("/singer/rotated/")
+            assert seen["/singer/rotated"] in memory
+            assert mounts(template, "main")[f"/singer/rotated/{name}"] == seen["/singer/rotated"]
+            assert list(seen.values()).count(seen["/singer/rotated"]) == 1
+        assert (set(seen.values()) & tokens == tokens) is (name == "main" or not tokens)
+        read = {f"/singer/rotated/{side}" for side in sides} if name == "main" else set()
+        assert {path for path in seen if path.startswith("/singer/rotated/")} == read
+
+
+@each_template
+def test_both_sides_share_their_batch_files(template: Document) -> None:
+    """The folder has the same path on both sides, on the one volume that both have; the bucket takes it from pod to pod."""
+    for name, container in containers(template).items():
+        if side(template, name) in {"tap", "mapper", "target"}:
+            assert environment(container)["SINGER_BATCH_DIR"] == "/singer/shared/batches"
+            assert mounts(template, name)["/singer/shared"] == "shared"
+    keys = {
+        artifact["name"]: artifact["s3"]["key"].replace("inputs.parameters.from-run", "workflow.name")
+        for kind in ("inputs", "outputs")
+        for artifact in template.get(kind, {}).get("artifacts", [])
+        if artifact["path"] == "/singer/shared/batches"
+    }
+    staged = template["name"] in {"extract", "extract-with-mapper", "load"}
+    assert keys == ({"batches": "raw/{{workflow.parameters.pipeline}}/{{workflow.name}}/batches"} if staged else {})
+
+
+@each_template
 def test_inputs_lie_on_volumes(template: Document) -> None:
     """What is optional and missing is absent: an input that lies on no volume would be an empty folder then."""
     runs: Document = template.get("containerSet") or template.get("container") or {}
@@ -106,13 +142,20 @@ def test_data_and_state_are_never_outputs(template: Document) -> None:
             "/singer/shared/target.json",
             "/singer/shared/transform.json",
             "/singer/shared/main.json",
+            "/singer/shared/batches",
             "/tmp/tap_output.txt",
         }
 
 
 def test_nothing_is_committed_before_all_has_ended_well() -> None:
     """The container that stores results is told of all whose results they are: all others of its pod."""
-    for name, after in (("streaming:run", "tap,target"), ("streaming:run-with-mapper", "tap,mapper,target"), ("staged:load", "target")):
+    for name, after in (
+        ("streaming:run", "tap,target"),
+        ("streaming:run-with-mapper", "tap,mapper,target"),
+        ("staged:extract", "tap"),
+        ("staged:extract-with-mapper", "tap,mapper"),
+        ("staged:load", "target"),
+    ):
         pod = containers(LEAVES[name][1])
         told = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"]
         assert told in {after, "{{workflow.parameters.after}}"}

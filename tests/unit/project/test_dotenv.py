@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.errors import SetupError
-from cluster.project.dotenv import keep, read_dotenv
+from cluster.project.dotenv import keep, read_dotenv, renew
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +100,51 @@ def test_what_cannot_be_read_is_named_by_its_line(tmp_path: Path, text: str, lin
     with pytest.raises(SetupError, match=rf"\.env, line {line}\b.*{word}") as caught:
         read_dotenv(tmp_path / ".env")
     assert caught.value.code == "E-CONFIG"
+
+
+LINES = [
+    "TOKEN=a",
+    "TOKEN=a\n",
+    "# mine\r\nexport TOKEN = 'a'  # the token\r\nB=2\r\n",
+    'B=1\nTOKEN="a"\n\n# end',
+    "TOKEN=first\nTOKEN=a # this one counts\n",
+    "\ufeffTOKEN=a\nTOKENS=a\n",
+]
+
+
+@pytest.mark.parametrize("text", LINES)
+@pytest.mark.parametrize("value", ["b", "b c", "it's", 'q"q', "two\nlines", "a\\1 #x", "ü"])
+def test_a_value_is_renewed(tmp_path: Path, text: str, value: str) -> None:
+    """One value changes; every other character, and who may read the file, stays."""
+    file = tmp_path / ".env"
+    file.write_bytes(text.encode())
+    file.chmod(0o640)
+    renew(file, "TOKEN", ["a", "in between", value])
+    assert read_dotenv(file)["TOKEN"] == value
+    assert file.stat().st_mode & 0o777 == 0o640
+    before, _, after = text.rpartition("TOKEN" + text.rpartition("TOKEN")[2]) if "TOKENS" not in text else ("\ufeff", "", "TOKENS=a\n")
+    new = file.read_bytes().decode()
+    assert new.startswith(before)
+    assert new.endswith(after)
+    for rest in ("# this one counts", "# the token\r\nB=2\r\n", "\n\n# end", "TOKENS=a\n"):
+        assert (rest in new) is (rest in text)
+    renew(file, "TOKEN", ["a", "in between", value])  # nothing to do
+    assert file.read_bytes().decode() == new
+
+
+def test_a_value_of_somebody_else_stays(tmp_path: Path) -> None:
+    """Whoever has set another value meanwhile knows better; the message has no value."""
+    file = tmp_path / ".env"
+    file.write_text("TOKEN=mine\n")
+    with pytest.raises(SetupError, match=r"^\.env has another value by now$"):
+        renew(file, "TOKEN", ["a", "b"])
+    assert file.read_text() == "TOKEN=mine\n"
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """The file that it leads to is changed."""
+    (tmp_path / "kept").write_text("TOKEN=a\n")
+    (tmp_path / ".env").symlink_to("kept")
+    renew(tmp_path / ".env", "TOKEN", ["a", "b"])
+    assert (tmp_path / ".env").is_symlink()
+    assert (tmp_path / "kept").read_text() == "TOKEN=b\n"

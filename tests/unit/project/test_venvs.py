@@ -168,13 +168,26 @@ def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: py
 def test_what_pips_files_say_counts(tmp_path: Path) -> None:
     """A file of pip's that is not the user's own counts too: a company writes it for the whole machine. A variable goes before it."""
     file = tmp_path / "pip.conf"
-    file.write_text("[global]\nindex-url = https://index.example.com/100%25/simple\ncert = /etc/company.pem\n[install]\nquiet = 1\n")
+    file.write_text(
+        "[global]\nindex-url = https://index.example.com/100%25/simple\ncert = /etc/company.pem\n"
+        "extra-index-url =\n  https://a/x\n  https://b/x\n[install]\nquiet = 1\n"
+    )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     ask = "from cluster.project.venvs import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
     for more, cert in (({}, "/etc/company.pem"), ({"PIP_CERT": "/mine.pem"}, "/mine.pem")):
         variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
         said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert said == f"https://index.example.com/100%25/simple|{cert}|None\n"
+    ask = "from cluster.project.venvs import extra_indexes; import os; print(extra_indexes(os.environ))"
+    indexes: tuple[tuple[dict[str, str], list[str]], ...] = (
+        ({}, ["https://a/x", "https://b/x"]),
+        ({"PIP_EXTRA_INDEX_URL": "c d"}, ["c", "d"]),
+        ({"UV_INDEX": "e"}, ["e"]),
+    )
+    for chosen, found in indexes:
+        variables = {**environ, "PIP_CONFIG_FILE": str(file), **chosen}
+        said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert said == f"{found}\n"
 
 
 TOGETHER = """

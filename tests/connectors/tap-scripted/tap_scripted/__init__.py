@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -107,6 +108,25 @@ def facts(path: str) -> None:
     say({"type": "RECORD", "stream": "s", "record": {"is": os.path.realpath(path), "modified": int(os.path.getmtime(path))}})
 
 
+def batch(stream: str, size: int, folder: str = "", first: int = 0) -> None:
+    """Write records into a file, by default where ``batch_config`` says, and print its address."""
+    folder = folder or load("--config")["batch_config"]["storage"]["root"].replace("file://", "")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{stream}-{first}.json.gz")
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps({"n": number}) + "\n" for number in range(first, first + size))
+    encoding = {"format": "jsonl", "compression": "gzip"}
+    say({"type": "BATCH", "stream": stream, "encoding": encoding, "manifest": [f"file://{path}"]})
+
+
+def renew(key: str, more: str) -> None:
+    """Replace a value in the config by a longer one, as a tap whose token works once."""
+    config = load("--config")
+    config[key] += more
+    with open(option("--config"), "w", encoding="utf-8") as file:
+        json.dump(config, file)
+
+
 def wait(path: str) -> None:
     """Wait until a file is there."""
     while not os.path.exists(path):
@@ -143,6 +163,8 @@ STEPS = {
     "argument": argument,
     "file": file,
     "facts": facts,
+    "batch": batch,
+    "renew": renew,
     "touch": lambda path: open(path, "w", encoding="utf-8").close(),
 }
 

@@ -11,6 +11,7 @@ disk, before a state is printed, as a database does), ``fault`` (``at`` so many 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -91,6 +92,11 @@ def main() -> None:
                 rows.clear()
             if config.get("often"):
                 print(json.dumps(state), flush=True)
+        elif message["type"] == "BATCH":
+            for name in message["manifest"]:
+                path = name.replace("file://", "")
+                with gzip.open(path, "rt", encoding="utf-8") as batch, open(f"{message['stream']}.jsonl", "a", encoding="utf-8") as file:
+                    file.write(batch.read())
         elif message["type"] == "RECORD" and "outside" in config:
             rows.append(json.dumps(message["record"]) + "\n")
         elif message["type"] == "RECORD":

@@ -1,0 +1,69 @@
+"""A token that a tap replaces in its config is kept in .env: as a user sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from checkout import Checkout
+
+STEPS = [["schema", "s"], ["renew", "refresh_token", "+1"], ["records", "s", 1], ["state", {"n": 1}]]
+LINES = "# mine\nOTHER=1\nTOKEN=first # of the shop\n"
+
+
+def config(*more: object) -> dict[str, object]:
+    """Return a config whose token is in the environment or .env."""
+    return {"refresh_token": "${TOKEN}", "steps": [*STEPS, *more]}
+
+
+def test_each_run_begins_with_the_token_of_the_last(checkout: Checkout) -> None:
+    """Also after a run that failed, and after `check`, which runs the tap twice; nothing else of the file changes."""
+    file = checkout.root / ".env"
+    file.write_text(LINES)
+    file.chmod(0o640)
+    checkout.scripted(config())
+    result = checkout.invoke("run", "p")
+    assert "replaced TOKEN in its config; .env has the new value" in result.out
+    assert file.read_text() == LINES.replace("first", "first+1")
+    checkout.scripted(config(["stderr", "CRITICAL 401 for first+1+1"], ["exit", 1]))
+    assert checkout.run().code == 2
+    assert file.read_text() == LINES.replace("first", "first+1+1")
+    assert "+1" not in (checkout.invoke("runs", "--json").out + checkout.invoke("logs", "last").out)
+    checkout.scripted(config())
+    assert checkout.invoke("check", "tap-scripted").code == 0
+    assert file.read_text() == LINES.replace("first", "first+1+1+1+1")
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_cannot_be_kept_is_named(checkout: Checkout) -> None:
+    """A value of the environment is lost: a warning of the run names the variable and the connector, and no value."""
+    checkout.scripted(config())
+    result = checkout.run(TOKEN="first")
+    wanted = (
+        "tap-scripted replaced TOKEN in its config, and the new value is lost: it came from the environment. "
+        "Set TOKEN again before the next run."
+    )
+    assert [event["problem"] for event in result.events if event["event"] == "warning"] == [wanted]
+    assert checkout.invoke("show", result.last["run"], "--json").last["warnings"] == [wanted]
+
+
+@pytest.mark.full
+def test_a_kill_loses_nothing(checkout: Checkout) -> None:
+    """Whatever is killed when the token was replaced, the next run begins with the new one."""
+    file = checkout.root / ".env"
+    file.write_text(LINES)
+    checkout.scripted(config(["touch", str(checkout.root / "renewed")], ["sleep", 60]))
+    process = checkout.start("run", "p")
+    deadline = time.monotonic() + 60
+    while not (checkout.root / "renewed").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    checkout.scripted(config())
+    assert checkout.run().code == 0
+    assert file.read_text() == LINES.replace("first", "first+1+1")
