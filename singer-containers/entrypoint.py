@@ -426,7 +426,7 @@ class Counter:
         self._run = b""  # head of the last record
         self._run_kind = ("", "")
         self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long
-        self._changed: list[tuple[int, int, bytes]] = []  # start, end, new text
+        self._changed: list[tuple[bytes, bytes]] = []  # lines of the chunk, and what is passed on instead
 
     def feed(self, chunk: bytes) -> bytes:
         """Count the next *chunk* and return the bytes to pass on.
@@ -468,7 +468,7 @@ class Counter:
         """
         rest = self._release()
         if rest:
-            self._line(rest, 0)
+            self._line(rest)
         return self._with_changes(rest)
 
     def digests(self) -> list[str]:
@@ -491,10 +491,15 @@ class Counter:
 
     def _with_changes(self, chunk: bytes) -> bytes:
         """Return *chunk* with the lines of BATCH messages whose files were moved."""
-        for start, stop, line in reversed(self._changed):
-            chunk = chunk[:start] + line + chunk[stop:]
+        done: list[bytes] = []
+        for line, new in self._changed:
+            at = chunk.find(line)
+            while at and chunk[at - 1 : at] != b"\n":  # it may be a part of a longer line
+                at = chunk.find(line, at + 1)
+            done += chunk[:at], new
+            chunk = chunk[at + len(line) :]
         self._changed = []
-        return chunk
+        return b"".join([*done, chunk])
 
     def _hold(self, part: bytes) -> None:
         self._held.append(part)
@@ -520,35 +525,36 @@ class Counter:
                 self._add(self._run_kind, 1, stop - start)
                 self.lines += 1
             else:
-                self._line(data[start:stop], start)
+                self._line(data[start:stop])
             start = stop
 
-    def _line(self, line: bytes, start: int) -> None:
-        """Count a whole line, which begins at *start* of its chunk."""
+    def _line(self, line: bytes) -> None:
         self.lines += 1
         if not line.strip():
             self.blank = self.blank or self.lines
             return
         head = HEAD.match(line)
         kind = self._begins(head) if head else self._parsed(line)
-        if kind[0] == "STATE" and len(line) > HEAD_BYTES:
+        if kind[0] == "RECORD":
+            pass  # nearly every line
+        elif kind[0] == "STATE" and len(line) > HEAD_BYTES:
             self._states = None
         elif kind[0] == "STATE" and self._states is not None:
             self._states.append(line)
         elif kind[0] == "SCHEMA" and (kind[1] in self.schemas or len(self.schemas) < SCHEMAS):
             self.schemas[kind[1]] = line if len(line) <= HEAD_BYTES else b""
         elif kind[0] == "BATCH":
-            self._batch(kind[1], line, start)
+            self._batch(kind[1], line)
         self._add(kind, 1, len(line))
 
-    def _batch(self, stream: str, line: bytes, start: int) -> None:
+    def _batch(self, stream: str, line: bytes) -> None:
         """Count the files of a BATCH message, and note the line that is passed on instead."""
         self._parsed(line)
         records, changed = self.batches.take(line, self.lines)
         if records:
             self.records[stream] = self.records.get(stream, 0) + records
         if changed != line:
-            self._changed.append((start, start + len(line), changed))
+            self._changed.append((line, changed))
 
     def _understands(self, data: bytes, position: int) -> bool:
         """Return whether a line that has not ended has a head; if it has, count the line."""

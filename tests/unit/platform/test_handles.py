@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,26 @@ def test_a_store_on_this_machine_cannot_be_used_by_pods() -> None:
     """With store: use an address of this machine alone is refused: pods would look for it in themselves."""
     with pytest.raises(Exception, match="pods reach"):
         parse({"store": "use", "s3_endpoint": "http://127.0.0.1:9000"}, {})
+
+
+def test_runs_may_change_the_secrets_that_have_a_token(tmp_path: Path) -> None:
+    """The role names the Secrets of connectors whose config in a pipeline has a token as a variable, and no rule is without names."""
+    configs = tmp_path / "singer-configs"
+    entry = {"tap": "tap-a", "target": "target-b"}
+    files: dict[str, Any] = {
+        "pipelines.yaml": {"one": entry, "two": {**entry, "config": "two.json"}, "broken": {"tap": "tap-none", "target": "target-b"}},
+        "tap-a/connector.yaml": {"kind": "tap", "pip_url": "a"},
+        "target-b/connector.yaml": {"kind": "target", "pip_url": "b"},
+        "tap-a/config.json": {"token_url": "no variable", "password": "${B}"},
+        "target-b/config.json": {"password": "${B}"},
+        "two.json": {},
+    }
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    for wanted, two in (([], {}), (["connector-tap-a"], {"oauth": [{"refreshToken": "x${A}"}]})):
+        for name, content in {**files, "two.json": two}.items():
+            (configs / name).parent.mkdir(parents=True, exist_ok=True)
+            (configs / name).write_text(yaml.safe_dump(content) if name.endswith("yaml") else json.dumps(content))
+        rendering = Handles(Settings(root=tmp_path), {}).rendering
+        (role,) = [item for item in rendering.documents if (item["kind"], item["metadata"]["name"]) == ("Role", "pipeline-secrets")]
+        assert [rule["resourceNames"] for rule in role["rules"]] == ([wanted] if wanted else [])
+        assert rendering.secrets_role == (role if wanted else None)

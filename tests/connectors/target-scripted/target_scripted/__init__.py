@@ -4,7 +4,7 @@ Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` 
 ``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``lenient`` (leave out
 lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
 empty file), ``table`` (leave a file ``[name, text]``),
-``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
+``batches`` (false: do not read batch files), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
 state as it comes), ``outside`` (append rows to that file, down to the
 disk, before a state is printed, as a database does), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
 """
@@ -92,7 +92,7 @@ def main() -> None:
                 rows.clear()
             if config.get("often"):
                 print(json.dumps(state), flush=True)
-        elif message["type"] == "BATCH":
+        elif message["type"] == "BATCH" and config.get("batches", True):
             for name in message["manifest"]:
                 path = name.replace("file://", "")
                 with gzip.open(path, "rt", encoding="utf-8") as batch, open(f"{message['stream']}.jsonl", "a", encoding="utf-8") as file:
