@@ -16,6 +16,7 @@ from cluster.containers.registry import ANSWERS, meaning, refusal
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private
+from cluster.host.locks import exclusive
 from cluster.host.subprocesses import last_line
 from cluster.net import proxy
 from cluster.project import debian, sources
@@ -74,6 +75,9 @@ CONTENT = "singer.content"
 """The label with name and content hash of an image. A new tag does not change it."""
 FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
 """Messages of builders that only build for their own platform."""
+PRUNED = re.compile("No such image: sha256:|unknown parent image ID")
+"""What the classic builder prints if somebody has removed its stages during a build: it has no
+names for them, so another checkout's ``teardown --all``, or a prune, takes them away."""
 BUILDERS_OWN = re.compile(
     r"^(The command '|ERROR: failed to (build|solve)|(#\d+ )?ERROR: process|\S*Dockerfile\S*:\d+$|-{4,}$|\s*\d+ \| ).*$|^#\d+ [\d.]+ ",
     re.MULTILINE,
@@ -143,25 +147,33 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
     :raises SetupError: E-BUILD, the builder's reason; and what ``sources.write`` raises.
     """
     name = tag(connector, settings)
-    folder = settings.local / "build" / f"{connector.name}-{name.rpartition(':')[2]}"
+    folder = settings.local / "build" / connector.name  # the same each time, for caches
+    context = folder.relative_to(settings.root).as_posix()
     kept = settings.local / "cache" / "builds" / connector.name
     packages = kept.read_text(encoding="utf-8").split() if kept.exists() else []
-    try:
-        sources.write(connector, settings, folder, say)
-        values = {**arguments(connector, settings), "SOURCES": folder.relative_to(settings.root).as_posix()}
-        recipe = Recipe(connector.name, "Dockerfile", name, values, platform)
-        while True:
-            with_packages = {"BUILD_PACKAGES": " ".join(packages)} if packages else {}
-            text = _attempt(replace(recipe, arguments={**values, **with_packages}), settings, runtime, say)
-            missing = [item for item in debian.for_build(text) if item not in packages]
-            if not missing:
-                break
-            say(f"needs {' '.join(missing)}: building again with it")
-            packages += missing
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    with file_errors("The list of packages", kept):
+    values = {**arguments(connector, settings), "SOURCES": f"{context}/locked", "OWN": f"{context}/own"}
+    recipe = Recipe(connector.name, "Dockerfile", name, values, platform)
+    with file_errors("The build context", folder):
+        private_folder(folder.parent)
         private_folder(kept.parent)
+    with exclusive(kept.with_name(f"{connector.name}.lock")):
+        try:
+            sources.write(connector, settings, folder, say)
+            attempts = 2
+            while True:
+                with_packages = {"BUILD_PACKAGES": " ".join(packages)} if packages else {}
+                text = _attempt(replace(recipe, arguments={**values, **with_packages}), settings, runtime, say)
+                if PRUNED.search(text) and attempts:
+                    attempts -= 1
+                    continue
+                missing = [item for item in debian.for_build(text) if item not in packages]
+                if not missing:
+                    break
+                say(f"needs {' '.join(missing)}: building again with it")
+                packages += missing
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    with file_errors("The list of packages", kept):
         write_private(kept, "" if text else " ".join(packages))
     if text:
         raise _failure(recipe, text, settings)

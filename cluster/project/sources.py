@@ -1,7 +1,8 @@
-"""What an image installs of a connector: the lock, and the packages that no index has.
+"""What an image installs of a connector: the lock, the packages that no index has, its own code.
 
 Commits, wheels and folders of this machine are fetched here, with the user's own logins, and copied
-into the build context. So the builder needs neither git nor a secret.
+into the build context. So the builder needs neither git nor a secret. The code of a folder is
+packaged here too: an edit changes one small layer of the image.
 """
 
 from __future__ import annotations
@@ -78,9 +79,11 @@ def split(lock: str) -> tuple[str, list[tuple[Commit | Path, str]]]:
 
 
 def write(connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> None:
-    """Write what the image installs into *folder*: two files of requirements, and what they name.
+    """Write what the image installs into *folder*.
 
-    ``requirements.lock`` is for what has hashes, ``sources.txt`` for the rest.
+    ``locked`` has two files of requirements, and what they name: ``requirements.lock`` for what has
+    hashes, ``sources.txt`` for the rest. ``own`` has the wheels of the connector's folders. A
+    folder that is no wheel for all machines is in ``sources.txt``.
 
     :raises SetupError: E-NETWORK, E-INSTALL, E-PROGRAM, a commit cannot be had; E-DISK, E-STORE.
     """
@@ -91,18 +94,35 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
     lines = []
     with file_errors("The build context", folder):
         shutil.rmtree(folder, ignore_errors=True)
-        private_folder(folder.parent)
-        folder.mkdir(mode=0o755)
-        for number, (path, marker) in enumerate([*paths, *((project, "") for project in connector.projects)]):
-            copy = folder / str(number) / path.resolve().name
+        locked, own = folder / "locked", folder / "own"
+        for part in (private_folder(folder), locked, own):
+            part.mkdir(mode=0o755, exist_ok=True)
+        paths += [(project, "") for project in connector.projects if not _own_wheel(project, connector, settings, own, say)]
+        for number, (path, marker) in enumerate(paths):
+            copy = locked / str(number) / path.resolve().name
             if path.is_dir():
                 shutil.copytree(path, copy, ignore=partial(_left_out, path))
             else:
                 copy.parent.mkdir()
                 shutil.copyfile(path, copy)
-            lines.append(f"{IN_IMAGE}/{copy.relative_to(folder).as_posix()}{marker}\n")
-        (folder / "requirements.lock").write_text(hashed, encoding="utf-8")
-        (folder / "sources.txt").write_text("".join(lines), encoding="utf-8")
+            lines.append(f"{IN_IMAGE}/{copy.relative_to(locked).as_posix()}{marker}\n")
+        (locked / "requirements.lock").write_text(hashed, encoding="utf-8")
+        (locked / "sources.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def _own_wheel(project: Path, connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
+    """Write the wheel of a connector's folder, if it is one for all machines.
+
+    It is built from a copy without what earlier builds left, such as modules that are deleted.
+    """
+    say(f"packaging {project.name}")
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as work:
+        copy = Path(work) / project.name
+        shutil.copytree(project, copy, ignore=partial(_left_out, project))
+        wheel = _wheel(copy, connector, Environments(settings), Path(work) / "wheel")
+        if wheel:
+            wheel.rename(folder / wheel.name)
+    return wheel is not None
 
 
 def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
@@ -201,15 +221,25 @@ def _package(commit: Commit, connector: Connector, environments: Environments, w
             f"{commit.name} cannot be packaged: {without_login(commit.url)} has no folder {commit.subdirectory}.",
             hint=f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml.',
         )
+    package = _wheel(source, connector, environments, work / "wheel")
+    if package is None:
+        build = _build(connector, environments)
+        environments.uv(connector, [*build, "--sdist", "--out-dir", str(work / "sdist"), str(source)])
+        [package] = (work / "sdist").glob("*.tar.gz")
+    (work / "package").mkdir()
+    package.rename(work / "package" / package.name)
+    return work / "package"
+
+
+def _wheel(source: Path, connector: Connector, environments: Environments, folder: Path) -> Path | None:
+    """Build a wheel into *folder*. Return None if it is not for all machines."""
+    environments.run([*_build(connector, environments), "--wheel", "--out-dir", str(folder), str(source)])
+    return next(folder.glob("*-none-any.whl"), None)
+
+
+def _build(connector: Connector, environments: Environments) -> list[str]:
+    """Return uv's command that builds a package."""
     python: Path | str = sys.executable
     with suppress(SetupError):  # a wheel for all machines can be built by any Python
         python = environments.python(connector)
-    build = ["build", "--quiet", "--no-python-downloads", "--python", str(python)]
-    environments.run([*build, "--wheel", "--out-dir", str(work / "wheel"), str(source)])
-    made = list((work / "wheel").glob("*-none-any.whl"))
-    if not made:
-        environments.uv(connector, [*build, "--sdist", "--out-dir", str(work / "sdist"), str(source)])
-        made = list((work / "sdist").glob("*.tar.gz"))
-    (work / "package").mkdir()
-    made[0].rename(work / "package" / made[0].name)
-    return work / "package"
+    return ["build", "--quiet", "--no-python-downloads", "--python", str(python)]

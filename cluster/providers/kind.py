@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from cluster.containers import layers
 from cluster.containers.ports import SIGNS, conflict
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -256,7 +257,7 @@ class Kind(Owned[str]):
         :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
         say(f"{count(len(images), 'image')} to the node")
-        self.runtime.into_node(self.node, images)
+        layers.load(self.runtime, self.node, images, self.settings.local / "build")
 
     # -- stopping and deleting
 

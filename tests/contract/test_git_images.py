@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import zipfile
 from typing import TYPE_CHECKING
 
 import fake_docker
@@ -229,3 +230,28 @@ def test_a_package_that_does_not_build_here(desk: Desk) -> None:
     error = desk.refused()
     assert (error.code, "pg_config executable not found" in error.problem) == ("E-INSTALL", True)
     assert error.hint.startswith("Install what its build needs, on Debian: sudo apt-get install build-essential libpq-dev. Log: ")
+
+
+@pytest.mark.full
+def test_an_edit_of_a_folder_changes_one_layer(desk: Desk) -> None:
+    """The code of a folder of the checkout is a wheel of its own; what takes long to install is the same after an edit."""
+    folder = desk.root / "taps" / "own"
+    folder.mkdir(parents=True)
+    backend = BACKEND.replace("TAG", "py3-none-any").replace("version()", "'1'").replace("def '1':", "def version():")
+    (folder / "pyproject.toml").write_text(PYPROJECT)
+    (folder / "backend.py").write_text(backend)
+    (folder / "tap_git.py").write_text("CODE = 1\n")
+    (folder / "build").mkdir()
+    (folder / "build" / "deleted.py").touch()
+    desk.connector("./taps/own")
+
+    def installed() -> tuple[dict[str, bytes], list[bytes]]:
+        assert desk.build() == []
+        sources = {file.name: file.read_bytes() for file in (desk.desk / "sources").iterdir()}
+        with zipfile.ZipFile(next((desk.desk / "own").glob("*.whl"))) as wheel:
+            return sources, [wheel.read(name) for name in wheel.namelist() if name.endswith(".py")]
+
+    before, code = installed()
+    assert code == [b"CODE = 1\n"]
+    (folder / "tap_git.py").write_text("CODE = 2\n")
+    assert installed() == (before, [b"CODE = 2\n"])

@@ -79,7 +79,7 @@ def digest(data: bytes) -> str:
 def install(folder: Path, desk: Path) -> Path:
     """Put a program ``docker`` into *folder*: it builds nothing but a name, with labels and platform, and really pushes.
 
-    On the *desk* are the images that it has, every call of it, what it is to refuse with, and the sources that it was last given.
+    On the *desk* are the images that it has, every call of it, what it is to refuse with, and what it was last given to install.
     """
     for made in (folder, desk):
         made.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,8 @@ def install(folder: Path, desk: Path) -> Path:
 
 def take(desk: Path, context: Path, arguments: Mapping[str, str]) -> None:
     """Keep what the image would install; fail if a compiler is to be missed."""
-    if "SOURCES" in arguments:
-        shutil.copytree(context / arguments["SOURCES"], desk / "sources", dirs_exist_ok=True)
+    for argument in {"SOURCES", "OWN"} & set(arguments):
+        shutil.copytree(context / arguments[argument], desk / argument.lower(), dirs_exist_ok=True)
     failure = desk / "fails-without-compiler"
     if failure.exists() and "BUILD_PACKAGES" not in arguments:
         sys.exit(failure.read_text())

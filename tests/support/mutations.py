@@ -74,7 +74,7 @@ VARIANTS = [
     Variant("lock not taken", LOCK, "        if not locks.try_lock(handle):", "        if False:", f"{KILLS} -k 'at_once or set_during'"),
     Variant("the run's folder is left", LOCAL, "                        sweep(folder, name)", "                        pass", f"{SCENARIOS} -k 'well'"),
     Variant("connectors of a killed run are not waited for", LOCK, 'None if all(map(locks.try_lock, handles)) else ""', "None", f"{KILLS} -k 'outlive'"),
-    Variant("a runner that comes too late begins", RUNNER, "        runner.hold()\n        work.mkdir(mode=0o700, parents=True)", "        work.mkdir(mode=0o700, parents=True)\n        runner.hold()", f"{KILLS} -k 'runners_start'"),
+    Variant("a runner that comes too late begins", RUNNER, "        runner.hold()\n        work.mkdir(mode=0o700, parents=True)", "        work.mkdir(mode=0o700, parents=True)\n        runner.hold()", f"{PROCESS} -k 'comes_too_late'"),
     Variant("a second Ctrl-C forgets what is left", LOCAL, "if journal.settled and not folder.exists():", "if True:", f"{KILLS} -k 'puts_things_away or second'"),
     Variant("runners do not hear of the engine's end", PAIR, '"SINGER_LIFELINE": str(lifeline)', '"SINGER_NO_LINE": str(lifeline)', "tests/contract/test_interruption.py -k 'killed'"),
     Variant("a half-written object is seen", FOLDERS, "            self._publish(self._part(data), bucket, key)", "            private_folder(file.parent)\n            file.write_bytes(data)", "tests/contract/test_store.py"),

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cluster.project.model import Connector
 
 POLL_SECONDS = 0.25
+KEPT = 3
+"""How many images of a connector stay on this machine: edits make many, and some are undone."""
 NODE_SECONDS = 120
 """How long a node may refuse images. Loading overlaps with its start."""
 
@@ -97,6 +99,10 @@ class Built:
         title = _for(platform, connector.name)
         say(title)
         images.build(connector, handles.settings, handles.runtime, lambda line: say(f"{title}: {line}"), platform)
+        repository = images.tag(connector, handles.settings).rpartition(":")[0]
+        for thing in [thing for thing in handles.instance.brought if thing.startswith(f"image {repository}:")][:-KEPT]:
+            handles.runtime.run("rmi", thing.removeprefix("image "))
+            handles.instance.took_away(thing)
 
     @staticmethod
     def _remember(handles: Handles, connectors: list[Connector]) -> None:

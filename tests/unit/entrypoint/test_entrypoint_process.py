@@ -590,6 +590,21 @@ def test_the_end_of_the_lifeline_stops_everything(box: Box) -> None:
     assert not (box.folder / "work").exists()
 
 
+def test_a_runner_that_comes_too_late_does_not_begin(box: Box) -> None:
+    """Where the engine has removed the lock, because its run is over, nothing is started and no folder is left."""
+    reads, writes = os.pipe()
+    try:
+        lock = box.folder / "run" / "lock"
+        work = box.folder / "run" / "work"
+        result = box.run("tap", 'touch "$BOX/began"', SINGER_LIFELINE=str(reads), SINGER_LOCK=str(lock), SINGER_WORK=str(work))
+    finally:
+        os.close(reads)
+        os.close(writes)
+    assert result.code != 0
+    assert not (box.folder / "began").exists()
+    assert not lock.parent.exists()
+
+
 def test_the_connector_does_not_hold_the_lifeline(box: Box) -> None:
     """A connector inherits no descriptor but the three standard ones."""
     if not Path("/proc/self/fd").exists():

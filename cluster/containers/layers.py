@@ -1,0 +1,141 @@
+"""Images to a node in a container: only the layers that its containerd does not have yet.
+
+An edit of a connector changes a layer of a few kilobytes in an image of 260 MB. A runtime can only
+save whole images. So its archive is read here, and an OCI image layout without the present layers
+is passed on. containerd accepts it: its content store has these layers, by digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from typing import IO, TYPE_CHECKING, Any
+
+from cluster.containers.runtime import full_name
+from cluster.host.files import private_folder
+from cluster.host.subprocesses import find
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cluster.containers.runtime import Runtime
+
+INTO = ("ctr", "--namespace=k8s.io", "images", "import", "--digests", "-")
+"""The command that reads an archive on a node."""
+HAS = ("ctr", "--namespace=k8s.io", "content", "list", "--quiet")
+"""The command that prints the digests in a node's content store."""
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+COMPRESSED = {b"\x1f\x8b": "+gzip", b"\x28\xb5": "+zstd"}
+"""The first bytes of compressed layers, and what their media type ends with."""
+
+
+def load(runtime: Runtime, node: str, images: Sequence[str], work: Path) -> None:
+    """Load images into a node's containerd. *work* is a folder for an archive.
+
+    :raises SetupError: E-IMAGE, the runtime or containerd refused.
+    """
+    present = digests(runtime, node)
+    if present.isdisjoint(_layers(runtime, images)):  # as on a new node
+        runtime.into_node(node, images)
+        return
+    archive = private_folder(work) / f"{node}.tar"
+    try:
+        runtime.save(images, archive)
+        if not _send(runtime, node, archive, present):
+            runtime.into_node(node, images)
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def digests(runtime: Runtime, node: str) -> set[str]:
+    """Return the digests of what a node's containerd has; nothing if it does not answer."""
+    result = runtime.run("exec", node, *HAS)
+    return set(result.stdout.split()) if result.returncode == 0 else set()
+
+
+def _layers(runtime: Runtime, images: Sequence[str]) -> set[str]:
+    """Return the digests of the uncompressed layers of images."""
+    result = runtime.run("image", "inspect", "--format", "{{json .RootFS.Layers}}", *images)
+    try:
+        return {digest for line in result.stdout.splitlines() for digest in json.loads(line) or ()}
+    except ValueError:
+        return set()
+
+
+def _send(runtime: Runtime, node: str, archive: Path, present: set[str]) -> bool:
+    """Send an archive's images without the present layers. Return whether containerd took them."""
+    command = [find(runtime.program), "exec", "--interactive", node, *INTO]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as importing:
+        assert importing.stdin is not None
+        try:
+            write(archive, importing.stdin, present)
+            importing.stdin.close()
+        except (OSError, KeyError, ValueError, tarfile.TarError):  # another form, or a refusal
+            importing.kill()
+    return importing.returncode == 0
+
+
+def write(archive: Path, file: IO[bytes], present: set[str]) -> None:
+    """Write an archive of docker, podman or nerdctl as an OCI image layout, without some layers.
+
+    :raises KeyError, ValueError, tarfile.TarError: the archive has another form.
+    """
+    with tarfile.open(archive) as source, tarfile.open(fileobj=file, mode="w|") as layout:
+        _add(layout, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        manifests, sent = [], set(present)
+        for image in json.loads(_read(source, "manifest.json")):
+            manifest = _add_image(source, layout, image, sent)
+            manifests += [{**manifest, "annotations": {"io.containerd.image.name": full_name(name)}} for name in image["RepoTags"]]
+        _add(layout, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())
+
+
+def _add_image(source: tarfile.TarFile, layout: tarfile.TarFile, image: dict[str, Any], sent: set[str]) -> dict[str, Any]:
+    """Add an image, and return the descriptor of its manifest."""
+    config = _read(source, image["Config"])
+    layers = []
+    for name, diff in zip(image["Layers"], json.loads(config)["rootfs"]["diff_ids"], strict=True):
+        content = source.extractfile(name)
+        if content is None:
+            raise ValueError(name)
+        compressed = COMPRESSED.get(content.read(2), "")
+        size = content.seek(0, io.SEEK_END)
+        content.seek(0)
+        digest = f"sha256:{name.rpartition('/')[2]}" if name.startswith("blobs/") else diff
+        if digest not in sent:
+            sent.add(digest)
+            entry = tarfile.TarInfo(_blob(digest))
+            entry.size = size
+            layout.addfile(entry, content)
+        layers.append({"mediaType": LAYER + compressed, "digest": digest, "size": size})
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": _add_blob(layout, config, CONFIG), "layers": layers}
+    return _add_blob(layout, json.dumps(manifest).encode(), MANIFEST)
+
+
+def _read(source: tarfile.TarFile, name: str) -> bytes:
+    content = source.extractfile(name)
+    if content is None:
+        raise ValueError(name)
+    return content.read()
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _add_blob(layout: tarfile.TarFile, content: bytes, kind: str) -> dict[str, Any]:
+    """Add a blob, and return its descriptor."""
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    _add(layout, _blob(digest), content)
+    return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def _add(layout: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    layout.addfile(entry, io.BytesIO(content))
