@@ -305,14 +305,20 @@ def rotating(run: Run, environ: Mapping[str, str]) -> Callable[..., None]:
         for side, keeper in keepers.items():
             for name in keeper.look(last=last):
                 print(f"{keeper.connector} replaced {name} in its config; its Secret has the new value", flush=True)
-            facts = report(run.shared / f"{side}.json")
-            if last and keeper.problems and facts:
-                for problem in keeper.problems:
-                    print(f"WARNING {problem}", flush=True)
-                facts["warnings"] = [*facts.get("warnings", []), *keeper.problems]
-                (run.shared / f"{side}.json").write_text(json.dumps(facts), encoding="utf-8")
+            if last and keeper.problems:
+                _add_warnings(run.shared / f"{side}.json", keeper.problems)
 
     return keep
+
+
+def _add_warnings(file: Path, problems: list[str]) -> None:
+    """Add warnings to the report of a side that has ended, from where the record takes them."""
+    for problem in problems:
+        print(f"WARNING {problem}", flush=True)
+    facts = report(file)
+    if facts:
+        facts["warnings"] = [*facts.get("warnings", []), *problems]
+        file.write_text(json.dumps(facts), encoding="utf-8")
 
 
 def report(file: Path) -> dict[str, Any]:

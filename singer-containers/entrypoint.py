@@ -426,7 +426,7 @@ class Counter:
         self._run = b""  # head of the last record
         self._run_kind = ("", "")
         self._states: deque[bytes] | None = deque(maxlen=LAST_STATES)  # None: one was too long
-        self._changed: list[tuple[bytes, bytes]] = []  # lines of the chunk, and what is passed on instead
+        self._changed: list[tuple[bytes, bytes]] = []  # lines of the chunk, and their new text
 
     def feed(self, chunk: bytes) -> bytes:
         """Count the next *chunk* and return the bytes to pass on.

@@ -18,7 +18,7 @@ from cluster.argo import status, workflow
 from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.kube.documents import pod_trouble
-from cluster.runs import outcome
+from cluster.runs import outcome, rotation
 from cluster.runs.history import OWNER
 from cluster.runs.journal import Journal
 from cluster.runs.record import Record, Side
@@ -240,6 +240,10 @@ class ArgoEngine:
 
         The run has succeeded, so a log that cannot be read is no error.
         """
+        for text in record.warnings:
+            if rotation.LOST in text:
+                self.output.line("!", record.pipeline, text)
+                self.output.event("warning", source=record.pipeline, problem=text)
         store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
-from cluster.host.files import private_folder
+from cluster.host.files import file_errors, private_folder
 from cluster.host.locks import exclusive
 from cluster.project.dotenv import read_dotenv, renew
 from cluster.runs.rotation import FILE, Keeper
@@ -37,7 +37,7 @@ def _keep(settings: Settings, environ: Mapping[str, str], name: str, values: lis
     :raises SetupError: the value came from the environment, or ``.env`` cannot be changed.
     """
     file = settings.root / ".env"
-    with exclusive(private_folder(settings.local) / "dotenv.lock"):
+    with file_errors(file.name, file), exclusive(private_folder(settings.local) / "dotenv.lock"):
         there = read_dotenv(file).get(name)
         if there not in values and environ.get(name) == values[0]:
             raise SetupError("E-SECRET", "it came from the environment", hint=f"Put {name}=… into .env.")

@@ -254,7 +254,7 @@ class Probe:
         """Return the user's variables without secrets, those of the proxy and the entrypoint's."""
         environ = self.session.environ
         network = proxy.read(self.session.settings, environ).variables(environ)
-        own = end.variables(SINGER_CATALOG=str(end.folder / "catalog.json"))
+        own = end.variables(SINGER_CATALOG=str(end.folder / "catalog.json"), SINGER_BATCH_DIR=str(end.folder / "batches"))
         return {**without_secrets({**environ, **network}, [end.config]), **own}
 
 

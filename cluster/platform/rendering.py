@@ -130,8 +130,9 @@ class Rendering:
     @property
     def secrets_role(self) -> Document | None:
         """The Role with which runs keep what a connector replaced; None if none needs it."""
-        role = next(item for item in self.documents if (item["kind"], item["metadata"]["name"]) == ("Role", SECRETS))
-        return role if self._rotating else None
+        if not self._rotating:
+            return None
+        return next(item for item in self.documents if (item["kind"], item["metadata"]["name"]) == ("Role", SECRETS))
 
     @cached_property
     def _rotating(self) -> list[str]:

@@ -23,6 +23,8 @@ INSTANCE = "singer/instance"
 """The label of a Secret that an installation has made."""
 ROTATED = "singer/rotated"
 """The annotation of a Secret whose values a run has replaced, as ``rotation`` reads it."""
+LOST = "and the new value is lost"
+"""Words in each warning about a secret that could not be kept."""
 AGAIN_SECONDS = 5.0
 """Time between two attempts to keep a value."""
 
@@ -91,7 +93,6 @@ class Keeper:
     def problems(self) -> list[str]:
         """A sentence for each secret whose newest value could not be kept."""
         return [
-            f"{self.connector} replaced {name} in its config, and the new value is lost: {why.rstrip('.')}. "
-            f"Set {name} again before the next run."
+            f"{self.connector} replaced {name} in its config, {LOST}: {why.rstrip('.')}. Set {name} again before the next run."
             for name, why in self._why.items()
         ]

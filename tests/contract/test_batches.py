@@ -34,6 +34,14 @@ def test_batch_files_are_loaded_and_shown(checkout: Checkout, tmp_path: Path) ->
     assert [found.name for found in (tmp_path / "of the tap").iterdir()] == ["s-3.json.gz"]
 
 
+def test_check_leaves_no_batch_file(checkout: Checkout, tmp_path: Path) -> None:
+    """The tap writes into the folder of the try, not where its config says."""
+    root = {"storage": {"root": f"file://{tmp_path}/batches"}}
+    checkout.scripted({"steps": STEPS, "batch_config": {**CONFIG, **root}})
+    assert "1 record in 1 stream" in checkout.invoke("check", "tap-scripted").out
+    assert not (tmp_path / "batches").exists()
+
+
 def test_files_without_a_count_of_records_are_files(checkout: Checkout, tmp_path: Path) -> None:
     """A load of Parquet is no load without new records: its files are counted, and the target's are copied."""
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
