@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cluster.config.strict import describe, words
 from cluster.errors import Interrupted, SetupError
-from cluster.net import proxy
+from cluster.project.venvs import Environments
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -88,15 +88,17 @@ def _for_tests(session: Session) -> None:
     installed = Path(sys.prefix) / lock.name
     if ours and (not installed.exists() or installed.read_bytes() != lock.read_bytes()):
         with session.output.step("Packages for tests") as step:
-            network = proxy.read(settings, session.environ).variables(session.environ)
+            install = ("install", "--quiet", "--require-hashes", "--requirement", str(lock))
+            environments = Environments(settings)
             # As in the launcher.
-            pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-            install = ("install", "--quiet", "--no-compile", "--require-hashes", "--requirement", str(lock))
-            done = subprocess.run([sys.executable, "-m", "pip", *install], check=False, env={**os.environ, **pip, **network})
-            if done.returncode:
-                raise SetupError(
-                    "E-INSTALL", "pip cannot install the packages for tests.", hint="Read the lines of pip above, then run it again."
-                )
+            if environments.run(["pip", *install, "--no-deps", "--python", sys.executable]).returncode:
+                pip = {"PIP_CACHE_DIR": str(settings.local / "cache" / "pip"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+                network = environments.network.variables(session.environ)
+                command = [sys.executable, "-m", "pip", *install, "--no-compile"]
+                if subprocess.run(command, check=False, env={**os.environ, **pip, **network}).returncode:
+                    raise SetupError(
+                        "E-INSTALL", "pip cannot install the packages for tests.", hint="Read the lines of pip above, then run it again."
+                    )
             shutil.copyfile(lock, installed)
             step.result("installed")
     if importlib.util.find_spec("pytest") is None:

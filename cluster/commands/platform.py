@@ -41,6 +41,8 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
     """Start the platform, or repair it."""
     output, began = session.output, time.monotonic()
     with Handles(session.settings, session.environ) as handles:
+        ahead = handles.provider
+        handles.ask_ahead(lambda: handles.host, lambda: ahead.kubernetes, ahead.pending, lambda: ahead.missing_images([]))
         _begin(session, handles)
         steps = plan.up(handles.settings)
         trouble = _preflight(session, handles)
@@ -62,8 +64,9 @@ def up(session: Session, *, timings: bool, plan_only: bool) -> None:
             output.line("•", f"Everything is in place ({len(steps)} of {len(steps)}), nothing changed.", seconds(duration))
             return
         if timings:
-            rows = [[title, seconds(value)] for title, value in sorted(changed.items(), key=lambda item: -item[1])]
-            output.table(rows, ["step", "time"])
+            slowest = sorted(changed.items(), key=lambda item: -item[1].seconds)
+            rows = [[title, seconds(taken.seconds), seconds(taken.waiting)] for title, taken in slowest]
+            output.table(rows, ["step", "time", "of it waiting"])
         _end(session, handles, duration)
 
 
@@ -229,6 +232,7 @@ def status(session: Session) -> None:
     :raises SetupError: E-DOWN, a step is not as it should be.
     """
     with Handles(session.settings, session.environ) as handles:
+        handles.ask_ahead(lambda: handles.provider.missing_images([]))
         foreign = handles.provider.foreign()
         if foreign:
             raise foreign

@@ -114,6 +114,7 @@ def _run(
     """Run a pipeline, copy its files to ``output/``, and report the result."""
     output = session.output
     pipeline = Project.of(session.settings).pipeline(name)
+    engines.ask_ahead(asked)
     engine, reason = engines.choose(asked)
     facts["engine"] = engine.engine
     span = f" · backfill {options.backfill}" if options.backfill else ""
@@ -213,6 +214,7 @@ def _run_several(session: Session, names: Sequence[str], *, asked: str, options:
     project = Project.of(session.settings)
     pipelines = [project.pipeline(name) for name in names]
     with Engines(session) as engines:
+        engines.ask_ahead(asked)
         engine, reason = engines.choose(asked)
         if engine.handles is None:
             raise SetupError(

@@ -108,7 +108,7 @@ def _remove(session: Session, handles: Handles, *, keep_data: bool, everything: 
         with output.step("Images and environments") as step:
             step.result(f"{count(_images_removed(handles), 'image')} removed")
             data = [] if keep_data else [backup.archive(handles.settings).parent]
-            for folder in (*(handles.settings.local / name for name in ("environments", "cache", "bin", "build")), *data):
+            for folder in (*(handles.settings.local / name for name in ("environments", "pythons", "cache", "bin", "build")), *data):
                 shutil.rmtree(folder, ignore_errors=True)
     for text in stays:
         output.line("!", "Left", text)

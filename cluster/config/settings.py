@@ -107,6 +107,8 @@ class Settings:
     proxy: str = ""
     ca_bundle: str = ""
     hub_url: str = "https://hub.meltano.com"
+    python_downloads: Literal["ask", "yes", "no"] = "ask"
+    """Whether uv may download a Python that a connector needs."""
 
     @property
     def local(self) -> Path:
@@ -256,9 +258,11 @@ def _checked(values: Mapping[str, object], root: Path) -> Settings:
 
 
 def _text(key: str, value: object) -> str:
-    """Return a value as a text: in YAML a port may be a number, a switch true or false."""
+    """Return a value as a text: in YAML a port may be a number, a switch true, false, yes or no."""
     if isinstance(value, bool) and "true" in CHOICES.get(key, ()):
         return _as_text(value)
+    if isinstance(value, bool) and "yes" in CHOICES.get(key, ()):
+        return "yes" if value else "no"
     if isinstance(value, int) and not isinstance(value, bool) and key in PORT_KEYS:
         return str(value)
     if not isinstance(value, str):

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cluster.config.settings import IMAGES
 from cluster.containers.registry import ANSWERS, meaning, refusal
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -21,7 +22,8 @@ from cluster.host.subprocesses import last_line
 from cluster.net import proxy
 from cluster.project import debian, sources
 from cluster.project.editable import content, project_files
-from cluster.project.venvs import chosen_index, extra_indexes, project_content, reason
+from cluster.project.uv_messages import reason
+from cluster.project.venvs import chosen_index, extra_indexes, project_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +131,8 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     base = settings.image("python")
     if connector.python:
         base = base.replace(f":{DEFAULT_PYTHON}-", f":{connector.python}-")
-    values = {"BASE": base, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
+    version = {"CONNECTOR_PYTHON": connector.python} if connector.python else {}
+    values = {"BASE": base, **version, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
     values["CAPABILITIES"] = ",".join(connector.capabilities)
     if connector.kind == "transform":
         values["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
@@ -262,6 +265,10 @@ def _failure(recipe: Recipe, text: str, settings: Settings) -> SetupError:
             f"The image of {name} cannot be built: Debian has no package {unknown[1]}.",
             hint=f'Correct "system_packages" in singer-configs/{name}/connector.yaml. Log: {log}',
         )
+    other = re.search(r"the base image has Python 3\.\d+, not 3\.\d+", text)
+    if other:
+        hint = f'Let "python" in singer.images name an image with the version in its tag: {IMAGES["python"]}.'
+        return SetupError("E-BUILD", f"The image of {name} cannot be built: {other[0]}.", hint=hint)
     if package:
         return SetupError(
             "E-BUILD",

@@ -12,6 +12,8 @@ import io
 import json
 import subprocess
 import tarfile
+import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from cluster.containers.runtime import full_name
@@ -20,7 +22,6 @@ from cluster.host.subprocesses import find
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cluster.containers.runtime import Runtime
 
@@ -44,13 +45,12 @@ def load(runtime: Runtime, node: str, images: Sequence[str], work: Path) -> None
     if present.isdisjoint(_layers(runtime, images)):  # as on a new node
         runtime.into_node(node, images)
         return
-    archive = private_folder(work) / f"{node}.tar"
-    try:
+    with tempfile.TemporaryDirectory(prefix=".", dir=private_folder(work)) as folder:
+        archive = Path(folder) / "images.tar"
         runtime.save(images, archive)
-        if not _send(runtime, node, archive, present):
-            runtime.into_node(node, images)
-    finally:
-        archive.unlink(missing_ok=True)
+        sent = _send(runtime, node, archive, present)
+    if not sent:
+        runtime.into_node(node, images)
 
 
 def digests(runtime: Runtime, node: str) -> set[str]:

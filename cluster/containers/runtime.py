@@ -13,6 +13,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,6 +149,8 @@ class Runtime:
         self.chosen = chosen
         self.patience: float | None = None
         """The timeout of a command in seconds; None for none."""
+        self._answers: dict[tuple[str, ...], Future[subprocess.CompletedProcess[str]]] | None = None
+        self._lock = threading.Lock()
 
     @cached_property
     def program(self) -> str:
@@ -165,7 +169,7 @@ class Runtime:
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
-        result = self.run("info", "--format", "{{json .}}")
+        result = self.ask("info", "--format", "{{json .}}")
         try:
             answer = json.loads(result.stdout)
             if result.returncode or answer.get("ServerErrors"):
@@ -192,6 +196,29 @@ class Runtime:
         """Run one of its commands to its end, with any exit code."""
         return run([self.program, *words], stdin=stdin, seconds=self.patience)
 
+    def keep_answers(self) -> None:
+        """From now on, ask the same question once, until something acts."""
+        with self._lock:
+            self._answers = {} if self._answers is None else self._answers
+
+    def forget_answers(self) -> None:
+        """Ask each question anew from now on: something is about to act."""
+        with self._lock:
+            self._answers = None
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of its commands that changes nothing, or return the answer that is kept."""
+        with self._lock:
+            first = self._answers is None or words not in self._answers
+            answer = Future[subprocess.CompletedProcess[str]]() if self._answers is None else self._answers.setdefault(words, Future())
+        if first:
+            try:
+                answer.set_result(self.run(*words))
+            except BaseException as error:
+                answer.set_exception(error)
+                raise
+        return answer.result()
+
     def check(self, *words: str, code: str, doing: str, hint: str) -> str:
         """Run one of its commands that must succeed, and return its standard output."""
         return check([self.program, *words], code=code, doing=doing, hint=hint)
@@ -208,7 +235,7 @@ class Runtime:
 
         :raises SetupError: E-RUNTIME, it does not answer.
         """
-        result = self.run("ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}} {{.Status}}")
+        result = self.ask("ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}} {{.Status}}")
         if result.returncode:
             raise self.silent(result.stderr)
         lines = (line.split() for line in result.stdout.splitlines())
@@ -235,16 +262,25 @@ class Runtime:
 
     def image_of(self, container: str) -> str:
         """Return the image of a container; empty if there is none, or it is unknown."""
-        result = self.run("container", "inspect", "--format", "{{.Config.Image}}", container)
+        result = self.ask("container", "inspect", "--format", "{{.Config.Image}}", container)
         return "" if result.returncode else result.stdout.strip()
 
     # -- images
 
     def absent(self, images: Sequence[str], platform: str = "") -> list[str]:
         """Return those of *images* that it does not have, or has for another platform."""
-        asked = "{{.Os}}/{{.Architecture}}" if platform else "{{.Id}}"
-        results = {image: self.run("image", "inspect", "--format", asked, image) for image in images}
-        return [image for image, result in results.items() if result.returncode or (platform and result.stdout.strip() != platform)]
+        if not images:
+            return []
+        inspect = ("image", "inspect", "--format", "{{.Os}}/{{.Architecture}}" if platform else "{{.Id}}")
+
+        def there(*names: str) -> bool:
+            result = self.ask(*inspect, *names)
+            return not result.returncode and (not platform or result.stdout.split() == [platform] * len(names))
+
+        if there(*images):
+            return []
+        with ThreadPoolExecutor() as pool:
+            return [image for image, present in zip(images, pool.map(there, images), strict=True) if not present]
 
     def sizes(self, images: Sequence[str]) -> dict[str, int]:
         """Return the sizes in bytes, unpacked, of those of *images* that it has."""
@@ -257,7 +293,7 @@ class Runtime:
 
     def on_node(self, node: str) -> set[str] | None:
         """Return the images of a node in a container, by full name; None if it cannot be asked."""
-        result = self.run("exec", node, "crictl", "images", "--output", "json")
+        result = self.ask("exec", node, "crictl", "images", "--output", "json")
         if result.returncode:
             return None
         return {tag for image in json.loads(result.stdout or "{}").get("images", []) for tag in image.get("repoTags", [])}

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output, StepLine
 
 POLL_SECONDS = 1.0
+FIRST_POLL_SECONDS, FIRST_SECONDS = 0.2, 30.0
+"""The first seconds of a run, in which its end is looked for more often: most runs are short."""
 SILENT_SECONDS = 60.0
 """Stop following a run when the API server has not answered for this time."""
 STORE_SECONDS = 45.0
@@ -188,6 +190,7 @@ class ArgoEngine:
             store = StoreWatch(self.handles)
             newest: dict[str, Any] | None = None
             deleted = False
+            looked = 0.0
             while not self._left.is_set():
                 try:
                     live = self.live(run)
@@ -195,14 +198,16 @@ class ArgoEngine:
                     newest = live or newest
                     if live is None or status.seen(live).ended:
                         break
-                    hopeless = self._look(status.seen(live), step) or hopeless
+                    if time.monotonic() - looked >= POLL_SECONDS:
+                        hopeless = self._look(status.seen(live), step) or hopeless
+                        looked = time.monotonic()
                     answered = time.monotonic()
                 except SetupError as error:
                     step.detail = error.problem.rstrip(".")
                     if time.monotonic() - answered > SILENT_SECONDS:
                         raise
                 store.look(run)
-                time.sleep(POLL_SECONDS)
+                time.sleep(FIRST_POLL_SECONDS if step.seconds < FIRST_SECONDS else POLL_SECONDS)
             record = self._deleted(run, newest) if deleted and newest is not None else self.record(run, newest, hopeless)
             step.took = record.seconds
             step.result(outcome.moved(record), "unchanged" if record.empty else "done")

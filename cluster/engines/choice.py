@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -163,6 +163,12 @@ class Engines:
         from cluster.platform.handles import Handles  # noqa: PLC0415 - a run on this machine needs nothing of it
 
         return self._open.enter_context(Handles(self.session.settings, self.session.environ))
+
+    def ask_ahead(self, asked: str) -> None:
+        """Ask in the background what a run in the cluster needs, unless it is for this machine."""
+        if (asked or self.session.settings.engine) != "local" and Instance(self.session.settings.platform / "instance.json").complete:
+            with suppress(SetupError):
+                self._stack.ask_ahead(lambda: self._stack.provider.missing_images([]))
 
     def connect(self) -> str | None:
         """Return why the platform is not up, None if it is. Asks once, and never starts a cluster.

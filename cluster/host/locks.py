@@ -6,6 +6,7 @@ The kernel releases a lock when its process ends, also by SIGKILL.
 from __future__ import annotations
 
 import fcntl
+import os
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
@@ -29,6 +30,24 @@ def try_lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+class InUse:
+    """Shared locks on files of folders, for as long as the object exists."""
+
+    def __init__(self, *files: Path) -> None:
+        """Lock the files that exist, and set their time to now."""
+        self._descriptors: list[int] = []
+        for file in files:
+            with suppress(OSError):
+                self._descriptors.append(os.open(file, os.O_RDONLY | os.O_CLOEXEC))
+                lock(self._descriptors[-1], shared=True)
+                os.utime(file)
+
+    def __del__(self) -> None:
+        """Release them."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
 
 @contextmanager

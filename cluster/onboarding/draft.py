@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 KINDS = ("tap", "target", "mapper")
 MAPPER = re.compile(r"(?!tap|target)(.*[-_])?(map|mapper|mapping|transform|transformer)([-_].*)?", re.IGNORECASE)
 """Names of programs that are mappers: their flags and capabilities are those of a target."""
+OBTAINING = frozenset({"E-CERTIFICATE", "E-DISK", "E-DOWNLOAD", "E-NETWORK", "E-PROXY", "E-STORE"})
+"""Errors for which a repair is not to blame."""
 FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
 """A flag in a program's help, and the capability that it shows."""
 
@@ -104,6 +105,7 @@ class ConnectorDraft:
         self.request = request
         self.folder = folder
         self.ask = ask
+        self.environments = Environments(session.settings)
         self.options: Sequence[Option] = ()
         self.every_option: Sequence[Option] = ()
         self.package = package.Package("", "", "", ())
@@ -132,31 +134,47 @@ class ConnectorDraft:
     def install(self) -> None:
         """Make its venv, and determine its program, kind, capabilities and options.
 
-        A failure with a known remedy is repaired, each at most once. If a repair leads to an
-        earlier failure, the later one is raised: it is closer to the goal.
+        A failure with a known remedy is repaired, each at most once. A repair that does not help is
+        undone before the next one.
 
         :raises SetupError: as ``Environments.ensure``; E-EXECUTABLE, it installs no program, or
             several and none was named; E-CONNECTOR.
         """
         tried: set[tuple[str, str]] = set()
-        closest: SetupError | None = None
-        while True:
-            try:
-                self._install()
-            except SetupError as error:
-                if closest is None or error.code != "E-INSTALL" or closest.code == "E-INSTALL":
-                    closest = error
-                repair = next((item for item in self._proposals(error) if (item.requirement, item.python) not in tried), None)
-                if repair is None:
-                    raise closest from None
-                tried.add((repair.requirement, repair.python))
-                self._apply(repair)
-            else:
-                return
+        refused: SetupError | None = None
+        error = self._attempt()
+        while error is not None:
+            repair = next((item for item in self._proposals(error) if item.key not in tried), None)
+            if repair is None:
+                raise refused or error
+            tried.add(repair.key)
+            before = dict(self.keys)
+            self._apply(repair)
+            later = self._attempt()
+            if later is not None and later.code in OBTAINING:
+                raise later
+            if later is not None and _is_no_help(later, error):
+                self.keys = before
+                self.undo()
+                if later.code == "E-PYTHON":
+                    refused = later
+                else:
+                    self.session.output.line("•", self.request.name, f"that does not help: {repair.undone}")
+                    self.session.output.event("repair", connector=self.request.name, reason="it does not help", change=repair.undone)
+                continue
+            error = later
+
+    def _attempt(self) -> SetupError | None:
+        """Make the venv and try the program. Return the error, if there is one."""
+        try:
+            self._install()
+        except SetupError as error:
+            return error
+        return None
 
     def _proposals(self, error: SetupError) -> Iterator[Repair]:
         """Yield repairs of a failure. A Python that the user named is not replaced."""
-        for repair in repairs.proposals(error, self.connector(), Environments(self.session.settings)):
+        for repair in repairs.proposals(error, self.connector(), self.environments, ask=self.ask):
             if not (repair.python and self.request.python):
                 yield repair
 
@@ -168,17 +186,15 @@ class ConnectorDraft:
             connector = self.connector()
             self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
         self.undo()
-        self.venv = None
         self.session.output.line("!", self.request.name, f"{repair.reason}: {repair.change}")
         self.session.output.event("repair", connector=self.request.name, reason=repair.reason, change=repair.change)
 
     def _install(self) -> None:
         connector = self.connector()
-        environments = Environments(self.session.settings)
         try:
-            venv, made = environments.install(connector, self.session.output)
+            venv, made = self.environments.install(connector, self.session.output, ask=self.ask)
         except SetupError as error:
-            if error.code not in {"E-INSTALL", "E-PYTHON"} or "apt-get" in error.hint:
+            if error.code not in {"E-INSTALL", "E-PYTHON"} or "apt-get" in error.hint or "_DOWNLOADS=yes" in error.hint:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
@@ -188,7 +204,7 @@ class ConnectorDraft:
         self.venv = venv if made else None
         self.package = package.installed(venv, connector)
         self.keys["executable"] = self._executable(venv)
-        self._determine(self.connector(), package.versions(venv))
+        self._determine(self.connector(), venv)
         if self.keys["executable"] == self.request.name:
             del self.keys["executable"]
 
@@ -198,7 +214,8 @@ class ConnectorDraft:
     def undo(self) -> None:
         """Remove the venv, if this command made it. The caller removes the folder."""
         if self.venv is not None:
-            shutil.rmtree(self.venv, ignore_errors=True)
+            self.environments.remove(self.venv)
+            self.venv = None
 
     def _executable(self, venv: Path) -> str:
         installed, request = self.package, self.request
@@ -226,13 +243,13 @@ class ConnectorDraft:
             hint=f"Name one: {command('new', request.name, *url, '--executable', names[0])}",
         )
 
-    def _determine(self, connector: Connector, versions: Mapping[str, str]) -> None:
+    def _determine(self, connector: Connector, venv: Path) -> None:
         """Determine kind, capabilities and options of the program.
 
         :raises SetupError: E-CONNECTOR, it is no Singer connector, of the other kind, or does not
             start.
         """
-        abilities = described(Probe(self.session, connector)) or self._from_help(connector, versions)
+        abilities = described(Probe(self.session, connector)) or self._from_help(connector, venv)
         if self.request.kind == "mapper" and "discover" not in abilities.capabilities:
             abilities = replace(abilities, kind="mapper")
         if self.request.hub:
@@ -267,7 +284,7 @@ class ConnectorDraft:
             right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
-    def _from_help(self, connector: Connector, versions: Mapping[str, str]) -> Abilities:
+    def _from_help(self, connector: Connector, venv: Path) -> Abilities:
         """Return the abilities of a program without ``--about``, from its help and its README.
 
         :raises SetupError: E-CONNECTOR, it does not start, or has no ``--config``.
@@ -277,8 +294,15 @@ class ConnectorDraft:
         if "--config" not in output and code:
             raise DoesNotStartError(
                 f"{connector.executable} does not start: {last_line(output)}",
-                hint=remedy(output, self.request.name, package.one_text([*connector.requirements, *self._folders(connector)]), versions),
+                hint=remedy(
+                    output,
+                    self.request.name,
+                    package.one_text([*connector.requirements, *self._folders(connector)]),
+                    package.versions(venv),
+                    self.environments.exists,
+                ),
                 output=output,
+                built=package.built(venv),
             )
         if "--config" not in output:
             raise SetupError(
@@ -402,6 +426,13 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True))
+
+
+def _is_no_help(later: SetupError, error: SetupError) -> bool:
+    """Return whether a repair led to the same failure, or to an earlier one."""
+    early = {"E-INSTALL", "E-PYTHON"}
+    same = (later.code, later.problem) == (error.code, error.problem)
+    return same or later.code == "E-PYTHON" or (later.code in early and error.code not in early)
 
 
 def described(probe: Probe) -> Abilities | None:

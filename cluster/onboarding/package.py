@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from cluster.project.model import Connector
 
 
+SINGER = r"(tap|target)[-_]"
+
+
 @dataclass(frozen=True)
 class Package:
     """One installed package."""
@@ -37,13 +40,17 @@ class Package:
 
 
 def installed(venv: Path, connector: Connector) -> Package:
-    """Return the package of the first requirement that installs a program, else of the first."""
+    """Return the connector's package, of its requirements.
+
+    That is the first one with a program named like a tap or target, else with any program, else the
+    first one.
+    """
     packages = _distributions(venv)
     names = _required(connector)
     required = [packages[canonicalize_name(name)] for name in names if name and canonicalize_name(name) in packages]
     if not all(names):
         required += filter(_has_address, packages.values())
-    package = next(filter(_programs, required), required[0] if required else None)
+    package = next(filter(_singer, required), None) or next(filter(_programs, required), required[0] if required else None)
     if package is None:
         return Package(next(filter(None, names), connector.requirements[0]), "", "", ())
     metadata = package.metadata.json
@@ -92,10 +99,20 @@ def _programs(package: Distribution) -> tuple[str, ...]:
     return tuple(sorted(scripts | files))
 
 
+def _singer(package: Distribution) -> list[str]:
+    return [program for program in _programs(package) if re.match(SINGER, program)]
+
+
+def built(venv: Path) -> list[str]:
+    """Return the packages of a venv that were compiled on this machine: on Linux, by their tags."""
+    compiled = re.compile(r"^Tag: \S+-linux_\w+$", re.MULTILINE)
+    return sorted(name for name, package in _distributions(venv).items() if compiled.search(package.read_text("WHEEL") or ""))
+
+
 def likely(package: Package, name: str) -> list[str]:
     """Return the connector's program; all of the package if it is not clear which one."""
     named = [program for program in package.programs if canonicalize_name(program) == canonicalize_name(name)]
-    singer = [program for program in package.programs if re.match(r"(tap|target)[-_]", program)]
+    singer = [program for program in package.programs if re.match(SINGER, program)]
     return next((names for names in (named, singer) if len(names) == 1), list(package.programs))
 
 

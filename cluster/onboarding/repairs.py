@@ -7,40 +7,42 @@ every venv and image has them.
 from __future__ import annotations
 
 import re
-import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.project.debian import FAILED
+from cluster.project.removed import last_python
+from cluster.project.repair import SETUPTOOLS
+from cluster.project.venvs import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cluster.project.model import Connector
     from cluster.project.venvs import Environments
 
 OLDEST_PYTHON = 8
 """The oldest Python 3 that is tried: the entrypoint runs on no older one."""
-SETUPTOOLS = "setuptools<81"
-"""The last versions with ``pkg_resources``. From Python 3.12 on they also provide ``distutils``."""
-COLLECTIONS = re.compile(r"cannot import name '\w+' from 'collections'|module 'collections' has no attribute")
-"""What Python 3.10 and later print for names that they have removed from ``collections``."""
-COMPILED = re.compile(
-    r"may indicate binary incompatibility|_ARRAY_API not found|multiarray failed to import|undefined symbol|"
-    r"module 'inspect' has no attribute"
-)
-"""What a program prints whose packages were made for another older Python."""
+NUMPY = re.compile(r"numpy\.dtype size changed|numpy\.ndarray size changed|_ARRAY_API not found|compiled using NumPy 1\.x")
+"""What a program prints that was compiled for numpy 1, and finds numpy 2."""
+COMPILED = re.compile(r"may indicate binary incompatibility|multiarray failed to import|undefined symbol|SystemError: initialization of")
+"""What a program prints whose packages were made for an older Python."""
+NO_WHEEL = re.compile(r"no wheels with a matching Python")
+"""What uv prints if a package has only wheels for other Pythons."""
+NEWER = re.compile(r"requires Python >=(3\.\d+)")
+"""What uv prints if a package needs a newer Python."""
 
 
 class DoesNotStartError(SetupError):
     """The connector's program ends with an error when it is asked for its help."""
 
-    def __init__(self, problem: str, *, hint: str, output: str) -> None:
-        """Keep what the program printed."""
+    def __init__(self, problem: str, *, hint: str, output: str, built: Sequence[str] = ()) -> None:
+        """Keep what the program printed, and the packages that were built on this machine."""
         super().__init__("E-CONNECTOR", problem, hint=hint)
         self.output = output
+        self.built = built
 
 
 @dataclass(frozen=True)
@@ -56,48 +58,102 @@ class Repair:
         """The change in words."""
         return f"Python {self.python} is used" if self.python else f"{self.requirement} is added"
 
+    @property
+    def undone(self) -> str:
+        """The end of the change in words."""
+        return f"Python {self.python} is not used" if self.python else f"{self.requirement} is removed again"
 
-def proposals(error: SetupError, connector: Connector, environments: Environments) -> Iterator[Repair]:
-    """Yield what may help against an error of ``new``, the best first."""
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it another repair."""
+        return self.requirement, self.python
+
+
+def proposals(error: SetupError, connector: Connector, environments: Environments, *, ask: bool = False) -> Iterator[Repair]:
+    """Yield what may help against an error of ``new``, the best first.
+
+    *ask* is whether the user may be asked for the download of a Python.
+    """
     if isinstance(error, DoesNotStartError):
-        module = re.search(r"No module named '(pkg_resources|distutils)\b", error.output)
-        if module and not any(re.match(r"setuptools\b", item) for item in connector.requirements):
-            yield Repair(f"it imports {module[1]}", requirement=SETUPTOOLS)
-        elif COLLECTIONS.search(error.output) or COMPILED.search(error.output):
-            newest = 9 if COLLECTIONS.search(error.output) else 99
-            suitable = [python for python in _older(connector) if int(python.partition(".")[2]) <= newest]
-            for python in _installed(connector, environments, suitable):
-                yield Repair(f"it is older than Python {_version(connector)}", python=python)
+        yield from _to_start(error, connector, environments, ask=ask)
     elif error.code == "E-INSTALL":
-        packages = _without_wheels(connector, environments)
-        if packages:
-            suitable = [python for python in _older(connector) if environments.resolves(connector, python, packages)]
-            for python in [*_installed(connector, environments, suitable), *suitable][:1]:
-                yield Repair(f"{', '.join(packages)} cannot be built for Python {_version(connector)}", python=python)
+        yield from _to_install(connector, environments, ask=ask)
 
 
-def _without_wheels(connector: Connector, environments: Environments) -> list[str]:
-    """Return the packages that uv could not build, by its log of the last attempt."""
+def _to_start(error: DoesNotStartError, connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield what may help against a program that does not start.
+
+    A package that was built here may be older than this Python: then its wheels show which one it
+    is for.
+    """
+    output = error.output
+    module = re.search(r"No module named '(pkg_resources|distutils)\b", output)
+    if module:
+        yield from _requirement(SETUPTOOLS, connector, f"it imports {module[1]}")
+        return
+    if NUMPY.search(output):
+        yield from _requirement("numpy<2", connector, "it was compiled for numpy 1")
+    last = last_python(output)
+    if last or COMPILED.search(output):
+        older = (version for version in _older(connector) if not last or _minor(version) <= _minor(last))
+        suitable = (version for version in older if last or not error.built or environments.resolves(connector, version, error.built))
+        for python in _obtainable(suitable, environments, ask=ask):
+            yield Repair(f"it is older than Python {_version(connector)}", python=python)
+
+
+def _to_install(connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield Pythons for which the requirements can be installed."""
+    packages, log = _without_wheels(connector, environments)
+    newer = NEWER.search(log)
+    if newer and _minor(newer[1]) > _minor(_version(connector)) and environments.resolves(connector, newer[1], []):
+        for python in _obtainable([newer[1]], environments, ask=ask):
+            yield Repair(f"it needs a newer Python than {_version(connector)}", python=python)
+    elif packages or NO_WHEEL.search(log):
+        what = f"{', '.join(packages)} cannot be built" if packages else "it has no wheel"
+        resolving = (version for version in _older(connector) if environments.resolves(connector, version, packages))
+        for python in _obtainable(resolving, environments, ask=ask):
+            yield Repair(f"{what} for Python {_version(connector)}", python=python)
+
+
+def _requirement(requirement: str, connector: Connector, reason: str) -> Iterator[Repair]:
+    """Yield a requirement more, unless the connector has one of that package."""
+    name = re.split(r"[<=>]", requirement)[0]
+    if not any(re.match(rf"{name}\b(?!-)", item) for item in connector.requirements):
+        yield Repair(reason, requirement=requirement)
+
+
+def _without_wheels(connector: Connector, environments: Environments) -> tuple[list[str], str]:
+    """Return the packages that uv could not build, and its log of the last attempt."""
     with suppress(OSError):
         log = (environments.logs / f"{connector.name}.log").read_text(encoding="utf-8")
-        return list(dict.fromkeys(match[1].lower() for match in FAILED.finditer(log)))
-    return []
+        return list(dict.fromkeys(match[1].lower() for match in FAILED.finditer(log))), log
+    return [], ""
 
 
 def _version(connector: Connector) -> str:
-    return connector.python or f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return connector.python or OURS
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
 
 
 def _older(connector: Connector) -> list[str]:
     """Return the Python versions that are older than the connector's, newest first."""
-    return [f"3.{minor}" for minor in range(int(_version(connector).partition(".")[2]) - 1, OLDEST_PYTHON - 1, -1)]
+    return [f"3.{minor}" for minor in range(_minor(_version(connector)) - 1, OLDEST_PYTHON - 1, -1)]
 
 
-def _installed(connector: Connector, environments: Environments, versions: Iterable[str]) -> list[str]:
-    """Return those of the versions that this machine has."""
-    there = []
+def _obtainable(versions: Iterable[str], environments: Environments, *, ask: bool) -> Iterator[str]:
+    """Yield the versions that this machine has or may download; if there are none, the newest.
+
+    Then the next error states what to type.
+    """
+    newest = ""
+    none = True
     for version in versions:
-        with suppress(SetupError):
-            environments.python(replace(connector, python=version))
-            there.append(version)
-    return there
+        newest = newest or version
+        if version == OURS or environments.pythons.may_download(ask=ask) or environments.pythons.find(version):
+            none = False
+            yield version
+    if none and newest:
+        yield newest

@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.errors import SetupError
 from cluster.host.waiting import CLOCK, until
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.25
 
 
-def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clock = CLOCK) -> dict[str, float]:
+class Taken(NamedTuple):
+    """The seconds of a change."""
+
+    seconds: float
+    waiting: float
+    """How many of them the step waited, such as for a pod, after its own work was done."""
+
+
+def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clock = CLOCK) -> dict[str, Taken]:
     """Establish every step's condition.
 
     Return the seconds of each change; conditions that held already are not in it.
@@ -34,9 +42,10 @@ def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clo
     by_title = {step.title: step for step in steps}
     graph = TopologicalSorter({step.title: [need for need in step.needs if need in by_title] for step in steps})
     graph.prepare()
-    changed: dict[str, float] = {}
+    changed: dict[str, Taken] = {}
     stopped = threading.Event()
-    running: dict[Future[float], str] = {}
+    running: dict[Future[Taken | None], str] = {}
+    handles.runtime.keep_answers()
     with ThreadPoolExecutor(max_workers=len(steps)) as pool:
         try:
             while graph.is_active():
@@ -51,13 +60,15 @@ def converge(steps: Sequence[Step], handles: Handles, output: Output, clock: Clo
         except BaseException:
             stopped.set()
             raise
+        finally:
+            handles.runtime.forget_answers()
     return changed
 
 
-def _establish(step: Step, handles: Handles, output: Output, stopped: threading.Event, clock: Clock) -> float:
-    """Establish one condition, and return the seconds; 0 if it held already."""
+def _establish(step: Step, handles: Handles, output: Output, stopped: threading.Event, clock: Clock) -> Taken | None:
+    """Establish one condition, and return the seconds; None if it held already."""
     if _pending(step, handles) is None:
-        return 0
+        return None
     began = time.monotonic()
     with output.step(step.title) as line:
         line.timed = True
@@ -69,10 +80,12 @@ def _establish(step: Step, handles: Handles, output: Output, stopped: threading.
                 )
             line.detail = text
 
+        handles.runtime.forget_answers()
         done = step.apply(handles, say)
+        worked = time.monotonic()
         _wait(step, handles, say, clock)
         line.detail = done
-    return time.monotonic() - began
+    return Taken(time.monotonic() - began, time.monotonic() - worked)
 
 
 def _pending(step: Step, handles: Handles) -> str | None:

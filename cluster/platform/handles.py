@@ -5,7 +5,9 @@ Cluster and store are opened when first needed.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -140,6 +142,21 @@ class Handles:
         """Return what the machine of the cluster has too little of."""
         host = self.host
         return list(findings(host, self.runtime.program, inotify_limits(host), anew=not self.instance.complete)) if host else []
+
+    def ask_ahead(self, *questions: Callable[[], object]) -> None:
+        """Ask a node in this machine's runtime in the background what the steps will ask.
+
+        The runtime keeps the answers until a step acts. An error is raised where it matters.
+        """
+        self.runtime.keep_answers()
+
+        def ask(question: Callable[[], object]) -> None:
+            with suppress(SetupError):
+                question()
+
+        if self.provider.name == "kind" and self.instance.complete:
+            for question in questions:
+                threading.Thread(target=ask, args=[question], daemon=True).start()
 
     # -- the cluster
 

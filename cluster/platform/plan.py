@@ -8,7 +8,7 @@ from cluster.platform import backup
 from cluster.platform.objects import Objects
 from cluster.platform.steps.capacity import Capacity
 from cluster.platform.steps.cluster import Cluster, Restored
-from cluster.platform.steps.images import Built, ImageNames, Loaded, Pulled
+from cluster.platform.steps.images import PLATFORM_LOADED, Built, ImageNames, Loaded, Pulled
 from cluster.platform.steps.programs import ArgoThere, Running
 from cluster.platform.steps.schedules import Schedules
 from cluster.platform.steps.secrets import ConnectorSecrets
@@ -26,10 +26,11 @@ def up(settings: Settings) -> tuple[Step, ...]:
         argo = ArgoThere()
     minio: tuple[Step, ...] = ()
     if settings.store == "install":
-        needs = (Objects.title, Loaded.title, Restored.title)
+        needs = (Objects.title, PLATFORM_LOADED, Restored.title)
         minio = (Running("MinIO", ("minio",), door=("s3", "/minio/health/cluster"), needs=needs),)
         minio = (Restored(), *minio) if backup.archive(settings).exists() else minio
-    cluster: tuple[Step, ...] = (Cluster(), Capacity(), Pulled(), Built(), Loaded(), Objects(), argo)
+    first = (Loaded.of_platform(),) if "install" in {settings.argo, settings.store} else ()
+    cluster: tuple[Step, ...] = (Cluster(), Capacity(), Pulled(), Built(), *first, Loaded(), Objects(), argo)
     return (*cluster, *minio, Buckets(), Configs(), ConnectorSecrets(), ImageNames(), Schedules())
 
 

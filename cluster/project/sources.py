@@ -23,7 +23,8 @@ from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder
 from cluster.host.locks import exclusive
 from cluster.host.subprocesses import find, last_line
-from cluster.project.venvs import LOGIN, NETWORK, Environments, without_login
+from cluster.project.uv_messages import LOGIN, NETWORK, without_login
+from cluster.project.venvs import Environments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

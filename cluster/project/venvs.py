@@ -22,19 +22,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from cluster.config.strict import listed
+from cluster.config.strict import listed, read_exact
 from cluster.errors import SetupError
-from cluster.host.files import file_errors, private_folder, write_private
-from cluster.host.locks import exclusive, lock, try_lock
+from cluster.host.files import file_errors, private_folder, write_private, write_whole
+from cluster.host.locks import InUse, exclusive, try_lock
 from cluster.net import proxy
-from cluster.project import debian, editable
+from cluster.project import debian, editable, pythons, repair
 from cluster.project.model import PROJECT_FILES
+from cluster.project.pythons import Pythons
+from cluster.project.uv_messages import LOGIN, NETWORK, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from cluster.config.settings import Settings
     from cluster.project.model import Connector
@@ -54,22 +56,11 @@ OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", r
 """An option of pip in a lock. A lock must not choose the package index: that is a setting of the
 machine."""
 KEY = "# For: "
+OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"
+"""The Python that runs this tool. A connector without ``python`` gets it."""
+INDEX_SECONDS = 30
 LEAST_PYTHON = "3.11"
 """The lock of a connector without ``python`` holds for this version and all later ones."""
-
-NETWORK = re.compile(
-    r"error sending request|dns error|failed to lookup|connection refused|network unreachable|tcp connect|timed out|"
-    r"client error \(Connect\)|request failed after \d+ retr|network was disabled|couldn't connect to server|could not resolve host",
-    re.IGNORECASE,
-)
-
-
-LOGIN = re.compile(
-    r"could not read (?:Username|Password)|terminal prompts disabled|Authentication failed for|Permission denied \(publickey|"
-    r"Host key verification failed",
-    re.IGNORECASE,
-)
-"""What git and SSH print if a server asks for a login that they do not have."""
 
 NO_QUESTIONS = {"GIT_TERMINAL_PROMPT": "0", "GCM_INTERACTIVE": "never", "SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}
 """Git and SSH fail instead of asking. Credential helpers and the SSH agent still work."""
@@ -84,12 +75,15 @@ class Environment:
     version: str
     made: bool
     """Whether this command made it."""
-    in_use: tuple[IO[bytes], ...] = field(default=(), compare=False, repr=False)
-    """Locked files: while they are open, no command removes the venv."""
+    in_use: InUse | None = field(default=None, compare=False, repr=False)
+    """While it exists, no command removes the venv."""
 
 
 class Environments:
     """Makes the venvs of a checkout, in ``.local/environments``."""
+
+    _added: ClassVar[dict[tuple[Path, tuple[str, ...]], str]] = {}
+    """Requirements that this process has added, by folder and requirements of the connector."""
 
     def __init__(self, settings: Settings) -> None:
         """Take the checkout's settings; no venv is made yet."""
@@ -97,33 +91,40 @@ class Environments:
         self.folder = settings.local / "environments"
         self.logs = settings.local / "logs" / "environments"
         self.network = proxy.read(settings, os.environ)
+        self.pythons = Pythons(settings, self.network, self.run)
+        self._made: set[Path] = set()
 
     def ensure(self, connectors: Sequence[Connector], output: Output) -> list[Environment]:
         """Return a venv for each connector, in order. Missing ones are made in parallel.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-EXECUTABLE, E-DISK.
         """
+        connectors = [self._present(connector) for connector in connectors]
         existing = {connector.name: self.find(connector) for connector in connectors}
         missing = [connector for connector in connectors if existing[connector.name] is None]
         if not missing:
             return [self._used(environment) for connector in connectors if (environment := existing[connector.name])]
+        self.obtain(missing, output)
         title = f"{', '.join(connector.name for connector in missing)}"
         with output.step(title) as step:
             step.detail = "installing"
             step.timed = True
+            self.environ()  # reads pip's settings once, not in each thread
             with ThreadPoolExecutor(max_workers=len(missing)) as pool:
                 made = dict(zip((connector.name for connector in missing), pool.map(self._make, missing), strict=True))
             new = sum(environment.made for environment in made.values())
             step.result(f"environment{'s' * (new > 1)} installed" if new else "ready")
+        made.update({connector.name: self._repaired(connector, made[connector.name], output) for connector in missing})
         return [self._used(made.get(connector.name) or self._make(connector)) for connector in connectors]
 
-    def install(self, connector: Connector, output: Output) -> tuple[Path, bool]:
+    def install(self, connector: Connector, output: Output, *, ask: bool = True) -> tuple[Path, bool]:
         """Return the folder of the connector's venv, and whether this call made it.
 
-        The program in it is not checked.
+        The program in it is not checked. *ask* is whether the user may be asked for a download.
 
         :raises SetupError: E-PYTHON, E-INSTALL, E-NETWORK, E-DISK.
         """
+        self.obtain([connector], output, ask=ask)
         with output.step(connector.name) as step:
             step.detail = "installing"
             step.timed = True
@@ -176,9 +177,11 @@ class Environments:
 
     def ensure_lock(self, connector: Connector) -> None:
         """Write the connector's lock, unless it exists and is up to date."""
+        connector = self._present(connector)
         private_folder(self.folder)
         with exclusive(self.folder / f"{connector.name}.lock"):  # a run may be writing it
             if not self._locked(connector):
+                self.obtain([connector])
                 self.lock(connector)
 
     def lock(self, connector: Connector) -> None:
@@ -218,6 +221,14 @@ class Environments:
         arguments += [*sources, *(["-"] if connector.requirements else [])]
         return self.run(arguments, "\n".join(connector.requirements)).returncode == 0
 
+    def exists(self, package: str) -> bool:
+        """Return whether the package index has a package; True if it cannot be asked."""
+        try:
+            result = self.run(["pip", "compile", "--quiet", "--no-deps", "-"], package, seconds=INDEX_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return "was not found in the package registry" not in result.stderr
+
     # -- the environment
 
     def _folders(self, connector: Connector) -> tuple[Path, ...]:
@@ -244,20 +255,14 @@ class Environments:
     def _ready(self, connector: Connector) -> Path | None:
         """Return the folder of the connector's finished venv, if there is one."""
         *stacked, dependencies = self._folders(connector)
-        if not (dependencies / READY).exists():
+        if not _works(dependencies):
             return None
-        return next((folder for folder in stacked or [dependencies] if (folder / READY).exists()), None)
+        return next((folder for folder in stacked or [dependencies] if _works(folder)), None)
 
     def _used(self, environment: Environment) -> Environment:
         """Return an environment that no command removes while it is used."""
-        files = []
-        for folder in (environment.folder, environment.folder / editable.DEPENDENCIES):
-            with suppress(OSError):
-                file = (folder / READY).open("rb")
-                lock(file, shared=True)
-                os.utime(folder / READY)
-                files.append(file)
-        return replace(environment, in_use=tuple(files))
+        folder = environment.folder
+        return replace(environment, in_use=InUse(folder / READY, folder / editable.DEPENDENCIES / READY))
 
     def _remove_unused(self, connector: Connector, keep: Sequence[Path]) -> None:
         """Remove unused venvs: those that others replaced, and those of removed connectors."""
@@ -271,6 +276,11 @@ class Environments:
                 if unused > (REPLACED_AFTER if replaced else FORGOTTEN_AFTER) and try_lock(file):
                     shutil.rmtree(folder)
 
+    def remove(self, folder: Path) -> None:
+        """Remove a venv and the one below it, as far as this object has made them."""
+        for venv in self._made & {folder, folder.parent / (folder / editable.DEPENDENCIES).resolve().name}:
+            shutil.rmtree(venv, ignore_errors=True)
+
     def _make(self, connector: Connector) -> Environment:
         folder, made = self._installed(connector)
         executable = folder / "bin" / connector.executable
@@ -281,6 +291,40 @@ class Environments:
                 hint=f'Correct "executable" in singer-configs/{connector.name}/connector.yaml.',
             )
         return Environment(folder, executable, version(connector), made=made)
+
+    def _present(self, connector: Connector) -> Connector:
+        """Return the connector with what a repair in this process has added."""
+        added = self._added.get((connector.folder, connector.requirements))
+        return replace(connector, requirements=(*connector.requirements, added)) if added else connector
+
+    def _repaired(self, connector: Connector, environment: Environment, output: Output) -> Environment:
+        """Return a venv with old setuptools, if the program of a new one needs them.
+
+        The requirement is written into ``connector.yaml``. If it does not help, all is as before.
+        """
+        if not environment.made or connector.kind == "transform" or repair.has_setuptools(connector.requirements):
+            return environment
+        module = repair.lacks(environment.folder, environment.executable, connector.projects)
+        if not module:
+            return environment
+        file = connector.folder / "connector.yaml"
+        shown, lock = self.shown(file), connector.lock.read_text(encoding="utf-8")
+        try:
+            text = repair.with_setuptools(read_exact(file, shown), shown)
+            better = self._make(replace(connector, requirements=(*connector.requirements, repair.SETUPTOOLS)))
+            if repair.lacks(better.folder, better.executable, connector.projects):
+                raise SetupError("E-INSTALL", f"{repair.SETUPTOOLS} does not help.", hint="")
+            with write_whole(file, text):
+                pass
+        except SetupError as error:
+            with write_whole(connector.lock, lock):
+                pass
+            output.line("!", connector.name, f"it imports {module}, which it lacks; adding {repair.SETUPTOOLS} failed: {error.problem}")
+            return environment
+        self._added[connector.folder, connector.requirements] = repair.SETUPTOOLS
+        output.line("!", connector.name, f"it imports {module}: {repair.SETUPTOOLS} is added to {shown}")
+        output.event("repair", connector=connector.name, reason=f"it imports {module}", change=f"{repair.SETUPTOOLS} is added")
+        return better
 
     def _installed(self, connector: Connector) -> tuple[Path, bool]:
         """Return the folder of the connector's venv, and whether this call made it."""
@@ -293,7 +337,7 @@ class Environments:
                 if ready:
                     return ready, False
                 *stacked, dependencies = self._folders(connector)
-                if not (dependencies / READY).exists():
+                if not _works(dependencies):
                     self._finish(dependencies, partial(self._install, connector))
                 folder = dependencies
                 for folder, live in zip(stacked, (True, False), strict=False):
@@ -312,6 +356,7 @@ class Environments:
                 return False
             (part / READY).touch()
             part.rename(folder)
+            self._made.add(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return True
@@ -338,35 +383,57 @@ class Environments:
         return not live or all(editable.is_live(folder / "bin" / "python", project) for project in connector.projects)
 
     def python(self, connector: Connector) -> Path | str:
-        """Return the connector's interpreter: its version from PATH or pyenv, else ours.
+        """Return the connector's interpreter: its version on this machine, else ours.
 
         :raises SetupError: E-PYTHON, there is no such version.
         """
-        if connector.python is None or connector.python == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        if connector.python is None or connector.python == OURS:
             return getattr(sys, "_base_executable", sys.executable)
-        result = self.run(["python", "find", "--no-python-downloads", "--no-project", "--system", connector.python])
-        if result.returncode == 0:
-            return result.stdout.strip()
-        of_pyenv = pyenv_pythons()
-        if connector.python in of_pyenv:
-            return of_pyenv[connector.python]
-        listing = self.run(["python", "list", "--only-installed", "--no-python-downloads"]).stdout
-        versions = {*re.findall(r"^cpython-(3\.\d+)", listing, re.MULTILINE), *of_pyenv}
-        raise SetupError(
-            "E-PYTHON",
-            f"{connector.name} needs Python {connector.python}, which is not installed; "
-            f"installed is {listed(sorted(versions, key=lambda text: int(text[2:])))}.",
-            hint=f"Install Python {connector.python} (uv python install {connector.python}, or pyenv install {connector.python}), "
-            f'or change "python" in singer-configs/{connector.name}/connector.yaml.',
-        )
+        interpreter = self.pythons.find(connector.python)
+        if interpreter is None:
+            raise self.pythons.missing(connector.name, connector.python)
+        return interpreter
+
+    def obtain(self, connectors: Iterable[Connector], output: Output | None = None, *, ask: bool = True) -> None:
+        """Download the Pythons that connectors need and this machine lacks, if the user agrees.
+
+        Without *output* there is no question.
+
+        :raises SetupError: as ``Pythons.download``.
+        """
+        names = {connector.python: connector.name for connector in connectors if connector.python and connector.python != OURS}
+        for version, name in names.items():
+            if not self.pythons.may_download(ask=ask and output is not None) or self.pythons.find(version):
+                continue
+            if not self.pythons.agreed(name, version):
+                continue
+            if output is None:
+                self.pythons.download(name, version)
+                continue
+            with output.step(f"Python {version}") as step:
+                step.detail = "downloading"
+                step.timed = True
+                self.pythons.download(name, version)
+                step.result("downloaded into .local/pythons")
 
     # -- uv
 
-    def run(self, arguments: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run uv to its end, with any exit code."""
+    def run(self, arguments: list[str], stdin: str = "", *, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+        """Run uv to its end, with any exit code.
+
+        :raises subprocess.TimeoutExpired: it takes longer than *seconds*.
+        """
         command = [uv_program(), "--no-config", "--no-progress", "--color", "never", *arguments]
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, env=self.environ(), cwd=self.settings.root, umask=0o077
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environ(),
+            cwd=self.settings.root,
+            umask=0o077,
+            timeout=seconds,
         )
 
     def uv(self, connector: Connector, arguments: list[str], stdin: str = "") -> None:
@@ -421,6 +488,9 @@ class Environments:
         """Return uv's variables: a cache in the checkout, index and certificates as for pip."""
         environ = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME"}}
         environ.setdefault("UV_CACHE_DIR", str(self.settings.local / "cache" / "uv"))
+        mirror = pythons.mirror(self.settings)
+        if mirror:
+            environ.setdefault(pythons.MIRROR, mirror)
         environ.update(NO_QUESTIONS)
         environ.setdefault("GIT_ASKPASS", "false")
         index = chosen_index(environ)
@@ -435,18 +505,6 @@ class Environments:
             if bundle:
                 environ["SSL_CERT_FILE"] = bundle
         return environ
-
-
-def pyenv_pythons() -> dict[str, Path]:
-    """Return pyenv's interpreters by version (``3.12``): the newest patch of each."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    folders: dict[str, tuple[int, Path]] = {}
-    for folder in root.glob("versions/3.*"):
-        version = re.fullmatch(r"(3\.\d+)\.(\d+)", folder.name)
-        interpreter = folder / "bin" / "python"
-        if version and os.access(interpreter, os.X_OK):
-            folders[version[1]] = max(folders.get(version[1], (-1, interpreter)), (int(version[2]), interpreter))
-    return {version: interpreter for version, (_, interpreter) in folders.items()}
 
 
 def chosen_index(environ: Mapping[str, str]) -> str | None:
@@ -479,20 +537,6 @@ def _pip_files() -> dict[str, str]:
     return {name: str(ast.literal_eval(value)) for name, value in settings}
 
 
-def reason(text: str) -> str:
-    """Return uv's error as one sentence: what failed, and the last cause."""
-    error = re.split(r"^hint: ", re.split(r"^error: ", text, flags=re.MULTILINE)[-1], flags=re.MULTILINE)[0]
-    parts = re.split(r"^ +cause: ", error, flags=re.MULTILINE)
-    failed, *causes = ([line.strip() for line in part.splitlines() if line.strip()] for part in parts)
-    sentence = failed[0] if failed else "uv gave no reason"
-    if causes and causes[-1]:
-        # Of a program that uv ran, the last line of its output; of a conflict, uv's first sentence.
-        cause = causes[-1][-1 if any("stderr]" in line or "-- stderr" in line for line in causes[-1]) else 0]
-        sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
-    sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
-    return sentence if sentence.endswith((".", "?")) else sentence + "."
-
-
 def uv_program() -> str:
     """Return the path of uv. Any thread may call this.
 
@@ -504,15 +548,15 @@ def uv_program() -> str:
         return find_uv_bin()
 
 
+def _works(folder: Path) -> bool:
+    """Return whether a venv is finished, and its interpreter is still there."""
+    return (folder / READY).exists() and (folder / "bin" / "python").exists()
+
+
 def git_server(text: str) -> str:
     """Return the address that git could not fetch, without a user and a password."""
     address = re.search(r"((?:https?|ssh)://)(?:[^@/\s`'\"]+@)?([^\s`'\"?#]+)|[\w.-]+@([\w.-]+:[^\s`'\"]+)", text)
     return f"{address[1] or ''}{address[2] or address[3]}".rstrip(".:") if address else "the git server"
-
-
-def without_login(text: str) -> str:
-    """Return *text* without the users and passwords of web addresses, which may be tokens."""
-    return re.sub(r"(https?://)[^\s/@'\"]+@", r"\1", text)
 
 
 def programs(folder: Path) -> list[str]:

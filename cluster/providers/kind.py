@@ -43,6 +43,7 @@ ORIGIN_FILE = "/etc/singer-checkout"
 """On the node: the folder of its checkout. ``doctor`` finds clusters whose checkout is gone."""
 WRITE_FILE = 'umask 077 && mkdir -p "${1%/*}" && cat >"$1"'
 """The content is read from standard input: it may hold a password."""
+READ_FILES = 'for file; do cat "$file"; printf "\\0"; done'
 
 
 class Kind(Owned[str]):
@@ -204,7 +205,7 @@ class Kind(Owned[str]):
 
     def _network_files(self) -> dict[str, str]:
         """Return the node's files with containerd's proxy and certificates, and their content."""
-        subnets = self.runtime.run("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
+        subnets = self.runtime.ask("network", "inspect", NETWORK, "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}").stdout.split()
         variables = self.network.in_containers([self.node, *subnets])
         lines = (f'Environment="{name}={value.replace("%", "%%")}"' for name, value in variables.items())
         return {PROXY_FILE: "\n".join(["[Service]", *lines, ""]), TRUSTED_FILE: self.network.certificates}
@@ -216,8 +217,8 @@ class Kind(Owned[str]):
         """
         if not self.network.matters_inside and not self.instance.node_network_configured:
             return False
-        live = (self.runtime.run("exec", self.node, "cat", file).stdout for file in (PROXY_FILE, TRUSTED_FILE))
-        return list(live) != list(self._network_files().values())
+        live = self.runtime.ask("exec", self.node, "sh", "-c", READ_FILES, "-", PROXY_FILE, TRUSTED_FILE).stdout
+        return live.split("\0")[:-1] != list(self._network_files().values())
 
     def _configure_network(self) -> None:
         """Give the node's containerd its proxy and certificates, and restart it.

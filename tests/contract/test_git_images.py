@@ -64,6 +64,7 @@ REFUSALS = {
     "#9 1.2 error: Hash mismatch for `x==1`\n#9 1.2\n------\nDockerfile:45\n------\nERROR: failed to solve: x": "Hash mismatch for `x==1`.",
     "error: Failed to build `x==1`\n   x.c:407: warning\n   x.c:9: fatal error: odd.h: No such file": "x 1 does not build: x.c:9: fatal",
     "E: Unable to locate package libodd\n": "Debian has no package libodd.",
+    "error: the base image has Python 3.12, not 3.10\nThe command '/bin/sh -c x' returned a non-zero code: 1": "not 3.10.",
 }
 """What builders print, and what the user reads of it."""
 

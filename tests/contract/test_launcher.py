@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -57,13 +58,16 @@ def launch(checkout: Checkout, tools: Path, *words: str, cwd: Path | None = None
 
 @pytest.mark.full  # makes two venvs
 def test_first_use_and_after(checkout: Checkout, tools: Path, tmp_path: Path) -> None:
-    """The first use makes the environment, the next is quiet; nothing is written outside the checkout; printed commands begin with ./."""
+    """The first use makes the venv with its bytecode; the next is quiet. Nothing is written elsewhere; printed commands begin with ./."""
     python(tools)
-    first = launch(checkout, tools, "runs")
+    first = launch(checkout, tools, "runs", PYTHONDONTWRITEBYTECODE="1")
     second = launch(checkout, tools, "runs")
+    verbose = launch(checkout, tools, "runs", PYTHONDONTWRITEBYTECODE="1", PYTHONVERBOSE="1")
+    compiled = re.findall(r"# code object from '?(.+\.py)'?$", verbose.stderr, re.MULTILINE)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr
     assert "Making" in first.stderr
+    assert [file for file in compiled if file.startswith(str(checkout.root))] == []
     assert second.stderr == ""
     assert second.stdout == "No runs yet. Next: ./invoke demo\n"
     assert list((tmp_path / "home").iterdir()) == []
@@ -114,6 +118,16 @@ def test_no_network(checkout: Checkout, tools: Path) -> None:
     assert "What requirements.lock names cannot be installed." in result.stderr
     assert "PIP_INDEX_URL or INVOKE_SINGER_PROXY" in result.stderr
     assert launch(checkout, tools, "runs").returncode == 0
+
+
+@pytest.mark.full  # makes a venv
+def test_uv_that_fails(checkout: Checkout, tools: Path) -> None:
+    """Where uv cannot install, pip does."""
+    python(tools)
+    result = launch(checkout, tools, "runs", UV_CACHE_DIR="/dev/null/cache")
+
+    assert (result.returncode, result.stdout) == (0, "No runs yet. Next: ./invoke demo\n"), result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.full  # makes a venv

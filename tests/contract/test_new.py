@@ -178,6 +178,7 @@ def test_questions_on_a_terminal(checkout: Checkout) -> None:
 
 def test_ctrl_c_at_a_question(checkout: Checkout) -> None:
     """Who goes away while being asked leaves nothing behind."""
+    (checkout.local / "environments").unlink()  # other tests make the same connector
     words = ["new", "tap-shop", "--pip-url", project(checkout)]
     before, there = files(checkout), environments(checkout, "tap-shop")
     typist = Typist(checkout, *words)

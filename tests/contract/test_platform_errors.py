@@ -56,6 +56,15 @@ def test_docker_is_not_running(desk: FakeMachine, words: tuple[str, ...]) -> Non
     assert desk.asked("^kind") == []
 
 
+def test_status_asks_docker_for_the_same_thing_once(desk: FakeMachine) -> None:
+    """No question about the node or the images is repeated within a command."""
+    desk.owns()
+    desk.type("status")
+
+    assert len(desk.calls) > 1
+    assert sorted(desk.calls) == sorted(set(desk.calls))
+
+
 def test_a_question_of_dockers_ends_as_one(desk: FakeMachine) -> None:
     """Docker's own sentence keeps its own end: no full stop behind a question mark."""
     desk.refuses("docker", NOT_RUNNING)

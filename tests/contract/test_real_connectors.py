@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uv import find_uv_bin
 
-from cluster.project.venvs import pyenv_pythons
+from cluster.project.pythons import pyenv_pythons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -383,7 +383,13 @@ def test_a_python_that_is_not_here(checkout: Checkout) -> None:
 
     result = checkout.invoke("run", "p")
 
-    refused(checkout, result, "E-PYTHON", "target-old needs Python 3.9, which is not installed; installed is 3.", "Install Python 3.9")
+    refused(
+        checkout,
+        result,
+        "E-PYTHON",
+        "target-old needs Python 3.9, which is not installed; installed is 3.",
+        "INVOKE_SINGER_PYTHON_DOWNLOADS=yes",
+    )
 
 
 def test_another_python_than_ours(checkout: Checkout) -> None:

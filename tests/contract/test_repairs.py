@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hub_server import HubServer
 from made_connectors import TAP, environments, files, made, project, succeeded
+from python_mirror import PythonMirror, archive, old_python
+from terminal_user import Typist
 
 if TYPE_CHECKING:
     from checkout import Checkout
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.full  # installs packages that need repairs
 
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
+NEWER = [f"3.{minor}" for minor in range(sys.version_info[1] + 1, 16)]
 
 
 def here(version: str) -> bool:
@@ -26,26 +30,26 @@ def here(version: str) -> bool:
 
 def test_pkg_resources(checkout: Checkout) -> None:
     """A tap that imports ``pkg_resources`` gets the setuptools that still have it, and works."""
-    there = set(environments(checkout, "tap-shop"))
-    words = ["new", "tap-shop", "--pip-url", project(checkout, f"import pkg_resources\n{TAP}"), "--json"]
+    there = set(environments(checkout, "tap-oldest"))
+    words = ["new", "tap-oldest", "--pip-url", project(checkout, f"import pkg_resources\n{TAP}"), "--json"]
     result = succeeded(checkout.invoke(*words, "--set", "api_key=x", "--set", "start_date=2024"))
-    assert made(checkout, "tap-shop", "connector.yaml")["pip_url"] == ["connectors/odd", "setuptools<81"]
+    assert made(checkout, "tap-oldest", "connector.yaml")["pip_url"] == ["connectors/odd", "setuptools<81"]
     (event,) = [event for event in result.events if event["event"] == "repair"]
     assert (event["reason"], event["change"]) == ("it imports pkg_resources", "setuptools<81 is added")
-    assert len(set(environments(checkout, "tap-shop")) - there) <= 1  # tests before this one may have made it
+    assert len(set(environments(checkout, "tap-oldest")) - there) <= 2  # its project's venv, and that of the dependencies
 
 
 def test_a_repair_that_does_not_help(checkout: Checkout) -> None:
     """If the connector does not start with the repair either, nothing is left, and the repair is not tried again."""
-    before, there = files(checkout), environments(checkout, "tap-shop")
+    before, there = files(checkout), environments(checkout, "tap-broken")
     source = project(checkout, "import pkg_resources\nraise SystemExit('still broken')")
     before.update(files(checkout))
-    result = checkout.invoke("new", "tap-shop", "--pip-url", source)
+    result = checkout.invoke("new", "tap-broken", "--pip-url", source)
     assert result.code == 1
     assert result.out.count("setuptools<81 is added") == 1
     assert "E-CONNECTOR  tap-shop does not start: still broken" in result.err
     assert files(checkout) == before
-    assert environments(checkout, "tap-shop") == there
+    assert set(environments(checkout, "tap-broken")) <= set(there)
 
 
 def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
@@ -75,3 +79,113 @@ def test_pips_extra_index_counts(checkout: Checkout) -> None:
         server.package("odd-private-tap", f"import idna\n{TAP}", "tap-shop", needs="idna")
         words = ["new", "tap-shop", "--pip-url", "odd-private-tap", "--no-input"]
         succeeded(checkout.invoke(*words, PIP_EXTRA_INDEX_URL=f"{server.index} {server.index}"))
+
+
+def test_a_package_for_newer_pythons(checkout: Checkout) -> None:
+    """A package that needs a newer Python than ours gets the oldest one that it allows."""
+    version = next((version for version in NEWER if here(version)), None)
+    if version is None:
+        pytest.skip("there is no newer Python than this one")
+    with HubServer() as server:
+        server.package("odd-new-tap", TAP, "tap-new", requires=f">={version}")
+        result = succeeded(checkout.invoke("new", "tap-new", "--pip-url", "odd-new-tap", "--no-input", UV_DEFAULT_INDEX=server.index))
+    assert f"it needs a newer Python than 3.{sys.version_info[1]}: Python {version} is used" in result.out
+    assert made(checkout, "tap-new", "connector.yaml")["python"] == version
+
+
+# ------------------------------------------------------------------------------------------------ Pythons that uv downloads
+
+
+@pytest.fixture
+def bare(checkout: Checkout, tmp_path: Path) -> Checkout:
+    """Return a checkout on a machine whose only Python is ours."""
+    home = tmp_path / "home"
+    home.mkdir()
+    paths = [path for path in os.environ["PATH"].split(":") if "pyenv" not in path]
+    checkout.environ.update(PATH=":".join(paths), HOME=str(home), PYENV_ROOT=str(home / "none"))
+    return checkout
+
+
+def test_a_python_that_is_downloaded(bare: Checkout) -> None:
+    """Without consent one error states what to type; with it the Python is downloaded into the checkout, and repaired there."""
+    old = old_python()
+    if old is None:
+        pytest.skip("pyenv has no Python from 3.8 to the one before ours")
+    version, interpreter = old
+    words = ["new", "tap-old", "--pip-url", "odd-old-tap", "--no-input"]
+    with HubServer() as server, PythonMirror(version, archive(interpreter, version)) as mirror:
+        server.package("odd-old-tap", f"import compiled\n{TAP}", "tap-old", needs="compiled==1")
+        server.package("compiled", "", python=f"cp{version.replace('.', '')}")
+        server.source("compiled")
+        variables = {"UV_DEFAULT_INDEX": server.index, **mirror.variables, "UV_HTTP_TIMEOUT": "30"}
+        before = files(bare)
+
+        refused = bare.invoke(*words, **variables)
+        if mirror.asked == [] and refused.code == 0:
+            pytest.skip(f"uv finds a Python {version} on this machine")
+        assert refused.err.strip().startswith(f"E-PYTHON  tap-old needs Python {version}, which is not installed; installed is ")
+        assert "Type it again with INVOKE_SINGER_PYTHON_DOWNLOADS=yes" in refused.err
+        assert (files(bare), mirror.asked) == (before, [])
+
+        bare.environ.update(variables)
+        person = Typist(bare, *words[:-1])
+        person.sees(f"tap-old needs Python {version}, which is not on this machine. Download it into .local (30 MB)? [y/N] ")
+        person.types("n")
+        assert person.ends() == 1
+        assert files(bare) == before
+
+        result = succeeded(bare.invoke(*words, INVOKE_SINGER_PYTHON_DOWNLOADS="yes"))
+        assert f"compiled cannot be built for Python 3.{sys.version_info[1]}: Python {version} is used" in result.out
+        assert made(bare, "tap-old", "connector.yaml")["python"] == version
+        assert [file.name.partition("-linux")[0] for file in bare.local.glob("pythons/cpython-*.*.*")] != []
+
+        bare.write("tap-old/config.json", {"api_key": "${SHOP_KEY}", "start_date": "2024"})
+        bare.environ["SHOP_KEY"] = "x"
+        shutil.rmtree(bare.local / "pythons")
+        again = succeeded(bare.invoke("check", "tap-old", INVOKE_SINGER_PYTHON_DOWNLOADS="yes"))
+        assert f"Python {version}" in again.out
+
+
+# ------------------------------------------------------------------------------------------------ connectors that exist
+
+
+def test_a_connector_written_by_hand(checkout: Checkout) -> None:
+    """``check``, ``discover`` and ``run`` add the old setuptools too, once, and keep the rest of ``connector.yaml``."""
+    source = project(checkout, f"import pkg_resources\n{TAP}")
+    text = f"kind: tap  # by hand\npip_url: {source}   # ours\nexecutable: tap-shop\ncapabilities: [catalog, discover, state]\n"
+    checkout.write("tap-hand/connector.yaml", text)
+    checkout.write("tap-hand/config.json", {"api_key": "${SHOP_KEY}", "start_date": "2024"})
+    checkout.environ["SHOP_KEY"] = "x"
+
+    first = succeeded(checkout.invoke("discover", "tap-hand"))
+    assert first.out.count("it imports pkg_resources: setuptools<81 is added to singer-configs/tap-hand/connector.yaml") == 1
+    kept = (checkout.root / "singer-configs" / "tap-hand" / "connector.yaml").read_text(encoding="utf-8")
+    assert kept == text.replace(source, f"{source} setuptools<81")
+
+    checkout.write("pipelines.yaml", {"p": {"tap": "tap-hand", "target": "target-scripted"}})
+    checkout.write("target-scripted/connector.yaml", {"kind": "target", "pip_url": "tests/connectors/target-scripted"})
+    for words in (["check", "tap-hand"], ["run", "p", "--engine", "local"]):
+        again = succeeded(checkout.invoke(*words))
+        assert "setuptools" not in again.out
+
+
+def test_an_interpreter_that_is_gone(checkout: Checkout) -> None:
+    """A venv whose interpreter was removed is made again."""
+    succeeded(checkout.invoke("new", "tap-gone", "--pip-url", project(checkout), "--set", "api_key=x", "--set", "start_date=2024"))
+    (venv,) = sorted((checkout.local / "environments").glob("tap-gone-*/bin/python"), key=lambda file: file.lstat().st_mtime)[-1:]
+    venv.unlink()
+    venv.symlink_to("/nowhere/python3")
+    result = succeeded(checkout.invoke("check", "tap-gone"))
+    assert "environment installed" in result.out
+    assert venv.exists()
+
+
+def test_a_repair_that_makes_it_worse(checkout: Checkout) -> None:
+    """A repair that cannot be installed is undone before the next one, and nothing is left."""
+    with HubServer() as server:
+        server.package("odd-shop-tap", "import pkg_resources", "tap-worse")
+        words = ["new", "tap-worse", "--pip-url", "odd-shop-tap", "--no-input"]
+        result = checkout.invoke(*words, UV_DEFAULT_INDEX=server.index)
+    assert result.code == 1
+    assert "that does not help: setuptools<81 is removed again" in result.out
+    assert "E-CONNECTOR  tap-worse does not start" in result.err

@@ -123,9 +123,10 @@ def docker(desk: str) -> None:
         take(Path(desk), Path(words[-1]), dict(text.split("=", 1) for text in given.get("--build-arg", []) if "=" in text))
         images.write_text(json.dumps({**known, **{key: {own: labels} for key in given["--tag"]}}))
     elif words[:2] == ["image", "inspect"]:
-        if words[-1] not in known:
-            sys.exit(f"Error response from daemon: No such image: {words[-1]}")
-        print(*known[words[-1]])  # noqa: T201 - what docker prints
+        for image in words[4:]:
+            if image not in known:
+                sys.exit(f"Error response from daemon: No such image: {image}")
+            print(*known[image])  # noqa: T201 - what docker prints
     elif words[0] == "info":
         print('{"ServerVersion": "28.2.2", "OSType": "linux", "Architecture": "x86_64"}')  # noqa: T201 - likewise
     elif words[0] == "push":

@@ -169,7 +169,7 @@ class FakeMachine:
     def changing(self) -> list[str]:
         """The calls that change something; all others only look."""
         return self.asked(
-            r"^kind |^docker (?!ps |info |network inspect |exec \S+ (crictl images|cat) |image inspect |images |container inspect )"
+            r"^kind |^docker (?!ps |info |network inspect |exec \S+ (crictl images|sh -c for file;) |image inspect |images |container inspect )"
         )
 
 

@@ -42,11 +42,12 @@ class HubServer(ServingHTTP):
         entry["variants"][variant] = {"ref": f"{self.url}/unused"}
         self.documents[f"{section}/{name}--{variant}"] = {"name": name, "variant": variant, **definition}
 
-    def package(self, name: str, source: str, programs: str = "", *, python: str = "py3", needs: str = "") -> str:
+    def package(self, name: str, source: str, programs: str = "", *, python: str = "py3", needs: str = "", requires: str = "") -> str:
         """Serve a wheel with one module for a Python, and return its requirement."""
         module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-1.dist-info"
         wheel_name = f"{module}-1-{python}-none-any.whl"
         dependency = f"Requires-Dist: {needs}\n" if needs else ""
+        dependency += f"Requires-Python: {requires}\n" if requires else ""
         files = {
             f"{module}.py": source,
             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\nSummary: An example\n{dependency}",

@@ -51,7 +51,8 @@ def files(checkout: Checkout) -> dict[str, bytes]:
     """Return all that a user sees in the checkout, and what a command may have left half-made."""
     seen = {str(file.relative_to(checkout.root)): file.read_bytes() for file in checkout.root.rglob("*") if file.is_file()}
     assert not any(name.startswith((".local/making/", ".local/probes/")) for name in seen)
-    return {name: content for name, content in seen.items() if not name.startswith((".local/", "cluster/", "tests/"))}
+    unseen = (".local/", "cluster/", "tests/")
+    return {name: content for name, content in seen.items() if not name.startswith(unseen) and "/__pycache__/" not in name}
 
 
 def environments(checkout: Checkout, name: str) -> list[str]:

@@ -101,7 +101,7 @@ VARIANTS = [
     # Images in a registry
     Variant("the registry's label is not looked at", "cluster/containers/images.py", "if labels.get(CONTENT, content) != content", "if False", f"{REGISTRY} -k 'other_content'"),
     Variant("the registry has it for any machine", "cluster/containers/images.py", "if platform and live and platform not in live:", "if False:", f"{REGISTRY} -k 'other_machines'"),
-    Variant("the registry is given what is here for another machine", "cluster/containers/runtime.py", "(platform and result.stdout.strip() != platform)", "False", f"{REGISTRY} -k 'machines_kind or cannot'"),
+    Variant("the registry is given what is here for another machine", "cluster/containers/runtime.py", "(not platform or result.stdout.split() == [platform] * len(names))", "True", f"{REGISTRY} -k 'machines_kind or cannot'"),
     Variant("the registry's memory is believed", "cluster/providers/existing.py", "        if image in self._seen:", "        if image in (*self._seen, *self.instance.pushed):", f"{REGISTRY} -k 'only_what'"),
     Variant("the registry is insisted on", "cluster/providers/existing.py", "            if image not in self.instance.pushed:\n                raise", "            raise", f"{REGISTRY} -k 'away'"),
     Variant("the registry's tag must be ours", "cluster/containers/images.py", 'meaning(text) != "taken"', "True", f"{REGISTRY} -k 'same_time'"),

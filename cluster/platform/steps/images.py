@@ -18,6 +18,7 @@ from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.25
 KEPT = 3
 """How many images of a connector stay on this machine: edits make many, and some are undone."""
+PLATFORM_LOADED = "Argo and MinIO on the node"
 NODE_SECONDS = 120
 """How long a node may refuse images. Loading overlaps with its start."""
 
@@ -130,12 +132,24 @@ def _unbuilt(handles: Handles) -> list[Connector]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """All images are on the nodes."""
+    """Images are on the nodes: all, or only those of Argo and MinIO.
+
+    Argo and MinIO start while the images of connectors are built and loaded.
+    """
 
     title: str = "Images on the node"
     ok: str = "all there"
-    needs: tuple[str, ...] = (Pulled.title, Built.title)
+    needs: tuple[str, ...] = (PLATFORM_LOADED, Pulled.title, Built.title)
     budget: float = 10
+    platform_only: bool = False
+
+    @classmethod
+    def of_platform(cls) -> Self:
+        """Return the step for the images of Argo and MinIO."""
+        return cls(PLATFORM_LOADED, needs=(Pulled.title,), platform_only=True)
+
+    def _wanted(self, handles: Handles) -> list[str]:
+        return platform_images(handles) if self.platform_only else wanted(handles)
 
     def apply(self, handles: Handles, say: Callable[[str], None]) -> str:
         """See ``Step``.
@@ -146,7 +160,7 @@ class Loaded:
 
         def pending() -> str | None:
             nonlocal loaded
-            missing = handles.provider.missing_images(wanted(handles))
+            missing = handles.provider.missing_images(self._wanted(handles))
             if missing is None:
                 say("waiting for the node")
                 return "the node does not take images"
@@ -163,7 +177,7 @@ class Loaded:
 
         def error(reason: str) -> SetupError:
             hint = "invoke status checks again; invoke up continues from here."
-            return SetupError("E-TIMEOUT", f"Images on the node: {reason}, after {NODE_SECONDS} s.", hint=hint)
+            return SetupError("E-TIMEOUT", f"{self.title}: {reason}, after {NODE_SECONDS} s.", hint=hint)
 
         while handles.instance.making and not handles.instance.complete and pending():
             CLOCK.sleep(POLL_SECONDS)  # the step Cluster has a time limit
@@ -173,7 +187,7 @@ class Loaded:
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        missing = handles.provider.missing_images(wanted(handles))
+        missing = handles.provider.missing_images(self._wanted(handles))
         if missing is None:
             return "the node is stopped" if handles.instance.complete else "the node does not exist yet"
         return f"missing: {', '.join(missing)}" if missing else None

@@ -10,7 +10,7 @@ from cluster.errors import SetupError
 from cluster.kube import documents
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_argo
-from cluster.platform.steps.images import Loaded
+from cluster.platform.steps.images import PLATFORM_LOADED
 from cluster.platform.steps.storage import silent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Running:
     door: tuple[str, str]
     """One of ``DOORS``, and a path there that answers 200. After a restart of the node, Kubernetes
     reports an outdated status of pods for a while, so the path decides."""
-    needs: tuple[str, ...] = (Objects.title, Loaded.title)
+    needs: tuple[str, ...] = (Objects.title, PLATFORM_LOADED)
     ok: str = "available"
     budget: float = 300
 

@@ -85,14 +85,15 @@ def test_other_variables_do_not_matter() -> None:
 @pytest.mark.parametrize("key", list(DEFAULTS))
 def test_every_setting_is_a_text(key: str, value: object) -> None:
     """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
-    if not (key in {"network_policies", "initless_pods"} and isinstance(value, bool)):
+    if not (key in {"network_policies", "initless_pods", "python_downloads"} and isinstance(value, bool)):
         assert refused({key: value}).startswith(f"singer.{key} is ")
 
 
 def test_yaml_may_say_it_as_people_write_it() -> None:
-    """In invoke.yaml a port may be a number and a switch true or false."""
-    found = parse({"port_s3": 9100, "network_policies": True}, {})
-    assert (found.ports["port_s3"], found.network_policies) == (9100, True)
+    """In invoke.yaml a port may be a number and a switch true or false, or yes or no, which YAML reads as the same."""
+    found = parse({"port_s3": 9100, "network_policies": True, "python_downloads": True}, {})
+    assert (found.ports["port_s3"], found.network_policies, found.python_downloads) == (9100, True, "yes")
+    assert parse({"python_downloads": False}, {}).python_downloads == "no"
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "Upper", "under_score", "-a-", "a/b", "ä-bucket", "a" * 64, "a b"])

@@ -145,6 +145,7 @@ def test_a_connector_with_a_python_of_its_own(checkout: Path) -> None:
     for mirror, registry in (("", "docker.io"), ("docker.io=localhost:5000", "localhost:5000")):
         found = images.arguments(Project(checkout).connector("tap-y"), Settings(root=checkout, mirror=mirror))
         assert found["BASE"] == f"{registry}/library/python:3.11-slim-bookworm"
+        assert found["CONNECTOR_PYTHON"] == "3.11", "a base image with another Python is refused"
 
 
 REGISTRIES = [

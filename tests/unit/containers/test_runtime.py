@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from cluster.containers.runtime import Info, full_name, read_info
+from cluster.containers.runtime import Info, Runtime, full_name, read_info
 
 ANSWERS = Path(__file__).parent / "runtimes"
 
@@ -132,3 +134,50 @@ FULL_NAMES = {
 def test_an_image_is_recognised_on_the_node(image: str, name: str) -> None:
     """However an image is written in the settings, it is recognised among those on the node, and not loaded again."""
     assert full_name(image) == name
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a docker that has the images a and b alone on PATH. Return the file of its calls."""
+    file = tmp_path / "calls"
+    script = tmp_path / "docker"
+    script.write_text(
+        f"#!/bin/sh\necho \"$*\" >>'{file}'\n[ $1 = image ] || exit 0\nshift 4\n"
+        'for image; do case $image in a|b) echo linux/amd64 ;; *) code=1 ;; esac; done\nexit "${code:-0}"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return file
+
+
+def test_a_question_is_asked_once_until_something_acts(calls: Path) -> None:
+    """Answers are kept for all threads, and only while a command keeps them."""
+    runtime = Runtime("docker")
+    runtime.containers("x")
+    runtime.keep_answers()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(runtime.containers, "xxxx"))
+    runtime.keep_answers()
+    runtime.containers("x")
+    assert len(calls.read_text().splitlines()) == 2
+
+    runtime.forget_answers()
+    runtime.containers("x")
+    runtime.containers("x")
+    assert len(calls.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "platform", "absent", "asked"),
+    [
+        ("ab", "", "", 1),
+        ("ab", "linux/amd64", "", 1),
+        ("", "", "", 0),
+        ("axb", "", "x", 4),
+        ("ab", "linux/arm64", "ab", 3),
+    ],
+)
+def test_images_that_are_there_are_asked_for_in_one_call(calls: Path, images: str, platform: str, absent: str, asked: int) -> None:
+    """Only if one is missing, each is asked for by itself."""
+    assert Runtime("docker").absent(list(images), platform) == list(absent)
+    assert len(calls.read_text().splitlines() if calls.exists() else []) == asked

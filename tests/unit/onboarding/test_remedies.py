@@ -6,8 +6,14 @@ import shlex
 
 import pytest
 
-from cluster.onboarding.remedies import remedy
+from cluster.onboarding import remedies
 from cluster.runs.outcome import SideResult
+
+
+def remedy(output: str, name: str, pip_url: str, versions: dict[str, str]) -> str:
+    """Return the hint, with an index that lacks one package."""
+    return remedies.remedy(output, name, pip_url, versions, lambda package: package != "unknown-thing")
+
 
 VERSIONS = {"singer-sdk": "0.53.0", "pyopenssl": "25.1"}
 CASES = {
@@ -17,8 +23,14 @@ CASES = {
     "ModuleNotFoundError: No module named 'yaml'": "PyYAML",
     "ModuleNotFoundError: No module named 'dateutil.parser'": "python-dateutil",
     "ModuleNotFoundError: No module named 'google.cloud.bigquery'": "google-cloud-bigquery",
+    "ModuleNotFoundError: No module named 'google.cloud.storage.blob'": "google-cloud-storage",
+    "ModuleNotFoundError: No module named 'azure.storage.blob'": "azure-storage-blob",
+    "ModuleNotFoundError: No module named 'azure.identity'": "azure-identity",
+    "ModuleNotFoundError: No module named 'google.oauth2'": "google-auth",
     "ModuleNotFoundError: No module named 'some_thing'": "some-thing",
-    "ModuleNotFoundError: No module named 'distutils.util'": "--python 3.11",
+    "ModuleNotFoundError: No module named 'distutils.util'": "setuptools<81",
+    "ModuleNotFoundError: No module named 'imp'": "--python 3.11",
+    "AttributeError: module 'inspect' has no attribute 'getargspec'": "--python 3.10",
     "ModuleNotFoundError: No module named 'cgi'": "--python 3.12",
     "ImportError: cannot import name 'Old' from 'singer_sdk.helpers' (/x.py)": "singer-sdk<0.53.0",
     "AttributeError: module 'OpenSSL.SSL' has no attribute 'Old'": "pyOpenSSL<25.1",
@@ -35,6 +47,13 @@ def test_the_advice_fits_the_error(output: str, advice: str) -> None:
     assert words[:3] == ["new", "tap-x", "--pip-url"]
     assert words[3].startswith("tap-x[s3]==1.0 a<2")
     assert advice in " ".join(words)
+
+
+def test_a_package_that_the_index_does_not_have() -> None:
+    """A guess that the package index does not know is not proposed: the module is named instead."""
+    hint = remedy("ModuleNotFoundError: No module named 'unknown_thing'", "tap-x", "tap-x", VERSIONS)
+    assert hint.startswith("Add the package with the module unknown_thing: ")
+    assert "unknown-thing" not in hint
 
 
 LIBRARIES = {

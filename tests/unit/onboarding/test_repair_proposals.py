@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.config.settings import Settings
+from cluster.onboarding import package
 from cluster.onboarding.repairs import DoesNotStartError, proposals
 from cluster.project.debian import FAILED
 from cluster.project.model import Connector
@@ -46,5 +47,35 @@ def test_requirements(tmp_path: Path) -> None:
 def test_names_that_python_has_removed(tmp_path: Path) -> None:
     """Python 3.10 has removed names of ``collections``: only older ones are proposed."""
     error = DoesNotStartError("", hint="", output="ImportError: cannot import name 'Mapping' from 'collections'")
-    versions = [repair.python for repair in proposals(error, connector("tap-x"), Environments(Settings(root=tmp_path)))]
-    assert set(versions) <= {"3.9", "3.8"}
+    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
+    assert [repair.python for repair in proposals(error, connector("tap-x"), environments)] == ["3.9", "3.8"]
+
+
+def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
+    """The old numpy is proposed before an older Python, unless the connector asks for one itself."""
+    output = "ValueError: numpy.dtype size changed, may indicate binary incompatibility. Expected 96 from C header"
+    error = DoesNotStartError("", hint="", output=output)
+    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
+    assert next(proposals(error, connector("tap-x"), environments)).change == "numpy<2 is added"
+    assert all(repair.python for repair in proposals(error, connector("tap-x", "numpy==2.0"), environments))
+
+
+def test_packages_that_were_built_here(tmp_path: Path) -> None:
+    """A wheel that was built on this machine has another tag than those of the package index."""
+    tags = {"here": "cp311-cp311-linux_x86_64", "index": "cp311-cp311-manylinux_2_17_x86_64", "pure": "py3-none-any"}
+    for name, tag in tags.items():
+        info = tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: {tag}\n")
+    assert package.built(tmp_path) == ["here"]
+
+
+def test_the_package_of_the_connector(tmp_path: Path) -> None:
+    """Of several requirements with programs, the one with a program of Singer is the connector."""
+    for name, program in {"numpy": "f2py", "odd": "target-odd"}.items():
+        info = tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(f"[console_scripts]\n{program} = x:main\n")
+    assert package.installed(tmp_path, connector("numpy<2", "odd")).name == "odd"

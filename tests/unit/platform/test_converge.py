@@ -57,6 +57,15 @@ class Fact:
         return None if self.true else self.why()
 
 
+class Asking(Fact):
+    """A step that asks the runtime when it is looked at."""
+
+    def pending(self, stack: Handles) -> str | None:
+        """Ask, and say why it is not true."""
+        stack.runtime.containers("x")
+        return super().pending(stack)
+
+
 def raising(error: BaseException) -> Callable[..., Any]:
     """Return a function that raises."""
 
@@ -92,7 +101,7 @@ def test_each_step_waits_for_what_it_needs(handles: Handles, capsys: pytest.Capt
     assert all(seen.index(("finished", need)) < seen.index(("started", fact.title)) for fact in facts for need in fact.needs)
     assert [fact.applied for fact in facts] == [1, 1, 1, 1]
     assert set(changed) == {"roof", "left", "right", "ground"}
-    assert all(0 < seconds < SECONDS for seconds in changed.values())
+    assert all(0 <= taken.waiting < taken.seconds < SECONDS for taken in changed.values())
 
 
 def test_independent_steps_overlap(handles: Handles) -> None:
@@ -124,6 +133,22 @@ def test_what_is_true_is_left_alone(handles: Handles, capsys: pytest.CaptureFixt
     assert shown(capsys) == [("started", "missing"), ("finished", "missing")]
     assert converge(facts, handles, Json()) == {}
     assert shown(capsys) == []
+
+
+def test_a_step_that_acts_makes_the_next_ask_again(handles: Handles, tmp_path: Path) -> None:
+    """Steps that only look share an answer of the runtime; after a step that acts each asks anew."""
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\necho >>'{tmp_path}/calls'\n")
+    docker.chmod(0o755)
+    handles.runtime.chosen = str(docker)
+
+    def asked() -> int:
+        return len((tmp_path / "calls").read_text().splitlines())
+
+    seen: list[int] = []
+    looks = [Asking("one", true=True), Asking("two", ("one",), true=True), Asking("three", ("act",), true=True)]
+    converge([*looks, Fact("act", ("two",), work=lambda _: seen.append(asked()))], handles, Json())
+    assert (seen, asked()) == ([1], 2)
 
 
 def test_what_cannot_be_looked_at_is_applied(handles: Handles) -> None:

@@ -37,3 +37,14 @@ def test_what_takes_longest_begins_at_once() -> None:
 def test_every_step_has_a_time() -> None:
     """Every step ends some day: none may wait for longer than five minutes."""
     assert all(0 < step.budget <= 300 for step in plan.up(Settings()))
+
+
+def test_argo_and_minio_start_while_connectors_are_built() -> None:
+    """Neither waits for an image of a connector, directly or not."""
+    needs = {step.title: step.needs for step in plan.up(Settings())}
+
+    def all_needs(title: str) -> set[str]:
+        return {title}.union(*map(all_needs, needs.get(title, ())))
+
+    for title in ("Argo Workflows", "MinIO"):
+        assert not {"Images of connectors", "Images on the node"} & all_needs(title)

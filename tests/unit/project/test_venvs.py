@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from cluster.config.settings import Settings
 from cluster.errors import SetupError
 from cluster.project.model import Connector
-from cluster.project.venvs import Environments, pyenv_pythons, reason, version
+from cluster.project.pythons import pyenv_pythons
+from cluster.project.uv_messages import reason
+from cluster.project.venvs import Environments, version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +153,7 @@ def test_interpreters_of_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connector whose Python is in pyenv alone gets that one; one that is nowhere is an error with both commands."""
+    """A connector whose Python is in pyenv alone gets that one; one that is nowhere is an error with what to type."""
     interpreter = tmp_path / "pyenv" / "versions" / "3.5.9" / "bin" / "python"
     interpreter.parent.mkdir(parents=True)
     interpreter.touch(0o700)
@@ -160,7 +162,7 @@ def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
     with pytest.raises(SetupError, match=r"tap-x needs Python 3\.5, which is not installed; installed is 3\.") as caught:
         environments.python(old)
-    assert "uv python install 3.5, or pyenv install 3.5" in caught.value.hint
+    assert "INVOKE_SINGER_PYTHON_DOWNLOADS=yes" in caught.value.hint
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     assert environments.python(old) == interpreter
 
