@@ -231,7 +231,7 @@ def search(session: Session, word: str, kind: str = "", limit: int = 20) -> None
         "name": "the connector's name, such as tap-github",
         "pip-url": "its package as pip takes it, or a folder of this repository; default: the one that Meltano Hub names",
         "variant": "a variant in Meltano Hub, or NAME--VARIANT for another name; default: the Hub's default",
-        "kind": "tap or target; default: detected",
+        "kind": "tap, target or mapper; default: detected",
         "target": "the same as --kind target",
         "executable": "its program; default: the one that the package installs",
         "python": 'the Python it needs, such as "3.10"',
@@ -340,6 +340,7 @@ def check(session: Session, name: str, records: int = 10_000, seconds: int = 60,
         "pipeline": "its name: lowercase letters, digits and hyphens",
         "tap": "the connector that extracts",
         "target": "the connector that loads",
+        "mapper": "the connector between them, which changes streams and fields",
         "transform": "the connector that runs after each load",
         "config": "the tap's config for this pipeline, below singer-configs/",
         "catalog": "the catalog for this pipeline, below singer-configs/; made as a copy of the tap's",
@@ -355,6 +356,7 @@ def add(
     pipeline: str,
     tap: str,
     target: str,
+    mapper: str = "",
     transform: str = "",
     config: str = "",
     catalog: str = "",
@@ -367,7 +369,7 @@ def add(
     """Add a pipeline to pipelines.yaml."""
     from cluster.onboarding import add
 
-    keys = {"tap": tap, "target": target, "config": config, "catalog": catalog, "target_config": target_config}
+    keys = {"tap": tap, "mapper": mapper, "target": target, "config": config, "catalog": catalog, "target_config": target_config}
     keys |= {"transform": transform, "mode": mode, "schedule": schedule, "timezone": timezone, "timeout": timeout}
     add.add(session, pipeline, keys)
 

@@ -2,7 +2,7 @@
 
 It is the only program in a pipeline's pods with S3 credentials, and the only one that uses the API.
 
-- ``commit`` waits for tap and target, and stores data, record and state if both succeeded.
+- ``commit`` waits for tap, mapper and target, and stores data, record and state if both succeeded.
 - ``finish`` is the exit handler of the Workflow, for a run that failed, has a transform, or sends
   a message. It removes the data of a failed run, writes its record, and sends the message. After a
   transform, it records the result; the data stays.
@@ -86,6 +86,8 @@ class Run:
     after: tuple[str, ...] = ()
     """The sides that ``commit`` waits for: those in its pod."""
     globs: tuple[str, ...] = ("**/*",)
+    mapper: Side | None = None
+    """The mapper between tap and target."""
     transform: Side | None = None
     """The transform that follows the load."""
     backfill: dict[str, str | None] | None = None
@@ -97,6 +99,11 @@ class Run:
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
     settings: Settings = field(default_factory=Settings)
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """Tap, mapper and target, in the order of the data."""
+        return {"tap": self.tap, **({"mapper": self.mapper} if self.mapper else {}), "target": self.target}
 
 
 def read(environ: Mapping[str, str]) -> Run:
@@ -121,6 +128,7 @@ def read(environ: Mapping[str, str]) -> Run:
         after=tuple(side for side in environ.get("SINGER_AFTER", "").split(",") if side),
         globs=tuple(json.loads(environ.get("SINGER_OUTPUTS") or '["**/*"]')),
         safe_states={"true": True, "auto": None}.get(environ.get("SINGER_SAFE_STATES", "false"), False),
+        mapper=Side(name, environ.get("SINGER_MAPPER_VERSION", "")) if (name := environ.get("SINGER_MAPPER")) else None,
         transform=Side(name, environ.get("SINGER_TRANSFORM_VERSION", "")) if (name := environ.get("SINGER_TRANSFORM")) else None,
         backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
@@ -156,7 +164,7 @@ def ends(
     other: float = OTHER_SECONDS,
     look: Callable[[], None] = lambda: None,
 ) -> dict[str, int | None]:
-    """Wait until both sides have ended, or one has failed; return the exit codes so far.
+    """Wait until all sides have ended, or one has failed; return the exit codes so far.
 
     An exit code comes from the entrypoint's report, or from Argo's file if the entrypoint was
     killed. If the whole container was killed there is neither, only a lock that no process holds:
@@ -227,7 +235,7 @@ def attempt(run: Run, history: History) -> Journal:
 
 
 def commit(run: Run, history: History) -> Record:
-    """Store data, record and state of a run whose two sides have succeeded. Safe to repeat.
+    """Store data, record and state of a run whose sides have succeeded. Safe to repeat.
 
     :raises SetupError: something could not be stored; the state is unchanged.
     """
@@ -237,11 +245,12 @@ def commit(run: Run, history: History) -> Record:
         return earlier
     journal = begun(run, history)
     record = journal.record
-    reports = {side: report(run.shared / f"{side}.json") for side in ("tap", "target")}
-    if not reports["tap"]:  # staged: the tap ran in another pod
-        reports["tap"] = traces(run, history.store, run.extracted).reports["tap"]
+    reports = {side: report(run.shared / f"{side}.json") for side in run.sides}
+    if not reports["tap"]:  # staged: tap and mapper ran in another pod
+        reports = {**traces(run, history.store, run.extracted).reports, "target": reports["target"]}
     count(record, reports)
-    record.tap.exit_code = record.target.exit_code = 0
+    for side in record.sides:
+        side.exit_code = 0
     raw = run.shared / "raw"
     others = journal.publish(run.shared / "data", run.globs, raw if raw.is_file() else None)
     staged = f"raw/{run.pipeline}/{run.extracted or run.run}/tap_output.txt"
@@ -270,6 +279,7 @@ def new_record(run: Run, state: dict[str, Any] | None) -> Record:
         started=run.started,
         tap=run.tap,
         target=run.target,
+        mapper=run.mapper,
         transform=run.transform,
         state_before=state,
         state_after=state,
@@ -278,18 +288,18 @@ def new_record(run: Run, state: dict[str, Any] | None) -> Record:
 
 
 def count(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
-    """Copy the reports of the two sides into the record."""
-    tap = reports["tap"]
-    record.records, record.bytes, record.messages = tap.get("records", {}), tap.get("bytes", {}), tap.get("messages", {})
-    record.batches = tap.get("batches", {})
-    record.tap.exit_code, record.target.exit_code = (reports[side].get("exit_code") for side in ("tap", "target"))
-    record.warnings = outcome.run_warnings(record.tap.connector, tap, reports["target"])
+    """Copy the reports of the sides into the record."""
+    outcome.counts(record, reports)
+    names = ["tap", *(["mapper"] if record.mapper else []), "target"]
+    for name, side in zip(names, record.sides, strict=True):
+        side.exit_code = reports[name].get("exit_code")
+    ordered = [reports[name] for name in names]
+    record.warnings = [*outcome.run_warnings(record.tap.connector, *ordered), *outcome.unmapped(record, reports)]
 
 
 def rotating(run: Run, environ: Mapping[str, str]) -> Callable[..., None]:
     """Return a function that keeps what the sides replaced in their configs."""
-    names = {"tap": run.tap.connector, "target": run.target.connector}
-    keepers = {side: kube_secret.keeper(side, names[side], environ) for side in run.after}
+    keepers = {side: kube_secret.keeper(side, run.sides[side].connector, environ) for side in run.after}
 
     def keep(*, last: bool = False) -> None:
         for side, keeper in keepers.items():
@@ -323,12 +333,15 @@ def report(file: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------- a failure
 
 
+TRACED = ("tap", "mapper", "target", "transform", "main")
+
+
 @dataclass
 class Traces:
     """The reports and logs that a run's pods left in the bucket; for each side, the newest."""
 
-    reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {"tap": {}, "target": {}, "transform": {}, "main": {}})
-    logs: dict[str, bytes] = field(default_factory=lambda: {"tap": b"", "target": b"", "transform": b"", "main": b""})
+    reports: dict[str, dict[str, Any]] = field(default_factory=lambda: {side: {} for side in TRACED})
+    logs: dict[str, bytes] = field(default_factory=lambda: dict.fromkeys(TRACED, b""))
     pods: list[str] = field(default_factory=list)
     """Oldest first."""
 
@@ -369,7 +382,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
     lost = bool(pods) and not any(pod in left.pods for pod in pods)
     if not lost:
         codes = left.reports["main"].get("ended", {})
-        ends = {side: end_of(run, left, side, codes.get(side), unchanged) for side in ("tap", "target")}
+        ends = {side: end_of(run, left, side, codes.get(side), unchanged) for side in run.sides}
         # If the commit gave up or could not begin, Argo stopped the sides that still worked. Their
         # ends are not the cause.
         silent = NO_CAUSE if codes or known.code == "E-POD" else set()
@@ -378,7 +391,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
             for side, end in ends.items()
             if side in codes or (left.reports[side] and left.reports[side].get("exit_code") not in silent)
         }
-        error = outcome.explain(failures.get("tap"), failures.get("target"), ends["tap"], ends["target"])
+        error = outcome.explain_all(list(ends.values()), failures)
         if error is not None:
             return error
         reported = left.reports["main"].get("error")
@@ -389,7 +402,7 @@ def cause(run: Run, left: Traces, unchanged: str = outcome.UNCHANGED) -> RunErro
 
 def end_of(run: Run, left: Traces, side: str, waited: int | None, unchanged: str) -> outcome.SideResult:
     """Return how a side ended, from its traces; *waited* is the exit code that ``main`` saw."""
-    connector = {"tap": run.tap, "target": run.target, "transform": run.transform or run.target}[side].connector
+    connector = {**run.sides, "transform": run.transform or run.target}[side].connector
     facts = left.reports[side]
     code = facts.get("exit_code")
     if code is None:
@@ -497,7 +510,7 @@ def last_log(run: Run, history: History) -> bytes:
         left = traces(run, history.store)
     except SetupError:
         return b""
-    sides = [side for side in ("tap", "target", "transform") if left.reports[side].get("exit_code") not in {0, None}]
+    sides = [side for side in TRACED[:-1] if left.reports[side].get("exit_code") not in {0, None}]
     return left.logs[sides[0] if sides else "tap"]
 
 
@@ -573,7 +586,7 @@ def keep_alone(run: Run, rotate: Callable[..., None]) -> int:
 
 
 def try_commit(run: Run, history: History, journal: Journal, rotate: Callable[..., None]) -> int:
-    """Wait for both sides, then commit; return the exit code."""
+    """Wait for all sides, then commit; return the exit code."""
 
     def look() -> None:
         journal.keep()

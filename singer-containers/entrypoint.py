@@ -1,11 +1,11 @@
-"""Run a connector: ``entrypoint.py tap``, ``entrypoint.py target``, ``entrypoint.py transform``.
+"""Run a connector: ``entrypoint.py tap``, or ``mapper``, ``target``, ``transform``.
 
 Every connector image starts this program, and so does the local engine: a pipeline behaves alike
 in both. The program
 
 - reads its files at fixed paths; ``docs/contracts.md`` lists the ``SINGER_*`` variables for others;
 - fills ``${NAME}`` secrets into the config and starts the connector;
-- counts the messages of the tap and keeps the last valid state that the target prints.
+- counts the messages of tap and mapper, and keeps the last valid state that the target prints.
 
 A transform is a dbt project; it connects with the target's config. Outside a pipeline,
 ``discover`` prints a tap's catalog, ``about`` prints the connector's description, and
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
-SIDES = ("tap", "target", "transform", "about", "discover", "alone")
+SIDES = ("tap", "mapper", "target", "transform", "about", "discover", "alone")
 OWN_ERROR = 90
 """Exit code for the entrypoint's errors. Connectors use low numbers, signals 128 and above."""
 
@@ -101,9 +101,9 @@ class EntrypointError(Exception):
         self.hint = hint
 
 
-def target_ended() -> EntrypointError:
-    """Return the error for a target that did not read all of its input."""
-    return EntrypointError("E-TARGET-ENDED", "The target ended before it had read everything.", "See the target's log.")
+def ended_early(side: str) -> EntrypointError:
+    """Return the error for a mapper or a target that did not read all of its input."""
+    return EntrypointError(f"E-{side.upper()}-ENDED", f"The {side} ended before it had read everything.", f"See the {side}'s log.")
 
 
 # ---------------------------------------------------------------------------------------------------------- secrets
@@ -399,16 +399,17 @@ def rows_in(path: Path, encoding: Mapping[str, Any]) -> int | None:
 
 
 class Counter:
-    """Counts the messages of a tap, by type and stream, in chunks that may end anywhere.
+    """Counts the messages of a tap or a mapper by type and stream; chunks may end anywhere.
 
     ``feed`` returns the bytes to pass on: lines, or beginnings of lines, that are Singer messages.
     A line is passed on as soon as its beginning is known, so memory does not grow with its length.
     Most chunks hold records of one stream only: two searches in C count them.
     """
 
-    def __init__(self, batches: Batches | None = None) -> None:
-        """Start with empty counts."""
+    def __init__(self, batches: Batches | None = None, side: str = "tap") -> None:
+        """Start with empty counts; *side* is who prints the messages, for errors."""
         self.batches = batches or Batches()
+        self.side = side
         self.messages: dict[str, int] = {}
         self.records: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
@@ -430,7 +431,8 @@ class Counter:
     def feed(self, chunk: bytes) -> bytes:
         """Count the next *chunk* and return the bytes to pass on.
 
-        :raises EntrypointError: E-TAP-OUTPUT, a line is not a Singer message; earlier lines count.
+        :raises EntrypointError: E-TAP-OUTPUT or E-MAPPER-OUTPUT, a line is not a Singer message;
+            earlier lines count.
         """
         if self._held:
             if self._held_bytes > HEAD_BYTES and b"\n" not in chunk:
@@ -462,7 +464,7 @@ class Counter:
     def finish(self) -> bytes:
         """Count the rest at the end of the stream, and return a last line without a newline.
 
-        :raises EntrypointError: E-TAP-OUTPUT, as ``feed``.
+        :raises EntrypointError: as ``feed``.
         """
         rest = self._release()
         if rest:
@@ -482,9 +484,9 @@ class Counter:
         """Free a line that does not fit into memory, and return the error."""
         self._held = []
         return EntrypointError(
-            "E-TAP-OUTPUT",
-            f"Line {self.lines + 1:,} of the tap's output does not begin like a Singer message and does not fit into memory.",
-            "A tap may print only Singer messages on standard output; its log belongs on standard error.",
+            f"E-{self.side.upper()}-OUTPUT",
+            f"Line {self.lines + 1:,} of the {self.side}'s output does not begin like a Singer message and does not fit into memory.",
+            f"A {self.side} may print only Singer messages on standard output; its log belongs on standard error.",
         )
 
     def _with_changes(self, chunk: bytes) -> bytes:
@@ -584,9 +586,9 @@ class Counter:
         if not isinstance(kind, str) or not isinstance(stream, str):
             shown = line.decode("utf-8", "replace").strip()
             raise EntrypointError(
-                "E-TAP-OUTPUT",
-                f"Line {self.lines:,} of the tap's output is not a Singer message: {shorten(shown)!r}.",
-                "A tap may print only Singer messages on standard output; its log belongs on standard error.",
+                f"E-{self.side.upper()}-OUTPUT",
+                f"Line {self.lines:,} of the {self.side}'s output is not a Singer message: {shorten(shown)!r}.",
+                f"A {self.side} may print only Singer messages on standard output; its log belongs on standard error.",
             )
         return kind, stream
 
@@ -704,6 +706,13 @@ def read_json(path: Path, code: str, what: str) -> dict[str, Any]:
     return value
 
 
+def exit_code_in(path: Path | None) -> int:
+    """Return the exit code that a side has written at its end, 0 if there is none."""
+    with suppress(OSError, ValueError):
+        return int(path.read_text(encoding="utf-8")) if path is not None else 0
+    return 0
+
+
 def existing(environ: Mapping[str, str], variable: str, *defaults: str) -> Path | None:
     """Return the variable's path, else a default, that is a file or a FIFO; None if none is."""
     candidates = [environ[variable]] if environ.get(variable) else defaults
@@ -812,7 +821,7 @@ class Runner:
         self.environ = environ
         self.executable = environ.get("SINGER_EXECUTABLE", "")
         self.capabilities = {word for word in environ.get("SINGER_CAPABILITIES", "").split(",") if word}
-        self.counter = Counter(Batches(environ.get("SINGER_BATCH_DIR", "")))
+        self.counter = Counter(Batches(environ.get("SINGER_BATCH_DIR", "")), "mapper" if side == "mapper" else "tap")
         self.encoding = Encoding()
         self.redactor = Redactor()
         self.warnings: list[str] = []
@@ -824,8 +833,11 @@ class Runner:
         self.interrupted = 0
         self.orphaned = False
         self.abandoned = False
-        self.pipe = environ.get("SINGER_PIPE", "")
+        self.pipes = [path for path in environ.get("SINGER_PIPE", "").split(":") if path]
+        """The FIFOs of the run, in the order of the data: with a mapper there are two."""
         self.held: int | None = None
+        self.maps: Any = None
+        """The stream maps in the config of a mapper."""
         self.folder: Path | None = None
         """The working folder of a connector that takes files along."""
         self._links: list[Path] = []
@@ -861,6 +873,7 @@ class Runner:
             "fault": self.fault(),
             "exit_code": exit_code,
             **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
+            **({"maps": mapped_streams(self.maps)} if self.side == "mapper" else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
         with suppress(OSError):  # a failed write must not end the run
@@ -1029,17 +1042,26 @@ class Runner:
 
         threading.Thread(target=watch, daemon=True).start()
 
-    # -- the other side of the pipeline, in a shared folder
+    # -- the other sides of the pipeline, in a shared folder
 
-    def make_pipe(self) -> None:
-        """Create the FIFO that both sides share, unless the other side already has."""
-        if self.pipe:
+    def make_pipes(self) -> None:
+        """Create the FIFOs that the sides share, unless another side already has."""
+        for pipe in self.pipes:
             with suppress(FileExistsError):
-                os.mkfifo(self.pipe, 0o600)
+                os.mkfifo(pipe, 0o600)
 
     def end_of(self, side: str) -> Path | None:
-        """Return the file beside the FIFO into which a side writes its exit code."""
-        return Path(f"{self.pipe}.{side}") if self.pipe else None
+        """Return the file beside the first FIFO into which a side writes its exit code."""
+        return Path(f"{self.pipes[0]}.{side}") if self.pipes else None
+
+    @property
+    def sides(self) -> list[str]:
+        """The sides that share the FIFOs, in the order of the data."""
+        return ["tap", *(["mapper"] if len(self.pipes) > 1 or self.side == "mapper" else []), "target"]
+
+    def reader(self) -> str:
+        """Return the side that reads what this one prints."""
+        return self.environ.get("SINGER_READER") or self.sides[self.sides.index(self.side) + 1]
 
     def leave(self, code: int) -> None:
         """Write this side's exit code for the other side."""
@@ -1066,26 +1088,24 @@ class Runner:
             if not os.fstat(self.held).st_nlink:
                 raise FileNotFoundError(2, "the run is over", path)
 
-    def watch_target(self) -> None:
-        """Stop the tap ``GRACE_SECONDS`` after a failure of the target.
+    def watch_readers(self) -> None:
+        """Stop a tap or a mapper ``GRACE_SECONDS`` after a failure of a side that comes after it.
 
-        A tap notices the broken pipe only when it writes, which may be hours later.
+        They notice the broken pipe only when they write, which may be hours later.
         """
-        path = self.end_of("target")
-        if path is None or self.side != "tap":
+        after = self.sides[self.sides.index(self.side) + 1 :] if self.side in self.sides else []
+        ends = [path for path in map(self.end_of, after) if path is not None]
+        if not ends:
             return
 
-        def watch(path: Path) -> None:
-            while True:
+        def watch() -> None:
+            while not any(exit_code_in(path) for path in ends):
                 time.sleep(LOOK_SECONDS)
-                with suppress(OSError):
-                    if path.read_text(encoding="utf-8") not in {"", "0"}:
-                        break
             time.sleep(GRACE_SECONDS)
             self.abandoned = True
             self.stop()
 
-        threading.Thread(target=watch, args=(path,), daemon=True).start()
+        threading.Thread(target=watch, daemon=True).start()
 
     # -- files
 
@@ -1283,21 +1303,11 @@ class Runner:
 
     # -- the sides
 
-    def tap(self, work: Path) -> int:
-        """Run the tap and return its exit code. ``SINGER_TAP_OUTPUT`` lists its destinations."""
-        config = self.config(work)
-        arguments = [*config, *self.catalog(work, config)]
-        arguments += self.state(work)
+    def open_outputs(self) -> list[int]:
+        """Open the destinations in ``SINGER_TAP_OUTPUT`` of the tap or the mapper."""
         paths = self.environ.get("SINGER_TAP_OUTPUT") or "/tmp/tap_output.txt:-"
-        sinks = [open_to_write(path, self.pipe_seconds(), self.end_of("target")) for path in paths.split(":") if path]
-        code = self.sync(arguments, sinks)
-        other = self.other_flag(arguments) if code == 0 else None
-        if other:
-            self.warn(f'The tap selects by {other} alone, and was started again with it: write "{other[2:]}" into its capabilities.')
-            code = self.sync([other if word in CATALOG_FLAGS else word for word in arguments], sinks)
-        if code == 0:
-            self.warn_of_missing(arguments)
-        return code
+        ended = self.end_of(self.reader())
+        return [open_to_write(path, self.pipe_seconds(), ended) for path in paths.split(":") if path]
 
     def other_flag(self, arguments: list[str]) -> str | None:
         """Return the other flag for a catalog, if the tap logged that nothing is selected."""
@@ -1307,9 +1317,9 @@ class Runner:
         [other] = CATALOG_FLAGS.keys() - used
         return other if other.encode() in self.help() else None
 
-    def sync(self, arguments: list[str], sinks: list[int]) -> int:
-        """Run the tap once, pass on and count its messages, and return its exit code."""
-        process = self.start(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    def sync(self, arguments: list[str], sinks: list[int], stdin: int = subprocess.DEVNULL) -> int:
+        """Run the tap or the mapper once, pass on and count its messages; return its exit code."""
+        process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE)
         assert process.stdout is not None
         source = process.stdout.fileno()
         few = widen(source) // 16
@@ -1327,7 +1337,7 @@ class Runner:
             pass_on(self.counter.finish(), sinks)
         except BrokenPipeError:
             self.stop()
-            raise target_ended() from None
+            raise ended_early(self.reader()) from None
         except EntrypointError:
             self.stop()
             raise
@@ -1338,6 +1348,29 @@ class Runner:
         finally:
             process.stdout.close()
         return self.wait(process)
+
+    def open_input(self, *defaults: str) -> int:
+        """Open ``SINGER_TAP_INPUT``, which a mapper or a target reads; else the FIFO before it."""
+        fifo = self.pipes[self.sides.index(self.side) - 1] if self.pipes else ""
+        source = None if fifo else existing(self.environ, "SINGER_TAP_INPUT", *defaults)
+        path = self.environ.get("SINGER_TAP_INPUT") or fifo or (str(source) if source else "-")
+        writer = self.sides[self.sides.index(self.side) - 1]
+        return open_to_read(path, self.pipe_seconds(), self.end_of(writer))
+
+    def tap(self, work: Path) -> int:
+        """Run the tap and return its exit code."""
+        config = self.config(work)
+        arguments = [*config, *self.catalog(work, config)]
+        arguments += self.state(work)
+        sinks = self.open_outputs()
+        code = self.sync(arguments, sinks)
+        other = self.other_flag(arguments) if code == 0 else None
+        if other:
+            self.warn(f'The tap selects by {other} alone, and was started again with it: write "{other[2:]}" into its capabilities.')
+            code = self.sync([other if word in CATALOG_FLAGS else word for word in arguments], sinks)
+        if code == 0:
+            self.warn_of_missing(arguments)
+        return code
 
     def warn_of_missing(self, arguments: list[str]) -> None:
         """Warn if no stream is selected, or if a selected one has no message: it may be renamed."""
@@ -1372,14 +1405,31 @@ class Runner:
                     names = ", ".join(gone[:WARNINGS]) + (f" and {len(gone) - WARNINGS} more" if len(gone) > WARNINGS else "")
                     self.warn(f"The schema of {name} lacks selected columns: {names}. Run invoke discover to see what exists.")
 
+    def mapper(self, work: Path) -> int:
+        """Run the mapper and return its exit code. What it prints goes on to the target."""
+        self.maps = (self.template() or {}).get("stream_maps")
+        stdin = self.open_input()
+        code = self.sync(self.config(work), self.open_outputs(), stdin)
+        if code == 0:
+            self.need_all_read(stdin)
+        return code
+
+    def need_all_read(self, stdin: int) -> None:
+        """Check that a mapper or a target that succeeded has read all of its input.
+
+        It shares this descriptor with us: what it did not read, we can read.
+
+        :raises EntrypointError: E-MAPPER-ENDED or E-TARGET-ENDED, it has not.
+        """
+        if os.read(stdin, 1):
+            raise ended_early(self.side)
+
     def target(self, work: Path) -> int:
         """Run the target and return its exit code. If it is 0, write the new state."""
         arguments = self.config(work)
         folder = Path(self.environ.get("SINGER_OUTPUT_DIR") or "/tmp/data")
         folder.mkdir(parents=True, exist_ok=True)
-        source = existing(self.environ, "SINGER_TAP_INPUT", "/tmp/tap_input.txt")
-        path = self.environ.get("SINGER_TAP_INPUT") or (str(source) if source else "-")
-        stdin = open_to_read(path, self.pipe_seconds(), self.end_of("tap"))
+        stdin = self.open_input("/tmp/tap_input.txt")
         outputs = self.environ.get("SINGER_TARGET_OUTPUT") or "/tmp/target_output.txt:-"
         sinks = [open_to_write(output, self.pipe_seconds()) for output in outputs.split(":") if output]
         process = self.start(arguments, stdin=stdin, stdout=subprocess.PIPE, cwd=folder)
@@ -1402,9 +1452,7 @@ class Runner:
             process.stdout.close()
         code = self.wait(process)
         if code == 0:
-            # The target shares this descriptor with us: what it did not read, we can read.
-            if os.read(stdin, 1):
-                raise target_ended()
+            self.need_all_read(stdin)
             if self.last_state.state is not None:
                 write_whole(Path(self.environ.get("SINGER_NEW_STATE") or "/tmp/new_state.json"), self.last_state.text)
         return code
@@ -1534,6 +1582,14 @@ def selected_names(stream: Any) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
 
 
+def mapped_streams(maps: Any) -> list[str]:
+    """Return the streams of the tap that stream maps of Meltano's SDK name, without patterns."""
+    if not isinstance(maps, dict):
+        return []
+    sources = [entry.get("__source__") or name if isinstance(entry, dict) else name for name, entry in maps.items()]
+    return [name for name in sources if isinstance(name, str) and not name.startswith("__") and not set(name) & set("*?[")]
+
+
 def selected_columns(stream: dict[str, Any]) -> list[str]:
     """Return the columns that the metadata of a stream in the catalog selects by name."""
     columns: list[str] = []
@@ -1569,6 +1625,7 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
     runner = Runner(side, environ)
     sides: dict[str, Callable[[Path], int]] = {
         "tap": runner.tap,
+        "mapper": runner.mapper,
         "target": runner.target,
         "transform": runner.transform,
         "about": runner.about,
@@ -1586,22 +1643,22 @@ def run(side: str, environ: Mapping[str, str], words: list[str]) -> int:
         work.mkdir(mode=0o700, parents=True)
         created = True
         runner.report()
-        runner.make_pipe()
-        runner.watch_target()
+        runner.make_pipes()
+        runner.watch_readers()
         runner.link_files()
         code = sides[side](work)
         runner.keep_rotated(last=True)
         runner.unlink_files()
         if runner.abandoned:
-            raise target_ended()
-        if code == 0 and side in ("tap", "target"):
+            raise ended_early(runner.reader())
+        if code == 0 and side in ("tap", "mapper", "target"):
             runner.warn_of_errors()
         runner.report(exit_code=code)
     except (EntrypointError, OSError) as error:
         code = OWN_ERROR
         runner.keep_rotated(last=True)
         # After we stopped the tap, its error is a consequence of that.
-        cause = target_ended() if runner.abandoned else error if isinstance(error, EntrypointError) else of_system(error)
+        cause = ended_early(runner.reader()) if runner.abandoned else error if isinstance(error, EntrypointError) else of_system(error)
         cause = EntrypointError(cause.code, runner.redactor.text(cause.problem), cause.hint)
         runner.report(exit_code=code, error=cause)
         print(f"{cause.code}  {cause.problem}\n→ {cause.hint}", file=sys.stderr)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ENDED = {"Succeeded", "Failed", "Error"}
+LOADING = {"run", "run-with-mapper", "extract", "extract-with-mapper"}
+"""The templates whose pods have the tap, which reports its records."""
 
 
 # ----------------------------------------------------------------------------------------------------------- live ones
@@ -67,7 +69,7 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
         message=str(status.get("message", "")) or ("" if running else backoff),
         started=live["metadata"]["creationTimestamp"],
         finished=status.get("finishedAt"),
-        records=max((_records(node) for node in nodes if node.get("templateName") in {"run", "extract"}), default=0),
+        records=max((_records(node) for node in nodes if node.get("templateName") in LOADING), default=0),
         step=str(running[-1].get("templateName", "")) if running else "",
         parameters=parameters,
     )

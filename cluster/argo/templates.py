@@ -6,6 +6,7 @@ Pure.
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,7 +34,7 @@ def placed(document: Document, settings: Settings, endpoint: str, *, trusting: b
     Sets *endpoint*, region, buckets and credentials. If the settings choose a platform, pods only
     go to such nodes.
     """
-    changed = copy.deepcopy(document)
+    changed: Document = json.loads(json.dumps(document))  # a YAML alias becomes a copy
     if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
         system, _, machine = settings.image_platform.partition("/")
         changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}

@@ -27,6 +27,8 @@ NOTIFY = "singer-notify"
 """ConfigMaps and a Secret of ours, as the templates name them."""
 COMMIT = "commit"
 PIPE = "/singer/shared/pipe"
+MAPPED = "/singer/shared/mapped"
+"""The FIFO between mapper and target."""
 RAW = "/singer/shared/raw"
 WAITING_SECONDS = 86400
 """How long a run may wait for its turn, on top of its pipeline's timeout."""
@@ -65,7 +67,7 @@ class WorkflowScope:
 
 def config_key(pipeline: Pipeline, name: str) -> str:
     """Return the key of a pipeline's file, such as ``catalog``, in the bucket of configs."""
-    connector = pipeline.target if name == "target_config" else pipeline.tap
+    connector = {"target_config": pipeline.target, "mapper_config": pipeline.mapper}.get(name) or pipeline.tap
     own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
     if getattr(pipeline, name) == own:
         return f"connectors/{connector.name}/{own.name}"
@@ -106,7 +108,8 @@ def parameters(
         "target-config": config_key(pipeline, "target_config"),
         "commit-image": images[COMMIT],
         "full": str(options.full or options.backfill is not None).lower(),
-        **{f"{item.kind}-files": files_key(item.files) for item in (pipeline.tap, pipeline.target) if item.files},
+        **{f"{item.kind}-files": files_key(item.files) for item, _ in pipeline.configs if item.files},
+        **_mapper(pipeline, images, versions, options),
         **_transform(pipeline, images, versions),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],
@@ -119,9 +122,24 @@ def parameters(
     if options.backfill:
         values["backfill"] = json.dumps(options.backfill.as_dict())
     if pipeline.mode == "streaming":
-        values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw else PIPE
+        # With a mapper the raw output is the mapper's: nothing is stored before it.
+        values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw and not pipeline.mapper else PIPE
     elif options.replay:
         values["from-run"] = options.replay
+    return values
+
+
+def _mapper(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], options: RunOptions) -> dict[str, str]:
+    """Return the parameters of the mapper, none if the pipeline has none."""
+    if pipeline.mapper is None:
+        return {}
+    name = pipeline.mapper.name
+    values = {"mapper": name, "mapper-image": images[name], "mapper-version": versions.get(name, "")}
+    values["mapper-config"] = config_key(pipeline, "mapper_config")
+    values["after"] = "tap,mapper,target" if pipeline.mode == "streaming" else "tap,mapper"
+    if pipeline.mode == "streaming":
+        values["pipes"] = f"{PIPE}:{MAPPED}"
+        values["mapper-output"] = f"{RAW}:{MAPPED}" if options.keep_raw else MAPPED
     return values
 
 
@@ -140,7 +158,9 @@ def _spec(pipeline: Pipeline, values: Mapping[str, str], options: RunOptions = P
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
         "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
     }
-    entrypoint = ("replay" if options.replay else "run") + ("-and-transform" if pipeline.transform else "")
+    # A replay loads what the mapper passed on.
+    mapped = pipeline.mapper is not None and not options.replay
+    entrypoint = f"{'replay' if options.replay else 'run'}{'-with-mapper' * mapped}{'-and-transform' * bool(pipeline.transform)}"
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 

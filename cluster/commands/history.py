@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cluster.runs.report import Course
     from cluster.session import Session
 
-SIDES = ("tap", "target", "transform")
+SIDES = ("tap", "mapper", "target", "transform")
 FILES = 20
 """How many files of a run ``show`` lists."""
 STREAM = 40
@@ -96,10 +96,15 @@ def show(session: Session, run: str) -> None:
             (f"stream {_name(name)}", f"{count(number, 'record')}, {megabytes(record.bytes.get(name, 0))}")
             for name, number in record.records.items()
         ] + [(f"batch {_name(name)}", _batch(batch)) for name, batch in record.batches.items()]
+        sent = [
+            (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
+            for name, number in (record.tap_records or {}).items()
+        ]
         facts = [
             ("started", record.started),
             ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
             *sides,
+            *sent,
             *streams,
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             *_state(record),

@@ -98,7 +98,8 @@ def retry(session: Session, run: str) -> None:
         again = f"Run it again: {command('run', record.pipeline)}"
         if used.status(record) not in {"failed", "interrupted"}:
             raise SetupError("E-ENGINE", f"{record.run} is {used.status(record)}: there is nothing to retry.", hint=again)
-        if used.handles is None or record.tap.exit_code != 0 or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
+        ended = all(side.exit_code == 0 for side in record.sides[:-1])
+        if used.handles is None or not ended or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
             raise SetupError("E-ENGINE", f"The data that {record.run} extracted is not complete.", hint=again)
         if record.backfill is None and used.history.state(record.pipeline) != record.state_before:
             raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
@@ -141,17 +142,25 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
     dotenv = kept_secrets(settings.root)
-    values = {
-        side: secrets(file, session.environ, dotenv, shown=project.shown(file))
-        for side, file in (("tap", pipeline.config), ("target", pipeline.target_config))
-    }
+    values = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
     config = backfill.config(project, pipeline, options.backfill) if options.backfill else None
     venvs = Environments(settings).ensure(pipeline.connectors, output)
     if not any(venv.made for venv in venvs):
         output.line("✓", ", ".join(connector.name for connector in pipeline.connectors), "environments reused")
-    tap, target, *transform = venvs
+    made = {connector.kind: venv for connector, venv in zip(pipeline.connectors, venvs, strict=True)}
     values["transform"] = values["target"]
-    job = Job(pipeline, tap, target, values, options.full, options.keep_raw, options.backfill, config, *transform)
+    job = Job(
+        pipeline,
+        made["tap"],
+        made["target"],
+        values,
+        options.full,
+        options.keep_raw,
+        options.backfill,
+        config,
+        transform=made.get("transform"),
+        mapper=made.get("mapper"),
+    )
     network = proxy.read(settings, session.environ).variables(session.environ)
     return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
         job, reason, started=lambda run: facts.update(run=run)

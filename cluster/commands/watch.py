@@ -183,7 +183,7 @@ def _changes(before: Snapshot, after: Snapshot) -> set[Path]:
 
 def _files(project: Project, pipeline: Pipeline) -> list[Path]:
     """Return the files of a pipeline and its connectors."""
-    files = [pipeline.config, pipeline.target_config, pipeline.catalog, pipeline.initial_state]
+    files = [*(file for _, file in pipeline.configs), pipeline.catalog, pipeline.initial_state]
     for connector in pipeline.connectors:
         files += [project.root / name for name in connector.files]
         for folder in (connector.folder, *connector.projects):

@@ -241,7 +241,7 @@ class ArgoEngine:
         return record
 
     def _warn(self, record: Record) -> None:
-        """Show the tap's first warnings, from the log that Argo stored.
+        """Show the first warnings of tap and mapper, from the logs that Argo stored.
 
         The run has succeeded, so a log that cannot be read is no error.
         """
@@ -253,11 +253,12 @@ class ArgoEngine:
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
             for key in keys:
-                if key.endswith("/tap.log"):
+                side = {"tap.log": record.tap, "mapper.log": record.mapper}.get(key.rpartition("/")[2])
+                if side is not None:
                     lines = log_lines(store.get(bucket, key) or b"")
                     for text in outcome.warnings(lines, known):
-                        self.output.line("!", record.tap.connector, text)
-                        self.output.event("warning", source=record.tap.connector, problem=text)
+                        self.output.line("!", side.connector, text)
+                        self.output.event("warning", source=side.connector, problem=text)
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""
@@ -347,6 +348,7 @@ class ArgoEngine:
             started=seen.started,
             tap=Side(seen.parameters.get("tap", ""), seen.parameters.get("tap-version", "")),
             target=Side(seen.parameters.get("target", ""), seen.parameters.get("target-version", "")),
+            mapper=Side(name, seen.parameters.get("mapper-version", "")) if (name := seen.parameters.get("mapper")) else None,
             transform=Side(name, seen.parameters.get("transform-version", "")) if (name := seen.parameters.get("transform")) else None,
             state_before=None,
             backfill=json.loads(seen.parameters.get("backfill") or "null"),

@@ -21,7 +21,10 @@ class Job:
     tap: Environment
     target: Environment
     secrets: Mapping[str, Mapping[str, str]]
-    """The secrets in the configs of ``tap`` and ``target``. A transform gets the target's."""
+    """The secrets in the configs of ``tap``, ``mapper`` and ``target``.
+
+    A transform gets the target's.
+    """
     full: bool
     """Start over, without a state."""
     keep_raw: bool
@@ -30,3 +33,4 @@ class Job:
     config: Mapping[str, Any] | None = None
     """The tap's config for a backfill, which replaces the pipeline's file."""
     transform: Environment | None = None
+    mapper: Environment | None = None

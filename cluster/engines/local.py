@@ -1,4 +1,6 @@
-"""The local engine: one ``tap | target`` pair. Only Argo has retries, schedules and queues.
+"""The local engine: one ``tap | target`` or ``tap | mapper | target``.
+
+Only Argo has retries, schedules and queues.
 
 ``runs/journal.py`` has the rule for data, record and state. A transform runs after the commit. If
 it fails, the run fails, but data and state stay.
@@ -91,6 +93,7 @@ class LocalEngine:
             started=now(),
             tap=Side(pipeline.tap.name, job.tap.version),
             target=Side(pipeline.target.name, job.target.version),
+            mapper=Side(pipeline.mapper.name, job.mapper.version) if pipeline.mapper and job.mapper else None,
             transform=Side(pipeline.transform.name, job.transform.version) if pipeline.transform and job.transform else None,
             state_before=state,
             state_after=state,
@@ -105,7 +108,7 @@ class LocalEngine:
             self.output.event(
                 "run.started", run=record.run, pipeline=record.pipeline, engine=self.name, reason=reason, state=record.state_before
             )
-            with self.output.step(f"{record.tap.connector} → {record.target.connector}") as step:
+            with self.output.step(" → ".join(side.connector for side in record.sides)) as step:
                 step.timed = True
                 with file_errors("A file of the run", folder):
                     state = self._load(job, journal, folder, step)
@@ -155,19 +158,23 @@ class LocalEngine:
             pair.run(self.environ, look)
         finally:
             problems = self._rotate(keepers, last=True)
-        record.tap.exit_code, record.target.exit_code = pair.tap.exit_code, pair.target.exit_code
-        record.warnings = [*outcome.run_warnings(record.tap.connector, pair.tap.report(), pair.target.report()), *problems]
+        for side, end in zip(record.sides, pair.order, strict=True):
+            side.exit_code = end.exit_code
+        reports = pair.reports()
+        record.warnings = [*outcome.run_warnings(record.tap.connector, *reports.values()), *problems]
         journal.keep(last=True)
         failure = pair.failure(outcome.unchanged(record))
         if failure is not None:
             raise failure
         target = job.pipeline.target
-        others = journal.publish(pair.target.folder / "data", target.outputs, pair.tap.folder / "raw" if job.keep_raw else None)
+        others = journal.publish(pair.target.folder / "data", target.outputs, pair.raw if job.keep_raw else None)
         state = printed(pair.target.folder / "new_state.json")
-        for problem in outcome.doubts(target.name, others, foreign=foreign(state, pair.tap.report())):
+        doubts = [(target.name, text) for text in outcome.doubts(target.name, others, foreign=foreign(state, reports["tap"]))]
+        doubts += [(pair.last.connector.name, text) for text in outcome.unmapped(record, reports)]
+        for source, problem in doubts:
             record.warnings.append(problem)
-            self.output.line("!", target.name, problem)
-            self.output.event("warning", source=target.name, problem=problem)
+            self.output.line("!", source, problem)
+            self.output.event("warning", source=source, problem=problem)
         return state
 
     def _rotate(self, keepers: Iterable[Keeper], *, last: bool = False) -> list[str]:
@@ -238,9 +245,8 @@ class Watch:
 
     def __call__(self) -> None:
         """Copy the counts into the record and show progress."""
-        record, report = self.record, self.pair.tap.report()
-        for name in ("records", "bytes", "messages", "batches"):
-            setattr(record, name, report.get(name, getattr(record, name)))
+        record = self.record
+        outcome.counts(record, self.pair.reports())
         passed = time.monotonic() - self._began
         size = sum(record.bytes.values())
         self.step.detail = "waiting for the first record"
@@ -248,11 +254,13 @@ class Watch:
             self.step.detail = f"{count(record.total, 'record')} · {record.total / passed:,.0f}/s · {megabytes(size)}"
         if time.monotonic() - self._last_event > EVENT_SECONDS:
             self._last_event = time.monotonic()
-            self.output.event("run.progress", run=record.run, records=record.total, bytes=size, seconds=round(passed, 1))
-        self._show_warnings(self.pair.tap.new_log_lines())
+            more = {"tap_records": sum((record.tap_records or {}).values())} if record.mapper else {}
+            self.output.event("run.progress", run=record.run, records=record.total, bytes=size, seconds=round(passed, 1), **more)
+        for end in self.pair.order[:-1]:
+            self._show_warnings(end.connector.name, end.new_log_lines())
 
-    def _show_warnings(self, lines: Iterable[str]) -> None:
-        """Show the tap's first warnings."""
+    def _show_warnings(self, connector: str, lines: Iterable[str]) -> None:
+        """Show the first warnings of the tap or the mapper."""
         for text in outcome.warnings(lines, self._warnings):
-            self.output.line("!", self.record.tap.connector, text)
-            self.output.event("warning", source=self.record.tap.connector, problem=text)
+            self.output.line("!", connector, text)
+            self.output.event("warning", source=connector, problem=text)

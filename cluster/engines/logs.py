@@ -45,7 +45,7 @@ def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> I
 
 def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
     folder = engine.session.settings.local / "logs" / record.pipeline / record.run
-    for side in ("tap", "target", "transform"):
+    for side in ("tap", "mapper", "target", "transform"):
         file = folder / f"{side}.log"
         if not file.exists():
             continue
@@ -60,7 +60,7 @@ def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], see
     assert handles is not None
     for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
         name = pod["metadata"]["name"]
-        for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "target", "main"}):
+        for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "mapper", "target", "main"}):
             for moment, text in handles.kube.log_since(name, handles.namespace, container, seen.get((name, container), "")):
                 seen[name, container] = moment
                 if not ARGOS.search(text):

@@ -1,4 +1,4 @@
-"""Start and stop a tap and a target as two processes joined by a pipe, or a transform as one.
+"""Start and stop tap, mapper and target as processes joined by pipes, or a transform as one.
 
 Each process runs the entrypoint of the images in its own folder of the run. This module returns
 what they report; ``local`` decides what that means for the pipeline.
@@ -58,7 +58,7 @@ class Process:
     """One side of the pipe, or a transform: its connector, folder, process and log."""
 
     def __init__(self, side: str, connector: Connector, environment: Environment, config: Path, folder: Path, log: Path) -> None:
-        """Keep the parts of *side* (``tap``, ``target`` or ``transform``), without starting it."""
+        """Keep the parts of *side*, such as ``tap``, without starting it."""
         self.config_override: Mapping[str, Any] | None = None
         """A config that replaces the file's, None to use the file."""
         self.state: Mapping[str, Any] | None = None
@@ -238,7 +238,7 @@ class Processes:
                 end.prepare(self.job.secrets[end.side])
         lifeline, ours = os.pipe()
         try:
-            self.start(without_secrets(environ, (self.job.pipeline.config, self.job.pipeline.target_config)), lifeline)
+            self.start(without_secrets(environ, (file for _, file in self.job.pipeline.configs)), lifeline)
             for end in self.ends:
                 threading.Thread(target=self._wait, args=(end,), daemon=True).start()
             self._follow(look)
@@ -289,42 +289,63 @@ class Processes:
 
 
 class Pair(Processes):
-    """The tap and the target of a run, and the pipe between them."""
+    """The tap and the target of a run, perhaps a mapper, and the pipes between them."""
 
     def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
-        """Prepare both sides; the tap starts from *state*, None for no state."""
+        """Prepare all sides; the tap starts from *state*, None for no state."""
         pipeline = job.pipeline
         self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
         self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
         self.tap.config_override, self.tap.state = job.config, state
         if pipeline.tap.files:  # some taps keep paths in their state: they must not change
             self.tap.home = folder.parents[1] / "files" / pipeline.name
-        super().__init__(job, folder, logs, self.target, self.tap)
+        self.order = [self.tap, self.target]
+        """The sides, in the order of the data."""
+        if pipeline.mapper and pipeline.mapper_config and job.mapper:
+            config, log = pipeline.mapper_config, logs / "mapper.log"
+            self.order.insert(1, Process("mapper", pipeline.mapper, job.mapper, config, folder / "mapper", log))
+        self.last = self.order[-2]
+        """The side that the target reads."""
+        super().__init__(job, folder, logs, *reversed(self.order))
+
+    @property
+    def raw(self) -> Path:
+        """The file with what the target reads, if it is kept."""
+        return self.last.folder / "raw"
 
     def start(self, environ: Mapping[str, str], lifeline: int) -> None:
-        """Start both sides, joined by a pipe."""
-        reads, writes = os.pipe()
-        with suppress(AttributeError, OSError):  # only Linux can resize a pipe
-            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        """Start all sides, joined by pipes, the target first."""
+        of_target = {} if self.target.connector.safe_states is False else {"SINGER_SAFE_STATE": str(self.target.folder / SAFE_STATE)}
+        own: dict[str, dict[str, str]] = {"tap": {"SINGER_CATALOG": str(self.job.pipeline.catalog)}, "target": of_target, "mapper": {}}
+        batches = str(self.folder / "batches")
+        if self.job.keep_raw:
+            own[self.last.side]["SINGER_TAP_OUTPUT"] = f"{self.raw}:-"
+        if self.last is not self.tap:
+            own["tap"]["SINGER_READER"] = "mapper"
+        pipes = [os.pipe() for _ in self.order[1:]]
         try:
-            batches = str(self.folder / "batches")
-            of_tap = {"SINGER_CATALOG": str(self.job.pipeline.catalog), "SINGER_BATCH_DIR": batches}
-            if self.job.keep_raw:
-                of_tap["SINGER_TAP_OUTPUT"] = f"{self.tap.folder / 'raw'}:-"
-            of_target = {"SINGER_BATCH_DIR": batches}
-            if self.target.connector.safe_states is not False:
-                of_target["SINGER_SAFE_STATE"] = str(self.target.folder / SAFE_STATE)
-            self.target.start({**environ, **self.target.variables(**of_target)}, lifeline, stdin=reads, stdout=subprocess.DEVNULL)
-            self.tap.start({**environ, **self.tap.variables(**of_tap)}, lifeline, stdin=subprocess.DEVNULL, stdout=writes)
+            for _, writes in pipes:
+                with suppress(AttributeError, OSError):  # only Linux can resize a pipe
+                    fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            inputs = [subprocess.DEVNULL, *(reads for reads, _ in pipes)]
+            outputs = [*(writes for _, writes in pipes), subprocess.DEVNULL]
+            for end, stdin, stdout in reversed(list(zip(self.order, inputs, outputs, strict=True))):
+                end.start({**environ, **end.variables(SINGER_BATCH_DIR=batches, **own[end.side])}, lifeline, stdin=stdin, stdout=stdout)
         finally:
-            os.close(reads)
-            os.close(writes)
+            for pipe in pipes:
+                for descriptor in pipe:
+                    os.close(descriptor)
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """Return the newest report of each side, in the order of the data."""
+        return {end.side: end.report() for end in self.order}
 
     def failure(self, unchanged: str) -> RunError | None:
-        """Return the error of the run, None if both sides succeeded; *unchanged* ends its hint."""
-        self.tap.unchanged = self.target.unchanged = unchanged
-        tap, target = self.tap.end(), self.target.end()
-        return outcome.explain(tap.failure(), target.failure(), tap, target)
+        """Return the error of the run, None if all sides succeeded; *unchanged* ends its hint."""
+        for end in self.order:
+            end.unchanged = unchanged
+        ends = [end.end() for end in self.order]
+        return outcome.explain_all(ends, {end.side: end.failure() for end in ends})
 
 
 class Transform(Processes):

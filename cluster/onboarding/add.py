@@ -60,7 +60,8 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
         with _copied(project, str(entry["tap"]), str(entry.get("catalog") or "")):
             pipeline = _replace(project, new, name)
     transform = pipeline.transform.name if pipeline.transform else None
-    sides = {"tap": pipeline.tap.name, "target": pipeline.target.name, "transform": transform}
+    mapper = pipeline.mapper.name if pipeline.mapper else None
+    sides = {"tap": pipeline.tap.name, "mapper": mapper, "target": pipeline.target.name, "transform": transform}
     output.event("pipeline", pipeline=name, **sides, schedule=list(pipeline.schedule))
     output.line("✓", name, f"{' → '.join(item.name for item in pipeline.connectors)}, added to {shown}")
     warn_of_paths(output, project, pipeline.configs)

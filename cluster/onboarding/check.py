@@ -1,7 +1,7 @@
 """``check``: read the files in ``singer-configs/``, or try a connector.
 
-A tap runs twice, for a moment. A target reads messages of ours. No state, bucket or file of the
-checkout changes.
+A tap runs twice, for a moment. A mapper or a target reads messages of ours. No state, bucket or
+file of the checkout changes.
 """
 
 from __future__ import annotations
@@ -132,6 +132,10 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
         output.text(f"check  {name} · two runs of at most {most} each; nothing is kept")
         output.text()
         findings = _check_tap(session, project, probe, limits)
+    elif connector.kind == "mapper":
+        output.text(f"check  {name} · {len(target_cases.TO_MAPPERS)} kinds of messages, in streams named {target_cases.PREFIX}…")
+        output.text()
+        findings = _check_mapper(session, probe, limits)
     else:
         output.text(f"check  {name} · {len(target_cases.CASES)} kinds of messages, in streams named {target_cases.PREFIX}…")
         output.text()
@@ -352,14 +356,35 @@ def _check_target(session: Session, probe: Probe, limits: Limits) -> list[Findin
     return run.findings
 
 
+def _check_mapper(session: Session, probe: Probe, limits: Limits) -> list[Finding]:
+    """Send a mapper all messages, then half a message; return the rules that it breaks."""
+    probe.install()
+    name, output, run = probe.connector.name, session.output, Conformance()
+    with output.step(name) as step:
+        step.detail = "all messages together"
+        loaded = probe.load(target_cases.lines(*target_cases.TO_MAPPERS), limits.seconds)
+        step.result(f"all messages together: {_described(loaded.end)}", "done" if loaded.end.exit_code == 0 else "failed")
+    if loaded.end.exit_code == 0:
+        for line in loaded.printed.splitlines():
+            run.line(line)
+        if run.states != target_cases.passed_on():
+            run.find("mapper-state", f"It got {count(len(target_cases.passed_on()), 'state')}, and passed on {describe(run.states)}.")
+    else:
+        run.find("mapper-messages", f"It cannot take the messages: {_described(loaded.end)}.")
+    _send_half(session, probe, limits, run)
+    records = {stream: seen.records for stream, seen in run.streams.items()}
+    output.event("tried", connector=name, run=1, records=records, lines=run.lines, state=run.state, exit_code=loaded.end.exit_code)
+    return run.findings
+
+
 def _send_half(session: Session, probe: Probe, limits: Limits, run: Conformance) -> None:
-    """Check that the target fails if its input ends within a message."""
+    """Check that a mapper or a target fails if its input ends within a message."""
     with session.output.step(probe.connector.name) as step:
         step.detail = "half a message"
         broken = probe.load(target_cases.broken(), limits.seconds).end
         step.result(f"half a message: {_described(broken)}", "done" if broken.exit_code else "failed")
     if broken.exit_code == 0:
-        run.find("target-broken", "Half a message at the end of its input went unnoticed: it ended with exit code 0.")
+        run.find(f"{probe.connector.kind}-broken", "Half a message at the end of its input went unnoticed: it ended with exit code 0.")
 
 
 def _described(end: Ended) -> str:

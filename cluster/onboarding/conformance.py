@@ -48,6 +48,9 @@ RULES: dict[str, tuple[Severity, str]] = {
     "second-run": (ERROR, "Let the tap take the state that it has printed."),
     "second-run-all": (ERROR, "Begin at the bookmark."),
     "second-run-older": (WARNING, "Begin at the bookmark, unless the tap is meant to load the last days again."),
+    "mapper-messages": (ERROR, "Pass on every message that a tap may send, and end with exit code 0; see the mapper's log."),
+    "mapper-state": (ERROR, "Pass on every state as it came, after the records before it; else the next run loads the same again."),
+    "mapper-broken": (ERROR, "End with another exit code if the input is broken; else data is lost unnoticed."),
     "target-messages": (ERROR, "Take every message that a tap may send, and end with exit code 0; see the target's log."),
     "target-version": (WARNING, "Do not join it with a tap that sends ACTIVATE_VERSION."),
     "target-output": (ERROR, "Print nothing but states on standard output; a log belongs on standard error."),
@@ -132,6 +135,8 @@ class Conformance:
         self.rows = rows
         self.initial = state
         self.state: dict[str, Any] | None = None
+        self.states: list[Any] = []
+        """The value of each STATE."""
         self.lines = 0
         self.streams: dict[str, StreamSeen] = {}
         self._findings: dict[tuple[str, str, str], Finding] = {}
@@ -176,6 +181,7 @@ class Conformance:
         if lacks:
             self._here("message-form", f"is a {kind} without {lacks}", stream=str(message.get("stream", "")), alike=kind + lacks)
         elif kind == "STATE":
+            self.states.append(message["value"])
             self._state(message["value"])
         elif kind == "SCHEMA":
             self._schema(message["stream"], message)

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from cluster.project.model import Connector
     from cluster.session import Session
 
-KINDS = ("tap", "target")
+KINDS = ("tap", "target", "mapper")
+MAPPER = re.compile(r"(?!tap|target)(.*[-_])?(map|mapper|mapping|transform|transformer)([-_].*)?", re.IGNORECASE)
+"""Names of programs that are mappers: their flags and capabilities are those of a target."""
 OBTAINING = frozenset({"E-CERTIFICATE", "E-DISK", "E-DOWNLOAD", "E-NETWORK", "E-PROXY", "E-STORE"})
 """Errors for which a repair is not to blame."""
 FLAGS = {"--catalog": "catalog", "--properties": "properties", "--discover": "discover", "--state": "state"}
@@ -266,6 +268,8 @@ class ConnectorDraft:
     def _look(self, connector: Connector, venv: Path) -> Abilities:
         """Return what the program and the Hub tell, and keep the options."""
         abilities = described(Probe(self.session, connector)) or self._from_help(connector, venv)
+        if self.request.kind == "mapper" and "discover" not in abilities.capabilities:
+            abilities = replace(abilities, kind="mapper")
         if self.request.hub:
             abilities = self._with_hub(self.request.hub, abilities)
         self.options, self.described = abilities.options, abilities.described
@@ -338,7 +342,8 @@ class ConnectorDraft:
         capabilities = frozenset(capability for flag, capability in FLAGS.items() if flag in output)
         samples = options.from_readme(self.package.readme)
         needed = options.needed(samples, self._refusal(probe))
-        return Abilities("tap" if capabilities else "target", capabilities, needed, described=False)
+        kind = kind_of(connector.executable, capabilities)
+        return Abilities(kind, capabilities if kind == "tap" else frozenset(), needed, described=False)
 
     def _refusal(self, probe: Probe) -> str:
         """Return the program's output with an empty config: it names the keys that it needs."""
@@ -479,8 +484,15 @@ def described(probe: Probe) -> Abilities | None:
     if not about or not isinstance(about.get("capabilities"), list):
         return None
     capabilities = frozenset(map(str, about["capabilities"])) | {"about"}
-    kind = "tap" if capabilities & {"catalog", "discover"} else "target"
+    kind = kind_of(probe.connector.executable, capabilities - {"about", "state"})
     return Abilities(kind, capabilities, options.from_about(about), described=True, every_option=options.all_of(about))
+
+
+def kind_of(program: str, capabilities: frozenset[str]) -> str:
+    """Return the kind of a program: a target and a mapper differ in their names only."""
+    if "discover" not in capabilities and MAPPER.fullmatch(program):
+        return "mapper"
+    return "tap" if capabilities & {*FLAGS.values()} else "target"
 
 
 def _output(probe: Probe, *words: str) -> tuple[int | None, str]:

@@ -28,8 +28,8 @@ def fill_in(session: Session, request: ConnectorRequest) -> None:
     Nothing changes if the Hub does not list the name, or does not answer and there is no copy: then
     the package of that name is installed. A request for a variant needs the Hub.
 
-    :raises SetupError: E-UNKNOWN, no such variant; E-CONNECTOR, it is a mapper; E-HUB, there is no
-        usable definition; E-NETWORK and its like, for a variant.
+    :raises SetupError: E-UNKNOWN, no such variant; E-HUB, there is no usable definition; E-NETWORK
+        and its like, for a variant.
     """
     if not session.settings.hub_url:
         if request.variant:
@@ -56,8 +56,6 @@ def fill_in(session: Session, request: ConnectorRequest) -> None:
         similar = f" It has {listed(request.near)}." if request.near else ""
         request.notes.append(("!", HUB, f"has no {name}; {INDEX}.{similar}"))
         return
-    if entry.kind == "mapper":
-        raise SetupError("E-CONNECTOR", f"{name} is a mapper; pipelines have none yet.", hint="Name a tap or a target.")
     _take(request, catalogue, entry, variant or entry.variants[0])
 
 

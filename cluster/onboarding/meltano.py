@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-SECTIONS = {"extractors": "tap", "loaders": "target"}
-TAKEN = {"name", "inherit_from", "pip_url", "executable", "python", "config", "select", "metadata"}
+SECTIONS = {"extractors": "tap", "loaders": "target", "mappers": "mapper"}
+TAKEN = {"name", "inherit_from", "pip_url", "executable", "python", "config", "mappings", "select", "metadata"}
 WORDS = {"variant", "namespace", "label", "description", "docs", "repo", "logo_url", "keywords", "capabilities", "settings",
          "settings_group_validation", "settings_preamble", "usage", "next_steps", "maintenance_status", "quality", "plugin_type",
          "plugin_type_plural", "ext_repo", "hidden", "domain_url", "prereq", "definition", "supported_python_versions", "dialect",
@@ -37,7 +37,7 @@ VARIABLE = re.compile(r"(\\)?\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
 
 @dataclass
 class Plugin:
-    """One extractor or loader."""
+    """One extractor, loader or mapper."""
 
     name: str
     kind: str
@@ -64,7 +64,7 @@ def read(file: Path, name: str) -> Plugin:
     plugins = _mapping(document.get("plugins"))
     entries = {str(entry["name"]): (section, entry) for section in SECTIONS for entry in _mappings(plugins.get(section)) if "name" in entry}
     if not entries:
-        raise SetupError("E-CONFIG", f"{shown} names no extractor and no loader.", hint="Name a Meltano project's meltano.yml.")
+        raise SetupError("E-CONFIG", f"{shown} names no extractor, loader or mapper.", hint="Name a Meltano project's meltano.yml.")
     matching = [item for item in entries if item == name or item.lower().replace("_", "-") == name]
     if not matching and len(entries) > 1:
         known = f"{nearest(name, entries)} There are {listed(entries)}."
@@ -105,6 +105,7 @@ class _Reader:
         )
         plugin.pip_url = self._pip_url(merged, plugin)
         plugin.python = self._python(merged, plugin)
+        self._mapping(merged, plugin)
         self._config(merged, [str(part["name"]) for part in chain], plugin)
         plugin.choice = choice(merged, plugin.left)
         used = {key for part in chain for key in part}
@@ -134,6 +135,14 @@ class _Reader:
         if merged.get("python") and not version:
             plugin.left.append(f"python ({merged['python']})")
         return version[1] if version else ""
+
+    def _mapping(self, merged: dict[str, Any], plugin: Plugin) -> None:
+        """Add the config of a mapper's mapping, if it has only one."""
+        mappings = _mappings(merged.get("mappings"))
+        if len(mappings) == 1:
+            merged["config"] = {**_mapping(merged.get("config")), **_mapping(mappings[0].get("config"))}
+        elif mappings:
+            plugin.left.append(f"mappings ({', '.join(str(item.get('name')) for item in mappings)}): one mapper_config each")
 
     def _config(self, merged: Mapping[str, Any], names: list[str], plugin: Plugin) -> None:
         """Take over the config of ``meltano.yml`` and the values in ``.env``."""

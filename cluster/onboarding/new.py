@@ -58,7 +58,9 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
         return
     _check_name(project, request.name)
     if request.kind not in {"", *KINDS}:
-        raise SetupError("E-SETTING", f"--kind is {describe(request.kind)}; allowed is tap or target.", hint="Pass one of these, or none.")
+        raise SetupError(
+            "E-SETTING", f"--kind is {describe(request.kind)}; allowed is {listed(KINDS)}.", hint="Pass one of these, or none."
+        )
     if request.variant and (request.pip_url or meltano_file or from_scratch):
         problem = "--variant is for Meltano Hub, not for --pip-url, --from-meltano or --from-scratch."
         raise SetupError("E-SETTING", problem, hint="Pass only one of these options.")
@@ -293,7 +295,7 @@ def _discover_and_check(session: Session, connector: Connector, choice: Choice) 
         if choice != Choice():
             session.output.text()
             discover.choose(session, name, choice)
-    if connector.kind == "tap" or not secret_names(connector.config):
+    if connector.kind != "target" or not secret_names(connector.config):
         session.output.text()
         check.check(session, name, TRIAL, sure=False)
 
@@ -308,13 +310,11 @@ def _trial_command(connector: Connector, choice: Choice) -> str:
 def _pipeline(session: Session, connector: Connector) -> str:
     """Return the arguments of ``add`` for a first pipeline: the connector with one that exists."""
     project = Project(session.settings.root)
-    others = [item for item in map(project.connector, project.connector_names) if item.kind in {"tap", "target"} - {connector.kind}]
-    preferred = sorted(others, key=lambda item: item.name not in {"target-csv", "tap-exchange-rates"})
-    other = preferred[0].name if preferred else f"{'target' if connector.kind == 'tap' else 'tap'}-csv"
-    tap, target = (connector.name, other) if connector.kind == "tap" else (other, connector.name)
+    known = sorted(map(project.connector, project.connector_names), key=lambda item: item.name not in {"target-csv", "tap-exchange-rates"})
+    tap, target = (next((item.name for item in (connector, *known) if item.kind == kind), f"{kind}-csv") for kind in ("tap", "target"))
     name = f"{tap.removeprefix('tap-')}-to-{target.removeprefix('target-')}"[:45].rstrip("-")
     unused = next(item for item in (name, *(f"{name}-{number}" for number in range(2, 1000))) if item not in project.pipeline_names)
-    return f"{unused} --tap {tap} --target {target}"
+    return f"{unused} --tap {tap}{f' --mapper {connector.name}' * (connector.kind == 'mapper')} --target {target}"
 
 
 def read_settings(words: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest, words
 from cluster.errors import SetupError
-from cluster.project.secrets import is_secret_key, is_typed_secret
+from cluster.project.secrets import MAPS, is_secret_key, is_typed_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -230,9 +230,12 @@ def _sample(schema: Mapping[str, Any], depth: int = 4) -> Any:
 def from_about(about: Mapping[str, Any]) -> list[Option]:
     """Return the options of ``--about`` without those of the SDK, in the order of questions.
 
+    A mapper cannot do without stream maps.
+
     Needed ones come first, then those of the connection, secrets, the others.
     """
-    return sorted((option for option in all_of(about) if option.name not in BUILT_IN), key=rank)
+    chosen = [option for option in all_of(about) if option.name not in BUILT_IN or (option.name == MAPS and option.required)]
+    return sorted(chosen, key=rank)
 
 
 def all_of(about: Mapping[str, Any]) -> list[Option]:
@@ -340,6 +343,8 @@ def option(options: Sequence[Option], name: str, *, complete: bool) -> Option:
 def hide(option: Option, value: Any, connector: str) -> tuple[Any, dict[str, str]]:
     """Replace each secret in a value by ``${VARIABLE}``. Return it and the variables' values."""
     secrets: dict[str, str] = {}
+    if option.name == MAPS:
+        return value, secrets
 
     def look(item: Any, schema: Mapping[str, Any], path: tuple[str, ...], *, secret: bool) -> Any:
         secret = secret or _declared(schema)

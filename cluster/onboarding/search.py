@@ -58,9 +58,8 @@ def search(session: Session, word: str, *, kind: str, limit: int) -> None:
     output.line("!" if answer.reason else "✓", HUB, ", ".join(filter(None, (catalogue.url, answer.note))))
     if len(shown) < len(matching):
         output.text(f"{len(matching) - len(shown)} more: {command(f'search {word} --limit {len(matching)}')}")
-    takers = [entry for entry in shown if entry.kind != "mapper"]
-    if takers:
-        output.text(f"Next: {command(f'new {takers[0].name}')} · --variant selects a variant, else the first is used")
+    if shown:
+        output.text(f"Next: {command(f'new {shown[0].name}')} · --variant selects a variant, else the first is used")
 
 
 def _matching(entries: Sequence[Entry], word: str) -> list[Entry]:

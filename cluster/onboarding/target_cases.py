@@ -121,6 +121,8 @@ CASES: dict[str, list[Message]] = {
 """The cases by name; each can be sent alone."""
 OPTIONAL = "version"
 """ACTIVATE_VERSION is not part of the specification: not every target knows it."""
+TO_MAPPERS = tuple(name for name in CASES if name != OPTIONAL)
+"""The cases that a mapper gets."""
 GROWN = re.compile(rf"{PREFIX}(text|more)_\d")
 """Values of the case ``change``, each with the name of its column."""
 
@@ -129,6 +131,11 @@ def lines(*cases: str) -> bytes:
     """Return the messages of cases, as a tap prints them, and the last state."""
     messages = [message for case in cases for message in CASES[case]] + [state(END)]
     return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+
+
+def passed_on() -> list[Message]:
+    """Return the states among the messages to a mapper, which it must pass on."""
+    return [message["value"] for name in TO_MAPPERS for message in CASES[name] if message["type"] == "STATE"] + [END]
 
 
 def broken() -> bytes:

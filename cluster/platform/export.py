@@ -146,7 +146,7 @@ def _secrets(handles: Handles) -> list[documents.Document]:
     if settings.s3_credentials != "identity":
         keys[settings.s3_secret] = list(KEYS)
     for pipeline in handles.pipelines:
-        for side, file in ((pipeline.tap, pipeline.config), (pipeline.target, pipeline.target_config)):
+        for side, file in pipeline.configs:
             known = keys.get(f"connector-{side.name}", [])
             keys[f"connector-{side.name}"] = sorted({*known, *secret_names(file)})
     keys[NOTIFY] = ["url"]

@@ -35,7 +35,7 @@ class File:
 
 @dataclass(frozen=True)
 class Connector:
-    """A tap, a target or a transform: a folder below ``singer-configs/``.
+    """A tap, a mapper, a target or a transform: a folder below ``singer-configs/``.
 
     That of a transform is its dbt project, too.
     """
@@ -118,16 +118,20 @@ class Pipeline:
     transform_select: str = ""
     """A part of its project; empty for all."""
     events: Events | None = None
+    mapper: Connector | None = None
+    """The program between tap and target, which changes streams and fields."""
+    mapper_config: Path | None = None
 
     @property
     def connectors(self) -> tuple[Connector, ...]:
         """The connectors of a run, in order."""
-        return (self.tap, self.target, *([self.transform] if self.transform else []))
+        return (self.tap, *([self.mapper] if self.mapper else []), self.target, *([self.transform] if self.transform else []))
 
     @property
     def configs(self) -> tuple[tuple[Connector, Path], ...]:
-        """Tap and target, each with its config in this pipeline."""
-        return ((self.tap, self.config), (self.target, self.target_config))
+        """Tap, mapper and target, each with its config in this pipeline."""
+        mapper = [(self.mapper, self.mapper_config)] if self.mapper and self.mapper_config else []
+        return ((self.tap, self.config), *mapper, (self.target, self.target_config))
 
 
 def used(pipelines: Iterable[Pipeline]) -> list[Connector]:

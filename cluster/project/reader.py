@@ -137,7 +137,7 @@ class Project:
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
         fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
-        kind = fields.choice("kind", ("tap", "target", "transform"))
+        kind = fields.choice("kind", ("tap", "mapper", "target", "transform"))
         requirements, projects = self._requirements(fields)
         connector = Connector(
             name=name,
@@ -220,6 +220,9 @@ class Project:
         self._check_name(name)
         fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
+        mapper = self._side(fields, "mapper") if fields.has("mapper") else None
+        if mapper is None and fields.has("mapper_config"):
+            fields.refuse("mapper_config", "a config of the mapper, and none is named")
         pipeline = Pipeline(
             name=name,
             tap=tap,
@@ -239,6 +242,8 @@ class Project:
             transform=self._side(fields, "transform") if fields.has("transform") else None,
             transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
+            mapper=mapper,
+            mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
         )
         fields.finish()
         _check_parameter(fields, "transform_select", pipeline.transform_select)
@@ -307,8 +312,8 @@ class Project:
         return {key: value for key, value in quantities.items() if value is not None}
 
     def _check_files(self, pipeline: Pipeline) -> None:
-        self._check_config(pipeline.config, pipeline.tap)
-        self._check_config(pipeline.target_config, pipeline.target)
+        for connector, file in pipeline.configs:
+            self._check_config(file, connector)
         if pipeline.catalog.exists():
             check_catalog(read_object(pipeline.catalog, self.shown(pipeline.catalog), "E-CATALOG"), self.shown(pipeline.catalog))
         if pipeline.initial_state.exists():
@@ -376,7 +381,7 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
         return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
     pipeline = project.pipeline(name)
     dotenv = kept_secrets(project.root, project.env)
-    for file in (pipeline.config, pipeline.target_config):
+    for _, file in pipeline.configs:
         secrets(file, environ, dotenv, shown=project.shown(file))
     return " → ".join(connector.name for connector in pipeline.connectors)
 

@@ -24,6 +24,10 @@ SECRET_KEY = re.compile(
 none."""
 
 
+MAPS = "stream_maps"
+"""A setting of Meltano's SDK. Its values are expressions, such as ``md5(password)``."""
+
+
 def secret_names(file: Path) -> list[str]:
     """Return the names of the secrets that a config asks for, each once, in order.
 
@@ -74,13 +78,14 @@ def is_secret_key(key: str) -> bool:
 def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: str, known: Collection[str] = ()) -> None:
     """Refuse a secret that is typed into a config.
 
-    It is a secret by *known* keys, by the name of its key, or as the login of an address.
+    It is a secret by *known* keys, by the name of its key, or as the login of an address. An
+    expression of a stream map is none.
 
     :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
     """
     for path, value in texts(config):
         key = next((part for part in reversed(path) if not part.isdigit()), "")
-        if key in known or is_typed_secret(key, value):
+        if path[0] != MAPS and (key in known or is_typed_secret(key, value)):
             variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
             raise SetupError(
                 "E-SECRET-TYPED",

@@ -53,8 +53,6 @@ ERROR_LINE = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b")
 NEW_LINE = re.compile(r"(\S+\s+){0,4}?\W*(CRITICAL|FATAL|ERROR|WARNING|INFO|DEBUG)\b")
 """The beginning of a new log entry, in contrast to further lines of an exception."""
 WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
-CONSEQUENCES = {"E-TARGET-ENDED", "E-PIPE"}
-"""The error codes of a side that failed because the other side did."""
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
 """Words in the error of a target that could not parse a message."""
 RULES = re.compile(
@@ -75,7 +73,7 @@ class SideResult:
     """How one side ended."""
 
     side: str
-    """``tap``, ``target`` or ``transform``."""
+    """``tap``, ``mapper``, ``target`` or ``transform``."""
     connector: str
     exit_code: int | None
     """None if it is not known."""
@@ -109,7 +107,7 @@ class SideResult:
             return None
         error = self.report.get("error") or (printed_error(self.log) if code in {OWN_ERROR, None} else None)
         if isinstance(error, dict):
-            problem = str(error["problem"]).replace("The tap's ", f"{self.connector}'s ").replace("The target ", f"{self.connector} ")
+            problem = re.sub(r"\bThe (tap|mapper)(?='s )|\bThe (mapper|target)(?= )", lambda _: self.connector, str(error["problem"]))
             if error["code"] == "E-DISCOVERY":  # only the tap's log has the reason
                 reason = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
                 problem = f'{problem.rstrip(".")}: "{reason}".' if reason else problem
@@ -130,7 +128,22 @@ class SideResult:
         )
 
 
-def explain(tap: RunError | None, target: RunError | None, source: SideResult, ended: SideResult) -> RunError | None:
+def explain_all(ends: Sequence[SideResult], failures: Mapping[str, RunError | None]) -> RunError | None:
+    """Return the error that caused a run to fail, None if all sides succeeded.
+
+    *ends* are the sides in the order of the data, *failures* their errors. With a mapper, the error
+    of mapper and target is found first; then the tap may be its cause.
+    """
+    *sources, after = ends
+    error = failures.get(after.side)
+    for source in reversed(sources):
+        suspects = " or ".join(end.connector for end in sources)
+        error = explain(failures.get(source.side), error, source, after, suspects)
+        after = source
+    return error
+
+
+def explain(tap: RunError | None, target: RunError | None, source: SideResult, ended: SideResult, suspects: str = "") -> RunError | None:
     """Return the error that caused a run to fail, None if both sides succeeded.
 
     If both failed, one caused the other: a target that fails breaks its tap's pipe, and a tap that
@@ -139,20 +152,23 @@ def explain(tap: RunError | None, target: RunError | None, source: SideResult, e
     the tap is the cause.
     """
     fault = source.fault
-    if fault and target is not None and UNREADABLE.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
+    # The codes of a side that failed because the other side did.
+    innocent = tap is None or tap.code in {"E-PIPE", f"E-{ended.side.upper()}-ENDED"}
+    if fault and target is not None and UNREADABLE.search(target.problem) and innocent:
         return RunError(
-            "E-TAP-OUTPUT",
+            f"E-{source.side.upper()}-OUTPUT",
             f"{fault}; {target.problem}",
-            hint=f"Correct the tap or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
+            hint=f"Correct the {source.side} or the data that it reads: its output must be lines of JSON in UTF-8. {ended.after}",
         )
-    if target is not None and RULES.search(target.problem) and (tap is None or tap.code in CONSEQUENCES):
-        hint = f"Correct {source.connector} or its data: invoke check {source.connector} names the message. {ended.after}"
+    if target is not None and RULES.search(target.problem) and innocent:
+        hint = f"Correct {suspects or source.connector} or its data: invoke check {source.connector} names the message. {ended.after}"
         return RunError(target.code, target.problem, hint=hint)
-    if tap is None or tap.code not in CONSEQUENCES:
+    if tap is None or not innocent:
         return tap or target
     if target is not None or tap.code == "E-PIPE":
         return target if target is not None and target.code != "E-PIPE" else tap
-    return RunError(tap.code, f"{ended.connector} ended before it had read everything.", hint=f"See its log. {ended.after}")
+    problem = f"{ended.connector} ended before it had read everything."
+    return RunError(f"E-{ended.side.upper()}-ENDED", problem, hint=f"See its log. {ended.after}")
 
 
 def unchanged(record: Record) -> str:
@@ -220,13 +236,16 @@ def pod_deleted(messages: Iterable[str]) -> bool:
 
 
 def moved(record: Record) -> str:
-    """Return how much a run moved, in words."""
+    """Return how much a run moved, in words; with a mapper also how much the tap sent."""
+    sent = sum((record.tap_records or {}).values())
     if record.empty:
-        return "no new records"
+        return "no new records" if not sent else f"no records; the mapper passed on none of {sent:,}"
     streams = f" in {len(record.records)} streams" if len(record.records) > 1 else ""
     size = sum(record.bytes.values()) + sum(batch["bytes"] for batch in record.batches.values())
     moved = [f"{count(record.total, 'record')}{streams}"] * bool(record.total)
-    return ", ".join([*moved, *([batched(record.batches.values())] if record.batches else []), megabytes(size)])
+    moved += [*([batched(record.batches.values())] if record.batches else []), megabytes(size)]
+    more = f"; the tap sent {sent:,}" if record.mapper and sent != record.total else ""
+    return ", ".join(moved) + more
 
 
 def batched(batches: Iterable[Mapping[str, int]]) -> str:
@@ -283,6 +302,24 @@ def warnings(lines: Iterable[str], known: list[str]) -> Iterator[str]:
         if len(known) < SHOWN_WARNINGS and re.search(r"\bWARNING\b", plain(line)) and text not in known and not NOISE.search(text):
             known.append(text)
             yield text
+
+
+def counts(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> None:
+    """Copy what the sides have counted into the record: with a mapper, what it passed on."""
+    last = reports["mapper"] if record.mapper else reports["tap"]
+    for name in ("records", "bytes", "messages", "batches"):
+        setattr(record, name, last.get(name, getattr(record, name)))
+    if record.mapper:
+        record.tap_records = reports["tap"].get("records", record.tap_records or {})
+        record.tap_bytes = reports["tap"].get("bytes", record.tap_bytes or {})
+
+
+def unmapped(record: Record, reports: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a warning if the mapper's config names streams that the tap did not send."""
+    sent = reports["tap"].get("bytes") or {}
+    names = [name for name in reports.get("mapper", {}).get("maps", ()) if name not in sent]
+    if record.mapper and sent and names:
+        yield f"stream_maps of {record.mapper.connector} names streams that {record.tap.connector} did not send: {', '.join(names)}."
 
 
 def run_warnings(tap: str, *reports: Mapping[str, Any]) -> list[str]:

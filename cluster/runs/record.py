@@ -77,6 +77,11 @@ class Record:
     raw: str | None = None
     backfill: dict[str, str | None] | None = None
     """``from`` and ``to`` of a backfill, which leaves the state unchanged."""
+    mapper: Side | None = None
+    """The mapper between tap and target, if the pipeline has one."""
+    tap_records: dict[str, int] | None = None
+    tap_bytes: dict[str, int] | None = None
+    """What the tap sent to the mapper, by stream; ``records`` has what the mapper passed on."""
     transform: Side | None = None
     """The transform that ran after the load, if the pipeline has one."""
     loaded: bool = False
@@ -90,6 +95,11 @@ class Record:
     def committed(self) -> bool:
         """Whether data is stored and the state follows. Earlier versions wrote no ``loaded``."""
         return self.loaded or self.status == "succeeded"
+
+    @property
+    def sides(self) -> list[Side]:
+        """Tap, mapper and target, in the order of the data."""
+        return [self.tap, *([self.mapper] if self.mapper else []), self.target]
 
     @property
     def total(self) -> int:
@@ -111,7 +121,8 @@ def read_record(data: bytes) -> Record:
         fields = exact_json.loads(data)
         if fields["schema"] != SCHEMA:
             raise ValueError(f"schema {fields['schema']}")
-        sides = {name: Side(**fields[name]) for name in ("tap", "target", "transform") if name != "transform" or fields.get(name)}
+        sides = {name: Side(**fields[name]) for name in ("tap", "target")}
+        sides |= {name: Side(**fields[name]) for name in ("mapper", "transform") if fields.get(name)}
         return Record(**{**fields, **sides})
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None

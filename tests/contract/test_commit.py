@@ -106,6 +106,41 @@ def test_no_state_is_a_success_with_the_state_unchanged(pod: Pod) -> None:
     assert (record.status, record.state_printed, record.state_after, pod.history.state("p")) == ("succeeded", False, None, None)
 
 
+@pytest.mark.parametrize("staged", [False, True], ids=["streaming", "staged"])
+def test_what_a_mapper_passed_on_is_counted(pod: Pod, *, staged: bool) -> None:
+    """The record has the mapper's names of streams, and beside them what the tap sent; a stream that was never sent is a warning."""
+    run = replace(pod.run, mapper=Side("map-x", "4.0"), extracted=ID if staged else "")
+    reports = {
+        "tap.json": REPORT,
+        "mapper.json": {**REPORT, "side": "mapper", "records": {"t": 2}, "bytes": {"t": 20}, "maps": ["s", "u"]},
+    }
+    for name, content in reports.items():
+        (pod.shared / name).unlink(missing_ok=True)
+        if staged:
+            pod.left("pod-1", name, content)
+        else:
+            pod.write(name, content)
+    record = commit.commit(run, pod.history)
+    assert (record.records, record.bytes, record.tap_records, record.tap_bytes) == ({"t": 2}, {"t": 20}, {"s": 3}, {"s": 30})
+    assert record.mapper == Side("map-x", "4.0", 0)
+    assert record.warnings == ["stream_maps of map-x names streams that tap-x did not send: u."]
+    assert pod.history.read("p", ID) == record
+
+
+def test_a_mapper_that_failed_is_named(pod: Pod) -> None:
+    """Beside the errors of tap and target, which follow from it; the end of its log is that of the message."""
+    ended = {"code": "E-MAPPER-ENDED", "problem": "The mapper ended before it had read everything.", "hint": "See."}
+    pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 90, "error": ended})
+    pod.left("pod-1", "mapper.json", {**REPORT, "side": "mapper", "exit_code": 3})
+    pod.left("pod-1", "mapper.log", "KeyError: 'email'")
+    pod.left("pod-1", "main.json", {"ended": {"tap": 90, "mapper": 3}})
+    run = replace(pod.failed("main: Error (exit code 1)", pod="pod-1"), mapper=Side("map-x", "4.0"))
+    record = commit.failed(run, pod.history)
+    assert record.error is not None
+    assert (record.error["code"], record.mapper) == ("E-MAPPER-FAILED", Side("map-x", "4.0", 3))
+    assert "map-x ended with exit code 3: \"KeyError: 'email'\"" in record.error["problem"]
+
+
 def test_the_initial_state_is_where_the_first_run_began(pod: Pod) -> None:
     """The connector's own state counts as the state before, until one is stored."""
     pod.store.put(pod.place.settings.bucket_configs, "connectors/tap-x/state.json", b'{"n": 0}')

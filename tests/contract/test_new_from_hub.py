@@ -25,6 +25,18 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+MAPPER = """
+import json, sys
+
+def main():
+    if "--help" in sys.argv:
+        print("usage: shop-changes [-h] [--config CONFIG] [--catalog CATALOG]")
+        return
+    for line in sys.stdin:
+        print(json.dumps(json.loads(line)))
+"""
+
+
 @pytest.fixture
 def hub(checkout: Checkout) -> Iterator[HubServer]:
     """Serve a Hub whose tap-shop is an older tap with another package name, and let the checkout use it."""
@@ -37,7 +49,9 @@ def hub(checkout: Checkout) -> Iterator[HubServer]:
                    repo="https://git.example.com/shop-makers/tap-shop", select=["orders.id"])  # fmt: skip
         server.add("tap-shop", "other", pip_url=requirement)
         server.add("target-files", section="loaders", pip_url="target-files")
-        server.add("shop-mapper", section="mappers", pip_url="shop-mapper")
+        server.add(
+            "shop-mapper", section="mappers", pip_url=server.package("shop-changes", MAPPER, "shop-changes"), executable="shop-changes"
+        )
         checkout.environ["INVOKE_SINGER_HUB_URL"] = server.url
         (checkout.local / "environments").unlink()  # these venvs are of no use to other tests: the packages' addresses differ
         yield server
@@ -101,6 +115,14 @@ def test_one_of_several_groups(checkout: Checkout, hub: HubServer) -> None:
     assert made(checkout, "tap-shop", "config.json")["start_date"] == "2024-01-01"
 
 
+def test_a_mapper(checkout: Checkout, hub: HubServer) -> None:
+    """A mapper of the Hub is one, whatever its program is called; the next command joins it with a tap and a target."""
+    result = succeeded(checkout.invoke("new", "shop-mapper"))
+    assert made(checkout, "shop-mapper", "connector.yaml")["kind"] == "mapper"
+    assert hub.asked[-1] == "mappers/shop-mapper--example"
+    assert re.search(r"Next: invoke add \S+ --tap \S+ --mapper shop-mapper --target \S+", result.out)
+
+
 def test_another_name_and_variant(checkout: Checkout, hub: HubServer) -> None:
     """``--variant`` selects a variant; with the Hub's name before it, the connector has another name here."""
     succeeded(checkout.invoke("new", "shop-2", "--variant", "tap-shop--other", "--no-input"))
@@ -111,7 +133,7 @@ def test_another_name_and_variant(checkout: Checkout, hub: HubServer) -> None:
 TROUBLES: dict[str, tuple[list[str], str]] = {
     "no such variant": (["tap-shop", "--variant", "othr"], 'E-UNKNOWN  tap-shop has no variant othr. Did you mean "other".*--variant'),
     "a variant of an unknown name": (["tap-shp", "--variant", "x"], 'E-UNKNOWN  Meltano Hub has no tap-shp. Did you mean "tap-shop"'),
-    "a mapper": (["shop-mapper"], "E-CONNECTOR  shop-mapper is a mapper"),
+    "a kind that there is not": (["shop-mapper", "--kind", "loader"], 'E-SETTING  --kind is "loader"; allowed is tap, target, mapper'),
     "two sources": (["tap-shop", "--variant", "other", "--pip-url", "tap-x"], "E-SETTING  --variant is for Meltano Hub.*only one"),
     "no package": (["tap-none"], "E-HUB  .*tap-none, variant example: pip_url is null.*--pip-url"),
     "an option": (["tap-option"], "E-HUB  .*pip_url has the option --index-url.*--pip-url"),

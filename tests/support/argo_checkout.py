@@ -42,7 +42,7 @@ class Argo(Platform):
     """A checkout with a platform, whose pipelines are made of the scripted connectors."""
 
     def connector(self, name: str, side: str, capabilities: list[str]) -> None:
-        """Write a connector that is one of the scripted ones."""
+        """Write a connector that is one of the scripted ones: of a tap, a mapper or a target."""
         words = {"kind": side, "pip_url": f"tests/connectors/{side}-scripted", "executable": f"{side}-scripted"}
         self.write(f"{name}/connector.yaml", {**words, "capabilities": capabilities})
         self.write(f"{name}/config.json", {})

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 ROOT = Path("/checkout/singer-configs")
 LABELS = {"app.kubernetes.io/part-of": "singer", "app.kubernetes.io/managed-by": "singer", "singer/instance": "0a1b2c3d"}
 TARGET = argo_workflow.WorkflowScope("argo", LABELS, "http://127.0.0.1:2746")
-IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "target-x", "dbt-x", "commit")}
-VERSIONS = {"tap-x": "1.0", "target-x": "2.0", "dbt-x": "3.0"}
+IMAGES = {name: f"localhost/singer/{name}:1" for name in ("tap-x", "map-x", "target-x", "dbt-x", "commit")}
+VERSIONS = {"tap-x": "1.0", "map-x": "4.0", "target-x": "2.0", "dbt-x": "3.0"}
 
 
 def connector(name: str, kind: str) -> Connector:
@@ -24,6 +24,7 @@ def connector(name: str, kind: str) -> Connector:
 
 
 TAP, SINK, AFTER = connector("tap-x", "tap"), connector("target-x", "target"), connector("dbt-x", "transform")
+MAPPER = connector("map-x", "mapper")
 PLAIN = Pipeline(
     name="p",
     tap=TAP,

@@ -67,7 +67,7 @@ VARIANTS = [
     Variant("an empty state wipes out a good one", RUNNER, "        if value:\n            self.state = value\n", "        if True:\n            self.state = value\n", f"{COUNTING} {SCENARIOS} -k 'state'"),
     Variant("the first state counts", RUNNER, "        if value:\n            self.state = value\n", "        if value and self.state is None:\n            self.state = value\n", f"{COUNTING} -k 'state'"),
     Variant("state though the target left messages unread", RUNNER, "if os.read(stdin, 1):", "if False:", f"{SCENARIOS} -k 'early'"),
-    Variant("state of a target that failed", RUNNER, "        if code == 0:\n            # The", "        if True:\n            # The", PROCESS),
+    Variant("state of a target that failed", RUNNER, "        if code == 0:\n            self.need_all_read(stdin)\n            if", "        if True:\n            self.need_all_read(stdin)\n            if", PROCESS),
     Variant("a killed run that succeeded gets no state", JOURNAL, "self.history.save_state(record.pipeline, record.state_after)", "pass", f"{KILLS} -k 'before_its_state'"),
     Variant("a killed run stays running", JOURNAL, 'record.status, record.error = "interrupted", dict(KILLED)', "record.error = dict(KILLED)", "tests/contract/test_interruption.py -k 'killed'"),
     # One run at a time, and nothing left

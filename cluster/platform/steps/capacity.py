@@ -68,13 +68,14 @@ class Capacity:
 def excess(pipeline: Pipeline, largest: Mapping[str, float]) -> str | None:
     """Return how a pipeline asks for more than the largest node has.
 
-    In streaming mode a pod has tap and target.
+    In streaming mode a pod has tap, mapper and target; in staged mode tap and mapper, or target.
     """
-    containers = 2 if pipeline.mode == "streaming" else 1
+    sides = ["tap", *(["mapper"] if pipeline.mapper else []), *(["target"] if pipeline.mode == "streaming" else [])]
+    containers = len(sides)
     for name, text in pipeline.resources.items():
         if containers * quantity(text) > largest[name]:
             amount = gigabytes(largest[name]) if name == "memory" else f"{largest[name]:g}"
-            each = " for tap and target each" * (containers > 1)
+            each = f" for {', '.join(sides[:-1])} and {sides[-1]} each" if containers > 1 else ""
             return f"{pipeline.name} asks for {name}: {text}{each}, and the largest node has {amount}"
     return None
 

@@ -161,7 +161,7 @@ def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dic
             if name in needed:
                 raise
             continue
-        for side, file in ((pipeline.tap, pipeline.config), (pipeline.target, pipeline.target_config)):
+        for side, file in pipeline.configs:
             if side.name != connector.name:
                 continue
             values |= {key: known[key] for key in secret_names(file) if key in known}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cluster.platform.handles import Handles
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
-OWN = ("config", "catalog", "initial_state", "target_config")
+OWN = ("config", "catalog", "initial_state", "mapper_config", "target_config")
 """Files that a pipeline may have instead of its connectors'."""
 
 
@@ -136,6 +136,8 @@ class Configs:
             files |= files_objects(connector.files)
         for pipeline in handles.pipelines:
             for name in OWN:
+                if getattr(pipeline, name) is None:  # no mapper
+                    continue
                 key = config_key(pipeline, name)
                 if key.startswith("pipelines/"):
                     files[key] = getattr(pipeline, name).read_bytes()
@@ -164,17 +166,20 @@ class Configs:
 
 
 def _need_templates(handles: Handles, here: Mapping[str, bytes]) -> None:
-    """Check that the WorkflowTemplates of the cluster take files along; older ones would not.
+    """Check that the WorkflowTemplates of the cluster take files along, and know mappers.
 
     :raises SetupError: E-DOWN, they are older.
     """
-    if not any(key.startswith("files/") for key in here):
+    needed = {"tap-files": any(key.startswith("files/") for key in here), "mapper": any(item.mapper for item in handles.pipelines)}
+    if not any(needed.values()):
         return
     hidden: Document | None = None
     live = visible(lambda: handles.kube.get("WorkflowTemplate", "streaming", handles.namespace), hidden)
-    if live and "tap-files" not in {item["name"] for item in live["spec"].get("arguments", {}).get("parameters", [])}:
-        problem = "The WorkflowTemplates in the cluster are older than this checkout, and take no files of a connector along."
-        raise SetupError("E-DOWN", problem, hint=command("up"))
+    known = {item["name"] for item in live["spec"].get("arguments", {}).get("parameters", [])} if live else needed.keys()
+    for name, what in (("tap-files", "take no files of a connector along"), ("mapper", "know no mappers")):
+        if needed[name] and name not in known:
+            problem = f"The WorkflowTemplates in the cluster are older than this checkout, and {what}."
+            raise SetupError("E-DOWN", problem, hint=command("up"))
 
 
 def silent(url: str) -> str | None:

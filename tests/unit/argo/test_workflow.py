@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from argo_models import unknown
-from example_pipeline import AFTER, IMAGES, PLAIN, ROOT, TARGET, given
+from example_pipeline import AFTER, IMAGES, MAPPER, PLAIN, ROOT, TARGET, given
 from hera.workflows import models
 from manifest_files import MANIFESTS, find
 
@@ -117,11 +117,14 @@ WAYS = {
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
 @pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("mapped", [False, True], ids=["", "with a mapper"])
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool) -> None:
+def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool, mapped: bool) -> None:
     """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
     tap, target = (replace(side, files=FILES) for side in (PLAIN.tap, PLAIN.target))
     pipeline = replace(PLAIN, mode=mode, tap=tap, target=target, transform=AFTER if after else None)
+    if mapped:
+        pipeline = replace(pipeline, mapper=replace(MAPPER, files=FILES), mapper_config=MAPPER.config)
     if way.replay and mode == "streaming":
         return
     made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
@@ -131,7 +134,10 @@ def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, aft
     declared = {item["name"] for item in template["arguments"]["parameters"]}
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
-    assert declared - names <= {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    optional = {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    optional |= set() if mapped else {name for name in declared if name.startswith("mapper")} | {"pipes", "after"}
+    assert declared - names <= optional
+    assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not way.replay)
     assert after is made["spec"].get("entrypoint", "").endswith("-and-transform")
     assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
 
@@ -144,6 +150,16 @@ def test_a_transform_is_a_step_more() -> None:
     made = [argo_workflow.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
     assert [spec.get("entrypoint") for spec in made] == [None, "run-and-transform"]
     assert made[1]["activeDeadlineSeconds"] - made[0]["activeDeadlineSeconds"] == PLAIN.timeout
+
+
+def test_a_mapper_is_a_container_more() -> None:
+    """A pipeline with a mapper has its image, version and config; with --raw its output is kept, not the tap's."""
+    mapped = replace(PLAIN, mapper=MAPPER, mapper_config=ROOT / "maps.json")
+    own = {"mapper": "map-x", "mapper-image": IMAGES["map-x"], "mapper-version": "4.0", "mapper-config": "pipelines/p/mapper_config.json"}
+    joined = {"pipes": "/singer/shared/pipe:/singer/shared/mapped", "after": "tap,mapper,target", "mapper-output": "/singer/shared/mapped"}
+    assert given(mapped) == given(PLAIN) | own | joined
+    assert given(mapped, WAYS["with raw output"]) == given(mapped) | {"mapper-output": "/singer/shared/raw:/singer/shared/mapped"}
+    assert given(replace(mapped, mode="staged")) == given(replace(PLAIN, mode="staged")) | own | {"after": "tap,mapper"}
 
 
 def test_the_ways_differ_in_what_they_should() -> None:

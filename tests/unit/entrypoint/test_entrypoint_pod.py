@@ -1,4 +1,4 @@
-"""The entrypoint as it runs in a pod: two containers that share a folder with a FIFO in it."""
+"""The entrypoint as it runs in a pod: two or three containers that share a folder with FIFOs in it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class Pod:
 
     def __init__(self, folder: Path) -> None:
         """Make the folders."""
-        for name in ("tap", "target", "shared"):
+        for name in ("tap", "mapper", "target", "shared"):
             (folder / name).mkdir()
         self.shared = folder / "shared"
-        self.boxes = {side: Box(folder / side) for side in ("tap", "target")}
+        self.boxes = {side: Box(folder / side) for side in ("tap", "mapper", "target")}
         self.pipe = str(self.shared / "pipe")
+        self.mapped = str(self.shared / "mapped")
 
     def start(self, side: str, script: str, **environ: Any) -> subprocess.Popen[str]:
         """Start one container."""
@@ -38,6 +39,19 @@ class Pod:
                 second.communicate(timeout=HANGS_SECONDS)
                 first.communicate(timeout=HANGS_SECONDS)
         return first.returncode, second.returncode
+
+    def three(self, tap: str, mapper: str, target: str) -> tuple[int, ...]:
+        """Run tap, mapper and target to their end, and return the exit codes."""
+        outputs = {"tap": self.pipe, "mapper": self.mapped, "target": ""}
+        common: dict[str, Any] = {"SINGER_PIPE": f"{self.pipe}:{self.mapped}", "SINGER_TAP_INPUT": ""}
+        scripts = {"tap": tap, "mapper": mapper, "target": target}
+        started = [
+            self.boxes[side].start(side, script, **common, SINGER_TAP_OUTPUT=outputs[side]) for side, script in reversed(scripts.items())
+        ]
+        for process in started:
+            with process:
+                process.communicate(timeout=HANGS_SECONDS)
+        return tuple(process.returncode for process in reversed(started))
 
 
 @pytest.fixture
@@ -69,6 +83,36 @@ def test_a_target_that_cannot_begin_does_not_hang_its_tap(pod: Pod) -> None:
     pod.boxes["target"].write("config.json", "{")
     assert pod.run(SAYS, "cat >read") == (90, 90)
     assert pod.boxes["tap"].report["error"]["code"] == "E-PIPE"
+
+
+def test_a_mapper_between_them(pod: Pod) -> None:
+    """The mapper reads what the tap sends, the target what the mapper prints; both are counted, and the mapper's maps are reported."""
+    pod.boxes["mapper"].write("config.json", {"stream_maps": {"s": {}, "new": {"__source__": "t"}, "x*": {}, "__else__": None}})
+    assert pod.three(SAYS, 'sed \'s/"s"/"renamed"/\'', "cat >read; echo '{\"n\": 1}'") == (0, 0, 0)
+    assert pod.boxes["target"].read("data/read") == RECORD.replace('"s"', '"renamed"') + STATE
+    assert pod.boxes["tap"].report["records"] == {"s": 1}
+    report = pod.boxes["mapper"].report
+    assert (report["side"], report["records"], report["maps"], report["exit_code"]) == ("mapper", {"renamed": 1}, ["s", "t"], 0)
+
+
+THREE = {
+    "the tap cannot begin": ("tap", SAYS, "cat", "cat >read", (90, 90, 90), ("E-CONFIG", "E-PIPE", "E-PIPE")),
+    "the mapper cannot begin": ("mapper", SAYS, "cat", "cat >read", (90, 90, 90), ("E-PIPE", "E-CONFIG", "E-PIPE")),
+    "the mapper fails": ("", SAYS, "cat >/dev/null; exit 3", "cat >read", (0, 3, 0), ("", "", "")),
+    "the mapper leaves messages unread": ("", SAYS, "exit 0", "cat >read", (0, 90, 0), ("", "E-MAPPER-ENDED", "")),
+    "the mapper prints words": ("", SAYS, "cat >/dev/null; echo Hello", "cat >read", (0, 90, 0), ("", "E-MAPPER-OUTPUT", "")),
+}
+
+
+@pytest.mark.parametrize(("broken", "tap", "mapper", "target", "codes", "errors"), THREE.values(), ids=THREE)
+def test_none_of_three_waits_for_another(
+    pod: Pod, broken: str, tap: str, mapper: str, target: str, codes: tuple[int, ...], errors: tuple[str, ...]
+) -> None:
+    """If one of three fails, the others end at once, and each says why."""
+    if broken:
+        pod.boxes[broken].write("config.json", "{")
+    assert pod.three(tap, mapper, target) == codes
+    assert tuple((box.report["error"] or {}).get("code", "") for box in pod.boxes.values()) == errors
 
 
 @pytest.mark.full  # it is stopped after ten seconds

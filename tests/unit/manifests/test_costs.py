@@ -14,7 +14,9 @@ ROW = r"^\| ((?:streaming|staged|record).+) \|$"
 ROWS = [[cell.strip() for cell in row.split("|")] for row in re.findall(ROW, read("docs/company.md"), re.MULTILINE)]
 PODS = {
     "streaming: run": ["streaming:run"],
+    "streaming: run-with-mapper": ["streaming:run-with-mapper"],
     "staged: extract": ["staged:extract"],
+    "staged: extract-with-mapper": ["staged:extract-with-mapper"],
     "staged: load": ["staged:load"],
     "streaming, staged: transform, where a pipeline has one": ["streaming:transform", "staged:transform"],
 }

@@ -13,7 +13,7 @@ from manifest_files import BUCKETS, MANIFESTS, WORKFLOWS, Document, argo_config,
 from pod_security import violations
 from workflow_templates import LEAVES, TEMPLATES, USES, containers, each_template, environment, mounts, parameters, side
 
-SIDES = ("tap", "target", "transform")
+SIDES = ("tap", "mapper", "target", "transform")
 CONNECTION = {"transform": "target"}
 """Whose config and whose Secret a side has that has none of its own."""
 NETWORK = {"secretRef": {"name": "singer-network", "optional": True}}
@@ -74,8 +74,8 @@ def test_a_side_sees_its_own_config_alone(template: Document) -> None:
         assert work["emptyDir"]["medium"] == "Memory"
         assert environment(container)["SINGER_WORK"].startswith("/singer/work/")
         for artifact in template["inputs"]["artifacts"]:
-            other = {"tap": "target", "target": "tap", "transform": "tap"}[whose]
-            if artifact["name"] in {f"{other}-config", f"{other}-files"}:
+            others_ = {"tap", "mapper", "target"} - {CONNECTION.get(whose, whose)}
+            if artifact["name"] in {f"{other}-{what}" for other in others_ for what in ("config", "files")}:
                 assert not any(artifact["path"].startswith(path + "/") for path in seen)
         others = [sibling for sibling in containers(template) if sibling != name]
         assert not any(
@@ -98,16 +98,15 @@ def test_replaced_secrets_reach_our_own_container_alone(template: Document) -> N
             assert mounts(template, "main")[f"/singer/rotated/{name}"] == seen["/singer/rotated"]
             assert list(seen.values()).count(seen["/singer/rotated"]) == 1
         assert (set(seen.values()) & tokens == tokens) is (name == "main" or not tokens)
-        assert [path for path in seen if path.startswith("/singer/rotated/")] == [f"/singer/rotated/{side}" for side in sides] * (
-            name == "main"
-        )
+        read = {f"/singer/rotated/{side}" for side in sides} if name == "main" else set()
+        assert {path for path in seen if path.startswith("/singer/rotated/")} == read
 
 
 @each_template
 def test_both_sides_share_their_batch_files(template: Document) -> None:
     """The folder has the same path on both sides, on the one volume that both have; the bucket takes it from pod to pod."""
     for name, container in containers(template).items():
-        if side(template, name) in {"tap", "target"}:
+        if side(template, name) in {"tap", "mapper", "target"}:
             assert environment(container)["SINGER_BATCH_DIR"] == "/singer/shared/batches"
             assert mounts(template, name)["/singer/shared"] == "shared"
     keys = {
@@ -116,7 +115,7 @@ def test_both_sides_share_their_batch_files(template: Document) -> None:
         for artifact in template.get(kind, {}).get("artifacts", [])
         if artifact["path"] == "/singer/shared/batches"
     }
-    staged = template["name"] in {"extract", "load"}
+    staged = template["name"] in {"extract", "extract-with-mapper", "load"}
     assert keys == ({"batches": "raw/{{workflow.parameters.pipeline}}/{{workflow.name}}/batches"} if staged else {})
 
 
@@ -139,6 +138,7 @@ def test_data_and_state_are_never_outputs(template: Document) -> None:
         assert re.match(r"workflows/\{\{workflow.name\}\}/|raw/.*/\{\{workflow.name\}\}/", artifact["s3"]["key"])
         assert artifact["path"] in {
             "/singer/shared/tap.json",
+            "/singer/shared/mapper.json",
             "/singer/shared/target.json",
             "/singer/shared/transform.json",
             "/singer/shared/main.json",
@@ -149,18 +149,28 @@ def test_data_and_state_are_never_outputs(template: Document) -> None:
 
 def test_nothing_is_committed_before_all_has_ended_well() -> None:
     """The container that stores results is told of all whose results they are: all others of its pod."""
-    for name in ("streaming:run", "staged:extract", "staged:load"):
+    for name, after in (
+        ("streaming:run", "tap,target"),
+        ("streaming:run-with-mapper", "tap,mapper,target"),
+        ("staged:extract", "tap"),
+        ("staged:extract-with-mapper", "tap,mapper"),
+        ("staged:load", "target"),
+    ):
         pod = containers(LEAVES[name][1])
-        after = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"].split(",")
-        assert sorted(after) == sorted(pod.keys() - {"main"})
-        for other in after:
+        told = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"]
+        assert told in {after, "{{workflow.parameters.after}}"}
+        assert sorted(after.split(",")) == sorted(pod.keys() - {"main"})
+        for other in after.split(","):
             given = {item["name"]: item["value"] for item in pod[other]["env"]}
             assert (given["SINGER_REPORT"], given["SINGER_LOCK"]) == (f"/singer/shared/{other}.json", f"/singer/shared/{other}.lock")
     [dag] = [template["dag"] for template in find("WorkflowTemplate", "staged")["spec"]["templates"] if template["name"] == "run"]
     assert {task["name"]: task.get("depends") for task in dag["tasks"]} == {"extract": None, "load": "extract"}
 
 
-@pytest.mark.parametrize(("mode", "load"), [("streaming", "run"), ("staged", "run"), ("staged", "replay")])
+@pytest.mark.parametrize(
+    ("mode", "load"),
+    [("streaming", "run"), ("streaming", "run-with-mapper"), ("staged", "run"), ("staged", "run-with-mapper"), ("staged", "replay")],
+)
 def test_a_transform_follows_a_load_that_ended_well(mode: str, load: str) -> None:
     """It is a step after the whole load, which is what it is for a pipeline without one; a load that failed is not transformed."""
     templates = {template["name"]: template for template in find("WorkflowTemplate", mode)["spec"]["templates"]}
@@ -175,7 +185,7 @@ def test_templates_agree_with_what_they_start(document: Document) -> None:
     spec = document["spec"]
     declared = {item["name"] for item in spec["arguments"]["parameters"]}
     assert parameters(json.dumps(spec)) == declared
-    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|target|transform`)")
+    known = first_column("## Entrypoint (`singer-containers/entrypoint.py tap|mapper|target|transform`)")
     ours = first_column("## Commit (`singer-containers/commit.py commit|finish`)")
     stored = set(find("ConfigMap", "singer-store")["data"])
     for template in spec["templates"]:

@@ -184,3 +184,16 @@ def test_values_of_other_types(tmp_path: Path, odd: str) -> None:
     for key in ("config", "settings", "select", "metadata", "python", "executable", "variant", "inherit_from", "capabilities"):
         file.write_text(f"environments: {odd}\nschedules: {odd}\nplugins: {{extractors: [{{name: tap-a, pip_url: x, {key}: {odd}}}]}}")
         assert read(file, "tap-a").name == "tap-a"
+
+
+def test_a_mapper_with_one_mapping(tmp_path: Path) -> None:
+    """The config of its one mapping is taken over; of several none is, and they are named."""
+    mapping = "{name: hide, config: {stream_maps: {users: {token: md5(token)}}}}"
+    file = tmp_path / "meltano.yml"
+    text = "plugins: {mappers: [{name: meltano-map-transformer, pip_url: meltano-map-transform, mappings: [%s]}]}\n"
+    file.write_text(text % mapping, encoding="utf-8")
+    plugin = read(file, "map-users")
+    assert (plugin.kind, plugin.config, plugin.secrets) == ("mapper", {"stream_maps": {"users": {"token": "md5(token)"}}}, {})
+    file.write_text(text % f"{mapping}, {mapping.replace('hide', 'hash')}", encoding="utf-8")
+    plugin = read(file, "map-users")
+    assert (plugin.config, plugin.left) == ({}, ["mappings (hide, hash): one mapper_config each"])

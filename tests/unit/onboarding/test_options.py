@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from cluster.errors import SetupError
+from cluster.onboarding.draft import kind_of
 from cluster.onboarding.options import Option, all_of, from_about, from_readme, hide, literal, needed, option, variable
+from cluster.project.secrets import refuse_typed_secrets
 
 ABOUT = {
     "settings": {
@@ -237,3 +239,29 @@ def test_names_of_secrets(key: str) -> None:
     assert Option(key).secret is (key in SECRETS)
     assert Option(key, {"type": ["string", "null"]}).secret is (key in SECRETS)
     assert not Option(key, {"type": ["integer", "null"]}).secret
+
+
+def test_expressions_of_a_stream_map_are_no_secrets() -> None:
+    """A hashed token is an expression, whatever its field is called; the salt beside it is a secret."""
+    maps = {"users": {"api_token": "md5(api_token)"}}
+    assert hide(Option("stream_maps"), maps, "map-x") == (maps, {})
+    refuse_typed_secrets({"stream_maps": maps}, "map-x", shown="config.json")
+    with pytest.raises(SetupError, match=r"stream_map_config\.api_token"):
+        refuse_typed_secrets({"stream_map_config": {"api_token": "abc"}}, "map-x", shown="config.json")
+
+
+@pytest.mark.parametrize(
+    ("program", "capabilities", "kind"),
+    [
+        ("meltano-map-transform", {"stream-maps"}, "mapper"),
+        ("transform-field", {"catalog"}, "mapper"),
+        ("map-gpt-embeddings", set(), "mapper"),
+        ("target-mapped", {"stream-maps"}, "target"),
+        ("tap-maps", {"catalog"}, "tap"),
+        ("map-tap", {"discover"}, "tap"),
+        ("shop", set(), "target"),
+    ],
+)
+def test_the_kind_of_a_program(program: str, capabilities: set[str], kind: str) -> None:
+    """A mapper is told from a target by its name alone; whatever discovers is a tap."""
+    assert kind_of(program, frozenset(capabilities)) == kind

@@ -12,9 +12,9 @@ from cluster.platform.steps.capacity import excess, quantity
 NODE = {"cpu": 4.0, "memory": 8e9}
 
 
-def pipeline(mode: str = "streaming", **resources: str) -> Any:
+def pipeline(mode: str = "streaming", *, mapper: bool = False, **resources: str) -> Any:
     """Return what counts of a pipeline."""
-    return cast("Any", SimpleNamespace(name="p", mode=mode, resources=resources))
+    return cast("Any", SimpleNamespace(name="p", mode=mode, resources=resources, mapper=mapper or None))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,8 @@ def pipeline(mode: str = "streaming", **resources: str) -> Any:
         (pipeline(cpu="2"), None),
         (pipeline(cpu="2001m"), "p asks for cpu: 2001m for tap and target each"),
         (pipeline("staged", cpu="4"), None),
+        (pipeline(cpu="2", mapper=True), "p asks for cpu: 2 for tap, mapper and target each"),
+        (pipeline("staged", cpu="2", mapper=True), None),
         (pipeline("staged", memory="9Gi"), "p asks for memory: 9Gi, and the largest node has 8.0 GB"),
         (pipeline(memory="512Mi"), None),
         (pipeline(), None),

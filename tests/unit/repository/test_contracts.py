@@ -105,7 +105,7 @@ def test_every_key_of_a_run_is_listed() -> None:
 @pytest.mark.parametrize(
     ("files", "heading"),
     [
-        ([RUNNER], "## Entrypoint (`singer-containers/entrypoint.py tap|target|transform`)"),
+        ([RUNNER], "## Entrypoint (`singer-containers/entrypoint.py tap|mapper|target|transform`)"),
         (COMMIT, "## Commit (`singer-containers/commit.py commit|finish`)"),
     ],
     ids=["entrypoint", "commit"],

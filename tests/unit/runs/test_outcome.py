@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.errors import RunError
-from cluster.runs.outcome import SideResult, dbt_words, explain, last_words, transformed, warnings
+from cluster.runs.outcome import SideResult, dbt_words, explain, explain_all, last_words, transformed, warnings
 
 TRACEBACK = """2026-11-24 12:47:14,326 | INFO     | target-x | begins
 Traceback (most recent call last):
@@ -107,6 +107,47 @@ def test_whom_the_hint_names_if_a_target_fails(line: str, *, taps: bool) -> None
     assert ("invoke check tap-x" in error.hint) is taps
     own = RunError("E-TAP-FAILED", "tap-x ended with exit code 1.", hint="")
     assert explain(own, ended.failure(), source, ended) is own
+
+
+REFUSED = "InvalidRecord: Record Message Validation Error"
+THREE: dict[str, tuple[dict[str, tuple[int, str]], str, str]] = {
+    "all succeed": ({}, "", ""),
+    "the mapper": (
+        {"tap": (90, "E-MAPPER-ENDED"), "mapper": (3, ""), "target": (1, "")},
+        "E-MAPPER-FAILED",
+        "map-y ended with exit code 3",
+    ),
+    "the mapper, which then ended": ({"mapper": (90, "E-MAPPER-ENDED")}, "E-MAPPER-ENDED", "map-y ended"),
+    "the mapper, noticed by the tap": ({"tap": (90, "E-MAPPER-ENDED")}, "E-MAPPER-ENDED", "map-y ended before"),
+    "the mapper, which never began": ({"tap": (90, "E-PIPE"), "mapper": (90, "E-CONFIG"), "target": (90, "E-PIPE")}, "E-CONFIG", "x"),
+    "the target": ({"tap": (90, "E-MAPPER-ENDED"), "mapper": (90, "E-TARGET-ENDED"), "target": (5, "")}, "E-TARGET-FAILED", "target-z"),
+    "the target, noticed by the mapper": ({"mapper": (90, "E-TARGET-ENDED")}, "E-TARGET-ENDED", "target-z ended before"),
+    "the tap": ({"tap": (4, ""), "mapper": (1, ""), "target": (1, "")}, "E-TAP-FAILED", "tap-x"),
+    "the tap, which never began": ({"tap": (90, "E-CONFIG"), "mapper": (90, "E-PIPE"), "target": (90, "E-PIPE")}, "E-CONFIG", "x"),
+}
+
+
+@pytest.mark.parametrize(("codes", "code", "says"), THREE.values(), ids=THREE)
+def test_which_of_three_has_failed(codes: dict[str, tuple[int, str]], code: str, says: str) -> None:
+    """With a mapper, two sides may fail because the third did: the third is named."""
+    ends = []
+    for side, connector in (("tap", "tap-x"), ("mapper", "map-y"), ("target", "target-z")):
+        exit_code, own = codes.get(side, (0, ""))
+        problem = {"E-MAPPER-ENDED": "The mapper ended", "E-TARGET-ENDED": "The target ended"}.get(own, "x")
+        reported = {"code": own, "problem": f"{problem} before it had read everything.", "hint": "See."} if own else None
+        ends.append(SideResult(side, connector, exit_code, {"exit_code": exit_code, "error": reported}, b"oops"))
+    error = explain_all(ends, {end.side: end.failure() for end in ends})
+    assert (error.code if error else "") == code
+    assert says in (error.problem if error else "")
+
+
+def test_a_refused_record_may_be_the_mappers() -> None:
+    """A target that refuses a record: the hint names the tap and the mapper."""
+    refused = SideResult("target", "target-z", 1, log=f"{REFUSED}\n".encode())
+    ends = [SideResult("tap", "tap-x", 0), SideResult("mapper", "map-y", 0), refused]
+    error = explain_all(ends, {end.side: end.failure() for end in ends})
+    assert error is not None
+    assert error.hint.startswith("Correct tap-x or map-y or its data: invoke check tap-x names the message.")
 
 
 def test_coloured_warnings_are_shown() -> None:
