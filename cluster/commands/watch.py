@@ -28,6 +28,7 @@ SECONDS = 0.25
 """How often to look for changes. One that lasts longer, as of an editor or git, counts when it is
 over."""
 LOCK = "requirements.lock"
+IN_A_ROW = 3
 NAMED = 2
 """How many changed files a line names."""
 
@@ -130,10 +131,8 @@ class Files:
         self.pipeline = pipeline
         self._files: list[Path] = []
         """The files of the last look at which the entry could be read."""
-        self._own: set[Path] = set()
-        """Files that the runs themselves change."""
-        self._during: set[Path] = set()
-        """Files that changed during the last round."""
+        self._during: dict[Path, int] = {}
+        """Files that changed during the last round, and during how many in a row."""
 
     def shown(self, file: Path) -> str:
         """Return a file as a person at the checkout's root would type it."""
@@ -156,20 +155,23 @@ class Files:
     def wait(self, before: Snapshot) -> list[Path]:
         """Wait until files have changed, and are no longer changing; return these.
 
-        Changes since *before* count, but a lock may be written by the round itself. A file that
-        changes during two rounds in a row is written by the runs, and is no longer watched.
+        Changes since *before* count, but a lock may be written by the round itself. So is data that
+        changes during ``IN_A_ROW`` rounds: from then on only its changes between rounds count. Code
+        is never taken for data.
         """
         after = self.snapshot()
         during = {file for file in _changes(before, after) if file.name != LOCK}
-        for file in sorted((during & self._during) - self._own):
-            self.session.output.line("!", self.pipeline, f"{self.shown(file)} changes with each run and is no longer watched")
-        self._own |= during & self._during
-        self._during = during
-        before = {**after, **{file: before.get(file, (0, 0)) for file in during - self._own}}
+        self._during = {file: self._during.get(file, 0) + 1 for file in during}
+        own = {file for file, rounds in self._during.items() if rounds >= IN_A_ROW and file.suffix != ".py"}
+        for file in sorted(own):
+            if self._during[file] == IN_A_ROW:
+                problem = f"{self.shown(file)} changes during each round: only changes between rounds count"
+                self.session.output.line("!", self.pipeline, problem)
+        before = {**after, **{file: before.get(file, (0, 0)) for file in during - own}}
         latest: Snapshot | None = None
         while True:
             now = self.snapshot()
-            changed = _changes(before, now) - self._own
+            changed = _changes(before, now)
             if now == latest and changed:
                 return sorted(changed)
             latest = now
