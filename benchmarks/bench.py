@@ -18,12 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import argo  # noqa: E402 - from here on the project and its tests can be imported
+import hub  # noqa: E402
 import night  # noqa: E402
 import onboarding  # noqa: E402
 import run  # noqa: E402
 import up  # noqa: E402
 from platform_checkout import why_not  # noqa: E402
-from table import Row, WrongError, age, commit, facts, markdown, write  # noqa: E402
+from table import Row, WrongError, age, commit, facts, markdown, page_of, write  # noqa: E402
 
 from cluster.commands.develop import BENCHMARKS  # noqa: E402
 from cluster.commands.frame import choose  # noqa: E402
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MARKS = {True: "✓", False: "!", None: "•"}
-ROWS = {"run": run.rows, "up": up.rows, "argo": argo.rows, "night": night.rows, "onboarding": onboarding.rows}
+ROWS = {"run": run.rows, "up": up.rows, "argo": argo.rows, "night": night.rows, "onboarding": onboarding.rows, "hub": hub.rows}
+MORE = {"hub": hub.details}
+"""What follows a section's table."""
 
 
 def why_not_anywhere() -> str:
@@ -59,7 +62,7 @@ def main() -> int:
     skipped: dict[str, str] = {}
     wrong: dict[str, str] = {}
     written: list[str] = []
-    for section in options.sections or BENCHMARKS:
+    for section in options.sections or [section for section in BENCHMARKS if section != "hub"]:  # it takes hours
         if reason := NEEDS.get(section, str)():
             skipped[section] = reason
             continue
@@ -75,7 +78,8 @@ def main() -> int:
             wrong[section] = str(error)
         else:
             if not options.quick:
-                write(section, f"{facts(load, measured, versions)}\n\n{markdown(mine)}\n")
+                more = f"\n{MORE[section]()}\n" if section in MORE else ""
+                write(section, f"{facts(load, measured, versions)}\n\n{markdown(mine)}\n{more}", page_of(section))
                 written.append(section)
         rows += mine
     output.text(f"\n{markdown(rows)}\n")
@@ -83,7 +87,7 @@ def main() -> int:
         last = age(section)
         output.line("✗" if section in wrong else "•", f"not measured: {section}", why + f"; the page's table is of {last}" * bool(last))
     if written:
-        output.line("✓", "written", f"docs/performance.md: {', '.join(written)}")
+        output.line("✓", "written", ", ".join(f"{page_of(section).relative_to(ROOT)}: {section}" for section in written))
     elif options.quick:
         output.line("•", "nothing written", "quick: small data and few runs, not to be quoted")
     output.event("bench.finished", written=written, skipped=skipped, wrong=wrong)

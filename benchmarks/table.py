@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = {"hub": ROOT / "docs" / "connectors.md"}
+"""The pages of sections that are not on the page about performance."""
 HEADERS = ("what", "ours", "compared with", "ratio or difference", "goal", "met")
 MET = {True: "yes", False: "**no**", None: ""}
 
@@ -49,9 +50,12 @@ def _figures(value: float) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return a table."""
-    cells = [(row.what, row.ours, row.compared, row.result, row.goal, MET[row.met]) for row in rows]
-    lines = [HEADERS, ("---",) * len(HEADERS), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return grid(HEADERS, [(row.what, row.ours, row.compared, row.result, row.goal, MET[row.met]) for row in rows])
+
+
+def grid(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """Return a table of these cells."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [headers, ["---"] * len(headers), *cells])
 
 
 def facts(load: float, measured: str, versions: Mapping[str, str]) -> str:
@@ -86,15 +90,20 @@ def place(section: str, page: str) -> str:
     return found[1]
 
 
-def write(section: str, text: str, page: Path = PAGE) -> None:
-    """Put a section into the page, in the place of what stands there."""
+def page_of(section: str) -> Path:
+    """Return the page that has a section."""
+    return PAGES.get(section, ROOT / "docs" / "performance.md")
+
+
+def write(section: str, text: str, page: Path) -> None:
+    """Put a section into a page, in the place of what stands there."""
     old = page.read_text(encoding="utf-8")
     page.write_text(old.replace(place(section, old), text), encoding="utf-8")
 
 
 def age(section: str) -> str:
     """Return of which day a section of the page is, nothing where it has never been measured."""
-    found = re.search(r"^- (\d{4}-\d\d-\d\d)", place(section, PAGE.read_text(encoding="utf-8")), re.MULTILINE)
+    found = re.search(r"^- (\d{4}-\d\d-\d\d)", place(section, page_of(section).read_text(encoding="utf-8")), re.MULTILINE)
     return found[1] if found else ""
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from cluster.session import Session
 
-BENCHMARKS = ("run", "up", "argo", "night", "onboarding")
-"""The sections of ``benchmarks/``, each with a table in ``docs/performance.md``."""
+BENCHMARKS = ("run", "up", "argo", "night", "onboarding", "hub")
+"""The sections of ``benchmarks/``, each with a table in ``docs/performance.md``. That of ``hub`` is
+in ``docs/connectors.md``."""
 IN_PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
 """The tests of one file run in one process, because they share servers. Unit tests have none."""
 LEVELS: dict[str, tuple[str, ...]] = {

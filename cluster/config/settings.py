@@ -140,6 +140,12 @@ class Settings:
         return f"{pairs(self.mirror).get(registry, registry)}/{rest}"
 
     @property
+    def image_python(self) -> str:
+        """The Python of images whose connectors name none; empty if the base does not tell."""
+        version = re.search(r":(3\.\d+)\b", self.image("python"))
+        return version[1] if version else ""
+
+    @property
     def ports(self) -> dict[str, int]:
         """The preferred ports on 127.0.0.1."""
         return {"port_argo": self.port_argo, "port_s3": self.port_s3, "port_console": self.port_console}

@@ -163,6 +163,17 @@ class ConnectorDraft:
                     self.session.output.event("repair", connector=self.request.name, reason="it does not help", change=repair.undone)
                 continue
             error = later
+        self._fit_images()
+
+    def _fit_images(self) -> None:
+        """Let images use this Python, if they could not install the same packages with theirs."""
+        environment = None if "python" in self.keys else self.environments.find(self.connector())
+        repair = repairs.for_images(package.compiled(environment.folder), self.environments) if environment else None
+        if repair is not None:
+            self._apply(repair)
+            error = self._attempt()
+            if error is not None:
+                raise error
 
     def _attempt(self) -> SetupError | None:
         """Make the venv and try the program. Return the error, if there is one."""

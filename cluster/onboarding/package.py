@@ -72,6 +72,15 @@ def _distributions(venv: Path) -> dict[str, Distribution]:
     return {canonicalize_name(item.name): item for item in distributions(path=folders)}
 
 
+def compiled(venv: Path) -> list[str]:
+    """Return the packages of a venv that are made for one Python or machine, as requirements."""
+    packages = (item for item in _distributions(venv).items() if not _has_address(item[1]))
+    special = (
+        (name, item) for name, item in packages if not re.search(r"^Tag: \S*py3-none-any", item.read_text("WHEEL") or "", re.MULTILINE)
+    )
+    return sorted(f"{name}=={item.version}" for name, item in special)
+
+
 def _has_address(package: Distribution) -> bool:
     """Return whether a package was installed from a repository or a file."""
     return bool(package.read_text("direct_url.json"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
@@ -29,10 +30,13 @@ NUMPY = re.compile(r"numpy\.dtype size changed|numpy\.ndarray size changed|_ARRA
 """What a program prints that was compiled for numpy 1, and finds numpy 2."""
 COMPILED = re.compile(r"may indicate binary incompatibility|multiarray failed to import|undefined symbol|SystemError: initialization of")
 """What a program prints whose packages were made for an older Python."""
-NO_WHEEL = re.compile(r"no wheels with a matching Python")
-"""What uv prints if a package has only wheels for other Pythons."""
-NEWER = re.compile(r"requires Python >=(3\.\d+)")
+NO_WHEEL = re.compile(r"no wheels with a matching Python|does not satisfy Python")
+"""What uv prints if a package is for other Pythons only."""
+NEWER = re.compile(r"(?:requires Python |does not satisfy Python)>=(3\.\d+)")
 """What uv prints if a package needs a newer Python."""
+
+OLD_C = re.compile(r"\.(?:c|cc|cpp|h|pyx):\d+:\d+: error: |longintrepr\.h: No such file")
+"""What compilers print if C code was written for an older Python."""
 
 
 BROKEN = re.compile(r"^(?:ImportError|ModuleNotFoundError|AttributeError|TypeError)\b", re.MULTILINE)
@@ -121,8 +125,23 @@ def _to_install(connector: Connector, environments: Environments, *, ask: bool) 
     elif packages or NO_WHEEL.search(log):
         what = f"{', '.join(packages)} cannot be built" if packages else "it has no wheel"
         resolving = (version for version in _older(connector) if environments.resolves(connector, version, packages))
-        for python in _obtainable(resolving, environments, ask=ask):
+        compiling = _older(connector) if OLD_C.search(log) else []
+        for python in _obtainable(chain(resolving, compiling), environments, ask=ask):
             yield Repair(f"{what} for Python {_version(connector)}", python=python)
+
+
+def for_images(compiled: Sequence[str], environments: Environments) -> Repair | None:
+    """Return what makes images use this Python, if a package has wheels for it and none for theirs.
+
+    *compiled* are the packages of the venv with compiled code.
+    """
+    theirs = environments.settings.image_python
+    lacking = environments.without_wheels(compiled, theirs) if theirs not in {"", OURS} else []
+    nowhere = environments.without_wheels(lacking, OURS)
+    names = [package.partition("==")[0] for package in lacking if package not in nowhere]
+    if not names:
+        return None
+    return Repair(f"{', '.join(names)} {'have' if names[1:] else 'has'} no wheel for Python {theirs}, which images use", python=OURS)
 
 
 def _requirement(requirement: str, connector: Connector, reason: str) -> Iterator[Repair]:

@@ -224,6 +224,23 @@ class Environments:
         arguments += [*sources, *(["-"] if connector.requirements else [])]
         return self.run(arguments, "\n".join(connector.requirements)).returncode == 0
 
+    def without_wheels(self, packages: Sequence[str], python: str) -> list[str]:
+        """Return those of the packages, as ``NAME==VERSION``, that have no wheel for a Python."""
+        arguments = [
+            "pip",
+            "compile",
+            "--quiet",
+            "--no-deps",
+            "--no-python-downloads",
+            "--only-binary=:all:",
+            "--python-version",
+            python,
+            "-",
+        ]
+        if not packages or self.run(arguments, "\n".join(packages)).returncode == 0:
+            return []
+        return [package for package in packages if self.run(arguments, package).returncode]
+
     def exists(self, package: str) -> bool:
         """Return whether the package index has a package; True if it cannot be asked."""
         try:

@@ -73,6 +73,25 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
         assert "is used" not in refused.out
 
 
+def test_a_package_without_a_wheel_for_the_python_of_images(checkout: Checkout) -> None:
+    """Images take this Python where theirs has no wheel. Packages without any wheel, or with one for both, change nothing."""
+    ours, theirs = (f"cp3{minor}" for minor in (sys.version_info[1], sys.version_info[1] + 1))
+    base = f"example.com/python:3.{sys.version_info[1] + 1}-slim"
+    with HubServer() as server:
+        server.package("fast", "", python=ours)
+        server.package("both", "", python=ours)
+        server.package("both", "", python=theirs)
+        server.package("odd-fast-tap", TAP, "tap-fast", needs="fast==1")
+        server.package("odd-plain-tap", TAP, "tap-plain", needs="both==1")
+        variables = {"UV_DEFAULT_INDEX": server.index, "INVOKE_SINGER_IMAGES": f"python={base}"}
+        for name in ("fast", "plain"):
+            result = succeeded(checkout.invoke("new", f"tap-{name}", "--pip-url", f"odd-{name}-tap", "--no-input", **variables))
+            words = f"fast has no wheel for Python 3.{sys.version_info[1] + 1}, which images use: Python 3.{sys.version_info[1]} is used"
+            assert (words in result.out) == (name == "fast")
+            python = made(checkout, f"tap-{name}", "connector.yaml").get("python")
+            assert python == (f"3.{sys.version_info[1]}" if name == "fast" else None)
+
+
 def test_pips_extra_index_counts(checkout: Checkout) -> None:
     """A package that only a further index of pip's has is installed from there; its needs come from the default one."""
     with HubServer() as server:

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.config.settings import Settings
 from cluster.onboarding import package
-from cluster.onboarding.repairs import DoesNotStartError, proposals
+from cluster.onboarding.repairs import OLD_C, DoesNotStartError, proposals
 from cluster.project.debian import FAILED
 from cluster.project.model import Connector
 from cluster.project.venvs import Environments
@@ -58,6 +58,19 @@ def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
     environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
     assert next(proposals(error, connector("tap-x"), environments)).change == "numpy<2 is added"
     assert all(repair.python for repair in proposals(error, connector("tap-x", "numpy==2.0"), environments))
+
+
+@pytest.mark.parametrize(
+    ("line", "older"),
+    [
+        ("psycopg/psycopgmodule.c:920:36: error: lvalue required as left operand of assignment", True),
+        ("fatal error: longintrepr.h: No such file or directory", True),
+        ("./psycopg/psycopg.h:36:10: fatal error: libpq-fe.h: No such file or directory", False),
+    ],
+)
+def test_c_code_that_is_older_than_this_python(line: str, older: bool) -> None:  # noqa: FBT001
+    """What the compiler refuses is older than this Python. A header of a library that is missing is another case."""
+    assert bool(OLD_C.search(line)) == older
 
 
 def test_packages_that_were_built_here(tmp_path: Path) -> None:

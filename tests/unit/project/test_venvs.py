@@ -54,17 +54,29 @@ error: Failed to build `bad @ file:///checkout/bad`
 
 hint: This error likely indicates that `bad@1` depends on `nothing`, but doesn't declare it as a build dependency.
 """
+SETUP = """\
+error: The build backend returned an error
+  cause: Call to `setuptools.build_meta.get_requires_for_build_wheel` failed (exit status: 1)
+
+         [stderr]
+         error in tap-a setup command: 'install_requires' must be a string; Expected comma
+             jsonpath-ng>=1.5.3pyarrow>=5.0.0
+                        ~~~~~~~^
+"""
 SAID = {
     NOT_FOUND: "no-such-tap was not found in the package registry and you require no-such-tap==9.9.",
     CONFLICT: "you require requests<1 and requests>2.",
     UNPARSABLE: "Couldn't parse requirement: Unexpected end of version specifier, expected version.",
     BUILD: "Failed to build `bad @ file:///checkout/bad`: ModuleNotFoundError: No module named 'nothing'.",
+    SETUP: "The build backend returned an error: error in tap-a setup command: 'install_requires' must be a string; Expected comma.",
     "error: Request failed.\n": "Request failed.",
     "": "uv gave no reason.",
 }
 
 
-@pytest.mark.parametrize(("text", "sentence"), SAID.items(), ids=["not found", "conflict", "unparsable", "build", "plain", "nothing"])
+@pytest.mark.parametrize(
+    ("text", "sentence"), SAID.items(), ids=["not found", "conflict", "unparsable", "build", "setup", "plain", "nothing"]
+)
 def test_what_uv_says_becomes_a_sentence(text: str, sentence: str) -> None:
     """Of what uv says the user reads what failed and why, without its hints, excerpts and conclusions."""
     assert reason(text) == sentence

@@ -1,4 +1,4 @@
-"""``docs/performance.md`` and the suite that writes it: ``benchmarks/``."""
+"""The tables of measurements in ``docs/``, and the suite that writes them: ``benchmarks/``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLE = runpy.run_path(str(ROOT / "benchmarks" / "table.py"))
-PAGE = "docs/performance.md"
+PAGES = ("docs/performance.md", "docs/connectors.md")
 
 
 def test_the_page_has_a_place_for_each_benchmark() -> None:
     """Each benchmark has one place, in the order in which they are measured, and the command's help names them all."""
-    assert tuple(re.findall(r"<!-- bench: (\w+) -->", read(PAGE))) == BENCHMARKS
+    found = [section for page in PAGES for section in re.findall(r"<!-- bench: (\w+) -->", read(page))]
+    assert tuple(found) == BENCHMARKS
     assert re.findall(r"\b(?:" + "|".join(BENCHMARKS) + r")\b", CONTEXTS["bench"].args["only"].help) == list(BENCHMARKS)
 
 
 @pytest.mark.parametrize("section", BENCHMARKS)
 def test_a_table_says_where_and_when(section: str) -> None:
     """Above each table stand the machine, the day and the versions; all tables have one form."""
-    found = TABLE["place"](section, read(PAGE))
+    found = TABLE["place"](section, TABLE["page_of"](section).read_text(encoding="utf-8"))
     if found != "Not measured yet.\n":
-        machine, day, versions, _, *table = found.splitlines()
+        machine, day, versions, _, *table = found.partition("\n\n| connector |")[0].splitlines()
         assert re.match(r"- .*\bcores\b", machine)
         assert re.match(r"- \d{4}-\d\d-\d\d\b", day)
         assert re.match(r"- .*\d\.\d", versions)
