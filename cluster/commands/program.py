@@ -164,6 +164,9 @@ def _unknown(_session: Session, word: str, names: Sequence[str], flags: Sequence
     """
     from cluster.config.strict import describe, nearest  # noqa: PLC0415
 
+    if word in flags:
+        hint = f"Write it at the end: {command('…', word)}"
+        raise SetupError("E-SETTING", f"The option {word} belongs to a command and stands after it.", hint=hint)
     if word.startswith("-"):
         hint = f"{command('--help')} lists the options for every command, {command('run --help')} those of one."
         raise SetupError("E-SETTING", f"There is no option {describe(word)}.{nearest(word, flags)}", hint=hint)

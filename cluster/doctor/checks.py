@@ -35,6 +35,7 @@ from cluster.net import proxy as network
 from cluster.platform.handles import Handles
 from cluster.project.dotenv import dotenvs, read_dotenv
 from cluster.project.reader import Project, checked
+from cluster.project.releases import default_index
 from cluster.project.venvs import Environments, chosen_index, pip_setting, uv_program
 from cluster.providers import kind, preflight
 from cluster.ui.command_line import command
@@ -323,7 +324,7 @@ def certificates(machine: Machine) -> Iterator[CheckResult]:
 
 def index(machine: Machine) -> Iterator[CheckResult]:
     """Check that the package index for the connectors' venvs answers."""
-    url = chosen_index(machine.environ) or _default_index()
+    url = chosen_index(machine.environ) or default_index()
     if url and not _is_address(url):
         remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
         yield CheckResult("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
@@ -340,15 +341,6 @@ def _is_address(url: str) -> bool:
         return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:
         return False
-
-
-def _default_index() -> str:
-    """Return the default index of pip and uv, empty if there is no pip."""
-    try:
-        from pip._internal.models.index import PyPI  # noqa: PLC0415 - an environment of the user's own may lack it
-    except ImportError:
-        return ""
-    return str(PyPI.simple_url)
 
 
 def registries_of(settings: Settings) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
-from cluster.project.secrets import refuse_typed_secrets, secret_names
+from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
@@ -188,10 +188,12 @@ def lacking(project: Project, connector: Connector, missing: Sequence[str], inst
     shown_config = project.shown(connector.config)
     them = "it" if len(missing) == 1 else "them"
     arguments = " ".join(f"--set {name}=…" for name in missing)
+    there = "Type" if any(map(is_secret_key, missing)) else f"Write {them} there, or type"
     return SetupError(
         "E-CONFIG",
         f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}{'; or '.join(['', *map(listed, instead)])}.",
-        hint=f"Write {them} there, or type {command(f'new {connector.name} {arguments}')}",
+        # A secret does not belong into the config, which is in git.
+        hint=f"{there} {command(f'new {connector.name} {arguments}')}",
     )
 
 

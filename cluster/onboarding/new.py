@@ -30,7 +30,7 @@ from cluster.project.dotenv import read_dotenv
 from cluster.project.files import warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
-from cluster.project.secrets import secret_names
+from cluster.project.secrets import is_secret_key, secret_names
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
@@ -276,10 +276,14 @@ def _show_missing(session: Session, connector: Connector, missing: Sequence[str]
     for file, names in lacks.items():
         output.line("!", file, f"missing: {listed(names)}")
     if lacks:
-        what = " and ".join(f"{listed(names)} into {file}" for file, names in lacks.items())
+        by_hand = {file: [name for name in names if file == ".env" or not is_secret_key(name)] for file, names in lacks.items()}
+        parts = [f"write {listed(names)} into {file}" for file, names in by_hand.items() if names]
+        secret = [f"{name}=…" for name in missing if is_secret_key(name)]
+        if secret:  # not into the config: it is in git
+            parts.append(f"type {command('new', connector.name, *(word for item in secret for word in ('--set', item)))}")
         output.text()
         ask = f"{command('new', connector.name)} asks for them on a terminal"
-        output.text(f"Next: write {what}, or {ask}; then {command(_trial_command(connector, choice))}")
+        output.text(f"Next: {' and '.join(parts)}, or {ask}; then {command(_trial_command(connector, choice))}")
     return bool(lacks)
 
 

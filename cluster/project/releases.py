@@ -1,10 +1,11 @@
-"""When a release was uploaded to the package index."""
+"""When a release was uploaded to the package index, or a commit was made."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,11 @@ from cluster.errors import SetupError
 from cluster.net import http
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from cluster.net.proxy import Network
 
-INDEX = "https://pypi.org/simple"
 JSON = "application/vnd.pypi.simple.v1+json"
 ANSWER_SECONDS = 10
 MOST_BYTES = 16 << 20
@@ -27,7 +30,7 @@ def day_after(name: str, version: str, index: str | None, network: Network) -> s
 
     The result is empty if the index does not tell.
     """
-    url = f"{(index or INDEX).rstrip('/')}/{canonicalize_name(name)}/"
+    url = f"{(index or default_index()).rstrip('/')}/{canonicalize_name(name)}/"
     times: list[datetime] = []
     with suppress(SetupError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         status, body = http.read(url, network, http.pool(url, network), seconds=ANSWER_SECONDS, most=MOST_BYTES, accept=JSON)
@@ -36,8 +39,32 @@ def day_after(name: str, version: str, index: str | None, network: Network) -> s
     return f"{(min(times) + timedelta(days=1)).date()}T00:00:00Z" if times else ""
 
 
+def day_after_commits(commits: Sequence[str], cache: Path) -> str:
+    """Return the midnight after the newest of some commits, like ``day_after``.
+
+    *cache* is uv's. It has the repositories of the commits that uv has installed.
+    """
+    times: list[datetime] = []
+    for repository in cache.glob("git-v*/db/*"):
+        for commit in commits:
+            command = ["git", "-C", str(repository), "show", "--no-patch", "--format=%cI", commit]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            with suppress(ValueError):
+                times.append(datetime.fromisoformat(done.stdout.strip()))
+    return f"{(max(times).astimezone(UTC) + timedelta(days=1)).date()}T00:00:00Z" if times else ""
+
+
 def _version(filename: str) -> str:
     """Return the version in the name of a wheel or of sources; empty for another file."""
     with suppress(ValueError):
         return str(parse_wheel_filename(filename)[1] if filename.endswith(".whl") else parse_sdist_filename(filename)[1])
     return ""
+
+
+def default_index() -> str:
+    """Return the default index of pip and uv, empty if there is no pip."""
+    try:
+        from pip._internal.models.index import PyPI  # noqa: PLC0415 - an environment of the user's own may lack it
+    except ImportError:
+        return ""
+    return str(PyPI.simple_url)

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cluster.config.strict import listed, read_exact
@@ -36,7 +37,6 @@ from cluster.project.uv_messages import LOGIN, NETWORK, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from cluster.config.settings import Settings
     from cluster.project.model import Connector
@@ -250,15 +250,18 @@ class Environments:
         return "was not found in the package registry" not in result.stderr
 
     def released(self, connector: Connector) -> str:
-        """Return the midnight after the upload of the connector's own package; see ``releases``.
+        """Return the midnight after the release of the connector's own package; see ``releases``.
 
-        The result is empty if its package is not from an index.
+        The result is empty for a folder, and if nobody tells.
         """
-        requirement = re.match(r"[\w.-]+(?![\w.-])(?!.*(?:@|://))", connector.requirements[0]) if connector.requirements else None
-        if requirement is None or connector.projects or not connector.lock.exists():
+        if not connector.requirements or connector.projects or not connector.lock.exists():
             return ""
         from cluster.project import releases  # noqa: PLC0415 - slow to import, and seldom needed
 
+        requirement = re.match(r"[\w.-]+(?![\w.-])(?!.*(?:@|://))", connector.requirements[0])
+        if requirement is None:
+            commits = re.findall(r"@ git\+\S+@([0-9a-f]{40,64})\b", connector.lock.read_text(encoding="utf-8"))
+            return releases.day_after_commits(commits, Path(self.environ()["UV_CACHE_DIR"])) if shutil.which("git") else ""
         return releases.day_after(requirement[0], version(connector), chosen_index(self.environ()), self.network)
 
     # -- the environment

@@ -289,7 +289,7 @@ def test_a_connector_s_python(patient: Patient) -> None:
     assert (ours["status"], theirs["status"], result.code) == ("ok", "slow", 0)
     assert "target-csv needs Python 3.99" in theirs["seen"]
     assert "the other connectors work without it" in theirs["seen"]
-    assert "Install Python 3.99" in theirs["hint"]
+    assert "pyenv install 3.99" in theirs["hint"]
 
 
 def test_the_index_is_not_needed_any_more(patient: Patient) -> None:

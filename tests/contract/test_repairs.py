@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.full  # installs packages that need repairs
 
+BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+WHEEL = """
+import pathlib, zipfile
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    with zipfile.ZipFile(f"{folder}/tap_shop-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tap_shop.py", pathlib.Path("tap_shop.py").read_text())
+        wheel.writestr("tap_shop-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tap-shop\\nVersion: 1\\nRequires-Dist: shop-sdk\\n")
+        wheel.writestr("tap_shop-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("tap_shop-1.dist-info/entry_points.txt", "[console_scripts]\\ntap-shop = tap_shop:main\\n")
+        wheel.writestr("tap_shop-1.dist-info/RECORD", "")
+    return "tap_shop-1-py3-none-any.whl"
+"""
+"""A build without an index."""
 OLDER = [f"3.{minor}" for minor in range(sys.version_info[1] - 1, 7, -1)]
 NEWER = [f"3.{minor}" for minor in range(sys.version_info[1] + 1, 16)]
 
@@ -228,6 +243,26 @@ def test_packages_as_of_its_release(checkout: Checkout) -> None:
 
         before = files(checkout)
         refused = checkout.invoke("new", "tap-other", "--pip-url", "new-tap", UV_DEFAULT_INDEX=server.index)
-        assert refused.out.count("its packages are resolved as of") == 1
+        assert refused.out.count("its packages are resolved as of 2024-03-31") == 1
         assert "E-CONNECTOR  tap-shop does not start: TypeError" in refused.err
         assert files(checkout) == before
+
+
+def test_packages_as_of_a_commit(checkout: Checkout, tmp_path: Path) -> None:
+    """A tap from git that a later release of its dependency has broken gets those of the day of its commit."""
+    repository = tmp_path / "tap-shop"
+    repository.mkdir()
+    manifest = '[project]\nname = "tap-shop"\nversion = "1"\ndependencies = ["shop-sdk"]\n[project.scripts]\ntap-shop = "tap_shop:main"\n'
+    (repository / "pyproject.toml").write_text(manifest + BACKEND)
+    (repository / "backend.py").write_text(WHEEL)
+    (repository / "tap_shop.py").write_text(f"import shop_sdk\nshop_sdk.start(1)\n{TAP}")
+    when = {"GIT_COMMITTER_DATE": "2021-03-30T23:59:00Z", "GIT_AUTHOR_DATE": "2021-03-30T23:59:00Z"}
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "x"]):
+        command = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *words]
+        subprocess.run(command, cwd=repository, check=True, env={**os.environ, **when})
+    with HubServer() as server:
+        server.package("shop-sdk", "def start(count): pass", version="1", uploaded="2021-01-05T10:00:00Z")
+        server.package("shop-sdk", "def start(): pass", version="2", uploaded="2024-01-05T10:00:00Z")
+        result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", f"git+file://{repository}", UV_DEFAULT_INDEX=server.index))
+    assert "its packages are resolved as of 2021-03-31" in result.out
+    assert "shop-sdk==1" in (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text()
