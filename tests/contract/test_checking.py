@@ -147,7 +147,8 @@ def test_a_tap_that_breaks_a_rule(checkout: Checkout, case: Case) -> None:
 
 def test_every_rule_has_a_case() -> None:
     """No rule is there that nothing breaks."""
-    assert {case.rule for case in CASES} | {case.rule for case in TARGETS} == set(RULES)
+    mappers = {rule for rule in RULES if rule.startswith("mapper-")}  # in test_mappers
+    assert {case.rule for case in CASES} | {case.rule for case in TARGETS} | mappers == set(RULES)
 
 
 def test_a_tap_that_breaks_none(checkout: Checkout) -> None:

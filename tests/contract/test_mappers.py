@@ -152,7 +152,12 @@ def test_check_tries_a_mapper(checkout: Checkout) -> None:
     mapped(checkout, MAPS)
     good = checkout.invoke("check", "mapper-scripted", "--json")
     assert (good.code, good.last["ok"]) == (0, True), good.err
-    for config, rule in (({"drop": ["STATE"]}, "mapper-state"), ({"exit_at": [5, 1]}, "mapper-messages"), ({"say": "Hello"}, "json")):
+    for config, rule in (
+        ({"drop": ["STATE"]}, "mapper-state"),
+        ({"exit_at": [5, 1]}, "mapper-messages"),
+        ({"careless": True}, "mapper-broken"),
+        ({"say": "Hello"}, "json"),
+    ):
         checkout.write("mapper-scripted/config.json", config)
         result = checkout.invoke("check", "mapper-scripted", "--json")
         assert (result.code, rule in {event.get("rule") for event in result.events}) == (1, True), result.out

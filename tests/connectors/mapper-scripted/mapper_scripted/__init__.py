@@ -2,7 +2,8 @@
 
 Keys: ``hide`` (fields), ``rename`` (stream to stream), ``drop`` (leave out the messages of these types), ``say`` (a line to print
 first), ``stderr``, ``exit`` (at the end), ``exit_at`` (exit code at a line number: ``[3, 7]``), ``read`` (stop after so many lines),
-``kill`` (kill itself at the end), ``kill_runner``, ``deaf`` (ignore SIGTERM), ``sleep`` (seconds at the end), ``pid``, ``environment``.
+``kill`` (kill itself at the end), ``kill_runner``, ``deaf`` (ignore SIGTERM), ``sleep`` (seconds at the end), ``pid``, ``environment``,
+``careless`` (leave out what is no JSON).
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ def main() -> None:
     # Without a buffer it takes from the pipe just what it reads: what it leaves is there to be seen.
     for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
         if line.strip():
-            message = json.loads(line)
+            try:
+                message = json.loads(line)
+            except ValueError:
+                if config.get("careless"):
+                    continue
+                raise
             if message["type"] not in config.get("drop", []):
                 print(json.dumps(mapped(message, config)), flush=True)
         if config.get("exit_at", [0])[0] == number:
