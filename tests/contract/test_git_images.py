@@ -13,6 +13,7 @@ import fake_docker
 import pytest
 from checkout import ROOT
 from real_stores import free_ports
+from ssh_server import PROGRAM, ssh_server
 
 from cluster.config.settings import Settings
 from cluster.containers import images
@@ -20,6 +21,7 @@ from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
 from cluster.project.reader import Project
 from cluster.project.venvs import Environments
+from cluster.ui.plain import Plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,3 +258,23 @@ def test_an_edit_of_a_folder_changes_one_layer(desk: Desk) -> None:
     assert code == [b"CODE = 1\n"]
     (folder / "tap_git.py").write_text("CODE = 2\n")
     assert installed() == (before, [b"CODE = 2\n"])
+
+
+@pytest.mark.full
+@pytest.mark.skipif(PROGRAM is None, reason="there is no SSH server on this machine (openssh-server)")
+def test_a_private_repository_over_ssh(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's key is enough, for the lock, the venv and the image; without it nobody is asked, and the error names the login."""
+    with ssh_server(tmp_path / "ssh") as (address, client):
+        monkeypatch.setenv("GIT_SSH_COMMAND", f"ssh -F {client}")
+        desk.connector(f"git+{address}{desk.repository}")
+        assert desk.build() == ["/build/sources/0/tap_git-1.12-py3-none-any.whl"]
+        assert not list((desk.desk / "sources").rglob("key*"))
+        [environment] = Environments(desk.settings).ensure([Project(desk.root).connector("tap-git")], Plain())
+        assert subprocess.run([environment.executable], capture_output=True, text=True, check=True).stdout == "usage: tap-git\n"
+
+        (tmp_path / "ssh" / "allowed").write_text("")
+        (desk.root / "singer-configs" / "tap-git" / "requirements.lock").unlink()
+        shutil.rmtree(desk.root / ".local" / "cache")
+        error = desk.refused()
+        assert (error.code, error.problem.endswith(" asks for a login.")) == ("E-NETWORK", True), error.problem
+        assert "git ls-remote" in error.hint
