@@ -98,7 +98,8 @@ def test_a_token_that_cannot_be_kept_is_named(argo: Argo) -> None:
         (("patch", "role", "-n", "argo", ROLE, "--type", "merge", "-p", '{"rules": []}'), "the pods of runs may not change the Secret"),
     ):
         argo.kubectl(*change)
+        before = token(argo)
         [warning] = argo.one(name).record["warnings"]
         assert warning.startswith(f"tap-scripted replaced SHOP_TOKEN in its config, and the new value is lost: {why}")
-        assert token(argo) == "first"
+        assert token(argo) in {before, "first"}  # that of somebody else stays as it is
         argo.kubectl("label", *secret, "--overwrite", f"singer/instance={instance}")
