@@ -57,8 +57,8 @@ WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
 """Words in the error of a target that could not parse a message."""
 RULES = re.compile(
-    r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|Record Message Validation|RecordValidationException"
-    r"|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
+    r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|InvalidJSONSchema|Record Message Validation"
+    r"|RecordValidationException|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
     r"|null value in column|NULL result in a non-nullable column|PrimaryKeyNotFoundException"
 )
 """Words in the error of a target whose tap sent a record without a schema or a key, or against its

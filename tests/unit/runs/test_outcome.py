@@ -99,6 +99,7 @@ WHOSE = {
         "InvalidRecord: Record Message Validation Error: Additional properties are not allowed ('x' was unexpected)",
         True,
     ),
+    "a schema of draft 4": ("InvalidJSONSchema: Schema Validation Error: True is not of type 'number'", True),
     "a date that is none": ("ValueError: Could not parse value '12021-01-01T00:00:00Z' for field 'd'", True),
     "a key that is null": ('null value in column "id" of relation "39c2f403" violates not-null constraint', True),
     "of an old target": ("jsonschema.exceptions.ValidationError: None is not of type 'integer'", True),
