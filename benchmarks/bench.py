@@ -19,6 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import argo  # noqa: E402 - from here on the project and its tests can be imported
 import hub  # noqa: E402
+import loop  # noqa: E402
 import night  # noqa: E402
 import onboarding  # noqa: E402
 import run  # noqa: E402
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MARKS = {True: "✓", False: "!", None: "•"}
-ROWS = {"run": run.rows, "up": up.rows, "argo": argo.rows, "night": night.rows, "onboarding": onboarding.rows, "hub": hub.rows}
+ROWS = {
+    "run": run.rows,
+    "loop": loop.rows,
+    "up": up.rows,
+    "argo": argo.rows,
+    "night": night.rows,
+    "onboarding": onboarding.rows,
+    "hub": hub.rows,
+}
 MORE = {"hub": hub.details}
 """What follows a section's table."""
 

@@ -277,7 +277,8 @@ def _show_missing(session: Session, connector: Connector, missing: Sequence[str]
         output.line("!", file, f"missing: {listed(names)}")
     if lacks:
         by_hand = {file: [name for name in names if file == ".env" or not is_secret_key(name)] for file, names in lacks.items()}
-        parts = [f"write {listed(names)} into {file}" for file, names in by_hand.items() if names]
+        written = " and ".join(f"{listed(names)} into {file}" for file, names in by_hand.items() if names)
+        parts = [f"write {written}"] if written else []
         secret = [f"{name}=…" for name in missing if is_secret_key(name)]
         if secret:  # not into the config: it is in git
             parts.append(f"type {command('new', connector.name, *(word for item in secret for word in ('--set', item)))}")

@@ -658,7 +658,7 @@ def test_the_program_in_its_image(image: Path, s3: Place, tmp_path: Path) -> Non
     pod = Pod(s3, tmp_path)
     done = program(image, s3, pod.shared, "commit")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "3 records, 1 file, state moved\n"
+    assert done.stdout == "3 records, 30 bytes, 1 file, state moved\n"
     assert pod.history.state("p") == AFTER
 
     pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 3}, ID + "2")

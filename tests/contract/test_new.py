@@ -41,7 +41,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a pipeline's name": (lambda _: ["exchange-rates-to-csv"], "E-EXISTS", "name of a pipeline"),
     "a name that is not allowed": (lambda _: ["Tap_X"], "E-CONFIG", "Tap_X.*small letters"),
     "a path for a name": (lambda _: ["../tap-x"], "E-CONFIG", "not allowed"),
-    "no kind": (lambda _: ["tap-x", "--kind", "tab"], "E-SETTING", "tap or target"),
+    "no kind": (lambda _: ["tap-x", "--kind", "tab"], "E-SETTING", "allowed is tap, target, mapper"),
     "a setting without a value": (lambda _: ["tap-x", "--set", "start_date"], "E-SETTING", "start_date is not key=value"),
     "a setting twice": (lambda _: ["tap-x", "--set", "a=1", "--set", "a=2"], "E-SETTING", "a stands twice"),
     "a setting that it has not": (lambda _: ["tap-dbase", "--pip-url", "tap-dbf", "--set", "pth=x"], "E-SETTING", 'no setting "pth". Did you mean "path"'),

@@ -56,7 +56,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], object], str, str]] = {
     "config of another folder": (lambda c: pipeline(c, config="../tasks.py"), "E-CONFIG", "a file below singer-configs/"),
     "config that is not there": (lambda c: pipeline(c, config="tap-scripted/other.json"), "E-CONFIG", "that is there"),
     "connector.yaml does not parse": (lambda c: c.write("tap-scripted/connector.yaml", "kind: 'tap\n"), "E-CONFIG", "connector.yaml, line"),
-    "kind is missing": (lambda c: tap(c, kind=None), "E-CONFIG", "connector.yaml: kind is missing; it is one of tap, target"),
+    "kind is missing": (lambda c: tap(c, kind=None), "E-CONFIG", "connector.yaml: kind is missing; it is one of tap, mapper, target"),
     "pip_url is missing": (lambda c: tap(c, pip_url=None, pipurl="x"), "E-CONFIG", "pip_url is missing"),
     "pip_url is empty": (lambda c: tap(c, pip_url=" "), "E-CONFIG", "at least one requirement"),
     "pip_url has options": (lambda c: tap(c, pip_url="--index-url http://127.0.0.1 tap-x"), "E-CONFIG", "requirements only"),

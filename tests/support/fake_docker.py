@@ -5,6 +5,7 @@ It imports little: a test starts it dozens of times.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import itertools
@@ -108,6 +109,8 @@ def take(desk: Path, context: Path, arguments: Mapping[str, str]) -> None:
 def docker(desk: str) -> None:
     """Be the stand-in."""
     words, images = sys.argv[1:], Path(desk) / "images.json"
+    one_at_a_time = (Path(desk) / "lock").open("a")
+    fcntl.flock(one_at_a_time, fcntl.LOCK_EX)  # until this process ends
     with (Path(desk) / "calls").open("a") as calls:
         calls.write(f"docker {' '.join(words)}\n")
     known = json.loads(images.read_text()) if images.exists() else {}
