@@ -1,4 +1,4 @@
-"""A tap from a git repository, in a real cluster: fetched by this machine, built into an image, and run into files and a Postgres."""
+"""Taps with code in C, in a real cluster: from git repositories of this machine, and one of 2019 from the package index."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from argo_checkout import argo_checkout
 from checkout import ROOT
 from company_cluster import PASSWORD
@@ -99,3 +100,22 @@ def test_a_tap_from_git_with_compiled_code(argo: Argo, repositories: Path) -> No
 
     shutil.rmtree(repositories / "tap")  # the image is there: the repository is not asked again
     assert argo.one(name).record["status"] == "succeeded"
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("gcc", "pg_config"))), reason="the lock of psycopg2 2.8 needs a compiler and libpq-dev")
+def test_a_tap_of_2019_into_csv(argo: Argo, warehouse: Postgres) -> None:
+    """It pins a psycopg2 that has no wheel, and runs on Python 3.10 in an image of that version."""
+    rows = "INSERT INTO people SELECT n, 'Person ' || n FROM generate_series(1, 3) n"
+    warehouse.sql(f"CREATE TABLE people (id int PRIMARY KEY, name text); {rows}", "singer", "singer", PASSWORD)
+    config = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "dbname": "singer", "password": PASSWORD}
+    made = argo.type("new", "tap-old", "--pip-url", "pipelinewise-tap-postgres==1.1.0", "--python", "3.10", "--no-input",
+                     *(word for key, value in config.items() for word in ("--set", f"{key}={value}")))  # fmt: skip
+    assert "select tap-old --replication FULL_TABLE" in made.out
+    assert argo.type("select", "tap-old", "--stream", "singer-public-people", "--replication", "FULL_TABLE").code == 0
+    file = argo.root / "singer-configs/pipelines.yaml"
+    argo.write(file.name, {**yaml.safe_load(file.read_text()), "old-to-csv": {"tap": "tap-old", "target": "target-csv"}})
+
+    done = argo.one("old-to-csv")
+    assert done.record.get("records") == {"public-people": 3}, done.last
+    [rows] = argo.data("old-to-csv").values()
+    assert [line.split(",")[:2] for line in rows.splitlines()[1:]] == [["1", "Person 1"], ["2", "Person 2"], ["3", "Person 3"]]
