@@ -20,6 +20,7 @@ from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
+from cluster.runs.outcome import no_method
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
@@ -200,7 +201,8 @@ def lacking(project: Project, connector: Connector, missing: Sequence[str], inst
 def _show_finding(session: Session, name: str, finding: Finding) -> None:
     often = f" {finding.times:,} times." if finding.times > 1 else ""
     mark = "✗" if finding.severity == ERROR else "!"
-    session.output.line(mark, finding.rule, f"{finding.problem}{often} → {finding.hint}")
+    hint = no_method(finding.problem, name) or finding.hint
+    session.output.line(mark, finding.rule, f"{finding.problem}{often} → {hint}")
     session.output.event(
         "finding",
         connector=name,
@@ -211,7 +213,7 @@ def _show_finding(session: Session, name: str, finding: Finding) -> None:
         line=finding.line,
         times=finding.times,
         problem=finding.problem,
-        hint=finding.hint,
+        hint=hint,
     )
 
 

@@ -32,6 +32,7 @@ RULES: dict[str, tuple[Severity, str]] = {
     "message-type": (ERROR, "Send SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH."),
     "message-form": (ERROR, "Give the message what the specification asks for."),
     "schema-form": (ERROR, "Correct the stream's JSON Schema."),
+    "schema-draft": (WARNING, "Targets on singer-sdk refuse this: select without these fields, or load it with another target."),
     "schema-first": (ERROR, "Send a stream's SCHEMA before its first RECORD."),
     "key-in-schema": (ERROR, "Declare every key property and bookmark property in the schema."),
     "key-in-record": (ERROR, "Give every record a value for each key property."),
@@ -216,7 +217,10 @@ class Conformance:
             self._here("key-in-schema", f"declares {name} without {listed(missing)}, which it needs as key or for replication", stream=name)
 
     def _validator(self, name: str, schema: Mapping[str, Any]) -> Any:
-        kind = Draft4Validator if _has_old_limits(schema) else Draft7Validator
+        limited = _old_limit(schema)
+        kind = Draft4Validator if limited else Draft7Validator
+        if limited:
+            self._here("schema-draft", f"has a schema of draft 4 for {name}: {limited}", stream=name, alike="draft")
         try:
             kind.check_schema(schema)
         except SchemaError as error:
@@ -386,12 +390,13 @@ def _lacks(kind: str, message: Mapping[str, Any]) -> str:
     return listed(missing) if missing else ""
 
 
-def _has_old_limits(schema: object) -> bool:
-    """Return whether a schema follows draft 4, in which ``exclusiveMaximum`` is true or false."""
-    if isinstance(schema, dict):
-        old = any(isinstance(schema.get(word), bool) for word in ("exclusiveMaximum", "exclusiveMinimum"))
-        return old or any(map(_has_old_limits, schema.values()))
-    return isinstance(schema, list) and any(map(_has_old_limits, schema))
+def _old_limit(schema: object, above: str = "") -> str:
+    """Return where a schema has an ``exclusiveMaximum`` of draft 4, true or false; else empty."""
+    if not isinstance(schema, dict | list):
+        return ""
+    parts = schema.items() if isinstance(schema, dict) else enumerate(schema)
+    old = (f"{above}{key}" for key, part in parts if key in {"exclusiveMaximum", "exclusiveMinimum"} and isinstance(part, bool))
+    return next(old, "") or next(filter(None, (_old_limit(part, f"{above}{key}.") for key, part in parts)), "")
 
 
 def _at(path: Iterable[object]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.runs.libraries import missing
+from cluster.ui.command_line import command
 from cluster.ui.format import STYLING, count, megabytes
 
 if TYPE_CHECKING:
@@ -56,12 +57,14 @@ WRAPPED = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) ")
 UNREADABLE = re.compile(r"json|decod|utf|unicode|surrogate|codec|expecting value|BOM\b|pars(e|ing)", re.IGNORECASE)
 """Words in the error of a target that could not parse a message."""
 RULES = re.compile(
-    r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|Record Message Validation|RecordValidationException"
-    r"|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
+    r"RecordsWithoutSchema|before a corresponding schema|InvalidRecord|InvalidJSONSchema|Record Message Validation"
+    r"|RecordValidationException|does not pass schema validation|jsonschema\.exceptions\.ValidationError|Could not parse value"
     r"|null value in column|NULL result in a non-nullable column|PrimaryKeyNotFoundException"
 )
 """Words in the error of a target whose tap sent a record without a schema or a key, or against its
 schema."""
+NO_METHOD = re.compile(r"\breplication[ _-]?method:? ['\"]?(None|null)\b", re.IGNORECASE)
+"""Words of a tap that needs the replication method of each stream, and discovers none."""
 SUMMARY = re.compile(
     r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
 )
@@ -124,8 +127,14 @@ class SideResult:
         return RunError(
             f"E-{self.side.upper()}-FAILED",
             f"{self.connector} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
-            hint=f"{missing(last) or f'See its log, and {self.config}.'} {self.after}",
+            hint=f"{missing(last) or no_method(last, self.connector) or f'See its log, and {self.config}.'} {self.after}",
         )
+
+
+def no_method(text: str, tap: str) -> str:
+    """Return the hint for a tap whose catalog lacks replication methods; else empty."""
+    wanted = command(f"select {tap} --replication FULL_TABLE")
+    return f"{wanted} gives its streams the replication method that their catalog lacks." if NO_METHOD.search(text) else ""
 
 
 def explain_all(ends: Sequence[SideResult], failures: Mapping[str, RunError | None]) -> RunError | None:

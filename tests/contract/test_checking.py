@@ -73,6 +73,7 @@ CASES = [
     Case("message-form", [say(type="SCHEMA", stream="s", schema={})], "Line 1 is a SCHEMA without a list of key_properties"),
     Case("message-form", [say(type="STATE", value=[1])], "Line 1 is a STATE without a value that is an object"),
     Case("schema-form", [schema(schema=described(text={"type": "strin"}))], r"no valid schema for s: properties\.text\.type"),
+    Case("schema-draft", [schema(schema=described(n={"minimum": 0, "exclusiveMinimum": False})), *GOOD[1:]], r"properties\.n\.exclusiveM"),
     Case("schema-first", [record(n=1), *GOOD], "Line 1 is a record of s, whose schema has not come yet"),
     Case("key-in-schema", [schema(key_properties=["id"])], "Line 1 declares s without id"),
     Case("key-in-schema", [schema(bookmark_properties=["at"])], "Line 1 declares s without at"),

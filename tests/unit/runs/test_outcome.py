@@ -80,6 +80,16 @@ def test_what_dbt_says_of_a_success() -> None:
     assert transformed(b"") == "done"
 
 
+def test_a_tap_that_lacks_a_replication_method() -> None:
+    """Taps of databases discover none, and do not begin without: the hint is the command that writes it."""
+    error = SideResult("tap", "tap-x", 1, log=b"CRITICAL Unrecognized replication_method None\n").failure()
+    assert error is not None
+    assert "invoke select tap-x --replication FULL_TABLE" in error.hint
+    other = SideResult("tap", "tap-x", 1, log=b"CRITICAL replication_method FULL_TABLE failed\n").failure()
+    assert other is not None
+    assert "select" not in other.hint
+
+
 WHOSE = {
     "a record before its schema": (
         "RecordsWithoutSchemaException: A record for stream 's' was encountered before a corresponding schema",
@@ -89,6 +99,7 @@ WHOSE = {
         "InvalidRecord: Record Message Validation Error: Additional properties are not allowed ('x' was unexpected)",
         True,
     ),
+    "a schema of draft 4": ("InvalidJSONSchema: Schema Validation Error: True is not of type 'number'", True),
     "a date that is none": ("ValueError: Could not parse value '12021-01-01T00:00:00Z' for field 'd'", True),
     "a key that is null": ('null value in column "id" of relation "39c2f403" violates not-null constraint', True),
     "of an old target": ("jsonschema.exceptions.ValidationError: None is not of type 'integer'", True),
