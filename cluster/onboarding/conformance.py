@@ -394,7 +394,7 @@ def _old_limit(schema: object, above: str = "") -> str:
     """Return where a schema has an ``exclusiveMaximum`` of draft 4, true or false; else empty."""
     if not isinstance(schema, dict | list):
         return ""
-    parts = schema.items() if isinstance(schema, dict) else enumerate(schema)
+    parts = list(schema.items() if isinstance(schema, dict) else enumerate(schema))
     old = (f"{above}{key}" for key, part in parts if key in {"exclusiveMaximum", "exclusiveMinimum"} and isinstance(part, bool))
     return next(old, "") or next(filter(None, (_old_limit(part, f"{above}{key}.") for key, part in parts)), "")
 
