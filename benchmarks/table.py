@@ -97,8 +97,8 @@ def page_of(section: str) -> Path:
 
 def write(section: str, text: str, page: Path) -> None:
     """Put a section into a page, in the place of what stands there."""
-    old = page.read_text(encoding="utf-8")
-    page.write_text(old.replace(place(section, old), text), encoding="utf-8")
+    old, marker = page.read_text(encoding="utf-8"), f"<!-- bench: {section} -->\n"
+    page.write_text(old.replace(f"{marker}{place(section, old)}", f"{marker}{text}"), encoding="utf-8")
 
 
 def age(section: str) -> str:

@@ -89,6 +89,7 @@ def test_a_token_that_cannot_be_kept_is_named(argo: Argo) -> None:
     (argo.root / ".env").write_text("SHOP_TOKEN=first\n")
     steps = [SCHEMA, ["renew", "refresh_token", "+1"], ["records", "s", 1], ["state", AFTER]]
     name = argo.pipeline("losing", {"refresh_token": "${SHOP_TOKEN}", "steps": steps})
+    assert argo.one(name).record["warnings"] == []
     rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["connector-tap-scripted"], "verbs": ["get", "patch"]}
     assert json.loads(argo.kubectl("get", "role", "-n", "argo", ROLE, "-o", "json"))["rules"] == [rule]
     secret = ("secret", "-n", "argo", "connector-tap-scripted")
