@@ -101,6 +101,8 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
     command_line.start(os.environ.get("SINGER_LAUNCHER", ""), env)
     output = choose(as_json=as_json, env=env or str(configured.get("env", "")))
     try:
+        if int(kwargs.get("limit", 1)) < 1:
+            raise SetupError("E-SETTING", f"--limit is {kwargs['limit']}; allowed is 1 or more.", hint="Pass how many to show.")
         function(Session(configured, output, os.environ, env, as_json=as_json), *args, **kwargs)
         _written(function.__name__)
         gc.freeze()  # the garbage collector's last look would take 15 ms

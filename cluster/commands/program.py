@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from invoke import __version__ as invoke_version
@@ -64,6 +65,8 @@ class Singer(Program):
         """Parse the command; answer a missing name with the names that exist."""
         try:
             super().parse_tasks()
+        except ValueError as error:  # of an option that takes a number
+            guarded(_no_number, Context(self.config), str(error).rpartition(": ")[2].strip("'"), json="--json" in self.argv)
         except ParseError as error:
             missing = [argument.name for argument in error.context.missing_positional_args] if error.context else []
             self.config.load_collection(self.commands.configuration(), merge=False)
@@ -72,6 +75,9 @@ class Singer(Program):
             options = {"json": "--json" in self.argv, "env": env or ""}
             if missing:
                 guarded(_needs, Context(self.config), error.context, missing, **options)
+            without = re.search(r"Argument: ([\w-]+).* needed value", str(error))
+            if without:
+                guarded(_no_value, Context(self.config), without[1], **options)
             words = [word for word in self.core.unparsed if f"{word!r} is!" in str(error)]
             if words:
                 typed = [self.parser.contexts[word] for word in self.core.unparsed if word in self.parser.contexts]
@@ -134,6 +140,22 @@ def _needs(session: Session, context: ParserContext, missing: Sequence[str]) -> 
     listing = f" There are: {', '.join(known)}." if known else f" It is {context.args[first].help}."
     hint = command(name, known[0]) if known and len(missing) == 1 else f"{command(f'{name} --help')} shows an example."
     raise SetupError("E-SETTING", f"{name} needs {needed}.{listing}", hint=hint)
+
+
+def _no_number(_session: Session, value: str) -> None:
+    """Report an option whose value is not a number.
+
+    :raises SetupError: E-SETTING, always.
+    """
+    raise SetupError("E-SETTING", f'"{value}" is no whole number.', hint=f"{command('COMMAND --help')} shows what its options take.")
+
+
+def _no_value(_session: Session, option: str) -> None:
+    """Report an option without its value.
+
+    :raises SetupError: E-SETTING, always.
+    """
+    raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command('COMMAND --help')} shows what its options take.")
 
 
 def _known(session: Session, name: str, needed: str) -> list[str]:

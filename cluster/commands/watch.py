@@ -36,12 +36,19 @@ NAMED = 2
 def watch(session: Session, name: str, **options: Any) -> None:
     """Run a pipeline, and again after each change, until Ctrl-C. *options* are those of ``run``.
 
-    :raises SetupError: E-SETTING, several pipelines.
+    :raises SetupError: E-SETTING, several pipelines; E-UNKNOWN, there is none of that name.
     """
     if len(words(name)) != 1:
         raise SetupError("E-SETTING", "--watch runs one pipeline.", hint="Name one.")
     [name] = words(name)
+    project, names = Project.of(session.settings), [name]
+    with suppress(SetupError):  # a mistake in the file is shown by the first round
+        names = project.pipeline_names
+    if name not in names:
+        project.pipeline(name)
     files = Files(session, name)
+    session.output.text(f"watching  {name} · a change runs it again · Ctrl-C ends it")
+    session.output.text()
     changed: list[Path] = []
     warned: set[str] = set()
     while True:

@@ -526,6 +526,9 @@ class Environments:
         mirror = pythons.mirror(self.settings)
         if mirror:
             environ.setdefault(pythons.MIRROR, mirror)
+        # uv would make this folder in the user's home.
+        if not (Path.home() / ".local" / "share" / "uv" / "credentials").exists():
+            environ.setdefault("UV_CREDENTIALS_DIR", str(self.settings.local / "cache" / "uv-credentials"))
         environ.update(NO_QUESTIONS)
         environ.setdefault("GIT_ASKPASS", "false")
         index = chosen_index(environ)

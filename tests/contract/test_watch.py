@@ -26,6 +26,8 @@ class Watch:
         self.process = checkout.start("run", "p", "--watch", *words)
         self._lines: Queue[str] = Queue()
         threading.Thread(target=self._read, daemon=True).start()
+        if "--json" not in words:
+            assert self.line() == "watching  p · a change runs it again · Ctrl-C ends it"
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
@@ -120,3 +122,5 @@ def test_several_pipelines_are_refused(checkout: Checkout) -> None:
     """One terminal watches one pipeline."""
     result = checkout.invoke("run", "a,b", "--watch")
     assert (result.code, "--watch runs one pipeline." in result.err) == (1, True)
+    result = checkout.invoke("run", "nosuch", "--watch")
+    assert (result.code, "E-UNKNOWN" in result.err) == (1, True)
