@@ -55,7 +55,7 @@ def test_a_machine_that_lacks_something(changed: dict[str, object], finding: tup
 @pytest.mark.parametrize("product", ["Docker Desktop", "OrbStack", "Rancher Desktop", "Colima", "podman"])
 def test_more_memory_is_had_where_the_product_has_it(product: str) -> None:
     """What to do about too little memory is said in the words of the product that gives it."""
-    (found,) = findings(replace(DESKTOP, product=product, memory=2 * GB), "docker", {})
+    found = next(item for item in findings(replace(DESKTOP, product=product, memory=2 * GB), "docker", {}) if item.subject == "Memory")
     assert {
         "Docker Desktop": "Settings",
         "OrbStack": "orb ",
