@@ -147,6 +147,7 @@ def edited(document: Document, path: tuple[Any, ...], value: object) -> Document
     return changed
 
 
+@pytest.mark.full  # thousands of changes
 @pytest.mark.parametrize("document", SHIPPED, ids=IDS)
 def test_every_change_of_a_manifest_is_seen(document: Document) -> None:
     """Whatever is changed in a manifest, or removed from it, makes the next up apply it, and the file says which object it was."""

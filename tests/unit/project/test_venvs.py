@@ -164,6 +164,7 @@ def test_interpreters_of_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
 
 
+@pytest.mark.full  # starts pip or uv
 def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connector whose Python is in pyenv alone gets that one; one that is nowhere is an error with what to type."""
     interpreter = tmp_path / "pyenv" / "versions" / "3.5.9" / "bin" / "python"
@@ -179,6 +180,7 @@ def test_a_connector_takes_its_python_from_pyenv(tmp_path: Path, monkeypatch: py
     assert environments.python(old) == interpreter
 
 
+@pytest.mark.full  # starts pip or uv
 def test_what_pips_files_say_counts(tmp_path: Path) -> None:
     """A file of pip's that is not the user's own counts too: a company writes it for the whole machine. A variable goes before it."""
     file = tmp_path / "pip.conf"
