@@ -113,7 +113,12 @@ def tag(connector: Connector, settings: Settings) -> str:
         digest.update(content(connector.folder, files))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
     digest.update(settings.image_platform.encode())
-    return f"{settings.registry or REPOSITORY}/{connector.name}:{digest.hexdigest()[:12]}"
+    return f"{repository(connector.name, settings)}:{digest.hexdigest()[:12]}"
+
+
+def repository(name: str, settings: Settings) -> str:
+    """Return an image's name without its tag."""
+    return f"{settings.registry or REPOSITORY}/{name}"
 
 
 def readable(name: str) -> str:
@@ -191,7 +196,7 @@ def commit_tag(settings: Settings) -> str:
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     digest.update(settings.image_platform.encode())
-    return f"{settings.registry or REPOSITORY}/{COMMIT}:{digest.hexdigest()[:12]}"
+    return f"{repository(COMMIT, settings)}:{digest.hexdigest()[:12]}"
 
 
 def build_commit(settings: Settings, runtime: Runtime, say: Callable[[str], None], platform: str = "") -> None:

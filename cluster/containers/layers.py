@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from cluster.containers.runtime import full_name
+from cluster.containers.runtime import IMPORT, full_name
 from cluster.host.files import private_folder
 from cluster.host.subprocesses import find
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from cluster.containers.runtime import Runtime
 
-INTO = ("ctr", "--namespace=k8s.io", "images", "import", "--digests", "-")
-"""The command that reads an archive on a node."""
 HAS = ("ctr", "--namespace=k8s.io", "content", "list", "--quiet")
 """The command that prints the digests in a node's content store."""
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -41,7 +39,7 @@ def load(runtime: Runtime, node: str, images: Sequence[str], work: Path) -> None
 
     :raises SetupError: E-IMAGE, the runtime or containerd refused.
     """
-    present = digests(runtime, node)
+    present = _digests(runtime, node)
     if present.isdisjoint(_layers(runtime, images)):  # as on a new node
         runtime.into_node(node, images)
         return
@@ -53,7 +51,7 @@ def load(runtime: Runtime, node: str, images: Sequence[str], work: Path) -> None
         runtime.into_node(node, images)
 
 
-def digests(runtime: Runtime, node: str) -> set[str]:
+def _digests(runtime: Runtime, node: str) -> set[str]:
     """Return the digests of what a node's containerd has; nothing if it does not answer."""
     result = runtime.run("exec", node, *HAS)
     return set(result.stdout.split()) if result.returncode == 0 else set()
@@ -70,7 +68,7 @@ def _layers(runtime: Runtime, images: Sequence[str]) -> set[str]:
 
 def _send(runtime: Runtime, node: str, archive: Path, present: set[str]) -> bool:
     """Send an archive's images without the present layers. Return whether containerd took them."""
-    command = [find(runtime.program), "exec", "--interactive", node, *INTO]
+    command = [find(runtime.program), "exec", "--interactive", node, *IMPORT]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as importing:
         assert importing.stdin is not None
         try:

@@ -38,6 +38,8 @@ PRODUCTS = (
 )
 """Products, with the key and value of ``info`` that identify them. Colima's machines have
 profiles."""
+IMPORT = ("ctr", "--namespace=k8s.io", "images", "import", "--digests", "-")
+"""The command with which a node's containerd reads an archive from standard input."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -314,7 +316,7 @@ class Runtime:
 
         :raises SetupError: E-IMAGE, the runtime or containerd refused.
         """
-        importing = [self.program, "exec", "--interactive", node, "ctr", "--namespace=k8s.io", "images", "import", "--digests", "-"]
+        importing = [self.program, "exec", "--interactive", node, *IMPORT]
         with subprocess.Popen([find(self.program), *self._save(images)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving:
             assert saving.stdout is not None
             assert saving.stderr is not None

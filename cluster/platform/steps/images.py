@@ -103,8 +103,9 @@ class Built:
         title = _for(platform, connector.name)
         say(title)
         images.build(connector, handles.settings, handles.runtime, lambda line: say(f"{title}: {line}"), platform)
-        repository = images.tag(connector, handles.settings).rpartition(":")[0]
-        for thing in [thing for thing in handles.instance.brought if thing.startswith(f"image {repository}:")][:-KEPT]:
+        prefix = f"image {images.repository(connector.name, handles.settings)}:"
+        built = [thing for thing in handles.instance.brought if thing.startswith(prefix)]
+        for thing in built[:-KEPT]:
             handles.runtime.run("rmi", thing.removeprefix("image "))
             handles.instance.took_away(thing)
 
