@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cluster.errors import SetupError
 from cluster.project.debian import FAILED
 from cluster.project.removed import last_python
-from cluster.project.repair import SETUPTOOLS
+from cluster.project.repair import LACKS, SETUPTOOLS, asks_for
 from cluster.project.venvs import OURS
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _to_start(error: DoesNotStartError, connector: Connector, environments: Envi
     is for.
     """
     output = error.output
-    module = re.search(r"No module named '(pkg_resources|distutils)\b", output)
+    module = LACKS.search(output)
     if module:
         yield from _requirement(SETUPTOOLS, connector, f"it imports {module[1]}")
         return
@@ -147,7 +147,7 @@ def for_images(compiled: Sequence[str], environments: Environments) -> Repair | 
 def _requirement(requirement: str, connector: Connector, reason: str) -> Iterator[Repair]:
     """Yield a requirement more, unless the connector has one of that package."""
     name = re.split(r"[<=>]", requirement)[0]
-    if not any(re.match(rf"{name}\b(?!-)", item) for item in connector.requirements):
+    if not asks_for(name, connector.requirements):
         yield Repair(reason, requirement=requirement)
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
-DAY = r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?"
 DURATION = r"[1-9]\d*(s|m|h)"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""

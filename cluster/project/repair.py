@@ -58,9 +58,9 @@ def _imports(folder: Path) -> bool:
     return any(IMPORTED.search(file.read_bytes()) for file in folder.rglob("*.py") if file.is_file())
 
 
-def has_setuptools(requirements: Collection[str]) -> bool:
-    """Return whether a connector asks for some setuptools itself."""
-    return any(re.match(r"setuptools\b(?!-)", item) for item in requirements)
+def asks_for(name: str, requirements: Collection[str]) -> bool:
+    """Return whether requirements have some version of a package."""
+    return any(re.match(rf"{name}\b(?!-)", item) for item in requirements)
 
 
 def with_setuptools(text: str, shown: str) -> str:

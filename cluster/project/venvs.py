@@ -36,7 +36,7 @@ from cluster.project.pythons import Pythons
 from cluster.project.uv_messages import LOGIN, NETWORK, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.project.model import Connector
@@ -59,6 +59,8 @@ KEY = "# For: "
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The Python that runs this tool. A connector without ``python`` gets it."""
 INDEX_SECONDS = 30
+RESOLVE = ("pip", "compile", "--quiet", "--no-python-downloads", "--python-version")
+"""uv's command that resolves for a Python, which need not be installed."""
 LEAST_PYTHON = "3.11"
 """The lock of a connector without ``python`` holds for this version and all later ones."""
 
@@ -212,31 +214,13 @@ class Environments:
         The Python need not be installed.
         """
         sources = _manifests(connector)
-        arguments = [
-            "pip",
-            "compile",
-            "--quiet",
-            "--no-python-downloads",
-            "--python-version",
-            python,
-            *(f"--only-binary={name}" for name in wheels),
-        ]
+        arguments = [*RESOLVE, python, *(f"--only-binary={name}" for name in wheels)]
         arguments += [*sources, *(["-"] if connector.requirements else [])]
         return self.run(arguments, "\n".join(connector.requirements)).returncode == 0
 
     def without_wheels(self, packages: Sequence[str], python: str) -> list[str]:
         """Return those of the packages, as ``NAME==VERSION``, that have no wheel for a Python."""
-        arguments = [
-            "pip",
-            "compile",
-            "--quiet",
-            "--no-deps",
-            "--no-python-downloads",
-            "--only-binary=:all:",
-            "--python-version",
-            python,
-            "-",
-        ]
+        arguments = [*RESOLVE, python, "--no-deps", "--only-binary=:all:", "-"]
         if not packages or self.run(arguments, "\n".join(packages)).returncode == 0:
             return []
         return [package for package in packages if self.run(arguments, package).returncode]
@@ -266,33 +250,35 @@ class Environments:
 
     # -- the environment
 
-    def _folders(self, connector: Connector) -> tuple[Path, ...]:
-        """Return the folders that may have the connector's venv, the first choice first.
-
-        The last one is that of the dependencies alone.
-        """
+    def _folder(self, connector: Connector, content: bytes = b"") -> Path:
+        """Return the folder of the venv of a lock, or of one on top of it with *content*."""
         lock = connector.lock.read_bytes()
         if connector.projects:  # the first line also changes where the packages stay the same
             lock = lock.partition(b"\n")[2]
         digest = hashlib.sha256(lock)
         digest.update(f"{connector.python or sys.version_info[:2]}".encode())
-        contents = [b""]
+        digest.update(content)
+        return self.folder / f"{connector.name}-{digest.hexdigest()[:12]}"
+
+    def _stacked(self, connector: Connector) -> Iterator[tuple[Path, bool]]:
+        """Yield the folders that may have the venv of the connector's projects.
+
+        The first one uses their code where it lies, the second one has a copy. Each is computed
+        when it is needed: for a copy, all files are read.
+        """
         if connector.projects:
             live = b"".join(editable.installed_content(folder) for folder in connector.projects)
-            contents = [b"live" + live, b"copied" + project_content(connector), b""]
-        folders = []
-        for content in contents:
-            key = digest.copy()
-            key.update(content)
-            folders.append(self.folder / f"{connector.name}-{key.hexdigest()[:12]}")
-        return tuple(folders)
+            yield self._folder(connector, b"live" + live), True
+            yield self._folder(connector, b"copied" + project_content(connector)), False
 
     def _ready(self, connector: Connector) -> Path | None:
         """Return the folder of the connector's finished venv, if there is one."""
-        *stacked, dependencies = self._folders(connector)
+        dependencies = self._folder(connector)
         if not _works(dependencies):
             return None
-        return next((folder for folder in stacked or [dependencies] if _works(folder)), None)
+        if not connector.projects:
+            return dependencies
+        return next((folder for folder, _ in self._stacked(connector) if _works(folder)), None)
 
     def _used(self, environment: Environment) -> Environment:
         """Return an environment that no command removes while it is used."""
@@ -304,7 +290,8 @@ class Environments:
         for folder in self.folder.iterdir():
             name = re.sub(r"-[0-9a-f]{12}(\.part)?$", "", folder.name)
             replaced = name == connector.name and folder not in keep
-            if name == folder.name or not (replaced or not (self.settings.root / "singer-configs" / name).is_dir()):
+            forgotten = not (self.settings.root / "singer-configs" / name).is_dir()
+            if name == folder.name or not (replaced or forgotten):
                 continue
             with suppress(OSError), (folder / READY).open("rb") as file:
                 unused = time.time() - os.fstat(file.fileno()).st_mtime
@@ -337,7 +324,7 @@ class Environments:
 
         The requirement is written into ``connector.yaml``. If it does not help, all is as before.
         """
-        if not environment.made or connector.kind == "transform" or repair.has_setuptools(connector.requirements):
+        if not environment.made or connector.kind == "transform" or repair.asks_for("setuptools", connector.requirements):
             return environment
         module = repair.lacks(environment.folder, environment.executable, connector.projects)
         if not module:
@@ -371,11 +358,10 @@ class Environments:
                 ready = self._ready(connector)
                 if ready:
                     return ready, False
-                *stacked, dependencies = self._folders(connector)
+                folder = dependencies = self._folder(connector)
                 if not _works(dependencies):
                     self._finish(dependencies, partial(self._install, connector))
-                folder = dependencies
-                for folder, live in zip(stacked, (True, False), strict=False):
+                for folder, live in self._stacked(connector):
                     if self._finish(folder, partial(self._stack, connector, dependencies, live=live)):
                         break
                 self._remove_unused(connector, [folder, dependencies])

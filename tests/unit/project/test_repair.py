@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.errors import SetupError
-from cluster.project.repair import has_setuptools, lacks, with_setuptools
+from cluster.project.repair import asks_for, lacks, with_setuptools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +40,8 @@ def test_a_form_that_cannot_be_changed() -> None:
 
 def test_a_setuptools_of_its_own() -> None:
     """A connector that asks for some setuptools keeps them."""
-    assert has_setuptools(["tap-x", "setuptools==60"])
-    assert not has_setuptools(["setuptools-scm"])
+    assert asks_for("setuptools", ["tap-x", "setuptools==60"])
+    assert not asks_for("setuptools", ["setuptools-scm"])
 
 
 @pytest.mark.parametrize(
