@@ -24,6 +24,7 @@ from cluster.runs.journal import Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command
 from cluster.ui.format import count, now
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -247,8 +248,7 @@ class ArgoEngine:
         """
         for text in record.warnings:
             if rotation.LOST in text:
-                self.output.line("!", record.pipeline, text)
-                self.output.event("warning", source=record.pipeline, problem=text)
+                warn(self.output, record.pipeline, text)
         store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
             keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
@@ -257,8 +257,7 @@ class ArgoEngine:
                 if side is not None:
                     lines = log_lines(store.get(bucket, key) or b"")
                     for text in outcome.warnings(lines, known):
-                        self.output.line("!", side.connector, text)
-                        self.output.event("warning", source=side.connector, problem=text)
+                        warn(self.output, side.connector, text)
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""

@@ -25,6 +25,7 @@ from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, now, shown
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -173,8 +174,7 @@ class LocalEngine:
         doubts += [(pair.last.connector.name, text) for text in outcome.unmapped(record, reports)]
         for source, problem in doubts:
             record.warnings.append(problem)
-            self.output.line("!", source, problem)
-            self.output.event("warning", source=source, problem=problem)
+            warn(self.output, source, problem)
         return state
 
     def _rotate(self, keepers: Iterable[Keeper], *, last: bool = False) -> list[str]:
@@ -185,8 +185,7 @@ class LocalEngine:
                 self.output.line("✓", side.connector, f"replaced {name} in its config; .env has the new value")
             for problem in side.problems if last else ():
                 problems.append(problem)
-                self.output.line("!", side.connector, problem)
-                self.output.event("warning", source=side.connector, problem=problem)
+                warn(self.output, side.connector, problem)
         return problems
 
     def _transform(self, job: Job, journal: Journal, folder: Path) -> None:
@@ -262,5 +261,4 @@ class Watch:
     def _show_warnings(self, connector: str, lines: Iterable[str]) -> None:
         """Show the first warnings of the tap or the mapper."""
         for text in outcome.warnings(lines, self._warnings):
-            self.output.line("!", connector, text)
-            self.output.event("warning", source=connector, problem=text)
+            warn(self.output, connector, text)

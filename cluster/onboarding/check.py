@@ -24,6 +24,7 @@ from cluster.runs.outcome import no_method
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,8 +286,7 @@ def _try(session: Session, probe: Probe, catalog: object, run: Conformance, limi
         stopped = ", stopped there" if end.exit_code is None else ""
         step.result(f"{title}: {count(run.records, 'record')} in {count(len(run.streams), 'stream')}{stopped}", _status(end))
     for warning in end.warnings if run.number == 1 else ():
-        output.line("!", name, warning)
-        output.event("warning", source=name, problem=warning)
+        warn(output, name, warning)
     output.event(
         "tried",
         connector=name,

@@ -16,6 +16,7 @@ from cluster.onboarding.selection import Choice, few, find, select
 from cluster.project.reader import Project, check_catalog
 from cluster.ui.command_line import command
 from cluster.ui.format import count
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,8 +104,7 @@ def _apply(session: Session, connector: Connector, catalog: dict[str, Any], stre
     """Change the selection of a catalog, and return whether it has changed."""
     before = json.dumps(catalog)
     for note in select(streams, choice):
-        session.output.line("!", connector.name, note)
-        session.output.event("warning", source=connector.name, problem=note)
+        warn(session.output, connector.name, note)
     for stream in streams:
         stream.write()
     return json.dumps(catalog) != before

@@ -34,6 +34,7 @@ from cluster.project.venvs import Environments
 from cluster.runs.outcome import last_words, outputs, unmatched, warnings
 from cluster.ui.format import seconds as as_seconds
 from cluster.ui.format import shown as shown_path
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -239,8 +240,7 @@ class Probe:
         rotated = keeper(self.session.settings, self.session.environ, self.connector.name, folder)
         rotated.look(last=True)
         for problem in rotated.problems:
-            self.session.output.line("!", self.connector.name, problem)
-            self.session.output.event("warning", source=self.connector.name, problem=problem)
+            warn(self.session.output, self.connector.name, problem)
 
     def _secrets(self) -> dict[str, str]:
         """Return the values of the config's secrets.

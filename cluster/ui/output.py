@@ -34,6 +34,12 @@ class StepLine:
         self.detail, self.status = detail, status
 
 
+def warn(output: Output, source: str, problem: str) -> None:
+    """State a warning for a person and for a program. A run goes on."""
+    output.line("!", source, problem)
+    output.event("warning", source=source, problem=problem)
+
+
 class Output(Protocol):
     """Where facts go: lines, texts and tables to people, events to programs, steps to both."""
 
