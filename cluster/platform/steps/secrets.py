@@ -143,15 +143,9 @@ def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dic
     :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other
         pipelines may lack theirs.
     """
-    known = (
-        live.values
-        if live and live.of_others
-        else {
-            **(live.values if live else {}),
-            **handles.environ,
-            **(live.newer(handles.environ) if live else {}),
-        }
-    )
+    known: Mapping[str, str] = handles.environ
+    if live is not None:
+        known = live.values if live.of_others else {**live.values, **handles.environ, **live.newer(handles.environ)}
     values: dict[str, str] = {}
     needed = {pipeline.name for pipeline in handles.pipelines}
     for name in handles.project.pipeline_names:
