@@ -417,7 +417,16 @@ def report(session: Session, out: str = "", limit: int = 1000, *, print: bool = 
     history.report(session, out=out, limit=limit, only_print=print)
 
 
-@command("test", help={"full": "the rest without a cluster", "all": "all", "connector": "only the tests of this connector's project"})
+@command(
+    "test",
+    help={
+        "options": "options for pytest",
+        "unit": "only unit tests",
+        "full": "the rest without a cluster",
+        "all": "all",
+        "connector": "only the tests of this connector's project",
+    },
+)
 def test(session: Session, options: str = "", connector: str = "", *, unit: bool = False, full: bool = False, all: bool = False) -> None:
     """Run the tests that most changes can break, or those of one connector."""
     from cluster.commands import develop

@@ -36,8 +36,6 @@ SHARED = {
     "engine": "local or argo; default: argo if the platform is up, else local",
     "env": "the environment: laptop, or one of environments/",
     "json": "print one JSON object per line",
-    "options": "options for pytest",
-    "unit": "only unit tests",
     "limit": "how many to show; of runs the newest",
     "plan": "only show what would be done",
     "run": "a run's id, a part of it, or last",
