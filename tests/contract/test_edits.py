@@ -1,4 +1,4 @@
-"""Edits of a connector whose code is in the checkout: the next run uses them, whatever was edited."""
+"""The next run uses every edit of a connector whose code is in the checkout."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def main():
     other("main")
 
 def other(name="other"):
-    told = {"name": name, "code": 1, "data": json.loads(Path(__file__).with_name("data.json").read_text()), "colorama": version("colorama")}
+    row = {"name": name, "code": 1, "data": json.loads(Path(__file__).with_name("data.json").read_text()), "colorama": version("colorama")}
     print(json.dumps({"type": "SCHEMA", "stream": "s", "schema": {"properties": {}}, "key_properties": []}))
-    print(json.dumps({"type": "RECORD", "stream": "s", "record": told}))
+    print(json.dumps({"type": "RECORD", "stream": "s", "record": row}))
 """
 PYPROJECT = """\
 [project]
@@ -82,13 +82,13 @@ def test_every_edit_is_run(checkout: Checkout, manifest: str, text: str, *, copi
     checkout.write("tap-own/connector.yaml", {"kind": "tap", "pip_url": "./tap-own", "capabilities": []})
     checkout.write("pipelines.yaml", {"p": {"tap": "tap-own", "target": "target-scripted"}})
 
-    def told() -> object:
+    def loaded() -> object:
         result = checkout.run()
         assert (result.code, result.err) == (0, "")
         return json.loads(Path(result.last["outputs"][0]).read_text(encoding="utf-8"))
 
     row: dict[str, object] = {"name": "main", "code": 1, "data": 1, "colorama": "0.4.5"}
-    assert told() == row
+    assert loaded() == row
     edits: list[tuple[Path, str, str, dict[str, object]]] = [
         (package / "tap.py", '"code": 1', '"code": 2', {"code": 2}),
         (package / "data.json", "1", "2", {"data": 2}),
@@ -98,7 +98,7 @@ def test_every_edit_is_run(checkout: Checkout, manifest: str, text: str, *, copi
     for file, old, new, changed in edits:
         edit(file, old, new)
         row.update(changed)
-        assert told() == row
+        assert loaded() == row
     assert not list(folder.glob("**/*.part"))
     for venv in environments.iterdir():
         if (venv / ".ready").exists():
@@ -107,5 +107,5 @@ def test_every_edit_is_run(checkout: Checkout, manifest: str, text: str, *, copi
     assert before == (7 if copied else 5)  # two locks; code and data, a copy each or nothing
     edit(folder / manifest, "colorama==0.4.6", "colorama==0.4.4")
     row["colorama"] = "0.4.4"
-    assert told() == row
+    assert loaded() == row
     assert len(list(environments.glob("tap-own-*"))) == 2

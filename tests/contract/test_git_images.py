@@ -237,7 +237,7 @@ def test_a_package_that_does_not_build_here(desk: Desk) -> None:
 
 @pytest.mark.full
 def test_an_edit_of_a_folder_changes_one_layer(desk: Desk) -> None:
-    """The code of a folder of the checkout is a wheel of its own; what takes long to install is the same after an edit."""
+    """The code of a folder is a separate wheel: an edit changes nothing else that the image installs."""
     folder = desk.root / "taps" / "own"
     folder.mkdir(parents=True)
     backend = BACKEND.replace("TAG", "py3-none-any").replace("version()", "'1'").replace("def '1':", "def version():")

@@ -116,7 +116,7 @@ def test_one_of_several_groups(checkout: Checkout, hub: HubServer) -> None:
 
 
 def test_a_mapper(checkout: Checkout, hub: HubServer) -> None:
-    """A mapper of the Hub is one, whatever its program is called; the next command joins it with a tap and a target."""
+    """A connector that the Hub lists as a mapper is one, under any program name. The next command puts it between tap and target."""
     result = succeeded(checkout.invoke("new", "shop-mapper"))
     assert made(checkout, "shop-mapper", "connector.yaml")["kind"] == "mapper"
     assert hub.asked[-1] == "mappers/shop-mapper--example"

@@ -54,7 +54,7 @@ def test_what_cannot_be_kept_is_named(checkout: Checkout) -> None:
 
 @pytest.mark.full
 def test_a_kill_loses_nothing(checkout: Checkout) -> None:
-    """Whatever is killed when the token was replaced, the next run begins with the new one."""
+    """Any process is killed after the token was replaced: the next run begins with the new one."""
     file = checkout.root / ".env"
     file.write_text(LINES)
     checkout.scripted(config(["touch", str(checkout.root / "renewed")], ["sleep", 60]))
