@@ -1,4 +1,4 @@
-"""The language of documents, messages, docstrings and comments: the rules stand in CONTRIBUTING.
+"""The language of documents, messages, docstrings and comments: CONTRIBUTING explains the rules.
 
 ``.venv/bin/python tests/support/style.py PATH…`` prints the findings of single files and folders.
 """

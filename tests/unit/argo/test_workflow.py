@@ -115,18 +115,18 @@ WAYS = {
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
-@pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("options", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
 @pytest.mark.parametrize("mapped", [False, True], ids=["", "with a mapper"])
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool, mapped: bool) -> None:
-    """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
+def test_argo_and_the_template_know_all_of_it(mode: str, options: RunOptions, *, after: bool, mapped: bool) -> None:
+    """For every kind of run, Argo knows every field, and the template every parameter and the entrypoint."""
     tap, target = (replace(side, files=FILES) for side in (PLAIN.tap, PLAIN.target))
     pipeline = replace(PLAIN, mode=mode, tap=tap, target=target, transform=AFTER if after else None)
     if mapped:
         pipeline = replace(pipeline, mapper=replace(MAPPER, files=FILES), mapper_config=MAPPER.config)
-    if way.replay and mode == "streaming":
+    if options.replay and mode == "streaming":
         return
-    made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
+    made = argo_workflow.workflow(pipeline, RUN, given(pipeline, options), TARGET, options)
     template = find("WorkflowTemplate", mode)["spec"]
     assert unknown("Workflow", made) == set()
     assert unknown("CronWorkflow", argo_workflow.cron_workflow(pipeline, given(pipeline), TARGET)) == set()
@@ -136,7 +136,7 @@ def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, aft
     optional = {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
     optional |= set() if mapped else {name for name in declared if name.startswith("mapper")} | {"pipes", "after"}
     assert declared - names <= optional
-    assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not way.replay)
+    assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not options.replay)
     assert after is made["spec"].get("entrypoint", "").endswith("-and-transform")
     assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
 
@@ -175,7 +175,7 @@ def test_the_ways_differ_in_what_they_should() -> None:
 
 
 def test_files_of_a_pipelines_own_have_keys_of_its_own() -> None:
-    """What replaces a connector's file lies below the pipeline, so that one tap serves several."""
+    """A config that replaces a connector's own is stored below the pipeline, so that one tap serves several."""
     own = replace(PLAIN, config=ROOT / "a.json", catalog=ROOT / "b.json", target_config=ROOT / "c.json")
     keys = [argo_workflow.config_key(own, name) for name in ("config", "catalog", "target_config")]
     assert keys == ["pipelines/p/config.json", "pipelines/p/catalog.json", "pipelines/p/target_config.json"]
@@ -249,7 +249,7 @@ def pod(phase: str = "Running", template: str = "run", **more: Any) -> dict[str,
     ],
 )  # fmt: skip
 def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records: int, *, ended: bool) -> None:
-    """A live Workflow says what its run waits for, how many records it has moved, and whether it has ended."""
+    """A live Workflow shows what its run waits for, how many records it has moved, and whether it has ended."""
     seen = status.seen(workflow)
     assert (seen.run, seen.pipeline, seen.records, seen.ended) == (RUN, "p", records, ended)
     if not ended:
@@ -257,6 +257,6 @@ def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records:
 
 
 def test_scheduled_runs_are_sorted_among_the_others() -> None:
-    """A scheduled run's id ends with Unix time: runs are sorted by when they began, whoever began them."""
+    """A scheduled run's id ends with Unix time: runs are sorted by their start, no matter who started them."""
     ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104", "by-hand-x7k2p"]
     assert sorted(ids, key=lambda run: began(run, LATER)) == ids
