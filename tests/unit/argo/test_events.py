@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from argo_models import unknown
-from example_pipeline import LABELS, PLAIN, TARGET, given
+from example_pipeline import LABELS, PLAIN, TARGET, parameters_of
 from manifest_files import find
 from pod_security import violations
 
@@ -27,7 +27,7 @@ MINIO = "http://argo-artifacts:9000"
 def made(listening: Events = INCOMING, settings: Settings = SETTINGS, *, trusting: bool = False, **pipeline: Any) -> tuple[Any, Any]:
     """Return the EventSource and the Sensor of a pipeline."""
     chosen = replace(PLAIN, events=listening, **pipeline)
-    source, sensor = events.documents(chosen, given(chosen), TARGET, settings, MINIO, trusting=trusting)
+    source, sensor = events.documents(chosen, parameters_of(chosen), TARGET, settings, MINIO, trusting=trusting)
     return source, sensor
 
 
@@ -57,7 +57,7 @@ def test_the_run_is_that_of_the_pipeline(mode: str) -> None:
     """It is what `run` would submit, with a name that the cluster makes up; the template knows each parameter and lacks none."""
     _, sensor = made(mode=mode)
     run, chosen = run_of(sensor), replace(PLAIN, mode=mode)
-    submitted = workflow.workflow(chosen, "20261124t081501-2bcd", given(chosen), TARGET)
+    submitted = workflow.workflow(chosen, "20261124t081501-2bcd", parameters_of(chosen), TARGET)
     assert run["metadata"].pop("generateName") == "p-"
     assert submitted["metadata"].pop("name")
     assert run == submitted

@@ -28,7 +28,7 @@ def test_the_pages_have_a_section_for_each_benchmark() -> None:
 @pytest.mark.parametrize("section", BENCHMARKS)
 def test_a_table_says_where_and_when(section: str) -> None:
     """Above each table stand the machine, the day and the versions; all tables have one form."""
-    content = TABLE["place"](section, TABLE["page_of"](section).read_text(encoding="utf-8"))
+    content = TABLE["content_of"](section, TABLE["page_of"](section).read_text(encoding="utf-8"))
     if content != "Not measured yet.\n":
         machine, day, versions, _, *table = content.partition("\n\n| connector |")[0].splitlines()
         assert re.match(r"- .*\bcores\b", machine)
