@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from checkout import ROOT
@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from cluster.config.settings import CHOICES, DEFAULTS, Settings, parse
 from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
