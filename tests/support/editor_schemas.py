@@ -99,7 +99,6 @@ def schemas() -> dict[str, dict[str, Any]]:
     pipeline = described(project.asked["singer-configs/pipelines.yaml"].schema, table("## `singer-configs/pipelines.yaml`"), column=3)
     environment = of_settings()
     del environment["properties"]["env"]
-    allowed = {"pattern": f"^({NAME})$"}
     return {
         "connector.json": {"title": "A connector", **connector},
         "pipelines.json": {
