@@ -448,11 +448,19 @@ def bench(session: Session, only: str = "", *, quick: bool = False) -> None:
     develop.bench(session, quick=quick, only=only)
 
 
+@command("init ../pipelines", help={"folder": "the folder of the new project, outside of this checkout"})
+def init(session: Session, folder: str) -> None:
+    """Write a project for a team's pipelines, in another folder, which this tool runs."""
+    from cluster.onboarding.init import init
+
+    init(session, folder)
+
+
 GROUPS = {
     "First day": (doctor, up, demo, status, open, stop, teardown),
     "Pipelines": (run, runs, show, logs, fetch, state, sync, cancel, retry),
     "Connectors": (search, new, discover, select, check, add),
-    "Operations": (credentials, shell, forward, export, report, test, bench),
+    "Operations": (credentials, shell, forward, export, report, init, test, bench),
 }
 namespace = Collection(*(task for group in GROUPS.values() for task in group))
 namespace.configure({"singer": dict(DEFAULTS)})

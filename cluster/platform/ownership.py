@@ -132,7 +132,7 @@ def all_kinds(handles: Handles) -> set[str]:
 
 
 def _all_files(handles: Handles) -> list[Path]:
-    folder = handles.settings.root / "manifests"
+    folder = handles.settings.tool / "manifests"
     return [
         folder / "namespace.yaml",
         folder / "network-policies.yaml",

@@ -83,7 +83,7 @@ class Rendering:
 
     def _files(self) -> list[Path]:
         """Return the manifests that the settings choose."""
-        folder, settings = self.settings.root / "manifests", self.settings
+        folder, settings = self.settings.tool / "manifests", self.settings
         argo = sorted((folder / "argo").glob("*.yaml")) if settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if settings.store == "install" else []
         events = [folder / "events" / "events.yaml"] if settings.argo_events == "use" else []
@@ -165,7 +165,7 @@ class Rendering:
     @cached_property
     def _argo_config(self) -> Document:
         """The configuration of our own Argo, as in the repository."""
-        return documents.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
+        return documents.load([self.settings.tool / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
 
     def _repository(self) -> Document:
         """Return our artifact repository as the default of our namespace, for an existing Argo."""

@@ -16,11 +16,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     "cluster",
+    "docs/schemas",
     "invoke",
     "manifests",
     "singer-configs",
     "singer-containers",
     "tasks.py",
+    "template",
     "requirements.lock",
     "requirements-dev.lock",
 )

@@ -46,7 +46,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
     """Return a connector's image."""
-    return images.tag(Project(root).connector(name), Settings(root=root, **settings))
+    return images.tag(Project(root).connector(name), Settings(root=root, tool=root, **settings))
 
 
 def writes(name: str, text: str) -> Callable[[Path], object]:
