@@ -75,7 +75,6 @@ def stop(session: Session) -> None:
 @command(
     "teardown --keep-data",
     help={
-        "yes": "do not ask",
         "keep-data": "keep buckets, states and runs for the next up",
         "all": "remove environments and images too",
     },
@@ -456,11 +455,25 @@ def init(session: Session, folder: str) -> None:
     init(session, folder)
 
 
+@command(
+    "upgrade --plan",
+    help={
+        "to": "a tag or a commit; without it the newest release",
+        "back": "the version before the last upgrade",
+    },
+)
+def upgrade(session: Session, to: str = "", *, back: bool = False, plan: bool = False, yes: bool = False) -> None:
+    """Change the version of the tool that a project names, and show what changes."""
+    from cluster.onboarding.upgrade import upgrade
+
+    upgrade(session, to, back=back, plan=plan, yes=yes)
+
+
 GROUPS = {
     "First day": (doctor, up, demo, status, open, stop, teardown),
     "Pipelines": (run, runs, show, logs, fetch, state, sync, cancel, retry),
     "Connectors": (search, new, discover, select, check, add),
-    "Operations": (credentials, shell, forward, export, report, init, test, bench),
+    "Operations": (credentials, shell, forward, export, report, init, upgrade, test, bench),
 }
 namespace = Collection(*(task for group in GROUPS.values() for task in group))
 namespace.configure({"singer": dict(DEFAULTS)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -155,3 +156,87 @@ def test_where_no_project_can_be(tool: Tool, tmp_path: Path) -> None:
     (folder / "README.md").rename(folder / "LICENSE")
     assert tool.type(tool.root, "init", str(folder)).returncode == 0
     assert (folder / "LICENSE").read_text() == "ours"
+
+
+def released(tool: Tool, tag: str, news: str) -> None:
+    """Release a version of the tool."""
+    (tool.root / "CHANGELOG.md").write_text(f"# Changelog\n\n## [{tag}]\n\n- {news}\n")
+    settings = tool.root / "cluster" / "config" / "settings.py"
+    settings.write_text(re.sub(r"minio/minio:[v\d.-]*RELEASE", f"minio/minio:{tag}-RELEASE", settings.read_text()))
+    launcher = tool.root / "template" / "invoke"
+    launcher.write_text(f"{launcher.read_text()}# {tag}\n")
+    tool.commit(tool.root)
+    subprocess.run([*GIT, "tag", tag], cwd=tool.root, check=True)
+
+
+def test_an_upgrade(tool: Tool, tmp_path: Path) -> None:
+    """The newest release is fetched, what it changes is shown first, and one command goes back. Runs and states stay."""
+    released(tool, "v0.1.0", "the first")
+    project = tool.init(tmp_path / "pipelines")
+    server = tmp_path / "server"
+    tool.root.rename(server)
+    tool.root = server
+    named(project, git=str(server), version="v0.1.0")
+    assert tool.type(project, "runs").returncode == 0
+    released(tool, "v0.2.0", "a second thing")
+    subprocess.run([*GIT, "tag", "v0.3.0rc1"], cwd=server, check=True)
+
+    plan = tool.type(project, "upgrade", "--plan")
+    assert plan.returncode == 0, plan.stderr
+    assert "v0.1.0 → v0.2.0" in plan.stdout
+    assert "- a second thing" in plan.stdout
+    assert "minio: quay.io/minio/minio:v0.1.0-RELEASE" in plan.stdout
+    assert "TOOL_VERSION=v0.1.0" in (project / "tool.env").read_text()
+    assert tool.type(project, "upgrade").returncode == 1  # there is nobody to ask
+
+    done = tool.type(project, "upgrade", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "TOOL_VERSION=v0.2.0\n" in (project / "tool.env").read_text()
+    assert (project / "invoke").read_text().endswith("# v0.2.0\n")
+    again = tool.type(project, "upgrade", "--yes")
+    assert "v0.2.0 is the one that this project names" in again.stdout, again.stderr
+    back = tool.type(project, "upgrade", "--back", "--yes")
+    assert back.returncode == 0, back.stderr
+    assert "TOOL_VERSION=v0.1.0\n" in (project / "tool.env").read_text()
+    assert not (project / "invoke").read_text().endswith("# v0.2.0\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (["--to", "v99"], "E-UNKNOWN", "Name a tag or a commit"),
+        ([], "E-UNKNOWN", "Name a tag, a branch or a commit"),
+        (["--back"], "E-UNKNOWN", "Name one"),
+        (["--to", "old", "--yes"], "E-LAYOUT", "Stay at this version"),
+    ],
+    ids=["unknown", "no release", "no way back", "older than the data"],
+)
+def test_an_upgrade_that_cannot_be(tool: Tool, tmp_path: Path, words: list[str], code: str, hint: str) -> None:
+    """The project stays as it is, and nothing half fetched is left."""
+    tool.commit(tool.root)
+    layouts = tool.root / "cluster" / "runs" / "format_version.py"
+    text = layouts.read_text()
+    layouts.write_text(text.replace('    2: "', '    # "'))
+    old = tool.commit(tool.root)
+    subprocess.run([*GIT, "tag", "old"], cwd=tool.root, check=True)
+    layouts.write_text(text)
+    tool.commit(tool.root)
+    project = tool.init(tmp_path / "pipelines")
+    version = (project / "tool.env").read_text().partition("TOOL_VERSION=")[2].strip()
+    assert version != old
+    server = tmp_path / "server"
+    tool.root.rename(server)
+    named(project, git=str(server), version=version)
+    before = (project / "tool.env").read_bytes()
+    assert tool.type(project, "runs").returncode == 0
+    result = tool.type(project, "upgrade", *words)
+    assert (result.returncode, result.stderr.split(maxsplit=1)[0]) == (1, code), result.stderr
+    assert f"→ {hint}" in result.stderr
+    assert (project / "tool.env").read_bytes() == before
+    assert not list((project / ".local" / "tool").glob("*.part"))
+
+
+def test_an_upgrade_in_the_tool_itself(tool: Tool) -> None:
+    """The checkout of the tool is updated with git."""
+    result = tool.type(tool.root, "upgrade")
+    assert (result.returncode, "git pull" in result.stderr) == (1, True)
