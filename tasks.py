@@ -373,6 +373,15 @@ def add(
     add.add(session, pipeline, keys)
 
 
+@command("lock all --plan", help={"connector": "a connector, several with commas, or all"})
+def lock(session: Session, connector: str, *, plan: bool = False) -> None:
+    """Resolve a connector's packages again, show what changes, and try it."""
+    from cluster.config.strict import words
+    from cluster.onboarding.lock import renew
+
+    renew(session, words(connector), plan=plan)
+
+
 # ---------------------------------------------------------------------------------------------------------- Operations
 
 
@@ -472,7 +481,7 @@ def upgrade(session: Session, to: str = "", *, back: bool = False, plan: bool = 
 GROUPS = {
     "First day": (doctor, up, demo, status, open, stop, teardown),
     "Pipelines": (run, runs, show, logs, fetch, state, sync, cancel, retry),
-    "Connectors": (search, new, discover, select, check, add),
+    "Connectors": (search, new, discover, select, check, add, lock),
     "Operations": (credentials, shell, forward, export, report, init, upgrade, test, bench),
 }
 namespace = Collection(*(task for group in GROUPS.values() for task in group))
