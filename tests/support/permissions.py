@@ -1,4 +1,4 @@
-"""What each service account may do in our namespace: the whole list. What stands in no row is refused.
+"""What each service account may do in our namespace: the whole list. What is in no row is refused.
 
 Read by the offline check of our roles, and by the question to a real API server.
 """
@@ -121,6 +121,6 @@ TRIED = {
 
 
 def granted(account: str, verb: str, resource: str) -> bool:
-    """Say what the list says; a right for all objects is one for each."""
+    """Return whether the list allows it; a right for all objects is one for each."""
     rights = MAY[account]
     return verb in rights.get(resource, set()) | rights.get(resource.partition(":")[0], set())

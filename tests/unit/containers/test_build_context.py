@@ -58,19 +58,19 @@ def connector(root: Path, folder: Path) -> Connector:
     (root / "singer-containers").mkdir()
     for name in ("Dockerfile", "entrypoint.py"):
         (root / "singer-containers" / name).touch()
-    found = Project(root).connector("tap-x")
-    return Connector(**{**vars(found), "projects": (folder,)})
+    read = Project(root).connector("tap-x")
+    return Connector(**{**vars(read), "projects": (folder,)})
 
 
-@pytest.mark.parametrize("place", ["checkout/taps/x", "elsewhere/x"])
-def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, place: str) -> None:
+@pytest.mark.parametrize("path", ["checkout/taps/x", "elsewhere/x"])
+def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, path: str) -> None:
     """A connector whose folder the build context excludes, or that is outside of the checkout, is built with all of its sources."""
     root = tmp_path / "checkout"
-    folder = project(tmp_path / place)
+    folder = project(tmp_path / path)
     images.build(connector(root, folder), Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
 
-    given = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
-    assert given == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
+    copied = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
+    assert copied == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
     assert (builder / "sources.txt").read_text() == "/build/sources/0/x\n"
     assert not list((root / ".local" / "build").iterdir())
 
