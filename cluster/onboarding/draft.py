@@ -193,9 +193,11 @@ class ConnectorDraft:
         """Change the keys of ``connector.yaml`` and report it. The failed venv is removed."""
         if repair.python:
             self.keys["python"] = repair.python
-        elif repair.exclude_newer:
+        if repair.constraint:
+            self.keys["build_constraints"] = [*self.keys.get("build_constraints", []), repair.constraint]
+        if repair.exclude_newer:
             self.keys["exclude_newer"] = repair.exclude_newer
-        else:
+        if repair.requirement:
             connector = self.connector()
             self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
         self.undo()

@@ -266,3 +266,22 @@ def test_packages_as_of_a_commit(checkout: Checkout, tmp_path: Path) -> None:
         result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", f"git+file://{repository}", UV_DEFAULT_INDEX=server.index))
     assert "its packages are resolved as of 2021-03-31" in result.out
     assert "shop-sdk==1" in (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text()
+
+
+def test_a_build_that_is_older_than_what_builds_it(checkout: Checkout) -> None:
+    """The last packages that can build it are used for the build, kept in ``connector.yaml``, and part of the lock."""
+    folder = checkout.root / "connectors" / "old"
+    folder.mkdir(parents=True)
+    manifest = '[project]\nname = "tap-shop"\nversion = "1"\n[project.scripts]\ntap-shop = "tap_shop:main"\n'
+    (folder / "pyproject.toml").write_text(manifest + BACKEND.replace("[]", '["cython"]', 1))
+    refuse = "import cython, sys\nif cython.MAJOR > 2:\n    sys.exit(\"AttributeError: 'build_ext' object has no attribute 'cython_sources'\")\n"
+    (folder / "backend.py").write_text(refuse + WHEEL.replace("Requires-Dist: shop-sdk\\n", ""))
+    (folder / "tap_shop.py").write_text(TAP)
+    with HubServer() as server:
+        for major in (2, 3):
+            server.package("cython", f"MAJOR = {major}", version=f"{major}")
+        words = ["new", "tap-shop", "--pip-url", "connectors/old", "--no-input"]
+        result = succeeded(checkout.invoke(*words, UV_DEFAULT_INDEX=server.index))
+    assert "its build is older than cython: cython<3 is used for the build" in result.out
+    assert made(checkout, "tap-shop", "connector.yaml")["build_constraints"] == ["cython<3"]
+    assert "built with cython<3" in (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text().partition("\n")[0]
