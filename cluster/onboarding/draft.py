@@ -166,9 +166,18 @@ class ConnectorDraft:
         self._fit_images()
 
     def _fit_images(self) -> None:
-        """Let images use this Python, if they could not install the same packages with theirs."""
-        environment = None if "python" in self.keys else self.environments.find(self.connector())
-        repair = repairs.for_images(package.compiled(environment.folder), self.environments) if environment else None
+        """Let images use this Python, if they could not install the same packages with theirs.
+
+        Name the Debian packages with the shared libraries that they need.
+        """
+        venv = self.environments.find(self.connector())
+        lacking = package.system_packages(venv.folder) if venv else []
+        if lacking:
+            self.keys["system_packages"] = lacking
+            reason, change = "it uses shared libraries of Debian", f"system_packages has {listed(lacking)} for images"
+            self.session.output.line("!", self.request.name, f"{reason}: {change}")
+            self.session.output.event("repair", connector=self.request.name, reason=reason, change=change)
+        repair = repairs.for_images(package.compiled(venv.folder), self.environments) if venv and "python" not in self.keys else None
         if repair is not None:
             self._apply(repair)
             error = self._attempt()

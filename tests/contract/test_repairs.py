@@ -107,6 +107,15 @@ def test_a_package_without_a_wheel_for_the_python_of_images(checkout: Checkout) 
             assert python == (f"3.{sys.version_info[1]}" if name == "fast" else None)
 
 
+def test_a_shared_library_that_images_need(checkout: Checkout) -> None:
+    """``connector.yaml`` names the Debian package of a library that compiled code is linked to."""
+    with HubServer() as server:
+        server.package("odd-odbc-tap", TAP, "tap-odbc", code="\0libodbc.so.2\0")
+        result = succeeded(checkout.invoke("new", "tap-odbc", "--pip-url", "odd-odbc-tap", "--no-input", UV_DEFAULT_INDEX=server.index))
+    assert "it uses shared libraries of Debian: system_packages has unixodbc for images" in result.out
+    assert made(checkout, "tap-odbc", "connector.yaml")["system_packages"] == ["unixodbc"]
+
+
 def test_pips_extra_index_counts(checkout: Checkout) -> None:
     """A package that only a further index of pip's has is installed from there; its needs come from the default one."""
     with HubServer() as server:
