@@ -132,6 +132,7 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
                 _move(folder, destination)
         except BaseException:
             draft.undo()
+            draft.environments.forget(request.name)
             if scaffold is not None:
                 shutil.rmtree(scaffold, ignore_errors=True)
             raise

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 from cluster.config.strict import listed, read_exact
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private, write_whole
-from cluster.host.locks import InUse, exclusive, try_lock
+from cluster.host.locks import InUse, exclusive, remove_unused, try_lock
 from cluster.net import proxy
 from cluster.project import debian, editable, pythons, repair
 from cluster.project.model import PROJECT_FILES
@@ -308,6 +308,11 @@ class Environments:
                 unused = time.time() - os.fstat(file.fileno()).st_mtime
                 if unused > (REPLACED_AFTER if replaced else FORGOTTEN_AFTER) and try_lock(file):
                     shutil.rmtree(folder)
+
+    def forget(self, name: str) -> None:
+        """Remove what is left of a connector that was not made, besides its log."""
+        (self.folder / f"{name}.build-constraints").unlink(missing_ok=True)
+        remove_unused(self.folder / f"{name}.lock")
 
     def remove(self, folder: Path) -> None:
         """Remove a venv and the one below it, as far as this object has made them."""

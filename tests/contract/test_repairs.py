@@ -65,6 +65,7 @@ def test_a_repair_that_does_not_help(checkout: Checkout) -> None:
     assert "E-CONNECTOR  tap-shop does not start: still broken" in result.err
     assert files(checkout) == before
     assert set(environments(checkout, "tap-broken")) <= set(there)
+    assert not list((checkout.root / ".local" / "environments").glob("tap-broken.*"))
 
 
 def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
@@ -283,7 +284,9 @@ def test_a_build_that_is_older_than_what_builds_it(checkout: Checkout) -> None:
     folder.mkdir(parents=True)
     manifest = '[project]\nname = "tap-shop"\nversion = "1"\n[project.scripts]\ntap-shop = "tap_shop:main"\n'
     (folder / "pyproject.toml").write_text(manifest + BACKEND.replace("[]", '["cython"]', 1))
-    refuse = "import cython, sys\nif cython.MAJOR > 2:\n    sys.exit(\"AttributeError: 'build_ext' object has no attribute 'cython_sources'\")\n"
+    refuse = (
+        "import cython, sys\nif cython.MAJOR > 2:\n    sys.exit(\"AttributeError: 'build_ext' object has no attribute 'cython_sources'\")\n"
+    )
     (folder / "backend.py").write_text(refuse + WHEEL.replace("Requires-Dist: shop-sdk\\n", ""))
     (folder / "tap_shop.py").write_text(TAP)
     with HubServer() as server:
