@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cluster.config.settings import Settings
 from cluster.containers import images
 from cluster.containers.runtime import Runtime
+from cluster.errors import SetupError
 from cluster.host.subprocesses import brief
 from cluster.project.model import Connector
 from cluster.project.reader import Project
@@ -108,3 +110,26 @@ def test_progress_of_other_programs_is_brief(line: str) -> None:
 def test_the_builder_of_this_test_is_run(builder: Path) -> None:
     """The program that the tests above rely on is the one that is found."""
     subprocess.run([builder.parent / "docker", "ps"], check=True)
+
+
+CLASSIC = """#!/bin/sh
+echo "$@" >>"$(dirname "$0")/calls"
+test "$1" = build || exit 0
+echo 'Step 1/2 : RUN true
+ ---> Running in aaaaaaaaaaaa
+Removing intermediate container aaaaaaaaaaaa
+ ---> 0123456789ab
+Step 2/2 : RUN false
+ ---> Running in bbbbbbbbbbbb'
+exit 1
+"""
+
+
+def test_the_container_of_a_build_that_fails(builder: Path, tmp_path: Path) -> None:
+    """What the classic builder leaves of a step that failed is removed, and nothing else."""
+    (builder.parent / "docker").write_text(CLASSIC)
+    root = tmp_path / "checkout"
+    with pytest.raises(SetupError, match="cannot be built"):
+        images.build(replace(connector(root, tmp_path), projects=()), Settings(root=root), Runtime("docker"), lambda _line: None)
+    calls = (builder.parent / "calls").read_text().splitlines()
+    assert [call for call in calls if not call.startswith("build")] == ["rm --force bbbbbbbbbbbb"]
