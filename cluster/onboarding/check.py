@@ -7,6 +7,7 @@ file of the checkout changes.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
-from cluster.runs.outcome import no_method
+from cluster.runs.outcome import remedy
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
@@ -202,7 +203,10 @@ def lacking(project: Project, connector: Connector, missing: Sequence[str], inst
 def _show_finding(session: Session, name: str, finding: Finding) -> None:
     often = f" {finding.times:,} times." if finding.times > 1 else ""
     mark = "✗" if finding.severity == ERROR else "!"
-    hint = no_method(finding.problem, name) or finding.hint
+    hint = finding.hint
+    if finding.rule in {"exit-code", "second-run"}:
+        quoted = re.search('"(.*)"', finding.problem)
+        hint = remedy(quoted[1] if quoted else "", name, "its config.json") or hint
     session.output.line(mark, finding.rule, f"{finding.problem}{often} → {hint}")
     session.output.event(
         "finding",
