@@ -178,7 +178,7 @@ class ConnectorDraft:
             reason, change = "it uses shared libraries of Debian", f"system_packages has {listed(lacking)} for images"
             self.session.output.line("!", self.request.name, f"{reason}: {change}")
             self.session.output.event("repair", connector=self.request.name, reason=reason, change=change)
-        repair = repairs.for_images(package.compiled(venv.folder), self.environments) if venv and "python" not in self.keys else None
+        repair = repairs.for_images(venv.folder, self.environments) if venv and "python" not in self.keys else None
         if repair is not None:
             self._apply(repair)
             error = self._attempt()

@@ -119,6 +119,14 @@ def built(venv: Path) -> list[str]:
     return sorted(name for name, package in _distributions(venv).items() if compiled.search(package.read_text("WHEEL") or ""))
 
 
+def with_old_six(venv: Path) -> list[str]:
+    """Return the packages of a venv with a copy of six that Python 3.12 cannot import from."""
+    files = ((name, file) for name, item in _distributions(venv).items() for file in item.files or ())
+    copies = ((name, Path(str(file.locate()))) for name, file in files if file.name == "six.py")
+    texts = ((name, copy.read_text(encoding="utf-8", errors="replace")) for name, copy in copies if copy.is_file())
+    return sorted({name for name, text in texts if "def find_module" in text and "def find_spec" not in text})
+
+
 def system_packages(venv: Path) -> list[str]:
     """Return the Debian packages that the wheels of a venv need in an image.
 

@@ -13,13 +13,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
+from cluster.onboarding import package
 from cluster.project.debian import FAILED
-from cluster.project.removed import last_python
+from cluster.project.removed import LAST_OLD_SIX, last_python
 from cluster.project.repair import LACKS, SETUPTOOLS, asks_for
 from cluster.project.venvs import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from cluster.project.model import Connector
     from cluster.project.venvs import Environments
@@ -159,15 +161,20 @@ def _to_build(log: str, connector: Connector, environments: Environments, *, ask
             yield Repair(reason, constraint=constraint)
 
 
-def for_images(compiled: Sequence[str], environments: Environments) -> Repair | None:
-    """Return what makes images use this Python, if a package has wheels for it and none for theirs.
+def for_images(venv: Path, environments: Environments) -> Repair | None:
+    """Return what makes images use this Python, if a package cannot be used with theirs.
 
-    *compiled* are the packages of the venv with compiled code.
+    That is one with a wheel for this Python and none for theirs, or with an old copy of six.
     """
     theirs = environments.settings.image_python
-    lacking = environments.without_wheels(compiled, theirs) if theirs not in {"", OURS} else []
+    if theirs in {"", OURS}:
+        return None
+    old = package.with_old_six(venv) if _minor(OURS) <= LAST_OLD_SIX < _minor(theirs) else []
+    if old:
+        return Repair(f"Python {theirs}, which images use, cannot import six in {', '.join(old)}", python=OURS)
+    lacking = environments.without_wheels(package.compiled(venv), theirs)
     nowhere = environments.without_wheels(lacking, OURS)
-    names = [package.partition("==")[0] for package in lacking if package not in nowhere]
+    names = [item.partition("==")[0] for item in lacking if item not in nowhere]
     if not names:
         return None
     return Repair(f"{', '.join(names)} {'have' if names[1:] else 'has'} no wheel for Python {theirs}, which images use", python=OURS)

@@ -13,6 +13,7 @@ from cluster.onboarding import package
 from cluster.onboarding.repairs import OLD_C, DoesNotStartError, proposals
 from cluster.project.debian import FAILED
 from cluster.project.model import Connector
+from cluster.project.removed import last_python
 from cluster.project.venvs import Environments
 
 
@@ -117,3 +118,17 @@ def test_the_package_of_the_connector(tmp_path: Path) -> None:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[console_scripts]\n{program} = x:main\n")
     assert package.installed(tmp_path, connector("numpy<2", "odd")).name == "odd"
+
+
+def test_packages_with_an_old_copy_of_six(tmp_path: Path) -> None:
+    """Python 3.12 cannot import from a copy of six without ``find_spec``."""
+    for name, text in {"urllib3": "def find_module(): pass", "botocore": "def find_module(): pass\ndef find_spec(): pass"}.items():
+        packages = tmp_path / "lib" / "python3.11" / "site-packages"
+        info = packages / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (packages / name).mkdir()
+        (packages / name / "six.py").write_text(text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "RECORD").write_text(f"{name}/six.py,,\n")
+    assert package.with_old_six(tmp_path) == ["urllib3"]
+    assert last_python("ModuleNotFoundError: No module named 'urllib3.packages.six.moves'") == "3.11"
