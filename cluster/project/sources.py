@@ -110,7 +110,8 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
             lines.append(f"{IN_IMAGE}/{copy.relative_to(locked).as_posix()}{marker}\n")
         (locked / "requirements.lock").write_text(hashed, encoding="utf-8")
         (locked / "sources.txt").write_text("".join(lines), encoding="utf-8")
-        (locked / "build-constraints.txt").write_text("\n".join(connector.build_constraints), encoding="utf-8")
+        if connector.build_constraints:
+            (locked / "build-constraints.txt").write_text("\n".join(connector.build_constraints), encoding="utf-8")
 
 
 def _own_wheel(project: Path, connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:

@@ -67,11 +67,13 @@ def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, place
     """A connector whose folder the build context excludes, or that is outside of the checkout, is built with all of its sources."""
     root = tmp_path / "checkout"
     folder = project(tmp_path / place)
-    images.build(connector(root, folder), Settings(root=root), Runtime("docker"), lambda _: None)
+    tap = replace(connector(root, folder), build_constraints=("setuptools<66",))
+    images.build(tap, Settings(root=root), Runtime("docker"), lambda _: None)
 
     given = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
     assert given == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
     assert (builder / "sources.txt").read_text() == "/build/sources/0/x\n"
+    assert (builder / "build-constraints.txt").read_text() == "setuptools<66"
     assert not list((root / ".local" / "build").iterdir())
 
 
