@@ -76,6 +76,8 @@ class ConnectorRequest:
     """The words of ``pip_url``, if they must not be split again."""
     source: str = ""
     """The source of the package's name: ``hub``, ``cache`` or another one."""
+    others: list[str] = field(default_factory=list)
+    """The other variants in Meltano Hub, each as ``--variant`` takes it."""
     near: list[str] = field(default_factory=list)
     """Similar names in Meltano Hub, which does not have this one."""
     notes: list[tuple[str, str, str]] = field(default_factory=list)
@@ -223,6 +225,9 @@ class ConnectorDraft:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
+            if self.request.others and error.code == "E-INSTALL":
+                again = command("new", self.request.name, "--variant", self.request.others[0])
+                hint = f"Try another variant: {again} {log[0] if log else ''}".rstrip()
             if self.request.near:
                 hint = f"Name the connector that you mean, such as {listed(self.request.near)}, or its package with --pip-url."
             raise SetupError(error.code, error.problem, hint=hint) from None
