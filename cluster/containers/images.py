@@ -85,6 +85,10 @@ FOREIGN = "exec format error|no match for platform|does not match the specified 
 PRUNED = re.compile("No such image: sha256:|unknown parent image ID")
 """What the classic builder prints if somebody has removed its stages during a build: it has no
 names for them, so another checkout's ``teardown --all``, or a prune, takes them away."""
+RUNNING = re.compile(r"^ ---> Running in ([0-9a-f]{12,64})$", re.MULTILINE)
+ENDED = re.compile(r"^(?: ---> Removed|Removing) intermediate container ([0-9a-f]{12,64})$", re.MULTILINE)
+"""What the classic builder prints about its containers. It leaves that of a step that failed.
+BuildKit and podman leave none, and not all of them know ``--force-rm``."""
 BUILDERS_OWN = re.compile(
     r"^(The command '|ERROR: failed to (build|solve)|(#\d+ )?ERROR: process|\S*Dockerfile\S*:\d+$|-{4,}$|\s*\d+ \| ).*$|^#\d+ [\d.]+ ",
     re.MULTILINE,
@@ -253,7 +257,12 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
         command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
     with _context(settings, command) as context:
         code, text = runtime.follow([*command, str(context)], lambda line: say(network.hide(line)), environ=variables)
-    return (network.hide(text).strip() or "it gave no reason") if code else ""
+    if not code:
+        return ""
+    left = set(RUNNING.findall(text)) - set(ENDED.findall(text))
+    if left:
+        runtime.run("rm", "--force", *sorted(left))
+    return network.hide(text).strip() or "it gave no reason"
 
 
 @contextmanager

@@ -154,6 +154,9 @@ class Project:
             exclude_newer=fields.text(
                 "exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed='a date in quotes, such as "2023-05-01"'
             ),
+            build_constraints=fields.texts(
+                "build_constraints", (), pattern=r"[A-Za-z0-9][\w.-]* ?[<>=!~][\w.*,<>=!~ ]+", allowed="a list such as setuptools<66"
+            ),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
