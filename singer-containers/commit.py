@@ -27,14 +27,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import kube_secret
-import notify
 
 from cluster.config.settings import Settings
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
-from cluster.runs import outcome
+from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import History
 from cluster.runs.journal import Journal, Progress, foreign, printed
@@ -485,17 +484,34 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
             else:
                 problem = None
                 break
-    wanted = environ.get("SINGER_NOTIFY", "failure")
+    choice = environ.get("SINGER_NOTIFY", "failure")
     good = run.status == "Succeeded" or (record is not None and record.status == "succeeded")
-    if wanted in {"warning", "always"}:
+    if choice in {"warning", "always"}:
         with suppress(SetupError):  # a run that main has recorded
             record = record or history.read(run.pipeline, run.run)
     warnings = record.warnings if record else []
-    if wanted == "always" or (wanted != "never" and not good) or (wanted == "warning" and warnings):
+    if notify.wanted(choice, good=good, warnings=warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None else last_log(run, history)
-        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log), warnings=warnings)
+        tell(environ, notify.message(run.pipeline, run.run, why, log_lines(log), warnings, environ.get("SINGER_LINK", "")))
     return 1 if problem else 0
+
+
+def tell(environ: Mapping[str, str], facts: Mapping[str, Any], seconds: float = notify.SECONDS) -> bool:
+    """Send a message if there is an address, and return whether it arrived. Never raises.
+
+    A failure is one line on standard error.
+    """
+    try:
+        address = Path(environ.get("SINGER_NOTIFY_FILE", "/singer/notify/url")).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        address = ""
+    if not address:
+        return False
+    problem = notify.send(address, facts, seconds)
+    if problem:
+        print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
+    return not problem
 
 
 def unknown(run: Run, problem: SetupError | None) -> RunError:

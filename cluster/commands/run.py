@@ -12,6 +12,7 @@ from cluster.config.strict import read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
+from cluster.engines.notifications import notifying
 from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
@@ -162,9 +163,10 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         mapper=made.get("mapper"),
     )
     network = proxy.read(settings, session.environ).variables(session.environ)
-    return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
-        job, reason, started=lambda run: facts.update(run=run)
-    )
+    with notifying(session, engine.history, pipeline, facts):
+        return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
+            job, reason, started=lambda run: facts.update(run=run)
+        )
 
 
 def _run_argo(
