@@ -124,12 +124,15 @@ def run(
         run.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to, if_due=if_due)
 
 
-@command("runs --limit 5", help={"pipeline": "only runs of this one"})
-def runs(session: Session, pipeline: str = "", limit: int = 20) -> None:
+@command("runs --limit 5", help={"pipeline": "only runs of this one", "late": "list the pipelines whose success is overdue, and why"})
+def runs(session: Session, pipeline: str = "", limit: int = 20, *, late: bool = False) -> None:
     """List the newest runs."""
     from cluster.commands import history
 
-    history.runs(session, pipeline=pipeline, limit=limit)
+    if late:
+        history.late(session, pipeline=pipeline)
+    else:
+        history.runs(session, pipeline=pipeline, limit=limit)
 
 
 @command("show last")

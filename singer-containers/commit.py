@@ -107,15 +107,6 @@ class Run:
 
 def read(environ: Mapping[str, str]) -> Run:
     """Read the run from the environment variables."""
-    settings = Settings(
-        root=Path("/"),
-        local_store="s3",
-        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
-        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
-        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
-        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
-        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
-    )
     return Run(
         pipeline=environ["SINGER_PIPELINE"],
         run=environ["SINGER_RUN"],
@@ -133,7 +124,20 @@ def read(environ: Mapping[str, str]) -> Run:
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
-        settings=settings,
+        settings=read_settings(environ),
+    )
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read where the store is, from the environment variables."""
+    return Settings(
+        root=Path("/"),
+        local_store="s3",
+        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
+        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
+        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
+        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
+        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
     )
 
 
@@ -554,19 +558,19 @@ def complain(error: SetupError) -> None:
     print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
 
 
-def open_history(run: Run, environ: Mapping[str, str]) -> History:
+def open_history(settings: Settings, environ: Mapping[str, str]) -> History:
     """Open the states and records in the cluster's store."""
     store = S3Store(
-        run.settings.s3_endpoint,
+        settings.s3_endpoint,
         access_key=environ.get("AWS_ACCESS_KEY_ID"),
         secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         session_token=environ.get("AWS_SESSION_TOKEN"),
-        region=run.settings.s3_region,
+        region=settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
-        proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
-        own=urlsplit(run.settings.s3_endpoint).hostname == MINIO,
+        proxy=proxy.read(settings, environ).proxy_for(settings.s3_endpoint),
+        own=urlsplit(settings.s3_endpoint).hostname == MINIO,
     )
-    return History(store, run.settings)
+    return History(store, settings)
 
 
 def main() -> NoReturn:
@@ -578,7 +582,7 @@ def main() -> NoReturn:
     run = read(os.environ)
     if command == "keep":
         raise SystemExit(keep_alone(run, rotating(run, os.environ)))
-    history = open_history(run, os.environ)
+    history = open_history(run.settings, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
     signal.signal(signal.SIGTERM, stop)
