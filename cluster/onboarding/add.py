@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.config.strict import describe, parse_yaml, read_exact, yaml_events
+from cluster.config.strict import SCHEMA, describe, parse_yaml, read_exact, yaml_events
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, write_whole
 from cluster.host.locks import only_one
@@ -49,7 +49,7 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     if not re.fullmatch(NAME, name):
         raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a pipeline's name.", hint=f"Use {NAME_ALLOWED}.")
     with only_one(session.settings.local / "locks" / "pipelines.yaml", f"Another command is writing {shown}."):
-        text = read_exact(file, shown) if file.exists() else ""
+        text = read_exact(file, shown) if file.exists() else SCHEMA.format("../", "pipelines")
         if name in (parse_yaml(text, shown) or {}):
             raise SetupError(
                 "E-EXISTS", f"{shown} has a pipeline {name} already.", hint="Choose another name, or change that entry by hand."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.config.strict import listed
+from cluster.config.strict import SCHEMA, listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
 from cluster.onboarding import definition, options, package, prompts, repairs
@@ -122,7 +122,8 @@ class ConnectorDraft:
         """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
-        summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
+        summary = SCHEMA.format("../../", "connector")
+        summary += f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
         summary += f"# {self.request.hub.page}\n" if self.request.hub and self.request.hub.page else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:

@@ -90,7 +90,8 @@ class Rendering:
         minio = [folder / "minio" / "minio.yaml"] if settings.store == "install" else []
         events = [folder / "events" / "events.yaml"] if settings.argo_events == "use" else []
         policies = [folder / "network-policies.yaml"] if settings.network_policies else []
-        return [folder / "namespace.yaml", *argo, *minio, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
+        late = folder / "late" / "account.yaml"
+        return [folder / "namespace.yaml", *argo, *minio, late, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: Document) -> Document:
         """Set the images, ports and store that the settings choose."""
@@ -178,7 +179,7 @@ class Rendering:
 
     def check(self, image: str) -> Document:
         """Return the CronJob of the check for late pipelines, which runs in *image*."""
-        job = documents.load([self.settings.root / "manifests" / "late.yaml"])[0]
+        job = documents.load([self.settings.root / "manifests" / "late" / "check.yaml"])[0]
         placed = templates.placed(self.in_namespace(job), self.settings, self.endpoint)
         placed = documents.with_value(placed, "spec.jobTemplate.spec.template.spec.containers.0.image", image)
         return documents.stamped(documents.labelled(placed, self.labels))

@@ -108,6 +108,10 @@ class Project:
         override = self.instead / os.path.relpath(file, self.configs)
         return override if file.name == CONFIG and override.is_file() else None
 
+    def _fields(self, content: object, shown: str, at: str = "") -> Fields:
+        """Return the keys of a connector or a pipeline; the editors' schemas are made of them."""
+        return Fields(content, shown=shown, at=at)
+
     @property
     def pipeline_names(self) -> list[str]:
         """The names of all pipelines, in the file's order."""
@@ -136,7 +140,7 @@ class Project:
         shown = self.shown(folder / "connector.yaml")
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
-        fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
+        fields = self._fields(read_yaml(folder / "connector.yaml", shown), shown)
         kind = fields.choice("kind", ("tap", "mapper", "target", "transform"))
         requirements, projects = self._requirements(fields)
         connector = Connector(
@@ -218,7 +222,7 @@ class Project:
                 hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
         self._check_name(name)
-        fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
+        fields = self._fields(self._entries[name], self.shown(self.pipelines_file), name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         mapper = self._side(fields, "mapper") if fields.has("mapper") else None
         if mapper is None and fields.has("mapper_config"):

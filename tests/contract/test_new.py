@@ -81,7 +81,8 @@ def test_the_shortest_way(checkout: Checkout) -> None:
         "required": ["api_key start_date"],
     }
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}"}
-    assert (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().startswith("# Orders of a shop\n")
+    schema, summary, *_ = (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().splitlines()
+    assert (schema, summary) == ("# yaml-language-server: $schema=../../docs/schemas/connector.json", "# Orders of a shop")
     assert "missing: start_date" in result.out
     assert "missing: TAP_SHOP_API_KEY" in result.out
     assert (

@@ -33,7 +33,7 @@ SCENARIOS = "tests/contract/test_scenarios.py"
 COMMIT = "tests/contract/test_commit.py"
 KILLS = "tests/faults/test_kills.py"
 COUNTING = "--all tests/unit/entrypoint/test_entrypoint.py"
-PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
+PROCESS = "tests/contract/test_entrypoint_process.py"
 REGISTRY = "--all tests/contract/test_registry.py"
 
 

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from argo_models import unknown
 from example_pipeline import LABELS, PLAIN, TARGET, given
-from hera.events import models as argo_events
-from hera.workflows import models
 from manifest_files import find
 from pod_security import violations
 
@@ -46,12 +44,12 @@ def test_argo_events_knows_every_field(listening: Events) -> None:
     source, sensor = made(listening, trusting=True)
     said = {".apiVersion", ".kind"}
     below = ".spec.webhook.start."  # the models have these one level lower than its JSON schema, which we follow
-    assert {path for path in unknown(argo_events.EventSource, source) if not path.startswith(below)} == said
+    assert {path for path in unknown("EventSource", source, "events") if not path.startswith(below)} == said
     for called in source["spec"].get("webhook", {}).values():
-        assert unknown(argo_events.WebhookContext, called) == set()
+        assert unknown("WebhookContext", called, "events") == set()
     inside = ".spec.triggers[0].template.k8s.source.resource."
-    assert {path for path in unknown(argo_events.Sensor, sensor) if not path.startswith(inside)} == said
-    assert unknown(models.Workflow, run_of(sensor)) == set()
+    assert {path for path in unknown("Sensor", sensor, "events") if not path.startswith(inside)} == said
+    assert unknown("Workflow", run_of(sensor)) == set()
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])

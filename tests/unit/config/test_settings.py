@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from checkout import ROOT
+from contract_tables import table
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config.settings import CHOICES, DEFAULTS, Settings, parse
 from cluster.errors import SetupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
@@ -136,12 +141,7 @@ def test_the_password_in_an_address_is_not_shown(key: str, address: str) -> None
 
 def test_every_setting_is_documented() -> None:
     """The table for users lists every setting with its default, and no other."""
-    page = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
-    if not page.exists():
-        pytest.skip("docs/settings.md is not written yet")
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
-    ]
+    rows = table("## All settings", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"))
     assert {row[0].strip("`").removeprefix("singer.") for row in rows} == set(DEFAULTS)
     for key, _, default, variable, *_ in rows:
         name = key.strip("`").removeprefix("singer.")

@@ -6,7 +6,6 @@ import re
 import kubernetes_schemas
 import pytest
 from argo_models import unknown
-from hera.workflows import models
 from manifest_files import (
     ALL,
     BUCKETS,
@@ -52,7 +51,7 @@ def test_core_objects_match_the_schema_of_their_kind(document: Document) -> None
 
 def test_workflow_objects_match_argos_model() -> None:
     """Argo knows every field of our own Workflows, templates and schedules."""
-    found = {name: unknown(getattr(models, document["kind"]), document) for name, document in WORKFLOWS.items()}
+    found = {name: unknown(document["kind"], document) for name, document in WORKFLOWS.items()}
     assert {name: keys for name, keys in found.items() if keys} == {}
 
 
@@ -281,10 +280,10 @@ def test_argo_stores_artifacts_in_our_minio() -> None:
 def test_argos_configuration_is_known_to_argo() -> None:
     """Argo's models know every field of the defaults and of the repository: a misspelt one stops the controller or is lost."""
     config = argo_config()
-    assert unknown(models.ArtifactRepository, config["artifactRepository"]) == set()
-    assert unknown(models.WorkflowSpec, config["workflowDefaults"]["spec"]) == set()
+    assert unknown("ArtifactRepository", config["artifactRepository"]) == set()
+    assert unknown("WorkflowSpec", config["workflowDefaults"]["spec"]) == set()
     for name in ("executor", "mainContainer"):
-        assert unknown(models.Container, {"image": "any", **config[name]}) == set()
+        assert unknown("Container", {"image": "any", **config[name]}) == set()
     assert config.keys() == {
         "artifactRepository",
         "executor",
@@ -301,7 +300,7 @@ def test_argos_configuration_is_known_to_argo() -> None:
 
 def test_unknown_fields_are_found() -> None:
     """A misspelt field of a Workflow is found with its path."""
-    assert unknown(models.WorkflowSpec, {"podGC": {"strategy": "OnPodSuccess", "delay": "1s"}}) == {".podGC.delay"}
+    assert unknown("WorkflowSpec", {"podGC": {"strategy": "OnPodSuccess", "delay": "1s"}}) == {".podGC.delay"}
 
 
 def test_the_controller_reads_the_shipped_configuration() -> None:

@@ -31,9 +31,9 @@ CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
 
 @cache
-def trees() -> Iterable[ast.AST]:
-    """Parse every source file."""
-    return [ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES]
+def nodes() -> Iterable[ast.AST]:
+    """Return all parts of every source file."""
+    return [node for file in SOURCES for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
 
 
 @cache
@@ -41,17 +41,16 @@ def raised() -> tuple[set[str], set[str]]:
     """Return the error codes that stand in the code other than in comparisons, and patterns of those that are put together."""
     codes: set[str] = set()
     patterns: set[str] = set()
-    for tree in trees():
-        compared = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Compare) for part in ast.walk(node)}
-        for node in ast.walk(tree):
-            if id(node) in compared:
-                continue
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value):
-                codes.add(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
-                if re.fullmatch(r"E\\-[][A-Z+\\-]+", pattern):
-                    patterns.add(pattern)
+    compared = {id(part) for node in nodes() if isinstance(node, ast.Compare) for part in ast.walk(node)}
+    for node in nodes():
+        if id(node) in compared:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value):
+            codes.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
+            if re.fullmatch(r"E\\-[][A-Z+\\-]+", pattern):
+                patterns.add(pattern)
     return codes, patterns
 
 
@@ -78,8 +77,7 @@ def test_every_event_is_listed() -> None:
     """Every event that a program may meet is in the table, and no other."""
     stated = {
         node.args[0].value
-        for tree in trees()
-        for node in ast.walk(tree)
+        for node in nodes()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "event"
         if node.args and isinstance(node.args[0], ast.Constant)
     }
