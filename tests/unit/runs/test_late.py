@@ -1,4 +1,4 @@
-"""Which pipelines are late, why, and who is told when."""
+"""Which pipelines are late, why, and which messages are sent when."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ def test_when_a_pipeline_is_late(watched: Watched, success: str | None, now: str
 def test_why_a_pipeline_is_late(watched: Watched, records: list[Record], live: Live | None, why: str, detail: str) -> None:
     """The reason comes from what is under way, from the schedule, and from the records."""
     watched = replace(watched, since=at("28 02:05"))
-    found = late.judge(watched, late.known(records), at("29 06:00"), live)
-    assert found is not None
-    assert (found.why, found.due) == (why, at("29 02:00"))
-    assert found.detail == detail
+    late_ones = late.judge(watched, late.known(records), at("29 06:00"), live)
+    assert late_ones is not None
+    assert (late_ones.why, late_ones.due) == (why, at("29 02:00"))
+    assert late_ones.detail == detail
 
 
 class Watch:
@@ -115,9 +115,9 @@ class Watch:
         return seen
 
 
-def names(found: tuple[late.Late, ...]) -> list[str]:
+def names(late_ones: tuple[late.Late, ...]) -> list[str]:
     """Return the pipelines that are late."""
-    return [item.pipeline for item in found]
+    return [item.pipeline for item in late_ones]
 
 
 def test_it_is_reported_once_and_once_more_when_on_time() -> None:
@@ -192,9 +192,9 @@ def cron(**more: Any) -> dict[str, Any]:
 
 def test_what_a_schedule_in_the_cluster_tells() -> None:
     """Schedule, bound and messages; one that is paused in pipelines.yaml is not watched, one suspended by hand is."""
-    found = late.of_schedule(cron(annotations={late.SINCE: "2026-11-20T10:00:00.123Z", late.LATE_AFTER: "60"}))
+    late_ones = late.of_schedule(cron(annotations={late.SINCE: "2026-11-20T10:00:00.123Z", late.LATE_AFTER: "60"}))
     since = datetime(2026, 11, 20, 10, microsecond=123000, tzinfo=UTC)
-    assert found == Watched("p", ("0 2 * * *",), "Europe/Berlin", since, 60, "always")
+    assert late_ones == Watched("p", ("0 2 * * *",), "Europe/Berlin", since, 60, "always")
     assert late.of_schedule(cron(suspend=True)) == replace(NIGHTLY, timezone="Europe/Berlin", notify="always", suspended=True)
     assert late.of_schedule(cron(suspend=True, annotations={late.SUSPENDED: "true"})) is None
     assert late.of_schedule({"metadata": {"name": "theirs"}, "spec": {}}) is None
@@ -202,8 +202,8 @@ def test_what_a_schedule_in_the_cluster_tells() -> None:
 
 def test_the_message() -> None:
     """It has the keys of a message about a run, and all pipelines in one text."""
-    found = [item for item in (late.judge(replace(NIGHTLY, pipeline=name), Known(), at("29 06:00")) for name in ("a", "b")) if item]
-    one, both, again = late.message(found[:1], ()), late.message(found, ()), late.message((), ["a"])
+    late_ones = [item for item in (late.judge(replace(NIGHTLY, pipeline=name), Known(), at("29 06:00")) for name in ("a", "b")) if item]
+    one, both, again = late.message(late_ones[:1], ()), late.message(late_ones, ()), late.message((), ["a"])
     assert (one["pipeline"], one["status"], one["error"]["code"], both["pipeline"]) == ("a", "late", "E-LATE", None)
     assert (again["pipeline"], again["status"], again["error"], again["text"]) == ("a", "on time", None, "On time again: a")
     assert both["pipelines"] == ["a", "b"]
