@@ -294,7 +294,7 @@ def details() -> str:
 def cells(item: Attempt) -> list[str]:
     """Return a connector's row. What was not tried has no words."""
     python = [f"Python {item.python}"] if item.python else []
-    repairs = [f"`{repair.removesuffix(' is added')}`" for repair in item.repairs if repair.endswith(" is added")]
+    repairs = [f"`{match[1]}`" for repair in item.repairs if (match := re.match(r"(\S+) is (?:added|used for the build)", repair))]
     also = f" ({', '.join(python + repairs)})" if python + repairs else ""
     started = f"{item.started:.1f} s{also}" if item.started else ""
     return [

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.config.settings import IMAGES
+from cluster.config.settings import DIGESTS, IMAGES
 from cluster.containers.registry import ANSWERS, meaning, refusal
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -48,7 +48,7 @@ COMMIT_FILES = (
     "singer-containers/commit.lock",
     "singer-containers/commit.py",
     "singer-containers/kube_secret.py",
-    "singer-containers/notify.py",
+    "singer-containers/late.py",
     "cluster/__init__.py",
     "cluster/errors.py",
     "cluster/config/__init__.py",
@@ -59,11 +59,15 @@ COMMIT_FILES = (
     "cluster/host/locks.py",
     "cluster/net/__init__.py",
     "cluster/net/proxy.py",
+    "cluster/project/__init__.py",
+    "cluster/project/due.py",
     "cluster/runs/__init__.py",
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",
     "cluster/runs/journal.py",
+    "cluster/runs/late.py",
     "cluster/runs/libraries.py",
+    "cluster/runs/notify.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
     "cluster/runs/rotation.py",
@@ -85,6 +89,10 @@ FOREIGN = "exec format error|no match for platform|does not match the specified 
 PRUNED = re.compile("No such image: sha256:|unknown parent image ID")
 """What the classic builder prints if somebody has removed its stages during a build: it has no
 names for them, so another checkout's ``teardown --all``, or a prune, takes them away."""
+RUNNING = re.compile(r"^ ---> Running in ([0-9a-f]{12,64})$", re.MULTILINE)
+ENDED = re.compile(r"^(?: ---> Removed|Removing) intermediate container ([0-9a-f]{12,64})$", re.MULTILINE)
+"""What the classic builder prints about its containers. It leaves that of a step that failed.
+BuildKit and podman leave none, and not all of them know ``--force-rm``."""
 BUILDERS_OWN = re.compile(
     r"^(The command '|ERROR: failed to (build|solve)|(#\d+ )?ERROR: process|\S*Dockerfile\S*:\d+$|-{4,}$|\s*\d+ \| ).*$|^#\d+ [\d.]+ ",
     re.MULTILINE,
@@ -253,7 +261,12 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
         command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
     with _context(settings, command) as context:
         code, text = runtime.follow([*command, str(context)], lambda line: say(network.hide(line)), environ=variables)
-    return (network.hide(text).strip() or "it gave no reason") if code else ""
+    if not code:
+        return ""
+    left = set(RUNNING.findall(text)) - set(ENDED.findall(text))
+    if left:
+        runtime.run("rm", "--force", *sorted(left))
+    return network.hide(text).strip() or "it gave no reason"
 
 
 @contextmanager
@@ -335,11 +348,14 @@ def _cannot(recipe: Recipe, why: str) -> SetupError:
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Pull an image into the laptop's container runtime.
+    """Pull an image into the laptop's container runtime; by its digest if one is known.
 
     :raises SetupError: E-IMAGE-PULL, with the registry's answer.
     """
-    code, text = runtime.follow(["pull", image], say)
+    exact = f"{image.rpartition(':')[0]}@{DIGESTS[image]}" if image in DIGESTS else image
+    code, text = runtime.follow(["pull", exact], say)
+    if not code and exact != image:
+        code, text = runtime.follow(["tag", exact, image], say)
     if code:
         problem, hint = unpulled(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)

@@ -68,8 +68,10 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     warn_of_paths(output, project, pipeline.configs)
     env_example.update(project.root, output)
     output.text()
-    nightly = f" · {command('sync')} for its schedule" if pipeline.schedule else ""
-    output.text(f"Next: {command(f'run {name}')}{nightly}")
+    output.text(f"Next: {command(f'run {name}')}")
+    if pipeline.schedule:
+        output.text(f"Nothing starts it by itself yet: {command('sync')} gives its schedule to the cluster.")
+        output.text(f"Without a cluster, {command('schedule --print cron')} prints what starts it here; or systemd, launchd.")
 
 
 def give_catalog(session: Session, name: str) -> Path:

@@ -138,6 +138,7 @@ def _all_files(handles: Handles) -> list[Path]:
         folder / "network-policies.yaml",
         *folder.glob("argo/*.yaml"),
         *folder.glob("events/*.yaml"),
+        folder / "late" / "account.yaml",
         folder / "minio" / "minio.yaml",
         *folder.glob("singer/*.yaml"),
     ]

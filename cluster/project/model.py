@@ -66,6 +66,8 @@ class Connector:
     """Groups of settings, each as names with spaces between them; one group is enough."""
     exclude_newer: str | None = None
     """Its packages are resolved as of this time, as uv's ``--exclude-newer`` takes it."""
+    build_constraints: tuple[str, ...] = ()
+    """Versions of the packages that build others, as uv's ``--build-constraints`` takes them."""
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 
@@ -121,6 +123,9 @@ class Pipeline:
     mapper: Connector | None = None
     """The program between tap and target, which changes streams and fields."""
     mapper_config: Path | None = None
+    late_after: int | None = None
+    """Seconds after a time of the schedule until which a success must have ended; None: judged by
+    how long its runs take."""
 
     @property
     def connectors(self) -> tuple[Connector, ...]:

@@ -356,6 +356,25 @@ def test_an_error_that_several_share_is_shown_once(checkout: Checkout) -> None:
     assert line.endswith("(2 others for the same reason: p, q)")
 
 
+def test_keys_of_a_config(checkout: Checkout) -> None:
+    """`check all` finds mistyped keys, and pipelines whose config lacks a needed one. A list from a README may be incomplete."""
+    checkout.scripted({}, {})
+    checkout.write("pipelines.yaml", {"p": {"tap": "tap-scripted", "target": "target-scripted", "config": "p/config.json"}})
+    known = {"settings": ["host", "start_date"], "required": ["host", "address"], "pip_url": "x", "kind": "tap"}
+    checkout.write("tap-scripted/config.json", {"hosst": "db", "pages": 5, "stream_maps": {}})
+    checkout.write("p/config.json", {"host": "db"})
+    for capabilities, unknown in ((["discover"], ["hosst"]), (["about"], ["hosst", "pages"])):
+        checkout.write("tap-scripted/connector.yaml", {**known, "capabilities": capabilities})
+        result = checkout.invoke("check", "all")
+        assert (result.code, re.findall('knows no setting "(.*?)"', result.out)) == (0, unknown), result.err
+    assert 'tap-scripted knows no setting "hosst". Did you mean "host"?' in result.out
+
+    checkout.write("p/config.json", {})
+    problem = "singer-configs/p/config.json has no host, and tap-scripted needs it; or address."
+    refused(checkout.invoke("check", "all"), "E-CONFIG", problem, "Write it there.")
+    refused(checkout.invoke("check", "p"), "E-CONFIG", problem)
+
+
 def test_a_target_with_secrets_is_asked_for(checkout: Checkout) -> None:
     """Into a target that needs secrets, which may be a database, nothing is loaded without a yes."""
     checkout.scripted({}, {"password": "${PASSWORD}"})

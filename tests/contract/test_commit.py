@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commit
-import notify
 import pytest
 from checkout import ROOT
 
 from cluster.containers import images
 from cluster.errors import SetupError
+from cluster.runs import notify
 from cluster.runs.history import History
 from cluster.runs.journal import has_files
 from cluster.runs.record import Side
@@ -737,7 +737,7 @@ def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
     environ = {"SINGER_NOTIFY_FILE": str(folder / "url"), "SINGER_LINK": "http://127.0.0.1:2746/workflows/argo/x"}
-    return notify.notify(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
+    return commit.tell(environ, notify.message("p", ID, error, ["one", "two"], [], environ["SINGER_LINK"]), seconds)
 
 
 def test_a_message_says_what_failed(hook: Hook, tmp_path: Path) -> None:

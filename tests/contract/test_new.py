@@ -38,6 +38,11 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
     "no such folder": (lambda _: ["tap-odd", "--pip-url", "connectors/none"], "E-CONFIG", "connectors/none is neither"),
     "a name that is taken": (lambda _: ["tap-exchange-rates", "--kind", "tap"], "E-EXISTS", "tap-exchange-rates is there already.*Choose another name"),
+    "another variant": (
+        lambda _: ["tap-exchange-rates", "--variant", "ecb"],
+        "E-EXISTS",
+        "is there already.*new tap-exchange-rates-2 --variant tap-exchange-rates--ecb",
+    ),
     "a pipeline's name": (lambda _: ["exchange-rates-to-csv"], "E-EXISTS", "name of a pipeline"),
     "a name that is not allowed": (lambda _: ["Tap_X"], "E-CONFIG", "Tap_X.*small letters"),
     "a path for a name": (lambda _: ["../tap-x"], "E-CONFIG", "not allowed"),
@@ -245,17 +250,19 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
     plugin = {
         "name": "tap-shop",
         "pip_url": "tap-shop",
-        "config": {"api_key": "$SHOP_KEY", "start_date": "2024-01-01"},
+        "config": {"api_key": "$SHOP_KEY", "start_date": "2024-01-01", "names": f"{checkout.root}/names.txt"},
         "select": ["orders.id"],
         "load_schema": "raw",
     }
     (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"extractors": [plugin]}}))
     (tmp_path / ".env").write_text("SHOP_KEY=s3cr3t\n")
+    (checkout.root / "names.txt").write_text("ada")
     words = ["new", "tap-shop", "--from-meltano", str(tmp_path / "meltano.yml"), "--pip-url", project(checkout)]
     result = succeeded(checkout.invoke(*words))
 
     assert "not taken over: load_schema" in result.out
-    assert made(checkout, "tap-shop", "config.json") == {"api_key": "${SHOP_KEY}", "start_date": "2024-01-01"}
+    assert made(checkout, "tap-shop", "config.json") == {"api_key": "${SHOP_KEY}", "start_date": "2024-01-01", "names": "names.txt"}
+    assert made(checkout, "tap-shop", "connector.yaml")["files"] == ["names.txt"]
     assert (checkout.root / ".env").read_text() == "SHOP_KEY=s3cr3t\n"
     catalog = made(checkout, "tap-shop", "catalog.json")
     chosen = {tuple(item["breadcrumb"]): item["metadata"].get("selected") for item in catalog["streams"][0]["metadata"]}

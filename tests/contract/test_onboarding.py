@@ -185,7 +185,8 @@ def test_add_with_a_schedule(checkout: Checkout) -> None:
     words = ["--schedule", "30 5 * * *", "--timezone", "Europe/Berlin", "--mode", "staged", "--timeout", "20m"]
     result = succeeded(checkout.invoke("add", "nightly", *ADD, *words))
     assert file.read_bytes().startswith(before)
-    assert "Next: invoke run nightly · invoke sync for its schedule" in result.out
+    assert "Next: invoke run nightly\nNothing starts it by itself yet: invoke sync" in result.out
+    assert "invoke schedule --print cron" in result.out
     assert succeeded(checkout.invoke("check", "nightly", "--json")).last["ok"] is True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from cluster.config.settings import Settings
 from cluster.containers import images
 from cluster.containers.runtime import Runtime
+from cluster.errors import SetupError
 from cluster.host.subprocesses import brief
 from cluster.project.model import Connector
 from cluster.project.reader import Project
@@ -67,11 +69,13 @@ def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, path:
     """A connector whose folder the build context excludes, or that is outside of the checkout, is built with all of its sources."""
     root = tmp_path / "checkout"
     folder = project(tmp_path / path)
-    images.build(connector(root, folder), Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
+    tap = replace(connector(root, folder), build_constraints=("setuptools<66",))
+    images.build(tap, Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
 
     copied = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
     assert copied == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
     assert (builder / "sources.txt").read_text() == "/build/sources/0/x\n"
+    assert (builder / "build-constraints.txt").read_text() == "setuptools<66"
     assert not list((root / ".local" / "build").iterdir())
 
 
@@ -128,3 +132,26 @@ def test_progress_of_other_programs_is_brief(line: str) -> None:
 def test_the_builder_of_this_test_is_run(builder: Path) -> None:
     """The program that the tests above rely on is the one that is found."""
     subprocess.run([builder.parent / "docker", "ps"], check=True)
+
+
+CLASSIC = """#!/bin/sh
+echo "$@" >>"$(dirname "$0")/calls"
+test "$1" = build || exit 0
+echo 'Step 1/2 : RUN true
+ ---> Running in aaaaaaaaaaaa
+Removing intermediate container aaaaaaaaaaaa
+ ---> 0123456789ab
+Step 2/2 : RUN false
+ ---> Running in bbbbbbbbbbbb'
+exit 1
+"""
+
+
+def test_the_container_of_a_build_that_fails(builder: Path, tmp_path: Path) -> None:
+    """What the classic builder leaves of a step that failed is removed, and nothing else."""
+    (builder.parent / "docker").write_text(CLASSIC)
+    root = tmp_path / "checkout"
+    with pytest.raises(SetupError, match="cannot be built"):
+        images.build(replace(connector(root, tmp_path), projects=()), Settings(root=root), Runtime("docker"), lambda _line: None)
+    calls = (builder.parent / "calls").read_text().splitlines()
+    assert [call for call in calls if not call.startswith("build")] == ["rm --force bbbbbbbbbbbb"]

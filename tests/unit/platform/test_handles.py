@@ -67,7 +67,7 @@ def test_an_argo_that_is_there(tmp_path: Path) -> None:
 
     assert names(documents, "CustomResourceDefinition") == set()
     assert names(documents, "Deployment") == {"minio"}
-    assert names(documents, "ServiceAccount") == {"pipeline"}
+    assert names(documents, "ServiceAccount") == {"pipeline", "late"}
     (repository,) = [item for item in documents if item["metadata"]["name"] == "artifact-repositories"]
     assert repository["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"] in repository["data"]
     (artifacts,) = map(yaml.safe_load, repository["data"].values())

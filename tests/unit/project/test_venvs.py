@@ -63,7 +63,18 @@ error: The build backend returned an error
              jsonpath-ng>=1.5.3pyarrow>=5.0.0
                         ~~~~~~~^
 """
+GIT = """\
+error: Git operation failed
+  cause: process didn't exit successfully: `/usr/bin/git fetch 'https://git.example.org/tap.git'` (exit status: 128)
+         --- stderr
+         fatal: 'tap.git' does not appear to be a git repository
+         fatal: Could not read from remote repository.
+
+         Please make sure you have the correct access rights
+         and the repository exists.
+"""
 SAID = {
+    GIT: "Git operation failed: 'tap.git' does not appear to be a git repository.",
     NOT_FOUND: "no-such-tap was not found in the package registry and you require no-such-tap==9.9.",
     CONFLICT: "you require requests<1 and requests>2.",
     UNPARSABLE: "Couldn't parse requirement: Unexpected end of version specifier, expected version.",
@@ -75,7 +86,7 @@ SAID = {
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), SAID.items(), ids=["not found", "conflict", "unparsable", "build", "setup", "plain", "nothing"]
+    ("text", "sentence"), SAID.items(), ids=["git", "not found", "conflict", "unparsable", "build", "setup", "plain", "nothing"]
 )
 def test_what_uv_says_becomes_a_sentence(text: str, sentence: str) -> None:
     """Of uv's output the user reads what failed and why, without its hints, excerpts and conclusions."""

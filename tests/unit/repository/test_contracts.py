@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 RUNNER = Path(entrypoint.__file__)
-COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py"), RUNNER.with_name("notify.py")]
+COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py")]
 SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "bench.py", RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 

@@ -63,7 +63,7 @@ def test_every_option_is_explained(name: str) -> None:
 def test_an_option_is_the_same_everywhere() -> None:
     """An option that several commands have is a switch in all of them or takes values in all; --json, --engine and a run mean the same.
 
-    But for --target: for ``new`` it is a switch, for ``add`` it takes a name.
+    But for --target: for ``new`` it is a switch, for ``add`` it takes a name; and for --print of ``schedule``, which takes a word.
     """
     kinds: dict[str, set[type]] = defaultdict(set)
     texts: dict[str, set[str]] = defaultdict(set)
@@ -71,7 +71,7 @@ def test_an_option_is_the_same_everywhere() -> None:
         for argument in context.args.values():
             kinds[argument.name].add(bool if argument.kind is bool else str)
             texts[argument.name].add(argument.help)
-    assert {name: types for name, types in kinds.items() if len(types) > 1} == {"target": {bool, str}}
+    assert {name: types for name, types in kinds.items() if len(types) > 1} == {"target": {bool, str}, "print": {bool, str}}
     assert [len(texts[name]) for name in ("json", "engine", "limit", "plan")] == [1, 1, 1, 1]
 
 

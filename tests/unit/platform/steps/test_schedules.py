@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cluster.platform.steps.schedules import SUSPENDED, as_left
+from cluster.platform.steps.schedules import as_left
+from cluster.runs.late import SUSPENDED
 
 
 def schedule(*, suspend: bool, applied: bool | None) -> dict[str, Any]:
