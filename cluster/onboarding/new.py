@@ -20,7 +20,7 @@ from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, from_hub, meltano, sample_tap
+from cluster.onboarding import check, discover, env_example, from_hub, meltano, sample_tap
 from cluster.onboarding.draft import KINDS, ConnectorDraft, ConnectorRequest
 from cluster.onboarding.hub import HUB
 from cluster.onboarding.probe import DISCOVER_SECONDS
@@ -74,6 +74,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     if request.left:
         session.output.line("!", meltano_file or HUB, f"not taken over: {listed(request.left)}")
     missing = draft.missing(config)
+    env_example.update(session.settings.root, session.output)
     _report(session, connector, config, missing, request)
     others = draft.gaps(config)[1:]
     if others and not ask:
@@ -169,6 +170,7 @@ def _complete(session: Session, connector: Connector, settings: Mapping[str, str
     if secrets:
         session.output.line("✓", ".env", listed(sorted(secrets)))
     missing = draft.missing(config)
+    env_example.update(session.settings.root, session.output)
     _report(session, connector, config, missing, ConnectorRequest(name))
     _try_out(session, connector, missing, Choice())
 

@@ -123,6 +123,9 @@ class Pipeline:
     mapper: Connector | None = None
     """The program between tap and target, which changes streams and fields."""
     mapper_config: Path | None = None
+    late_after: int | None = None
+    """Seconds after a time of the schedule until which a success must have ended; None: judged by
+    how long its runs take."""
 
     @property
     def connectors(self) -> tuple[Connector, ...]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
+LATE_AFTER = "a duration such as 30m or 6h"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
 PARAMETER_BYTES = 1 << 15
@@ -250,11 +251,14 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
+            late_after=_seconds(late) if (late := fields.text("late_after", "", pattern=DURATION, allowed=LATE_AFTER)) else None,
         )
         fields.finish()
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
+        if pipeline.late_after and not pipeline.schedule:
+            fields.refuse("late_after", "a bound for a schedule, and there is none")
         reason = zone_refusal(pipeline.timezone)
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")

@@ -46,7 +46,7 @@ def test_the_overview(checkout: Checkout, words: list[str]) -> None:
 
 
 def test_help(checkout: Checkout) -> None:
-    """A command's help is the same on either side of its name, and has an example on a line of its own."""
+    """A command's help is the same on either side of its name, and has an example on a separate line."""
     after, before = typed(checkout, "run", "--help"), typed(checkout, "--help", "run")
     assert (after.returncode, after.stdout) == (0, before.stdout)
     assert "  ./invoke run exchange-rates-to-csv" in after.stdout.splitlines()

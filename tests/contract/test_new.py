@@ -74,8 +74,8 @@ def test_a_mistake_leaves_nothing(checkout: Checkout, name: str) -> None:
     assert environments(checkout, command[0]) == there
 
 
-def test_the_shortest_way(checkout: Checkout) -> None:
-    """An older tap says itself what it needs: program, kind, abilities and settings are found without a word about them."""
+def test_the_shortest_command(checkout: Checkout) -> None:
+    """An older tap shows itself what it needs: program, kind, capabilities and settings are found without an option for them."""
     result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout)))
 
     assert made(checkout, "tap-shop", "connector.yaml") == {
@@ -121,15 +121,15 @@ def test_secrets_are_kept_secret(checkout: Checkout) -> None:
 
 def test_a_secret_that_is_set_already(checkout: Checkout) -> None:
     """A secret whose variable is set is used without a word; one with another value is never overwritten."""
-    place = project(checkout)
+    url = project(checkout)
     env = checkout.root / ".env"
     env.write_text("TAP_SHOP_API_KEY=first\n")
     before = files(checkout)
-    result = checkout.invoke("new", "tap-shop", "--pip-url", place, "--set", "api_key=second", "--set", "start_date=2024")
+    result = checkout.invoke("new", "tap-shop", "--pip-url", url, "--set", "api_key=second", "--set", "start_date=2024")
     assert (result.code, result.err.split()[0]) == (1, "E-SECRET")
     assert files(checkout) == before
 
-    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", place, "--set", "start_date=2024"))
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", url, "--set", "start_date=2024"))
     assert made(checkout, "tap-shop", "config.json")["api_key"] == "${TAP_SHOP_API_KEY}"
     assert env.read_text() == "TAP_SHOP_API_KEY=first\n"
 
@@ -145,7 +145,7 @@ def test_what_goes_wrong_when_it_is_tried(checkout: Checkout) -> None:
 
 
 def test_events(checkout: Checkout) -> None:
-    """A program is told what was made and what is missing, and asked nothing."""
+    """A program gets the list of what was made and what is missing, and no question."""
     result = succeeded(checkout.invoke("new", "shop", "--pip-url", project(checkout), "--json"))
     (event,) = [event for event in result.events if event["event"] == "connector"]
     assert {key: value for key, value in event.items() if key not in {"event", "time", "schema"}} == {
@@ -271,7 +271,7 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_from_scratch(checkout: Checkout) -> None:
-    """A tap of one's own runs at once, and the command that was printed for its test finds and passes it."""
+    """A local tap runs without a change, and the command that was printed for its test finds and passes it."""
     result = succeeded(checkout.invoke("new", "tap-mine", "--from-scratch"))
     assert "invoke test --connector tap-mine" in result.out
     succeeded(checkout.invoke("add", "mine", "--tap", "tap-mine", "--target", "target-csv"))

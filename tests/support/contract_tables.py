@@ -18,7 +18,7 @@ def table(heading: str, page: str = PAGE) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    """Return what stands in backticks."""
+    """Return the text in backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 

@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def text(schema: dict[str, Any]) -> str:
-    """Return a schema as it stands in its file."""
+    """Return the text of a schema's file."""
     return json.dumps({"$schema": DRAFT, **schema}, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -132,8 +132,8 @@ def test_paths_that_only_this_machine_has(root: Path) -> None:
         "taken": "data/a.csv",
         "secret": "${NAME}",
     }
-    found = {key: path for key, _, path in only_here(config, root, {"data/a.csv"})}
-    assert found == {
+    paths = {key: path for key, _, path in only_here(config, root, {"data/a.csv"})}
+    assert paths == {
         "path": root / "data/a.csv",
         "nested.0.url": root / "data/a.csv",
         "nested.1": root / "data",

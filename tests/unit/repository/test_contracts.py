@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 RUNNER = Path(entrypoint.__file__)
-COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py"), RUNNER.with_name("notify.py")]
+COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py")]
 SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "bench.py", RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
@@ -38,7 +38,7 @@ def nodes() -> Iterable[ast.AST]:
 
 @cache
 def raised() -> tuple[set[str], set[str]]:
-    """Return the error codes that stand in the code other than in comparisons, and patterns of those that are put together."""
+    """Return the error codes in the code other than in comparisons, and patterns of those that are put together."""
     codes: set[str] = set()
     patterns: set[str] = set()
     compared = {id(part) for node in nodes() if isinstance(node, ast.Compare) for part in ast.walk(node)}
@@ -55,7 +55,7 @@ def raised() -> tuple[set[str], set[str]]:
 
 
 def test_every_error_code_that_can_happen_is_listed() -> None:
-    """Whatever code a user meets, the page explains it."""
+    """The page explains every code that a user can meet."""
     codes, _ = raised()
     assert codes - first_column("## Error codes") == set()
 
@@ -91,7 +91,7 @@ def test_every_rule_is_listed() -> None:
 
 
 def test_every_layout_is_listed() -> None:
-    """The table of layouts says of each what came with it, in the words that an upgrade shows."""
+    """The table of layouts lists what came with each, in the words that an upgrade shows."""
     assert {int(row[0]): row[1] for row in table("## Layout")} == format_version.NEWS
 
 
@@ -159,7 +159,7 @@ def test_every_key_of_a_pipeline_is_listed(configs: Path) -> None:
 
 
 def test_the_defaults_are_those_of_the_page(configs: Path) -> None:
-    """What is left out is as the page says."""
+    """The page describes correctly what is left out."""
     project = Project(configs.parent)
     tap, pipeline = project.connector("tap-x"), project.pipeline("p")
     page = {row[0].strip("`"): row[2] for heading in ("<name>/", "pipelines.yaml") for row in table(f"## `singer-configs/{heading}`")}

@@ -1,4 +1,4 @@
-"""What the end of a log says: the sentence that people see of a connector or a transform that failed."""
+"""The end of a log: the sentence that people see of a connector or a transform that failed."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ ENDS = {
 
 @pytest.mark.parametrize(("log", "says"), ENDS.values(), ids=ENDS)
 def test_the_last_words_of_a_connector(log: str, says: str) -> None:
-    """What was raised counts, where a traceback ends the log, without what stands below it; else the last line that says something."""
+    """The exception counts if a traceback ends the log, without the lines below it; else the last line with text."""
     assert last_words(log.encode()) == says
 
 
 DBT = {
-    "all is well": (["Running with dbt=1.11.16", "Done. PASS=2 WARN=0 ERROR=0"], ""),
+    "all models pass": (["Running with dbt=1.11.16", "Done. PASS=2 WARN=0 ERROR=0"], ""),
     "no connection": (
         ["Encountered an error:\nDatabase Error\n  connection failed: FATAL:  no such user\n"],
         "connection failed: FATAL:  no such user",
