@@ -114,6 +114,7 @@ class Settings:
     port_console: int = 9001
     argo_events: Literal["none", "use"] = "none"
     network_policies: bool = False
+    metrics: bool = True
     initless_pods: Literal["auto"] | bool = "auto"
     """``auto``: as the version of Kubernetes allows."""
     proxy: str = ""
