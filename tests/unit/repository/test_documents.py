@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 import runpy
-import shlex
 import xml.etree.ElementTree as ET
 from collections import defaultdict
-from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from documents import CONTEXTS, PAGES, ROOT, commands, read
-from invoke.parser import Parser
+from documents import PAGES, ROOT, commands, read, understood
 
 import tasks
 
@@ -21,17 +18,6 @@ if TYPE_CHECKING:
 
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURE = ROOT / "docs" / "demo.svg"
-
-
-@cache
-def understood(command: str) -> None:
-    """See that Invoke would take a command: its name, its flags, no argument too few or too many."""
-    words = shlex.split(command)
-    if words[0].startswith("-"):
-        return  # Invoke's own, such as --list
-    (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
-    assert context.name == words[0]
-    assert not context.missing_positional_args, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
