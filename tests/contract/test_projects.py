@@ -71,6 +71,7 @@ def test_a_team(tool: Tool, tmp_path: Path) -> None:
     """A project in a folder with a space runs the example; a clone of it does too, and lists the secrets it needs. The tool stays clean."""
     before = tool.files
     first = tool.init(tmp_path / "our pipelines")
+    assert (first / ".devcontainer" / "devcontainer.json").is_file()
     demo = tool.type(first, "demo", "--engine", "local")
     assert demo.returncode == 0, demo.stderr
     assert "days loaded" in demo.stdout
