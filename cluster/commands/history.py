@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from cluster.project import backfill, redaction
 from cluster.project.reader import Project
 from cluster.runs import bookmarks, outcome, rates
 from cluster.runs.outputs import copy
+from cluster.runs.record import fields_of
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, seconds, shown
 from cluster.ui.listing import list_files
@@ -59,7 +60,7 @@ def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[En
 
 def _fields(engine: Engine, record: Record) -> dict[str, Any]:
     """Return a record's fields with its status at this moment."""
-    fields = asdict(record)
+    fields = fields_of(record)
     del fields["schema"]  # every event has its own
     fields["status"] = engine.status(record)
     return fields

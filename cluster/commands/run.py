@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.argo.workflow import RunOptions, backfill_key, workflow
-from cluster.config.strict import read_object, words
+from cluster.config.strict import listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
@@ -24,8 +24,9 @@ from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
 from cluster.runs import bookmarks, outcome, rates
+from cluster.runs.history import PartHistory
 from cluster.runs.outputs import copy
-from cluster.runs.record import Record, new_run_id
+from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.listing import list_files
@@ -98,6 +99,9 @@ def retry(session: Session, run: str) -> None:
         again = f"Run it again: {command('run', record.pipeline)}"
         if used.status(record) not in {"failed", "interrupted"}:
             raise SetupError("E-ENGINE", f"{record.run} is {used.status(record)}: there is nothing to retry.", hint=again)
+        if record.parts is not None:
+            _retry_parts(session, engines, used, record)
+            return
         ended = all(side.exit_code == 0 for side in record.sides[:-1])
         if used.handles is None or not ended or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
             raise SetupError("E-ENGINE", f"The data that {record.run} extracted is not complete.", hint=again)
@@ -106,6 +110,22 @@ def retry(session: Session, run: str) -> None:
         with _finishing(session, record.pipeline) as facts:
             options = RunOptions(replay=record.run, backfill=backfill.recorded(record.backfill))
             _run(session, engines, record.pipeline, facts, asked="argo", options=options, verb="retry")
+
+
+def _retry_parts(session: Session, engines: Engines, used: Engine, record: Record) -> None:
+    """Load the parts of a run that did not succeed.
+
+    :raises SetupError: E-ENGINE, none of them is left in the catalog.
+    """
+    pipeline = Project.of(session.settings).pipeline(record.pipeline)
+    left = [item["name"] for item in record.parts or () if item["status"] not in DONE]
+    plan = pipeline.plan.only(left) if pipeline.plan else None
+    if plan is None or not plan.numbers:
+        problem = f"The parts that {record.run} did not load are not in the catalog any more: {listed(left)}."
+        raise SetupError("E-ENGINE", problem, hint=f"Run it again: {command('run', record.pipeline)}")
+    with _finishing(session, record.pipeline) as facts:
+        options = RunOptions(backfill=backfill.recorded(record.backfill), plan=plan)
+        _run(session, engines, record.pipeline, facts, asked=used.engine, options=options, verb="retry")
 
 
 def _run(
@@ -158,6 +178,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         options.keep_raw,
         options.backfill,
         config,
+        options.plan or pipeline.plan,
         transform=made.get("transform"),
         mapper=made.get("mapper"),
     )
@@ -193,15 +214,34 @@ def _run_argo(
     argo.ready()
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
-        run, values = new_run_id(), parameters(handles, pipeline, options)
+        run, own = new_run_id(), _planned(engine, pipeline, options)
+        values = parameters(handles, pipeline, own)
+        if own.plan:
+            engine.history.store.put(session.settings.bucket_configs, own.plan.key, own.plan.data())
         if pipeline.name in configs:
             values["tap-config"] = backfill_key(run)
             engine.history.store.put(session.settings.bucket_configs, values["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, values, scope(handles), options)
+        document = workflow(pipeline, run, values, scope(handles), own)
         known["run"] = argo.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
     return argo.follow(titles)
+
+
+def _planned(engine: Engine, pipeline: Pipeline, options: RunOptions) -> RunOptions:
+    """Return the options with the parts of a run, if it has any.
+
+    If the tables may be missing, the first part runs alone: targets that create the same ones at
+    the same time get in each other's way.
+
+    :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+    """
+    plan = options.plan or pipeline.plan
+    if plan is None:
+        return options
+    PartHistory(engine.history, plan, 0).state(pipeline.name)  # refuses another form
+    alone = options.full or options.backfill is not None or engine.history.state(pipeline.name) is None
+    return replace(options, plan=replace(plan, first_alone=alone))
 
 
 def _run_several(session: Session, names: Sequence[str], *, asked: str, options: RunOptions) -> None:

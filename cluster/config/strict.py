@@ -203,6 +203,17 @@ class Fields:
         """Return whether the value of *key* is a list."""
         return isinstance(self._data.get(key), list)
 
+    def is_mapping(self, key: str) -> bool:
+        """Return whether the value of *key* is a mapping."""
+        return isinstance(self._data.get(key), dict)
+
+    def keys(self, pattern: str, allowed: str) -> tuple[str, ...]:
+        """Return the keys, whose names the user chooses."""
+        for key in self._data:
+            if not (isinstance(key, str) and re.fullmatch(pattern, key)):
+                self._wrong("", key, allowed)
+        return tuple(self._data)
+
     def flag(self, key: str, *, default: bool) -> bool:
         """Return true or false; a text such as "yes" is an error."""
         value = self._take(key, default, "true or false")

@@ -54,6 +54,8 @@ COMMIT_FILES = (
     "cluster/host/locks.py",
     "cluster/net/__init__.py",
     "cluster/net/proxy.py",
+    "cluster/project/__init__.py",
+    "cluster/project/parts.py",
     "cluster/runs/__init__.py",
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from cluster.project.parts import Plan
+
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
 """A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and
@@ -121,6 +123,10 @@ class Pipeline:
     mapper: Connector | None = None
     """The program between tap and target, which changes streams and fields."""
     mapper_config: Path | None = None
+    plan: Plan | None = None
+    """The parts of each run, if it is split."""
+    at_once: int = 4
+    """How many parts of a run may run at the same time."""
 
     @property
     def connectors(self) -> tuple[Connector, ...]:

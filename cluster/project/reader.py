@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,17 +17,19 @@ from typing import TYPE_CHECKING, Any, Self
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
-from cluster.project import debian
+from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cluster.config.settings import Settings
+    from cluster.project.parts import Plan
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
@@ -36,6 +39,8 @@ SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 PARAMETER_BYTES = 1 << 15
 """Linux allows 128 KiB for a variable; escapes in JSON and other parameters need some of it."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+GROUP = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
+SPLIT = "streams, or groups such as {large: [orders], small: [users, teams]}"
 
 
 class Project:
@@ -243,8 +248,12 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
+            at_once=fields.number("at_once", default=4, least=1, most=100),
         )
+        groups = self._groups(fields) if fields.has("split") else None
         fields.finish()
+        if groups is not None and pipeline.mode == "staged":
+            fields.refuse("split", "left out with mode: staged, which loads all streams from one file")
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
@@ -252,7 +261,35 @@ class Project:
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")
         self._check_files(pipeline)
-        return pipeline
+        return pipeline if groups is None else replace(pipeline, plan=self._plan(pipeline, groups))
+
+    @staticmethod
+    def _groups(fields: Fields) -> dict[str, tuple[str, ...]]:
+        """Read ``split``: groups of streams; none if each stream is a part."""
+        if not fields.is_mapping("split"):
+            fields.text("split", pattern="streams", allowed=SPLIT)
+            return {}
+        own = fields.mapping("split")
+        groups: dict[str, tuple[str, ...]] = {name: own.texts(name, allowed="a list of streams") for name in own.keys(GROUP, SPLIT)}
+        names = [name for streams in groups.values() for name in streams]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice or not groups or planning.REST in groups:
+            fields.refuse("split", f"{SPLIT}, each stream once; {planning.REST} is the group of the others")
+        return groups
+
+    def _plan(self, pipeline: Pipeline, groups: Mapping[str, Sequence[str]]) -> Plan:
+        """Return the parts of a pipeline that is split.
+
+        :raises SetupError: E-CATALOG, there is no catalog.
+        """
+        shown = self.shown(pipeline.catalog)
+        if not pipeline.catalog.exists():
+            raise SetupError(
+                "E-CATALOG",
+                f"{pipeline.name} is split by streams, and there is no {shown}.",
+                hint=f"Make it: {command(f'discover {pipeline.tap.name}')}",
+            )
+        return planning.by_streams(read_object(pipeline.catalog, shown, "E-CATALOG"), groups, pipeline.at_once, shown, pipeline.tap.name)
 
     def _check_name(self, name: str) -> None:
         """Check the name of a pipeline.
