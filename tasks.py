@@ -98,6 +98,8 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "raw": "keep what the tap printed",
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
+        "every": "a backfill in chunks: day, week, month or a number such as 30d",
+        "at-once": "how many parts may run at the same time, on the engine argo",
         "watch": "run it again whenever its connectors, configs or catalog change",
     },
 )
@@ -110,6 +112,8 @@ def run(
     raw: bool = False,
     from_: str = "",
     to: str = "",
+    every: str = "",
+    at_once: int = 0,
     watch: bool = False,
 ) -> None:
     """Run a pipeline."""
@@ -117,7 +121,7 @@ def run(
     from cluster.commands import watch as again
 
     function = again.watch if watch else run.run
-    function(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
+    function(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to, every=every, at_once=at_once)
 
 
 @command("runs --limit 5", help={"pipeline": "only runs of this one"})
@@ -201,7 +205,7 @@ def cancel(session: Session, run: str) -> None:
 
 @command("retry last")
 def retry(session: Session, run: str) -> None:
-    """Load again what a failed run of a staged pipeline has extracted."""
+    """Load what a run in parts has not, or again what a failed staged run has extracted."""
     from cluster.commands.run import retry
 
     retry(session, run)

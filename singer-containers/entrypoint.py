@@ -873,6 +873,7 @@ class Runner:
             "fault": self.fault(),
             "exit_code": exit_code,
             **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
+            **({"part": self.part[0]["name"]} if self.part[0] else {}),
             **({"maps": mapped_streams(self.maps)} if self.side == "mapper" else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }

@@ -18,7 +18,7 @@ from cluster.project import backfill, redaction
 from cluster.project.reader import Project
 from cluster.runs import bookmarks, outcome, rates
 from cluster.runs.outputs import copy
-from cluster.runs.record import fields_of
+from cluster.runs.record import DONE, fields_of
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, seconds, shown
 from cluster.ui.listing import list_files
@@ -69,6 +69,8 @@ def _fields(engine: Engine, record: Record) -> dict[str, Any]:
 def _row(engine: Engine, record: Record) -> list[str]:
     """Return the cells of a run. The status includes the error code or the number of warnings."""
     status: str = engine.status(record)
+    if record.parts:
+        status += f" {sum(item['status'] in DONE for item in record.parts)}/{len(record.parts)} parts"
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"
     elif record.warnings:
@@ -107,6 +109,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
+            *_parts(record),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             *_state(record),
             *_files(engine, record),
@@ -116,6 +119,20 @@ def show(session: Session, run: str) -> None:
             *(("warning", text) for text in record.warnings),
         ]
         output.table([list(fact) for fact in facts], ["", ""])
+
+
+def _parts(record: Record) -> list[tuple[str, str]]:
+    """Return the parts of a run: those that are not loaded, and the first of the others."""
+    rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item)) for item in record.parts or ()]
+    shown_rows = [row[1:] for row in rows if not row[0]] + [row[1:] for row in rows if row[0]][:FILES]
+    done = sum(row[0] for row in rows)
+    return [("parts", f"{done} of {len(rows)} loaded"), *shown_rows] if rows else []
+
+
+def _part(item: Mapping[str, Any]) -> str:
+    took = f", {seconds(item['seconds'])}" if item["seconds"] is not None else ""
+    why = f", {item['error']['code']}  {item['error']['problem']}" if item["error"] else ""
+    return f"{item['status']}, {count(item['records'], 'record')}{took}{why}"
 
 
 def _name(stream: str) -> str:
@@ -170,9 +187,9 @@ def logs(session: Session, run: str, *, follow: bool) -> None:
         seen: dict[tuple[str, str], str] = {}
         while True:
             more = follow and run_logs.at_work(engine, record)
-            for side, text in run_logs.lines(engine, record, seen):
-                session.output.event("log", run=record.run, side=side, line=text)
-                session.output.text(f"{side:<7} {text}")
+            for part, side, text in run_logs.lines(engine, record, seen):
+                session.output.event("log", run=record.run, side=side, line=text, **({"part": part} if part else {}))
+                session.output.text(f"{part} {side:<7} {text}".lstrip())
             if not more:
                 break
             time.sleep(run_logs.LOOK_SECONDS)

@@ -74,10 +74,17 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
         output.text(f"Next: {command('demo')} again loads only new days · {command('runs')} · {command('state', rates.DEMO)}")
 
 
-def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
-    """Run a pipeline, or several in parallel. With *first* the run is a backfill, up to *last*."""
+def run(
+    session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str, every: str, at_once: int
+) -> None:
+    """Run a pipeline, or several in parallel.
+
+    With *first* the run is a backfill, up to *last*, in chunks of *every*.
+    """
     names = words(pipeline)
     options = RunOptions(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
+    if every or at_once:
+        options = _in_parts(Project.of(session.settings), names, options, every, at_once)
     if len(names) > 1:
         _run_several(session, names, asked=engine, options=options)
         return
@@ -88,8 +95,26 @@ def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: b
         session.output.text(f"Next: {command('show', record.run)} · {command('state', name)}")
 
 
+def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every: str, at_once: int) -> RunOptions:
+    """Return the options with the parts that ``--every`` and ``--at-once`` ask for.
+
+    :raises SetupError: E-SETTING, there are none.
+    """
+    if len(names) > 1:
+        raise SetupError("E-SETTING", "--every and --at-once are for one pipeline.", hint="Name one.")
+    pipeline = project.pipeline(names[0] if names else "")
+    if every and options.backfill is None:
+        raise SetupError("E-SETTING", "--every needs --from and --to.", hint="Pass them: the days to load.")
+    if at_once < 0 or (at_once and not every and not pipeline.plan):
+        raise SetupError("E-SETTING", f"--at-once {at_once} is for runs with parts.", hint="Add split to the pipeline, or pass --every.")
+    at_once = at_once or pipeline.at_once
+    if every and options.backfill:
+        return replace(options, plan=backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once))
+    return replace(options, plan=replace(pipeline.plan, at_once=at_once) if pipeline.plan else None)
+
+
 def retry(session: Session, run: str) -> None:
-    """Load again what a failed run of a staged pipeline has extracted.
+    """Load what a run with parts has not, or again what a failed staged run has extracted.
 
     :raises SetupError: E-ENGINE, there is no extracted data; E-STATE, other runs came after it.
     """
@@ -117,9 +142,13 @@ def _retry_parts(session: Session, engines: Engines, used: Engine, record: Recor
 
     :raises SetupError: E-ENGINE, none of them is left in the catalog.
     """
-    pipeline = Project.of(session.settings).pipeline(record.pipeline)
-    left = [item["name"] for item in record.parts or () if item["status"] not in DONE]
-    plan = pipeline.plan.only(left) if pipeline.plan else None
+    project, parts = Project.of(session.settings), record.parts or []
+    pipeline = project.pipeline(record.pipeline)
+    left = [item["name"] for item in parts if item["status"] not in DONE]
+    plan = pipeline.plan
+    if "from" in parts[0]:
+        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once)
+    plan = plan.only(left) if plan else None
     if plan is None or not plan.numbers:
         problem = f"The parts that {record.run} did not load are not in the catalog any more: {listed(left)}."
         raise SetupError("E-ENGINE", problem, hint=f"Run it again: {command('run', record.pipeline)}")

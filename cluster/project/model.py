@@ -57,6 +57,8 @@ class Connector:
     """The keys of its config, if ``connector.yaml`` lists them: backfills check them."""
     instead: Path | None = None
     """The environment's config that overrides it."""
+    end_exclusive: bool = False
+    """Whether a tap loads only what is before ``end_date``."""
     safe_states: bool | None = None
     """Whether rows are safe when the target prints a state.
 

@@ -82,6 +82,8 @@ class Plan:
         :raises ValueError: the state has not its bookmarks by stream.
         """
         others = self.others(index)
+        if not any(part.streams for part in self.parts):
+            return dict(state) if state else None  # parts by days use no state
         marks = {key: value for key, value in bookmarks(state).items() if key not in others}
         return {"bookmarks": marks} if marks else None
 

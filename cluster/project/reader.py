@@ -159,6 +159,7 @@ class Project:
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
             instead=self._instead(folder / CONFIG),
+            end_exclusive=fields.choice("end_date", ("inclusive", "exclusive"), "inclusive") == "exclusive",
             safe_states=_safe_states(fields),
             system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),
             files=read_files(fields, self.root),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,6 +53,8 @@ def test_each_stream_is_a_part(checkout: Checkout) -> None:
     ]
     assert (record["state_before"], record["state_after"]) == (None, marks(a=3, c=2))
     assert checkout.leftovers() == []
+    assert "2 of 2 loaded" in checkout.invoke("show", "last").out
+    assert "succeeded 2/2 parts" in checkout.invoke("runs").out
 
     split(checkout, {"a": 4, "c": 2})
     again = checkout.run()
@@ -85,6 +88,7 @@ def test_a_part_that_fails(checkout: Checkout) -> None:
     assert record["parts"][1]["error"]["code"] == "E-TAP-FAILED"
     assert (record["status"], record["loaded"], record["records"]) == ("failed", False, {"a": 2, "b": 3, "c": 2})
     assert checkout.leftovers() == []
+    assert {event["part"] for event in checkout.invoke("logs", "last", "--json").events if event["side"] == "tap"} <= set(STREAMS)
 
     split(checkout, {"a": 9, "b": 5, "c": 9})
     again = checkout.invoke("retry", "last", "--json")
@@ -135,3 +139,80 @@ def test_a_state_of_another_form(checkout: Checkout) -> None:
     checkout.scripted({"steps": [["schema", "a"], ["state", {"n": 1}]]}, split="streams")
     printed = checkout.run()
     assert (printed.code, printed.error, checkout.state()) == (2, "E-STATE", None), printed.err
+
+
+# -- by days
+
+YEARS = {"start_date": "2020-01-01", "end_date": None}
+QUARTER = ("--from", "2024-01-15", "--to", "2024-03-10", "--every", "month")
+
+
+def by_days(checkout: Checkout, *, end: str = "inclusive", timed: bool = False, target: dict[str, Any] | None = None) -> None:
+    """Make a pipeline of a tap that loads a row for each day, or each six hours, between its two dates."""
+    dates = {key: f"{value}T00:00:00Z" if timed and value else value for key, value in YEARS.items()}
+    checkout.scripted({"steps": [["days", "s", end == "inclusive", timed], ["state", {"n": 1}]], **dates}, target)
+    checkout.write(
+        "tap-scripted/connector.yaml",
+        {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": ["catalog", "state"], "end_date": end},
+    )
+
+
+def moments(checkout: Checkout, *results: Result) -> list[str]:
+    """Return the rows of runs, in order."""
+    texts = [text for result in results for text in loaded(checkout, result).values()]
+    return sorted(json.loads(line)["n"] for text in texts for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("end", "timed", "count"), [(end, timed, 224 if timed else 56) for end in ("inclusive", "exclusive") for timed in (False, True)]
+)
+def test_a_backfill_in_chunks(checkout: Checkout, end: str, timed: bool, count: int) -> None:  # noqa: FBT001 - a parameter of the test
+    """Each month is a part; every row, also at the boundaries, is loaded exactly once, and the state stays."""
+    by_days(checkout, end=end, timed=timed)
+
+    result = checkout.run("p", *QUARTER)
+
+    assert result.code == 0, result.err
+    rows = moments(checkout, result)
+    assert (len(rows), len(set(rows)), rows[0][:10], rows[-1][:10]) == (count, count, "2024-01-15", "2024-03-10")
+    assert checkout.state() is None
+    record = shown(checkout)
+    assert [(part["name"], part["from"], part["to"]) for part in record["parts"]] == [
+        ("2024-01-15", "2024-01-15", "2024-01-31"),
+        ("2024-02-01", "2024-02-01", "2024-02-29"),
+        ("2024-03-01", "2024-03-01", "2024-03-10"),
+    ]
+    assert record["backfill"] == {"from": "2024-01-15", "to": "2024-03-10"}
+
+
+def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
+    """What is done is done: the retry loads the chunk that failed, and no other."""
+    by_days(checkout, target={"exit_on": "2024-02-10"})
+    failed = checkout.run("p", *QUARTER)
+    assert (failed.code, failed.error) == (2, "E-TARGET-FAILED")
+    assert [part["status"] for part in shown(checkout)["parts"]] == ["succeeded", "failed", "succeeded"]
+
+    by_days(checkout)
+    again = checkout.invoke("retry", "last", "--json")
+
+    assert (again.code, again.last["records"]) == (0, {"s": 29}), again.err
+    rows = moments(checkout, failed, again)
+    assert (len(rows), len(set(rows))) == (56, 56)
+    assert checkout.invoke("retry", "last", "--json").error == "E-ENGINE"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--every", "month"), "needs --from and --to"),
+        (("--from", "2024-01-01", "--every", "month"), "needs --from and --to, as days"),
+        (("--from", "2024-01-01", "--to", "2024-01-31", "--every", "fortnight"), "is no length"),
+        (("--from", "2000-01-01", "--to", "2024-01-31", "--every", "day"), "more than 1,000 parts"),
+        (("--at-once", "3"), "is for runs with parts"),
+    ],
+)
+def test_chunks_that_are_refused(checkout: Checkout, words: tuple[str, ...], says: str) -> None:
+    """What makes no chunks is one sentence and one hint, before anything has begun."""
+    by_days(checkout)
+    result = checkout.invoke("run", "p", *words)
+    assert (result.code, says in result.err) == (1, True), result.err
