@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import kube_secret
-import notify
 
 from cluster.config.settings import Settings
 from cluster.errors import RunError, SetupError
@@ -35,7 +34,7 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.project import parts
-from cluster.runs import outcome
+from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
@@ -116,15 +115,6 @@ class Run:
 
 def read(environ: Mapping[str, str]) -> Run:
     """Read the run from the environment variables."""
-    settings = Settings(
-        root=Path("/"),
-        local_store="s3",
-        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
-        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
-        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
-        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
-        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
-    )
     return Run(
         pipeline=environ["SINGER_PIPELINE"],
         run=environ["SINGER_RUN"],
@@ -144,7 +134,20 @@ def read(environ: Mapping[str, str]) -> Run:
         index=int(environ["SINGER_PART"]) if environ.get("SINGER_PART") else None,
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
-        settings=settings,
+        settings=read_settings(environ),
+    )
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read where the store is, from the environment variables."""
+    return Settings(
+        root=Path("/"),
+        local_store="s3",
+        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
+        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
+        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
+        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
+        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
     )
 
 
@@ -579,17 +582,34 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
             else:
                 problem = None
                 break
-    wanted = environ.get("SINGER_NOTIFY", "failure")
+    choice = environ.get("SINGER_NOTIFY", "failure")
     good = (run.status == "Succeeded" and run.plan == "none") or (record is not None and record.status == "succeeded")
-    if wanted in {"warning", "always"}:
+    if choice in {"warning", "always"}:
         with suppress(SetupError):  # a run that main has recorded
             record = record or history.read(run.pipeline, run.run)
     warnings = record.warnings if record else []
-    if wanted == "always" or (wanted != "never" and not good) or (wanted == "warning" and warnings):
+    if notify.wanted(choice, good=good, warnings=warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
         log = b"" if why is None or run.plan != "none" else last_log(run, history)
-        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log), warnings=warnings)
+        tell(environ, notify.message(run.pipeline, run.run, why, log_lines(log), warnings, environ.get("SINGER_LINK", "")))
     return 1 if problem else 0
+
+
+def tell(environ: Mapping[str, str], facts: Mapping[str, Any], seconds: float = notify.SECONDS) -> bool:
+    """Send a message if there is an address, and return whether it arrived. Never raises.
+
+    A failure is one line on standard error.
+    """
+    try:
+        address = Path(environ.get("SINGER_NOTIFY_FILE", "/singer/notify/url")).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        address = ""
+    if not address:
+        return False
+    problem = notify.send(address, facts, seconds)
+    if problem:
+        print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
+    return not problem
 
 
 def unknown(run: Run, problem: SetupError | None) -> RunError:
@@ -639,19 +659,19 @@ def complain(error: SetupError) -> None:
     print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
 
 
-def open_history(run: Run, environ: Mapping[str, str]) -> History:
+def open_history(settings: Settings, environ: Mapping[str, str]) -> History:
     """Open the states and records in the cluster's store."""
     store = S3Store(
-        run.settings.s3_endpoint,
+        settings.s3_endpoint,
         access_key=environ.get("AWS_ACCESS_KEY_ID"),
         secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         session_token=environ.get("AWS_SESSION_TOKEN"),
-        region=run.settings.s3_region,
+        region=settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
-        proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
-        own=urlsplit(run.settings.s3_endpoint).hostname == MINIO,
+        proxy=proxy.read(settings, environ).proxy_for(settings.s3_endpoint),
+        own=urlsplit(settings.s3_endpoint).hostname == MINIO,
     )
-    return History(store, run.settings)
+    return History(store, settings)
 
 
 def main() -> NoReturn:
@@ -663,7 +683,7 @@ def main() -> NoReturn:
     run = read(os.environ)
     if command == "keep":
         raise SystemExit(keep_alone(run, rotating(run, os.environ)))
-    history = open_history(run, os.environ)
+    history = open_history(run.settings, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
     signal.signal(signal.SIGTERM, stop)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import words
+from cluster.engines import late as lateness
 from cluster.engines import logs as run_logs
 from cluster.engines.choice import Engine, Engines
 from cluster.errors import SetupError
@@ -17,11 +18,13 @@ from cluster.host.files import replacing
 from cluster.project import backfill, redaction
 from cluster.project.reader import Project
 from cluster.runs import bookmarks, outcome, rates
+from cluster.runs.late import shown as shown_time
 from cluster.runs.outputs import copy
 from cluster.runs.record import DONE, fields_of
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, seconds, shown
 from cluster.ui.listing import list_files
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +53,34 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
         for engine, record in newest:
             session.output.event("run", **_fields(engine, record))
         session.output.table([_row(engine, record) for engine, record in newest], HEADERS)
+
+
+def late(session: Session, *, pipeline: str) -> None:
+    """List the pipelines whose success is overdue, on the engine that a run would use.
+
+    :raises SetupError: E-LATE, there are some.
+    """
+    if pipeline:
+        Project.of(session.settings).pipeline(pipeline)
+    with Engines(session) as engines:
+        engine, _ = engines.choose("")
+        watched = lateness.pipelines(engine, [pipeline] if pipeline else ())
+        overdue = lateness.late_now(engine, watched)
+        why = lateness.unwatched(engine) if engine.handles else None
+    output = session.output
+    for item in overdue:
+        output.event("late", engine=engine.label, **item.fields())
+    if why:
+        warn(output, "check", f"The check for late pipelines does not work: {why}.")
+    if not overdue:
+        output.line("✓", count(len(watched), "pipeline"), f"with a schedule on the engine {engine.label}; none is late")
+        return
+    cells = [[item.pipeline, shown_time(item.due), shown_time(item.success) if item.success else "never", item.detail] for item in overdue]
+    output.table(cells, ("pipeline", "due", "last success", "why"))
+    hint = f"See {command('runs', overdue[0].pipeline)}"
+    if engine.handles is None and all(item.why == "not-started" for item in overdue):
+        hint = f"Let something start them: {command('schedule --print cron')}"
+    raise SetupError("E-LATE", f"{len(overdue)} of {count(len(watched), 'pipeline')} late on the engine {engine.label}.", hint=hint)
 
 
 def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[Engine, Record]]:
@@ -224,7 +255,8 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
         if not newest:
             output.text(f"No runs yet. Next: {command('demo')}")
             return
-        text = page(_redacted(session, newest), _courses(session, newest), datetime.now(UTC))
+        overdue = [str(item) for engine in engines.available() for item in lateness.report(engine)]
+        text = page(_redacted(session, newest), _courses(session, newest), datetime.now(UTC), overdue)
     with replacing("The report", file) as part:
         part.touch(mode=0o600)
         part.write_text(text, encoding="utf-8")

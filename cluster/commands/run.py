@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo.workflow import RunOptions, backfill_key, workflow
+from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, workflow
 from cluster.config.strict import listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
+from cluster.engines.notifications import notifying
 from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
@@ -19,6 +21,7 @@ from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.destination import destination
 from cluster.project.dotenv import kept_secrets
+from cluster.project.due import next_due
 from cluster.project.files import warn_of_paths
 from cluster.project.reader import Project
 from cluster.project.secrets import secrets
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 
     from cluster.project.model import Pipeline
     from cluster.session import Session
+
+
+LOOKED_AT = 20
+"""Runs in which the last one of a schedule is looked for; backfills do not count."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -75,13 +82,28 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
 
 
 def run(
-    session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str, every: str, at_once: int
+    session: Session,
+    pipeline: str,
+    *,
+    engine: str,
+    full: bool,
+    keep_raw: bool,
+    first: str,
+    last: str,
+    every: str = "",
+    at_once: int = 0,
+    if_due: bool = False,
 ) -> None:
     """Run a pipeline, or several in parallel.
 
-    With *first* the run is a backfill, up to *last*, in chunks of *every*.
+    With *first* the run is a backfill, up to *last*, in chunks of *every*. With *if_due*, do
+    nothing if its schedule was not due since its last run.
+
+    :raises SetupError: E-SETTING, *if_due* with several pipelines.
     """
     names = words(pipeline)
+    if if_due and len(names) > 1:
+        raise SetupError("E-SETTING", "--if-due is for one pipeline.", hint="Name one pipeline.")
     options = RunOptions(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
     if every or at_once:
         options = _in_parts(Project.of(session.settings), names, options, every, at_once)
@@ -90,6 +112,8 @@ def run(
         return
     name = names[0] if names else pipeline
     with Engines(session) as engines, _finishing(session, name) as facts:
+        if if_due and not _is_due(session, engines, name, engine):
+            return
         _, record = _run(session, engines, name, facts, asked=engine, options=options, verb="run")
         session.output.text()
         session.output.text(f"Next: {command('show', record.run)} · {command('state', name)}")
@@ -111,6 +135,30 @@ def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every
     if every and options.backfill:
         return replace(options, plan=backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once))
     return replace(options, plan=replace(pipeline.plan, at_once=at_once) if pipeline.plan else None)
+
+
+def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
+    """Return whether a pipeline's schedule was due since its last run began.
+
+    A time that was missed counts for six hours, as in the cluster; without a run, for one hour.
+
+    :raises SetupError: E-SETTING, the pipeline has no schedule.
+    """
+    pipeline, now = Project.of(session.settings).pipeline(name), datetime.now(UTC)
+    if not pipeline.schedule:
+        raise SetupError("E-SETTING", f"{name} has no schedule, and --if-due asks whether it is due.", hint="Leave --if-due out.")
+    used, _ = engines.choose(asked)
+    last = next((record for record in used.newest(name, LOOKED_AT) if record.backfill is None), None)
+    since = now - timedelta(hours=1)
+    if last is not None:
+        since = max(datetime.fromisoformat(last.started), now - timedelta(seconds=DEADLINE_SECONDS))
+    due = next_due(pipeline.schedule, pipeline.timezone, since)
+    if due is not None and due <= now and not pipeline.paused:
+        return True
+    session.output.line(
+        "•", name, "is paused" if pipeline.paused else f"is not due before {due:%Y-%m-%d %H:%M} UTC" if due else "never due"
+    )
+    return False
 
 
 def retry(session: Session, run: str) -> None:
@@ -212,9 +260,10 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         mapper=made.get("mapper"),
     )
     network = proxy.read(settings, session.environ).variables(session.environ)
-    return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
-        job, reason, started=lambda run: facts.update(run=run)
-    )
+    with notifying(session, engine.history, pipeline, facts):
+        return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
+            job, reason, started=lambda run: facts.update(run=run)
+        )
 
 
 def _run_argo(

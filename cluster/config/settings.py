@@ -8,6 +8,7 @@ file, ``INVOKE_SINGER_<KEY>``. Invoke merges all but the environment's file. It 
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -21,7 +22,11 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOL = Path(__file__).resolve().parents[2]
+"""The checkout of this tool: code, manifests and Dockerfiles."""
+ROOT = Path(os.environ.pop("SINGER_PROJECT", "") or TOOL).resolve()
+"""The project: what a user writes, and what commands write. A project's launcher names it; else it
+is the tool's checkout. Programs that we start do not inherit the variable."""
 LAPTOP = "laptop"
 """The environment that needs no file."""
 ENVIRONMENTS = "environments"
@@ -68,9 +73,10 @@ IMAGES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings in force. ``root`` is the checkout; every file we write is below it."""
+    """The settings in force. Every file that we write is below ``root``: the project."""
 
     root: Path = ROOT
+    tool: Path = TOOL
     env: str = LAPTOP
     engine: Literal["auto", "local", "argo"] = "auto"
     local_store: Literal["folder", "s3"] = "folder"
@@ -161,7 +167,7 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if field.name != "root"}
+DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if field.name not in {"root", "tool"}}
 """Every key with its default as a text, the form that Invoke gets."""
 
 

@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from cluster.config.settings import TOOL
 from cluster.engines.lock import RUNNER_LOCK, SAFE_STATE
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
@@ -32,13 +32,14 @@ from cluster.ui.format import seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from cluster.engines.job import Job
     from cluster.errors import RunError
     from cluster.project.model import Connector
     from cluster.project.venvs import Environment
 
-ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
+ENTRYPOINT = TOOL / "singer-containers" / "entrypoint.py"
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """How long the other side has to end after one has failed."""

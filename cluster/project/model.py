@@ -70,6 +70,8 @@ class Connector:
     """Groups of settings, each as names with spaces between them; one group is enough."""
     exclude_newer: str | None = None
     """Its packages are resolved as of this time, as uv's ``--exclude-newer`` takes it."""
+    build_constraints: tuple[str, ...] = ()
+    """Versions of the packages that build others, as uv's ``--build-constraints`` takes them."""
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 
@@ -129,6 +131,9 @@ class Pipeline:
     """The parts of each run, if it is split."""
     at_once: int = 4
     """How many parts of a run may run at the same time."""
+    late_after: int | None = None
+    """Seconds after a time of the schedule until which a success must have ended; None: judged by
+    how long its runs take."""
 
     @property
     def connectors(self) -> tuple[Connector, ...]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
+LATE_AFTER = "a duration such as 30m or 6h"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
 PARAMETER_BYTES = 1 << 15
@@ -112,6 +113,10 @@ class Project:
         override = self.instead / os.path.relpath(file, self.configs)
         return override if file.name == CONFIG and override.is_file() else None
 
+    def _fields(self, content: object, shown: str, at: str = "") -> Fields:
+        """Return the keys of a connector or a pipeline; the editors' schemas are made of them."""
+        return Fields(content, shown=shown, at=at)
+
     @property
     def pipeline_names(self) -> list[str]:
         """The names of all pipelines, in the file's order."""
@@ -140,7 +145,7 @@ class Project:
         shown = self.shown(folder / "connector.yaml")
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
-        fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
+        fields = self._fields(read_yaml(folder / "connector.yaml", shown), shown)
         kind = fields.choice("kind", ("tap", "mapper", "target", "transform"))
         requirements, projects = self._requirements(fields)
         connector = Connector(
@@ -154,6 +159,9 @@ class Project:
             python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
             exclude_newer=fields.text(
                 "exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed='a date in quotes, such as "2023-05-01"'
+            ),
+            build_constraints=fields.texts(
+                "build_constraints", (), pattern=r"[A-Za-z0-9][\w.-]* ?[<>=!~][\w.*,<>=!~ ]+", allowed="a list such as setuptools<66"
             ),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
@@ -223,7 +231,7 @@ class Project:
                 hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
         self._check_name(name)
-        fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
+        fields = self._fields(self._entries[name], self.shown(self.pipelines_file), name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         mapper = self._side(fields, "mapper") if fields.has("mapper") else None
         if mapper is None and fields.has("mapper_config"):
@@ -250,14 +258,17 @@ class Project:
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
             at_once=fields.number("at_once", default=4, least=1, most=100),
+            late_after=_seconds(late) if (late := fields.text("late_after", "", pattern=DURATION, allowed=LATE_AFTER)) else None,
         )
-        groups = self._groups(fields) if fields.has("split") else None
+        groups = self._groups(fields)
         fields.finish()
         if groups is not None and pipeline.mode == "staged":
             fields.refuse("split", "left out with mode: staged, which loads all streams from one file")
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
+        if pipeline.late_after and not pipeline.schedule:
+            fields.refuse("late_after", "a bound for a schedule, and there is none")
         reason = zone_refusal(pipeline.timezone)
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")
@@ -265,16 +276,11 @@ class Project:
         return pipeline if groups is None else replace(pipeline, plan=self._plan(pipeline, groups))
 
     @staticmethod
-    def _groups(fields: Fields) -> dict[str, tuple[str, ...]]:
-        """Read ``split``: groups of streams; none if each stream is a part."""
-        if not fields.is_mapping("split"):
-            fields.text("split", pattern="streams", allowed=SPLIT)
-            return {}
-        own = fields.mapping("split")
-        groups: dict[str, tuple[str, ...]] = {name: own.texts(name, allowed="a list of streams") for name in own.keys(GROUP, SPLIT)}
-        names = [name for streams in groups.values() for name in streams]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice or not groups or planning.REST in groups:
+    def _groups(fields: Fields) -> dict[str, tuple[str, ...]] | None:
+        """Read ``split``: groups of streams, empty if each is a part; None if it is absent."""
+        groups = fields.groups("split", "streams", pattern=GROUP, allowed=SPLIT)
+        names = [name for streams in (groups or {}).values() for name in streams]
+        if len(names) > len({*names}) or planning.REST in (groups or {}):
             fields.refuse("split", f"{SPLIT}, each stream once; {planning.REST} is the group of the others")
         return groups
 

@@ -178,7 +178,7 @@ class Kind(Owned[str]):
 
         *cgroups* is the version of cgroups that the runtime has.
         """
-        document = documents.load([self.settings.root / "manifests" / "kind.yaml"])[0]
+        document = documents.load([self.settings.tool / "manifests" / "kind.yaml"])[0]
         document = documents.with_value(document, "nodes.0.image", self.settings.image("node"))
         for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]

@@ -40,22 +40,22 @@ def read(page: str) -> str:
 
 def blocks(text: str) -> list[Block]:
     """Return the fenced blocks of a page, in order."""
-    found, heading = [], ""
+    results, heading = [], ""
     for part in re.split(r"^(```\w*\n.*?^```$)", text, flags=re.MULTILINE | re.DOTALL):
         fenced = re.fullmatch(r"```(\w*)\n(.*?)```", part, re.DOTALL)
         if fenced:
-            found.append(Block(heading, fenced[1], fenced[2]))
+            results.append(Block(heading, fenced[1], fenced[2]))
         else:
             heading = next(reversed(re.findall(r"^#+ (.+)$", part, re.MULTILINE)), heading)
-    return found
+    return results
 
 
 def commands(text: str) -> list[str]:
     """Return every command of ours that a page shows, in a block or within a sentence, without what a shell makes of it."""
     lines = [line for block in blocks(text) for line in block.text.splitlines()]
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    found = (re.search(r"(?:^|[\s(=])\./invoke ([^|;)#…]+)", piece) for piece in [*lines, *spans])
-    return [match[1].strip() for match in found if match]
+    matches = (re.search(r"(?:^|[\s(=])\./invoke ([^|;)#…]+)", piece) for piece in [*lines, *spans])
+    return [match[1].strip() for match in matches if match]
 
 
 def type_block(block: Block, folder: Path, environ: dict[str, str]) -> str:

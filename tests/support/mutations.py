@@ -33,7 +33,7 @@ SCENARIOS = "tests/contract/test_scenarios.py"
 COMMIT = "tests/contract/test_commit.py"
 KILLS = "tests/faults/test_kills.py"
 COUNTING = "--all tests/unit/entrypoint/test_entrypoint.py"
-PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
+PROCESS = "tests/contract/test_entrypoint_process.py"
 REGISTRY = "--all tests/contract/test_registry.py"
 
 
@@ -45,7 +45,7 @@ class Variant:
     """What it breaks."""
     file: str
     old: str
-    """Stands in the file exactly once."""
+    """Is in the file exactly once."""
     new: str
     tests: str
     """pytest's arguments."""
@@ -155,9 +155,9 @@ def main() -> None:
             assert not fail(tests, folder), f"{tests}: fails where nothing is broken"
         for variant in chosen:
             began = time.monotonic()
-            found = noticed(variant, folder)
-            survived += [] if found else [variant.name]
-            print(f"{'✓' if found else '✗'} {variant.name:<55} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - what it is for
+            caught = noticed(variant, folder)
+            survived += [] if caught else [variant.name]
+            print(f"{'✓' if caught else '✗'} {variant.name:<55} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - what it is for
     print(f"{len(chosen) - len(survived)} of {len(chosen)} were noticed.")  # noqa: T201 - likewise
     raise SystemExit(bool(survived))
 

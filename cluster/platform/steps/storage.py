@@ -200,7 +200,7 @@ def silent(url: str) -> str | None:
 
 def policy(settings: Settings) -> dict[str, Any]:
     """Return the policy of the pipelines' user, for the buckets of the settings."""
-    template: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
+    template: dict[str, Any] = json.loads((settings.tool / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
     # Statements without a resource are about MinIO's own API.
     ours = [item for item in template["Statement"] if "Resource" in item or settings.store == "install"]
     return {**template, "Statement": [made for statement in ours for made in _granted(statement, settings)]}

@@ -46,7 +46,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
     """Return a connector's image."""
-    return images.tag(Project(root).connector(name), Settings(root=root, **settings))
+    return images.tag(Project(root).connector(name), Settings(root=root, tool=root, **settings))
 
 
 def writes(name: str, text: str) -> Callable[[Path], object]:
@@ -143,9 +143,9 @@ def test_a_connector_with_a_python_of_its_own(checkout: Path) -> None:
     """A connector that asks for a Python is built from the base image of that Python, also behind a mirror."""
     writes("singer-configs/tap-y/connector.yaml", 'kind: tap\npip_url: tap-y==1\npython: "3.11"\n')(checkout)
     for mirror, registry in (("", "docker.io"), ("docker.io=localhost:5000", "localhost:5000")):
-        found = images.arguments(Project(checkout).connector("tap-y"), Settings(root=checkout, mirror=mirror))
-        assert found["BASE"] == f"{registry}/library/python:3.11-slim-bookworm"
-        assert found["CONNECTOR_PYTHON"] == "3.11", "a base image with another Python is refused"
+        arguments = images.arguments(Project(checkout).connector("tap-y"), Settings(root=checkout, mirror=mirror))
+        assert arguments["BASE"] == f"{registry}/library/python:3.11-slim-bookworm"
+        assert arguments["CONNECTOR_PYTHON"] == "3.11", "a base image with another Python is refused"
 
 
 REGISTRIES = [

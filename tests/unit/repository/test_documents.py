@@ -7,6 +7,7 @@ import runpy
 import shlex
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 PICTURE = ROOT / "docs" / "demo.svg"
 
 
+@cache
 def understood(command: str) -> None:
     """See that Invoke would take a command: its name, its flags, no argument too few or too many."""
     words = shlex.split(command)

@@ -1,4 +1,4 @@
-"""A tap that does what its config says, step by step: what the tests need to see go wrong.
+"""A tap that does what its config asks, step by step: what the tests need to see go wrong.
 
 ``{"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}], ["exit", 1]]}``. See ``STEPS``.
 """
@@ -33,7 +33,7 @@ def load(name: str) -> dict:
 
 
 def say(message: object) -> None:
-    """Print one line, at once."""
+    """Print one line, and flush it."""
     print(message if isinstance(message, str) else json.dumps(message), flush=True)
 
 
@@ -64,12 +64,12 @@ def strike(who: str, number: int) -> None:
 
 def source(rows: int, batch: int, fault: dict | None = None) -> None:
     """Go on from the number in the state up to *rows*, a state after each batch; the *fault* strikes after so many bytes."""
-    said = [{"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": {"type": "object"}}]
+    messages = [{"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": {"type": "object"}}]
     for number in range(load("--state").get("n", 0), rows):
-        said.append({"type": "RECORD", "stream": "s", "record": {"n": number}})
+        messages.append({"type": "RECORD", "stream": "s", "record": {"n": number}})
         if (number + 1) % batch == 0 or number + 1 == rows:
-            said.append({"type": "STATE", "value": {"n": number + 1}})
-    data = "".join(json.dumps(message) + "\n" for message in said).encode()
+            messages.append({"type": "STATE", "value": {"n": number + 1}})
+    data = "".join(json.dumps(message) + "\n" for message in messages).encode()
     at = min(fault["at"], len(data)) if fault else 0
     write(data[:at])
     if fault:
@@ -106,7 +106,7 @@ def days(stream: str, inclusive: bool = True, timed: bool = False) -> None:
 
 
 def write(data: bytes) -> None:
-    """Write all of *data* to standard output, at once."""
+    """Write all of *data* to standard output, and flush it."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -138,7 +138,7 @@ def facts(path: str) -> None:
 
 
 def batch(stream: str, size: int, folder: str = "", first: int = 0) -> None:
-    """Write records into a file, by default where ``batch_config`` says, and print its address."""
+    """Write records into a file, by default below the root of ``batch_config``, and print its address."""
     folder = folder or load("--config")["batch_config"]["storage"]["root"].replace("file://", "")
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{stream}-{first}.json.gz")
