@@ -61,6 +61,7 @@ COMMIT_FILES = (
     "cluster/net/proxy.py",
     "cluster/project/__init__.py",
     "cluster/project/due.py",
+    "cluster/project/parts.py",
     "cluster/runs/__init__.py",
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",
