@@ -36,12 +36,12 @@ def handles(folder: Path, **settings: Any) -> Handles:
 
 def metrics(documents: list[Document]) -> dict[str, list[Document]]:
     """Return the metrics of each template of each mode."""
-    found = {}
+    results = {}
     for document in documents:
         if document["kind"] == "WorkflowTemplate":
             name, spec = document["metadata"]["name"], document["spec"]
-            found[name] = [metric for part in (spec, *spec["templates"]) for metric in part.get("metrics", {}).get("prometheus", [])]
-    return found
+            results[name] = [metric for part in (spec, *spec["templates"]) for metric in part.get("metrics", {}).get("prometheus", [])]
+    return results
 
 
 def test_every_mode_has_the_documented_metrics(tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_every_mode_has_the_documented_metrics(tmp_path: Path) -> None:
     documented = {names(row[0])[0].removeprefix(PREFIX): (row[1], set(names(row[2]))) for row in table("## Metrics", PAGE)}
     by_mode = metrics(handles(tmp_path).rendering.documents)
     assert by_mode.keys() == {"streaming", "staged"}
-    for found in by_mode.values():
-        kinds = {item["name"]: ({"counter", "gauge"} & item.keys(), {label["key"] for label in item["labels"]}) for item in found}
+    for results in by_mode.values():
+        kinds = {item["name"]: ({"counter", "gauge"} & item.keys(), {label["key"] for label in item["labels"]}) for item in results}
         assert {name: ("".join(kind), labels) for name, (kind, labels) in kinds.items()} == documented
-        for item in found:
+        for item in results:
             assert unknown("Prometheus", item) == set()
             assert item["help"]
 
@@ -75,7 +75,7 @@ def test_one_setting_turns_them_off(tmp_path: Path, on: str) -> None:
     [settings] = [item for item in documents if item["metadata"]["name"] == "workflow-controller-configmap"]
     assert yaml.safe_load(settings["data"]["config"])["metricsConfig"]["enabled"] is (on == "true")
     assert any(item["metadata"]["name"] == "workflow-controller-metrics" for item in documents) is (on == "true")
-    assert [bool(found) for found in metrics(documents).values()] == [on == "true"] * 2
+    assert [bool(results) for results in metrics(documents).values()] == [on == "true"] * 2
 
 
 def test_the_service_leads_to_the_port(tmp_path: Path) -> None:
