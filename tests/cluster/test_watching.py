@@ -28,8 +28,8 @@ SERVICE = "/api/v1/namespaces/argo/services/workflow-controller-metrics:9090/pro
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as results:
-        yield results
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def test_metrics(argo: Argo) -> None:
