@@ -187,7 +187,7 @@ class Rendering:
 
     def check(self, image: str) -> Document:
         """Return the CronJob of the check for late pipelines, which runs in *image*."""
-        job = documents.load([self.settings.root / "manifests" / "late" / "check.yaml"])[0]
+        job = documents.load([self.settings.tool / "manifests" / "late" / "check.yaml"])[0]
         placed = templates.placed(self.in_namespace(job), self.settings, self.endpoint)
         placed = documents.with_value(placed, "spec.jobTemplate.spec.template.spec.containers.0.image", image)
         return documents.stamped(documents.labelled(placed, self.labels))
