@@ -9,6 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from documents import PAGES, ROOT, commands, read, understood
 
 import tasks
@@ -98,3 +99,16 @@ def test_the_layers_of_the_architecture_are_modules() -> None:
     there = {path.stem for path in (ROOT / "cluster").iterdir() if path.suffix in {"", ".py"}}
     assert named
     assert named <= there
+
+
+def test_a_report_of_a_bug_has_what_helps() -> None:
+    """The form for bugs requires the command and the file of ``doctor --bundle``; each form is one that GitHub can show."""
+    forms = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in (ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")}
+    assert sorted(forms) == ["bug", "feature"]
+    for form in forms.values():
+        assert {"name", "description", "body"} <= set(form)
+        assert all(part["type"] == "markdown" or (part["id"] and part["attributes"]["label"]) for part in form["body"])
+    required = {part["id"]: part["attributes"] for part in forms["bug"]["body"] if part.get("validations", {}).get("required")}
+    assert set(required) == {"command", "expected", "bundle"}
+    for command in commands(required["bundle"]["description"]):
+        understood(command)
