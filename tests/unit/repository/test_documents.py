@@ -36,7 +36,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """Each link to a file of the project leads to one, and to a heading that is there."""
+    """Each link leads to a file of the project, and to a heading that is there; the site cannot show a folder."""
     text = page.read_text(encoding="utf-8")
     broken = []
     for link in re.findall(r"(?:\]\(|src=\")([^)\"\s]+)", text):
@@ -44,7 +44,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        if not target.is_file() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
 
@@ -53,6 +53,15 @@ def test_the_first_page_leads_to_every_other() -> None:
     """Each page below docs/ is named in the README."""
     text = read("README.md")
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text] == []
+
+
+def test_the_site_has_the_pages_of_the_first_page() -> None:
+    """The navigation of the site is the README's table, in its order; the files that pages link to are copied with them."""
+    script = runpy.run_path(str(ROOT / "docs" / "build_site.py"))
+    pages = script["pages"](yaml.safe_load(read("mkdocs.yml"))["nav"])
+    table = read("README.md").partition("\n## Documents\n")[2]
+    assert pages == ["README.md", *re.findall(r"\]\(([^)]+\.md)\)", table)]
+    assert {PICTURE, ROOT / "singer-containers" / "entrypoint.py"} <= script["copied"](pages)
 
 
 def test_every_promise_has_its_test() -> None:
