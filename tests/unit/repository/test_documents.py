@@ -101,6 +101,19 @@ def test_the_picture_of_the_terminal() -> None:
     assert f'src="docs/{PICTURE.name}"' in read("README.md")
 
 
+def test_the_picture_of_the_report() -> None:
+    """It is well-formed, loads nothing, tells nothing of the machine it was drawn on, and has the stylesheet of today's page."""
+    text = (ROOT / "docs" / "report.svg").read_text(encoding="utf-8")
+    assert {element.tag.partition("}")[0][1:] for element in ET.fromstring(text).iter()} == {  # noqa: S314 - our own file
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xhtml",
+    }
+    assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
+    assert not re.search(r"@font-face|url\(|/home/|/tmp/|/Users/|/root/", text)
+    assert read("cluster/runs/report.css") in text
+    assert 'src="docs/report.svg"' in read("README.md")
+
+
 def test_the_layers_of_the_architecture_are_modules() -> None:
     """Each package that the architecture page names is there."""
     (table,) = re.findall(r"^\| layer \| packages .*?\n\n", read("docs/architecture.md"), re.MULTILINE | re.DOTALL)
