@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
@@ -97,6 +97,8 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "raw": "keep what the tap printed",
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
+        "every": "a backfill in chunks: day, week, month or a number such as 30d",
+        "at-once": "how many parts may run at the same time, on the engine argo",
         "watch": "run it again whenever its connectors, configs or catalog change",
         "if-due": "only if its schedule was due since its last run: for cron and launchd, which know no time zones",
     },
@@ -110,6 +112,8 @@ def run(
     raw: bool = False,
     from_: str = "",
     to: str = "",
+    every: str = "",
+    at_once: int = 0,
     watch: bool = False,
     if_due: bool = False,
 ) -> None:
@@ -117,10 +121,11 @@ def run(
     from cluster.commands import run
     from cluster.commands import watch as again
 
+    options: dict[str, Any] = {"engine": engine, "full": full, "keep_raw": raw, "every": every, "at_once": at_once}
     if watch and not if_due:
-        again.watch(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
+        again.watch(session, pipeline, first=from_, last=to, **options)
     else:
-        run.run(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to, if_due=if_due)
+        run.run(session, pipeline, first=from_, last=to, if_due=if_due, **options)
 
 
 @command("runs --limit 5", help={"pipeline": "only runs of this one", "late": "list the pipelines whose success is overdue, and why"})
@@ -218,7 +223,7 @@ def cancel(session: Session, run: str) -> None:
 
 @command("retry last")
 def retry(session: Session, run: str) -> None:
-    """Load again what a failed run of a staged pipeline has extracted."""
+    """Load what a run in parts has not, or again what a failed staged run has extracted."""
     from cluster.commands.run import retry
 
     retry(session, run)

@@ -23,7 +23,7 @@ FILE = ROOT / "docs" / "demo.svg"
 COMMANDS = ("./invoke demo", "./invoke runs")
 REPORT = ROOT / "docs" / "report.svg"
 REPORTED = ("./invoke run currencies-to-csv", "./invoke run exchange-rates-to-csv --full", "./invoke run exchange-rates-to-csv") * 4
-"""What is typed before the report; then a run that fails."""
+"""The commands before the report; a run that fails follows."""
 MISTAKE = '{"base": "EURO"}'
 PAGE = (1080, 840)
 """Width and height of the part that the picture shows: all above the rates."""
@@ -38,7 +38,7 @@ THEME = TerminalTheme(
 
 
 def typed(command: str, folder: Path, expected: int = 0) -> str:
-    """Return what a command writes to a terminal in *folder*, if it ends with the *expected* code."""
+    """Return what a command writes to a terminal in *folder*, if its exit code is *expected*."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, WIDTH))
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(WIDTH)}

@@ -146,6 +146,9 @@ def _text(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
+TEXT = r"[^\x00-\x1f]+"
+
+
 class Fields:
     """The keys of one mapping; ``finish`` refuses those that were not read."""
 
@@ -181,7 +184,7 @@ class Fields:
             raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{other}", hint=f"Add {path} to {self.shown}.")
         return default
 
-    def text(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text") -> Any:
+    def text(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text") -> Any:
         """Return a string that matches *pattern*, or *default* (may be None) without the key."""
         value = self._take(key, default, allowed, _text(pattern))
         if value is not default and not (isinstance(value, str) and re.fullmatch(pattern, value)):
@@ -195,9 +198,7 @@ class Fields:
             self._wrong(key, value, f"one of {listed(allowed)}")
         return value
 
-    def texts(
-        self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts"
-    ) -> tuple[str, ...]:
+    def texts(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text or a list of texts") -> tuple[str, ...]:
         """Return a list of strings; one string is a list of one."""
         value = self._take(key, default, allowed, {"anyOf": [_text(pattern), {"type": "array", "items": _text(pattern)}]})
         values = [value] if isinstance(value, str) else value
@@ -212,6 +213,21 @@ class Fields:
     def is_list(self, key: str) -> bool:
         """Return whether the value of *key* is a list."""
         return isinstance(self._data.get(key), list)
+
+    def groups(self, key: str, word: str, *, pattern: str, allowed: str) -> dict[str, tuple[str, ...]] | None:
+        """Return lists of texts by names that match *pattern*.
+
+        Empty for the text *word*, None without the key.
+        """
+        lists = {"type": "object", "propertyNames": _text(pattern), "additionalProperties": {"type": "array", "items": _text(TEXT)}}
+        value = self._take(key, None, allowed, {"anyOf": [{"enum": [word]}, lists]})
+        if value is None or value == word:
+            return None if value is None else {}
+        if not isinstance(value, dict) or not value or not all(isinstance(name, str) and re.fullmatch(pattern, name) for name in value):
+            self._wrong(key, value, allowed)
+        if not all(isinstance(items, list) and items and all(isinstance(item, str) for item in items) for items in value.values()):
+            self._wrong(key, value, allowed)
+        return {name: tuple(items) for name, items in value.items()}
 
     def flag(self, key: str, *, default: bool) -> bool:
         """Return true or false; a text such as "yes" is an error."""

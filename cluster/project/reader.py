@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,17 +17,19 @@ from typing import TYPE_CHECKING, Any, Self
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
-from cluster.project import debian
+from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cluster.config.settings import Settings
+    from cluster.project.parts import Plan
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
@@ -37,6 +40,8 @@ SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 PARAMETER_BYTES = 1 << 15
 """Linux allows 128 KiB for a variable; escapes in JSON and other parameters need some of it."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+GROUP = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
+SPLIT = "streams, or groups such as {large: [orders], small: [users, teams]}"
 
 
 class Project:
@@ -162,6 +167,7 @@ class Project:
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
             instead=self._instead(folder / CONFIG),
+            end_exclusive=fields.choice("end_date", ("inclusive", "exclusive"), "inclusive") == "exclusive",
             safe_states=_safe_states(fields),
             system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),
             files=read_files(fields, self.root),
@@ -251,9 +257,13 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
+            at_once=fields.number("at_once", default=4, least=1, most=100),
             late_after=_seconds(late) if (late := fields.text("late_after", "", pattern=DURATION, allowed=LATE_AFTER)) else None,
         )
+        groups = self._groups(fields)
         fields.finish()
+        if groups is not None and pipeline.mode == "staged":
+            fields.refuse("split", "left out with mode: staged, which loads all streams from one file")
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
@@ -263,7 +273,30 @@ class Project:
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")
         self._check_files(pipeline)
-        return pipeline
+        return pipeline if groups is None else replace(pipeline, plan=self._plan(pipeline, groups))
+
+    @staticmethod
+    def _groups(fields: Fields) -> dict[str, tuple[str, ...]] | None:
+        """Read ``split``: groups of streams, empty if each is a part; None if it is absent."""
+        groups = fields.groups("split", "streams", pattern=GROUP, allowed=SPLIT)
+        names = [name for streams in (groups or {}).values() for name in streams]
+        if len(names) > len({*names}) or planning.REST in (groups or {}):
+            fields.refuse("split", f"{SPLIT}, each stream once; {planning.REST} is the group of the others")
+        return groups
+
+    def _plan(self, pipeline: Pipeline, groups: Mapping[str, Sequence[str]]) -> Plan:
+        """Return the parts of a pipeline that is split.
+
+        :raises SetupError: E-CATALOG, there is no catalog.
+        """
+        shown = self.shown(pipeline.catalog)
+        if not pipeline.catalog.exists():
+            raise SetupError(
+                "E-CATALOG",
+                f"{pipeline.name} is split by streams, and there is no {shown}.",
+                hint=f"Make it: {command(f'discover {pipeline.tap.name}')}",
+            )
+        return planning.by_streams(read_object(pipeline.catalog, shown, "E-CATALOG"), groups, pipeline.at_once, shown, pipeline.tap.name)
 
     def _check_name(self, name: str) -> None:
         """Check the name of a pipeline.

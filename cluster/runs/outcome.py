@@ -202,6 +202,8 @@ def unchanged(record: Record) -> str:
     """Return the sentence for hints about data and state after a failed run."""
     if record.committed:
         return LOADED
+    if record.part is not None:
+        return f"The other parts are loaded; {command(f'retry {record.run}')} loads what is missing."
     return KEPT if record.state_kept is not None else UNCHANGED
 
 

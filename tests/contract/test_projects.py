@@ -88,6 +88,13 @@ def test_a_team(tool: Tool, tmp_path: Path) -> None:
     assert names == ["SHOP_API_KEY="]
 
     tool.commit(first)
+    assert tool.type(first, "check", "all").returncode == 1  # SHOP_API_KEY is set nowhere
+    (first / ".env").write_text("SHOP_API_KEY=x\n")
+    assert tool.type(first, "check", "all").returncode == 0
+    subprocess.run([*GIT, "add", "--force", ".env"], cwd=first, check=True)
+    committed = tool.type(first, "check", "all")
+    assert (committed.returncode, ".env is in git" in committed.stderr) == (1, True)
+    subprocess.run([*GIT, "rm", "--quiet", "--cached", ".env"], cwd=first, check=True)
     second = tmp_path / "second"
     subprocess.run(["git", "clone", "--quiet", str(first), str(second)], check=True)
     tool.share(second)

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,7 @@ def calls(store: Store, bucket: str, folder: Path) -> dict[str, Callable[[], obj
         "prepare": lambda: store.prepare({bucket: True}),
         "get": lambda: store.get(bucket, KEY),
         "put": lambda: store.put(bucket, KEY, b"{}"),
+        "change": lambda: store.change(bucket, KEY, lambda _: b"{}"),
         "upload": lambda: store.upload(bucket, KEY, folder / "up"),
         "download": lambda: store.download(bucket, KEY, folder / "down"),
         "objects": lambda: store.objects(bucket),
@@ -559,6 +561,24 @@ def test_concurrent_writers_do_not_mix(buckets: Buckets) -> None:
     assert all(map(whole, kept))
     assert sorted((written["writer"], written["number"]) for written in (json.loads(data or b"") for data in kept)) == sorted(expected)
     assert store.get(bucket, KEY) == kept[0]
+
+
+def test_no_change_of_an_object_is_lost(buckets: Buckets) -> None:
+    """Many writers change one object at the same time, each by what it reads: nobody's change is lost, also where there was no object."""
+
+    def add(mark: str, data: bytes | None) -> bytes:
+        return (data or b"") + mark.encode()
+
+    def change(writer: int) -> None:
+        store = buckets.open()
+        for number in range(5):
+            store.change(buckets.versioned, "k", partial(add, f"{writer}.{number}\n"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(8)))
+    lines = (buckets.store.get(buckets.versioned, "k") or b"").decode().split()
+    assert sorted(lines) == sorted(f"{writer}.{number}" for writer in range(8) for number in range(5))
+    assert len(buckets.store.versions(buckets.versioned, "k")) == 40
 
 
 def test_a_writer_that_is_killed_leaves_the_object_whole(buckets: Buckets) -> None:

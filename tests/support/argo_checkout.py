@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.runs.record import Record
 
-CLUSTER = "singer-argo"
+CLUSTER = os.environ.get("INVOKE_SINGER_CLUSTER", "singer-argo")
 
 
 @dataclass

@@ -15,7 +15,7 @@ from invoke.parser import Parser
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").glob("*.md")])
 PLATFORM = "With the platform"
 """The sections whose commands need a cluster."""
 CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}

@@ -54,7 +54,7 @@ class Variant:
 VARIANTS = [
     # The state rule
     Variant("state kept though a side failed", LOCAL, "        if failure is not None:\n            raise failure\n        target = job.pipeline.target", "        target = job.pipeline.target", f"{SCENARIOS} -k 'tap_fails or target_fails or halfway'"),
-    Variant("state before the data", LOCAL, "                    state = self._load(job, journal, folder, step)", "                    self.history.save_state(record.pipeline, {'n': 20})\n                    state = self._load(job, journal, folder, step)", f"{KILLS} -k 'any_byte'"),
+    Variant("state before the data", LOCAL, "                    state = self._load(job, journal, folder, step, part)", "                    self.history.save_state(record.pipeline, {'n': 20})\n                    state = self._load(job, journal, folder, step, part)", f"{KILLS} -k 'any_byte'"),
     Variant("state before the record", JOURNAL, "        try:\n            self._save_commit()", "        self.history.save_state(record.pipeline, state or {})\n        try:\n            self._save_commit()", f"{KILLS} -k 'before_its_record'"),
     Variant("state never saved", JOURNAL, "        if state is not None:\n            self.history.save_state(record.pipeline, state)", "        pass", f"{COMMIT} -k 'data_record_and_state and not s3'"),
     Variant("a backfill moves the state", JOURNAL, "        if record.backfill is not None:\n            state = None\n", "", f"{COMMIT} -k 'a_backfill_leaves and not s3'"),

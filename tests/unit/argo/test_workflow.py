@@ -18,13 +18,16 @@ from cluster.argo import status, templates
 from cluster.argo import workflow as argo_workflow
 from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
+from cluster.project import parts
 from cluster.project.backfill import Backfill
 from cluster.project.files import files_key
 from cluster.project.model import File
+from cluster.project.parts import Part, Plan
 from cluster.runs.record import began
 
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
+PARTS = Plan((Part("a", ("a",)), Part("b", ("b",)), Part("c", ("c",))), at_once=2, first_alone=True, skipped=frozenset({"a"}))
 FILES = {"a/x": File(b"1", 1), "b": File(b"2", 1)}
 
 
@@ -72,6 +75,23 @@ def test_a_run_as_a_document() -> None:
     assert argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN), TARGET) == expected
 
 
+def test_a_run_with_parts() -> None:
+    """The pods get indexes of the plan, and so many run together; those that are skipped are left out, and one may run first."""
+    spec = argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN, RunOptions(plan=PARTS)), TARGET, RunOptions(plan=PARTS))["spec"]
+    values = {item["name"]: item["value"] for item in spec["arguments"]["parameters"]}
+    assert (values["first"], values["parts"], values["split"], values["pending"]) == ("[1]", "[2]", "true", "7200s")
+    assert (spec["entrypoint"], spec["parallelism"], spec["activeDeadlineSeconds"]) == ("parts", 2, 93600)
+    assert values["plan"] == PARTS.key
+    assert parts.read(PARTS.data()) == replace(PARTS, at_once=1, first_alone=False)
+
+
+def test_a_thousand_parts() -> None:
+    """A plan of a thousand parts stays out of the Workflow, whose parameters are far below Argo's limits."""
+    plan = Plan(tuple(Part(f"{number:0>60}", (f"{number:0>200}",)) for number in range(1000)), at_once=50)
+    document = json.dumps(argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN, RunOptions(plan=plan)), TARGET, RunOptions(plan=plan)))
+    assert len(document) < 10_000
+
+
 def test_files_are_named_by_their_content() -> None:
     """A run and a schedule name the hash of the files that a connector takes along; another content is another name."""
     first, second = ({"name": f"{side}-files", "value": key} for side, key in (("tap", files_key(FILES)), ("target", files_key({}))))
@@ -111,6 +131,7 @@ WAYS = {
     "with raw output": RunOptions(keep_raw=True),
     "in a batch": RunOptions(batch=RUN),
     "over days of the past": RunOptions(backfill=Backfill("2024-01-01")),
+    "in parts": RunOptions(plan=PARTS),
 }
 
 
@@ -124,7 +145,7 @@ def test_argo_and_the_template_know_all_of_it(mode: str, options: RunOptions, *,
     pipeline = replace(PLAIN, mode=mode, tap=tap, target=target, transform=AFTER if after else None)
     if mapped:
         pipeline = replace(pipeline, mapper=replace(MAPPER, files=FILES), mapper_config=MAPPER.config)
-    if options.replay and mode == "streaming":
+    if (options.replay and mode == "streaming") or (options.plan and mode == "staged"):
         return
     made = argo_workflow.workflow(pipeline, RUN, parameters_of(pipeline, options), TARGET, options)
     template = find("WorkflowTemplate", mode)["spec"]
@@ -134,6 +155,7 @@ def test_argo_and_the_template_know_all_of_it(mode: str, options: RunOptions, *,
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
     optional = {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    optional |= {"split", "plan", "first", "parts", "pending"} if options.plan is None else set()
     optional |= set() if mapped else {name for name in declared if name.startswith("mapper")} | {"pipes", "after"}
     assert declared - names <= optional
     assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not options.replay)

@@ -216,6 +216,7 @@ def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
         '"{{workflow.status}}" != "Succeeded"',
         '"{{workflow.parameters.notify}}" == "always"',
         '"{{workflow.parameters.transform}}" != ""',
+        *(['"{{workflow.parameters.split}}" == "true"'] if document["metadata"]["name"] == "streaming" else []),
     )
     assert step["when"].split(" || ") == list(conditions)
     assert step["continueOn"] == {"failed": True, "error": True}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import os
@@ -76,6 +77,34 @@ def source(rows: int, batch: int, fault: dict | None = None) -> None:
     write(data[at:])
 
 
+def streams(rows: dict, batch: int = 2, faults: dict | None = None, pause: float = 0) -> None:
+    """Load each selected stream of the catalog from its bookmark up to so many rows, a state after each batch.
+
+    A fault of a stream is the number of rows after which the tap exits with code 1.
+    """
+    marks = load("--state").get("bookmarks", {})
+    for name in [entry["tap_stream_id"] for entry in load("--catalog")["streams"] if entry.get("selected", True)]:
+        STEPS["schema"](name)
+        for number in range(marks.get(name, {}).get("n", 0), rows.get(name, 0)):
+            if (faults or {}).get(name) == number:
+                sys.exit(1)
+            records(name, 1, number)
+            marks = {**marks, name: {"n": number + 1}}
+            if (number + 1) % batch == 0 or number + 1 == rows[name]:
+                say({"type": "STATE", "value": {"bookmarks": marks}})
+                time.sleep(pause)
+
+
+def days(stream: str, inclusive: bool = True, timed: bool = False) -> None:
+    """Load a record for each day, or for each six hours, from ``start_date`` to ``end_date`` of the config."""
+    config = load("--config")
+    first, last = (dt.datetime.fromisoformat(config[key].replace("Z", "")) for key in ("start_date", "end_date"))
+    STEPS["schema"](stream)
+    while first < last or (inclusive and first == last):
+        say({"type": "RECORD", "stream": stream, "record": {"n": first.isoformat()}})
+        first += dt.timedelta(hours=6 if timed else 24)
+
+
 def write(data: bytes) -> None:
     """Write all of *data* to standard output, and flush it."""
     sys.stdout.buffer.write(data)
@@ -145,6 +174,8 @@ STEPS = {
     "records": records,
     "count": count,
     "source": source,
+    "streams": streams,
+    "days": days,
     "memory": memory,
     "state": lambda value: say({"type": "STATE", "value": value}),
     "say": say,
