@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from documents import PAGES, ROOT, commands, read, understood
 
+import cluster
 import tasks
 
 if TYPE_CHECKING:
@@ -112,6 +114,15 @@ def test_the_picture_of_the_report() -> None:
     assert not re.search(r"@font-face|url\(|/home/|/tmp/|/Users/|/root/", text)
     assert read("cluster/runs/report.css") in text
     assert 'src="docs/report.svg"' in read("README.md")
+
+
+def test_this_version_is_in_the_changelog() -> None:
+    """The version of the code is the newest release of the changelog, with its day, below what is not released yet."""
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == cluster.__version__
+    assert all(day for _, day in headings[1:])
+    assert tomllib.loads(read("pyproject.toml"))["project"]["version"] == cluster.__version__
 
 
 def test_the_layers_of_the_architecture_are_modules() -> None:
