@@ -530,7 +530,7 @@ def test_a_load_that_failed_has_not_come_to_its_transform(pod: Pod) -> None:
     assert pod.history.state("p") is None
 
 
-PARTS = Plan((Part("a", ("a",)), Part("b", ("b",)), Part("c", ("c",))))
+PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"))
 
 
 def of_part(pod: Pod, index: int, mark: int) -> tuple[commit.Run, History]:
@@ -546,21 +546,21 @@ def of_part(pod: Pod, index: int, mark: int) -> tuple[commit.Run, History]:
 def test_parts_commit_by_themselves(pod: Pod) -> None:
     """Each stores its files, its record and its bookmarks; the run's record sums them up at the end."""
     pod.history.save_state("p", {"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}})
-    for index in (0, 2, 1):
+    for index in (0, 3, 2, 1):
         commit.commit(*of_part(pod, index, index + 5))
-    marks = {"a": {"n": 5}, "b": {"n": 6}, "c": {"n": 7}, "z": {"n": 9}}
+    marks = {"a": {"n": 5}, "b": {"n": 6}, "c": {"n": 7}, "d": {"n": 8}, "z": {"n": 9}}
     assert pod.history.state("p") == {"bookmarks": marks}
-    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abc"}
+    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
     under_way = pod.history.read("p", ID)
     assert under_way is not None
-    assert (under_way.status, under_way.records) == ("running", {"a": 3, "b": 3, "c": 3})
+    assert (under_way.status, under_way.records) == ("running", dict.fromkeys("abcd", 3))
 
     assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
     record = pod.history.read("p", ID)
     assert record is not None
     assert (record.status, record.loaded, record.tap.exit_code) == ("succeeded", True, 0)
     assert (record.state_before, record.state_after) == ({"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}}, {"bookmarks": marks})
-    assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 3
+    assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
 
 
 def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -574,6 +574,8 @@ def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, mo
     assert commit.try_commit(run, history, commit.attempt(run, history), lambda **_: None) == 1
     killed, view = of_part(pod, 2, 5)
     commit.attempt(killed, view)
+    pod.left("pod-4", "tap.json", {**REPORT, "exit_code": 3, "part": "d"})
+    pod.left("pod-4", "tap.log", "KeyError: 7")
 
     commit.finish(replace(pod.failed("main: OOMKilled (exit code 137)"), plan=PARTS.key), pod.history, {}, ())
     record = pod.history.read("p", ID)
@@ -581,12 +583,14 @@ def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, mo
     assert record.error is not None
     assert (record.status, record.error["code"]) == ("failed", "E-TAP-FAILED")
     assert 'Part b: tap-x ended with exit code 1: "ValueError: no such base"' in record.error["problem"]
-    assert "1 more part of 3 did not succeed" in record.error["problem"]
+    assert "2 more parts of 4 did not succeed" in record.error["problem"]
     assert [(item["status"], (item["error"] or {}).get("code")) for item in record.parts or ()] == [
         ("succeeded", None),
         ("failed", "E-TAP-FAILED"),
         ("interrupted", "E-RUNNER"),
+        ("failed", "E-TAP-FAILED"),
     ]
+    assert "KeyError: 7" in (record.parts or [])[3]["error"]["problem"]
     assert (pod.history.state("p"), pod.data()) == ({"bookmarks": {"a": {"n": 5}}}, {f"p/{ID}/a/s.csv": b"a"})
 
 
