@@ -551,9 +551,9 @@ def test_parts_commit_by_themselves(pod: Pod) -> None:
     marks = {"a": {"n": 5}, "b": {"n": 6}, "c": {"n": 7}, "d": {"n": 8}, "z": {"n": 9}}
     assert pod.history.state("p") == {"bookmarks": marks}
     assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
-    under_way = pod.history.read("p", ID)
-    assert under_way is not None
-    assert (under_way.status, under_way.records) == ("running", dict.fromkeys("abcd", 3))
+    running = pod.history.read("p", ID)
+    assert running is not None
+    assert (running.status, running.records) == ("running", dict.fromkeys("abcd", 3))
 
     assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
     record = pod.history.read("p", ID)

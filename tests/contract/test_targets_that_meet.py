@@ -72,7 +72,7 @@ def load(target: list[str], streams: dict[int, str], folder: Path) -> list[tuple
 
 @pytest.mark.parametrize("streams", [["t"] * TOGETHER, [f"t{number}" for number in range(TOGETHER)]], ids=["one table", "tables"])
 def test_the_first_part_creates_what_the_others_need(target: list[str], streams: list[str], postgres: Postgres, tmp_path: Path) -> None:
-    """Schema and tables are missing at first; all targets end well, and every row is there once."""
+    """Schema and tables are missing at first; all targets succeed, and every row is there once."""
     parts = dict(enumerate(streams))
     ends = load(target, {0: parts.pop(0)}, tmp_path) + load(target, parts, tmp_path)
     assert [code for code, _ in ends] == [0] * TOGETHER, ends
