@@ -679,6 +679,13 @@ def leave(run: Run, facts: Mapping[str, Any]) -> None:
         (run.shared / "main.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
+def counts(run: Run, record: Record) -> None:
+    """Write what was loaded where Argo reads it for the metrics."""
+    for name, number in (("records", record.total), ("bytes", sum(record.bytes.values()))):
+        with suppress(OSError):
+            (run.shared / name).write_text(str(number), encoding="utf-8")
+
+
 def give_up(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
     """Leave a report for ``finish``; a part of a run writes its own record."""
     leave(run, facts)
@@ -767,6 +774,7 @@ def try_commit(run: Run, history: History, journal: Journal, rotate: Callable[..
         give_up(run, journal, {"error": error.as_dict()})
         return HOPELESS if error.code in NEVER_AGAIN else 1
     state = "moved" if record.state_printed else "unchanged"
+    counts(run, record)
     print(f"{outcome.moved(record)}, {counted(len(record.outputs), 'file')}, state {state}")
     return 0
 

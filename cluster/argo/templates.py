@@ -65,6 +65,15 @@ def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
     return changed
 
 
+def without_metrics(template: Document) -> Document:
+    """Return a WorkflowTemplate without metrics."""
+    changed = copy.deepcopy(template)
+    changed["spec"].pop("metrics", None)
+    for item in changed["spec"].get("templates", []):
+        item.pop("metrics", None)
+    return changed
+
+
 def stored(location: dict[str, Any], settings: Settings, endpoint: str, *, trusting: bool) -> None:
     """Set the store of an S3 location of Argo.
 

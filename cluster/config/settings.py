@@ -69,6 +69,12 @@ IMAGES = {
     "python": "docker.io/library/python:3.13-slim-bookworm",
 }
 """Images that run, and the base image of ours. kind 0.33.0 names the node's digest."""
+DIGESTS = {IMAGES["minio"]: "sha256:14cea493d9a34af32f524e538b8346cf79f3321eff8e708c1e2960462bd8936e"}
+"""What a tag must be: MinIO publishes no images any more, so nobody would notice another one.
+
+The digest is that of the list for all platforms. compdemocracy/polis#2809 read it at quay.io on 20
+September 2026; chgl/fhir-server-exporter names the same one at docker.io.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class Settings:
     port_console: int = 9001
     argo_events: Literal["none", "use"] = "none"
     network_policies: bool = False
+    metrics: bool = True
     initless_pods: Literal["auto"] | bool = "auto"
     """``auto``: as the version of Kubernetes allows."""
     proxy: str = ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.config.settings import IMAGES
+from cluster.config.settings import DIGESTS, IMAGES
 from cluster.containers.registry import ANSWERS, meaning, refusal
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -349,11 +349,14 @@ def _cannot(recipe: Recipe, why: str) -> SetupError:
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Pull an image into the laptop's container runtime.
+    """Pull an image into the laptop's container runtime; by its digest if one is known.
 
     :raises SetupError: E-IMAGE-PULL, with the registry's answer.
     """
-    code, text = runtime.follow(["pull", image], say)
+    exact = f"{image.rpartition(':')[0]}@{DIGESTS[image]}" if image in DIGESTS else image
+    code, text = runtime.follow(["pull", exact], say)
+    if not code and exact != image:
+        code, text = runtime.follow(["tag", exact, image], say)
     if code:
         problem, hint = unpulled(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)

@@ -24,6 +24,7 @@ from cluster.host.files import log_lines
 from cluster.kube import rbac
 from cluster.net.http import in_few_words
 from cluster.net.proxy import login
+from cluster.ui.command_line import command
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class Kube:
             raise SetupError(
                 "E-KUBE",
                 f"The cluster at {self.server} cannot be reached: {in_few_words(error, None)}.",
-                hint="Check whether it runs; invoke up starts it.",
+                hint=f"Check whether it runs; {command('up')} starts it.",
             ) from None
         return response
 

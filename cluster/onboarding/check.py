@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest, read_object
 from cluster.errors import SetupError
-from cluster.onboarding import options, target_cases
+from cluster.host.subprocesses import run
+from cluster.onboarding import env_example, options, target_cases
 from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import catalog_file, discovered, read_catalog
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ALL = "all"
 COLUMNS = 6
 WIDTH = 24
+GIT_SECONDS = 10
 MESSAGE_LENGTH = 120
 SHOW_EVERY = 100
 """After how many records the progress line changes."""
@@ -89,7 +91,7 @@ def _check_files(session: Session, project: Project) -> None:
 
     :raises SetupError: the first error.
     """
-    errors: dict[str, SetupError] = {}
+    errors = _in_git(project.root)
     try:
         pipelines = project.pipeline_names
     except SetupError as error:
@@ -109,6 +111,20 @@ def _check_files(session: Session, project: Project) -> None:
         session.output.line("✗", names[0], f"{problem}{more}")
     if errors:
         raise next(iter(errors.values()))
+
+
+def _in_git(root: Path) -> dict[str, SetupError]:
+    """Return an error for each file with secrets that is in git."""
+    try:
+        names = run(["git", "-C", str(root), "ls-files", "--", ".env", ".env.*"], seconds=GIT_SECONDS).stdout.splitlines()
+    except SetupError:  # there is no git
+        return {}
+    hint = "git rm --cached {}, and commit; then replace its secrets: the history of git keeps them."
+    return {
+        name: SetupError("E-SECRET-TYPED", f"{name} is in git, and so are its secrets.", hint=hint.format(name))
+        for name in names
+        if name != env_example.NAME
+    }
 
 
 def _show_ok(session: Session, kind: str, name: str, detail: str) -> None:

@@ -24,6 +24,7 @@ TEMPLATE = {
     "gitignore": ".gitignore",
     "env.example": ".env.example",
     "workflow.yml": ".github/workflows/pipelines.yml",
+    "devcontainer.json": ".devcontainer/devcontainer.json",
     "pipelines.yaml": "singer-configs/pipelines.yaml",
 }
 """The files of ``template/``, and where they are in a project."""

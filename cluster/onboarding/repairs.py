@@ -164,7 +164,8 @@ def _to_build(log: str, connector: Connector, environments: Environments, *, ask
 def for_images(venv: Path, environments: Environments) -> Repair | None:
     """Return what makes images use this Python, if a package cannot be used with theirs.
 
-    That is one with a wheel for this Python and none for theirs, or with an old copy of six.
+    That is one without a wheel for theirs, or with an old copy of six. A package that was built
+    here may be too old to be built with a newer Python.
     """
     theirs = environments.settings.image_python
     if theirs in {"", OURS}:
@@ -172,9 +173,7 @@ def for_images(venv: Path, environments: Environments) -> Repair | None:
     old = package.with_old_six(venv) if _minor(OURS) <= LAST_OLD_SIX < _minor(theirs) else []
     if old:
         return Repair(f"Python {theirs}, which images use, cannot import six in {', '.join(old)}", python=OURS)
-    lacking = environments.without_wheels(package.compiled(venv), theirs)
-    nowhere = environments.without_wheels(lacking, OURS)
-    names = [item.partition("==")[0] for item in lacking if item not in nowhere]
+    names = [item.partition("==")[0] for item in environments.without_wheels(package.compiled(venv), theirs)]
     if not names:
         return None
     return Repair(f"{', '.join(names)} {'have' if names[1:] else 'has'} no wheel for Python {theirs}, which images use", python=OURS)

@@ -41,6 +41,8 @@ ROLE = "eks.amazonaws.com/role-arn"
 """The annotation that lets a ServiceAccount take an IAM role."""
 MINIO = "http://argo-artifacts:9000"
 """The address of our own MinIO in the cluster."""
+METRICS = "workflow-controller-metrics"
+"""The Service with the metrics of Argo's controller."""
 INITLESS = (1, 36)
 """The first Kubernetes with image volumes on by default. Pods without an init container need
 them."""
@@ -78,6 +80,8 @@ class Rendering:
     def documents(self) -> list[Document]:
         """The objects in the order of application, without the Secrets of store and connectors."""
         rendered = [self.in_namespace(self._chosen(document)) for document in documents.load(self._files())]
+        if not self.settings.metrics:
+            rendered = [document for document in rendered if document["metadata"]["name"] != METRICS]
         if self.settings.argo == "use":
             rendered.append(self.in_namespace(self._repository()))
         rendered += self._for_pods()
@@ -99,7 +103,7 @@ class Rendering:
         if kind == "Deployment":
             document = documents.with_value(document, "spec.template.spec.containers.0.image", self.settings.image(IMAGES[name]))
             return documents.pulling(document, self.settings.pull_secret)
-        if kind == "Service" and not self.provider.publishes:
+        if kind == "Service" and not self.provider.publishes and name != METRICS:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
             return documents.with_value(document, "spec.type", "ClusterIP")
@@ -108,7 +112,8 @@ class Rendering:
         if name == templates.STORE:
             document = documents.annotated(document, {format_version.RECORD: str(format_version.LAYOUT)})
         if kind == "WorkflowTemplate" or name == templates.STORE:
-            return templates.placed(document, self.settings, self.endpoint, trusting=self.trusting)
+            placed = templates.placed(document, self.settings, self.endpoint, trusting=self.trusting)
+            return templates.without_metrics(placed) if kind == "WorkflowTemplate" and not self.settings.metrics else placed
         if kind in {"ServiceAccount", "Role"}:
             return self._with_access(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
@@ -153,6 +158,7 @@ class Rendering:
         config: Document = yaml.safe_load(document["data"]["config"])
         config = documents.with_value(config, "executor.image", self.settings.image("executor"))
         config = documents.with_value(config, "initlessPod.enabled", self._initless())
+        config = documents.with_value(config, "metricsConfig.enabled", self.settings.metrics)
         templates.stored(config["artifactRepository"]["s3"], self.settings, self.endpoint, trusting=self.trusting)
         return config
 

@@ -71,6 +71,7 @@ def test_a_team(tool: Tool, tmp_path: Path) -> None:
     """A project in a folder with a space runs the example; a clone of it does too, and lists the secrets it needs. The tool stays clean."""
     before = tool.files
     first = tool.init(tmp_path / "our pipelines")
+    assert (first / ".devcontainer" / "devcontainer.json").is_file()
     demo = tool.type(first, "demo", "--engine", "local")
     assert demo.returncode == 0, demo.stderr
     assert "days loaded" in demo.stdout
@@ -87,6 +88,13 @@ def test_a_team(tool: Tool, tmp_path: Path) -> None:
     assert names == ["SHOP_API_KEY="]
 
     tool.commit(first)
+    assert tool.type(first, "check", "all").returncode == 1  # SHOP_API_KEY is set nowhere
+    (first / ".env").write_text("SHOP_API_KEY=x\n")
+    assert tool.type(first, "check", "all").returncode == 0
+    subprocess.run([*GIT, "add", "--force", ".env"], cwd=first, check=True)
+    committed = tool.type(first, "check", "all")
+    assert (committed.returncode, ".env is in git" in committed.stderr) == (1, True)
+    subprocess.run([*GIT, "rm", "--quiet", "--cached", ".env"], cwd=first, check=True)
     second = tmp_path / "second"
     subprocess.run(["git", "clone", "--quiet", str(first), str(second)], check=True)
     tool.share(second)

@@ -90,7 +90,7 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
 
 
 def test_a_package_without_a_wheel_for_the_python_of_images(checkout: Checkout) -> None:
-    """Images take this Python where theirs has no wheel. Packages without any wheel, or with one for both, change nothing."""
+    """Images take this Python where theirs has no wheel. Packages with a wheel for both change nothing."""
     ours, theirs = (f"cp3{minor}" for minor in (sys.version_info[1], sys.version_info[1] + 1))
     base = f"example.com/python:3.{sys.version_info[1] + 1}-slim"
     with HubServer() as server:

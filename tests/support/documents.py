@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from invoke.parser import Parser
 
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").glob("*.md")])
 PLATFORM = "With the platform"
 """The sections whose commands need a cluster."""
 CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}
@@ -56,6 +60,17 @@ def commands(text: str) -> list[str]:
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     matches = (re.search(r"(?:^|[\s(=])\./invoke ([^|;)#…]+)", piece) for piece in [*lines, *spans])
     return [match[1].strip() for match in matches if match]
+
+
+@cache
+def understood(command: str) -> None:
+    """See that Invoke would take a command: its name, its flags, no argument too few or too many."""
+    words = shlex.split(command)
+    if words[0].startswith("-"):
+        return  # Invoke's own, such as --list
+    (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
+    assert context.name == words[0]
+    assert not context.missing_positional_args, command
 
 
 def type_block(block: Block, folder: Path, environ: dict[str, str]) -> str:

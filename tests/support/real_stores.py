@@ -215,7 +215,7 @@ class Buckets:
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in asdict(self.settings).items()
-            if name != "root"
+            if name not in {"root", "tool"}
         }
         return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
 

@@ -90,7 +90,7 @@ def test_other_variables_do_not_matter() -> None:
 @pytest.mark.parametrize("key", list(DEFAULTS))
 def test_every_setting_is_a_text(key: str, value: object) -> None:
     """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
-    if not (key in {"network_policies", "initless_pods", "python_downloads"} and isinstance(value, bool)):
+    if not (key in {"metrics", "network_policies", "initless_pods", "python_downloads"} and isinstance(value, bool)):
         assert refused({key: value}).startswith(f"singer.{key} is ")
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.config.settings import IMAGES, Settings
+from cluster.config.settings import DIGESTS, IMAGES, Settings
 from cluster.containers import images
+from cluster.containers.runtime import Runtime
 from cluster.project.reader import Project
 
 if TYPE_CHECKING:
@@ -42,6 +43,23 @@ def checkout(tmp_path: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return tmp_path / "checkout"
+
+
+def test_a_tag_that_must_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MinIO is pulled by its digest, and has its usual name afterwards; an image from a mirror is pulled by its name."""
+    program = tmp_path / "docker"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    images.pull(IMAGES["minio"], Runtime("docker"), lambda _: None)
+    images.pull("mirror.example.com/minio/minio:1", Runtime("docker"), lambda _: None)
+    repository, _, _ = IMAGES["minio"].rpartition(":")
+    exact = f"{repository}@{DIGESTS[IMAGES['minio']]}"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"pull {exact}",
+        f"tag {exact} {IMAGES['minio']}",
+        "pull mirror.example.com/minio/minio:1",
+    ]
 
 
 def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
