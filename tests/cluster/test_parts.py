@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 EIGHT = "abcdefgh"
+SLOW = 4.5
+"""How many seconds each of a stream's ten states takes."""
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +49,8 @@ def rows(argo: Argo, name: str, run: str) -> dict[str, int]:
 
 def test_eight_slow_streams_in_four_pods(argo: Argo) -> None:
     """They take at most 1/3.2 of the time of one pod, with the same rows and state."""
-    split(argo, "alone", EIGHT, rows=20, pause=1.5)
-    split(argo, "parts", EIGHT, rows=20, pause=1.5, split="streams", at_once=4)
+    split(argo, "alone", EIGHT, rows=20, pause=SLOW)
+    split(argo, "parts", EIGHT, rows=20, pause=SLOW, split="streams", at_once=4)
     argo.set_state("parts", {"bookmarks": {"other": {"n": 1}}})
     alone, parts = argo.one("alone"), argo.one("parts")
     assert (alone.record["error"], parts.record["error"]) == (None, None)
@@ -64,7 +66,8 @@ def test_a_part_that_fails_and_its_retry(argo: Argo) -> None:
     """The others load; the retry loads what is missing alone."""
     name = split(argo, "fails", "abc", faults={"b": 3}, split="streams")
     done = argo.one(name)
-    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED")
+    shown = f"{done.record} {argo.type('logs', done.record['run']).out}"
+    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED"), shown
     assert done.record["error"]["problem"].startswith("Part b: tap-scripted ended with exit code 1")
     assert [part["status"] for part in done.record["parts"]] == ["succeeded", "failed", "succeeded"]
     assert argo.get_state(name) == marks("ac")
