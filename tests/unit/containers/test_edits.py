@@ -73,7 +73,7 @@ class Machine:
         for name, text in (("docker", DOCKER), ("ctr", CTR.format(node=self.node))):
             (root / name).write_text(text)
             (root / name).chmod(0o755)
-        self.settings = Settings(root=self.root)
+        self.settings = Settings(root=self.root, tool=self.root)
 
     @property
     def image(self) -> str:

@@ -153,7 +153,7 @@ def test_what_the_builder_must_make(checkout: Path) -> None:
     """An edit of the connector's own code leaves the dependencies as they are; anything else changes them."""
 
     def dependencies() -> str:
-        return images.dependencies(Project(checkout).connector("tap-x"), Settings(root=checkout))
+        return images.dependencies(Project(checkout).connector("tap-x"), Settings(root=checkout, tool=checkout))
 
     before = dependencies()
     for own in ("a file of the project", "a data file of the project"):
