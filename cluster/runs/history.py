@@ -226,7 +226,7 @@ class PartHistory(History):
 
         :raises SetupError: E-STATE, the state has not its bookmarks by stream.
         """
-        with self._by_stream():
+        with self.by_stream():
             own = self.plan.own(self.index, state)
         if self._share is None:
             self._share = own
@@ -239,11 +239,16 @@ class PartHistory(History):
             old = state_json.read(data) if data is not None else None
             return exact_json.dumps(self.plan.merged(self.index, old, self._share, state)).encode()
 
-        with self._by_stream():
+        with self.by_stream():
             self.store.change(self.settings.bucket_configs, self.state_key(pipeline), merged)
 
+    @staticmethod
     @contextmanager
-    def _by_stream(self) -> Iterator[None]:
+    def by_stream() -> Iterator[None]:
+        """Turn the reason why a state cannot be split into an error.
+
+        :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+        """
         try:
             yield
         except ValueError as error:
