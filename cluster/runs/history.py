@@ -227,10 +227,15 @@ class PartHistory(History):
         :raises SetupError: E-STATE, the state has not its bookmarks by stream.
         """
         with self.by_stream():
-            own = self.plan.own(self.index, state)
-        if self._share is None:
-            self._share = own
-        return own
+            return self.plan.own(self.index, state)
+
+    def state(self, pipeline: str) -> dict[str, Any] | None:
+        """Return the part's share of the pipeline's state.
+
+        :raises SetupError: E-STATE, the object in the bucket is not a state by stream.
+        """
+        self._share = super().state(pipeline)
+        return self._share
 
     def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
         """Merge the part's bookmarks into the pipeline's state; no other part's change is lost."""
