@@ -60,7 +60,7 @@ def test_a_plan_is_read_as_it_was_written() -> None:
 
 
 def test_names_of_parts_are_names_of_files() -> None:
-    """Whatever the streams are called, each part has a name of its own."""
+    """Each part has another name, and every store can have a folder of that name."""
     streams = ["public-Orders", "public-orders", "a/b", "../x", "日本"]
     catalog = {"streams": [{"tap_stream_id": stream, "schema": {}} for stream in streams]}
     plan = by_streams(catalog, {}, 4, "catalog.json", "tap-x")
