@@ -24,12 +24,13 @@ from cluster.host.locks import exclusive
 from cluster.host.subprocesses import last_line
 from cluster.net import proxy
 from cluster.project import debian, sources
-from cluster.project.editable import content, project_files
+from cluster.project.editable import content
 from cluster.project.uv_messages import reason
 from cluster.project.venvs import chosen_index, extra_indexes, project_content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import PurePath
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
@@ -117,17 +118,34 @@ UNPULLED = {"throttled": "too many requests", "missing": "no image of that name"
 
 def tag(connector: Connector, settings: Settings) -> str:
     """Return a connector's image: ``localhost/singer/<name>:<hash>``, or that in the registry."""
+    digest = hashlib.sha256(dependencies(connector, settings).encode())
+    digest.update(project_content(connector))
+    digest.update(content(connector.folder, transform_files(connector)))
+    return f"{repository(connector.name, settings)}:{digest.hexdigest()[:12]}"
+
+
+def dependencies(connector: Connector, settings: Settings) -> str:
+    """Return a hash of what a connector's image is made from, without the connector's own code."""
     containers = settings.tool / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "build.lock", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # created before a build
-    digest.update(project_content(connector))
-    if connector.kind == "transform":
-        files = [file for file in project_files(connector.folder) if file.relative_to(connector.folder).parts[0] not in LEFT_BY_DBT]
-        digest.update(content(connector.folder, files))
     digest.update(repr(sorted(arguments(connector, settings).items())).encode())
     digest.update(settings.image_platform.encode())
-    return f"{repository(connector.name, settings)}:{digest.hexdigest()[:12]}"
+    return digest.hexdigest()
+
+
+def transform_files(connector: Connector) -> list[Path]:
+    """Return the files of a transform's dbt project that its image has, sorted."""
+    if connector.kind != "transform":
+        return []
+    return sorted(file for file in connector.folder.rglob("*") if file.is_file() and _in_image(file.relative_to(connector.folder)))
+
+
+def _in_image(file: PurePath) -> bool:
+    """Return whether a file of a dbt project is in the image: see ``.dockerignore``."""
+    ignored = file.parts[0] in LEFT_BY_DBT or "__pycache__" in file.parts or file.suffix == ".json"
+    return not ignored and str(file) != "connector.yaml"
 
 
 def repository(name: str, settings: Settings) -> str:
@@ -181,6 +199,8 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
     with exclusive(kept.with_name(f"{connector.name}.lock")):
         try:
             sources.write(connector, settings, folder, say)
+            if tag(connector, settings) != name:  # edited meanwhile: the name must tell the content
+                raise SetupError("E-BUILD", f"The code of {connector.name} changed while it was packaged.", hint="Run it again.")
             attempts = 2
             while True:
                 with_packages = {"BUILD_PACKAGES": " ".join(packages)} if packages else {}
@@ -200,6 +220,26 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
     if text:
         raise _failure(recipe, text, settings)
     _check_platform(recipe, runtime)
+    remember(connector, settings, name)
+
+
+def _memory(connector: Connector, settings: Settings) -> Path:
+    return settings.local / "cache" / "builds" / f"{connector.name}.image"
+
+
+def remember(connector: Connector, settings: Settings, name: str) -> None:
+    """Remember an image, whose own code an edit may replace."""
+    file = _memory(connector, settings)
+    with file_errors("The name of the image", file):
+        private_folder(file.parent)
+        write_private(file, f"{dependencies(connector, settings)} {name}")
+
+
+def former(connector: Connector, settings: Settings) -> str:
+    """Return the newest image that differs from the wanted one in the connector's own code."""
+    file = _memory(connector, settings)
+    made_from, _, name = file.read_text(encoding="utf-8").partition(" ") if file.exists() else ("", "", "")
+    return name if made_from == dependencies(connector, settings) else ""
 
 
 def commit_tag(settings: Settings) -> str:

@@ -13,20 +13,34 @@ import json
 import subprocess
 import tarfile
 import tempfile
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from cluster.containers.runtime import IMPORT, full_name
 from cluster.host.files import private_folder
 from cluster.host.subprocesses import find
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cluster.containers.runtime import Runtime
+    from cluster.project.wheels import File
 
 HAS = ("ctr", "--namespace=k8s.io", "content", "list", "--quiet")
 """The command that prints the digests in a node's content store."""
+READ_MANIFEST = """
+digest=$(ctr --namespace=k8s.io images list "name==$1" | awk 'NR == 2 {print $3}')
+exec ctr --namespace=k8s.io content get "$digest"
+"""
+READ_PARTS = """
+ctr --namespace=k8s.io content get "$1"
+printf '\\0'
+ctr --namespace=k8s.io content get "$2" | gzip -cdf | tar -tf -
+printf '\\0whole'
+"""
+"""Prints a configuration and the paths in a layer. Each has an end, so that half of it is seen."""
+LAYOUT = ("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+NAME = "io.containerd.image.name"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -46,7 +60,7 @@ def load(runtime: Runtime, node: str, images: Sequence[str], work: Path) -> None
     with tempfile.TemporaryDirectory(prefix=".", dir=private_folder(work)) as folder:
         archive = Path(folder) / "images.tar"
         runtime.save(images, archive)
-        sent = _send(runtime, node, archive, present)
+        sent = send(runtime, node, lambda file: write(archive, file, present))
     if not sent:
         runtime.into_node(node, images)
 
@@ -66,13 +80,13 @@ def _layers(runtime: Runtime, images: Sequence[str]) -> set[str]:
         return set()
 
 
-def _send(runtime: Runtime, node: str, archive: Path, present: set[str]) -> bool:
-    """Send an archive's images without the present layers. Return whether containerd took them."""
+def send(runtime: Runtime, node: str, pack: Callable[[IO[bytes]], object]) -> bool:
+    """Send an archive that *pack* writes. Return whether the node's containerd took it."""
     command = [find(runtime.program), "exec", "--interactive", node, *IMPORT]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as importing:
         assert importing.stdin is not None
         try:
-            write(archive, importing.stdin, present)
+            pack(importing.stdin)
             importing.stdin.close()
         except (OSError, KeyError, ValueError, tarfile.TarError):  # another form, or a refusal
             importing.kill()
@@ -85,12 +99,71 @@ def write(archive: Path, file: IO[bytes], present: set[str]) -> None:
     :raises KeyError, ValueError, tarfile.TarError: the archive has another form.
     """
     with tarfile.open(archive) as source, tarfile.open(fileobj=file, mode="w|") as layout:
-        _add(layout, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        _add(layout, *LAYOUT)
         manifests, sent = [], set(present)
         for image in json.loads(_read(source, "manifest.json")):
             manifest = _add_image(source, layout, image, sent)
-            manifests += [{**manifest, "annotations": {"io.containerd.image.name": full_name(name)}} for name in image["RepoTags"]]
+            manifests += [{**manifest, "annotations": {NAME: full_name(name)}} for name in image["RepoTags"]]
         _add(layout, "index.json", json.dumps({"schemaVersion": 2, "manifests": manifests}).encode())
+
+
+class Image(NamedTuple):
+    """An image on a node."""
+
+    manifest: dict[str, Any]
+    config: dict[str, Any]
+    names: list[str]
+    """The paths in its last layer."""
+
+
+def read(runtime: Runtime, node: str, image: str) -> Image | None:
+    """Return an image of a node; None if it is not there, or has a form that is not known."""
+    answer = runtime.run("exec", node, "sh", "-c", READ_MANIFEST, "-", image)
+    try:
+        manifest = json.loads(answer.stdout)
+        digests = manifest["config"]["digest"], manifest["layers"][-1]["digest"]
+        config, _, names = runtime.run("exec", node, "sh", "-ec", READ_PARTS, "-", *digests).stdout.partition("\0")
+        names, _, whole = names.rpartition("\0")
+        return Image(manifest, json.loads(config), names.splitlines()) if whole == "whole" else None
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def replace(former: Image, content: Mapping[str, File], name: str, labels: Mapping[str, str], file: IO[bytes]) -> None:
+    """Write an image as an OCI image layout: a former one with another last layer.
+
+    Only that layer is in it.
+
+    :raises KeyError: the former image has another form.
+    """
+    layer = _layer(content)
+    with tarfile.open(fileobj=file, mode="w|") as layout:
+        _add(layout, *LAYOUT)
+        added = _add_blob(layout, layer, LAYER)
+        rootfs = former.config["rootfs"]
+        changed = {**former.config["config"], "Labels": {**(former.config["config"].get("Labels") or {}), **labels}}
+        config = {**former.config, "config": changed, "rootfs": {**rootfs, "diff_ids": [*rootfs["diff_ids"][:-1], added["digest"]]}}
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _add_blob(layout, json.dumps(config).encode(), CONFIG),
+            "layers": [*former.manifest["layers"][:-1], added],
+        }
+        described = {**_add_blob(layout, json.dumps(manifest).encode(), MANIFEST), "annotations": {NAME: full_name(name)}}
+        _add(layout, "index.json", json.dumps({"schemaVersion": 2, "manifests": [described]}).encode())
+
+
+def _layer(content: Mapping[str, File]) -> bytes:
+    """Return a layer with some files and their folders: the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as layer:
+        for folder in sorted({str(parent) for name in content for parent in PurePosixPath(name).parents} - {"."}):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            layer.addfile(entry)
+        for name, file in sorted(content.items()):
+            _add(layer, name, file.content, file.mode)
+    return buffer.getvalue()
 
 
 def _add_image(source: tarfile.TarFile, layout: tarfile.TarFile, image: dict[str, Any], sent: set[str]) -> dict[str, Any]:
@@ -133,7 +206,8 @@ def _add_blob(layout: tarfile.TarFile, content: bytes, kind: str) -> dict[str, A
     return {"mediaType": kind, "digest": digest, "size": len(content)}
 
 
-def _add(layout: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add(layout: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644) -> None:
     entry = tarfile.TarInfo(name)
+    entry.mode = mode
     entry.size = len(content)
     layout.addfile(entry, io.BytesIO(content))

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from cluster.host.subprocesses import check, find, follow, last_line, run
 from cluster.ui.format import gigabytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PROGRAMS = ("docker", "podman", "nerdctl")
 PRODUCTS = (
@@ -38,8 +39,13 @@ PRODUCTS = (
 )
 """Products, with the key and value of ``info`` that identify them. Colima's machines have
 profiles."""
-IMPORT = ("ctr", "--namespace=k8s.io", "images", "import", "--digests", "-")
-"""The command with which a node's containerd reads an archive from standard input."""
+IMPORT_IMAGES = """
+ctr images import --help | grep -q -e ' --local' && set -- --local
+exec ctr --namespace=k8s.io images import --digests "$@" -
+"""
+IMPORT = ("sh", "-c", IMPORT_IMAGES, "-")
+"""The command with which a node's containerd reads an archive from standard input. ``--local``, if
+known, takes two thirds of the CPU time."""
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -152,6 +158,8 @@ class Runtime:
         self.patience: float | None = None
         """The timeout of a command in seconds; None for none."""
         self._answers: dict[tuple[str, ...], Future[subprocess.CompletedProcess[str]]] | None = None
+        self._acting = 0
+        """How many steps act at this moment."""
         self._lock = threading.Lock()
 
     @cached_property
@@ -199,14 +207,28 @@ class Runtime:
         return run([self.program, *words], stdin=stdin, seconds=self.patience)
 
     def keep_answers(self) -> None:
-        """From now on, ask the same question once, until something acts."""
+        """From now on, ask the same question once, while nothing acts."""
         with self._lock:
-            self._answers = {} if self._answers is None else self._answers
+            self._answers = {} if self._answers is None and not self._acting else self._answers
 
     def forget_answers(self) -> None:
-        """Ask each question anew from now on: something is about to act."""
+        """Ask each question anew from now on."""
         with self._lock:
             self._answers = None
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Ask each question anew until the body has ended: it changes something."""
+        with self._lock:
+            kept = self._answers is not None or self._acting
+            self._answers = None
+            self._acting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._acting -= 1
+                self._answers = {} if kept and not self._acting else None
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one of its commands that changes nothing, or return the answer that is kept."""

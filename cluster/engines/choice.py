@@ -8,11 +8,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo import status as argo_status
-from cluster.argo import workflow
 from cluster.config.settings import CHOICES, LAPTOP
 from cluster.config.strict import describe, listed, nearest
-from cluster.engines.argo import ArgoEngine
 from cluster.engines.lock import alone, is_running
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
@@ -28,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from cluster.argo.status import WorkflowStatus
+    from cluster.engines.argo import ArgoEngine
     from cluster.platform.handles import Handles
     from cluster.runs.record import Record, Status
     from cluster.session import Session
@@ -58,6 +57,8 @@ class Engine:
             raise SetupError(
                 "E-ENGINE", "The run is of the engine local; this command is for runs of argo.", hint="On local, Ctrl-C stops a run."
             )
+        from cluster.engines.argo import ArgoEngine  # noqa: PLC0415 - a run on this machine needs nothing of it
+
         return ArgoEngine(self.handles, self.session.output)
 
     def status(self, record: Record) -> Status:
@@ -116,11 +117,14 @@ class Engine:
             record.status = "interrupted"  # its Workflow was deleted
         return record
 
-    def _live(self, pipeline: str | None) -> list[tuple[argo_status.WorkflowStatus, dict[str, Any]]]:
+    def _live(self, pipeline: str | None) -> list[tuple[WorkflowStatus, dict[str, Any]]]:
         if self.handles is None:
             return []
+        from cluster.argo import workflow  # noqa: PLC0415 - a run on this machine needs nothing of them
+        from cluster.argo.status import seen  # noqa: PLC0415
+
         selector = f"{workflow.PIPELINE}={pipeline}" if pipeline else workflow.PIPELINE
-        return [(argo_status.seen(live), live) for live in self.handles.kube.objects("Workflow", self.handles.namespace, labels=selector)]
+        return [(seen(live), live) for live in self.handles.kube.objects("Workflow", self.handles.namespace, labels=selector)]
 
 
 class Engines:

@@ -54,7 +54,7 @@ def upgrade(session: Session, to: str, *, back: bool, plan: bool, yes: bool) -> 
         output.line("✓", "Tool", f"{to} is the one that this project names")
         return
     _check_layout(folder, to)
-    for title, detail in _changes(settings.tool if not here else folder, folder, current, to):
+    for title, detail in _changes(settings.tool, folder, current, to):
         output.line("!", title, detail)
     output.event("tool", **{"from": current, "to": to, "plan": plan})
     if plan:
@@ -62,16 +62,21 @@ def upgrade(session: Session, to: str, *, back: bool, plan: bool, yes: bool) -> 
         return
     if not yes and not session.agrees(f"Use {to} from now on?", f"upgrade changes {FILE}, and the copies of the tool's files"):
         return
-    for source, name in REFRESHED.items():
-        _copy(folder / source, settings.root / name)
-    text = read_text(settings.root / FILE, FILE)
-    for key, value in (("TOOL_VERSION", to), ("TOOL_BEFORE", current)):
-        line = f"{key}={value}\n"
-        text = re.sub(rf"^{key}=.*\n?", line, text, flags=re.MULTILINE) if re.search(rf"^{key}=", text, re.MULTILINE) else text + line
-    with write_whole(settings.root / FILE, text):
-        pass
+    _write(settings.root, folder, to, current)
     output.line("✓", "Tool", f"{to}, before {current or 'none'}")
     output.text(f"Next: commit {FILE} · {command('up')} upgrades a platform · {command('upgrade --back')} undoes it")
+
+
+def _write(project: Path, tool: Path, to: str, before: str) -> None:
+    """Name another version in a project, and replace its copies of the tool's files."""
+    for source, name in REFRESHED.items():
+        _copy(tool / source, project / name)
+    text = read_text(project / FILE, FILE)
+    for key, value in (("TOOL_VERSION", to), ("TOOL_BEFORE", before)):
+        line = f"{key}={value}\n"
+        text = re.sub(rf"^{key}=.*\n?", line, text, flags=re.MULTILINE) if re.search(rf"^{key}=", text, re.MULTILINE) else text + line
+    with write_whole(project / FILE, text):
+        pass
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -81,10 +81,10 @@ def _establish(step: Step, handles: Handles, output: Output, stopped: threading.
                 )
             line.detail = text
 
-        handles.runtime.forget_answers()
-        done = step.apply(handles, say)
-        worked = time.monotonic()
-        _wait(step, handles, say, clock)
+        with handles.runtime.acting():
+            done = step.apply(handles, say)
+            worked = time.monotonic()
+            _wait(step, handles, say, clock)
         line.detail = done
     return Taken(time.monotonic() - began, time.monotonic() - worked)
 

@@ -24,9 +24,11 @@ COMPILED = {".c", ".cc", ".cpp", ".cxx", ".f", ".f90", ".go", ".h", ".hpp", ".i"
 """Sources in a package that an installation compiles."""
 VERSIONS = {"__about__.py", "__init__.py", "__version__.py", "_version.py", "version.py"}
 """Files of a package that an installation reads, unless its version is in ``pyproject.toml``."""
-IGNORED = {"__pycache__", ".git", ".local", ".venv", "dist", "build", "tests", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+IGNORED = {"__pycache__", ".git", ".local", ".venv", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
 IGNORED_SUFFIXES = {".egg-info", ".dist-info"}
 """Folders in a connector's project that make no difference: what builds and tests leave behind."""
+IGNORED_AT_TOP = {"dist", "build", "tests"}
+"""Likewise, but only beside the project's packages: inside of one, such a folder is code."""
 
 ORIGINS = """
 import importlib.util, json, sys
@@ -51,7 +53,8 @@ def project_files(folder: Path) -> list[Path]:
 def counts(file: PurePath) -> bool:
     """Return whether a file, by its path in a connector's project, makes a difference."""
     ignored = IGNORED.intersection(file.parts) or any(part.endswith(tuple(IGNORED_SUFFIXES)) for part in file.parts)
-    return not ignored and file.suffix not in {".pyc", ".md"}
+    at_top = file.parts[0] in IGNORED_AT_TOP or (len(file.parts) == 1 and file.suffix == ".md")
+    return not ignored and not at_top and file.suffix != ".pyc"
 
 
 def content(folder: Path, files: Iterable[Path]) -> bytes:

@@ -99,7 +99,7 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
         locked, own = folder / "locked", folder / "own"
         for part in (private_folder(folder), locked, own):
             part.mkdir(mode=0o755, exist_ok=True)
-        paths += [(project, "") for project in connector.projects if not _own_wheel(project, connector, settings, own, say)]
+        paths += [(project, "") for project in connector.projects if not own_wheel(project, connector, settings, own, say)]
         for number, (path, marker) in enumerate(paths):
             copy = locked / str(number) / path.resolve().name
             if path.is_dir():
@@ -114,7 +114,7 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
             (locked / "build-constraints.txt").write_text("\n".join(connector.build_constraints), encoding="utf-8")
 
 
-def _own_wheel(project: Path, connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
+def own_wheel(project: Path, connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
     """Write the wheel of a connector's folder, if it is one for all machines.
 
     It is built from a copy without what earlier builds left, such as modules that are deleted.

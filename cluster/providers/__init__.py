@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster.errors import SetupError
+    from cluster.project.model import Connector
 
 NODE_PORTS = {32746: "port_argo", 30900: "port_s3", 30901: "port_console"}
 """Node port of a Service in ``manifests/`` to the instance's port on the laptop."""
@@ -81,6 +82,12 @@ class Provider(Protocol):
 
     def load_images(self, images: Sequence[str], say: Callable[[str], None]) -> None:
         """Copy images from the laptop's container runtime to every node, in one archive."""
+
+    def put_edit(self, connector: Connector, say: Callable[[str], None]) -> bool:
+        """Put a connector's image on the nodes without a builder, if only its own code is new.
+
+        Return whether it is there; if not, it must be built.
+        """
 
     def stop(self) -> bool:
         """Stop the cluster; ``ensure`` starts it again. Return whether it was running."""

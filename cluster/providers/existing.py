@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cluster.containers.runtime import Runtime
     from cluster.kube.kubeconfig import Context
     from cluster.net.proxy import Network
+    from cluster.project.model import Connector
     from cluster.providers.instance import Instance
 
 SHARED = ("docker-desktop", "rancher-desktop", "orbstack", "colima")
@@ -270,6 +271,10 @@ class Existing:
             for image in images:
                 say(image)
                 push(image, self.runtime, say)
+
+    def put_edit(self, connector: Connector, say: Callable[[str], None]) -> bool:  # noqa: ARG002 - see Provider
+        """See ``Provider``. A builder makes each image: some of these clusters pull it."""
+        return False
 
     # -- ending
 

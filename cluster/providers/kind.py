@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from cluster.containers import layers
+from cluster.containers import edits, layers
 from cluster.containers.ports import SIGNS, conflict
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
+    from cluster.project.model import Connector
     from cluster.providers.instance import Instance
 
 NETWORK = "kind"
@@ -35,6 +37,8 @@ LABEL = "io.x-k8s.kind.cluster"
 SCRUBBED = {"KIND_CLUSTER_NAME", "KIND_EXPERIMENTAL_DOCKER_NETWORK", "KIND_EXPERIMENTAL_PROVIDER", "KUBECONFIG"}
 """Variables that would point kind at another cluster of the user."""
 
+NODE_RUNS = "Starting control-plane"
+"""What kind prints when the node runs, and Kubernetes is about to start there."""
 CGROUP_V1 = "kind: KubeletConfiguration\nfailCgroupV1: false\n"
 """Without this, the kubelet of Kubernetes 1.35 and later does not start on cgroup v1."""
 PROXY_FILE = "/etc/systemd/system/containerd.service.d/singer-network.conf"
@@ -155,7 +159,7 @@ class Kind(Owned[str]):
         self.file.chmod(0o600)
         self.runtime.run(*self._write_command(ORIGIN_FILE), stdin=str(self.settings.root))
         self.instance.finish()
-        if self.network.matters_inside:
+        if self.network.matters_inside and not self.instance.node_network_configured:
             self._configure_network()
 
     def _unlock(self) -> None:
@@ -166,9 +170,16 @@ class Kind(Owned[str]):
         self._unlock()
         command = ["kind", "create", "cluster", "--name", self.cluster, "--config", "-", "--kubeconfig", str(self.file)]
         self.file.unlink(missing_ok=True)
+
+        def hear(line: str) -> None:
+            say(brief(line))
+            if NODE_RUNS in line and self.network.matters_inside and not self.instance.node_network_configured:
+                with suppress(SetupError):  # it is done again after the creation
+                    self._configure_network()
+
         return follow(
             command,
-            lambda line: say(brief(line)),
+            hear,
             stdin=yaml.safe_dump(self.config(self.runtime.info.cgroups)),
             environ=self._environ(),
             started=self.instance.made_by,
@@ -185,7 +196,7 @@ class Kind(Owned[str]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
             document = documents.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
         if cgroups == "1":
-            document["kubeadmConfigPatches"] = [CGROUP_V1]
+            document["kubeadmConfigPatches"].append(CGROUP_V1)
         return document
 
     def _kind(self, *words: str) -> str:
@@ -261,6 +272,13 @@ class Kind(Owned[str]):
         """
         say(f"{count(len(images), 'image')} to the node")
         layers.load(self.runtime, self.node, images, self.settings.local / "build")
+
+    def put_edit(self, connector: Connector, say: Callable[[str], None]) -> bool:
+        """See ``Provider``.
+
+        :raises SetupError: E-INSTALL, E-DISK, E-STORE: the code cannot be packaged.
+        """
+        return self.instance.complete and edits.put(connector, self.settings, self.runtime, self.node, say)
 
     # -- stopping and deleting
 

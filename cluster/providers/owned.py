@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
+    from cluster.project.model import Connector
     from cluster.providers.instance import Instance
 
 State = TypeVar("State")
@@ -89,6 +90,10 @@ class Owned(ABC, Generic[State]):
         """Remove what the tool leaves behind."""
 
     # -- what Provider needs
+
+    def put_edit(self, connector: Connector, say: Callable[[str], None]) -> bool:  # noqa: ARG002 - see Provider
+        """See ``Provider``."""
+        return False
 
     def foreign(self) -> SetupError | None:
         """See ``Provider``."""

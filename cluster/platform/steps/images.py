@@ -73,12 +73,10 @@ class Built:
         environments = Environments(handles.settings)
         for connector in handles.connectors:
             environments.ensure_lock(connector)
-        built = []
-        if _commit_missing(handles):
+        missing, commit = _unbuilt(handles)
+        built = [images.COMMIT] if commit else []
+        if commit:
             self._build_commit(handles, say)
-            built.append(images.COMMIT)
-        missing = _unbuilt(handles)
-        self._remember(handles, missing)
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             list(pool.map(lambda connector: self._build(handles, connector, say), missing))
         built += [connector.name for connector in missing]
@@ -86,7 +84,8 @@ class Built:
 
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
-        missing = [connector.name for connector in _unbuilt(handles)] + [images.COMMIT] * _commit_missing(handles)
+        connectors, commit = _unbuilt(handles)
+        missing = [connector.name for connector in connectors] + [images.COMMIT] * commit
         return f"{_for(handles.provider.platform, 'not built')}: {', '.join(missing)}" if missing else None
 
     @staticmethod
@@ -103,6 +102,9 @@ class Built:
         platform = handles.provider.platform
         title = _for(platform, connector.name)
         say(title)
+        if handles.provider.put_edit(connector, lambda line: say(f"{title}: {line}")):
+            return
+        Built._remember(handles, connector)
         images.build(connector, handles.settings, handles.runtime, lambda line: say(f"{title}: {line}"), platform)
         prefix = f"image {images.repository(connector.name, handles.settings)}:"
         built = [thing for thing in handles.instance.brought if thing.startswith(prefix)]
@@ -111,27 +113,27 @@ class Built:
             handles.instance.took_away(thing)
 
     @staticmethod
-    def _remember(handles: Handles, connectors: list[Connector]) -> None:
-        """Remember the images that we are about to add to this machine, base images included."""
-        settings, platform = handles.settings, handles.provider.platform
-        bases = {images.arguments(connector, settings)["BASE"] for connector in connectors}
-        names = [name for item in connectors for name in images.made(images.tag(item, settings), item.name, platform)]
-        handles.instance.bring(*(f"image {image}" for image in [*handles.runtime.absent(sorted(bases)), *names]))
+    def _remember(handles: Handles, connector: Connector) -> None:
+        """Remember the images that we are about to add to this machine, base image included."""
+        settings = handles.settings
+        names = images.made(images.tag(connector, settings), connector.name, handles.provider.platform)
+        base = images.arguments(connector, settings)["BASE"]
+        handles.instance.bring(*(f"image {image}" for image in [*handles.runtime.absent([base]), *names]))
 
 
-def _commit_missing(handles: Handles) -> bool:
-    tag = images.commit_tag(handles.settings)
-    return handles.provider.missing_images([tag]) != [] and bool(handles.runtime.absent([tag], handles.provider.platform))
+def _unbuilt(handles: Handles) -> tuple[list[Connector], bool]:
+    """Return the connectors without an image here or on the nodes, and whether ``commit`` lacks it.
 
-
-def _unbuilt(handles: Handles) -> list[Connector]:
-    """Return the connectors without an image here or on the nodes, or without its readable name."""
+    ``up`` and ``sync`` also want a connector's readable name.
+    """
+    commit = images.commit_tag(handles.settings)
     tags = {images.tag(connector, handles.settings): connector for connector in handles.connectors}
-    needed = handles.provider.missing_images(list(tags))
-    absent = handles.runtime.absent(list(tags) if needed is None else needed, handles.provider.platform)
-    readable = [] if handles.settings.registry else [images.readable(connector.name) for connector in tags.values()]
+    needed = handles.provider.missing_images([*tags, commit])
+    absent = handles.runtime.absent([*tags, commit] if needed is None else needed, handles.provider.platform)
+    readable = [] if handles.settings.registry or handles.only else [images.readable(connector.name) for connector in tags.values()]
     nameless = handles.runtime.absent(readable) if readable else []
-    return [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
+    connectors = [connector for tag, connector in tags.items() if tag in absent or images.readable(connector.name) in nameless]
+    return connectors, commit in absent
 
 
 @dataclass(frozen=True)

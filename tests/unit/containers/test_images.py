@@ -86,6 +86,12 @@ BUILT_FROM = {
     "lock": writes("singer-configs/tap-x/requirements.lock", "requests==2\n"),
     "a file of the project": writes("singer-containers/tap-x/tap_x.py", "x = 2\n"),
     "another file in the project": writes("singer-containers/tap-x/schemas/rates.json", "{}"),
+    "a data file of the project": writes("singer-containers/tap-x/tap_x/rates.csv", "a,b\n"),
+    "the project's manifest": writes("singer-containers/tap-x/pyproject.toml", '[project]\nname = "tap-x"\nversion = "2"\n'),
+    "a package named as what builds leave": writes("singer-containers/tap-x/tap_x/build/x.py", "x"),
+    "a package named tests": writes("singer-containers/tap-x/tap_x/tests/x.py", "x"),
+    "a text in a package": writes("singer-containers/tap-x/tap_x/notes.md", "x"),
+    "a commit of git": writes("singer-configs/tap-x/requirements.lock", f"tap-x @ git+https://example.com/tap-x@{'a' * 40}\n"),
     "a file of the project has another name": lambda root: (root / "singer-containers/tap-x/tap_x.py").rename(root / "singer-containers/tap-x/x.py"),
     "capabilities": writes(YAML, "kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state]\n"),
     "executable": writes(YAML, "kind: tap\npip_url: singer-containers/tap-x\ncapabilities: [state, catalog]\nexecutable: other\n"),
@@ -133,10 +139,31 @@ def test_the_image_of_a_transform_has_its_project(checkout: Path) -> None:
     }.items():
         writes(f"{folder}/{name}", text)(checkout)
     before = tag(checkout, "dbt-x")
-    writes(f"{folder}/target/manifest.json", "{}")(checkout)
+    for left in ("target/run.sql", "logs/dbt.log", "macros/__pycache__/x.pyc"):
+        writes(f"{folder}/{left}", "x")(checkout)
     assert tag(checkout, "dbt-x") == before
-    writes(f"{folder}/models/m.sql", "select 2")(checkout)
-    assert tag(checkout, "dbt-x") != before
+    seen = {before}
+    for edited in ("models/m.sql", "models/target/m.sql", "tests/t.sql", "models/docs.md", "dbt_packages/p/m.sql"):
+        writes(f"{folder}/{edited}", "select 2")(checkout)
+        seen.add(tag(checkout, "dbt-x"))
+    assert len(seen) == 6
+
+
+def test_what_the_builder_must_make(checkout: Path) -> None:
+    """An edit of the connector's own code leaves the dependencies as they are; anything else changes them."""
+
+    def dependencies() -> str:
+        return images.dependencies(Project(checkout).connector("tap-x"), Settings(root=checkout, tool=checkout))
+
+    before = dependencies()
+    for own in ("a file of the project", "a data file of the project"):
+        BUILT_FROM[own](checkout)
+        assert dependencies() == before
+    seen = {before}
+    for other in ("Dockerfile", "uv", "entrypoint", "lock", "capabilities", "executable", "kind", "system packages", "python"):
+        BUILT_FROM[other](checkout)
+        seen.add(dependencies())
+    assert len(seen) == 10
 
 
 def test_settings_that_make_another_image(checkout: Path) -> None:

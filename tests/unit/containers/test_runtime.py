@@ -161,10 +161,18 @@ def test_a_question_is_asked_once_until_something_acts(calls: Path) -> None:
     runtime.containers("x")
     assert len(calls.read_text().splitlines()) == 2
 
+    with runtime.acting():
+        runtime.containers("x")
+        runtime.containers("x")
+    assert len(calls.read_text().splitlines()) == 4
+    for _ in range(3):
+        runtime.containers("x")
+    assert len(calls.read_text().splitlines()) == 5
+
     runtime.forget_answers()
     runtime.containers("x")
     runtime.containers("x")
-    assert len(calls.read_text().splitlines()) == 4
+    assert len(calls.read_text().splitlines()) == 7
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_a_moved_project_is_installed(tmp_path: Path) -> None:
 
 
 def test_the_files_that_count(tmp_path: Path) -> None:
-    """Source and metadata count, in a fixed order; what is made, documentation and tests do not."""
-    counted = ["b.py", "a/deep/x.py", "data.json", "pyproject.toml"]
+    """Source and metadata count, in a fixed order; what is made, documentation and tests beside the packages do not."""
+    counted = ["a/build/x.py", "a/deep/x.py", "a/notes.md", "a/tests/x.py", "b.py", "data.json", "pyproject.toml"]
     for name in [
         *counted,
         "tap.egg-info/PKG-INFO",
@@ -97,7 +97,7 @@ def test_the_files_that_count(tmp_path: Path) -> None:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    assert [str(file.relative_to(tmp_path)) for file in project_files(tmp_path)] == ["a/deep/x.py", "b.py", "data.json", "pyproject.toml"]
+    assert [str(file.relative_to(tmp_path)) for file in project_files(tmp_path)] == counted
 
 
 def test_a_checkout_below_a_folder_named_tests_counts_too(tmp_path: Path) -> None:
