@@ -128,12 +128,13 @@ def from_bookmarks(
 ) -> Plan | None:
     """Return *plan* from bookmarks at the first day, for a tap without ``start_date``.
 
-    None if it has one, or if no incremental stream of the catalog has a date as its key. The other
-    keys of a bookmark are those of the pipeline's *state*, such as the version of a table.
+    None if it has one, if the pipeline is staged, or if no incremental stream of the catalog has a
+    date as its key. The other keys of a bookmark are those of the pipeline's *state*, such as the
+    version of a table.
 
     :raises SetupError: E-SETTING, there is an end, which a bookmark cannot express.
     """
-    if takes_start(project, pipeline) or not pipeline.catalog.exists():
+    if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
         return None
     keys = dict(incremental(read_object(pipeline.catalog, project.shown(pipeline.catalog), "E-CATALOG")))
     if not keys:
