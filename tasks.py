@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
@@ -75,7 +75,6 @@ def stop(session: Session) -> None:
 @command(
     "teardown --keep-data",
     help={
-        "yes": "do not ask",
         "keep-data": "keep buckets, states and runs for the next up",
         "all": "remove environments and images too",
     },
@@ -98,7 +97,10 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "raw": "keep what the tap printed",
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
+        "every": "a backfill in chunks: day, week, month or a number such as 30d",
+        "at-once": "how many parts may run at the same time, on the engine argo",
         "watch": "run it again whenever its connectors, configs or catalog change",
+        "if-due": "only if its schedule was due since its last run: for cron and launchd, which know no time zones",
     },
 )
 def run(
@@ -110,22 +112,31 @@ def run(
     raw: bool = False,
     from_: str = "",
     to: str = "",
+    every: str = "",
+    at_once: int = 0,
     watch: bool = False,
+    if_due: bool = False,
 ) -> None:
     """Run a pipeline."""
     from cluster.commands import run
     from cluster.commands import watch as again
 
-    function = again.watch if watch else run.run
-    function(session, pipeline, engine=engine, full=full, keep_raw=raw, first=from_, last=to)
+    options: dict[str, Any] = {"engine": engine, "full": full, "keep_raw": raw, "every": every, "at_once": at_once}
+    if watch and not if_due:
+        again.watch(session, pipeline, first=from_, last=to, **options)
+    else:
+        run.run(session, pipeline, first=from_, last=to, if_due=if_due, **options)
 
 
-@command("runs --limit 5", help={"pipeline": "only runs of this one"})
-def runs(session: Session, pipeline: str = "", limit: int = 20) -> None:
+@command("runs --limit 5", help={"pipeline": "only runs of this one", "late": "list the pipelines whose success is overdue, and why"})
+def runs(session: Session, pipeline: str = "", limit: int = 20, *, late: bool = False) -> None:
     """List the newest runs."""
     from cluster.commands import history
 
-    history.runs(session, pipeline=pipeline, limit=limit)
+    if late:
+        history.late(session, pipeline=pipeline)
+    else:
+        history.runs(session, pipeline=pipeline, limit=limit)
 
 
 @command("show last")
@@ -191,6 +202,17 @@ def sync(session: Session, *, plan: bool = False, yaml: bool = False) -> None:
     sync.sync(session, plan_only=plan, as_yaml=yaml)
 
 
+@command(
+    "schedule --print cron",
+    help={"print": "cron, systemd or launchd", "out": "a folder to write its files to; default: print them"},
+)
+def schedule(session: Session, print: str = "", out: str = "") -> None:
+    """Print what starts the scheduled pipelines on this machine, without a cluster."""
+    from cluster.commands import schedule
+
+    schedule.schedule(session, print, out=out)
+
+
 @command("cancel last", help={"run": "a run's id, a part of it, or last; several with commas"})
 def cancel(session: Session, run: str) -> None:
     """Stop a run in the cluster."""
@@ -201,7 +223,7 @@ def cancel(session: Session, run: str) -> None:
 
 @command("retry last")
 def retry(session: Session, run: str) -> None:
-    """Load again what a failed run of a staged pipeline has extracted."""
+    """Load what a run in parts has not, or again what a failed staged run has extracted."""
     from cluster.commands.run import retry
 
     retry(session, run)
@@ -374,6 +396,15 @@ def add(
     add.add(session, pipeline, keys)
 
 
+@command("lock all --plan", help={"connector": "a connector, several with commas, or all"})
+def lock(session: Session, connector: str, *, plan: bool = False) -> None:
+    """Resolve a connector's packages again, show what changes, and try it."""
+    from cluster.config.strict import words
+    from cluster.onboarding.lock import renew
+
+    renew(session, words(connector), plan=plan)
+
+
 # ---------------------------------------------------------------------------------------------------------- Operations
 
 
@@ -448,11 +479,33 @@ def bench(session: Session, only: str = "", *, quick: bool = False) -> None:
     develop.bench(session, quick=quick, only=only)
 
 
+@command("init ../pipelines", help={"folder": "the folder of the new project, outside of this checkout"})
+def init(session: Session, folder: str) -> None:
+    """Write a project for a team's pipelines, in another folder, which this tool runs."""
+    from cluster.onboarding.init import init
+
+    init(session, folder)
+
+
+@command(
+    "upgrade --plan",
+    help={
+        "to": "a tag or a commit; without it the newest release",
+        "back": "the version before the last upgrade",
+    },
+)
+def upgrade(session: Session, to: str = "", *, back: bool = False, plan: bool = False, yes: bool = False) -> None:
+    """Change the version of the tool that a project names, and show what changes."""
+    from cluster.onboarding.upgrade import upgrade
+
+    upgrade(session, to, back=back, plan=plan, yes=yes)
+
+
 GROUPS = {
     "First day": (doctor, up, demo, status, open, stop, teardown),
-    "Pipelines": (run, runs, show, logs, fetch, state, sync, cancel, retry),
-    "Connectors": (search, new, discover, select, check, add),
-    "Operations": (credentials, shell, forward, export, report, test, bench),
+    "Pipelines": (run, runs, show, logs, fetch, state, schedule, sync, cancel, retry),
+    "Connectors": (search, new, discover, select, check, add, lock),
+    "Operations": (credentials, shell, forward, export, report, init, upgrade, test, bench),
 }
 namespace = Collection(*(task for group in GROUPS.values() for task in group))
 namespace.configure({"singer": dict(DEFAULTS)})

@@ -1,7 +1,7 @@
-"""Pipelines in a cluster of its own.
+"""Pipelines in a cluster for benchmarks alone.
 
-What a run of the example takes on top of the bare ``tap | target``, and how much of that Kubernetes and Argo take by
-themselves; what many small records cost; how long ``invoke sync`` takes with many pipelines.
+Measures what a run of the example takes on top of the bare ``tap | target``, and how much of that Kubernetes and Argo
+take by themselves. Then what many small records cost, and how long ``invoke sync`` takes with many pipelines.
 """
 
 from __future__ import annotations
@@ -65,20 +65,20 @@ class Runs(Platform):
             if name == FLOOR:
                 document = empty(commit_tag(self.settings), run, handles.namespace)
             else:
-                pipeline, way = handles.project.pipeline(name), RunOptions(full=True)
-                document = workflow(pipeline, run, parameters(handles, pipeline, way), scope(handles), way)
+                pipeline, options = handles.project.pipeline(name), RunOptions(full=True)
+                document = workflow(pipeline, run, parameters(handles, pipeline, options), scope(handles), options)
             began = time.monotonic()
             handles.kube.create(document)
             ended = {
                 "labels": "workflows.argoproj.io/completed=true",
                 "fields": f"metadata.name={run}",
             }  # an empty answer costs the server least
-            while not (found := handles.kube.objects("Workflow", handles.namespace, **ended)):
+            while not (objects := handles.kube.objects("Workflow", handles.namespace, **ended)):
                 time.sleep(POLL_SECONDS)
             taken = time.monotonic() - began
             self.record = None if name == FLOOR else handles.history.read(name, run)
-        if found[0]["status"]["phase"] != "Succeeded":
-            raise WrongError(f"{run} of {name}: {seen(found[0]).message}")
+        if objects[0]["status"]["phase"] != "Succeeded":
+            raise WrongError(f"{run} of {name}: {seen(objects[0]).message}")
         return taken
 
     @contextmanager
@@ -124,14 +124,14 @@ def empty(image: str, run: str, namespace: str) -> dict[str, Any]:
     }
 
 
-def overhead(place: Runs, *, quick: bool) -> Iterator[Row]:
+def overhead(platform: Runs, *, quick: bool) -> Iterator[Row]:
     """Measure the example in both modes, the bare pipe on this machine and the empty Workflow, in turn; then as upstream does it."""
-    place.lab.write("tap-exchange-rates/config.json", EXAMPLE)
-    pair = place.lab.pair("tap-exchange-rates", "target-csv", None)
-    place.lab.write("pipelines.yaml", {mode: {"tap": "tap-exchange-rates", "target": "target-csv", "mode": mode} for mode in MODES})
-    place.invoke("sync")
+    platform.lab.write("tap-exchange-rates/config.json", EXAMPLE)
+    pair = platform.lab.pair("tap-exchange-rates", "target-csv", None)
+    platform.lab.write("pipelines.yaml", {mode: {"tap": "tap-exchange-rates", "target": "target-csv", "mode": mode} for mode in MODES})
+    platform.invoke("sync")
     rounds = 1 if quick else 7
-    taken = in_turns(place, pair, rounds, BARE, FLOOR, *MODES)
+    taken = in_turns(platform, pair, rounds, BARE, FLOOR, *MODES)
     for mode in MODES:
         extra = median(taken[mode]) - median(taken[BARE])
         goal = (f"at most +{OVERHEAD} s", extra <= OVERHEAD) if mode == "streaming" else ("", None)
@@ -141,54 +141,54 @@ def overhead(place: Runs, *, quick: bool) -> Iterator[Row]:
     compared = f"an empty Workflow of three containers: {spread(floor)}"
     yield Row("the example, streaming: submit to success", spread(ours), compared, f"{median(ours) - median(floor):+.1f} s")
 
-    place.environ["INVOKE_SINGER_INITLESS_PODS"] = "false"
-    initial = in_turns(place, pair, rounds, *MODES)
+    platform.environ["INVOKE_SINGER_INITLESS_PODS"] = "false"
+    initial = in_turns(platform, pair, rounds, *MODES)
     for mode in MODES:
         more = median(taken[mode]) - median(initial[mode])
         compared = f"pods with an init container: {spread(initial[mode])}"
         yield Row(f"the example, {mode}: submit to success", spread(taken[mode]), compared, f"{more:+.1f} s")
-    manifest = place.lab.root / "manifests" / "argo" / "controller.yaml"
+    manifest = platform.lab.root / "manifests" / "argo" / "controller.yaml"
     kept = manifest.read_text(encoding="utf-8")
     if PROMPT not in kept:
         raise WrongError(f"{manifest.name} has no {PROMPT}")
     manifest.write_text(kept.replace(PROMPT, "value: 10s"), encoding="utf-8")
-    upstream = in_turns(place, pair, 1 if quick else 3, "staged")["staged"]
+    upstream = in_turns(platform, pair, 1 if quick else 3, "staged")["staged"]
     compared = f"upstream's defaults, staged, an init container, a look each 10 s: {spread(upstream)}"
     yield Row("the example, streaming: submit to success", spread(ours), compared, f"{median(ours) / median(upstream):.2f}")
     manifest.write_text(kept, encoding="utf-8")
-    del place.environ["INVOKE_SINGER_INITLESS_PODS"]
-    place.invoke("up")
+    del platform.environ["INVOKE_SINGER_INITLESS_PODS"]
+    platform.invoke("up")
 
 
-def in_turns(place: Runs, pair: Pair, rounds: int, *names: str) -> dict[str, list[float]]:
+def in_turns(platform: Runs, pair: Pair, rounds: int, *names: str) -> dict[str, list[float]]:
     """Bring the platform to what is set, and return the seconds of each name, one after the other, after once for nothing."""
-    place.invoke("up")
+    platform.invoke("up")
     taken: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds + 1):
         for name in names:
-            taken[name].append(wall([pair.bare()]) if name == BARE else place.run(name))
+            taken[name].append(wall([pair.bare()]) if name == BARE else platform.run(name))
     return {name: seconds[1:] for name, seconds in taken.items()}
 
 
-def many(place: Runs, *, quick: bool) -> Iterator[Row]:
+def many(platform: Runs, *, quick: bool) -> Iterator[Row]:
     """Measure many small records through streaming, 10 GB of them, and few: what differs is not the start."""
-    place.lab.package("tap-block", TAP)
-    place.lab.connector("tap-block", "benchmarks/connectors/tap-block", {})
-    place.lab.connector("target-none", "benchmarks/connectors/target-none", {})
+    platform.lab.package("tap-block", TAP)
+    platform.lab.connector("tap-block", "benchmarks/connectors/tap-block", {})
+    platform.lab.connector("target-none", "benchmarks/connectors/target-none", {})
     sizes = {"few": 20_000, "many": 200_000} if quick else {"few": 1_000_000, "many": 80_000_000}
     pipelines = {}
     for name, size in sizes.items():
-        place.lab.write(f"{name}.json", {"records": size, "width": WIDTH})
+        platform.lab.write(f"{name}.json", {"records": size, "width": WIDTH})
         pipelines[name] = {"tap": "tap-block", "target": "target-none", "config": f"{name}.json"}
-    place.lab.write("pipelines.yaml", pipelines)
-    place.invoke("sync")
+    platform.lab.write("pipelines.yaml", pipelines)
+    platform.invoke("sync")
     taken, peaks, volume = {}, {}, {}
     for name, size in sizes.items():
-        with place.watched() as peaks[name]:
-            taken[name] = place.run(name)
-        if place.record is None or place.record.records != {"s": size}:
-            raise WrongError(f"the tap printed {size}, the record is {place.record}")
-        volume[name] = f"{sum(place.record.bytes.values()) / 1e9:.2f} GB"
+        with platform.watched() as peaks[name]:
+            taken[name] = platform.run(name)
+        if platform.record is None or platform.record.records != {"s": size}:
+            raise WrongError(f"the tap printed {size}, the record is {platform.record}")
+        volume[name] = f"{sum(platform.record.bytes.values()) / 1e9:.2f} GB"
     rate = (sizes["many"] - sizes["few"]) / (taken["many"] - taken["few"])
     few = f"{sizes['few']:,} records, {volume['few']}: {spread([taken['few']])}"
     yield Row(
@@ -203,32 +203,32 @@ def many(place: Runs, *, quick: bool) -> Iterator[Row]:
         )
 
 
-def sync(place: Runs, *, quick: bool) -> Iterator[Row]:
-    """Measure ``invoke sync``: many pipelines, each with a config and a schedule of its own, which is paused."""
+def sync(platform: Runs, *, quick: bool) -> Iterator[Row]:
+    """Measure ``invoke sync``: many pipelines, each with a config and a paused schedule."""
     entries, count = {}, 50 if quick else 1000
     for number in range(count):
-        place.lab.write(f"many/{number}.json", {**EXAMPLE, "start_date": f"{2000 + number % 20}-01-01"})
+        platform.lab.write(f"many/{number}.json", {**EXAMPLE, "start_date": f"{2000 + number % 20}-01-01"})
         entries[f"p-{number}"] = {
             "tap": "tap-exchange-rates", "target": "target-csv", "config": f"many/{number}.json",
             "schedule": f"{number % 60} {number // 60 % 24} * * *", "paused": True,
         }  # fmt: skip
-    place.lab.write("pipelines.yaml", entries)
+    platform.lab.write("pipelines.yaml", entries)
     what = f"`invoke sync` of {count:,} pipelines"
-    first = spread([place.invoke("sync")])
-    yield Row(f"{what}, unchanged", spread([place.invoke("sync") for _ in range(3)]), f"the first: {first}")
-    place.lab.write("many/0.json", EXAMPLE)
+    first = spread([platform.invoke("sync")])
+    yield Row(f"{what}, unchanged", spread([platform.invoke("sync") for _ in range(3)]), f"the first: {first}")
+    platform.lab.write("many/0.json", EXAMPLE)
     entries["p-1"]["schedule"] = "0 0 1 1 *"
-    place.lab.write("pipelines.yaml", entries)
-    yield Row(f"{what}, one config and one schedule changed", spread([place.invoke("sync")]), f"the first: {first}")
-    place.lab.write("pipelines.yaml", {"p-0": entries["p-0"]})
-    yield Row(f"{what}, all but one removed", spread([place.invoke("sync")]), f"the first: {first}")
+    platform.lab.write("pipelines.yaml", entries)
+    yield Row(f"{what}, one config and one schedule changed", spread([platform.invoke("sync")]), f"the first: {first}")
+    platform.lab.write("pipelines.yaml", {"p-0": entries["p-0"]})
+    yield Row(f"{what}, all but one removed", spread([platform.invoke("sync")]), f"the first: {first}")
 
 
 def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     """Measure."""
     with lab() as checkout:
-        place = Runs(checkout)
-        with place.up():
+        platform = Runs(checkout)
+        with platform.up():
             for part in (overhead, many, sync):
-                yield from part(place, quick=quick)
-        versions |= place.versions | checkout.versions
+                yield from part(platform, quick=quick)
+        versions |= platform.versions | checkout.versions

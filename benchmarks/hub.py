@@ -3,8 +3,8 @@
 Beside each the bare ``uv pip install`` of the same package and the program's ``--help``. Which connectors, and in which order: the
 rows of the table on the page, else those of a file with lines such as ``extractors<TAB>tap-csv<TAB>meltanolabs``.
 
-Three variables say more: ``BENCH_HUB_LIST`` names that file, ``BENCH_HUB_FOLDER`` a folder that keeps the results, so that a second
-call goes on where the first ended, and ``BENCH_HUB_IMAGES`` how many images are built (all, if it is not set).
+Three variables change that. ``BENCH_HUB_LIST`` names that file. ``BENCH_HUB_FOLDER`` is a folder that keeps the results, so that a second
+call goes on where the first ended. ``BENCH_HUB_IMAGES`` is how many images are built (all, if it is not set).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from table import ROOT, Row, grid, page_of, place, spread
+from table import ROOT, Row, content_of, grid, page_of, spread
 from uv import find_uv_bin
 
 from cluster.config.settings import VARIABLE, parse
@@ -99,8 +99,8 @@ class Shop:
             ways = [] if result.bare_installed or result.bare_problem else [partial(self.bare, Path(folder), stated, result)]
             ways += [] if result.seconds else [partial(self.new, kind, result)]
             self.bare_first = not self.bare_first
-            for way in ways if self.bare_first else ways[::-1]:
-                way()
+            for step in ways if self.bare_first else ways[::-1]:
+                step()
 
     def bare(self, venv: Path, stated: Definition, result: Attempt) -> None:
         """Do what most tools do: install into a venv of this Python, and start the program."""
@@ -117,7 +117,7 @@ class Shop:
         result.bare_problem = last(problem)
 
     def new(self, kind: str, result: Attempt) -> None:
-        """Type ``new``, and keep what it says."""
+        """Type ``new``, and keep its result."""
         name = f"{result.name}-{result.variant}".lower()
         began = time.monotonic()
         words = ["new", name, "--variant", f"{result.name}--{result.variant}", "--no-input", "--json"]
@@ -220,7 +220,7 @@ def tried(kind: str, events: Sequence[Mapping[str, Any]]) -> str:
 
 
 def last(text: str) -> str:
-    """Return the last line that says something."""
+    """Return the last line with text."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:200] if lines else ""
 
@@ -232,8 +232,8 @@ def listing() -> list[tuple[str, str, str]]:
         kinds = {section: kind for kind, section in SECTIONS.items()}
         rows = [line.split("\t") for line in Path(file).read_text(encoding="utf-8").splitlines()]
         return [(kinds[row[0]], row[1], row[2]) for row in rows if row[0] in kinds]
-    rows_found = re.findall(r"^\| (tap|target)-(\S+), (\S+) \|", place("hub", page_of("hub").read_text(encoding="utf-8")), re.MULTILINE)
-    return [(kind, f"{kind}-{name}", variant) for kind, name, variant in rows_found]
+    listed = re.findall(r"^\| (tap|target)-(\S+), (\S+) \|", content_of("hub", page_of("hub").read_text(encoding="utf-8")), re.MULTILINE)
+    return [(kind, f"{kind}-{name}", variant) for kind, name, variant in listed]
 
 
 def attempts(versions: dict[str, str], *, quick: bool) -> Iterator[Attempt]:
@@ -294,7 +294,7 @@ def details() -> str:
 def cells(item: Attempt) -> list[str]:
     """Return a connector's row. What was not tried has no words."""
     python = [f"Python {item.python}"] if item.python else []
-    repairs = [f"`{repair.removesuffix(' is added')}`" for repair in item.repairs if repair.endswith(" is added")]
+    repairs = [f"`{match[1]}`" for repair in item.repairs if (match := re.match(r"(\S+) is (?:added|used for the build)", repair))]
     also = f" ({', '.join(python + repairs)})" if python + repairs else ""
     started = f"{item.started:.1f} s{also}" if item.started else ""
     return [

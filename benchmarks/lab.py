@@ -22,8 +22,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkout import Checkout
-from platform_checkout import given
-from table import ROOT, WrongError, said, spread
+from platform_checkout import variables_set
+from table import ROOT, WrongError, output_of, spread
 
 from cluster.config.settings import VARIABLE, Settings, parse
 from cluster.platform.handles import Handles
@@ -122,14 +122,14 @@ class Lab(Checkout):
 class Platform:
     """A lab, and the cluster in which its pipelines run."""
 
-    def __init__(self, place: Lab, **fixed: str) -> None:
-        """Take the lab. The environment's settings hold, but for those that are *fixed*; the cluster is one of its own if none is named."""
-        self.lab = place
+    def __init__(self, lab: Lab, **fixed: str) -> None:
+        """Take the lab. The environment's settings hold, but for those that are *fixed*; without a name the cluster is a new one."""
+        self.lab = lab
         keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         self.lab.seconds = 1800
-        self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **keys, **given(), **fixed}
+        self.environ = {f"{VARIABLE}CLUSTER": "singer-benchmark", **keys, **variables_set(), **fixed}
         chosen = {name.removeprefix(VARIABLE).lower(): value for name, value in self.environ.items() if name.startswith(VARIABLE)}
-        self.settings = parse(chosen, {}, root=place.root)
+        self.settings = parse(chosen, {}, root=lab.root)
         self.versions = {name: self.settings.image(image).partition("@")[0].rpartition(":")[2] for name, image in IMAGES.items()}
 
     def invoke(self, *words: str) -> float:
@@ -148,7 +148,7 @@ class Platform:
         """Return what a line of shell prints on the node, nothing where the node is no container of this machine."""
         containers = {"kind": f"{self.settings.cluster}-control-plane", "minikube": self.settings.cluster}
         container = containers.get(self.settings.provider)
-        return said("docker", "exec", container, "sh", "-c", script) if container else ""
+        return output_of("docker", "exec", container, "sh", "-c", script) if container else ""
 
     def memory(self) -> float:
         """Return the memory of all processes of the node in MiB (Pss: what they share counts once), 0 where it cannot be seen."""
@@ -195,7 +195,7 @@ class Pair:
         """Run it with our command; return the seconds that the command took."""
         taken, last = self._ours()
         if self.streams is not None and last["records"] != self.streams:
-            raise WrongError(f"run.finished says {last['records']}, the input is {self.streams}")
+            raise WrongError(f"run.finished counts {last['records']}, the input is {self.streams}")
         bucket = self.lab.local / "buckets" / "target-csv-output"
         self._check(digests(bucket / "p" / last["run"]), last["state"])
         for folder in (bucket / "p", self.lab.local / "logs" / "p", self.lab.root / "output"):
@@ -234,20 +234,20 @@ class Pair:
 
     def _check(self, files: dict[str, str], state: Any) -> None:
         """See that every run leaves the same. Where the target printed no state, the one that the run began with stays."""
-        found = files, state or self.initial
-        self.left = self.left or found
-        if self.left != found:
-            raise WrongError(f"one run left {self.left}, another {found}")
+        result = files, state or self.initial
+        self.left = self.left or result
+        if self.left != result:
+            raise WrongError(f"one run left {self.left}, another {result}")
 
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the name and the SHA-256 of every file below *folder*."""
-    found = {}
+    results = {}
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
-                found[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+                results[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
+    return results
 
 
 @contextmanager

@@ -29,27 +29,27 @@ def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     """Measure."""
     with lab() as checkout:
         checkout.write("tap-exchange-rates/config.json", EXAMPLE)
-        place = Platform(checkout, INVOKE_SINGER_CLUSTER=NAME, INVOKE_SINGER_PROVIDER="kind")
-        yield _row(place, checkout, "local", runs=2 if quick else 7)
+        platform = Platform(checkout, INVOKE_SINGER_CLUSTER=NAME, INVOKE_SINGER_PROVIDER="kind")
+        yield _row(platform, checkout, "local", runs=2 if quick else 7)
         if why_not():
             return
-        versions |= place.versions
+        versions |= platform.versions
         try:
-            place.invoke("up")
-            yield _row(place, checkout, "argo", runs=2 if quick else 5)
+            platform.invoke("up")
+            yield _row(platform, checkout, "argo", runs=2 if quick else 5)
         finally:
-            place.invoke("teardown", "--yes")
+            platform.invoke("teardown", "--yes")
 
 
-def _row(place: Platform, checkout: Lab, engine: str, *, runs: int) -> Row:
+def _row(platform: Platform, checkout: Lab, engine: str, *, runs: int) -> Row:
     """Run with and without an edit in turn."""
-    place.invoke("run", PIPELINE, "--engine", engine)
+    platform.invoke("run", PIPELINE, "--engine", engine)
     same, edited = [], []
     for number in range(runs):
-        same.append(place.invoke("run", PIPELINE, "--engine", engine))
+        same.append(platform.invoke("run", PIPELINE, "--engine", engine))
         with (checkout.root / CODE).open("a", encoding="utf-8") as file:
             file.write(f"# {number}\n")
-        edited.append(place.invoke("run", PIPELINE, "--engine", engine))
+        edited.append(platform.invoke("run", PIPELINE, "--engine", engine))
     added, goal = median(edited) - median(same), ADDED[engine]
     where = "on this machine" if engine == "local" else "in the cluster"
     what = f"one line of a tap changed, `invoke run` {where}"

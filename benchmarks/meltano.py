@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Way:
+class Typist:
     """Commands of a way through some work, and how long each part of it took."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
@@ -56,7 +56,7 @@ class Way:
             raise WrongError(f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-class Meltano(Way):
+class Meltano(Typist):
     """A project of Meltano's, installed by uv. Its hub is spared its part by definitions in files, which makes ``add`` faster."""
 
     def __init__(self, folder: Path, part: str = "", **environ: str) -> None:
@@ -68,8 +68,8 @@ class Meltano(Way):
         self.type(part, "uv tool install --quiet meltano")
         self.type(part, "meltano init project")
         command = [str(folder / "bin" / "meltano"), "--version"]
-        told = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environ).stdout
-        self.versions["Meltano"] = told.split()[-1]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environ).stdout
+        self.versions["Meltano"] = printed.split()[-1]
 
     def add(self, part: str, name: str, pip_url: str, settings: Sequence[Mapping[str, Any]], *capabilities: str) -> None:
         """Add a connector with such settings; a ``value`` of one is its default."""

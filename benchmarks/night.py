@@ -36,9 +36,9 @@ POD = "workflows.argoproj.io/workflow"
 class Watch:
     """What was seen of a cluster while pipelines were running in it: the most of everything."""
 
-    def __init__(self, place: Platform) -> None:
+    def __init__(self, platform: Platform) -> None:
         """Have seen nothing yet."""
-        self.place = place
+        self.platform = platform
         self.pods = 0
         self.memory = 0.0
         self.silent = 0
@@ -50,9 +50,9 @@ class Watch:
         done = threading.Event()
 
         def look() -> None:
-            with self.place.handles() as handles:
+            with self.platform.handles() as handles:
                 while not done.wait(SAMPLE_SECONDS):
-                    self.memory = max(self.memory, self.place.memory())
+                    self.memory = max(self.memory, self.platform.memory())
                     try:
                         pods = handles.kube.objects("Pod", handles.namespace, labels=POD)
                     except SetupError:
@@ -69,22 +69,24 @@ class Watch:
             thread.join()
 
 
-def write(place: Platform, names: list[str], first: datetime, minutes: int) -> None:
+def write(platform: Platform, names: list[str], first: datetime, minutes: int) -> None:
     """Write the pipelines; their schedules begin at *first* and are spread over some minutes, each for one minute of one day."""
     for side in ("tap", "target"):
-        place.lab.connector(f"{side}-scripted", f"tests/connectors/{side}-scripted", {}, *(["catalog", "state"] if side == "tap" else []))
+        platform.lab.connector(
+            f"{side}-scripted", f"tests/connectors/{side}-scripted", {}, *(["catalog", "state"] if side == "tap" else [])
+        )
     pipelines = {}
     for number, name in enumerate(names):
         count = records(number)
         steps = [["schema", "s"], ["records", "s", count], ["state", {"n": count}]]
-        place.lab.write(f"night/{name}.json", {"steps": steps, "again": [["exit", 9]]})  # a second run finds a state, and fails
+        platform.lab.write(f"night/{name}.json", {"steps": steps, "again": [["exit", 9]]})  # a second run finds a state, and fails
         pipelines[name] = {
             "tap": "tap-scripted",
             "target": "target-scripted",
             "config": f"night/{name}.json",
             "schedule": f"{first + timedelta(minutes=number * minutes // len(names)):%-M %-H %-d %-m *}",
         }
-    place.lab.write("pipelines.yaml", pipelines)
+    platform.lab.write("pipelines.yaml", pipelines)
 
 
 def records(number: int) -> int:
@@ -139,29 +141,29 @@ def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     count, minutes = (10, 2) if quick else (200, 10)
     names = [f"night-{number:03d}" for number in range(count)]
     with lab() as checkout:
-        place = Platform(checkout)
+        platform = Platform(checkout)
         first = datetime.now(UTC)  # for images to be built; the schedules that count are written below
-        write(place, names, first - timedelta(days=2), minutes)
-        with place.up():
-            versions |= place.versions
-            idle = place.memory()
+        write(platform, names, first - timedelta(days=2), minutes)
+        with platform.up():
+            versions |= platform.versions
+            idle = platform.memory()
             first = (datetime.now(UTC) + timedelta(seconds=LEAD_SECONDS + 60)).replace(second=0, microsecond=0)
-            write(place, names, first, minutes)
-            place.invoke("sync")
-            watch = Watch(place)
-            with place.handles() as handles, watch.looking():
+            write(platform, names, first, minutes)
+            platform.invoke("sync")
+            watch = Watch(platform)
+            with platform.handles() as handles, watch.looking():
                 before = restarts(handles)
                 if datetime.now(UTC) >= first:
                     raise WrongError(f"`invoke sync` of {count} pipelines took longer than {LEAD_SECONDS} s")
                 ended(handles, names, first.timestamp() + minutes * 60 + PATIENCE_SECONDS)
-            place.invoke("status")
-            with place.handles() as handles:
+            platform.invoke("status")
+            with platform.handles() as handles:
                 runs, wrong = outcome(handles, names)
                 again = restarts(handles) - before
-    yield from told(f"{count} pipelines, scheduled within {minutes} min", runs, wrong, watch, idle=idle, again=again)
+    yield from outcome_rows(f"{count} pipelines, scheduled within {minutes} min", runs, wrong, watch, idle=idle, again=again)
 
 
-def told(what: str, runs: list[Record], wrong: list[str], watch: Watch, **found: Any) -> Iterator[Row]:
+def outcome_rows(what: str, runs: list[Record], wrong: list[str], watch: Watch, **figures: Any) -> Iterator[Row]:
     """Yield what came of it."""
     seconds = [run.seconds or 0.0 for run in runs]
     starts, ends = ([datetime.fromisoformat(text) for run in runs if (text := getattr(run, name))] for name in ("started", "finished"))
@@ -177,8 +179,8 @@ def told(what: str, runs: list[Record], wrong: list[str], watch: Watch, **found:
     yield Row(f"{what}: a run, from its minute to its record", spread(seconds))
     yield Row(f"{what}: pods at a time, at most", f"{watch.pods}")
     if watch.memory:
-        more = f"{watch.memory - found['idle']:+,.0f} MiB"
-        compared = f"before: {found['idle']:,.0f} MiB"
+        more = f"{watch.memory - figures['idle']:+,.0f} MiB"
+        compared = f"before: {figures['idle']:,.0f} MiB"
         yield Row(
             f"{what}: memory of the node, at most",
             f"{watch.memory:,.0f} MiB",
@@ -187,5 +189,5 @@ def told(what: str, runs: list[Record], wrong: list[str], watch: Watch, **found:
             f"at most {MEMORY:,} MiB",
             watch.memory <= MEMORY,
         )
-    lost = f"{found['again']} restarts of the platform's containers, {watch.silent} requests without an answer"
-    yield Row(f"{what}: the cluster", lost, goal="none", met=not (found["again"] or watch.silent))
+    lost = f"{figures['again']} restarts of the platform's containers, {watch.silent} requests without an answer"
+    yield Row(f"{what}: the cluster", lost, goal="none", met=not (figures["again"] or watch.silent))

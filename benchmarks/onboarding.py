@@ -1,4 +1,4 @@
-"""The first day, our way and Meltano's, each in a folder of its own with nothing in any cache, downloads included.
+"""The first day, our way and Meltano's, each in an empty folder with nothing in any cache, downloads included.
 
 From a fresh clone to the first CSV file (the example's rates), and from there to the first rows of a connector that was not
 there before. Both load the same with the same connectors, which is checked. Nothing but the package index is needed.
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from meltano import Meltano, Way
+from meltano import Meltano, Typist
 from table import ROOT, Row, WrongError, spread
 
 if TYPE_CHECKING:
@@ -38,36 +38,36 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def ours(folder: Path, data: Path) -> Way:
+def ours(folder: Path, data: Path) -> Typist:
     """Go our way."""
     checkout = clone(folder / "singer")
-    way = Way(folder)
-    way.type(FIRST, "./invoke demo", within=checkout)
-    way.type(NEXT, f"./invoke new tap-dbf --set path={data}/*.dbf", within=checkout)
-    way.type(NEXT, "./invoke add dbf-to-csv --tap tap-dbf --target target-csv", within=checkout)
-    way.type(NEXT, "./invoke run dbf-to-csv", within=checkout)
+    typist = Typist(folder)
+    typist.type(FIRST, "./invoke demo", within=checkout)
+    typist.type(NEXT, f"./invoke new tap-dbf --set path={data}/*.dbf", within=checkout)
+    typist.type(NEXT, "./invoke add dbf-to-csv --tap tap-dbf --target target-csv", within=checkout)
+    typist.type(NEXT, "./invoke run dbf-to-csv", within=checkout)
     [rates], [people] = (
         (checkout / "output").glob(f"{name}.csv") for name in ("exchange-rates-to-csv/*/exchange_rate", "dbf-to-csv/*/people")
     )
     see(rates, people)
-    return way
+    return typist
 
 
 def theirs(folder: Path, data: Path) -> Meltano:
     """Go Meltano's way, one command for each setting."""
     tap = clone(folder / "source") / "singer-containers" / "tap-exchange-rates"
-    way = Meltano(folder, FIRST)
-    project = way.project
-    way.add(FIRST, "tap-exchange-rates", str(tap), [{"name": "base"}, {"name": "start_date"}], *CAPABILITIES)
-    way.add(FIRST, "target-csv", "meltanolabs-target-csv==0.5.0", [{"name": "output_path"}], *CAPABILITIES)
-    way.type(FIRST, "meltano config set tap-exchange-rates start_date 2020-01-01", within=project)
-    way.type(FIRST, "meltano config set target-csv output_path output", within=project)
-    way.type(FIRST, "meltano run tap-exchange-rates target-csv", within=project)
-    way.add(NEXT, "tap-dbf", "tap-dbf", [{"name": "path"}], *CAPABILITIES)
-    way.type(NEXT, f"meltano config set tap-dbf path '{data}/*.dbf'", within=project)
-    way.type(NEXT, "meltano run tap-dbf target-csv", within=project)
+    typist = Meltano(folder, FIRST)
+    project = typist.project
+    typist.add(FIRST, "tap-exchange-rates", str(tap), [{"name": "base"}, {"name": "start_date"}], *CAPABILITIES)
+    typist.add(FIRST, "target-csv", "meltanolabs-target-csv==0.5.0", [{"name": "output_path"}], *CAPABILITIES)
+    typist.type(FIRST, "meltano config set tap-exchange-rates start_date 2020-01-01", within=project)
+    typist.type(FIRST, "meltano config set target-csv output_path output", within=project)
+    typist.type(FIRST, "meltano run tap-exchange-rates target-csv", within=project)
+    typist.add(NEXT, "tap-dbf", "tap-dbf", [{"name": "path"}], *CAPABILITIES)
+    typist.type(NEXT, f"meltano config set tap-dbf path '{data}/*.dbf'", within=project)
+    typist.type(NEXT, "meltano run tap-dbf target-csv", within=project)
     see(project / "output" / "exchange_rate.csv", project / "output" / "people.csv")
-    return way
+    return typist
 
 
 def see(rates: Path, people: Path) -> None:
@@ -76,15 +76,15 @@ def see(rates: Path, people: Path) -> None:
     :raises WrongError: they have not.
     """
     with people.open(newline="") as file:
-        found = [(int(row["ID"]), row["NAME"]) for row in csv.DictReader(file)]
+        written = [(int(row["ID"]), row["NAME"]) for row in csv.DictReader(file)]
     lines = len(rates.read_text(encoding="utf-8").splitlines())
-    if found != PEOPLE or lines < 1000:
-        raise WrongError(f"{people}: {found}; {rates}: {lines} lines")
+    if written != PEOPLE or lines < 1000:
+        raise WrongError(f"{people}: {written}; {rates}: {lines} lines")
 
 
 def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     """Go both ways in turn."""
-    ways: dict[Callable[[Path, Path], Way], list[Way]] = {ours: [], theirs: []}
+    ways: dict[Callable[[Path, Path], Typist], list[Typist]] = {ours: [], theirs: []}
     for _ in range(1 if quick else 3):
         for go, gone in ways.items():
             with tempfile.TemporaryDirectory(prefix="singer-onboarding-") as folder:
@@ -94,6 +94,6 @@ def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
                 gone.append(go(Path(folder), data))
                 versions |= gone[-1].versions
     for part in (FIRST, NEXT):
-        mine, other = ([sum(way.taken[part]) for way in gone] for gone in ways.values())
+        mine, other = ([sum(typist.taken[part]) for typist in gone] for gone in ways.values())
         counts = [f"commands: {len(gone[0].taken[part])}; " for gone in ways.values()]
         yield Row(part, counts[0] + spread(mine), f"Meltano: {counts[1]}{spread(other)}", f"{median(mine) / median(other):.2f}")

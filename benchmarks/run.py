@@ -73,7 +73,7 @@ def whole_cost(pair: Pair, name: str, *, quick: bool) -> Row:
 def throughput(lab: Lab, *, quick: bool) -> Iterator[Row]:
     """Measure whole runs of real connectors."""
     share = 10 if quick else 1
-    count = 1_000_000 // share  # long enough that the fixed cost, which has a row of its own, is not what is measured
+    count = 1_000_000 // share  # long enough that the fixed cost, which has a separate row, is not what is measured
     folder = lab.data / "singer"
     folder.mkdir()
     with (folder / "rates.singer").open("w", encoding="utf-8") as file:
@@ -181,18 +181,18 @@ def beside(lab: Lab, size: int) -> Callable[[], Taken]:
     """Return an action: run the same connectors with the same files in Meltano; so many bytes must arrive."""
     folder = lab.root / "meltano"
     folder.mkdir()
-    way = Meltano(folder, **lab.environ)
+    meltano = Meltano(folder, **lab.environ)
     config = json.loads((lab.root / "singer-configs" / "tap-cat" / "config.json").read_text(encoding="utf-8"))
     packages = lab.root / "benchmarks" / "connectors"
-    way.add("", "tap-cat", str(packages / "tap-cat"), [{"name": "files", "kind": "array", "value": config["files"]}])
-    way.add("", "target-none", str(packages / "target-none"), [])
-    lab.versions |= way.versions
+    meltano.add("", "tap-cat", str(packages / "tap-cat"), [{"name": "files", "kind": "array", "value": config["files"]}])
+    meltano.add("", "target-none", str(packages / "target-none"), [])
+    lab.versions |= meltano.versions
 
     def action() -> Taken:
         began = clock()
-        way.type("", "meltano run tap-cat target-none", within=way.project)
+        meltano.type("", "meltano run tap-cat target-none", within=meltano.project)
         taken = since(began)
-        arrived = [int(file.read_text(encoding="utf-8")) for file in way.project.rglob("bytes.txt")]
+        arrived = [int(file.read_text(encoding="utf-8")) for file in meltano.project.rglob("bytes.txt")]
         if arrived != [size]:
             raise WrongError(f"Meltano's target has read {arrived}, the tap printed {size}")
         return taken
@@ -238,9 +238,9 @@ def history(lab: Lab, *, quick: bool) -> Iterator[Row]:
 
 
 def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
-    """Measure, each part in a checkout of its own."""
+    """Measure, each part in a new checkout."""
     versions |= {name: version(name) for name in ("invoke", "uv")}
     for part in (fixed, throughput, memory, entrypoint, listing, history):
-        with lab() as place:
-            yield from part(place, quick=quick)
-            versions |= place.versions
+        with lab() as checkout:
+            yield from part(checkout, quick=quick)
+            versions |= checkout.versions

@@ -71,11 +71,11 @@ def facts(load: float, measured: str, versions: Mapping[str, str]) -> str:
 
 def commit() -> str:
     """Return the commit that is measured, with a plus sign where files differ from it."""
-    number, changed = (said("git", "-C", str(ROOT), *words) for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"]))
+    number, changed = (output_of("git", "-C", str(ROOT), *words) for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"]))
     return (number or "unknown") + "+" * bool(changed)
 
 
-def said(*command: str) -> str:
+def output_of(*command: str) -> str:
     """Return what a program prints, nothing where it is not there or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
@@ -83,11 +83,11 @@ def said(*command: str) -> str:
         return ""
 
 
-def place(section: str, page: str) -> str:
-    """Return what stands in a page between a section's markers."""
-    found = re.search(rf"<!-- bench: {section} -->\n(.*?)<!-- end -->", page, re.DOTALL)
-    assert found, f"no place for {section}"
-    return found[1]
+def content_of(section: str, page: str) -> str:
+    """Return the text of a page between a section's markers."""
+    match = re.search(rf"<!-- bench: {section} -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert match, f"no place for {section}"
+    return match[1]
 
 
 def page_of(section: str) -> Path:
@@ -98,13 +98,13 @@ def page_of(section: str) -> Path:
 def write(section: str, text: str, page: Path) -> None:
     """Put a section into a page, in the place of what stands there."""
     old, marker = page.read_text(encoding="utf-8"), f"<!-- bench: {section} -->\n"
-    page.write_text(old.replace(f"{marker}{place(section, old)}", f"{marker}{text}"), encoding="utf-8")
+    page.write_text(old.replace(f"{marker}{content_of(section, old)}", f"{marker}{text}"), encoding="utf-8")
 
 
 def age(section: str) -> str:
     """Return of which day a section of the page is, nothing where it has never been measured."""
-    found = re.search(r"^- (\d{4}-\d\d-\d\d)", place(section, page_of(section).read_text(encoding="utf-8")), re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^- (\d{4}-\d\d-\d\d)", content_of(section, page_of(section).read_text(encoding="utf-8")), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _read(path: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 from lab import Platform, lab
-from table import Row, WrongError, said, spread
+from table import Row, WrongError, output_of, spread
 
 from cluster.platform.steps.images import wanted
 from cluster.providers.kind import Kind
@@ -44,10 +44,10 @@ def timed(work: Callable[[], object]) -> float:
 class ByHand:
     """What a person does without us, whose kubeconfig is not touched either."""
 
-    def __init__(self, place: Platform) -> None:
+    def __init__(self, platform: Platform) -> None:
         """Take the platform that is made otherwise, and what it is made of."""
-        self.kubeconfig = str(place.lab.root / "kubeconfig")
-        self.handles = place.handles()
+        self.kubeconfig = str(platform.lab.root / "kubeconfig")
+        self.handles = platform.handles()
         self.images = wanted(self.handles)
 
     def create(self) -> None:
@@ -95,29 +95,29 @@ class ByHand:
 def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     """Measure."""
     with lab() as checkout:
-        place = Platform(checkout, INVOKE_SINGER_CLUSTER=NAME, INVOKE_SINGER_PROVIDER="kind")
+        platform = Platform(checkout, INVOKE_SINGER_CLUSTER=NAME, INVOKE_SINGER_PROVIDER="kind")
         versions |= {
-            "kind": said("kind", "version", "-q"),
-            "docker": said("docker", "version", "-f", "{{.Server.Version}}"),
-        } | place.versions
-        hand = ByHand(place)
+            "kind": output_of("kind", "version", "-q"),
+            "docker": output_of("docker", "version", "-f", "{{.Server.Version}}"),
+        } | platform.versions
+        hand = ByHand(platform)
         hand.delete()
         alone, ours, warm, sequence = [], [], [], []
         try:
-            place.invoke("up")  # images are built and pulled by now
-            place.invoke("teardown", "--yes")
+            platform.invoke("up")  # images are built and pulled by now
+            platform.invoke("teardown", "--yes")
             for _ in range(1 if quick else 3):
                 alone.append(timed(hand.create))
-                empty = settled(place)
+                empty = settled(platform)
                 hand.delete()
-                ours.append(place.invoke("up"))
-                warm += [place.invoke("up") for _ in range(3)]
-                full = settled(place)
-                place.invoke("teardown", "--yes")
+                ours.append(platform.invoke("up"))
+                warm += [platform.invoke("up") for _ in range(3)]
+                full = settled(platform)
+                platform.invoke("teardown", "--yes")
                 sequence.append(timed(hand.one_after_the_other))
                 hand.delete()
         finally:
-            place.invoke("teardown", "--yes")
+            platform.invoke("teardown", "--yes")
             hand.delete()
     what = "`invoke up` from nothing, images local"
     ratio, warmth, added = median(a / b for a, b in zip(ours, alone, strict=True)), median(warm), full - empty
@@ -130,7 +130,7 @@ def rows(versions: dict[str, str], *, quick: bool) -> Iterator[Row]:
     )
 
 
-def settled(place: Platform) -> float:
+def settled(platform: Platform) -> float:
     """Return the node's memory in MiB, after it has settled."""
     time.sleep(SETTLE_SECONDS)
-    return place.memory()
+    return platform.memory()

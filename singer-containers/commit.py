@@ -21,24 +21,24 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import kube_secret
-import notify
 
 from cluster.config.settings import Settings
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
-from cluster.runs import outcome
+from cluster.project import parts
+from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
-from cluster.runs.history import History
+from cluster.runs.history import History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
-from cluster.runs.record import Record, Side
+from cluster.runs.record import Record, Side, entries
 from cluster.store.s3 import S3Store
 from cluster.ui.format import count as counted
 from cluster.ui.format import now
@@ -46,6 +46,7 @@ from cluster.ui.format import now
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from cluster.project.parts import Plan
     from cluster.store import Store
 
 ENGINE = "argo"
@@ -96,6 +97,12 @@ class Run:
     """``safe_states`` of the target; None: while its working folder has no file."""
     initial_state: str = "none"
     """The key of the pipeline's initial state in the bucket of configs."""
+    plan: str = "none"
+    """The key of the plan of a run with parts, in the bucket of configs."""
+    index: int | None = None
+    """Which part of the plan this pod loads."""
+    part: str | None = None
+    """Its name."""
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
     settings: Settings = field(default_factory=Settings)
@@ -108,15 +115,6 @@ class Run:
 
 def read(environ: Mapping[str, str]) -> Run:
     """Read the run from the environment variables."""
-    settings = Settings(
-        root=Path("/"),
-        local_store="s3",
-        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
-        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
-        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
-        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
-        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
-    )
     return Run(
         pipeline=environ["SINGER_PIPELINE"],
         run=environ["SINGER_RUN"],
@@ -132,9 +130,24 @@ def read(environ: Mapping[str, str]) -> Run:
         transform=Side(name, environ.get("SINGER_TRANSFORM_VERSION", "")) if (name := environ.get("SINGER_TRANSFORM")) else None,
         backfill=json.loads(environ.get("SINGER_BACKFILL") or "null"),
         initial_state=environ.get("SINGER_INITIAL_KEY") or "none",
+        plan=environ.get("SINGER_PLAN") or "none",
+        index=int(environ["SINGER_PART"]) if environ.get("SINGER_PART") else None,
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
-        settings=settings,
+        settings=read_settings(environ),
+    )
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read where the store is, from the environment variables."""
+    return Settings(
+        root=Path("/"),
+        local_store="s3",
+        s3_endpoint=environ["SINGER_S3_ENDPOINT"],
+        s3_region=environ.get("SINGER_S3_REGION", "us-east-1"),
+        bucket_configs=environ["SINGER_BUCKET_CONFIGS"],
+        bucket_artifacts=environ["SINGER_BUCKET_ARTIFACTS"],
+        bucket_outputs=environ["SINGER_BUCKET_OUTPUTS"],
     )
 
 
@@ -147,9 +160,92 @@ def failures(text: str) -> list[dict[str, Any]]:
         value = json.loads(text)
         value = json.loads(value) if isinstance(value, str) else value
     except ValueError:
-        return []
+        value = beginning(text)
     nodes = [node for node in value if isinstance(node, dict)] if isinstance(value, list) else []
     return sorted(nodes, key=lambda node: str(node.get("finishedAt")))
+
+
+def beginning(text: str) -> list[Any]:
+    """Return the nodes at the beginning of ``workflow.failures`` that was cut off."""
+    with suppress(ValueError):
+        text = json.loads(f'{text.rstrip(chr(92))}"') if text.startswith('"') else text
+    nodes, end = [], text.find("{")
+    with suppress(ValueError):
+        while end > 0:
+            node, end = json.JSONDecoder().raw_decode(text, end)
+            nodes.append(node)
+            end = text.find("{", end)
+    return nodes
+
+
+# -------------------------------------------------------------------------------------- the parts
+
+
+def of_part(run: Run, history: History) -> tuple[Run, History]:
+    """Return the run and its history as this pod sees them: only its part, if the run has parts.
+
+    The first pod writes the record of the whole run, which is there while it runs.
+
+    :raises SetupError: E-STORE, the plan cannot be read.
+    """
+    if run.index is None:
+        return run, history
+    plan = plan_of(run, history)
+    if history.read(run.pipeline, run.run) is None:
+        history.save(whole(run, history, plan))
+    part = replace(run, part=plan.parts[run.index].name, transform=None)
+    return part, PartHistory(history, plan, run.index)
+
+
+def plan_of(run: Run, history: History) -> Plan:
+    """Return the plan of a run with parts.
+
+    :raises SetupError: E-STORE, it cannot be read.
+    """
+    with suppress(ValueError, KeyError, TypeError):
+        return parts.read(history.store.get(run.settings.bucket_configs, run.plan) or b"")
+    raise SetupError("E-STORE", f"The plan of {run.run} is not in the bucket: {run.plan}.", hint=f"Run it again: run {run.pipeline}")
+
+
+def whole(run: Run, history: History, plan: Plan) -> Record:
+    """Return a new record of a run with parts.
+
+    :raises SetupError: E-STATE, E-STORE.
+    """
+    record = new_record(run, history.state(run.pipeline) or initial(run, history))
+    record.parts = entries(plan)
+    return record
+
+
+def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
+    """Write the record of a part whose attempt has failed. Argo may try it again."""
+    left = Traces()
+    left.reports["main"] = facts
+    for side in run.after:
+        left.reports[side] = report(run.shared / f"{side}.json")
+        with suppress(OSError):
+            left.logs[side] = (CONTAINERS / side / "combined").read_bytes()[-outcome.TAIL_BYTES :]
+    with suppress(SetupError):  # the exit handler writes it then
+        count(journal.record, left.reports)
+        journal.fail("failed", cause(run, left, outcome.unchanged(journal.record)).as_dict())
+
+
+def ended_parts(run: Run, history: History) -> Record:
+    """Write the record of a run with parts, and of parts that could not do it themselves.
+
+    :raises SetupError: the store does not accept it.
+    """
+    history.claim(ENGINE)
+    record = history.read(run.pipeline, run.run)
+    if record is None or record.parts is None:
+        record = whole(run, history, plan_of(run, history))
+    journal = Journal(history, record)
+    if record.status == "running" and not record.loaded:
+        messages = [str(node.get("message") or "") for node in run.failures]
+        journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, f"retry {run.run} loads what is missing.").as_dict())
+    if record.status == "running":
+        return (transformed(run, history) or record) if run.status == "Succeeded" else untransformed(run, journal)
+    return record
 
 
 # -------------------------------------------------------------------------- the other containers
@@ -266,7 +362,7 @@ def commit(run: Run, history: History) -> Record:
 def initial(run: Run, history: History) -> dict[str, Any] | None:
     """Return the initial state of the connector or the pipeline, None if there is none."""
     with suppress(ValueError):
-        return state_json.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None
+        return history.own(state_json.read(history.store.get(run.settings.bucket_configs, run.initial_state) or b"{}") or None)
     return None
 
 
@@ -284,6 +380,7 @@ def new_record(run: Run, state: dict[str, Any] | None) -> Record:
         state_before=state,
         state_after=state,
         backfill=run.backfill,
+        part=run.part,
     )
 
 
@@ -472,8 +569,8 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     A message that cannot be sent does not change the result.
     """
     problem, record = None, None
-    if run.status != "Succeeded" or run.transform:
-        end = transformed if run.status == "Succeeded" else failed
+    if run.status != "Succeeded" or run.transform or run.plan != "none":
+        end = ended_parts if run.plan != "none" else transformed if run.status == "Succeeded" else failed
         for pause in (*pauses, None):
             try:
                 record = end(run, history)
@@ -485,17 +582,34 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
             else:
                 problem = None
                 break
-    wanted = environ.get("SINGER_NOTIFY", "failure")
-    good = run.status == "Succeeded" or (record is not None and record.status == "succeeded")
-    if wanted in {"warning", "always"}:
+    choice = environ.get("SINGER_NOTIFY", "failure")
+    good = (run.status == "Succeeded" and run.plan == "none") or (record is not None and record.status == "succeeded")
+    if choice in {"warning", "always"}:
         with suppress(SetupError):  # a run that main has recorded
             record = record or history.read(run.pipeline, run.run)
     warnings = record.warnings if record else []
-    if wanted == "always" or (wanted != "never" and not good) or (wanted == "warning" and warnings):
+    if notify.wanted(choice, good=good, warnings=warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
-        log = b"" if why is None else last_log(run, history)
-        notify.notify(environ, pipeline=run.pipeline, run=run.run, error=why, log=log_lines(log), warnings=warnings)
+        log = b"" if why is None or run.plan != "none" else last_log(run, history)
+        tell(environ, notify.message(run.pipeline, run.run, why, log_lines(log), warnings, environ.get("SINGER_LINK", "")))
     return 1 if problem else 0
+
+
+def tell(environ: Mapping[str, str], facts: Mapping[str, Any], seconds: float = notify.SECONDS) -> bool:
+    """Send a message if there is an address, and return whether it arrived. Never raises.
+
+    A failure is one line on standard error.
+    """
+    try:
+        address = Path(environ.get("SINGER_NOTIFY_FILE", "/singer/notify/url")).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        address = ""
+    if not address:
+        return False
+    problem = notify.send(address, facts, seconds)
+    if problem:
+        print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
+    return not problem
 
 
 def unknown(run: Run, problem: SetupError | None) -> RunError:
@@ -533,24 +647,38 @@ def leave(run: Run, facts: Mapping[str, Any]) -> None:
         (run.shared / "main.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
+def counts(run: Run, record: Record) -> None:
+    """Write what was loaded where Argo reads it for the metrics."""
+    for name, number in (("records", record.total), ("bytes", sum(record.bytes.values()))):
+        with suppress(OSError):
+            (run.shared / name).write_text(str(number), encoding="utf-8")
+
+
+def give_up(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
+    """Leave a report for ``finish``; a part of a run writes its own record."""
+    leave(run, facts)
+    if run.part is not None and not journal.record.committed:
+        failed_part(run, journal, facts)
+
+
 def complain(error: SetupError) -> None:
     """Print an error in the form that all our programs use."""
     print(f"{error.code}  {error.problem}\n→ {error.hint}", file=sys.stderr, flush=True)
 
 
-def open_history(run: Run, environ: Mapping[str, str]) -> History:
+def open_history(settings: Settings, environ: Mapping[str, str]) -> History:
     """Open the states and records in the cluster's store."""
     store = S3Store(
-        run.settings.s3_endpoint,
+        settings.s3_endpoint,
         access_key=environ.get("AWS_ACCESS_KEY_ID"),
         secret_key=environ.get("AWS_SECRET_ACCESS_KEY"),
         session_token=environ.get("AWS_SESSION_TOKEN"),
-        region=run.settings.s3_region,
+        region=settings.s3_region,
         ca_bundle=environ.get("SSL_CERT_FILE"),
-        proxy=proxy.read(run.settings, environ).proxy_for(run.settings.s3_endpoint),
-        own=urlsplit(run.settings.s3_endpoint).hostname == MINIO,
+        proxy=proxy.read(settings, environ).proxy_for(settings.s3_endpoint),
+        own=urlsplit(settings.s3_endpoint).hostname == MINIO,
     )
-    return History(store, run.settings)
+    return History(store, settings)
 
 
 def main() -> NoReturn:
@@ -562,10 +690,16 @@ def main() -> NoReturn:
     run = read(os.environ)
     if command == "keep":
         raise SystemExit(keep_alone(run, rotating(run, os.environ)))
-    history = open_history(run, os.environ)
+    history = open_history(run.settings, os.environ)
     if command == "finish":
         raise SystemExit(finish(run, history, os.environ))
     signal.signal(signal.SIGTERM, stop)
+    try:
+        run, history = of_part(run, history)
+    except SetupError as error:
+        complain(error)
+        leave(run, {"error": error.as_dict()})
+        raise SystemExit(HOPELESS if error.code in NEVER_AGAIN else 1) from None
     journal = attempt(run, history)
     try:
         raise SystemExit(try_commit(run, history, journal, rotating(run, os.environ)))
@@ -598,16 +732,17 @@ def try_commit(run: Run, history: History, journal: Journal, rotate: Callable[..
         rotate(last=True)
     journal.keep(last=True)
     if any(code != 0 for code in codes.values()):
-        leave(run, {"ended": codes})
+        give_up(run, journal, {"ended": codes})
         print("Nothing is stored: " + ", ".join(f"{side} ended with exit code {code}" for side, code in codes.items() if code != 0))
         return HOPELESS if HOPELESS in codes.values() else 1
     try:
         record = commit(run, history)
     except SetupError as error:
         complain(error)
-        leave(run, {"error": error.as_dict()})
+        give_up(run, journal, {"error": error.as_dict()})
         return HOPELESS if error.code in NEVER_AGAIN else 1
     state = "moved" if record.state_printed else "unchanged"
+    counts(run, record)
     print(f"{outcome.moved(record)}, {counted(len(record.outputs), 'file')}, state {state}")
     return 0
 

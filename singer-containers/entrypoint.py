@@ -32,7 +32,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, quote_plus, unquote
@@ -873,6 +873,7 @@ class Runner:
             "fault": self.fault(),
             "exit_code": exit_code,
             **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
+            **({"part": self.part[0]["name"]} if self.part[0] else {}),
             **({"maps": mapped_streams(self.maps)} if self.side == "mapper" else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
@@ -1156,7 +1157,8 @@ class Runner:
     def template(self) -> dict[str, Any] | None:
         """Return the config with its ``${NAME}`` references, None if there is no config."""
         path = existing(self.environ, "SINGER_CONFIG", "/tmp/config.json", "/opt/code/config.json")
-        return None if path is None else read_json(path, "E-CONFIG", "config.json")
+        own = self.part[0].get("config", {})
+        return (own or None) if path is None else {**read_json(path, "E-CONFIG", "config.json"), **own}
 
     def secret(self, name: str) -> str:
         """Return the value of a secret, and hide it in logs from now on."""
@@ -1237,12 +1239,16 @@ class Runner:
         """Return the arguments for the catalog: the file's, else a discovered one, else none."""
         path = existing(self.environ, "SINGER_CATALOG", "/tmp/catalog.json")
         if path is not None:
-            read_json(path, "E-CATALOG", "catalog")
+            catalog = read_json(path, "E-CATALOG", "catalog")
         elif "discover" in self.capabilities:
-            path = work / "catalog.json"
-            path.write_text(json.dumps(select_all(self.discover(config))), encoding="utf-8")
+            catalog = select_all(self.discover(config))
         else:
             return []
+        others = self.part[1]
+        if path is None or others:
+            path = work / "catalog.json"
+            streams = [stream for stream in catalog.get("streams", []) if stream_id(stream) not in others]
+            path.write_text(json.dumps({**catalog, "streams": streams}), encoding="utf-8")
         return self.catalog_flags(path)
 
     def catalog_flags(self, path: Path) -> list[str]:
@@ -1288,7 +1294,7 @@ class Runner:
             return []
         for file in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
             value = read_json(file, "E-STATE", "state") if file is not None else {}
-            state = unwrapped(value)
+            state = self.own(unwrapped(value))
             if not state:
                 continue
             copy = work / "state.json"
@@ -1296,6 +1302,17 @@ class Runner:
                 copy.write_text(json.dumps(state), encoding="utf-8")
             return ["--state", str(file if state is value else copy)] if self.takes_state() else []
         return []
+
+    def own(self, state: Any) -> Any:
+        """Return the state without the bookmarks of other parts' streams."""
+        others = self.part[1]
+        if not others or not state:
+            return state
+        marks = state.get("bookmarks")
+        if not isinstance(marks, dict) or set(state) - {"bookmarks", "currently_syncing"}:
+            raise EntrypointError("E-STATE", "The state has not its bookmarks by stream.", "Leave out split, or start over with --full.")
+        mine = {stream: mark for stream, mark in marks.items() if stream not in others}
+        return state if mine == marks else {"bookmarks": mine} if mine else None
 
     def takes_state(self) -> bool:
         """Return whether the tap accepts ``--state``; True if its help lists no flags at all."""
@@ -1504,6 +1521,16 @@ class Runner:
 
         threading.Thread(target=watch, daemon=True).start()
 
+    @cached_property
+    def part(self) -> tuple[dict[str, Any], set[str]]:
+        """The tap's part in ``SINGER_PARTS``, and the streams of the other parts; empty if none."""
+        path, index = existing(self.environ, "SINGER_PARTS"), self.environ.get("SINGER_PART", "")
+        if self.side != "tap" or path is None or not index:
+            return {}, set()
+        parts = read_json(path, "E-CONFIG", "plan of parts")["parts"]
+        mine: dict[str, Any] = parts[int(index)]
+        return mine, {stream for part in parts for stream in part["streams"]} - set(mine["streams"])
+
     # -- outside a pipeline
 
     def print_catalog(self, work: Path) -> int:
@@ -1580,6 +1607,11 @@ def selected_names(stream: Any) -> tuple[str, ...]:
     marks = [part.get("selected") for part in (root, stream, schema) if isinstance(part, dict)]
     names = [stream.get("stream"), stream.get("tap_stream_id")]
     return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
+
+
+def stream_id(stream: Any) -> Any:
+    """Return the name of a stream of the catalog, as states use it."""
+    return stream.get("tap_stream_id", stream.get("stream")) if isinstance(stream, dict) else None
 
 
 def mapped_streams(maps: Any) -> list[str]:

@@ -3,6 +3,8 @@
 Nothing else in a pipeline's pods uses the API of the cluster. The role of the pods allows ``get``
 and ``patch`` of these Secrets alone, and only the container of this program has a token. A Secret
 that no installation has labelled belongs to somebody else, and does not change.
+
+``late`` uses ``call`` too, in other pods with another role.
 """
 
 from __future__ import annotations
@@ -73,18 +75,8 @@ def _call(secret: str, environ: Mapping[str, str], change: object = None) -> dic
 
     :raises SetupError: it is not there, the role does not allow it, or the server does not answer.
     """
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    address = (
-        f"https://{f'[{host}]' if ':' in host else host}:{port}/api/v1/namespaces/{environ.get('SINGER_NAMESPACE', '')}/secrets/{secret}"
-    )
     try:
-        token = (TOKEN / "token").read_text(encoding="utf-8")
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
-        body = None if change is None else json.dumps(change).encode()
-        request = Request(address, body, headers, method="GET" if change is None else "PATCH")
-        context = ssl.create_default_context(cafile=str(TOKEN / "ca.crt"))
-        with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(request, timeout=SECONDS) as answer:
-            return dict(json.loads(answer.read()))
+        return call(f"api/v1/namespaces/{environ.get('SINGER_NAMESPACE', '')}/secrets/{secret}", environ, change)
     except HTTPError as error:
         why = {
             FORBIDDEN: f"the pods of runs may not change the Secret {secret}: invoke up grants it, for keys with token in their name",
@@ -93,3 +85,20 @@ def _call(secret: str, environ: Mapping[str, str], change: object = None) -> dic
     except (OSError, ValueError) as error:
         why = f"the API server of the cluster cannot be asked: {error}"
     raise SetupError("E-SECRET", why, hint="Set it again.")
+
+
+def call(path: str, environ: Mapping[str, str], change: object = None) -> dict[str, Any]:
+    """Read an object or a list from the API server, or change an object by a merge patch.
+
+    :raises OSError: an ``HTTPError`` if it refuses; or it cannot be asked.
+    :raises ValueError: its answer is no JSON.
+    """
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    token = (TOKEN / "token").read_text(encoding="utf-8")
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/merge-patch+json"}
+    body = None if change is None else json.dumps(change).encode()
+    address = f"https://{f'[{host}]' if ':' in host else host}:{port}/{path}"
+    request = Request(address, body, headers, method="GET" if change is None else "PATCH")
+    context = ssl.create_default_context(cafile=str(TOKEN / "ca.crt"))
+    with build_opener(ProxyHandler({}), HTTPSHandler(context=context)).open(request, timeout=SECONDS) as answer:
+        return dict(json.loads(answer.read()))

@@ -92,7 +92,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def needs_server(item: pytest.Item) -> bool:
     """Return whether a test needs a server built by Go."""
     parameters = getattr(item, "callspec", None)
-    return bool(SERVERS.intersection(getattr(item, "fixturenames", ()))) or bool(parameters and parameters.params.get("place") == "s3")
+    return bool(SERVERS.intersection(getattr(item, "fixturenames", ()))) or bool(parameters and parameters.params.get("buckets") == "s3")
 
 
 def in_full(item: pytest.Item) -> bool:

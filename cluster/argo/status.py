@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +37,8 @@ class WorkflowStatus:
     """As reported by the tap, a few seconds ago."""
     step: str
     """The template that runs."""
+    parts: tuple[int, int] | None
+    """How many parts of the run are loaded, and how many it has; None without parts."""
     parameters: Mapping[str, str]
 
     @property
@@ -58,9 +63,11 @@ class WorkflowStatus:
 def seen(live: Mapping[str, Any]) -> WorkflowStatus:
     """Read a live Workflow."""
     status = live.get("status", {})
-    nodes = list(status.get("nodes", {}).values())
+    nodes = nodes_of(status)
     parameters = {item["name"]: str(item.get("value", "")) for item in live["spec"].get("arguments", {}).get("parameters", [])}
     running = [node for node in nodes if node.get("type") == "Pod" and node.get("phase") in {"Running", "Pending"}]
+    split = sum(len(json.loads(parameters.get(name, "[]"))) for name in ("first", "parts"))
+    loads = [node for node in nodes if node.get("type") == "Pod" and node.get("templateName") in LOADING]
     backoff = next((str(node["message"]) for node in nodes if str(node.get("message", "")).startswith("Backoff")), "")
     return WorkflowStatus(
         run=live["metadata"]["name"],
@@ -69,16 +76,29 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
         message=str(status.get("message", "")) or ("" if running else backoff),
         started=live["metadata"]["creationTimestamp"],
         finished=status.get("finishedAt"),
-        records=max((_records(node) for node in nodes if node.get("templateName") in LOADING), default=0),
+        records=sum(_records(node, split=bool(split)) for node in nodes if node.get("templateName") in LOADING),
         step=str(running[-1].get("templateName", "")) if running else "",
         parameters=parameters,
+        parts=(sum(node.get("phase") == "Succeeded" for node in loads), split) if split else None,
     )
 
 
-def _records(node: Mapping[str, Any]) -> int:
-    """Return the records that a running pod reports: the first number of its progress."""
+def nodes_of(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes of a Workflow, which Argo compresses if there are many."""
+    nodes = status.get("nodes") or {}
+    if status.get("compressedNodes"):
+        nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+    return list(nodes.values())
+
+
+def _records(node: Mapping[str, Any], *, split: bool) -> int:
+    """Return the records that a pod reports: the first number of its progress.
+
+    Only running pods count, and in a run with parts those that have loaded theirs.
+    """
     progress = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
-    return int(progress[1]) if progress and node.get("type") == "Pod" and node.get("phase") == "Running" else 0
+    phases = {"Running", "Succeeded"} if split else {"Running"}
+    return int(progress[1]) if progress and node.get("type") == "Pod" and node.get("phase") in phases else 0
 
 
 # -- CronWorkflows

@@ -35,9 +35,10 @@ def placed(document: Document, settings: Settings, endpoint: str, *, trusting: b
     go to such nodes.
     """
     changed: Document = json.loads(json.dumps(document))  # a YAML alias becomes a copy
-    if changed["kind"] == "WorkflowTemplate" and settings.image_platform:
+    if changed["kind"] in {"WorkflowTemplate", "CronJob"} and settings.image_platform:
         system, _, machine = settings.image_platform.partition("/")
-        changed["spec"]["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
+        pod = changed["spec"] if changed["kind"] == "WorkflowTemplate" else changed["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        pod["nodeSelector"] = {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
     for location in _s3(changed):
         stored(location, settings, endpoint, trusting=trusting)
     if changed["kind"] == "ConfigMap":
@@ -61,6 +62,15 @@ def with_defaults(template: Document, config: Mapping[str, Any]) -> Document:
     for container in _containers(changed):
         for key, value in config["mainContainer"].items():
             container.setdefault(key, copy.deepcopy(value))
+    return changed
+
+
+def without_metrics(template: Document) -> Document:
+    """Return a WorkflowTemplate without metrics."""
+    changed = copy.deepcopy(template)
+    changed["spec"].pop("metrics", None)
+    for item in changed["spec"].get("templates", []):
+        item.pop("metrics", None)
     return changed
 
 
@@ -95,6 +105,7 @@ def _is_key(variable: Mapping[str, Any]) -> bool:
 
 
 def _containers(template: Document) -> Iterator[dict[str, Any]]:
+    yield from template.get("spec", {}).get("jobTemplate", {}).get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
     for item in template.get("spec", {}).get("templates", []):
         yield from item.get("containerSet", {}).get("containers", [])
         if "container" in item:

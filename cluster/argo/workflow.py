@@ -7,6 +7,7 @@ them and gives its parameters. The name of a Workflow is the id of its run.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cluster.kube.documents import Document
     from cluster.project.backfill import Backfill
     from cluster.project.model import Pipeline
+    from cluster.project.parts import Plan
 
 PIPELINE = "singer/pipeline"
 BATCH = "singer/batch"
@@ -51,6 +53,8 @@ class RunOptions:
     """The run whose tap output is loaded again, without extracting."""
     batch: str = ""
     backfill: Backfill | None = None
+    plan: Plan | None = None
+    """The parts of the run, if they are not those of the pipeline."""
 
 
 PLAIN = RunOptions()
@@ -121,12 +125,33 @@ def parameters(
     }
     if options.backfill:
         values["backfill"] = json.dumps(options.backfill.as_dict())
+    plan = options.plan or pipeline.plan
+    if plan:
+        values |= _parts(pipeline, plan)
     if pipeline.mode == "streaming":
         # With a mapper the raw output is the mapper's: nothing is stored before it.
         values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw and not pipeline.mapper else PIPE
     elif options.replay:
         values["from-run"] = options.replay
     return values
+
+
+def _parts(pipeline: Pipeline, plan: Plan) -> dict[str, str]:
+    """Return the parameters of a run with parts: a pod finds its own by its index."""
+    alone = 1 if plan.first_alone else 0
+    return {
+        "split": "true",
+        "plan": plan.key,
+        "first": json.dumps(plan.numbers[:alone]),
+        "parts": json.dumps(plan.numbers[alone:]),
+        # A cluster may have room for one pod only: the others wait their turn.
+        "pending": f"{pipeline.timeout * _rounds(plan)}s",
+    }
+
+
+def _rounds(plan: Plan | None) -> int:
+    """Return how many parts run one after the other."""
+    return 1 if plan is None else math.ceil(len(plan.numbers) / plan.at_once) + plan.first_alone
 
 
 def _mapper(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[str, str], options: RunOptions) -> dict[str, str]:
@@ -153,14 +178,17 @@ def _transform(pipeline: Pipeline, images: Mapping[str, str], versions: Mapping[
 
 
 def _spec(pipeline: Pipeline, values: Mapping[str, str], options: RunOptions = PLAIN) -> Document:
+    plan = options.plan or pipeline.plan
     spec: Document = {
         "workflowTemplateRef": {"name": pipeline.mode},
         "arguments": {"parameters": [{"name": name, "value": value} for name, value in values.items()]},
-        "activeDeadlineSeconds": pipeline.timeout * (2 if pipeline.transform else 1) + WAITING_SECONDS,
+        "activeDeadlineSeconds": pipeline.timeout * (_rounds(plan) + bool(pipeline.transform)) + WAITING_SECONDS,
+        **({"parallelism": plan.at_once} if plan else {}),
     }
     # A replay loads what the mapper passed on.
     mapped = pipeline.mapper is not None and not options.replay
-    entrypoint = f"{'replay' if options.replay else 'run'}{'-with-mapper' * mapped}{'-and-transform' * bool(pipeline.transform)}"
+    what = "parts" if plan else "replay" if options.replay else "run"
+    entrypoint = f"{what}{'-with-mapper' * mapped}{'-and-transform' * bool(pipeline.transform)}"
     return spec if entrypoint == "run" else {"entrypoint": entrypoint, **spec}
 
 

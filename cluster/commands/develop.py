@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.config.settings import TOOL
 from cluster.config.strict import describe, words
 from cluster.errors import Interrupted, SetupError
 from cluster.project.reader import Project
@@ -53,7 +54,7 @@ def test(session: Session, *, options: str, connector: str, **levels: bool) -> N
     _for_tests(session)
     # With PYTHONDONTWRITEBYTECODE, as in many containers, each process would compile all modules.
     bytecode = {"PYTHONPYCACHEPREFIX": str(session.settings.local / "cache" / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
-    _python(session, "-m", "pytest", *LEVELS["".join(selected)], *options.split(), environ=bytecode)
+    _python("-m", "pytest", *LEVELS["".join(selected)], *options.split(), environ=bytecode)
 
 
 def _test_connector(session: Session, name: str) -> None:
@@ -90,13 +91,13 @@ def bench(session: Session, *, quick: bool, only: str) -> None:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python(session, "benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
+    _python("benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
 
 
-def _python(session: Session, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+def _python(*arguments: str, environ: Mapping[str, str] | None = None) -> None:
     """Run a Python program of the checkout. If it fails, exit with its exit code."""
     variables = {**os.environ, "SINGER_LAUNCHER": "", **(environ or {})}
-    with subprocess.Popen([sys.executable, *arguments], cwd=session.settings.root, env=variables) as process:
+    with subprocess.Popen([sys.executable, *arguments], cwd=TOOL, env=variables) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt as error:
@@ -115,8 +116,8 @@ def _for_tests(session: Session) -> None:
         ours to change.
     """
     settings = session.settings
-    ours = Path(sys.prefix).resolve() == (settings.root / ".venv").resolve()
-    lock = settings.root / "requirements-dev.lock"
+    ours = Path(sys.prefix).resolve() == (TOOL / ".venv").resolve()
+    lock = TOOL / "requirements-dev.lock"
     installed = Path(sys.prefix) / lock.name
     if ours and (not installed.exists() or installed.read_bytes() != lock.read_bytes()):
         with session.output.step("Packages for tests") as step:

@@ -39,6 +39,7 @@ SHARED = {
     "limit": "how many to show; of runs the newest",
     "plan": "only show what would be done",
     "run": "a run's id, a part of it, or last",
+    "yes": "do not ask",
 }
 """Help for options that several commands have."""
 NO_JSON = frozenset({"shell", "test"})

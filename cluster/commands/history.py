@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import words
+from cluster.engines import late as lateness
 from cluster.engines import logs as run_logs
 from cluster.engines.choice import Engine, Engines
 from cluster.errors import SetupError
@@ -17,10 +18,13 @@ from cluster.host.files import replacing
 from cluster.project import backfill, redaction
 from cluster.project.reader import Project
 from cluster.runs import bookmarks, outcome, rates
+from cluster.runs.late import shown as shown_time
 from cluster.runs.outputs import copy
+from cluster.runs.record import DONE, fields_of
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, seconds, shown
 from cluster.ui.listing import list_files
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,6 +55,34 @@ def runs(session: Session, *, pipeline: str, limit: int) -> None:
         session.output.table([_row(engine, record) for engine, record in newest], HEADERS)
 
 
+def late(session: Session, *, pipeline: str) -> None:
+    """List the pipelines whose success is overdue, on the engine that a run would use.
+
+    :raises SetupError: E-LATE, there are some.
+    """
+    if pipeline:
+        Project.of(session.settings).pipeline(pipeline)
+    with Engines(session) as engines:
+        engine, _ = engines.choose("")
+        watched = lateness.pipelines(engine, [pipeline] if pipeline else ())
+        overdue = lateness.late_now(engine, watched)
+        why = lateness.unwatched(engine) if engine.handles else None
+    output = session.output
+    for item in overdue:
+        output.event("late", engine=engine.label, **item.fields())
+    if why:
+        warn(output, "check", f"The check for late pipelines does not work: {why}.")
+    if not overdue:
+        output.line("✓", count(len(watched), "pipeline"), f"with a schedule on the engine {engine.label}; none is late")
+        return
+    cells = [[item.pipeline, shown_time(item.due), shown_time(item.success) if item.success else "never", item.detail] for item in overdue]
+    output.table(cells, ("pipeline", "due", "last success", "why"))
+    hint = f"See {command('runs', overdue[0].pipeline)}"
+    if engine.handles is None and all(item.why == "not-started" for item in overdue):
+        hint = f"Let something start them: {command('schedule --print cron')}"
+    raise SetupError("E-LATE", f"{len(overdue)} of {count(len(watched), 'pipeline')} late on the engine {engine.label}.", hint=hint)
+
+
 def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[Engine, Record]]:
     """Return the newest runs of both engines, newest first."""
     records = [(engine, record) for engine in engines.available() for record in engine.newest(pipeline, limit)]
@@ -59,7 +91,7 @@ def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[En
 
 def _fields(engine: Engine, record: Record) -> dict[str, Any]:
     """Return a record's fields with its status at this moment."""
-    fields = asdict(record)
+    fields = fields_of(record)
     del fields["schema"]  # every event has its own
     fields["status"] = engine.status(record)
     return fields
@@ -68,6 +100,8 @@ def _fields(engine: Engine, record: Record) -> dict[str, Any]:
 def _row(engine: Engine, record: Record) -> list[str]:
     """Return the cells of a run. The status includes the error code or the number of warnings."""
     status: str = engine.status(record)
+    if record.parts:
+        status += f" {sum(item['status'] in DONE for item in record.parts)}/{len(record.parts)} parts"
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"
     elif record.warnings:
@@ -106,6 +140,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
+            *_parts(record),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             *_state(record),
             *_files(engine, record),
@@ -115,6 +150,20 @@ def show(session: Session, run: str) -> None:
             *(("warning", text) for text in record.warnings),
         ]
         output.table([list(fact) for fact in facts], ["", ""])
+
+
+def _parts(record: Record) -> list[tuple[str, str]]:
+    """Return the parts of a run: those that are not loaded, and the first of the others."""
+    rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item)) for item in record.parts or ()]
+    shown_rows = [row[1:] for row in rows if not row[0]] + [row[1:] for row in rows if row[0]][:FILES]
+    done = sum(row[0] for row in rows)
+    return [("parts", f"{done} of {len(rows)} loaded"), *shown_rows] if rows else []
+
+
+def _part(item: Mapping[str, Any]) -> str:
+    took = f", {seconds(item['seconds'])}" if item["seconds"] is not None else ""
+    why = f", {item['error']['code']}  {item['error']['problem']}" if item["error"] else ""
+    return f"{item['status']}, {count(item['records'], 'record')}{took}{why}"
 
 
 def _name(stream: str) -> str:
@@ -169,9 +218,9 @@ def logs(session: Session, run: str, *, follow: bool) -> None:
         seen: dict[tuple[str, str], str] = {}
         while True:
             more = follow and run_logs.at_work(engine, record)
-            for side, text in run_logs.lines(engine, record, seen):
-                session.output.event("log", run=record.run, side=side, line=text)
-                session.output.text(f"{side:<7} {text}")
+            for part, side, text in run_logs.lines(engine, record, seen):
+                session.output.event("log", run=record.run, side=side, line=text, **({"part": part} if part else {}))
+                session.output.text(f"{part} {side:<7} {text}".lstrip())
             if not more:
                 break
             time.sleep(run_logs.LOOK_SECONDS)
@@ -206,7 +255,8 @@ def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:
         if not newest:
             output.text(f"No runs yet. Next: {command('demo')}")
             return
-        text = page(_redacted(session, newest), _courses(session, newest), datetime.now(UTC))
+        overdue = [str(item) for engine in engines.available() for item in lateness.report(engine)]
+        text = page(_redacted(session, newest), _courses(session, newest), datetime.now(UTC), overdue)
     with replacing("The report", file) as part:
         part.touch(mode=0o600)
         part.write_text(text, encoding="utf-8")

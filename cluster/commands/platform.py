@@ -13,6 +13,8 @@ from cluster.commands.teardown import is_alone
 from cluster.config.settings import DEFAULTS, LAPTOP
 from cluster.config.strict import listed
 from cluster.containers.images import REPOSITORY
+from cluster.engines import late as lateness
+from cluster.engines.choice import Engine
 from cluster.errors import SetupError
 from cluster.kube.kubeconfig import on_this_machine
 from cluster.platform import ownership, plan, upgrade
@@ -23,12 +25,14 @@ from cluster.platform.steps.images import wanted
 from cluster.providers.preflight import fatal, ports_taken
 from cluster.ui.command_line import command
 from cluster.ui.format import gigabytes, megabytes, seconds
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
     from cluster.platform.steps.base import Step
+    from cluster.runs.late import Late
     from cluster.session import Session
 
 CLUSTER = "Cluster"
@@ -160,7 +164,7 @@ def _upgraded(session: Session, handles: Handles) -> None:
         return
     older = upgrade.older_layout(handles)
     if older:
-        made = [*handles.rendering.documents, *schedules.schedules(handles), *schedules.listeners(handles)]
+        made = [*handles.rendering.documents, *schedules.objects(handles)]
         upgrade.upgrade(handles, older, made, {*ownership.all_kinds(handles), *schedules.KINDS}).show(session.output)
         session.output.text()
 
@@ -226,6 +230,17 @@ def _to_come(handles: Handles, image: str) -> str:
     return "to be built" if image.startswith(REPOSITORY) else "to be pulled"
 
 
+def _late(session: Session, handles: Handles) -> tuple[list[Late], str | None]:
+    """Return what is late, and why the check for that does not work.
+
+    What is down, the steps show.
+    """
+    with suppress(SetupError):
+        engine = Engine("argo", handles.history, session, handles)
+        return lateness.report(engine), lateness.unwatched(engine)
+    return [], None
+
+
 def status(session: Session) -> None:
     """Show every step of the platform and what it waits for; one sentence if there is no cluster.
 
@@ -238,6 +253,7 @@ def status(session: Session) -> None:
             raise foreign
         steps = plan.up(handles.settings)
         pending = look(steps, handles)
+        overdue, unwatched = _late(session, handles) if not pending.get(CLUSTER) else ([], None)
     for title, why in pending.items():
         session.output.event("step", step=title, pending=why)
     if pending.get(CLUSTER):
@@ -245,6 +261,11 @@ def status(session: Session) -> None:
     details = {step.title: step.ok for step in steps}
     for title, why in pending.items():
         session.output.line("✓" if why is None else "!", title, why or details[title])
+    if unwatched:
+        warn(session.output, "Check for late pipelines", unwatched)
+    for item in overdue:
+        session.output.event("late", engine="argo", **item.fields())
+        session.output.line("!", "Late", str(item))
     missing = [title for title, why in pending.items() if why is not None]
     if missing:
         are = "is" if len(missing) == 1 else "are"

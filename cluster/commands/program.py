@@ -12,6 +12,7 @@ from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
 import cluster
+from cluster.commands import completion
 from cluster.commands.frame import check_invoke_yaml, guarded
 from cluster.config.settings import ROOT
 from cluster.errors import SetupError
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from invoke.tasks import Task
 
     from cluster.session import Session
-
-LATEST = 5
-"""How many runs are listed when a command that needs one got none."""
 
 
 def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> None:
@@ -48,9 +46,15 @@ class Singer(Program):
         self.commands, self.groups = namespace, groups
 
     def normalize_argv(self, argv: list[str] | None) -> None:
-        """Read ``run --help`` as ``--help run``: to Invoke the flag would be a pipeline."""
+        """Read ``run --help`` as ``--help run``: to Invoke the flag would be a pipeline.
+
+        The completion scripts are ours, since Invoke's know neither the path nor the names.
+        """
         super().normalize_argv(argv)
         words = self.argv[1 : self.argv.index("--") if "--" in self.argv else None]
+        if words[:1] == ["--print-completion-script"] and words[1:2] and words[1] in completion.SCRIPTS:
+            print(completion.SCRIPTS[words[1]], end="")
+            raise Exit
         names = [word for word in words if word in self.commands.task_names]
         if names and "--help" in words[words.index(names[0]) :]:
             self.argv = [self.argv[0], "--help", names[0]]
@@ -84,6 +88,16 @@ class Singer(Program):
                 flags = [flag for context in typed for flag in context.flags]
                 guarded(_unknown, Context(self.config), words[0], list(self.commands.task_names), flags, **options)
             raise
+
+    def parse_cleanup(self) -> None:
+        """Print the candidates for ``--complete``; everything else is Invoke's."""
+        if self.args.complete.value:
+            self.config.load_shell_env()
+            typed = self.core.remainder.split(" ")[1:]
+            session = completion.session(self.config.get("singer", {}), typed)
+            print(*completion.candidates(session, self.parser.contexts, self.initial_context, typed), sep="\n")
+            raise Exit
+        super().parse_cleanup()
 
     def print_version(self) -> None:
         """Print our version and Invoke's."""
@@ -136,7 +150,7 @@ def _needs(session: Session, context: ParserContext, missing: Sequence[str]) -> 
     """
     name, first = str(context.name), missing[0]
     needed = " and ".join(f"{'an' if word[0] in 'aeiou' else 'a'} {word}" for word in missing)
-    known = _known(session, name, first)
+    known = completion.known(session, name, first)
     listing = f" There are: {', '.join(known)}." if known else f" It is {context.args[first].help}."
     hint = command(name, known[0]) if known and len(missing) == 1 else f"{command(f'{name} --help')} shows an example."
     raise SetupError("E-SETTING", f"{name} needs {needed}.{listing}", hint=hint)
@@ -156,27 +170,6 @@ def _no_value(_session: Session, option: str) -> None:
     :raises SetupError: E-SETTING, always.
     """
     raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command('COMMAND --help')} shows what its options take.")
-
-
-def _known(session: Session, name: str, needed: str) -> list[str]:
-    """Return the names that a command may mean."""
-    from cluster.project.reader import Project  # noqa: PLC0415 - only an incomplete command line needs it
-
-    if needed == "run":
-        from cluster.engines.choice import Engines  # noqa: PLC0415
-
-        with Engines(session) as engines:
-            dated = [(moment, run) for engine in engines.available() for (_, run), moment in engine.dated().items()]
-        return [run for _, run in sorted(dated, reverse=True)[:LATEST]]
-    if needed == "door":
-        return ["argo", "minio"]
-    if needed not in {"pipeline", "connector", "name"} or name in {"add", "new"}:
-        return []
-    project = Project.of(session.settings)
-    if name in {"discover", "select"}:
-        return [connector for connector in project.connector_names if connector.startswith("tap-")] or project.connector_names
-    pipelines = project.pipeline_names if needed != "connector" else []
-    return [*pipelines, *(project.connector_names if needed != "pipeline" else [])]
 
 
 def _unknown(_session: Session, word: str, names: Sequence[str], flags: Sequence[str]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo.workflow import RunOptions, backfill_key, workflow
-from cluster.config.strict import read_object, words
+from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, workflow
+from cluster.config.strict import listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
+from cluster.engines.notifications import notifying
 from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
@@ -19,13 +21,15 @@ from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.destination import destination
 from cluster.project.dotenv import kept_secrets
+from cluster.project.due import next_due
 from cluster.project.files import warn_of_paths
 from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
 from cluster.runs import bookmarks, outcome, rates
+from cluster.runs.history import PartHistory
 from cluster.runs.outputs import copy
-from cluster.runs.record import Record, new_run_id
+from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.listing import list_files
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
 
     from cluster.project.model import Pipeline
     from cluster.session import Session
+
+
+LOOKED_AT = 20
+"""Runs in which the last one of a schedule is looked for; backfills do not count."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -73,22 +81,88 @@ def demo(session: Session, *, engine: str, full: bool) -> None:
         output.text(f"Next: {command('demo')} again loads only new days · {command('runs')} · {command('state', rates.DEMO)}")
 
 
-def run(session: Session, pipeline: str, *, engine: str, full: bool, keep_raw: bool, first: str, last: str) -> None:
-    """Run a pipeline, or several in parallel. With *first* the run is a backfill, up to *last*."""
+def run(
+    session: Session,
+    pipeline: str,
+    *,
+    engine: str,
+    full: bool,
+    keep_raw: bool,
+    first: str,
+    last: str,
+    every: str = "",
+    at_once: int = 0,
+    if_due: bool = False,
+) -> None:
+    """Run a pipeline, or several in parallel.
+
+    With *first* the run is a backfill, up to *last*, in chunks of *every*. With *if_due*, do
+    nothing if its schedule was not due since its last run.
+
+    :raises SetupError: E-SETTING, *if_due* with several pipelines.
+    """
     names = words(pipeline)
+    if if_due and len(names) > 1:
+        raise SetupError("E-SETTING", "--if-due is for one pipeline.", hint="Name one pipeline.")
     options = RunOptions(full=full, keep_raw=keep_raw, backfill=backfill.read(first, last, full=full))
+    if every or at_once:
+        options = _in_parts(Project.of(session.settings), names, options, every, at_once)
     if len(names) > 1:
         _run_several(session, names, asked=engine, options=options)
         return
     name = names[0] if names else pipeline
     with Engines(session) as engines, _finishing(session, name) as facts:
+        if if_due and not _is_due(session, engines, name, engine):
+            return
         _, record = _run(session, engines, name, facts, asked=engine, options=options, verb="run")
         session.output.text()
         session.output.text(f"Next: {command('show', record.run)} · {command('state', name)}")
 
 
+def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every: str, at_once: int) -> RunOptions:
+    """Return the options with the parts that ``--every`` and ``--at-once`` ask for.
+
+    :raises SetupError: E-SETTING, there are none.
+    """
+    if len(names) > 1:
+        raise SetupError("E-SETTING", "--every and --at-once are for one pipeline.", hint="Name one.")
+    pipeline = project.pipeline(names[0] if names else "")
+    if every and options.backfill is None:
+        raise SetupError("E-SETTING", "--every needs --from and --to.", hint="Pass them: the days to load.")
+    if at_once < 0 or (at_once and not every and not pipeline.plan):
+        raise SetupError("E-SETTING", f"--at-once {at_once} is for runs with parts.", hint="Add split to the pipeline, or pass --every.")
+    at_once = at_once or pipeline.at_once
+    if every and options.backfill:
+        return replace(options, plan=backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once))
+    return replace(options, plan=replace(pipeline.plan, at_once=at_once) if pipeline.plan else None)
+
+
+def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
+    """Return whether a pipeline's schedule was due since its last run began.
+
+    A time that was missed counts for six hours, as in the cluster; without a run, for one hour.
+
+    :raises SetupError: E-SETTING, the pipeline has no schedule.
+    """
+    pipeline, now = Project.of(session.settings).pipeline(name), datetime.now(UTC)
+    if not pipeline.schedule:
+        raise SetupError("E-SETTING", f"{name} has no schedule, and --if-due asks whether it is due.", hint="Leave --if-due out.")
+    used, _ = engines.choose(asked)
+    last = next((record for record in used.newest(name, LOOKED_AT) if record.backfill is None), None)
+    since = now - timedelta(hours=1)
+    if last is not None:
+        since = max(datetime.fromisoformat(last.started), now - timedelta(seconds=DEADLINE_SECONDS))
+    due = next_due(pipeline.schedule, pipeline.timezone, since)
+    if due is not None and due <= now and not pipeline.paused:
+        return True
+    session.output.line(
+        "•", name, "is paused" if pipeline.paused else f"is not due before {due:%Y-%m-%d %H:%M} UTC" if due else "never due"
+    )
+    return False
+
+
 def retry(session: Session, run: str) -> None:
-    """Load again what a failed run of a staged pipeline has extracted.
+    """Load what a run with parts has not, or again what a failed staged run has extracted.
 
     :raises SetupError: E-ENGINE, there is no extracted data; E-STATE, other runs came after it.
     """
@@ -98,6 +172,9 @@ def retry(session: Session, run: str) -> None:
         again = f"Run it again: {command('run', record.pipeline)}"
         if used.status(record) not in {"failed", "interrupted"}:
             raise SetupError("E-ENGINE", f"{record.run} is {used.status(record)}: there is nothing to retry.", hint=again)
+        if record.parts is not None:
+            _retry_parts(session, engines, used, record)
+            return
         ended = all(side.exit_code == 0 for side in record.sides[:-1])
         if used.handles is None or not ended or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
             raise SetupError("E-ENGINE", f"The data that {record.run} extracted is not complete.", hint=again)
@@ -106,6 +183,26 @@ def retry(session: Session, run: str) -> None:
         with _finishing(session, record.pipeline) as facts:
             options = RunOptions(replay=record.run, backfill=backfill.recorded(record.backfill))
             _run(session, engines, record.pipeline, facts, asked="argo", options=options, verb="retry")
+
+
+def _retry_parts(session: Session, engines: Engines, used: Engine, record: Record) -> None:
+    """Load the parts of a run that did not succeed.
+
+    :raises SetupError: E-ENGINE, none of them is left in the catalog.
+    """
+    project, parts = Project.of(session.settings), record.parts or []
+    pipeline = project.pipeline(record.pipeline)
+    left = [item["name"] for item in parts if item["status"] not in DONE]
+    plan = pipeline.plan
+    if "from" in parts[0]:
+        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once)
+    plan = plan.only(left) if plan else None
+    if plan is None or not plan.numbers:
+        problem = f"The parts that {record.run} did not load are not in the catalog any more: {listed(left)}."
+        raise SetupError("E-ENGINE", problem, hint=f"Run it again: {command('run', record.pipeline)}")
+    with _finishing(session, record.pipeline) as facts:
+        options = RunOptions(backfill=backfill.recorded(record.backfill), plan=plan)
+        _run(session, engines, record.pipeline, facts, asked=used.engine, options=options, verb="retry")
 
 
 def _run(
@@ -158,13 +255,15 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         options.keep_raw,
         options.backfill,
         config,
+        options.plan or pipeline.plan,
         transform=made.get("transform"),
         mapper=made.get("mapper"),
     )
     network = proxy.read(settings, session.environ).variables(session.environ)
-    return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
-        job, reason, started=lambda run: facts.update(run=run)
-    )
+    with notifying(session, engine.history, pipeline, facts):
+        return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
+            job, reason, started=lambda run: facts.update(run=run)
+        )
 
 
 def _run_argo(
@@ -193,15 +292,34 @@ def _run_argo(
     argo.ready()
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
-        run, values = new_run_id(), parameters(handles, pipeline, options)
+        run, own = new_run_id(), _planned(engine, pipeline, options)
+        values = parameters(handles, pipeline, own)
+        if own.plan:
+            engine.history.store.put(session.settings.bucket_configs, own.plan.key, own.plan.data())
         if pipeline.name in configs:
             values["tap-config"] = backfill_key(run)
             engine.history.store.put(session.settings.bucket_configs, values["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, values, scope(handles), options)
+        document = workflow(pipeline, run, values, scope(handles), own)
         known["run"] = argo.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
     return argo.follow(titles)
+
+
+def _planned(engine: Engine, pipeline: Pipeline, options: RunOptions) -> RunOptions:
+    """Return the options with the parts of a run, if it has any.
+
+    If the tables may be missing, the first part runs alone: targets that create the same ones at
+    the same time get in each other's way.
+
+    :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+    """
+    plan = options.plan or pipeline.plan
+    if plan is None:
+        return options
+    PartHistory(engine.history, plan, 0).state(pipeline.name)  # refuses another form
+    alone = options.full or options.backfill is not None or engine.history.state(pipeline.name) is None
+    return replace(options, plan=replace(plan, first_alone=alone))
 
 
 def _run_several(session: Session, names: Sequence[str], *, asked: str, options: RunOptions) -> None:

@@ -50,8 +50,7 @@ def _sync(session: Session, handles: Handles, *, plan_only: bool) -> None:
     steps = plan.sync()
     older = upgrade.older_layout(handles)
     if older:
-        made = [*schedules.schedules(handles), *schedules.listeners(handles)]
-        upgrade.upgrade(handles, older, made, schedules.KINDS).show(output)
+        upgrade.upgrade(handles, older, schedules.objects(handles), schedules.KINDS).show(output)
         output.line(" ", "", f"{command('up')} upgrades the rest of the platform")
     if plan_only:
         for title, why in look(steps, handles).items():

@@ -8,6 +8,7 @@ file, ``INVOKE_SINGER_<KEY>``. Invoke merges all but the environment's file. It 
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -21,7 +22,11 @@ from cluster.errors import SetupError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
+TOOL = Path(__file__).resolve().parents[2]
+"""The checkout of this tool: code, manifests and Dockerfiles."""
+ROOT = Path(os.environ.pop("SINGER_PROJECT", "") or TOOL).resolve()
+"""The project: what a user writes, and what commands write. A project's launcher names it; else it
+is the tool's checkout. Programs that we start do not inherit the variable."""
 LAPTOP = "laptop"
 """The environment that needs no file."""
 ENVIRONMENTS = "environments"
@@ -64,13 +69,20 @@ IMAGES = {
     "python": "docker.io/library/python:3.13-slim-bookworm",
 }
 """Images that run, and the base image of ours. kind 0.33.0 names the node's digest."""
+DIGESTS = {IMAGES["minio"]: "sha256:14cea493d9a34af32f524e538b8346cf79f3321eff8e708c1e2960462bd8936e"}
+"""What a tag must be: MinIO publishes no images any more, so nobody would notice another one.
+
+The digest is that of the list for all platforms. compdemocracy/polis#2809 read it at quay.io on 20
+September 2026; chgl/fhir-server-exporter names the same one at docker.io.
+"""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings in force. ``root`` is the checkout; every file we write is below it."""
+    """The settings in force. Every file that we write is below ``root``: the project."""
 
     root: Path = ROOT
+    tool: Path = TOOL
     env: str = LAPTOP
     engine: Literal["auto", "local", "argo"] = "auto"
     local_store: Literal["folder", "s3"] = "folder"
@@ -102,6 +114,7 @@ class Settings:
     port_console: int = 9001
     argo_events: Literal["none", "use"] = "none"
     network_policies: bool = False
+    metrics: bool = True
     initless_pods: Literal["auto"] | bool = "auto"
     """``auto``: as the version of Kubernetes allows."""
     proxy: str = ""
@@ -161,7 +174,7 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if field.name != "root"}
+DEFAULTS = {field.name: _as_text(field.default) for field in fields(Settings) if field.name not in {"root", "tool"}}
 """Every key with its default as a text, the form that Invoke gets."""
 
 

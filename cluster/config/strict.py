@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHOWN = 80
+SCHEMA = "# yaml-language-server: $schema={}docs/schemas/{}.json\n"
+"""The first line of a file: it names the JSON Schema by which an editor completes its keys."""
 
 
 class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
@@ -139,6 +141,14 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip(" ") for word in text.split(",") if word.strip(" ")))
 
 
+def _text(pattern: str) -> dict[str, Any]:
+    """Return the JSON Schema of a string that matches all of *pattern*."""
+    return {"type": "string", "pattern": f"^({pattern})$"}
+
+
+TEXT = r"[^\x00-\x1f]+"
+
+
 class Fields:
     """The keys of one mapping; ``finish`` refuses those that were not read."""
 
@@ -149,7 +159,8 @@ class Fields:
         """
         self.shown = shown
         self.at = at
-        self._asked: list[str] = []
+        self._asked: dict[str, dict[str, Any] | Fields] = {}
+        """What may stand at each key that was read: its JSON Schema, or the mapping."""
         if not isinstance(data, dict):
             self._wrong("", data, "a mapping of keys to values")
         self._data: Mapping[str, Any] = data
@@ -161,8 +172,10 @@ class Fields:
             "E-CONFIG", f"{self.shown}: {path} is {describe(value)}; allowed is {allowed}{end}", hint=f"Correct {path} in {self.shown}."
         )
 
-    def _take(self, key: str, default: Any, allowed: str) -> Any:
-        self._asked.append(key)
+    def _take(self, key: str, default: Any, allowed: str, schema: dict[str, Any] | None = None) -> Any:
+        if schema:
+            self._asked[key] = {"description": allowed, "required": default is ... and key not in self._asked, **schema}
+        self._asked.setdefault(key, {})
         if key in self._data and self._data[key] is not None:
             return self._data[key]
         if default is ...:
@@ -171,25 +184,23 @@ class Fields:
             raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{other}", hint=f"Add {path} to {self.shown}.")
         return default
 
-    def text(self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text") -> Any:
+    def text(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text") -> Any:
         """Return a string that matches *pattern*, or *default* (may be None) without the key."""
-        value = self._take(key, default, allowed)
+        value = self._take(key, default, allowed, _text(pattern))
         if value is not default and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             self._wrong(key, value, allowed)
         return value
 
     def choice(self, key: str, allowed: Collection[str], default: Any = ...) -> str:
         """Return one of the words *allowed*."""
-        value = self._take(key, default, f"one of {listed(allowed)}")
+        value = self._take(key, default, f"one of {listed(allowed)}", {"enum": list(allowed)})
         if not isinstance(value, str) or value not in allowed:
             self._wrong(key, value, f"one of {listed(allowed)}")
         return value
 
-    def texts(
-        self, key: str, default: Any = ..., *, pattern: str = r"[^\x00-\x1f]+", allowed: str = "a text or a list of texts"
-    ) -> tuple[str, ...]:
+    def texts(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text or a list of texts") -> tuple[str, ...]:
         """Return a list of strings; one string is a list of one."""
-        value = self._take(key, default, allowed)
+        value = self._take(key, default, allowed, {"anyOf": [_text(pattern), {"type": "array", "items": _text(pattern)}]})
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(item, str) and re.fullmatch(pattern, item) for item in values):
             self._wrong(key, value, allowed)
@@ -203,16 +214,32 @@ class Fields:
         """Return whether the value of *key* is a list."""
         return isinstance(self._data.get(key), list)
 
+    def groups(self, key: str, word: str, *, pattern: str, allowed: str) -> dict[str, tuple[str, ...]] | None:
+        """Return lists of texts by names that match *pattern*.
+
+        Empty for the text *word*, None without the key.
+        """
+        lists = {"type": "object", "propertyNames": _text(pattern), "additionalProperties": {"type": "array", "items": _text(TEXT)}}
+        value = self._take(key, None, allowed, {"anyOf": [{"enum": [word]}, lists]})
+        if value is None or value == word:
+            return None if value is None else {}
+        if not isinstance(value, dict) or not value or not all(isinstance(name, str) and re.fullmatch(pattern, name) for name in value):
+            self._wrong(key, value, allowed)
+        if not all(isinstance(items, list) and items and all(isinstance(item, str) for item in items) for items in value.values()):
+            self._wrong(key, value, allowed)
+        return {name: tuple(items) for name, items in value.items()}
+
     def flag(self, key: str, *, default: bool) -> bool:
         """Return true or false; a text such as "yes" is an error."""
-        value = self._take(key, default, "true or false")
+        value = self._take(key, default, "true or false", {"type": "boolean"})
         if not isinstance(value, bool):
             self._wrong(key, value, "true or false")
         return value
 
     def number(self, key: str, *, default: int, least: int, most: int) -> int:
         """Return a whole number between *least* and *most*."""
-        value = self._take(key, default, f"a whole number from {least} to {most}")
+        form = {"type": "integer", "minimum": least, "maximum": most}
+        value = self._take(key, default, f"a whole number from {least} to {most}", form)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             self._wrong(key, value, f"a whole number from {least} to {most}")
         return value
@@ -220,7 +247,25 @@ class Fields:
     def mapping(self, key: str) -> Fields:
         """Return the mapping of *key*, an empty one without the key."""
         value = self._take(key, {}, "a mapping of keys to values")
-        return Fields(value, shown=self.shown, at=".".join(part for part in (self.at, key) if part))
+        inside = Fields(value, shown=self.shown, at=".".join(part for part in (self.at, key) if part))
+        self._asked[key] = inside
+        return inside
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the mapping, with the keys that were read; null is as no key."""
+        properties, required = dict[str, Any](), list[str]()
+        for key, asked in self._asked.items():
+            if isinstance(asked, Fields):
+                properties[key] = {"anyOf": [asked.schema, {"type": "null"}]}
+                continue
+            form = {name: value for name, value in asked.items() if name not in {"description", "required"}}
+            if asked.get("required"):
+                required.append(key)
+            else:
+                form = {"anyOf": [*form.get("anyOf", [form]), {"type": "null"}]}
+            properties[key] = {"description": asked.get("description", ""), **form}
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
     def refuse(self, key: str, allowed: str) -> NoReturn:
         """Refuse the value of *key*."""

@@ -9,10 +9,13 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.config.settings import IMAGES
+from cluster.config.settings import DIGESTS, IMAGES
 from cluster.containers.registry import ANSWERS, meaning, refusal
 from cluster.containers.runtime import full_name
 from cluster.errors import SetupError
@@ -26,8 +29,8 @@ from cluster.project.uv_messages import reason
 from cluster.project.venvs import chosen_index, extra_indexes, project_content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path, PurePath
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import PurePath
 
     from cluster.config.settings import Settings
     from cluster.containers.runtime import Runtime
@@ -38,13 +41,15 @@ REPOSITORY = "localhost/singer"
 DEFAULT_PYTHON = "3.13"
 LEFT_BY_DBT = {"logs", "target"}
 """What dbt leaves in a project. The image has none of it."""
+CONNECTOR_FILES = ("singer-containers/build.lock", "singer-containers/entrypoint.py", "singer-containers/samples")
+"""The tool's own inputs of a connector's image, beside its Dockerfile."""
 COMMIT = "commit"
 COMMIT_FILES = (
     "singer-containers/Dockerfile.commit",
     "singer-containers/commit.lock",
     "singer-containers/commit.py",
     "singer-containers/kube_secret.py",
-    "singer-containers/notify.py",
+    "singer-containers/late.py",
     "cluster/__init__.py",
     "cluster/errors.py",
     "cluster/config/__init__.py",
@@ -55,11 +60,16 @@ COMMIT_FILES = (
     "cluster/host/locks.py",
     "cluster/net/__init__.py",
     "cluster/net/proxy.py",
+    "cluster/project/__init__.py",
+    "cluster/project/due.py",
+    "cluster/project/parts.py",
     "cluster/runs/__init__.py",
     "cluster/runs/format_version.py",
     "cluster/runs/history.py",
     "cluster/runs/journal.py",
+    "cluster/runs/late.py",
     "cluster/runs/libraries.py",
+    "cluster/runs/notify.py",
     "cluster/runs/outcome.py",
     "cluster/runs/record.py",
     "cluster/runs/rotation.py",
@@ -81,6 +91,10 @@ FOREIGN = "exec format error|no match for platform|does not match the specified 
 PRUNED = re.compile("No such image: sha256:|unknown parent image ID")
 """What the classic builder prints if somebody has removed its stages during a build: it has no
 names for them, so another checkout's ``teardown --all``, or a prune, takes them away."""
+RUNNING = re.compile(r"^ ---> Running in ([0-9a-f]{12,64})$", re.MULTILINE)
+ENDED = re.compile(r"^(?: ---> Removed|Removing) intermediate container ([0-9a-f]{12,64})$", re.MULTILINE)
+"""What the classic builder prints about its containers. It leaves that of a step that failed.
+BuildKit and podman leave none, and not all of them know ``--force-rm``."""
 BUILDERS_OWN = re.compile(
     r"^(The command '|ERROR: failed to (build|solve)|(#\d+ )?ERROR: process|\S*Dockerfile\S*:\d+$|-{4,}$|\s*\d+ \| ).*$|^#\d+ [\d.]+ ",
     re.MULTILINE,
@@ -112,7 +126,7 @@ def tag(connector: Connector, settings: Settings) -> str:
 
 def dependencies(connector: Connector, settings: Settings) -> str:
     """Return a hash of what a connector's image is made from, without the connector's own code."""
-    containers = settings.root / "singer-containers"
+    containers = settings.tool / "singer-containers"
     digest = hashlib.sha256()
     for file in (containers / "Dockerfile", containers / "build.lock", containers / "entrypoint.py", connector.lock):
         digest.update(file.read_bytes() if file.exists() else b"")  # created before a build
@@ -232,7 +246,7 @@ def commit_tag(settings: Settings) -> str:
     """Return the name of the image ``commit``, which stores the results of runs."""
     digest = hashlib.sha256(settings.image("python").encode())
     for name in COMMIT_FILES:
-        path = settings.root / name
+        path = settings.tool / name
         for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     digest.update(settings.image_platform.encode())
@@ -266,7 +280,7 @@ class Recipe:
 def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> str:
     """Run the builder. Return nothing if it succeeds, else its output without passwords."""
     name = recipe.name
-    command = ["build", "--file", str(settings.root / "singer-containers" / recipe.file)]
+    command = ["build", "--file", str(settings.tool / "singer-containers" / recipe.file)]
     command += ["--label", OURS, "--label", f"{CONTENT}={recipe.tag.rpartition('/')[2]}"]
     command += ["--platform", recipe.platform] if recipe.platform else []
     for full in made(recipe.tag, name, recipe.platform):
@@ -286,8 +300,40 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
     certificates = network.trusted()
     if certificates:
         command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
-    code, text = runtime.follow([*command, str(settings.root)], lambda line: say(network.hide(line)), environ=variables)
-    return (network.hide(text).strip() or "it gave no reason") if code else ""
+    with _context(settings, command) as context:
+        code, text = runtime.follow([*command, str(context)], lambda line: say(network.hide(line)), environ=variables)
+    if not code:
+        return ""
+    left = set(RUNNING.findall(text)) - set(ENDED.findall(text))
+    if left:
+        runtime.run("rm", "--force", *sorted(left))
+    return network.hide(text).strip() or "it gave no reason"
+
+
+@contextmanager
+def _context(settings: Settings, command: Sequence[str]) -> Iterator[Path]:
+    """Yield the folder that the builder may copy from: the checkout.
+
+    For a project apart from the tool it is a folder with the tool's files and those of the project
+    that the build arguments of *command* name.
+    """
+    if settings.root == settings.tool:
+        yield settings.root
+        return
+    arguments = (word.partition("=") for word in command)
+    named = {value for key, _, value in arguments if key in {"SOURCES", "OWN", "TRANSFORM", "NETWORK"}}
+    with file_errors("The build context", settings.local / "build"):
+        private_folder(settings.local / "build")
+        with tempfile.TemporaryDirectory(prefix=".context-", dir=settings.local / "build") as name:
+            files = [(settings.tool, file) for file in (".dockerignore", *CONNECTOR_FILES, *COMMIT_FILES)]
+            for base, file in [*files, *((settings.root, folder) for folder in sorted(named))]:
+                copy = Path(name) / file
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if (base / file).is_dir():
+                    shutil.copytree(base / file, copy, symlinks=True, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(base / file, copy)
+            yield Path(name)
 
 
 def _failure(recipe: Recipe, text: str, settings: Settings) -> SetupError:
@@ -343,11 +389,14 @@ def _cannot(recipe: Recipe, why: str) -> SetupError:
 
 
 def pull(image: str, runtime: Runtime, say: Callable[[str], None]) -> None:
-    """Pull an image into the laptop's container runtime.
+    """Pull an image into the laptop's container runtime; by its digest if one is known.
 
     :raises SetupError: E-IMAGE-PULL, with the registry's answer.
     """
-    code, text = runtime.follow(["pull", image], say)
+    exact = f"{image.rpartition(':')[0]}@{DIGESTS[image]}" if image in DIGESTS else image
+    code, text = runtime.follow(["pull", exact], say)
+    if not code and exact != image:
+        code, text = runtime.follow(["tag", exact, image], say)
     if code:
         problem, hint = unpulled(image, text)
         raise SetupError("E-IMAGE-PULL", problem, hint=hint)

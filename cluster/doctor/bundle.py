@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cluster.config.settings import TOOL
 from cluster.doctor.timeouts import within
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private, private_folder
@@ -73,7 +74,7 @@ def _versions(machine: Machine) -> list[str]:
         asked[machine.runtime.program] = ("version",)
     for name, words in asked.items():
         if which(name):
-            folder = ["-C", str(machine.settings.root)] if name == "git" else []
+            folder = ["-C", str(TOOL)] if name == "git" else []
             answer = run([name, *folder, *words], seconds=SECONDS)
             versions += [f"{name}  {line}" for line in (answer.stdout or answer.stderr).splitlines()]
     return versions

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from cluster.config.settings import IMAGES, ROOT, Settings
+from cluster.config.settings import IMAGES, ROOT, TOOL, Settings
 from cluster.config.strict import listed, read_text
 from cluster.containers.ports import free, holder
 from cluster.containers.registry import HOSTS
@@ -199,7 +199,7 @@ def chosen(machine: Machine) -> Iterator[CheckResult]:
 def python(machine: Machine) -> Iterator[CheckResult]:
     """Check Python, whether our packages are those of the lock, and the connectors' Pythons."""
     here = f"{platform.python_version()} in {shown(Path(sys.prefix))}"
-    lock = read_text(machine.settings.root / "requirements.lock", "requirements.lock")
+    lock = read_text(TOOL / "requirements.lock", "requirements.lock")
     wanted = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+) *\\?$", lock, re.MULTILINE))
     others = [f"{name} {installed or 'none'} (wanted {wanted[name]})" for name in wanted if (installed := _version(name)) != wanted[name]]
     if others:
@@ -519,7 +519,7 @@ def ports(machine: Machine) -> Iterator[CheckResult]:
 
 def leftovers(machine: Machine) -> Iterator[CheckResult]:
     """Check for what killed commands have left in this checkout."""
-    results = [*_half_made(machine), *_killed_runs(machine), *_half_environment(machine)]
+    results = [*_half_made(machine), *_killed_runs(machine), *_half_environment()]
     yield from results or [CheckResult("Leftovers", "ok", "none")]
 
 
@@ -546,8 +546,8 @@ def _killed_runs(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("Leftovers", "slow", f"the run {left} of {pipeline} was killed", remedy, fix)
 
 
-def _half_environment(machine: Machine) -> Iterator[CheckResult]:
-    folder = machine.settings.root / ".venv.making"
+def _half_environment() -> Iterator[CheckResult]:
+    folder = TOOL / ".venv.making"
     if folder.exists() and not fixes.alive(folder / "pid"):
         remedy = f"The next ./invoke that makes an environment removes it, or {command('doctor --fix')}."
         yield CheckResult(

@@ -20,7 +20,7 @@ from cluster.host.files import log_lines
 from cluster.kube.documents import pod_trouble
 from cluster.runs import outcome, rotation
 from cluster.runs.history import OWNER
-from cluster.runs.journal import Journal
+from cluster.runs.journal import KILLED, Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command
 from cluster.ui.format import count, now
@@ -232,6 +232,9 @@ class ArgoEngine:
             if stored is None:
                 record.state_before = history.state(record.pipeline)
             journal = Journal(history, stored or record)
+            if journal.record.parts is not None and journal.record.status == "running" and not journal.record.loaded:
+                journal.end_parts(record.error)
+                return journal.record
             if journal.record.committed:
                 journal.follow()
                 if journal.record.status == "running":
@@ -261,8 +264,11 @@ class ArgoEngine:
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""
+        parts = f"{seen.parts[0]} of {seen.parts[1]} parts" if seen.parts else ""
         step.detail = seen.waiting or (
-            f"{count(seen.records, 'record')} · {seen.records / step.seconds:,.0f}/s" if seen.records else "running"
+            " · ".join(filter(None, [parts, count(seen.records, "record"), f"{seen.records / step.seconds:,.0f}/s"]))
+            if seen.records
+            else parts or "running"
         )
         if seen.records:
             self.output.event("run.progress", run=seen.run, records=seen.records, bytes=None, seconds=round(step.seconds, 1))
@@ -306,6 +312,9 @@ class ArgoEngine:
             if seen is None:
                 raise
             silent = error if error.code in {"E-STORE", "E-KUBE"} else None
+        if record is not None and record.parts is not None and record.status == "running" and seen is not None and seen.ended:
+            self._end_parts(record, self.partial(live or {}), hopeless)
+            hopeless = None
         if record is not None and record.committed:
             with suppress(SetupError):
                 Journal(history, record).follow()
@@ -317,18 +326,32 @@ class ArgoEngine:
             return record
         if record is None or (record.status == "running" and seen.ended) or hopeless is not None:
             before = record.state_before if record else None
-            record = self.partial(live or {})
-            if hopeless is not None:
-                record.error, record.status = hopeless.as_dict(), "failed"
-            elif record.error and silent:
-                problem = f"{silent.problem} It is not known whether {run} is committed."
-                record.error = RunError(silent.code, problem, hint=f"When the store answers: {command(f'show {run}')}").as_dict()
+            record = self._made(live or {}, silent, hopeless)
             if silent is None and seen.ended:
                 with suppress(SetupError):
                     record.state_after = history.state(record.pipeline)
                     record.state_before = before or record.state_after
                     history.save(record)
         return record
+
+    def _made(self, live: Mapping[str, Any], silent: SetupError | None, hopeless: RunError | None) -> Record:
+        """Return a record as the Workflow shows it; *silent* is an error of the store."""
+        record = self.partial(live)
+        if hopeless is not None:
+            record.error, record.status = hopeless.as_dict(), "failed"
+        elif record.error and silent:
+            problem = f"{silent.problem} It is not known whether {record.run} is committed."
+            record.error = RunError(silent.code, problem, hint=f"When the store answers: {command(f'show {record.run}')}").as_dict()
+        return record
+
+    def _end_parts(self, record: Record, known: Record, hopeless: RunError | None) -> None:
+        """Complete the record of a run with parts: the cluster could not, or it was given up."""
+        with suppress(SetupError):
+            if not record.loaded:
+                Journal(self.handles.history, record).end_parts(known.error or dict(KILLED))
+            if hopeless is not None:
+                record.error, record.status = hopeless.as_dict(), "failed"
+                self.handles.history.save(record)
 
     def _close(self, record: Record, known: Record) -> None:
         """Complete the record of a loaded run: the cluster could not write how it ended."""
@@ -363,6 +386,6 @@ class ArgoEngine:
 
 def messages(facts: Mapping[str, Any]) -> list[str]:
     """Return Argo's messages about the pods that failed, oldest first."""
-    nodes = [node for node in facts.get("nodes", {}).values() if node.get("type") == "Pod"]
+    nodes = [node for node in status.nodes_of(facts) if node.get("type") == "Pod"]
     failed = [node for node in nodes if node.get("phase") in {"Failed", "Error"}]
     return [str(node.get("message") or "") for node in sorted(failed, key=lambda node: str(node.get("finishedAt")))]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from cluster.project.backfill import Backfill
     from cluster.project.model import Pipeline
+    from cluster.project.parts import Plan
     from cluster.project.venvs import Environment
 
 
@@ -32,5 +33,7 @@ class Job:
     backfill: Backfill | None = None
     config: Mapping[str, Any] | None = None
     """The tap's config for a backfill, which replaces the pipeline's file."""
+    plan: Plan | None = None
+    """The parts of the run, None if it has none."""
     transform: Environment | None = None
     mapper: Environment | None = None

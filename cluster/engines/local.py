@@ -14,15 +14,16 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cluster.engines.lock import SAFE_STATE, alone, sweep
-from cluster.engines.processes import Pair, Transform
+from cluster.engines.lock import alone, progress, sweep
+from cluster.engines.processes import PLAN, Pair, Transform
 from cluster.engines.rotation import keeper
 from cluster.errors import RunError, SetupError
-from cluster.host.files import file_errors
+from cluster.host.files import file_errors, private_folder, write_private
 from cluster.runs import outcome
 from cluster.runs import state as state_json
-from cluster.runs.journal import Journal, Progress, foreign, printed
-from cluster.runs.record import Record, Side, new_run_id
+from cluster.runs.history import PartHistory
+from cluster.runs.journal import Journal, foreign, printed
+from cluster.runs.record import Record, Side, entries, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, now, shown
 from cluster.ui.output import warn
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 
     from cluster.config.settings import Settings
     from cluster.engines.job import Job
+    from cluster.project.parts import Plan
     from cluster.runs.history import History
     from cluster.runs.rotation import Keeper
     from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
+STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Its retry loads the parts that are missing."}
 
 
 class LocalEngine:
@@ -61,19 +64,22 @@ class LocalEngine:
         name = job.pipeline.name
         self.history.claim(self.name)
         with alone(self.settings, self.history, name) as lock:
-            record = self._record(job)
+            record = self._record(job, self.history, new_run_id())
+            if job.plan:
+                # Refuses a state of another form.
+                PartHistory(self.history, job.plan, 0).own(record.state_before)
+                record.parts = entries(job.plan)
             with file_errors("The lock", lock):
                 lock.write_text(record.run, encoding="utf-8")
             started(record.run)
             folder = self.settings.local / "runs" / record.run
-            target = folder / "target"
-            progress = Progress(target / SAFE_STATE, target / "data", job.pipeline.target.safe_states)
-            journal = Journal(self.history, record, progress)
+            there = progress(folder, safe=job.pipeline.target.safe_states)
+            journal = Journal(self.history, record, there)
             try:
                 self._run(job, journal, folder, reason)
             finally:
                 # A run that is not settled needs its folder for the command that ends it later.
-                if journal.settled or not progress.file.exists():
+                if journal.settled or not (there.file.exists() or job.plan):
                     with suppress(SetupError):  # after a Ctrl-C a runner may still be ending
                         sweep(folder, name)
                 if journal.settled and not folder.exists():
@@ -81,14 +87,14 @@ class LocalEngine:
                         lock.write_text("", encoding="utf-8")
             return record
 
-    def _record(self, job: Job) -> Record:
+    def _record(self, job: Job, history: History, run: str) -> Record:
         """Return a new record. It starts from the stored state, else from the initial state."""
         pipeline = job.pipeline
-        state = self.history.state(pipeline.name)
+        state = history.state(pipeline.name)
         if state is None and pipeline.initial_state.exists():
-            state = _initial(pipeline.initial_state)
+            state = history.own(_initial(pipeline.initial_state))
         return Record(
-            run=new_run_id(),
+            run=run,
             pipeline=pipeline.name,
             engine=self.name,
             started=now(),
@@ -104,15 +110,68 @@ class LocalEngine:
     def _run(self, job: Job, journal: Journal, folder: Path, reason: str) -> None:
         """Load, commit, transform. The first error ends the run."""
         record = journal.record
+        self._begin(journal)
+        self.output.event(
+            "run.started", run=record.run, pipeline=record.pipeline, engine=self.name, reason=reason, state=record.state_before
+        )
+        if job.plan is None:
+            self._commit(job, journal, folder)
+        else:
+            self._parts(job, job.plan, journal, folder)
+        if record.transform is not None:
+            self._transform(job, journal, folder)
+
+    def _begin(self, journal: Journal) -> None:
+        """Write the record of a run, or a part of it, that begins.
+
+        :raises RunError: it cannot be written.
+        """
         try:
             journal.begin()
-            self.output.event(
-                "run.started", run=record.run, pipeline=record.pipeline, engine=self.name, reason=reason, state=record.state_before
-            )
-            with self.output.step(" → ".join(side.connector for side in record.sides)) as step:
+        except SetupError as error:
+            raise self._failed(journal, RunError.of(error)) from None
+        except BaseException:
+            with suppress(SetupError):
+                journal.fail("interrupted")
+            raise
+
+    def _parts(self, job: Job, plan: Plan, journal: Journal, folder: Path) -> None:
+        """Load and commit the parts, one after the other; the others go on if one fails."""
+        record, failed = journal.record, dict[str, str]()
+        with file_errors("The run's folder", folder):
+            write_private(private_folder(folder) / PLAN, plan.data().decode())
+        try:
+            for index in plan.numbers:
+                part, history = plan.parts[index], PartHistory(self.history, plan, index)
+                mine = self._record(job, history, record.run)
+                mine.part, mine.transform = part.name, None
+                own = Journal(history, mine, progress(folder / part.name, safe=job.pipeline.target.safe_states))
+                try:
+                    self._begin(own)
+                    self._commit(job, own, folder / part.name, index)
+                except RunError as error:
+                    failed = failed or error.as_dict()
+                    self.output.line("!", part.name, error.problem)
+        except BaseException:
+            with suppress(SetupError):
+                journal.end_parts(dict(STOPPED))
+            raise
+        journal.end_parts(failed or dict(STOPPED))
+        if record.error:
+            raise RunError(record.error["code"], record.error["problem"], hint=record.error["hint"])
+
+    def _commit(self, job: Job, journal: Journal, folder: Path, part: int | None = None) -> None:
+        """Load and commit a run, or a part of it.
+
+        :raises RunError: it failed; its record has the reason.
+        """
+        record = journal.record
+        title = record.part or " → ".join(side.connector for side in record.sides)
+        try:
+            with self.output.step(title) as step:
                 step.timed = True
                 with file_errors("A file of the run", folder):
-                    state = self._load(job, journal, folder, step)
+                    state = self._load(job, journal, folder, step, part)
                 step.result(outcome.moved(record), "unchanged" if record.empty else "done")
                 journal.commit(state)
         except SetupError as error:
@@ -124,8 +183,6 @@ class LocalEngine:
                 with suppress(SetupError):
                     journal.fail("interrupted")
             raise
-        if record.transform is not None:
-            self._transform(job, journal, folder)
 
     def _failed(self, journal: Journal, error: RunError) -> RunError:
         """Write the record of a run that failed, and return the error to raise."""
@@ -140,13 +197,13 @@ class LocalEngine:
         self.output.line("!", "Store", problem)
         self.output.event("warning", source="store", problem=problem)
 
-    def _load(self, job: Job, journal: Journal, folder: Path, step: StepLine) -> dict[str, Any] | None:
+    def _load(self, job: Job, journal: Journal, folder: Path, step: StepLine, part: int | None) -> dict[str, Any] | None:
         """Run both sides, store the data, and return the state that the target printed.
 
         :raises SetupError: the run failed.
         """
         record = journal.record
-        pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before)
+        pair = Pair(job, folder, self._logs(record), None if job.full or job.backfill else record.state_before, part)
         watch = Watch(self.output, record, pair, step)
         keepers = [keeper(self.settings, self.environ, end.connector.name, end.folder) for end in pair.ends]
 
@@ -216,7 +273,7 @@ class LocalEngine:
         journal.end("succeeded")
 
     def _logs(self, record: Record) -> Path:
-        return self.settings.local / "logs" / record.pipeline / record.run
+        return self.settings.local / "logs" / record.pipeline / record.run / (record.part or "")
 
 
 def _initial(file: Path) -> dict[str, Any] | None:
@@ -253,7 +310,8 @@ class Watch:
             self.step.detail = f"{count(record.total, 'record')} · {record.total / passed:,.0f}/s · {megabytes(size)}"
         if time.monotonic() - self._last_event > EVENT_SECONDS:
             self._last_event = time.monotonic()
-            more = {"tap_records": sum((record.tap_records or {}).values())} if record.mapper else {}
+            more: dict[str, Any] = {"tap_records": sum((record.tap_records or {}).values())} if record.mapper else {}
+            more |= {"part": record.part} if record.part else {}
             self.output.event("run.progress", run=record.run, records=record.total, bytes=size, seconds=round(passed, 1), **more)
         for end in self.pair.order[:-1]:
             self._show_warnings(end.connector.name, end.new_log_lines())

@@ -18,6 +18,8 @@ from cluster.errors import SetupError
 from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder
 from cluster.host.waiting import until
+from cluster.project.parts import planned
+from cluster.runs.history import PartHistory
 from cluster.runs.journal import Journal, Progress
 
 if TYPE_CHECKING:
@@ -91,10 +93,20 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
     with no_runner(folder, pipeline):
         record = history.read(pipeline, run)
         if record is not None:  # otherwise it had not begun
-            target = folder / "target"
-            Journal(history, record, Progress(target / SAFE_STATE, target / "data", safe=None)).recover()
+            plan = planned(record.parts or ())
+            for index, part in enumerate(plan.parts):
+                view = PartHistory(history, plan, index)
+                stored = view.read(pipeline, run)
+                if stored is not None:
+                    Journal(view, stored, progress(folder / part.name)).recover()
+            Journal(history, record, progress(folder)).recover()
         list(recover(settings, {}, run))  # what it cannot keep is lost
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def progress(folder: Path, *, safe: bool | None = None) -> Progress:
+    """Return where the target of a run, or of a part of it, leaves its newest state."""
+    return Progress(folder / "target" / SAFE_STATE, folder / "target" / "data", safe)
 
 
 def sweep(folder: Path, pipeline: str) -> None:
@@ -117,7 +129,7 @@ def no_runner(folder: Path, pipeline: str) -> Iterator[None]:
     busy = SetupError("E-BUSY", f"Connectors of a killed run of {pipeline} are still ending.", hint="Wait a moment, then run it again.")
     with ExitStack() as held:
         handles = []
-        for file in folder.glob(f"*/{RUNNER_LOCK}"):
+        for file in [*folder.glob(f"*/{RUNNER_LOCK}"), *folder.glob(f"*/*/{RUNNER_LOCK}")]:
             with suppress(FileNotFoundError):
                 handles.append(held.enter_context(file.open("rb")))
         until(

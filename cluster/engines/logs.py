@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cluster.engines.choice import Engine
     from cluster.runs.record import Record
 
+Line = tuple[str, str, str]
 LOOK_SECONDS = 1.0
 ARGOS = re.compile(r"\bargo=true\b")
 """Marks the lines that Argo itself writes into the logs of containers."""
@@ -30,8 +32,11 @@ def at_work(engine: Engine, record: Record) -> bool:
     return live is not None and not seen_of(live).ended
 
 
-def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
-    """Yield side and text of each new line; *seen* keeps how far each log was read."""
+def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
+    """Yield part, side and text of each new line; *seen* keeps how far each log was read.
+
+    The part is empty for a run without parts.
+    """
     if engine.handles is None:
         yield from _files(engine, record, seen)
         return
@@ -43,19 +48,28 @@ def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> I
         yield from _stored(engine, record, seen)
 
 
-def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
     folder = engine.session.settings.local / "logs" / record.pipeline / record.run
-    for side in ("tap", "mapper", "target", "transform"):
-        file = folder / f"{side}.log"
-        if not file.exists():
-            continue
-        whole = log_lines(file.read_bytes())
-        count = int(seen.get(("", side), "0"))
-        seen["", side] = str(len(whole))
-        yield from ((side, line) for line in whole[count:])
+    for part in [*(item["name"] for item in record.parts or ()), ""]:
+        for side in ("tap", "mapper", "target", "transform"):
+            file = folder / part / f"{side}.log"
+            if not file.exists():
+                continue
+            whole = log_lines(file.read_bytes())
+            count = int(seen.get((part, side), "0"))
+            seen[part, side] = str(len(whole))
+            yield from ((part, side, line) for line in whole[count:])
 
 
-def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _part(record: Record, pod: Mapping[str, Any]) -> str:
+    """Return the part of a run that a pod loads; empty if none."""
+    index = [
+        item.get("value") for container in pod["spec"]["containers"] for item in container.get("env", ()) if item["name"] == "SINGER_PART"
+    ]
+    return str(record.parts[int(index[0])]["name"]) if record.parts and index and index[0] else ""
+
+
+def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[Line]:
     handles = engine.handles
     assert handles is not None
     for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
@@ -64,10 +78,10 @@ def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], see
             for moment, text in handles.kube.log_since(name, handles.namespace, container, seen.get((name, container), "")):
                 seen[name, container] = moment
                 if not ARGOS.search(text):
-                    yield side_of(name, record.run, container, len(pod["spec"]["containers"])), text
+                    yield _part(record, pod), side_of(name, record.run, container, len(pod["spec"]["containers"])), text
 
 
-def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[tuple[str, str]]:
+def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
     history = engine.history
     bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
     objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]
@@ -80,10 +94,12 @@ def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) ->
         seen["", item.key] = "read"
         try:
             data = history.store.get(bucket, item.key) or b""
+            report = history.store.get(bucket, f"{folder}/tap.json") if record.parts else None
         except SetupError:
             continue
+        part = str(json.loads(report).get("part", "")) if report else ""
         side = side_of(folder.rpartition("/")[2], record.run, file.removesuffix(".log"), 3 if folder in several else 1)
-        yield from ((side, line) for line in log_lines(data) if not ARGOS.search(line))
+        yield from ((part, side, line) for line in log_lines(data) if not ARGOS.search(line))
 
 
 def side_of(pod: str, run: str, container: str, containers: int) -> str:

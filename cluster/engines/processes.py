@@ -17,9 +17,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from cluster.config.settings import TOOL
 from cluster.engines.lock import RUNNER_LOCK, SAFE_STATE
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, log_lines, private, private_folder, write_private
@@ -32,19 +32,22 @@ from cluster.ui.format import seconds, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from cluster.engines.job import Job
     from cluster.errors import RunError
     from cluster.project.model import Connector
     from cluster.project.venvs import Environment
 
-ENTRYPOINT = Path(__file__).resolve().parents[2] / "singer-containers" / "entrypoint.py"
+ENTRYPOINT = TOOL / "singer-containers" / "entrypoint.py"
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """How long the other side has to end after one has failed."""
 STOP_SECONDS = 8.0
 """How long both sides have to end after a signal. The entrypoint gives its connector 5 seconds."""
 PIPE_BYTES = 1 << 20
+PLAN = "parts.json"
+"""The file in the folder of a run with its parts."""
 NOT_OURS = {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV"}
 
 
@@ -291,14 +294,18 @@ class Processes:
 class Pair(Processes):
     """The tap and the target of a run, perhaps a mapper, and the pipes between them."""
 
-    def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None) -> None:
-        """Prepare all sides; the tap starts from *state*, None for no state."""
+    def __init__(self, job: Job, folder: Path, logs: Path, state: dict[str, Any] | None, part: int | None = None) -> None:
+        """Prepare all sides; the tap starts from *state*, None for no state.
+
+        With *part*, they load this part of the run, and *folder* is in that of the run.
+        """
         pipeline = job.pipeline
+        self.part = part
         self.tap = Process("tap", pipeline.tap, job.tap, pipeline.config, folder / "tap", logs / "tap.log")
         self.target = Process("target", pipeline.target, job.target, pipeline.target_config, folder / "target", logs / "target.log")
         self.tap.config_override, self.tap.state = job.config, state
         if pipeline.tap.files:  # some taps keep paths in their state: they must not change
-            self.tap.home = folder.parents[1] / "files" / pipeline.name
+            self.tap.home = folder.parents[1 if part is None else 2] / "files" / pipeline.name
         self.order = [self.tap, self.target]
         """The sides, in the order of the data."""
         if pipeline.mapper and pipeline.mapper_config and job.mapper:
@@ -317,6 +324,8 @@ class Pair(Processes):
         """Start all sides, joined by pipes, the target first."""
         of_target = {} if self.target.connector.safe_states is False else {"SINGER_SAFE_STATE": str(self.target.folder / SAFE_STATE)}
         own: dict[str, dict[str, str]] = {"tap": {"SINGER_CATALOG": str(self.job.pipeline.catalog)}, "target": of_target, "mapper": {}}
+        if self.part is not None:
+            own["tap"] |= {"SINGER_PARTS": str(self.folder.parent / PLAN), "SINGER_PART": str(self.part)}
         batches = str(self.folder / "batches")
         if self.job.keep_raw:
             own[self.last.side]["SINGER_TAP_OUTPUT"] = f"{self.raw}:-"

@@ -25,7 +25,8 @@ def keeper(settings: Settings, environ: Mapping[str, str], connector: str, folde
 
 def recover(settings: Settings, environ: Mapping[str, str], run: str = "*") -> Iterator[str]:
     """Keep what a killed run left, of all runs or of *run*; yield what could not be kept."""
-    for file in sorted((settings.local / "runs").glob(f"{run}/*/{FILE}")):
+    runs = settings.local / "runs"
+    for file in sorted([*runs.glob(f"{run}/*/{FILE}"), *runs.glob(f"{run}/*/*/{FILE}")]):
         left = keeper(settings, environ, f"The {file.parent.name} of {file.parents[1].name}", file.parent)
         left.look(last=True)
         yield from left.problems

@@ -53,9 +53,26 @@ class InUse:
 @contextmanager
 def exclusive(file: Path) -> Iterator[None]:
     """Wait for the lock of *file*, and hold it during the body."""
-    with open(file, "a", opener=private, encoding="utf-8") as handle:
-        lock(handle)
-        yield
+    while True:
+        with open(file, "a", opener=private, encoding="utf-8") as handle:
+            lock(handle)
+            if _is_there(handle, file):
+                yield
+                return
+
+
+def _is_there(handle: IO[str], file: Path) -> bool:
+    """Return whether an open file still has its name: ``remove_unused`` may have been quicker."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle.fileno()), file.stat())
+    return False
+
+
+def remove_unused(file: Path) -> None:
+    """Remove the file of a lock that nobody holds."""
+    with suppress(OSError), file.open("rb") as handle:
+        if try_lock(handle):
+            file.unlink()
 
 
 @contextmanager
@@ -87,6 +104,4 @@ def sweep(folder: Path) -> None:
     Those that are still written are locked.
     """
     for part in folder.rglob(PARTS):
-        with suppress(OSError), part.open("rb") as handle:
-            if try_lock(handle):
-                part.unlink()
+        remove_unused(part)

@@ -24,6 +24,7 @@ from cluster.host.files import log_lines
 from cluster.kube import rbac
 from cluster.net.http import in_few_words
 from cluster.net.proxy import login
+from cluster.ui.command_line import command
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ KINDS = {
     "Event": ("api/v1", "events", True),
     "Deployment": ("apis/apps/v1", "deployments", True),
     "StatefulSet": ("apis/apps/v1", "statefulsets", True),
+    "CronJob": ("apis/batch/v1", "cronjobs", True),
     "Role": ("apis/rbac.authorization.k8s.io/v1", "roles", True),
     "RoleBinding": ("apis/rbac.authorization.k8s.io/v1", "rolebindings", True),
     "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies", True),
@@ -298,7 +300,7 @@ class Kube:
             raise SetupError(
                 "E-KUBE",
                 f"The cluster at {self.server} cannot be reached: {in_few_words(error, None)}.",
-                hint="Check whether it runs; invoke up starts it.",
+                hint=f"Check whether it runs; {command('up')} starts it.",
             ) from None
         return response
 

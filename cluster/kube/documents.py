@@ -31,8 +31,8 @@ QUICK_SECONDS = 15
 
 ORDER = (
     "Namespace", "CustomResourceDefinition", "ServiceAccount", "Role", "RoleBinding", "Secret", "ConfigMap", "PersistentVolumeClaim",
-    "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow", "EventSource",
-    "Sensor",
+    "Service", "NetworkPolicy", "Deployment", "StatefulSet", "WorkflowTemplate", "CronWorkflow", "CronJob",
+    "EventSource", "Sensor",
 )  # fmt: skip
 """The order of application. Deletion is in reverse."""
 

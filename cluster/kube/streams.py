@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import aiohttp
 
 from cluster.errors import SetupError
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -53,7 +54,9 @@ async def _open(dial: Dial, protocol: str) -> AsyncIterator[aiohttp.ClientWebSoc
 
 
 def _refused(error: Exception, what: str) -> SetupError:
-    return SetupError("E-KUBE", f"{what}: {str(error) or type(error).__name__}.", hint="invoke status shows what runs; invoke up heals.")
+    return SetupError(
+        "E-KUBE", f"{what}: {str(error) or type(error).__name__}.", hint=f"{command('status')} shows what runs; {command('up')} repairs it."
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ forward

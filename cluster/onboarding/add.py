@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.config.strict import describe, parse_yaml, read_exact, yaml_events
+from cluster.config.strict import SCHEMA, describe, parse_yaml, read_exact, yaml_events
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, write_whole
 from cluster.host.locks import only_one
+from cluster.onboarding import env_example
 from cluster.project.files import warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
@@ -49,7 +50,7 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     if not re.fullmatch(NAME, name):
         raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a pipeline's name.", hint=f"Use {NAME_ALLOWED}.")
     with only_one(session.settings.local / "locks" / "pipelines.yaml", f"Another command is writing {shown}."):
-        text = read_exact(file, shown) if file.exists() else ""
+        text = read_exact(file, shown) if file.exists() else SCHEMA.format("../", "pipelines")
         if name in (parse_yaml(text, shown) or {}):
             raise SetupError(
                 "E-EXISTS", f"{shown} has a pipeline {name} already.", hint="Choose another name, or change that entry by hand."
@@ -65,9 +66,12 @@ def add(session: Session, name: str, entry: Mapping[str, Any]) -> None:
     output.event("pipeline", pipeline=name, **sides, schedule=list(pipeline.schedule))
     output.line("✓", name, f"{' → '.join(item.name for item in pipeline.connectors)}, added to {shown}")
     warn_of_paths(output, project, pipeline.configs)
+    env_example.update(project.root, output)
     output.text()
-    nightly = f" · {command('sync')} for its schedule" if pipeline.schedule else ""
-    output.text(f"Next: {command(f'run {name}')}{nightly}")
+    output.text(f"Next: {command(f'run {name}')}")
+    if pipeline.schedule:
+        output.text(f"Nothing starts it by itself yet: {command('sync')} gives its schedule to the cluster.")
+        output.text(f"Without a cluster, {command('schedule --print cron')} prints what starts it here; or systemd, launchd.")
 
 
 def give_catalog(session: Session, name: str) -> Path:

@@ -7,27 +7,30 @@ file of the checkout changes.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed, nearest, read_object
 from cluster.errors import SetupError
-from cluster.onboarding import options, target_cases
+from cluster.host.subprocesses import run
+from cluster.onboarding import env_example, options, target_cases
 from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
-from cluster.runs.outcome import no_method
+from cluster.runs.outcome import remedy
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.format import seconds as as_seconds
 from cluster.ui.output import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from cluster.onboarding.conformance import StreamSeen
     from cluster.onboarding.probe import Ended, Loaded
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 ALL = "all"
 COLUMNS = 6
 WIDTH = 24
+GIT_SECONDS = 10
 MESSAGE_LENGTH = 120
 SHOW_EVERY = 100
 """After how many records the progress line changes."""
@@ -87,7 +91,7 @@ def _check_files(session: Session, project: Project) -> None:
 
     :raises SetupError: the first error.
     """
-    errors: dict[str, SetupError] = {}
+    errors = _in_git(project.root)
     try:
         pipelines = project.pipeline_names
     except SetupError as error:
@@ -109,6 +113,20 @@ def _check_files(session: Session, project: Project) -> None:
         raise next(iter(errors.values()))
 
 
+def _in_git(root: Path) -> dict[str, SetupError]:
+    """Return an error for each file with secrets that is in git."""
+    try:
+        names = run(["git", "-C", str(root), "ls-files", "--", ".env", ".env.*"], seconds=GIT_SECONDS).stdout.splitlines()
+    except SetupError:  # there is no git
+        return {}
+    hint = "git rm --cached {}, and commit; then replace its secrets: the history of git keeps them."
+    return {
+        name: SetupError("E-SECRET-TYPED", f"{name} is in git, and so are its secrets.", hint=hint.format(name))
+        for name in names
+        if name != env_example.NAME
+    }
+
+
 def _show_ok(session: Session, kind: str, name: str, detail: str) -> None:
     session.output.line("✓", name, detail)
     session.output.event("check", kind=kind, name=name, ok=True)
@@ -117,9 +135,44 @@ def _show_ok(session: Session, kind: str, name: str, detail: str) -> None:
 def _read(session: Session, project: Project, kind: str, name: str) -> str:
     """Read the files of a connector or a pipeline, and describe it in a few words."""
     detail = checked(project, kind, name, session.environ)
-    if kind == "connector" and catalog_file(project.connector(name)).exists():
-        read_catalog(project, catalog_file(project.connector(name)))
+    if kind == "pipeline":
+        for connector, file in project.pipeline(name).configs:
+            missing, instead = _gaps(connector, _config(project, file))
+            if missing:
+                raise lacking(project, connector, missing, instead, file)
+        return detail
+    connector = project.connector(name)
+    _warn_of_keys(session, project, connector, set(connector.settings), complete="about" in connector.capabilities)
+    if catalog_file(connector).exists():
+        read_catalog(project, catalog_file(connector))
     return detail
+
+
+def _config(project: Project, file: Path) -> dict[str, Any]:
+    return read_object(file, project.shown(file)) if file.exists() else {}
+
+
+def _gaps(connector: Connector, config: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return what a config lacks of ``required``: of the first group, and of each other one.
+
+    Both are empty if one group is complete.
+    """
+    gaps = [[name for name in group.split() if not options.holds(config, options.named(name))] for group in connector.required]
+    return (gaps[0], gaps[1:]) if gaps and all(gaps) else ([], [])
+
+
+def _warn_of_keys(session: Session, project: Project, connector: Connector, known: set[str], *, complete: bool) -> None:
+    """Show the keys of a connector's config that are not *known*.
+
+    If the list is not *complete*, only those that look like a mistyped one.
+    """
+    config = _config(project, connector.config)
+    absent = known - config.keys()
+    for key in sorted(config.keys() - known - options.BUILT_IN) if known else ():
+        near = nearest(key, absent)
+        if complete or near:
+            text = f'{project.shown(connector.config)}: {connector.name} knows no setting "{key}".{near}'
+            warn(session.output, connector.name, text)
 
 
 # -------------------------------------------------------------------------------------------------------- connectors
@@ -161,48 +214,54 @@ def _check_connector(session: Session, project: Project, connector: Connector, l
 def _check_config(project: Project, probe: Probe) -> None:
     """Check a connector's config against the answer of its program to ``--about``.
 
-    No secret is typed into the config, and no needed setting is missing.
+    No secret is typed into the config, and no needed setting is missing. Unknown keys are shown.
 
     :raises SetupError: E-SECRET-TYPED; E-CONFIG, a setting is missing.
     """
     connector, about = probe.connector, probe.about() or {}
     shown_config = project.shown(connector.config)
-    config = read_object(connector.config, shown_config) if connector.config.exists() else {}
+    config = _config(project, connector.config)
     settings = about.get("settings")
     properties = settings.get("properties") if isinstance(settings, dict) else None
     facts = properties if isinstance(properties, dict) else {}
     known = {key for key, fact in facts.items() if isinstance(fact, dict) and fact.get("secret")}
     refuse_typed_secrets(config, connector.name, shown=shown_config, known=known)
-    missing = options.missing(options.from_about(about), config)
-    gaps = [[name for name in group.split() if not options.holds(config, options.named(name))] for group in connector.required]
-    instead = gaps[1:]
-    if gaps and all(gaps):
-        missing = list(dict.fromkeys([*missing, *gaps[0]]))
+    gaps, instead = _gaps(connector, config)
+    missing = list(dict.fromkeys([*options.missing(options.from_about(about), config), *gaps]))
     if missing:
         raise lacking(project, connector, missing, instead)
+    _warn_of_keys(probe.session, project, connector, set(facts) or set(connector.settings), complete=bool(facts))
 
 
-def lacking(project: Project, connector: Connector, missing: Sequence[str], instead: Sequence[Sequence[str]] = ()) -> SetupError:
+def lacking(
+    project: Project, connector: Connector, missing: Sequence[str], instead: Sequence[Sequence[str]] = (), file: Path | None = None
+) -> SetupError:
     """Return the error for settings that a connector needs and its config lacks.
 
-    *instead* are other groups, of which one is enough.
+    *instead* are other groups, of which one is enough. *file* is the config of a pipeline.
     """
-    shown_config = project.shown(connector.config)
+    shown_config = project.shown(file or connector.config)
     them = "it" if len(missing) == 1 else "them"
     arguments = " ".join(f"--set {name}=…" for name in missing)
-    there = "Type" if any(map(is_secret_key, missing)) else f"Write {them} there, or type"
+    # A secret does not belong into the config, which is in git.
+    secret = any(map(is_secret_key, missing))
+    hint = f"{'Type' if secret else f'Write {them} there, or type'} {command(f'new {connector.name} {arguments}')}"
+    if file not in {None, connector.config}:  # new writes into the connector's own config
+        hint = f"Write {them} there{', secrets as ${NAME}' * secret}."
     return SetupError(
         "E-CONFIG",
         f"{shown_config} has no {listed(missing)}, and {connector.name} needs {them}{'; or '.join(['', *map(listed, instead)])}.",
-        # A secret does not belong into the config, which is in git.
-        hint=f"{there} {command(f'new {connector.name} {arguments}')}",
+        hint=hint,
     )
 
 
 def _show_finding(session: Session, name: str, finding: Finding) -> None:
     often = f" {finding.times:,} times." if finding.times > 1 else ""
     mark = "✗" if finding.severity == ERROR else "!"
-    hint = no_method(finding.problem, name) or finding.hint
+    hint = finding.hint
+    if finding.rule in {"exit-code", "second-run"}:
+        quoted = re.search('"(.*)"', finding.problem)
+        hint = remedy(quoted[1] if quoted else "", name, "its config.json") or hint
     session.output.line(mark, finding.rule, f"{finding.problem}{often} → {hint}")
     session.output.event(
         "finding",

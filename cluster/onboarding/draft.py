@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cluster.config.strict import listed
+from cluster.config.strict import SCHEMA, listed
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
 from cluster.onboarding import definition, options, package, prompts, repairs
@@ -76,6 +76,8 @@ class ConnectorRequest:
     """The words of ``pip_url``, if they must not be split again."""
     source: str = ""
     """The source of the package's name: ``hub``, ``cache`` or another one."""
+    others: list[str] = field(default_factory=list)
+    """The other variants in Meltano Hub, each as ``--variant`` takes it."""
     near: list[str] = field(default_factory=list)
     """Similar names in Meltano Hub, which does not have this one."""
     notes: list[tuple[str, str, str]] = field(default_factory=list)
@@ -122,7 +124,8 @@ class ConnectorDraft:
         """Write ``connector.yaml`` as far as it is known, and read it as every command does."""
         project = Project(self.session.settings.root, configs=self.folder.parent)
         file = self.folder / "connector.yaml"
-        summary = f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
+        summary = SCHEMA.format("../../", "connector")
+        summary += f"# {' '.join(self.package.summary.split())}\n" if self.package.summary else ""
         summary += f"# {self.request.hub.page}\n" if self.request.hub and self.request.hub.page else ""
         file.write_text(summary + yaml.dump(self.keys, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
         try:
@@ -166,9 +169,18 @@ class ConnectorDraft:
         self._fit_images()
 
     def _fit_images(self) -> None:
-        """Let images use this Python, if they could not install the same packages with theirs."""
-        environment = None if "python" in self.keys else self.environments.find(self.connector())
-        repair = repairs.for_images(package.compiled(environment.folder), self.environments) if environment else None
+        """Let images use this Python, if they could not install the same packages with theirs.
+
+        Name the Debian packages with the shared libraries that they need.
+        """
+        venv = self.environments.find(self.connector())
+        lacking = package.system_packages(venv.folder) if venv else []
+        if lacking:
+            self.keys["system_packages"] = lacking
+            reason, change = "it uses shared libraries of Debian", f"system_packages has {listed(lacking)} for images"
+            self.session.output.line("!", self.request.name, f"{reason}: {change}")
+            self.session.output.event("repair", connector=self.request.name, reason=reason, change=change)
+        repair = repairs.for_images(venv.folder, self.environments) if venv and "python" not in self.keys else None
         if repair is not None:
             self._apply(repair)
             error = self._attempt()
@@ -193,9 +205,11 @@ class ConnectorDraft:
         """Change the keys of ``connector.yaml`` and report it. The failed venv is removed."""
         if repair.python:
             self.keys["python"] = repair.python
-        elif repair.exclude_newer:
+        if repair.constraint:
+            self.keys["build_constraints"] = [*self.keys.get("build_constraints", []), repair.constraint]
+        if repair.exclude_newer:
             self.keys["exclude_newer"] = repair.exclude_newer
-        else:
+        if repair.requirement:
             connector = self.connector()
             self.keys["pip_url"] = [*connector.requirements, *self._folders(connector), repair.requirement]
         self.undo()
@@ -211,6 +225,9 @@ class ConnectorDraft:
                 raise
             log = re.search(r"Log: .*", error.hint)
             hint = f"Name another with {'--python' if error.code == 'E-PYTHON' else '--pip-url'}. {log[0] if log else ''}".rstrip()
+            if self.request.others and error.code == "E-INSTALL":
+                again = command("new", self.request.name, "--variant", self.request.others[0])
+                hint = f"Try another variant: {again} {log[0] if log else ''}".rstrip()
             if self.request.near:
                 hint = f"Name the connector that you mean, such as {listed(self.request.near)}, or its package with --pip-url."
             raise SetupError(error.code, error.problem, hint=hint) from None

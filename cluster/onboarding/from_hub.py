@@ -98,6 +98,8 @@ def _take(request: ConnectorRequest, catalogue: Hub, entry: Entry, variant: str)
     request.pip_url = request.pip_url or one_text(stated.requirements)
     request.kind, request.hub, request.choice = entry.kind, stated, stated.choice
     request.left += stated.left
+    prefix = "" if entry.name == request.name else f"{entry.name}--"
+    request.others = [f"{prefix}{item}" for item in entry.variants if item != variant]
     request.source = answer.source
     others = f"; others: {listed(item for item in entry.variants if item != variant)}" if len(entry.variants) > 1 else ""
     note = f", {answer.note}" if answer.note else ""

@@ -20,14 +20,14 @@ from cluster.config.strict import describe, listed, read_object
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.locks import only_one
-from cluster.onboarding import check, discover, from_hub, meltano, sample_tap
+from cluster.onboarding import check, discover, env_example, from_hub, meltano, sample_tap
 from cluster.onboarding.draft import KINDS, ConnectorDraft, ConnectorRequest
 from cluster.onboarding.hub import HUB
 from cluster.onboarding.probe import DISCOVER_SECONDS
 from cluster.onboarding.selection import Choice
 from cluster.project import dotenv
 from cluster.project.dotenv import read_dotenv
-from cluster.project.files import warn_of_paths
+from cluster.project.files import from_checkout, warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
 from cluster.project.secrets import is_secret_key, secret_names
@@ -56,7 +56,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     if existing and existing.kind in KINDS and not (meltano_file or from_scratch or request.pip_url or request.kind or request.variant):
         _complete(session, existing, request.typed, ask=ask)
         return
-    _check_name(project, request.name)
+    _check_name(project, request.name, request.variant)
     if request.kind not in {"", *KINDS}:
         raise SetupError(
             "E-SETTING", f"--kind is {describe(request.kind)}; allowed is {listed(KINDS)}.", hint="Pass one of these, or none."
@@ -65,7 +65,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
         problem = "--variant is for Meltano Hub, not for --pip-url, --from-meltano or --from-scratch."
         raise SetupError("E-SETTING", problem, hint="Pass only one of these options.")
     if meltano_file:
-        _take_over(request, Path(meltano_file))
+        _take_over(request, Path(meltano_file), project.root)
     elif not request.pip_url and not from_scratch:
         from_hub.fill_in(session, request)
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
@@ -74,6 +74,7 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
     if request.left:
         session.output.line("!", meltano_file or HUB, f"not taken over: {listed(request.left)}")
     missing = draft.missing(config)
+    env_example.update(session.settings.root, session.output)
     _report(session, connector, config, missing, request)
     others = draft.gaps(config)[1:]
     if others and not ask:
@@ -132,6 +133,7 @@ def _make(session: Session, request: ConnectorRequest, *, from_scratch: bool, as
                 _move(folder, destination)
         except BaseException:
             draft.undo()
+            draft.environments.forget(request.name)
             if scaffold is not None:
                 shutil.rmtree(scaffold, ignore_errors=True)
             raise
@@ -168,6 +170,7 @@ def _complete(session: Session, connector: Connector, settings: Mapping[str, str
     if secrets:
         session.output.line("✓", ".env", listed(sorted(secrets)))
     missing = draft.missing(config)
+    env_example.update(session.settings.root, session.output)
     _report(session, connector, config, missing, ConnectorRequest(name))
     _try_out(session, connector, missing, Choice())
 
@@ -197,8 +200,10 @@ def _as_json(config: Mapping[str, Any]) -> str:
     return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
 
 
-def _take_over(request: ConnectorRequest, file: Path) -> None:
+def _take_over(request: ConnectorRequest, file: Path, root: Path) -> None:
     """Fill in a request from a ``meltano.yml``. Options of the command line override it.
+
+    Files of the checkout that a tap reads are named by their paths in it.
 
     :raises SetupError: as ``meltano.read``; E-CONFIG, it names no package.
     """
@@ -213,10 +218,12 @@ def _take_over(request: ConnectorRequest, file: Path) -> None:
     request.executable = request.executable or plugin.executable
     request.python = request.python or plugin.python
     request.config, request.secrets, request.choice, request.left = plugin.config, plugin.secrets, plugin.choice, plugin.left
+    if request.kind == "tap":
+        request.config = from_checkout(request.config, root)
 
 
-def _check_name(project: Project, name: str) -> None:
-    """Check that a new connector may have this name.
+def _check_name(project: Project, name: str, variant: str) -> None:
+    """Check that a new connector may have this name. The *variant* is for the hint.
 
     :raises SetupError: E-CONFIG, it is not allowed; E-EXISTS, it is taken.
     """
@@ -224,6 +231,9 @@ def _check_name(project: Project, name: str) -> None:
         raise SetupError("E-CONFIG", f"{describe(name)} is not allowed as a connector's name.", hint=f"Use {NAME_ALLOWED}.")
     if name in project.connector_names:
         hint = f"Choose another name, such as {name}-2; or set its settings: {command('new', name, '--set', 'key=value')}"
+        if variant:
+            full = variant if "--" in variant else f"{name}--{variant}"
+            hint = f"Give it another name: {command('new', f'{name}-2', '--variant', full)}"
         raise SetupError("E-EXISTS", f"{project.shown(project.configs / name)} is there already.", hint=hint)
     if name in project.pipeline_names:
         raise SetupError("E-EXISTS", f"{name} is the name of a pipeline.", hint=f"Choose another name, such as tap-{name}.")

@@ -8,6 +8,7 @@ import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -17,10 +18,10 @@ from cluster.config.strict import listed, nearest
 from cluster.errors import SetupError
 from cluster.project.editable import package_folders
 from cluster.project.venvs import programs
+from cluster.runs import libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from cluster.project.model import Connector
 
@@ -116,6 +117,25 @@ def built(venv: Path) -> list[str]:
     """Return the packages of a venv that were compiled on this machine: on Linux, by their tags."""
     compiled = re.compile(r"^Tag: \S+-linux_\w+$", re.MULTILINE)
     return sorted(name for name, package in _distributions(venv).items() if compiled.search(package.read_text("WHEEL") or ""))
+
+
+def with_old_six(venv: Path) -> list[str]:
+    """Return the packages of a venv with a copy of six that Python 3.12 cannot import from."""
+    files = ((name, file) for name, item in _distributions(venv).items() for file in item.files or ())
+    copies = ((name, Path(str(file.locate()))) for name, file in files if file.name == "six.py")
+    texts = ((name, copy.read_text(encoding="utf-8", errors="replace")) for name, copy in copies if copy.is_file())
+    return sorted({name for name, text in texts if "def find_module" in text and "def find_spec" not in text})
+
+
+def system_packages(venv: Path) -> list[str]:
+    """Return the Debian packages that the wheels of a venv need in an image.
+
+    What was compiled on this machine is compiled in the image too, which then knows what it needs.
+    """
+    here = built(venv)
+    installed = [package for name, package in _distributions(venv).items() if name not in here]
+    files = [Path(str(file.locate())) for package in installed for file in package.files or () if ".so" in file.suffixes]
+    return libraries.packages((file.name, file.read_bytes()) for file in files if file.is_file())
 
 
 def likely(package: Package, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """What ``new`` changes by itself if a connector is older than its dependencies or than this Python.
 
-A repair is a requirement more, an older Python, or older packages. It is kept in
-``connector.yaml``, so that every venv and image has it.
+A repair is a requirement more, an older Python, or older packages for the program or its build. It
+is kept in ``connector.yaml``, so that every venv and image has it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
+from cluster.onboarding import package
 from cluster.project.debian import FAILED
-from cluster.project.removed import last_python
+from cluster.project.removed import LAST_OLD_SIX, last_python
 from cluster.project.repair import LACKS, SETUPTOOLS, asks_for
 from cluster.project.venvs import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from cluster.project.model import Connector
     from cluster.project.venvs import Environments
@@ -38,7 +40,16 @@ NEWER = re.compile(r"(?:requires Python |does not satisfy Python)>=(3\.\d+)")
 OLD_C = re.compile(r"\.(?:c|cc|cpp|h|pyx):\d+:\d+: error: |longintrepr\.h: No such file")
 """What compilers print if C code was written for an older Python."""
 
-
+BUILDS = {
+    r"No module named 'pkg_resources'": SETUPTOOLS,
+    r"Invalid dash-separated key": "setuptools<78",
+    r"project/version requirement specifiers": "setuptools<66",
+    r"use_2to3 is invalid": "setuptools<58",
+    r"no attribute 'cython_sources'": "cython<3",
+}
+"""What builds print that are too old for these packages, and the versions that they need."""
+OLD_SETUPTOOLS, THEIR_PYTHON = {"setuptools<66", "setuptools<58"}, "3.11"
+"""Those that no later Python can run."""
 BROKEN = re.compile(r"^(?:ImportError|ModuleNotFoundError|AttributeError|TypeError)\b", re.MULTILINE)
 """What a program prints that does not fit the packages that it imports."""
 
@@ -61,10 +72,14 @@ class Repair:
     requirement: str = ""
     python: str = ""
     exclude_newer: str = ""
+    constraint: str = ""
+    """A version for a package that builds others; with it *python* may be another one too."""
 
     @property
     def change(self) -> str:
         """The change in words."""
+        if self.constraint:
+            return f"{self.constraint} is used for the build{f', and Python {self.python}' if self.python else ''}"
         if self.exclude_newer:
             return f"its packages are resolved as of {self.exclude_newer.partition('T')[0]}"
         return f"Python {self.python} is used" if self.python else f"{self.requirement} is added"
@@ -72,6 +87,8 @@ class Repair:
     @property
     def undone(self) -> str:
         """The end of the change in words."""
+        if self.constraint:
+            return f"{self.constraint} is not used for the build"
         if self.exclude_newer:
             return "its packages are resolved as of today"
         return f"Python {self.python} is not used" if self.python else f"{self.requirement} is removed again"
@@ -79,7 +96,7 @@ class Repair:
     @property
     def key(self) -> tuple[str, ...]:
         """What makes it another repair."""
-        return self.requirement, self.python, self.exclude_newer
+        return self.requirement, self.python, self.exclude_newer, self.constraint
 
 
 def proposals(error: SetupError, connector: Connector, environments: Environments, *, ask: bool = False) -> Iterator[Repair]:
@@ -116,8 +133,9 @@ def _to_start(error: DoesNotStartError, connector: Connector, environments: Envi
 
 
 def _to_install(connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
-    """Yield Pythons for which the requirements can be installed."""
+    """Yield older packages for the build, then Pythons for which it can be installed."""
     packages, log = _without_wheels(connector, environments)
+    yield from _to_build(log, connector, environments, ask=ask)
     newer = NEWER.search(log)
     if newer and _minor(newer[1]) > _minor(_version(connector)) and environments.resolves(connector, newer[1], []):
         for python in _obtainable([newer[1]], environments, ask=ask):
@@ -130,15 +148,32 @@ def _to_install(connector: Connector, environments: Environments, *, ask: bool) 
             yield Repair(f"{what} for Python {_version(connector)}", python=python)
 
 
-def for_images(compiled: Sequence[str], environments: Environments) -> Repair | None:
-    """Return what makes images use this Python, if a package has wheels for it and none for theirs.
+def _to_build(log: str, connector: Connector, environments: Environments, *, ask: bool) -> Iterator[Repair]:
+    """Yield older packages for a build that fails with the present ones."""
+    for constraint in (constraint for words, constraint in BUILDS.items() if re.search(words, log)):
+        if constraint in connector.build_constraints:
+            continue
+        reason = f"its build is older than {constraint.partition('<')[0]}"
+        if constraint in OLD_SETUPTOOLS and (connector.python is None or _minor(connector.python) > _minor(THEIR_PYTHON)):
+            for python in _obtainable([THEIR_PYTHON], environments, ask=ask):
+                yield Repair(reason, constraint=constraint, python=python)
+        else:
+            yield Repair(reason, constraint=constraint)
 
-    *compiled* are the packages of the venv with compiled code.
+
+def for_images(venv: Path, environments: Environments) -> Repair | None:
+    """Return what makes images use this Python, if a package cannot be used with theirs.
+
+    That is one without a wheel for theirs, or with an old copy of six. A package that was built
+    here may be too old to be built with a newer Python.
     """
     theirs = environments.settings.image_python
-    lacking = environments.without_wheels(compiled, theirs) if theirs not in {"", OURS} else []
-    nowhere = environments.without_wheels(lacking, OURS)
-    names = [package.partition("==")[0] for package in lacking if package not in nowhere]
+    if theirs in {"", OURS}:
+        return None
+    old = package.with_old_six(venv) if _minor(OURS) <= LAST_OLD_SIX < _minor(theirs) else []
+    if old:
+        return Repair(f"Python {theirs}, which images use, cannot import six in {', '.join(old)}", python=OURS)
+    names = [item.partition("==")[0] for item in environments.without_wheels(package.compiled(venv), theirs)]
     if not names:
         return None
     return Repair(f"{', '.join(names)} {'have' if names[1:] else 'has'} no wheel for Python {theirs}, which images use", python=OURS)

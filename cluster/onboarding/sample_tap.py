@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from cluster.config.settings import TOOL
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
 
@@ -26,7 +27,7 @@ def write(root: Path, name: str) -> Path:
         )
     if folder.exists():
         raise SetupError("E-EXISTS", f"singer-containers/{name} is there already.", hint=f"Choose another name, such as {name}-2.")
-    sample = root / "singer-containers" / "samples" / SAMPLE
+    sample = TOOL / "singer-containers" / "samples" / SAMPLE
     names = {SAMPLE: name, _module(SAMPLE): _module(name), _class(SAMPLE): _class(name)}
     with file_errors("The tap", folder):
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.errors import SetupError
 from cluster.host.waiting import CLOCK, until
+from cluster.ui.command_line import command
 from cluster.ui.format import seconds
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _establish(step: Step, handles: Handles, output: Output, stopped: threading.
         def say(text: str) -> None:
             if stopped.is_set():
                 raise SetupError(
-                    "E-STOPPED", f"{step.title} was stopped, because another step failed.", hint="invoke up continues from here."
+                    "E-STOPPED", f"{step.title} was stopped, because another step failed.", hint=f"{command('up')} continues from here."
                 )
             line.detail = text
 
@@ -113,7 +114,7 @@ def _wait(step: Step, handles: Handles, say: Callable[[str], None], clock: Clock
         return SetupError(
             "E-TIMEOUT",
             f"{step.title}: {reason}, after {seconds(step.budget)}.",
-            hint="invoke status checks again; invoke up continues from here.",
+            hint=f"{command('status')} checks again; {command('up')} continues from here.",
         )
 
     until(pending, seconds=step.budget, error=error, poll=POLL_SECONDS, clock=clock)

@@ -72,7 +72,7 @@ def files(settings: Settings) -> dict[str, bytes]:
         public = [item for item in rendered if item["kind"] != "Secret" or _name(item) == PUBLIC]
         whole = [item for item in public if item["kind"] in WHOLE_CLUSTER]
         objects = {f"objects/{_name(item)}": dumped(item) for item in public if item not in whole}
-        roles = documents.load([settings.root / "manifests" / "administrator" / "roles.yaml"])
+        roles = documents.load([settings.tool / "manifests" / "administrator" / "roles.yaml"])
         texts = {
             "kustomization.yaml": HEAD + dumped(_kustomization(objects)),
             "README.md": _readme(handles),

@@ -26,6 +26,7 @@ from cluster.providers.kind import Kind
 from cluster.providers.minikube import Minikube
 from cluster.providers.preflight import findings, inotify_limits
 from cluster.runs.history import History
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -93,7 +94,7 @@ class Handles:
             raise SetupError(
                 "E-CLUSTER",
                 f'This checkout has a platform of the provider {before} ("{self.instance.cluster}"), and singer.provider is {now}.',
-                hint=f"Remove it first: INVOKE_SINGER_PROVIDER={before} invoke teardown. Or set singer.provider to {before}.",
+                hint=f"Remove it first: INVOKE_SINGER_PROVIDER={before} {command('teardown')}. Or set singer.provider to {before}.",
             )
 
     def _provider(self) -> Provider:

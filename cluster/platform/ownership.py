@@ -132,12 +132,13 @@ def all_kinds(handles: Handles) -> set[str]:
 
 
 def _all_files(handles: Handles) -> list[Path]:
-    folder = handles.settings.root / "manifests"
+    folder = handles.settings.tool / "manifests"
     return [
         folder / "namespace.yaml",
         folder / "network-policies.yaml",
         *folder.glob("argo/*.yaml"),
         *folder.glob("events/*.yaml"),
+        folder / "late" / "account.yaml",
         folder / "minio" / "minio.yaml",
         *folder.glob("singer/*.yaml"),
     ]

@@ -48,6 +48,8 @@ def remove(handles: Handles, say: Callable[[str], None], *, keep_data: bool) -> 
 def _delete_workflows(handles: Handles, say: Callable[[str], None], *, everything: bool) -> None:
     """Delete Workflows while the controller runs: their pods carry its finalizer."""
     label = "" if everything else f"{INSTANCE}={handles.instance.id}"
+    for item in ours(handles, "CronJob"):
+        handles.kube.delete("CronJob", item["metadata"]["name"], handles.namespace)
     for kind in ("CronWorkflow", "Workflow"):
         for item in handles.kube.objects(kind, handles.namespace, labels=label):
             say(f"{kind.lower()}/{item['metadata']['name']}")

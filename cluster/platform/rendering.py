@@ -31,6 +31,8 @@ PART_OF = "app.kubernetes.io/part-of"
 INSTANCE = rotation.INSTANCE
 PIPELINE = "pipeline"
 """The ServiceAccount of pipelines' pods."""
+LATE = "late"
+"""The ServiceAccount of the check for late pipelines."""
 SECRETS = "pipeline-secrets"
 """The Role with which runs keep what a connector replaced in its Secret."""
 CONNECTOR = "connector-"
@@ -39,6 +41,8 @@ ROLE = "eks.amazonaws.com/role-arn"
 """The annotation that lets a ServiceAccount take an IAM role."""
 MINIO = "http://argo-artifacts:9000"
 """The address of our own MinIO in the cluster."""
+METRICS = "workflow-controller-metrics"
+"""The Service with the metrics of Argo's controller."""
 INITLESS = (1, 36)
 """The first Kubernetes with image volumes on by default. Pods without an init container need
 them."""
@@ -76,6 +80,8 @@ class Rendering:
     def documents(self) -> list[Document]:
         """The objects in the order of application, without the Secrets of store and connectors."""
         rendered = [self.in_namespace(self._chosen(document)) for document in documents.load(self._files())]
+        if not self.settings.metrics:
+            rendered = [document for document in rendered if document["metadata"]["name"] != METRICS]
         if self.settings.argo == "use":
             rendered.append(self.in_namespace(self._repository()))
         rendered += self._for_pods()
@@ -83,12 +89,13 @@ class Rendering:
 
     def _files(self) -> list[Path]:
         """Return the manifests that the settings choose."""
-        folder, settings = self.settings.root / "manifests", self.settings
+        folder, settings = self.settings.tool / "manifests", self.settings
         argo = sorted((folder / "argo").glob("*.yaml")) if settings.argo == "install" else [folder / "argo" / "executor.yaml"]
         minio = [folder / "minio" / "minio.yaml"] if settings.store == "install" else []
         events = [folder / "events" / "events.yaml"] if settings.argo_events == "use" else []
         policies = [folder / "network-policies.yaml"] if settings.network_policies else []
-        return [folder / "namespace.yaml", *argo, *minio, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
+        late = folder / "late" / "account.yaml"
+        return [folder / "namespace.yaml", *argo, *minio, late, *events, *policies, *sorted((folder / "singer").glob("*.yaml"))]
 
     def _chosen(self, document: Document) -> Document:
         """Set the images, ports and store that the settings choose."""
@@ -96,7 +103,7 @@ class Rendering:
         if kind == "Deployment":
             document = documents.with_value(document, "spec.template.spec.containers.0.image", self.settings.image(IMAGES[name]))
             return documents.pulling(document, self.settings.pull_secret)
-        if kind == "Service" and not self.provider.publishes:
+        if kind == "Service" and not self.provider.publishes and name != METRICS:
             for port in document["spec"]["ports"]:
                 del port["nodePort"]
             return documents.with_value(document, "spec.type", "ClusterIP")
@@ -105,7 +112,8 @@ class Rendering:
         if name == templates.STORE:
             document = documents.annotated(document, {format_version.RECORD: str(format_version.LAYOUT)})
         if kind == "WorkflowTemplate" or name == templates.STORE:
-            return templates.placed(document, self.settings, self.endpoint, trusting=self.trusting)
+            placed = templates.placed(document, self.settings, self.endpoint, trusting=self.trusting)
+            return templates.without_metrics(placed) if kind == "WorkflowTemplate" and not self.settings.metrics else placed
         if kind in {"ServiceAccount", "Role"}:
             return self._with_access(document)
         if kind == "ConfigMap" and name == "workflow-controller-configmap":
@@ -115,7 +123,7 @@ class Rendering:
     def _with_access(self, document: Document) -> Document:
         """Add IAM role and pull secret for pipelines, and the store's Secret for Argo's UI."""
         kind, name = document["kind"], document["metadata"]["name"]
-        if (kind, name) == ("ServiceAccount", PIPELINE):
+        if kind == "ServiceAccount" and name in {PIPELINE, LATE}:
             document = documents.annotated(document, {ROLE: self.settings.s3_role}) if self.settings.s3_role else document
             return documents.pulling(document, self.settings.pull_secret)
         if (kind, name) == ("Role", "argo-server"):
@@ -150,6 +158,7 @@ class Rendering:
         config: Document = yaml.safe_load(document["data"]["config"])
         config = documents.with_value(config, "executor.image", self.settings.image("executor"))
         config = documents.with_value(config, "initlessPod.enabled", self._initless())
+        config = documents.with_value(config, "metricsConfig.enabled", self.settings.metrics)
         templates.stored(config["artifactRepository"]["s3"], self.settings, self.endpoint, trusting=self.trusting)
         return config
 
@@ -165,7 +174,7 @@ class Rendering:
     @cached_property
     def _argo_config(self) -> Document:
         """The configuration of our own Argo, as in the repository."""
-        return documents.load([self.settings.root / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
+        return documents.load([self.settings.tool / "manifests" / "argo" / "default-argo-configmap.yaml"])[0]
 
     def _repository(self) -> Document:
         """Return our artifact repository as the default of our namespace, for an existing Argo."""
@@ -173,6 +182,13 @@ class Rendering:
         annotations = {"workflows.argoproj.io/default-artifact-repository": "singer"}
         metadata = {"name": "artifact-repositories", "namespace": self.settings.namespace, "annotations": annotations}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"singer": repository}}
+
+    def check(self, image: str) -> Document:
+        """Return the CronJob of the check for late pipelines, which runs in *image*."""
+        job = documents.load([self.settings.root / "manifests" / "late" / "check.yaml"])[0]
+        placed = templates.placed(self.in_namespace(job), self.settings, self.endpoint)
+        placed = documents.with_value(placed, "spec.jobTemplate.spec.template.spec.containers.0.image", image)
+        return documents.stamped(documents.labelled(placed, self.labels))
 
     def _for_pods(self) -> list[Document]:
         """Return the objects with the proxy and the certificates for pods, if there are any.

@@ -1,26 +1,31 @@
 """A backfill: one run over a span of days that the user names, beside the pipeline's own progress.
 
 Singer does not define backfills. Most taps take ``start_date`` from the config, some ``end_date``;
-both are replaced for the one run. The tap decides whether the last day is included.
+both are replaced for the one run. ``end_date`` of ``connector.yaml`` tells whether the tap includes
+its last day. In chunks, each day is in one of them.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, read_object
 from cluster.errors import SetupError
+from cluster.project.parts import MOST, Part, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cluster.project.model import Pipeline
     from cluster.project.reader import Project
 
 START, END = "start_date", "end_date"
+EVERY = r"day|week|month|[1-9]\d{0,3}d"
+DAYS = {"day": 1, "week": 7}
 MOMENT = r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?"
 
 
@@ -90,11 +95,60 @@ def config(project: Project, pipeline: Pipeline, backfill: Backfill) -> dict[str
             hint=f"If it does, write settings: [{', '.join(dates)}] into {project.shown(tap.folder / 'connector.yaml')}.",
         )
     timed = isinstance(written.get(START), str) and "T" in written[START]
-    return written | {name: _like(text, name, timed=timed) for name, text in dates.items()}
+    return written | {name: _like(text, name, timed=timed, exclusive=tap.end_exclusive) for name, text in dates.items()}
 
 
-def _like(text: str | None, name: str, *, timed: bool) -> str | None:
-    """Write a day as the config writes its own start: many taps take a date and time only."""
-    if text is None or "T" in text or not timed:
+def _like(text: str, name: str, *, timed: bool, exclusive: bool) -> str:
+    """Write a day as the config writes its own start: many taps take a date and time only.
+
+    The end of a tap that excludes it is the day after the last one to load.
+    """
+    if "T" in text:
         return text
-    return text + ("T00:00:00Z" if name == START else "T23:59:59Z")
+    if name == END and exclusive:
+        text = str(date.fromisoformat(text) + timedelta(days=1))
+    end = name == END and not exclusive
+    return text + ("T23:59:59Z" if end else "T00:00:00Z") * timed
+
+
+# -- in chunks
+
+
+def chunks(backfill: Backfill, every: str) -> Iterator[tuple[str, str]]:
+    """Yield the first and the last day of each chunk.
+
+    :raises SetupError: E-SETTING, *every* or the dates do not allow it.
+    """
+    if not re.fullmatch(EVERY, every):
+        raise SetupError("E-SETTING", f"--every {describe(every)} is no length.", hint="Write day, week, month or a number such as 30d.")
+    if backfill.last is None or "T" in backfill.first + backfill.last:
+        raise SetupError("E-SETTING", "--every needs --from and --to, as days.", hint="Write them like 2024-01-31.")
+    day, last = date.fromisoformat(backfill.first), date.fromisoformat(backfill.last)
+    while day <= last:
+        after = _after(day, every)
+        yield str(day), str(min(after - timedelta(days=1), last))
+        day = after
+
+
+def _after(day: date, every: str) -> date:
+    """Return the first day of the next chunk. Months are those of the calendar."""
+    if every == "month":
+        return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return day + timedelta(days=DAYS.get(every) or int(every.removesuffix("d")))
+
+
+def plan(project: Project, pipeline: Pipeline, spans: Iterable[tuple[str, str]], at_once: int) -> Plan:
+    """Return a part for each of *spans*. The tap loads all of its streams in each.
+
+    :raises SetupError: E-SETTING, the tap does not take these dates, or there are too many.
+    """
+    parts = []
+    for first, last in islice(spans, MOST + 1):
+        dates = config(project, pipeline, Backfill(first, last))
+        parts.append(Part(first, (), (first, last), {START: dates[START], END: dates[END]}))
+    if len(parts) > MOST:
+        raise SetupError("E-SETTING", f"These are more than {MOST:,} parts.", hint="Make larger ones with --every.")
+    if pipeline.mode == "staged":
+        problem = f"{pipeline.name} is staged: it loads a backfill from one file, so not in parts."
+        raise SetupError("E-SETTING", problem, hint="Leave out --every, or mode: staged.")
+    return Plan(tuple(parts), at_once)

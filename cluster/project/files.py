@@ -11,8 +11,8 @@ import json
 import os
 import re
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import read_object
 from cluster.errors import SetupError
@@ -103,8 +103,7 @@ def _source(fields: Fields, root: Path, file: Path, inside: str) -> Path:
     home, source = root.resolve(), file.resolve()
     if not source.is_relative_to(home):
         fields.refuse("files", f"{ALLOWED}; {inside} leads out of it, to {source}")
-    parts = {part.lower() for part in (*PurePosixPath(inside).parts, *source.relative_to(home).parts)}
-    if parts & PRIVATE or any(part.startswith(".env") for part in parts):
+    if is_private(PurePosixPath(inside)) or is_private(source.relative_to(home)):
         fields.refuse("files", f"{ALLOWED}; {inside} is private, and files go into a bucket")
     if not source.is_file():
         fields.refuse("files", f"{ALLOWED}; {inside} is {'a link to a folder, or no file' if source.exists() else 'not there'}")
@@ -113,7 +112,32 @@ def _source(fields: Fields, root: Path, file: Path, inside: str) -> Path:
     return source
 
 
+def is_private(path: PurePath) -> bool:
+    """Return whether a file of the checkout is never taken along."""
+    parts = {part.lower() for part in path.parts}
+    return bool(parts & PRIVATE) or any(part.startswith(".env") for part in parts)
+
+
 # -- paths of this machine
+
+
+def from_checkout(value: Any, root: Path) -> Any:
+    """Return a config in which files of the checkout are named by their paths in it.
+
+    Other paths stay, and so do those of files that may not be taken along.
+    """
+    if isinstance(value, dict):
+        return {key: from_checkout(item, root) for key, item in value.items()}
+    if isinstance(value, list):
+        return [from_checkout(item, root) for item in value]
+    if not isinstance(value, str) or not value.startswith("/"):
+        return value
+    path = Path(os.path.normpath(value))
+    inside = next((path.relative_to(base) for base in (root, root.resolve()) if path.is_relative_to(base)), None)
+    if inside is None or is_private(inside) or not _is(Path.is_file, path):
+        return value
+    small = path.stat().st_size <= MOST_MEGABYTES * 1_000_000
+    return inside.as_posix() if small and PRIVATE_KEY not in path.read_bytes() else value
 
 
 def relative_files(config: Mapping[str, object], root: Path) -> list[str]:

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from cluster.project.parts import Plan
+
 
 NAME = r"[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?"
 """A DNS label with room for a suffix: names become parts of Kubernetes object names, S3 keys and
@@ -55,6 +57,8 @@ class Connector:
     """The keys of its config, if ``connector.yaml`` lists them: backfills check them."""
     instead: Path | None = None
     """The environment's config that overrides it."""
+    end_exclusive: bool = False
+    """Whether a tap loads only what is before ``end_date``."""
     safe_states: bool | None = None
     """Whether rows are safe when the target prints a state.
 
@@ -66,6 +70,8 @@ class Connector:
     """Groups of settings, each as names with spaces between them; one group is enough."""
     exclude_newer: str | None = None
     """Its packages are resolved as of this time, as uv's ``--exclude-newer`` takes it."""
+    build_constraints: tuple[str, ...] = ()
+    """Versions of the packages that build others, as uv's ``--build-constraints`` takes them."""
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 
@@ -121,6 +127,13 @@ class Pipeline:
     mapper: Connector | None = None
     """The program between tap and target, which changes streams and fields."""
     mapper_config: Path | None = None
+    plan: Plan | None = None
+    """The parts of each run, if it is split."""
+    at_once: int = 4
+    """How many parts of a run may run at the same time."""
+    late_after: int | None = None
+    """Seconds after a time of the schedule until which a success must have ended; None: judged by
+    how long its runs take."""
 
     @property
     def connectors(self) -> tuple[Connector, ...]:

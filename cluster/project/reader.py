@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,26 +17,31 @@ from typing import TYPE_CHECKING, Any, Self
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
-from cluster.project import debian
+from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cluster.config.settings import Settings
+    from cluster.project.parts import Plan
 
 SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
+LATE_AFTER = "a duration such as 30m or 6h"
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
 PARAMETER_BYTES = 1 << 15
 """Linux allows 128 KiB for a variable; escapes in JSON and other parameters need some of it."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+GROUP = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
+SPLIT = "streams, or groups such as {large: [orders], small: [users, teams]}"
 
 
 class Project:
@@ -107,6 +113,10 @@ class Project:
         override = self.instead / os.path.relpath(file, self.configs)
         return override if file.name == CONFIG and override.is_file() else None
 
+    def _fields(self, content: object, shown: str, at: str = "") -> Fields:
+        """Return the keys of a connector or a pipeline; the editors' schemas are made of them."""
+        return Fields(content, shown=shown, at=at)
+
     @property
     def pipeline_names(self) -> list[str]:
         """The names of all pipelines, in the file's order."""
@@ -135,7 +145,7 @@ class Project:
         shown = self.shown(folder / "connector.yaml")
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
-        fields = Fields(read_yaml(folder / "connector.yaml", shown), shown=shown)
+        fields = self._fields(read_yaml(folder / "connector.yaml", shown), shown)
         kind = fields.choice("kind", ("tap", "mapper", "target", "transform"))
         requirements, projects = self._requirements(fields)
         connector = Connector(
@@ -150,10 +160,14 @@ class Project:
             exclude_newer=fields.text(
                 "exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed='a date in quotes, such as "2023-05-01"'
             ),
+            build_constraints=fields.texts(
+                "build_constraints", (), pattern=r"[A-Za-z0-9][\w.-]* ?[<>=!~][\w.*,<>=!~ ]+", allowed="a list such as setuptools<66"
+            ),
             outputs=fields.texts("outputs", ("**/*",), allowed="a glob such as *.csv, or a list of them"),
             settings=fields.texts("settings", (), allowed="a list of keys that its config may hold, such as start_date"),
             required=fields.texts("required", (), allowed="a list of groups of settings, such as [host user, url]"),
             instead=self._instead(folder / CONFIG),
+            end_exclusive=fields.choice("end_date", ("inclusive", "exclusive"), "inclusive") == "exclusive",
             safe_states=_safe_states(fields),
             system_packages=fields.texts("system_packages", (), pattern=debian.NAME, allowed="a list of Debian packages, such as libpq5"),
             files=read_files(fields, self.root),
@@ -217,7 +231,7 @@ class Project:
                 hint=f"Add it to {self.shown(self.pipelines_file)}, or name one of these.",
             )
         self._check_name(name)
-        fields = Fields(self._entries[name], shown=self.shown(self.pipelines_file), at=name)
+        fields = self._fields(self._entries[name], self.shown(self.pipelines_file), name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         mapper = self._side(fields, "mapper") if fields.has("mapper") else None
         if mapper is None and fields.has("mapper_config"):
@@ -243,16 +257,46 @@ class Project:
             events=self._events(fields.mapping("events")) if fields.has("events") else None,
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
+            at_once=fields.number("at_once", default=4, least=1, most=100),
+            late_after=_seconds(late) if (late := fields.text("late_after", "", pattern=DURATION, allowed=LATE_AFTER)) else None,
         )
+        groups = self._groups(fields)
         fields.finish()
+        if groups is not None and pipeline.mode == "staged":
+            fields.refuse("split", "left out with mode: staged, which loads all streams from one file")
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
+        if pipeline.late_after and not pipeline.schedule:
+            fields.refuse("late_after", "a bound for a schedule, and there is none")
         reason = zone_refusal(pipeline.timezone)
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")
         self._check_files(pipeline)
-        return pipeline
+        return pipeline if groups is None else replace(pipeline, plan=self._plan(pipeline, groups))
+
+    @staticmethod
+    def _groups(fields: Fields) -> dict[str, tuple[str, ...]] | None:
+        """Read ``split``: groups of streams, empty if each is a part; None if it is absent."""
+        groups = fields.groups("split", "streams", pattern=GROUP, allowed=SPLIT)
+        names = [name for streams in (groups or {}).values() for name in streams]
+        if len(names) > len({*names}) or planning.REST in (groups or {}):
+            fields.refuse("split", f"{SPLIT}, each stream once; {planning.REST} is the group of the others")
+        return groups
+
+    def _plan(self, pipeline: Pipeline, groups: Mapping[str, Sequence[str]]) -> Plan:
+        """Return the parts of a pipeline that is split.
+
+        :raises SetupError: E-CATALOG, there is no catalog.
+        """
+        shown = self.shown(pipeline.catalog)
+        if not pipeline.catalog.exists():
+            raise SetupError(
+                "E-CATALOG",
+                f"{pipeline.name} is split by streams, and there is no {shown}.",
+                hint=f"Make it: {command(f'discover {pipeline.tap.name}')}",
+            )
+        return planning.by_streams(read_object(pipeline.catalog, shown, "E-CATALOG"), groups, pipeline.at_once, shown, pipeline.tap.name)
 
     def _check_name(self, name: str) -> None:
         """Check the name of a pipeline.

@@ -24,11 +24,15 @@ COLLECTIONS = frozenset({
 })  # fmt: skip
 """Names that Python 3.10 has removed from ``collections``."""
 
+LAST_OLD_SIX = 11
+"""The last minor version that finds ``six.moves`` of an old copy of six."""
+
 
 def last_python(output: str) -> str:
     """Return the last Python with what a program misses; empty if it misses none of these."""
     for module in re.findall(r"No module named '([\w.]+)'", output):
         minor = MODULES.get(module) or MODULES.get(module.partition(".")[0])
+        minor = LAST_OLD_SIX if f".{module}.".endswith(".six.moves.") else minor
         if minor:
             return f"3.{minor}"
     names = [(module, name) for name, module in re.findall(r"cannot import name '(\w+)' from '([\w.]+)'", output)]

@@ -83,8 +83,9 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
     """Write what the image installs into *folder*.
 
     ``locked`` has two files of requirements, and what they name: ``requirements.lock`` for what has
-    hashes, ``sources.txt`` for the rest. ``own`` has the wheels of the connector's folders. A
-    folder that is no wheel for all machines is in ``sources.txt``.
+    hashes, ``sources.txt`` for the rest. ``build-constraints.txt`` limits what builds them. ``own``
+    has the wheels of the connector's folders. A folder that is no wheel for all machines is in
+    ``sources.txt``.
 
     :raises SetupError: E-NETWORK, E-INSTALL, E-PROGRAM, a commit cannot be had; E-DISK, E-STORE.
     """
@@ -109,6 +110,8 @@ def write(connector: Connector, settings: Settings, folder: Path, say: Callable[
             lines.append(f"{IN_IMAGE}/{copy.relative_to(locked).as_posix()}{marker}\n")
         (locked / "requirements.lock").write_text(hashed, encoding="utf-8")
         (locked / "sources.txt").write_text("".join(lines), encoding="utf-8")
+        if connector.build_constraints:
+            (locked / "build-constraints.txt").write_text("\n".join(connector.build_constraints), encoding="utf-8")
 
 
 def own_wheel(project: Path, connector: Connector, settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
@@ -243,4 +246,4 @@ def _build(connector: Connector, environments: Environments) -> list[str]:
     python: Path | str = sys.executable
     with suppress(SetupError):  # a wheel for all machines can be built by any Python
         python = environments.python(connector)
-    return ["build", "--quiet", "--no-python-downloads", "--python", str(python)]
+    return ["build", "--quiet", "--no-python-downloads", "--python", str(python), *environments.for_builds(connector)]

@@ -24,11 +24,12 @@ def reason(text: str) -> str:
     failed, *causes = ([line.strip() for line in part.splitlines() if line.strip()] for part in parts)
     sentence = failed[0] if failed else "uv gave no reason"
     if causes and causes[-1]:
-        # Of a program that uv ran, the last line of its output, or the last that names an error; of
-        # a conflict, uv's first sentence.
+        # Of git, its first error. Of another program that uv ran, the last line of its output, or
+        # the last that names an error. Of a conflict, uv's first sentence.
         printed = any("stderr]" in line or "-- stderr" in line for line in causes[-1])
         errors = [line for line in causes[-1] if re.search(r"[Ee]rror\b", line)]
         cause = (errors or causes[-1])[-1] if printed else causes[-1][0]
+        cause = next((line.removeprefix("fatal: ") for line in causes[-1] if line.startswith("fatal: ")), cause)
         sentence = cause if sentence.startswith("No solution found") else f"{sentence}: {cause}"
     sentence = re.sub(r"^Because |, we can conclude that .*| in `-` at position \d+", "", sentence)[:300]
     return sentence if sentence.endswith((".", "?")) else sentence + "."

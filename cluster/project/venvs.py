@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 from cluster.config.strict import listed, read_exact
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_private, write_whole
-from cluster.host.locks import InUse, exclusive, try_lock
+from cluster.host.locks import InUse, exclusive, remove_unused, try_lock
 from cluster.net import proxy
 from cluster.project import debian, editable, pythons, repair
 from cluster.project.model import PROJECT_FILES
@@ -156,6 +156,7 @@ class Environments:
         suffix = f" {digest.hexdigest()[:12]}" if projects else ""
         python = connector.python or f"{LEAST_PYTHON}+"
         before = f", uploaded before {connector.exclude_newer}" if connector.exclude_newer else ""
+        before += f", built with {' '.join(connector.build_constraints)}" if connector.build_constraints else ""
         return f"python {python}{before}, {' '.join([*connector.requirements, *projects])}{suffix}"
 
     def _locked(self, connector: Connector) -> bool:
@@ -199,7 +200,7 @@ class Environments:
         arguments = ["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"]
         arguments += ["--python", str(self.python(connector)), "--python-version", connector.python or LEAST_PYTHON]
         arguments += ["--exclude-newer", connector.exclude_newer] if connector.exclude_newer else []
-        arguments += ["--output-file", str(part), *sources, *(["-"] if connector.requirements else [])]
+        arguments += ["--output-file", str(part), *self.for_builds(connector), *sources, *(["-"] if connector.requirements else [])]
         self.uv(connector, arguments, "\n".join(connector.requirements))
         with file_errors("The lock", connector.lock):
             text = part.read_text(encoding="utf-8")
@@ -214,7 +215,7 @@ class Environments:
         The Python need not be installed.
         """
         sources = _manifests(connector)
-        arguments = [*RESOLVE, python, *(f"--only-binary={name}" for name in wheels)]
+        arguments = [*RESOLVE, python, *self.for_builds(connector), *(f"--only-binary={name}" for name in wheels)]
         arguments += [*sources, *(["-"] if connector.requirements else [])]
         return self.run(arguments, "\n".join(connector.requirements)).returncode == 0
 
@@ -224,6 +225,16 @@ class Environments:
         if not packages or self.run(arguments, "\n".join(packages)).returncode == 0:
             return []
         return [package for package in packages if self.run(arguments, package).returncode]
+
+    def for_builds(self, connector: Connector) -> list[str]:
+        """Return uv's option with the versions of the packages that build the connector's."""
+        if not connector.build_constraints:
+            return []
+        file = self.folder / f"{connector.name}.build-constraints"
+        with file_errors("The build constraints", file):
+            private_folder(self.folder)
+            write_private(file, "\n".join(connector.build_constraints))
+        return ["--build-constraints", str(file)]
 
     def exists(self, package: str) -> bool:
         """Return whether the package index has a package; True if it cannot be asked."""
@@ -297,6 +308,11 @@ class Environments:
                 unused = time.time() - os.fstat(file.fileno()).st_mtime
                 if unused > (REPLACED_AFTER if replaced else FORGOTTEN_AFTER) and try_lock(file):
                     shutil.rmtree(folder)
+
+    def forget(self, name: str) -> None:
+        """Remove what is left of a connector that was not made, besides its log."""
+        (self.folder / f"{name}.build-constraints").unlink(missing_ok=True)
+        remove_unused(self.folder / f"{name}.lock")
 
     def remove(self, folder: Path) -> None:
         """Remove a venv and the one below it, as far as this object has made them."""
@@ -388,14 +404,15 @@ class Environments:
         # A requirement that is an address has no hash. If there is none of these, hashes are
         # required.
         hashes = [] if re.search(r"^\S+ @ ", connector.lock.read_text(encoding="utf-8"), re.MULTILINE) else ["--require-hashes"]
-        self.uv(connector, [*_into(folder), *hashes, "--no-deps", "--requirements", str(connector.lock)])
+        self.uv(connector, [*_into(folder), *hashes, *self.for_builds(connector), "--no-deps", "--requirements", str(connector.lock)])
         return True
 
     def _stack(self, connector: Connector, dependencies: Path, folder: Path, *, live: bool) -> bool:
         """Make the venv of the connector's projects. Return whether their code is used as asked."""
         python = dependencies / "bin" / "python"
         self.uv(connector, ["venv", "--quiet", "--relocatable", "--python", str(python), str(folder)])
-        command = [*_into(folder), "--no-deps", *(word for project in connector.projects for word in ("--editable", str(project)))]
+        command = [*_into(folder), *self.for_builds(connector), "--no-deps"]
+        command += [word for project in connector.projects for word in ("--editable", str(project))]
         if not live:
             self.uv(connector, [word for word in command if word != "--editable"])
         elif self.run(command).returncode:

@@ -20,6 +20,7 @@ from cluster.kube import documents
 from cluster.net import proxy
 from cluster.providers import NODE_PORTS
 from cluster.providers.owned import Owned
+from cluster.ui.command_line import command
 from cluster.ui.format import count
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Kind(Owned[str]):
             return
         # The last line of docker only names the container.
         text = result.stderr.partition("Error: failed to start containers:")[0] or result.stderr
-        hint = f"See {self.runtime.program} logs {self.node}, or invoke teardown and up."
+        hint = f"See {self.runtime.program} logs {self.node}, or {command('teardown')}, then {command('up')}."
         raise conflict(text, self.instance.ports.values(), self.runtime) or SetupError(
             "E-CLUSTER", f"Starting the node failed: {last_line(text)}", hint=hint
         )
@@ -189,7 +190,7 @@ class Kind(Owned[str]):
 
         *cgroups* is the version of cgroups that the runtime has.
         """
-        document = documents.load([self.settings.root / "manifests" / "kind.yaml"])[0]
+        document = documents.load([self.settings.tool / "manifests" / "kind.yaml"])[0]
         document = documents.with_value(document, "nodes.0.image", self.settings.image("node"))
         for number, mapping in enumerate(document["nodes"][0]["extraPortMappings"]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
@@ -200,9 +201,10 @@ class Kind(Owned[str]):
 
     def _kind(self, *words: str) -> str:
         self._unlock()
-        command = ["kind", *words, "--kubeconfig", str(self.file)]
-        hint = "Run it again; invoke doctor checks this machine."
-        return check(command, code="E-CLUSTER", doing=f"kind {words[0]}", hint=hint, environ=self._environ())
+        hint = f"Run it again; {command('doctor')} checks this machine."
+        return check(
+            ["kind", *words, "--kubeconfig", str(self.file)], code="E-CLUSTER", doing=f"kind {words[0]}", hint=hint, environ=self._environ()
+        )
 
     def _environ(self) -> dict[str, str]:
         """Return kind's variables.
@@ -357,4 +359,4 @@ def failure(text: str) -> tuple[str, str]:
             return problem, hint
     errors = [line for line in text.splitlines() if line.startswith("ERROR")]
     reason = text if "Command Output:" in text or not errors else errors[-1]
-    return f"kind failed: {last_line(reason)}", "Run it again; if that fails, run invoke teardown first."
+    return f"kind failed: {last_line(reason)}", f"Run it again; if that fails, run {command('teardown')} first."

@@ -19,6 +19,7 @@ from cluster.net import proxy
 from cluster.providers import NODE_PORTS
 from cluster.providers.minikube_output import AGAIN, KUBERNETES, failure, progress_of
 from cluster.providers.owned import Owned
+from cluster.ui.command_line import command
 from cluster.ui.format import count
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Minikube(Owned[State]):
             raise SetupError(
                 "E-CLUSTER",
                 f'The node of the minikube cluster "{self.cluster}" exists, and minikube does not know it.',
-                hint="Set MINIKUBE_HOME as it was when the cluster was created, or run invoke teardown, which removes the node.",
+                hint=f"Set MINIKUBE_HOME as it was when the cluster was created, or run {command('teardown')}, which removes the node.",
             )
         if state.trouble:  # it holds data, so it is never deleted
             self._start([], say)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cluster.errors import SetupError
 from cluster.host.subprocesses import last_line
+from cluster.ui.command_line import command
 
 KUBERNETES = "v1.36.2"
 """What a minikube after 1.38.1 takes by itself; 1.38.1 looks it up on GitHub. Init-less pods need
@@ -96,7 +97,7 @@ def failure(text: str) -> SetupError:
             return SetupError("E-CLUSTER", problem.format(reason=cause), hint=hint)
     advice = " ".join(error.get("advice", "").split())
     if not advice or "{{" in advice:  # a template that minikube has not filled in
-        advice = "See the line above; run it again, or invoke teardown first."
+        advice = f"See the line above; run it again, or {command('teardown')} first."
     return SetupError("E-CLUSTER", f"minikube failed: {cause}", hint=advice)
 
 

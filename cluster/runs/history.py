@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
+from cluster.project.parts import planned
 from cluster.runs import format_version
 from cluster.runs import state as state_json
 from cluster.runs.record import Record, began, read_record, write_record
 from cluster.ui import exact_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cluster.config.settings import Settings
+    from cluster.project.parts import Plan
     from cluster.store import Store, Version
 OWNER = "owner.json"
 WORD = "[a-z0-9][a-z0-9.-]*"
@@ -80,13 +85,18 @@ class History:
         if data is None:
             return None
         try:
-            return state_json.read(data) or None
+            state = state_json.read(data) or None
         except ValueError:
             raise SetupError(
                 "E-STATE",
                 f"The state of {pipeline} is not a JSON object: {self.store.url(bucket, key)}.",
                 hint=f"Replace it (state {pipeline} --set FILE) or start over (state {pipeline} --reset).",
             ) from None
+        return self.own(state)
+
+    def own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return what of a state is this run's: all of it."""
+        return state
 
     def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
         """Replace the pipeline's state. Its numbers keep their digits."""
@@ -102,10 +112,13 @@ class History:
 
     # -- records
 
-    @staticmethod
-    def record_key(pipeline: str, run: str) -> str:
+    def record_key(self, pipeline: str, run: str) -> str:
         """Return where a run's record is."""
         return f"runs/{pipeline}/{run}/run.json"
+
+    def folder(self, record: Record) -> str:
+        """Return the prefix of a run's files, in the buckets of outputs and artifacts."""
+        return f"{record.pipeline}/{record.run}/"
 
     def save(self, record: Record) -> None:
         """Write the record."""
@@ -127,7 +140,7 @@ class History:
 
         The raw output of a staged run stays: ``retry`` loads it again.
         """
-        name = f"{record.pipeline}/{record.run}/"
+        name = self.folder(record)
         prefixes = [(self.settings.bucket_outputs, name)]
         if record.engine == "local":
             prefixes.append((self.settings.bucket_artifacts, f"raw/{name}"))
@@ -142,7 +155,17 @@ class History:
             record = read_record(data) if data is not None else None
         except ValueError:
             return None
-        return record if record is not None and (record.pipeline, record.run) == (pipeline, run) else None
+        if record is None or (record.pipeline, record.run) != (pipeline, run):
+            return None
+        if record.parts is not None and record.status == "running":
+            record.gather(self.parts(record))
+        return record
+
+    def parts(self, record: Record) -> dict[str, Record]:
+        """Return the records of those parts of a run that have begun, by name."""
+        views = [PartHistory(self, planned(record.parts or ()), number) for number in range(len(record.parts or ()))]
+        begun = {view.part.name: view.read(record.pipeline, record.run) for view in views}
+        return {name: part for name, part in begun.items() if part is not None}
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""
@@ -177,3 +200,55 @@ class History:
             many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
             raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
         return record
+
+
+class PartHistory(History):
+    """One part of a run: its record, its files, and its share of the pipeline's state."""
+
+    def __init__(self, history: History, plan: Plan, index: int) -> None:
+        """Take the history of the run, and which part of *plan* it is."""
+        super().__init__(history.store, history.settings)
+        self.plan = plan
+        self.index = index
+        self.part = plan.parts[index]
+        self._share: dict[str, Any] | None = None
+
+    def record_key(self, pipeline: str, run: str) -> str:
+        """See ``History``."""
+        return f"runs/{pipeline}/{run}/parts/{self.part.name}.json"
+
+    def folder(self, record: Record) -> str:
+        """See ``History``."""
+        return f"{super().folder(record)}{self.part.name}/"
+
+    def own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return the bookmarks of a state without those of other parts' streams.
+
+        :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+        """
+        with self._by_stream():
+            own = self.plan.own(self.index, state)
+        if self._share is None:
+            self._share = own
+        return own
+
+    def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
+        """Merge the part's bookmarks into the pipeline's state; no other part's change is lost."""
+
+        def merged(data: bytes | None) -> bytes:
+            old = state_json.read(data) if data is not None else None
+            return exact_json.dumps(self.plan.merged(self.index, old, self._share, state)).encode()
+
+        with self._by_stream():
+            self.store.change(self.settings.bucket_configs, self.state_key(pipeline), merged)
+
+    @contextmanager
+    def _by_stream(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise SetupError(
+                "E-STATE",
+                f"The state cannot be split by streams: {error}.",
+                hint="Leave split out of pipelines.yaml, or start over with --full.",
+            ) from None

@@ -20,9 +20,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
+from cluster.project.parts import planned
 from cluster.runs import outcome
 from cluster.runs import state as state_json
-from cluster.ui.format import now
+from cluster.runs.history import PartHistory
+from cluster.runs.record import DONE
+from cluster.ui.format import count, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 KEEP_SECONDS = 8.0
 """Time between two stored states of a run. The entrypoint adds up to two seconds."""
+STOPS = {"E-RUNNER", "E-CANCELLED"}
+"""The codes of errors with which a run is interrupted, not failed."""
 KILLED = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
 
 
@@ -79,6 +84,16 @@ def foreign(state: Mapping[str, Any] | None, report: Mapping[str, Any]) -> bool:
     if state is None or not isinstance(digests, list) or not digests:
         return False
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:16] not in digests
+
+
+def parts_error(record: Record, otherwise: dict[str, str]) -> dict[str, str]:
+    """Return the error of a run whose parts did not all succeed: that of the first one."""
+    left = [item for item in record.parts or () if item["status"] not in DONE]
+    failed = [item for item in left if item["error"]]
+    more = f" {count(len(left) - 1, 'more part')} of {len(record.parts or ())} did not succeed." if len(left) > 1 else ""
+    why = failed[0]["error"] if failed else otherwise
+    problem = f"Part {failed[0]['name']}: {why['problem']}" if failed else why["problem"]
+    return {"code": why["code"], "problem": problem + more, "hint": why["hint"]}
 
 
 class Journal:
@@ -130,11 +145,11 @@ class Journal:
             self.progress.file.unlink(missing_ok=True)
             self.progress = None
         for file in files:
-            key = f"{record.pipeline}/{record.run}/{file.relative_to(data).as_posix()}"
+            key = f"{self.history.folder(record)}{file.relative_to(data).as_posix()}"
             record.outputs.append({"bucket": settings.bucket_outputs, "key": key, "bytes": file.stat().st_size})
             store.upload(settings.bucket_outputs, key, file)
         if raw is not None:
-            record.raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
+            record.raw = f"raw/{self.history.folder(record)}tap_output.txt"
             store.upload(settings.bucket_artifacts, record.raw, raw)
         return others
 
@@ -149,6 +164,8 @@ class Journal:
         record.state_printed = state is not None
         if record.backfill is not None:
             state = None
+        if state is not None:
+            state = self.history.own(state)
         record.state_after = state if state is not None else record.state_kept or record.state_before
         before = record.loaded, record.status
         record.loaded = True
@@ -206,8 +223,8 @@ class Journal:
         :raises SetupError: E-STORE.
         """
         record = self.record
-        if not record.committed:
-            return False
+        if not record.committed or record.parts is not None:  # the state follows each part
+            return record.committed
         try:
             state = self.history.state(record.pipeline)
         except SetupError as error:
@@ -226,6 +243,9 @@ class Journal:
         :raises SetupError: E-STORE, E-DISK.
         """
         record = self.record
+        if record.parts is not None:
+            self._recover_parts()
+            return
         self.follow()
         if record.status == "running":
             record.status, record.error = "interrupted", dict(KILLED)
@@ -238,6 +258,39 @@ class Journal:
             if record.backfill is None:
                 record.state_after = self.history.state(record.pipeline) or record.state_before
         self.history.take_back(record)
+
+    def _recover_parts(self) -> None:
+        if self.record.status == "running" and not self.record.loaded:
+            self.end_parts(dict(KILLED))
+        if self.record.status == "running":  # its transform was killed
+            self.end("interrupted", dict(KILLED))
+
+    def end_parts(self, otherwise: dict[str, str]) -> None:
+        """Write the record of a run whose parts have ended, from theirs.
+
+        A part that could not end itself gets the error *otherwise*; one that is committed gets its
+        state. With a transform, the record of a run that loaded all parts stays open.
+
+        :raises SetupError: E-STORE, E-DISK.
+        """
+        record, plan = self.record, planned(self.record.parts or ())
+        for index in range(len(plan.parts)):
+            view = PartHistory(self.history, plan, index)
+            stored = view.read(record.pipeline, record.run)
+            if stored is not None and not Journal(view, stored).follow() and stored.status == "running":
+                Journal(view, stored).fail("interrupted" if otherwise["code"] in STOPS else "failed", otherwise)
+        record.gather(self.history.parts(record))
+        states = [item["status"] for item in record.parts or ()]
+        record.loaded = all(status in DONE for status in states)
+        with suppress(SetupError):
+            record.state_after = self.history.state(record.pipeline)
+        if record.loaded:
+            self._close("running" if record.transform else "succeeded")
+        else:
+            record.error = parts_error(record, otherwise)
+            self._close("failed" if "failed" in states else "interrupted")
+        self.history.save(record)
+        self.settled = not record.loaded or record.transform is None
 
     def _close(self, status: Status) -> None:
         """Write into the record how and when the run ended, unless it is still running."""

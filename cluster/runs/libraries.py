@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LIBRARIES = {
     "libaio.so": "libaio1", "libGL.so": "libgl1", "libgomp.so": "libgomp1", "libgssapi_krb5.so": "libgssapi-krb5-2",
@@ -14,6 +18,23 @@ LIBRARIES = {
 """Shared libraries, and the Debian package that has them."""
 ABSENT = re.compile(r"(lib[\w.+-]+?\.so)([\d.]*): cannot open shared object file|Library not loaded: \S*?(lib[\w+-]+)[\w.]*\.dylib")
 """What the loaders of Linux and macOS print."""
+
+
+LINKED = re.compile(rb"\0((?:" + "|".join(map(re.escape, LIBRARIES)).encode() + rb")[\w.-]*)(?=\0)")
+"""The name of such a library in the compiled code that needs it."""
+
+
+def packages(code: Iterable[tuple[str, bytes]]) -> list[str]:
+    """Return the Debian packages for compiled code, given as names and contents of its files.
+
+    A library that is among the files needs none.
+    """
+    present: set[str] = set()
+    needed: set[str] = set()
+    for name, content in code:
+        present.add(name)
+        needed.update(library.decode() for library in LINKED.findall(content))
+    return sorted({package for name in needed - present for known, package in LIBRARIES.items() if name.startswith(known)})
 
 
 def missing(text: str) -> str:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.runs.libraries import missing
 from cluster.ui.command_line import command
-from cluster.ui.format import STYLING, count, megabytes
+from cluster.ui.format import STYLING, count, megabytes, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from cluster.runs.record import Record
 
@@ -65,6 +65,16 @@ RULES = re.compile(
 schema."""
 NO_METHOD = re.compile(r"\breplication[ _-]?method:? ['\"]?(None|null)\b", re.IGNORECASE)
 """Words of a tap that needs the replication method of each stream, and discovers none."""
+SYNTAX = re.compile(r"(?:SyntaxError|IndentationError|TabError)\b")
+"""A program with a mistake that Python finds when it reads the file."""
+PLACE = re.compile(r'\s+File "(.+)", line (\d+)')
+AWAY_WORDS = (
+    r"connection refused|could not connect|can'?t connect to|no route to host|network is unreachable|max retries exceeded",
+    r"could not translate host name|name or service not known|nodename nor servname|failed to resolve|getaddrinfo failed",
+    r"failure in name resolution|failed to establish a new connection|(connection|connect|server selection) ?timed? ?out",
+)
+AWAY = re.compile("|".join(AWAY_WORDS), re.IGNORECASE)
+"""Words of a connector whose source or destination does not answer."""
 SUMMARY = re.compile(
     r"validation failed$|^Aborted!?$|see (the )?(errors?|log|messages?) above|^(exit|return) ?code|^Exiting", re.IGNORECASE
 )
@@ -111,10 +121,12 @@ class SideResult:
         error = self.report.get("error") or (printed_error(self.log) if code in {OWN_ERROR, None} else None)
         if isinstance(error, dict):
             problem = re.sub(r"\bThe (tap|mapper)(?='s )|\bThe (mapper|target)(?= )", lambda _: self.connector, str(error["problem"]))
+            hint = error["hint"]
             if error["code"] == "E-DISCOVERY":  # only the tap's log has the reason
                 reason = last_words(self.log.rpartition(b"E-DISCOVERY  ")[0])
                 problem = f'{problem.rstrip(".")}: "{reason}".' if reason else problem
-            return RunError(error["code"], problem, hint=f"{error['hint']} {self.after}")
+                hint = remedy(reason, self.connector, self.config) or hint
+            return RunError(error["code"], problem, hint=f"{hint} {self.after}")
         if self.report.get("exit_code") is None and (self.killed or code is None):
             exit_code = f" (exit code {code})" if code is not None else ""
             return RunError(
@@ -127,14 +139,20 @@ class SideResult:
         return RunError(
             f"E-{self.side.upper()}-FAILED",
             f"{self.connector} ended with exit code {code}{killed}" + (f': "{last}".' if last else ", and its log is empty."),
-            hint=f"{missing(last) or no_method(last, self.connector) or f'See its log, and {self.config}.'} {self.after}",
+            hint=f"{remedy(last, self.connector, self.config) or f'See its log, and {self.config}.'} {self.after}",
         )
 
 
-def no_method(text: str, tap: str) -> str:
-    """Return the hint for a tap whose catalog lacks replication methods; else empty."""
-    wanted = command(f"select {tap} --replication FULL_TABLE")
-    return f"{wanted} gives its streams the replication method that their catalog lacks." if NO_METHOD.search(text) else ""
+def remedy(text: str, connector: str, config: str) -> str:
+    """Return the hint for the last words of a connector, if their cause is known; else empty."""
+    if NO_METHOD.search(text):
+        wanted = command(f"select {connector} --replication FULL_TABLE")
+        return f"{wanted} gives its streams the replication method that their catalog lacks."
+    if SYNTAX.match(text):
+        return "Correct that line."
+    if AWAY.search(text):
+        return f"See whether the server runs and can be reached, and its address in {config}."
+    return missing(text)
 
 
 def explain_all(ends: Sequence[SideResult], failures: Mapping[str, RunError | None]) -> RunError | None:
@@ -184,6 +202,8 @@ def unchanged(record: Record) -> str:
     """Return the sentence for hints about data and state after a failed run."""
     if record.committed:
         return LOADED
+    if record.part is not None:
+        return f"The other parts are loaded; {command(f'retry {record.run}')} loads what is missing."
     return KEPT if record.state_kept is not None else UNCHANGED
 
 
@@ -348,7 +368,8 @@ def last_words(log: bytes, most: int = 300) -> str:
     """Return the line of a log that explains the failure, without prefix and final punctuation.
 
     It is the exception of a traceback at the end, else the last line. The errors before a summary
-    replace it. A line that ends in a colon includes the next one.
+    replace it. A line that ends in a colon includes the next one. An error of syntax includes its
+    file and line.
     """
     lines = [line for line in map(plain, log_lines(log[-TAIL_BYTES:])) if line.strip()]
     if not lines:
@@ -362,7 +383,9 @@ def last_words(log: bytes, most: int = 300) -> str:
         errors = [message(line) for line in lines[:number] if ERROR_LINE.search(line)]
         distinct = list(dict.fromkeys(error for error in errors if not SUMMARY.search(error.rstrip(". "))))[-SHOWN_ERRORS:]
         text = "; ".join(error.rstrip(". ") for error in distinct) or text
-    return WRAPPED.sub("", text)[:most].rstrip(".: ")
+    files = PLACE.findall("\n".join(lines[:number])) if SYNTAX.match(text) else []
+    where = f" ({shown(Path(files[-1][0]))}, line {files[-1][1]})" if files else ""
+    return WRAPPED.sub("", text)[:most].rstrip(".: ") + where
 
 
 def raised(lines: Sequence[str]) -> int | None:

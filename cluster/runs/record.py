@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cluster.ui import exact_json
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cluster.project.parts import Plan
+
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
+DONE = {"succeeded", "skipped"}
+"""The statuses of parts that are loaded, by this run or by the one that it retries."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Letters of a run's suffix, in sort order. None look alike; without vowels they form no words."""
 
@@ -89,6 +97,10 @@ class Record:
     error: dict[str, str] | None = None
     warnings: list[str] = field(default_factory=list)
     """Warnings of the tap, the target and the run, without secrets. They do not fail a run."""
+    part: str | None = None
+    """The name of the part, in the record of one."""
+    parts: list[dict[str, Any]] | None = None
+    """The parts of the run, None if it has none. See ``entries`` and ``gather``."""
     schema: int = SCHEMA
 
     @property
@@ -106,10 +118,57 @@ class Record:
         """The number of records in all streams."""
         return sum(self.records.values())
 
+    def gather(self, begun: Mapping[str, Record]) -> None:
+        """Sum up the records of the parts that have begun in the record of their run."""
+        done = [begun[item["name"]] for item in self.parts or () if item["name"] in begun]
+        for item in self.parts or ():
+            part = begun.get(item["name"])
+            if part is not None:
+                status = "succeeded" if part.committed else part.status
+                item.update(status=status, records=part.total, seconds=part.seconds, error=part.error)
+        for name in ("records", "bytes", "messages"):
+            setattr(self, name, _sums(getattr(part, name) for part in done))
+        if self.mapper:
+            self.tap_records = _sums(part.tap_records or {} for part in done)
+            self.tap_bytes = _sums(part.tap_bytes or {} for part in done)
+        self.batches = {}
+        for stream, batch in (pair for part in done for pair in part.batches.items()):
+            self.batches[stream] = _sums([self.batches.get(stream, {}), batch])
+        self.outputs = [file for part in done for file in part.outputs]
+        self.warnings = list(dict.fromkeys(text for part in done for text in part.warnings))
+        self.state_printed = any(part.state_printed for part in done)
+        for number, side in enumerate(self.sides):
+            codes = [code for part in done if (code := part.sides[number].exit_code) is not None]
+            side.exit_code = max(codes) if codes else None
+
     @property
     def empty(self) -> bool:
         """Whether the run moved neither a record nor a batch file."""
         return not self.total and not self.batches
+
+
+def entries(plan: Plan) -> list[dict[str, Any]]:
+    """Return how a record lists the parts of a run that begins."""
+    listed = []
+    for part in plan.parts:
+        dates = {"from": part.span[0], "to": part.span[1]} if part.span else {}
+        status = "skipped" if part.name in plan.skipped else "waiting"
+        listed.append(
+            {"name": part.name, "streams": list(part.streams), **dates, "status": status, "records": 0, "seconds": None, "error": None}
+        )
+    return listed
+
+
+def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)
+
+
+def fields_of(record: Record) -> dict[str, Any]:
+    """Return the keys of ``run.json``; those of parts only if there are parts."""
+    return {key: value for key, value in asdict(record).items() if value is not None or key not in {"part", "parts"}}
 
 
 def read_record(data: bytes) -> Record:
@@ -130,4 +189,4 @@ def read_record(data: bytes) -> Record:
 
 def write_record(record: Record) -> bytes:
     """Return the content of ``run.json``."""
-    return exact_json.dumps(asdict(record), indent=1).encode()
+    return exact_json.dumps(fields_of(record), indent=1).encode()

@@ -64,11 +64,11 @@ def joined(parts: Iterable[str]) -> Markup:
     return Markup("".join(part if isinstance(part, Markup) else html.escape(part) for part in parts))
 
 
-def page(records: Sequence[Record], courses: Sequence[Course], written: datetime) -> str:
+def page(records: Sequence[Record], courses: Sequence[Course], written: datetime, late: Sequence[str] = ()) -> str:
     """Return the page.
 
     *records* are newest first, each with its current status. A course is a title and dated values,
-    oldest first.
+    oldest first. *late* has a sentence for each pipeline that is late.
     """
     style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     span = " to ".join(dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in _span(records, written)))
@@ -83,6 +83,7 @@ def page(records: Sequence[Record], courses: Sequence[Course], written: datetime
     body = [
         element("header", element("h1", "singer"), element("p", f"Runs, {span} · written {written:%Y-%m-%d %H:%M} · times are UTC")),
         _figures(records),
+        *([_section("Late", element("ul", *(element("li", text) for text in late)))] if late else []),
         _section("Pipelines", _pipelines(records)),
         _section("Timeline", _timeline(records, written)),
         _section("Failures", _failures(records)),

@@ -22,7 +22,7 @@ from cluster.host.locks import lock, try_lock
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DELETED = ".deleted"
 
@@ -66,6 +66,12 @@ class FolderStore:
         file = self._file(bucket, key)
         with file_errors(key, file), self._writing():
             self._publish(self._part(data), bucket, key)
+
+    def change(self, bucket: str, key: str, changed: Callable[[bytes | None], bytes]) -> None:
+        """See ``Store``. Only changes wait for each other, not other writes."""
+        with file_errors(key, self.root), self._open(self.root) as folder:
+            lock(folder)
+            self.put(bucket, key, changed(self.get(bucket, key)))
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``. Moves the file; if it is a link, copies what it leads to."""

@@ -11,7 +11,7 @@ from cluster.host.files import file_errors, private, private_folder, replacing
 from cluster.host.locks import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -53,6 +53,9 @@ class Store(Protocol):
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Write the object; readers see the old one or the new one."""
+
+    def change(self, bucket: str, key: str, changed: Callable[[bytes | None], bytes]) -> None:
+        """Replace the object by what *changed* returns for it; no other writer's object is lost."""
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """Write the object from *file*, which the store may move."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import random
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ from cluster.store.protocol import Object, Version, can_begin, checked, fetching
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -66,6 +68,10 @@ ELSEWHERE = {
     "TemporaryRedirect",
 }
 """S3's error codes for a request signed for, or sent to, another region than the bucket's."""
+OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
+"""S3's error codes for a conditional write whose object another writer has changed."""
+CHANGES, PAUSE = 40, (0.02, 0.3)
+"""How often ``change`` tries, and the shortest and longest pause between, in seconds."""
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 EXPIRED = {"ExpiredToken", "InvalidTokenId"}
 
@@ -176,6 +182,51 @@ class S3Store:
         with self._errors(bucket, key):
             name, folder = parted(bucket)
             self._confirmed(self._client.put_object(name, folder + key, io.BytesIO(data), len(data), content_type="application/json").etag)
+
+    def change(self, bucket: str, key: str, changed: Callable[[bytes | None], bytes]) -> None:
+        """See ``Store``. A write that another one has overtaken is refused, and tried again."""
+        for _ in range(CHANGES):
+            with self._errors(bucket, key):
+                old, etag = self._tagged(bucket, key)
+                if self._put_if(bucket, key, changed(old), {"If-Match": etag} if etag else {"If-None-Match": "*"}):
+                    return
+            time.sleep(random.uniform(*PAUSE))  # noqa: S311 - not a secret
+        raise SetupError(
+            "E-STORE", f"{self.url(bucket, key)} is changed by others all the time.", hint="Run it again, with a smaller at_once."
+        )
+
+    def _tagged(self, bucket: str, key: str) -> tuple[bytes | None, str]:
+        """Return an object and its ETag, None if there is none."""
+        name, folder = parted(bucket)
+        try:
+            response = self._client.get_object(name, folder + key)
+        except S3Error as error:
+            if error.code in MISSING:
+                return None, ""
+            raise
+        try:
+            return response.read(), response.headers.get("ETag", "")
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _put_if(self, bucket: str, key: str, data: bytes, condition: dict[str, str | list[str] | tuple[str]]) -> bool:
+        """Write an object under *condition*, and return whether it was met.
+
+        A store without conditional writes writes it in any case.
+        """
+        name, folder = parted(bucket)
+        try:
+            headers = {"Content-Type": "application/json", **condition}
+            self._confirmed(self._client._put_object(name, folder + key, data, headers).etag)  # noqa: SLF001 - put_object has no conditions
+        except S3Error as error:
+            if error.code == "NotImplemented":
+                self.put(bucket, key, data)
+            elif error.code in OVERTAKEN:
+                return False
+            else:
+                raise
+        return True
 
     def upload(self, bucket: str, key: str, file: Path) -> None:
         """See ``Store``. Large files go in parts that become visible together."""

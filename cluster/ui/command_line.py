@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = frozenset({"add", "bench", "check", "discover", "new", "search", "select", "test"})
+HERE = frozenset({"add", "bench", "check", "discover", "init", "lock", "new", "schedule", "search", "select", "test", "upgrade"})
 """Commands that use the checkout only: they have no ``--env``."""
 
 

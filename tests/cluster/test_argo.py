@@ -1,6 +1,6 @@
 """Pipelines in a real cluster: the scenario table on the argo engine, and what only a cluster can do to a run.
 
-All cases of the table are pipelines of one checkout and run in batches; each has a state of its own to begin with.
+All cases of the table are pipelines of one checkout and run in batches; each has a separate state to begin with.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ ELSEWHERE = {
     "tap takes too long": "took longer than its timeout",
     "tap that does not listen takes too long": "took longer than its timeout",
 }
-"""What the argo engine says in other words."""
+"""Errors that the argo engine words differently."""
 
 
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def pipeline_of(case: Case) -> str:
@@ -58,19 +58,19 @@ def pipeline_of(case: Case) -> str:
 def results(argo: Argo, request: pytest.FixtureRequest) -> dict[str, Done]:
     """Run all cases that this session has chosen, a few at a time."""
     params = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    cases = [case for case in (given.get("case") for given in params) if isinstance(case, Case)]
+    cases = [case for case in (values.get("case") for values in params) if isinstance(case, Case)]
     for case in cases:
         name, more = pipeline_of(case), {**case.pipeline}
         if "timeout" in more:
             more["timeout"] = TIMEOUT  # a pod needs longer than a second to begin
         argo.pipeline(name, case.tap, case.target, "tap-discovering" if "discover" in case.capabilities else "tap-scripted", **more)
         argo.set_state(name, BEFORE)
-    found: dict[str, Done] = {}
+    done: dict[str, Done] = {}
     names = [pipeline_of(case) for case in cases]
     for start in range(0, len(names), BATCH):
         batch = names[start : start + BATCH]
-        found |= argo.runs(*batch) if len(batch) > 1 else {batch[0]: argo.one(batch[0])}
-    return found
+        done |= argo.runs(*batch) if len(batch) > 1 else {batch[0]: argo.one(batch[0])}
+    return done
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -138,7 +138,7 @@ def submit(argo: Argo, name: str, **other: str) -> Record:
 
 @pytest.mark.parametrize("side", ["tap", "target", "commit"])
 def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
-    """A run of which an image is missing is stopped in seconds, and says which one; nothing hangs and nothing moves."""
+    """A run of which an image is missing is stopped in seconds, and names the image; nothing hangs and nothing moves."""
     name = argo.pipeline(f"imageless-{side}", {"steps": MORE})
     argo.set_state(name, BEFORE)
     began = time.monotonic()
@@ -151,7 +151,7 @@ def test_an_image_that_is_not_there(argo: Argo, side: str) -> None:
 
 
 def test_a_config_that_is_not_there(argo: Argo) -> None:
-    """A config that is missing in the bucket fails the run, which says which one; a run of ours brings it back first."""
+    """A config that is missing in the bucket fails the run, which names it; a run of ours stores it again first."""
     name = argo.pipeline("configless", {"steps": MORE})
     argo.set_state(name, BEFORE)
     record = submit(argo, name, tap_config="pipelines/configless/gone.json")
@@ -164,7 +164,7 @@ def test_a_config_that_is_not_there(argo: Argo) -> None:
 
 
 def test_a_store_that_goes_away(argo: Argo) -> None:
-    """MinIO down when results shall be stored: the run fails with the state as it was, and says why; the next one loads all."""
+    """MinIO down when results shall be stored: the run fails with the state as it was, and the reason; the next one loads all."""
     name = argo.pipeline("storeless", slow(12))
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
@@ -236,7 +236,7 @@ def test_two_runs_of_one_pipeline(argo: Argo) -> None:
 
 
 def test_cancel(argo: Argo) -> None:
-    """A run that is stopped is interrupted, its state stays, and the terminal that followed it is told."""
+    """A run that is stopped is interrupted, its state stays, and the terminal that followed it shows the end."""
     name = argo.pipeline("cancelled", slow(120))
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
@@ -297,7 +297,7 @@ def test_files_that_are_taken_along(argo: Argo, mode: str) -> None:
 
 
 def test_backfills(argo: Argo) -> None:
-    """Several at once, each over the same days; one whose load failed is retried; no state moves, and the records tell."""
+    """Several in parallel, each over the same days; one whose load failed is retried; no state moves, and the records show the days."""
     dated = [["schema", "s"], ["argument", "--config"], ["state", AFTER]]
     config = {"steps": dated, "start_date": "2020-01-01", "end_date": "2020-12-31"}
     names = [argo.pipeline("dated-a", config), argo.pipeline("dated-b", config, {"exit": 3}, mode="staged")]
@@ -311,8 +311,8 @@ def test_backfills(argo: Argo) -> None:
     assert again.code == 0, again.err
     for name in names:
         [text] = argo.data(name).values()
-        given = json.loads(text)["given"]
-        assert (given["start_date"], given["end_date"], argo.get_state(name)) == ("2024-01-01", "2024-01-31", BEFORE)
+        passed = json.loads(text)["given"]
+        assert (passed["start_date"], passed["end_date"], argo.get_state(name)) == ("2024-01-01", "2024-01-31", BEFORE)
         [record] = [event for event in argo.type("runs", "--pipeline", name, "--json").events if event["status"] == "succeeded"]
         assert record["backfill"] == {"from": "2024-01-01", "to": "2024-01-31"}
 
@@ -323,11 +323,11 @@ def test_a_schedule(argo: Argo) -> None:
     assert argo.type("sync", "--json").last["changed"]
     assert argo.type("sync", "--json").last["changed"] == []
     deadline = time.monotonic() + 150
-    while not (found := [event for event in argo.type("runs", "--pipeline", name, "--json").events if event["status"] == "succeeded"]):
+    while not (succeeded := [event for event in argo.type("runs", "--pipeline", name, "--json").events if event["status"] == "succeeded"]):
         assert time.monotonic() < deadline
         time.sleep(2)
-    assert found[0]["run"].startswith("minutely-")
-    assert found[0]["records"] == {"s": 2}
+    assert succeeded[0]["run"].startswith("minutely-")
+    assert succeeded[0]["records"] == {"s": 2}
     argo.pipeline(name, {"steps": GOOD}, schedule="* * * * *", paused=True)
     assert argo.type("sync", "--json").last["changed"] == ["Schedules"]
     [cron] = [item for item in argo.there("cronworkflows", "-n", "argo") if item["metadata"]["name"] == name]
@@ -379,7 +379,7 @@ def test_examples_for_people_who_write_yaml(argo: Argo) -> None:
 
 
 def test_the_terminal_is_not_needed(argo: Argo) -> None:
-    """A run whose command was interrupted goes on, says how to see and how to stop it, and ends as any other."""
+    """A run whose command was interrupted goes on, prints how to see and how to stop it, and ends as any other."""
     name = argo.pipeline("left", slow(10))
     process = argo.background(name, lambda: argo.works(name))
     process.send_signal(signal.SIGINT)
@@ -394,13 +394,13 @@ def test_the_terminal_is_not_needed(argo: Argo) -> None:
 
 
 def test_a_message_about_a_failed_run(argo: Argo) -> None:
-    """Whoever wants to be told is told by the cluster: which pipeline, what failed, the last lines of the log, the link."""
+    """The cluster sends a notification: which pipeline, what failed, the last lines of the log, the link."""
     got: list[dict[str, Any]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500)  # whatever it answers, the run ends as it ended
+            self.send_response(500)  # for any answer the run ends as it ended
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

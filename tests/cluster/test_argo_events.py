@@ -74,34 +74,34 @@ def written(documents: list[dict[str, Any]]) -> str:
     return "\n---\n".join(map(json.dumps, documents))
 
 
-def call(place: Platform, token: str) -> str:
+def call(platform: Platform, token: str) -> str:
     """Call the webhook from a node of the cluster, and return the status."""
-    (service,) = place.there("services", "-n", "argo", f"--field-selector=metadata.name={CALLED}-eventsource-svc")
+    (service,) = platform.there("services", "-n", "argo", f"--field-selector=metadata.name={CALLED}-eventsource-svc")
     url = f"http://{service['spec']['clusterIP']}:12000/rates"
     words = ["-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "-X", "POST", "-d", "{}"]
     return run("docker", "exec", f"{OTHER}-control-plane", "curl", *words, "-H", f"Authorization: Bearer {token}", url)
 
 
-def runs(place: Platform, name: str) -> list[str]:
+def runs(platform: Platform, name: str) -> list[str]:
     """Return how the runs of a pipeline have ended."""
-    return [event["status"] for event in place.type("runs", "--pipeline", name, *ENV, "--json").events]
+    return [event["status"] for event in platform.type("runs", "--pipeline", name, *ENV, "--json").events]
 
 
-def subscribing(place: Platform, name: str) -> bool:
+def subscribing(platform: Platform, name: str) -> bool:
     """Return whether a pipeline's Sensor subscribes to events."""
-    return "Subscribing" in place.kubectl("-n", "argo", "logs", "-l", f"sensor-name={name}")
+    return "Subscribing" in platform.kubectl("-n", "argo", "logs", "-l", f"sensor-name={name}")
 
 
-def succeeded(place: Platform, name: str) -> bool:
+def succeeded(platform: Platform, name: str) -> bool:
     """Return whether a pipeline has one run, which succeeded."""
-    return runs(place, name) == ["succeeded"]
+    return runs(platform, name) == ["succeeded"]
 
 
-def told(place: Platform, name: str) -> str:
+def seen(platform: Platform, name: str) -> str:
     """Return what there is to see of a pipeline's events: for a failure."""
-    logs = [place.kubectl("-n", "argo", "logs", "-l", f"{kind}-name={name}", "--tail=20") for kind in ("eventsource", "sensor")]
-    found = [item for item in place.there("workflows", "-n", "argo") if item["metadata"]["name"].startswith(name)]
-    return "\n".join([*logs, *(json.dumps({key: item.get(key) for key in ("metadata", "status")}) for item in found)])
+    logs = [platform.kubectl("-n", "argo", "logs", "-l", f"{kind}-name={name}", "--tail=20") for kind in ("eventsource", "sensor")]
+    workflows = [item for item in platform.there("workflows", "-n", "argo") if item["metadata"]["name"].startswith(name)]
+    return "\n".join([*logs, *(json.dumps({key: item.get(key) for key in ("metadata", "status")}) for item in workflows)])
 
 
 def test_what_events_start(listening: Platform) -> None:
@@ -123,7 +123,7 @@ def test_what_events_start(listening: Platform) -> None:
     assert call(listening, TOKEN) == "200"
     lake.put("lake", "incoming/rates.csv", b"x")
     for name in (CALLED, FILED):
-        eventually(partial(succeeded, listening, name), 180, partial(told, listening, name))
+        eventually(partial(succeeded, listening, name), 180, partial(seen, listening, name))
     assert TOKEN not in listening.kubectl("-n", "argo", "get", "workflows,eventsources,sensors", "-o", "json")
     assert listening.type("sync", *ENV, "--json").last["changed"] == []
 

@@ -1,6 +1,6 @@
 """What befalls runs in a real cluster: killed, evicted, out of memory, without a controller, with odd values, for too long.
 
-Whatever it is: no row lost or doubled, the state never ahead of the data, and the next run right.
+In every case: no row lost or doubled, the state never ahead of the data, and the next run right.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ POD = "workflows.argoproj.io/workflow"
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def node(argo: Argo, *words: str) -> str:
@@ -45,7 +45,7 @@ def node(argo: Argo, *words: str) -> str:
 
 
 def kill(argo: Argo, run_: str, victim: str) -> None:
-    """Delete the pods of a run at once, or kill one of their containers. What is not there any more is no victim."""
+    """Delete the pods of a run together, or kill one of their containers. What is not there any more is no victim."""
     pods = argo.kubectl("-n", "argo", "get", "pods", "-l", f"{POD}={run_}", "-o", "name").split()
     if victim == "pod":
         argo.kubectl("-n", "argo", "delete", "--grace-period=0", "--force", "--ignore-not-found", "--wait=false", *pods or ["pod/none"])
@@ -65,7 +65,7 @@ def test_killed_at_any_moment(argo: Argo, mode: str, retries: int) -> None:
     assert argo.one(name).last["state"] == {"n": 8}  # brings images and configs
     seed = random.randrange(10**6)
     chance = random.Random(seed)
-    told = []
+    history = []
     for _ in range(KILLS // 4):
         run_, victim, moment = new_run_id(), chance.choice(VICTIMS), chance.uniform(0, SPAN)
         before = argo.get_state(name)
@@ -73,13 +73,13 @@ def test_killed_at_any_moment(argo: Argo, mode: str, retries: int) -> None:
         time.sleep(moment)
         kill(argo, run_, victim)
         record = argo.follow(name, run_)
-        told.append(f"{victim} after {moment:.1f} s: {record.status}, {(record.error or {}).get('code')}")
+        history.append(f"{victim} after {moment:.1f} s: {record.status}, {(record.error or {}).get('code')}")
         state = argo.get_state(name)
         rows = sorted(json.loads(line)["n"] for text in argo.data(name).values() for line in text.splitlines())
-        assert rows == list(range(state["n"])), (seed, told)
-        assert state == ({"n": before["n"] + 8} if record.status == "succeeded" else before), (seed, told)
-        assert record.state_after == state, (seed, told)
-    print("\n".join(told))  # noqa: T201 - with -rP: what was killed when
+        assert rows == list(range(state["n"])), (seed, history)
+        assert state == ({"n": before["n"] + 8} if record.status == "succeeded" else before), (seed, history)
+        assert record.state_after == state, (seed, history)
+    print("\n".join(history))  # noqa: T201 - with -rP: what was killed when
     assert argo.one(name).last["status"] == "succeeded"
     assert argo.pods(name) == []
 
@@ -90,16 +90,16 @@ def test_evicted(argo: Argo) -> None:
     argo.set_state(name, BEFORE)
     process = argo.background(name, lambda: argo.works(name))
     [pod] = argo.pods(name)
-    place = {"name": pod["metadata"]["name"], "namespace": "argo"}
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": place}
-    argo.kubectl("create", "--raw", f"/api/v1/namespaces/argo/pods/{place['name']}/eviction", "-f", "-", stdin=json.dumps(eviction))
+    metadata = {"name": pod["metadata"]["name"], "namespace": "argo"}
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    argo.kubectl("create", "--raw", f"/api/v1/namespaces/argo/pods/{metadata['name']}/eviction", "-f", "-", stdin=json.dumps(eviction))
     last = finished(process)
     assert (last["status"], argo.get_state(name)) == ("succeeded", AFTER)
     assert list(argo.data(name).values()) == ['{"n": 2}\n{"n": 3}\n{"n": 4}\n']
 
 
 def test_out_of_memory(argo: Argo) -> None:
-    """A tap that needs more memory than its pipeline has: the run fails, says so, and nothing has moved."""
+    """A tap that needs more memory than its pipeline has: the run fails, reports that, and nothing has moved."""
     name = argo.pipeline("greedy", {"steps": [SCHEMA, ["records", "s", 1, 0, 400_000_000]]}, resources={"memory": "256Mi"})
     argo.set_state(name, BEFORE)
     done = argo.one(name)
@@ -166,7 +166,7 @@ def test_odd_names_of_files(argo: Argo) -> None:
 
 
 def test_a_run_longer_than_its_limit(argo: Argo) -> None:
-    """All tries together have the pipeline's time and no more; then the run fails, and says after how long."""
+    """All tries together have the pipeline's time and no more; then the run fails, and the error names the time."""
     name = argo.pipeline("late", slow(300), timeout="20s", retries=3)
     argo.set_state(name, BEFORE)
     began = time.monotonic()

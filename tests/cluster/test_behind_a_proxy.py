@@ -25,7 +25,7 @@ INDEX = f"{PyPI.simple_url}/colorama/"
 """A page of the world outside: of the index that pip goes to by itself."""
 PASSWORDS = ("secret-word", "p%40ss")
 NOTHING = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), "")
-"""No variable says how the world is reached."""
+"""No variable configures the network."""
 FETCH = "import sys, urllib.request; print(*(urllib.request.urlopen(url, timeout=30).status for url in sys.argv[1:]))"
 
 
@@ -48,13 +48,13 @@ def other(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Platform]:
-    """Yield a checkout without a cluster; whatever a test leaves is taken away."""
-    found = Platform(tmp_path_factory.mktemp("platform") / "checkout", shared, cluster=NAME)
+    """Yield a checkout without a cluster; what a test leaves is removed."""
+    made = Platform(tmp_path_factory.mktemp("platform") / "checkout", shared, cluster=NAME)
     for image in ("Dockerfile", "Dockerfile.commit"):  # so that nothing is built already
-        file = found.root / "singer-containers" / image
-        file.write_text(f"{file.read_text()}# {found.root}\n")
-    yield found
-    found.type("teardown", "--yes")
+        file = made.root / "singer-containers" / image
+        file.write_text(f"{file.read_text()}# {made.root}\n")
+    yield made
+    made.type("teardown", "--yes")
 
 
 def behind(proxy: Proxy, password: str = PASSWORDS[0]) -> dict[str, str]:
@@ -64,7 +64,7 @@ def behind(proxy: Proxy, password: str = PASSWORDS[0]) -> dict[str, str]:
 
 
 def up(platform: Platform, **settings: str) -> Result:
-    """Bring the platform up, and see that no password is said."""
+    """Bring the platform up, and check that no password is printed."""
     result = platform.type("up", "--json", **{**NOTHING, **settings})
     assert result.code == 0, result.err
     assert not any(password in result.out + result.err for password in PASSWORDS)
@@ -108,8 +108,8 @@ def test_a_platform_behind_a_proxy(platform: Platform, proxy: Proxy) -> None:
     assert {PyPI.netloc, PyPI.file_storage_domain} <= proxy.hosts()
     for name in ("target-csv", "commit"):
         tag = f"{name}:dev"
-        said = run("docker", "history", "--no-trunc", tag) + run("docker", "image", "inspect", tag)
-        assert PASSWORDS[0] not in said
+        layers = run("docker", "history", "--no-trunc", tag) + run("docker", "image", "inspect", tag)
+        assert PASSWORDS[0] not in layers
         inside = run("docker", "run", "--rm", "--entrypoint", "sh", tag, "-c", "ls -d /build 2>&1; env")
         assert "No such file" in inside
         assert "proxy" not in inside.lower()

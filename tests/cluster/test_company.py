@@ -103,11 +103,11 @@ def test_the_files_for_an_administrator_suffice(guest: Platform, elsewhere: Path
     applied: list[str] = []
     while (done := guest.type("run", DEMO, *ENV, **nobody)).code:
         assert "E-RIGHTS" in done.err, done.err
-        found = re.search(r"\(kubectl apply (?:--server-side )?-f (\S+)\)", done.err)
-        assert found, done.err
-        assert found[1] not in applied, done.err
-        applied.append(found[1])
-        guest.kubectl("apply", "-f", "-", stdin=(guest.root / found[1]).read_text())
+        file = re.search(r"\(kubectl apply (?:--server-side )?-f (\S+)\)", done.err)
+        assert file, done.err
+        assert file[1] not in applied, done.err
+        applied.append(file[1])
+        guest.kubectl("apply", "-f", "-", stdin=(guest.root / file[1]).read_text())
     assert len(applied) > 1
     for verb, what in (("delete", "secrets"), ("create", "pods"), ("delete", "workflowtemplates.argoproj.io"), ("create", "rolebindings")):
         node = ["docker", "exec", f"{OTHER}-control-plane", "kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
@@ -116,7 +116,7 @@ def test_the_files_for_an_administrator_suffice(guest: Platform, elsewhere: Path
 
 
 def test_a_platform_of_another_layout(guest: Platform) -> None:
-    """A newer checkout's platform is left as it is; what an upgrade of an older one does is said before it is done."""
+    """A newer checkout's platform is left as it is; an upgrade of an older one is announced before it is done."""
     assert guest.type("up", *ENV).code == 0
     note = ("-n", "argo", "annotate", "configmap", "singer-store")
     guest.kubectl(*note, "singer/layout=99", "--overwrite")
@@ -151,12 +151,12 @@ def empty(version: str, kind: str, namespace: str, **metadata: str) -> dict[str,
 
 def test_the_stand_in_refuses_as_this_one_does(elsewhere: Path, api: Api, tmp_path: Path, shared: Path) -> None:
     """What is read from the refusals of the tests' own API server is what a real one's say, for every verb."""
-    place = Platform(tmp_path / "checkout", shared, OTHER)
-    place.kubectl("create", "namespace", "people")
+    installed = Platform(tmp_path / "checkout", shared, OTHER)
+    installed.kubectl("create", "namespace", "people")
     try:
-        place.kubectl("-n", "people", "create", "serviceaccount", "me")
+        installed.kubectl("-n", "people", "create", "serviceaccount", "me")
         content = yaml.safe_load(elsewhere.read_text())
-        content["users"][0]["user"] = {"token": place.kubectl("-n", "people", "create", "token", "me").strip()}
+        content["users"][0]["user"] = {"token": installed.kubectl("-n", "people", "create", "token", "me").strip()}
         context = content["current-context"]
         (tmp_path / "real").write_text(yaml.safe_dump(content))
         content["clusters"][0]["cluster"] = {"server": api.url}
@@ -164,16 +164,16 @@ def test_the_stand_in_refuses_as_this_one_does(elsewhere: Path, api: Api, tmp_pa
         api.denies_all = True
         real, ours = (Kube(tmp_path / name, context) for name in ("real", "stand-in"))
         for name, call in CALLS.items():
-            found = []
+            lacking = []
             for kube in (real, ours):
                 with pytest.raises(LackingError) as caught:
                     call(kube, "people")
-                found.append((caught.value.right.what, caught.value.right.namespace, caught.value.right.rules))
-            assert found[0] == found[1], name
+                lacking.append((caught.value.right.what, caught.value.right.namespace, caught.value.right.rules))
+            assert lacking[0] == lacking[1], name
         assert real.user == "system:serviceaccount:people:me"
         assert [kube.may("create", "", "pods/exec", "people") for kube in (real, ours)] == [False, False]
     finally:
-        place.kubectl("delete", "namespace", "people")
+        installed.kubectl("delete", "namespace", "people")
 
 
 # What follows is last in this file: a node that has pulled an image with a login gives it to no pod without one (Kubernetes 1.35 on).
@@ -203,12 +203,12 @@ def test_from_the_laptop_to_the_company(
     """One file moves a pipeline from the laptop's cluster to one with a registry and an S3 of the company's; both load one warehouse."""
     name, laptop = "exchange-rates", {"INVOKE_SINGER_CLUSTER": NAME}
     (guest.root / ".env").write_text(f"TARGET_POSTGRES_PASSWORD={PASSWORD}\n")
-    place = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer"}
+    address = {"host": warehouse.host, "port": warehouse.port, "user": "singer", "database": "singer"}
     config = guest.root / "singer-configs" / "target-postgres" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **place}))
+    config.write_text(json.dumps({**json.loads(config.read_text()), **address}))
     guest.write("pipelines.yaml", {name: {"tap": "tap-exchange-rates", "target": "target-postgres", "transform": "dbt-rates"}})
     file = guest.root / "environments" / "company.yaml"
-    said = file.read_text()
+    content = file.read_text()
     file.unlink()
     before = files(guest.root / "singer-configs")
 
@@ -222,7 +222,7 @@ def test_from_the_laptop_to_the_company(
         loaded = days()
         assert loaded > 0
 
-        file.write_text(said)
+        file.write_text(content)
         server = registries(login=True)
         with pulling(guest, server, elsewhere, tmp_path):
             let_pull(guest, server)
@@ -247,5 +247,5 @@ def test_from_the_laptop_to_the_company(
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return what stands in a folder."""
+    """Return the content of a folder."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture
 def guest(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
-    """Yield a checkout that is a guest in that cluster. Whatever it does, the kubeconfig it was given stays as it is."""
+    """Yield a checkout that is a guest in that cluster. No test changes the kubeconfig that it was passed."""
     before = elsewhere.read_bytes()
     settings = {"KUBECONFIG": str(elsewhere), "INVOKE_SINGER_PROVIDER": "existing", "INVOKE_SINGER_CONTEXT": f"kind-{OTHER}"}
-    found = Platform(tmp_path / "guest", shared, OTHER, **settings)
-    yield found
-    assert found.type("teardown", "--yes").code == 0
+    made = Platform(tmp_path / "guest", shared, OTHER, **settings)
+    yield made
+    assert made.type("teardown", "--yes").code == 0
     assert elsewhere.read_bytes() == before
 
 
@@ -78,8 +78,8 @@ def test_an_argo_of_somebody_elses(guest: Platform) -> None:
         assert (refused.code, "E-FOREIGN" in refused.err, "INVOKE_SINGER_ARGO=use" in refused.err) == (1, True, True), refused.err
         there = guest.type("up", INVOKE_SINGER_NAMESPACE="theirs")
         assert (there.code, "E-FOREIGN" in there.err, "INVOKE_SINGER_NAMESPACE" in there.err) == (1, True, True), there.err
-        (found,) = guest.there("customresourcedefinitions", "-l", "app=theirs")
-        assert found["metadata"].get("labels") == {"app": "theirs"}
+        (definition,) = guest.there("customresourcedefinitions", "-l", "app=theirs")
+        assert definition["metadata"].get("labels") == {"app": "theirs"}
     finally:
         guest.kubectl("delete", "customresourcedefinition", crd["metadata"]["name"])
         guest.kubectl("delete", "namespace", "theirs")
@@ -156,7 +156,7 @@ def test_a_user_who_may_not(guest: Platform, tmp_path: Path, elsewhere: Path) ->
 
 
 def test_a_namespace_that_hangs(guest: Platform) -> None:
-    """A namespace that does not go away is said with the cluster's reason, and the next teardown goes on from there."""
+    """A namespace that does not go away is reported with the cluster's reason, and the next teardown goes on from there."""
     assert guest.type("up").code == 0
     held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "namespace": "argo", "finalizers": ["example.com/held"]}}
     guest.kubectl("apply", "-f", "-", stdin=json.dumps(held))

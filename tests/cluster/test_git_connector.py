@@ -42,8 +42,8 @@ PyMODINIT_FUNC PyInit_odd_extension(void) { return PyModule_Create(&module); }
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def repository(folder: Path) -> str:

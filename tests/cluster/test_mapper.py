@@ -37,12 +37,12 @@ MAPS = {
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up, with two mappers."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        found.connector("mapper-scripted", "mapper", [])
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        checkout.connector("mapper-scripted", "mapper", [])
         meltanos = {"kind": "mapper", "pip_url": "meltano-map-transform", "executable": "meltano-map-transform"}
-        found.write("map-people/connector.yaml", meltanos)
-        found.write("map-people/config.json", MAPS)
-        yield found
+        checkout.write("map-people/connector.yaml", meltanos)
+        checkout.write("map-people/config.json", MAPS)
+        yield checkout
 
 
 def mapped(argo: Argo, name: str, mode: str, mapper: str = "map-people", **more: Any) -> str:

@@ -1,4 +1,4 @@
-"""The platform on a real cluster of its own: the story of a day, and what can break in between."""
+"""The platform on a real, new cluster: the story of a day, and what can break in between."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Platform]:
-    """Yield a checkout without a cluster; whatever a test leaves is taken away."""
+    """Yield a checkout without a cluster; what a test leaves is removed."""
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    found = Platform(tmp_path_factory.mktemp("platform") / "checkout", shared)
-    yield found
-    found.type("teardown", "--yes")
+    made = Platform(tmp_path_factory.mktemp("platform") / "checkout", shared)
+    yield made
+    made.type("teardown", "--yes")
 
 
 def test_the_story_of_a_day(platform: Platform) -> None:
-    """Up from nothing, up again, something deleted by hand, up, stop, up, teardown: each ends as it says, and nothing is left."""
+    """Up from nothing, up again, something deleted by hand, up, stop, up, teardown: each ends as it reports, and nothing is left."""
     mine = kubeconfigs()
     first = platform.type("up", "--json")
     assert first.code == 0, first.err
@@ -201,9 +201,9 @@ def test_the_seeds_lines(platform: Platform, tmp_path: Path) -> None:
     configs, samples = platform.root / "singer-configs", ROOT / "singer-containers" / "samples"
     mount = "type=bind,source={},target={}"
     config = mount.format(configs / "tap-exchange-rates" / "config.json", "/opt/code/config.json")
-    said = run("docker", "run", "--rm", "--mount", config, "tap-exchange-rates:dev").splitlines()
-    assert [json.loads(line)["type"] for line in said[:2]] == ["SCHEMA", "RECORD"]
-    assert json.loads(said[-1])["type"] == "STATE"
+    printed = run("docker", "run", "--rm", "--mount", config, "tap-exchange-rates:dev").splitlines()
+    assert [json.loads(line)["type"] for line in printed[:2]] == ["SCHEMA", "RECORD"]
+    assert json.loads(printed[-1])["type"] == "STATE"
 
     (tmp_path / "out").mkdir()
     user = f"{(tmp_path / 'out').stat().st_uid}:{(tmp_path / 'out').stat().st_gid}"

@@ -36,8 +36,8 @@ KINDS = "workflows,workflowtemplates,cronworkflows,workflowtaskresults,pods,conf
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def node(argo: Argo, script: str, stdin: str = "") -> str:
@@ -57,15 +57,15 @@ def test_every_account_may_do_what_the_list_says(argo: Argo) -> None:
         whole, _, sub = whole.partition("/")
         lines.append(f"{who} {verb} {whole}{f'/{name}' if name else ''} {f'--subresource={sub}' if sub else ''}")
     ask = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n argo auth can-i $verb $what $sub --as=system:serviceaccount:argo:$who"
-    said = node(argo, f"while read -r who verb what sub; do {ask} </dev/null 2>/dev/null || true; done", "\n".join(lines) + "\n")
-    answers = [line for line in said.split() if line in {"yes", "no"}]
+    printed = node(argo, f"while read -r who verb what sub; do {ask} </dev/null 2>/dev/null || true; done", "\n".join(lines) + "\n")
+    answers = [line for line in printed.split() if line in {"yes", "no"}]
     assert len(answers) == len(tries)
     expected = ["yes" if rights.granted(*row) else "no" for row in tries]
     assert {row: answer for row, answer, right in zip(tries, answers, expected, strict=True) if answer != right} == {}
 
 
 def test_the_ui_changes_nothing(argo: Argo) -> None:
-    """Whoever reaches the UI cannot delete, stop or submit a run."""
+    """A user of the UI cannot delete, stop or submit a run."""
     name = argo.pipeline("looked-at", {"steps": []})
     run_ = argo.one(name).last["run"]
     before = {item["metadata"]["name"] for item in argo.there("workflows", "-n", "argo")}
@@ -102,7 +102,7 @@ def test_only_this_machine_reaches_the_ports(argo: Argo) -> None:
 
 
 def test_a_pod_with_privileges_is_refused(argo: Argo) -> None:
-    """The API server refuses a pod that runs as root or with privileges in our namespace, whoever asks."""
+    """The API server refuses a pod that runs as root or with privileges in our namespace, for every user."""
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -144,13 +144,13 @@ def test_a_secret_is_in_its_own_container_alone(argo: Argo) -> None:
 
     stored = node(argo, "grep -rlFf - /var/local-path-provisioner /var/log/pods 2>/dev/null || true", secrets)
     assert stored == ""
-    told = argo.kubectl("get", KINDS, "-A", "-o", "json") + "".join(
+    seen = argo.kubectl("get", KINDS, "-A", "-o", "json") + "".join(
         argo.type(*words).out for words in (("logs", "last"), ("show", "last", "--json"))
     )
-    assert CANARY not in told
-    assert OTHER not in told
+    assert CANARY not in seen
+    assert OTHER not in seen
     for image in images(argo):
-        assert found_in(image, CANARY, OTHER) == set(), image
+        assert words_in(image, CANARY, OTHER) == set(), image
 
 
 def test_network_policies(argo: Argo) -> None:
@@ -232,9 +232,9 @@ def images(argo: Argo) -> list[str]:
     return sorted({commit, ours["tap-scripted"], ours["target-scripted"]})
 
 
-def found_in(image: str, *words: str) -> set[str]:
+def words_in(image: str, *words: str) -> set[str]:
     """Return which words are in an image: in its configuration, its history, or a file of one of its layers."""
-    found: set[str] = set()
+    present: set[str] = set()
     with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as process:
         assert process.stdout
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
@@ -242,6 +242,6 @@ def found_in(image: str, *words: str) -> set[str]:
                 data = archive.extractfile(member)
                 content = data.read() if data else b""
                 content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-                found |= {word for word in words if word.encode() in content}
+                present |= {word for word in words if word.encode() in content}
     assert process.returncode == 0
-    return found
+    return present

@@ -25,8 +25,8 @@ ROLE = "pipeline-secrets"
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def token(argo: Argo) -> str:
@@ -37,7 +37,7 @@ def token(argo: Argo) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_batch_files_reach_the_target(argo: Argo, mode: str) -> None:
-    """Files where batch_config says and files in the tap's own container are counted, and the target reads them."""
+    """Files that batch_config places and files in the tap's own container are counted, and the target reads them."""
     steps = [SCHEMA, ["batch", "s", 3], ["batch", "s", 2, "/tmp/elsewhere", 3], ["state", AFTER]]
     name = argo.pipeline(f"batch-{mode}", {"steps": steps, "batch_config": ANYWHERE}, mode=mode)
     done = argo.one(name)

@@ -24,10 +24,10 @@ ENVIRON = {"TARGET_POSTGRES_PASSWORD": PASSWORD}
 @pytest.fixture(scope="module")
 def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
     """Yield a checkout whose platform is up, and whose transform sums up what was loaded."""
-    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as found:
-        found.write("dbt-rates/models/rates.yml", {"sources": [{"name": "singer", "schema": "rates", "tables": [{"name": "s"}]}]})
-        (found.root / "singer-configs/dbt-rates/models/latest_rates.sql").unlink()
-        yield found
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        checkout.write("dbt-rates/models/rates.yml", {"sources": [{"name": "singer", "schema": "rates", "tables": [{"name": "s"}]}]})
+        (checkout.root / "singer-configs/dbt-rates/models/latest_rates.sql").unlink()
+        yield checkout
 
 
 def pipeline(argo: Argo, warehouse: Postgres, name: str, sql: str, mode: str) -> None:
@@ -50,9 +50,9 @@ def test_a_transform_that_fails_then_one_that_does_not(argo: Argo, warehouse: Po
     assert "The data is loaded and the state has moved on" in error["hint"]
     assert argo.get_state(name) == record["state_after"] == AFTER
     assert warehouse.sql("SELECT n FROM rates.s ORDER BY n", "singer") == [("0",), ("1",), ("2",)]
-    said = [event for event in argo.type("logs", record["run"], "--json").events if event["side"] == "transform"]
-    assert any('column "nothing" does not exist' in event["line"] for event in said)
-    assert not any(PASSWORD in event["line"] for event in said)
+    lines = [event for event in argo.type("logs", record["run"], "--json").events if event["side"] == "transform"]
+    assert any('column "nothing" does not exist' in event["line"] for event in lines)
+    assert not any(PASSWORD in event["line"] for event in lines)
 
     pipeline(argo, warehouse, name, "select sum(n) as total from {{ source('singer', 's') }}", mode)
     done = argo.runs(name, **ENVIRON)[name]
@@ -63,7 +63,7 @@ def test_a_transform_that_fails_then_one_that_does_not(argo: Argo, warehouse: Po
 
 
 def test_the_password_is_in_no_object_but_its_secret(argo: Argo) -> None:
-    """Neither Workflows nor pods nor ConfigMaps have the password in them; the transform has no Secret of its own."""
+    """Neither Workflows nor pods nor ConfigMaps have the password in them; the transform has no separate Secret."""
     for kind in ("workflows", "pods", "configmaps"):
         assert PASSWORD not in str(argo.there(kind, "-n", "argo"))
     names = {item["metadata"]["name"] for item in argo.there("secrets", "-n", "argo")}

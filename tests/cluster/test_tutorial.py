@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import documents
 import pytest
 from checkout import INHERITED
-from platform_checkout import given, kubeconfigs, run, why_not
+from platform_checkout import kubeconfigs, run, variables_set, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def clone(tmp_path: Path) -> Iterator[Path]:
 def environ() -> dict[str, str]:
     """Return the environment of somebody whose cluster has a name that no other test uses."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, **given(), "INVOKE_SINGER_CLUSTER": CLUSTER}
+    return {**inherited, **variables_set(), "INVOKE_SINGER_CLUSTER": CLUSTER}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])

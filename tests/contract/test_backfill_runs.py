@@ -18,7 +18,7 @@ JANUARY = ("--from", "2024-01-01", "--to", "2024-01-31")
 
 
 def test_a_backfill_leaves_the_state(checkout: Checkout) -> None:
-    """The tap is given the dates instead of the state; what it says is loaded, and its state is not the pipeline's."""
+    """The tap gets the dates instead of the state; its records are loaded, and its state is not the pipeline's."""
     checkout.scripted({"steps": STEPS})
     checkout.run()
     checkout.scripted({"steps": ASKED, "again": [["exit", 1]], "start_date": "2020-01-01", "end_date": None})
@@ -28,8 +28,8 @@ def test_a_backfill_leaves_the_state(checkout: Checkout) -> None:
     assert (result.code, result.err) == (0, "")
     (file,) = result.last["outputs"]
     assert Path(file).parent.name == result.last["run"]
-    given = [json.loads(line).get("given") for line in Path(file).read_text(encoding="utf-8").splitlines()]
-    assert (given[0]["start_date"], given[0]["end_date"], given[1:]) == ("2024-01-01", "2024-01-31", [None])
+    configs = [json.loads(line).get("given") for line in Path(file).read_text(encoding="utf-8").splitlines()]
+    assert (configs[0]["start_date"], configs[0]["end_date"], configs[1:]) == ("2024-01-01", "2024-01-31", [None])
     assert result.last["state"] == checkout.state() == {"n": 2}
     record = checkout.invoke("show", "last", "--json").last
     assert record["backfill"] == {"from": "2024-01-01", "to": "2024-01-31"}

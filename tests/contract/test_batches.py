@@ -31,11 +31,11 @@ def test_batch_files_are_loaded_and_shown(checkout: Checkout, tmp_path: Path) ->
     assert f"6 · 2 files, {size} bytes" in checkout.invoke("runs").out
     assert f"2 batch files, {size} bytes" in checkout.invoke("show", run["run"]).out
     assert checkout.leftovers() == []
-    assert [found.name for found in (tmp_path / "of the tap").iterdir()] == ["s-3.json.gz"]
+    assert [file.name for file in (tmp_path / "of the tap").iterdir()] == ["s-3.json.gz"]
 
 
 def test_check_leaves_no_batch_file(checkout: Checkout, tmp_path: Path) -> None:
-    """The tap writes into the folder of the try, not where its config says."""
+    """The tap writes into the folder of the try, not where its config names one."""
     root = {"storage": {"root": f"file://{tmp_path}/batches"}}
     checkout.scripted({"steps": STEPS, "batch_config": {**CONFIG, **root}})
     assert "1 record in 1 stream" in checkout.invoke("check", "tap-scripted").out

@@ -54,7 +54,7 @@ def marked(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """What a tap does, which rule it breaks, and what is said of that."""
+    """What a tap does, which rule it breaks, and the finding."""
 
     rule: str
     steps: Steps
@@ -133,11 +133,11 @@ def test_a_tap_that_breaks_a_rule(checkout: Checkout, case: Case) -> None:
     """Each rule that a tap breaks is named, with what was seen and what to do; an error ends with 1, a warning with 0."""
     tap(checkout, case.steps, case.again, case.streams)
     result = checkout.invoke("check", "tap-scripted", "--json")
-    found = [finding for finding in findings(result) if finding["rule"] == case.rule]
+    broken = [finding for finding in findings(result) if finding["rule"] == case.rule]
     severity, hint = RULES[case.rule]
-    assert found, result.out
-    assert re.search(case.says, " ".join(f"{one['problem']} {one['times']} times" for one in found)), found
-    assert {(one["severity"], one["hint"]) for one in found} == {(severity, hint)}
+    assert broken, result.out
+    assert re.search(case.says, " ".join(f"{one['problem']} {one['times']} times" for one in broken)), broken
+    assert {(one["severity"], one["hint"]) for one in broken} == {(severity, hint)}
     (verdict,) = [event for event in result.events if event["event"] == "check"]
     if severity == "error":
         refused(result, "E-CHECK", "tap-scripted does not do what Singer asks of it", case.rule)
@@ -153,7 +153,7 @@ def test_every_rule_has_a_case() -> None:
 
 
 def test_a_tap_that_breaks_none(checkout: Checkout) -> None:
-    """A good tap is said to be one; its counts and first rows are shown; no state, bucket or file is changed."""
+    """A good tap passes; its counts and first rows are shown; no state, bucket or file is changed."""
     tap(checkout, GOOD, [SCHEMA, ["records", "s", 1, 1], ["state", {"bookmarks": {"s": {"n": 1}}}]])
     assert checkout.run().code == 0
     before = untouched(checkout)
@@ -170,7 +170,7 @@ def test_a_tap_that_breaks_none(checkout: Checkout) -> None:
     assert list((checkout.local / "probes").iterdir()) == []
 
 
-def test_the_same_mistake_is_told_once(checkout: Checkout) -> None:
+def test_the_same_mistake_is_reported_once(checkout: Checkout) -> None:
     """What is wrong a thousand times over is one line with a number, and the rows that are shown are cut."""
     odd = [record(n=f"{number}", text="x\n" * 100) for number in range(50)]
     tap(checkout, [schema(), *odd], rows=2)
@@ -206,7 +206,7 @@ def test_it_begins_where_a_run_would(checkout: Checkout) -> None:
 
 
 def test_a_secret_that_is_printed_is_not_shown(checkout: Checkout) -> None:
-    """What a tap prints of its secrets is taken out of what is said about it."""
+    """What a tap prints of its secrets is not in the findings about it."""
     tap(checkout, [["say", "token ${TOKEN}"], ["stderr", "ValueError: ${TOKEN}"], ["exit", 1]], token="${TOKEN}")
     result = checkout.invoke("check", "tap-scripted", "--json", TOKEN="canary-7f3a9c")
     assert [one["problem"] for one in findings(result)] == [
@@ -229,7 +229,7 @@ def test_ctrl_c(checkout: Checkout) -> None:
     log = checkout.local / "logs/probes/tap-scripted.log"
     with checkout.start("check", "tap-scripted") as process:
         pids = eventually(
-            lambda: found if log.exists() and len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None
+            lambda: numbers if log.exists() and len(numbers := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None
         )
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
@@ -258,7 +258,7 @@ def main():
 
 @dataclass(frozen=True)
 class Target:
-    """What a target does, which rule it breaks, and what is said of that."""
+    """What a target does, which rule it breaks, and the finding."""
 
     rule: str
     config: dict[str, Any]
@@ -292,9 +292,9 @@ def test_a_target_that_breaks_a_rule(checkout: Checkout, case: Target) -> None:
     connector = {"kind": "target", "pip_url": "tests/connectors/target-scripted", "outputs": case.outputs}
     checkout.write("target-scripted/connector.yaml", connector)
     result = checkout.invoke("check", "target-scripted", "--json")
-    found = findings(result)
-    assert case.rule in {one["rule"] for one in found} <= {case.rule, "target-version"}
-    assert re.search(case.says, " ".join(one["problem"] for one in found)), found
+    broken = findings(result)
+    assert case.rule in {one["rule"] for one in broken} <= {case.rule, "target-version"}
+    assert re.search(case.says, " ".join(one["problem"] for one in broken)), broken
     assert result.code == (1 if RULES[case.rule][0] == "error" else 0)
 
 
@@ -356,6 +356,25 @@ def test_an_error_that_several_share_is_shown_once(checkout: Checkout) -> None:
     assert line.endswith("(2 others for the same reason: p, q)")
 
 
+def test_keys_of_a_config(checkout: Checkout) -> None:
+    """`check all` finds mistyped keys, and pipelines whose config lacks a needed one. A list from a README may be incomplete."""
+    checkout.scripted({}, {})
+    checkout.write("pipelines.yaml", {"p": {"tap": "tap-scripted", "target": "target-scripted", "config": "p/config.json"}})
+    known = {"settings": ["host", "start_date"], "required": ["host", "address"], "pip_url": "x", "kind": "tap"}
+    checkout.write("tap-scripted/config.json", {"hosst": "db", "pages": 5, "stream_maps": {}})
+    checkout.write("p/config.json", {"host": "db"})
+    for capabilities, unknown in ((["discover"], ["hosst"]), (["about"], ["hosst", "pages"])):
+        checkout.write("tap-scripted/connector.yaml", {**known, "capabilities": capabilities})
+        result = checkout.invoke("check", "all")
+        assert (result.code, re.findall('knows no setting "(.*?)"', result.out)) == (0, unknown), result.err
+    assert 'tap-scripted knows no setting "hosst". Did you mean "host"?' in result.out
+
+    checkout.write("p/config.json", {})
+    problem = "singer-configs/p/config.json has no host, and tap-scripted needs it; or address."
+    refused(checkout.invoke("check", "all"), "E-CONFIG", problem, "Write it there.")
+    refused(checkout.invoke("check", "p"), "E-CONFIG", problem)
+
+
 def test_a_target_with_secrets_is_asked_for(checkout: Checkout) -> None:
     """Into a target that needs secrets, which may be a database, nothing is loaded without a yes."""
     checkout.scripted({}, {"password": "${PASSWORD}"})
@@ -364,7 +383,7 @@ def test_a_target_with_secrets_is_asked_for(checkout: Checkout) -> None:
 
 
 def test_a_secret_that_the_program_knows(checkout: Checkout) -> None:
-    """What a program's own --about calls secret may not be typed into its config, whatever its name; with its variable it may."""
+    """What a program's own --about calls secret may not be typed into its config, under any name; with its variable it may."""
     checkout.scripted({})
     checkout.write("tap-about/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-about"})
     checkout.write("tap-about/config.json", {"pin": "4711"})

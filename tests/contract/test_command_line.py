@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def test_the_overview(checkout: Checkout, words: list[str]) -> None:
 
 
 def test_help(checkout: Checkout) -> None:
-    """A command's help is the same on either side of its name, and has an example on a line of its own."""
+    """A command's help is the same on either side of its name, and has an example on a separate line."""
     after, before = typed(checkout, "run", "--help"), typed(checkout, "--help", "run")
     assert (after.returncode, after.stdout) == (0, before.stdout)
     assert "  ./invoke run exchange-rates-to-csv" in after.stdout.splitlines()
@@ -103,3 +104,64 @@ def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None
     (checkout.root / "invoke.yaml").unlink()
     result = typed(checkout, "runs", cwd=tmp_path, launcher="/a folder/invoke")
     assert result.stdout == "No runs yet. Next: '/a folder/invoke' demo\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "candidates"),
+    [
+        ("ru", ["run", "runs"]),
+        ("run ", ["exchange-rates-to-csv", "currencies-to-csv"]),
+        ("run ex", ["exchange-rates-to-csv"]),
+        ("run exchange-rates-to-csv,", ["exchange-rates-to-csv,currencies-to-csv"]),
+        ("run --engine local ex", ["exchange-rates-to-csv"]),
+        ("run exchange-rates-to-csv --engine ", ["local", "argo"]),
+        ("run exchange-rates-to-csv --ra", ["--raw"]),
+        ("runs --pipeline cu", ["currencies-to-csv"]),
+        ("check tap", ["tap-exchange-rates"]),
+        ("add p --tap tap-exchange-rates --target target-c", ["target-csv"]),
+        ("status --env ", ["laptop", "far"]),
+        ("status --env nowhere --js", ["--json"]),
+        ("report --out ", []),
+        ("new tap-", []),
+        ("--vers", ["--version"]),
+    ],
+)
+def test_completion(checkout: Checkout, line: str, candidates: list[str]) -> None:
+    """The Tab key offers commands, options, and the names that an argument may have."""
+    (checkout.root / "environments").mkdir()
+    (checkout.root / "environments" / "far.yaml").write_text("context: far\n")
+    result = typed(checkout, "--complete", "--", "./invoke", *line.split(" "))
+    assert (result.returncode, result.stderr, result.stdout.split()) == (0, "", candidates)
+
+
+def test_completion_of_runs(checkout: Checkout) -> None:
+    """A run is completed by its id, the newest first. Files that cannot be read give no candidates and no error."""
+    checkout.scripted({"records": 3})
+    run = checkout.run().last["run"]
+    assert typed(checkout, "--complete", "--", "invoke", "show", "").stdout.split() == ["last", run]
+    (checkout.root / "singer-configs" / "pipelines.yaml").write_text("p: [")
+    result = typed(checkout, "--complete", "--", "invoke", "run", "")
+    assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "asks"),
+    [
+        ("bash", 'COMP_WORDS=(./invoke run ex) COMP_CWORD=2; _singer_invoke ./invoke ex run; printf "%s\\n" "${COMPREPLY[@]}"'),
+        ("fish", 'complete --do-complete "./invoke run ex"'),
+    ],
+)
+def test_completion_in_a_shell(checkout: Checkout, tmp_path: Path, shell: str, asks: str) -> None:
+    """The printed script completes the name of a pipeline."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    script = tmp_path / "script"
+    script.write_text(typed(checkout, "--print-completion-script", shell).stdout)
+    program = checkout.root / "invoke"
+    program.unlink()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" tasks.py "$@"\n')
+    program.chmod(0o755)
+    result = subprocess.run(
+        [shell, "-c", f'source "{script}"; {asks}'], cwd=checkout.root, env=checkout.environ, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["exchange-rates-to-csv"]

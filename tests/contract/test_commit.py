@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import commit
-import notify
 import pytest
 from checkout import ROOT
 
 from cluster.containers import images
 from cluster.errors import SetupError
+from cluster.runs import notify
 from cluster.runs.history import History
 from cluster.runs.journal import has_files
 from cluster.runs.record import Side
@@ -30,7 +30,7 @@ from cluster.runs.record import Side
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from real_stores import Minio, Place
+    from real_stores import Buckets, Minio
 
 ID = "20261124t081501-2bcd"
 BEFORE, AFTER = {"n": 2}, {"n": 5}
@@ -38,13 +38,13 @@ REPORT = {"side": "tap", "records": {"s": 3}, "bytes": {"s": 30}, "messages": {"
 
 
 class Pod:
-    """A run whose two sides have ended well, and the store that it belongs into."""
+    """A run whose two sides have succeeded, and the store that it belongs into."""
 
-    def __init__(self, place: Place, folder: Path) -> None:
+    def __init__(self, buckets: Buckets, folder: Path) -> None:
         """Leave what tap and target leave."""
-        self.place = place
-        self.store = place.store
-        settings = place.settings
+        self.buckets = buckets
+        self.store = buckets.store
+        settings = buckets.settings
         self.store.prepare({settings.bucket_configs: True, settings.bucket_artifacts: False, settings.bucket_outputs: False})
         self.store.put(settings.bucket_configs, "owner.json", b'{"engine": "argo"}')
         self.shared = folder / "shared"
@@ -64,11 +64,11 @@ class Pod:
     def left(self, pod: str, name: str, content: object, run: str = ID) -> None:
         """Leave in the bucket what Argo stores of a pod."""
         data = content if isinstance(content, str) else json.dumps(content)
-        self.store.put(self.place.settings.bucket_artifacts, f"workflows/{run}/{pod}/{name}", data.encode())
+        self.store.put(self.buckets.settings.bucket_artifacts, f"workflows/{run}/{pod}/{name}", data.encode())
 
     def data(self) -> dict[str, bytes | None]:
         """Return what is published."""
-        bucket = self.place.settings.bucket_outputs
+        bucket = self.buckets.settings.bucket_outputs
         return {item.key: self.store.get(bucket, item.key) for item in self.store.objects(bucket)}
 
     def failed(self, *messages: str, pod: str = "") -> commit.Run:
@@ -78,13 +78,13 @@ class Pod:
 
 
 @pytest.fixture
-def pod(place: Place, tmp_path: Path) -> Pod:
+def pod(buckets: Buckets, tmp_path: Path) -> Pod:
     """Return a run that is about to be committed."""
-    return Pod(place, tmp_path)
+    return Pod(buckets, tmp_path)
 
 
 def test_data_record_and_state_are_stored(pod: Pod) -> None:
-    """A run that went well has its data, a record in the local engine's form, and the state that the target printed."""
+    """A run that succeeded has its data, a record in the local engine's form, and the state that the target printed."""
     pod.history.save_state("p", BEFORE)
     commit.commit(pod.run, pod.history)
     record = pod.history.read("p", ID)
@@ -94,7 +94,7 @@ def test_data_record_and_state_are_stored(pod: Pod) -> None:
     assert (record.state_before, record.state_after, record.state_printed) == (BEFORE, AFTER, True)
     assert record.seconds is not None
     assert record.seconds > 0
-    assert record.outputs == [{"bucket": pod.place.settings.bucket_outputs, "key": f"p/{ID}/s.csv", "bytes": 4}]
+    assert record.outputs == [{"bucket": pod.buckets.settings.bucket_outputs, "key": f"p/{ID}/s.csv", "bytes": 4}]
     assert pod.data() == {f"p/{ID}/s.csv": b"a\n1\n"}
     assert pod.history.state("p") == AFTER
 
@@ -143,14 +143,14 @@ def test_a_mapper_that_failed_is_named(pod: Pod) -> None:
 
 def test_the_initial_state_is_where_the_first_run_began(pod: Pod) -> None:
     """The connector's own state counts as the state before, until one is stored."""
-    pod.store.put(pod.place.settings.bucket_configs, "connectors/tap-x/state.json", b'{"n": 0}')
+    pod.store.put(pod.buckets.settings.bucket_configs, "connectors/tap-x/state.json", b'{"n": 0}')
     run = replace(pod.run, initial_state="connectors/tap-x/state.json")
     assert commit.commit(run, pod.history).state_before == {"n": 0}
     assert commit.commit(replace(run, run=ID + "2"), pod.history).state_before == AFTER
 
 
 def test_a_backfill_leaves_the_state(pod: Pod) -> None:
-    """The data and the record of a backfill are stored, the state is not, also by a second attempt; the record says what it was."""
+    """The data and the record of a backfill are stored, the state is not, also by a second attempt; the record has the dates."""
     pod.history.save_state("p", BEFORE)
     run = replace(pod.run, backfill={"from": "2024-01-01", "to": None})
     for _ in range(2):
@@ -164,7 +164,7 @@ def test_a_backfill_leaves_the_state(pod: Pod) -> None:
 
 def test_a_second_attempt_replaces_the_first_ones_data(pod: Pod) -> None:
     """What an earlier attempt of this run has stored goes; other runs' data stays."""
-    bucket = pod.place.settings.bucket_outputs
+    bucket = pod.buckets.settings.bucket_outputs
     pod.store.put(bucket, f"p/{ID}/old.csv", b"half")
     pod.store.put(bucket, "p/other/s.csv", b"whole")
     commit.commit(pod.run, pod.history)
@@ -199,7 +199,7 @@ def test_raw_output_is_kept_where_it_is_there(pod: Pod) -> None:
     pod.write("raw", "said")
     record = commit.commit(pod.run, pod.history)
     assert record.raw == f"raw/p/{ID}/tap_output.txt"
-    assert pod.store.get(pod.place.settings.bucket_artifacts, record.raw) == b"said"
+    assert pod.store.get(pod.buckets.settings.bucket_artifacts, record.raw) == b"said"
 
     (pod.shared / "raw").unlink(missing_ok=True)
     pod.history.save_state("p", {"n": 99})
@@ -253,7 +253,7 @@ EXACT = '{"id": 12345678901234567890.123456789, "price": 1.10, "list": [1e400, 0
 def test_a_state_keeps_every_digit(pod: Pod, wrapped: str) -> None:
     """What is stored are the digits that the target printed, also after a commit that was killed before its state."""
     pod.write("new_state.json", wrapped % EXACT)
-    bucket, key = pod.place.settings.bucket_configs, "pipelines/p/state.json"
+    bucket, key = pod.buckets.settings.bucket_configs, "pipelines/p/state.json"
     commit.commit(pod.run, pod.history)
     assert pod.store.get(bucket, key) == EXACT.encode()
     pod.history.reset_state("p")
@@ -325,7 +325,7 @@ def test_a_backfill_keeps_no_state(pod: Pod) -> None:
 
 def test_another_engines_buckets_are_left_alone(pod: Pod) -> None:
     """States of the local engine are not ours to move."""
-    pod.store.put(pod.place.settings.bucket_configs, "owner.json", b'{"engine": "local"}')
+    pod.store.put(pod.buckets.settings.bucket_configs, "owner.json", b'{"engine": "local"}')
     with pytest.raises(SetupError, match="belongs to the engine local"):
         commit.commit(pod.run, pod.history)
     assert pod.data() == {}
@@ -349,7 +349,7 @@ FAILURES = [
 def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, says: str) -> None:
     """Its record has the sentence that the local engine would have found, from what the pod has left."""
     pod.history.save_state("p", BEFORE)
-    pod.store.put(pod.place.settings.bucket_outputs, f"p/{ID}/half.csv", b"half")
+    pod.store.put(pod.buckets.settings.bucket_outputs, f"p/{ID}/half.csv", b"half")
     for name, content in files.items():
         pod.left("pod-1", name, content)
     record = commit.failed(pod.failed("main: Error (exit code 1)", pod="pod-1"), pod.history)
@@ -377,7 +377,7 @@ def test_a_failed_run_is_explained(pod: Pod, files: dict[str, Any], code: str, s
     ],
 )
 def test_a_pod_that_left_nothing(pod: Pod, message: str, status: str, code: str) -> None:
-    """Where no report can be had, what Argo says of the pod is what is known; an earlier attempt's report is not it."""
+    """If there is no report, Argo's message about the pod is what is known; an earlier attempt's report is not used."""
     pod.left("pod-1", "tap.json", {**REPORT, "exit_code": 3})
     record = commit.failed(pod.failed(message, pod="pod-2"), pod.history)
     assert (record.status, (record.error or {}).get("code")) == (status, code)
@@ -393,7 +393,7 @@ def test_a_runner_that_was_killed_before_it_could_report(pod: Pod) -> None:
 
 
 def test_a_side_that_was_ended_for_the_other_is_not_the_cause(pod: Pod) -> None:
-    """What failed is told, not the side that Argo has ended because of it, whether that could still report or not."""
+    """The error names what failed, not the side that Argo has ended because of it, whether that could still report or not."""
     for code in (None, 143):
         pod.left("pod-1", "tap.json", {**REPORT, "exit_code": code})
         pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": 137})
@@ -404,14 +404,14 @@ def test_a_side_that_was_ended_for_the_other_is_not_the_cause(pod: Pod) -> None:
 
 
 def test_a_container_that_could_not_be_started_is_the_cause(pod: Pod) -> None:
-    """Where the container runtime could not start one container, Argo ends the others; its words are told, and no side is blamed."""
-    said = ("tap: StartError (exit code 128): failed to create containerd task", "main: Error (exit code 65): context canceled")
+    """If the container runtime could not start one container, Argo ends the others; its words are shown, and no side is blamed."""
+    messages = ("tap: StartError (exit code 128): failed to create containerd task", "main: Error (exit code 65): context canceled")
     pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": None})
-    record = commit.failed(pod.failed(*said, pod="pod-1"), pod.history)
+    record = commit.failed(pod.failed(*messages, pod="pod-1"), pod.history)
     assert record.error is not None
     assert (record.error["code"], "StartError (exit code 128)" in record.error["problem"]) == ("E-POD", True), record.error
     pod.left("pod-1", "target.json", {**REPORT, "side": "target", "exit_code": 7})
-    record = commit.failed(pod.failed(*said, pod="pod-1"), pod.history)
+    record = commit.failed(pod.failed(*messages, pod="pod-1"), pod.history)
     assert record.error is not None
     assert record.error["code"] == "E-TARGET-FAILED"
 
@@ -435,7 +435,7 @@ LIMITS = {
 
 @pytest.mark.parametrize("message", LIMITS)
 def test_a_container_that_a_small_memory_limit_kills(pod: Pod, message: str) -> None:
-    """Whatever the container runtime calls it, the user reads a whole sentence that names memory."""
+    """For every container runtime's name for it, the user reads a whole sentence that names memory."""
     record = commit.failed(pod.failed(message, pod="pod-1"), pod.history)
     assert record.error is not None
     code, problem = LIMITS[message]
@@ -445,7 +445,7 @@ def test_a_container_that_a_small_memory_limit_kills(pod: Pod, message: str) -> 
 
 
 def test_a_success_is_never_overwritten(pod: Pod) -> None:
-    """A record that says succeeded stays, and what it stands for too; a state that is still missing is brought on."""
+    """The record of a success stays, and its data and state too; a state that is still missing is saved."""
     commit.commit(pod.run, pod.history)
     assert commit.failed(pod.failed("pod deleted"), pod.history).status == "succeeded"
     pod.history.reset_state("p")
@@ -465,7 +465,7 @@ def loaded(pod: Pod) -> Pod:
 
 
 def test_a_run_with_a_transform_is_open_until_that_has_ended(loaded: Pod) -> None:
-    """After the commit data and state are there and the record says running; the exit handler closes it, once."""
+    """After the commit data and state are there and the record is running; the exit handler closes it, once."""
     record = loaded.history.read("p", ID)
     assert record is not None
     assert (record.status, record.loaded, record.finished, record.state_after) == ("running", True, None, AFTER)
@@ -498,7 +498,7 @@ def test_a_run_with_a_transform_is_open_until_that_has_ended(loaded: Pod) -> Non
 def test_a_transform_that_did_not_end_well(
     loaded: Pod, report: dict[str, Any] | None, messages: tuple[str, ...], status: str, code: str, says: str
 ) -> None:
-    """The run's record says why, and that all is loaded: data and state are as the commit has left them."""
+    """The run's record has the reason, and that all is loaded: data and state are as the commit has left them."""
     log = "10:00:00  Failure in test unique_x (models/x.yml)\n10:00:00    Got 1 result\n10:00:00\n10:00:00  Done. PASS=1 WARN=0\n"
     if report is not None:
         loaded.left(f"{ID}-transform-1", "transform.json", {"side": "transform", **report})
@@ -552,11 +552,11 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("reports", "codes", "found"), [case[1:] for case in ENDS], ids=[case[0] for case in ENDS])
+@pytest.mark.parametrize(("reports", "codes", "expected"), [case[1:] for case in ENDS], ids=[case[0] for case in ENDS])
 def test_how_the_sides_have_ended(
-    pod: Pod, tmp_path: Path, reports: dict[str, int | None], codes: dict[str, str], found: dict[str, int | None]
+    pod: Pod, tmp_path: Path, reports: dict[str, int | None], codes: dict[str, str], expected: dict[str, int | None]
 ) -> None:
-    """The commit goes on when both sides have ended well or one has not, and knows how, by whatever is left of them."""
+    """The commit goes on when both sides have succeeded or one has failed, and learns how from any file that is left of them."""
     for side in ("tap", "target"):
         (pod.shared / f"{side}.json").unlink()
         if side in reports:
@@ -566,40 +566,40 @@ def test_how_the_sides_have_ended(
         if side in codes:
             (tmp_path / "ctr" / side / "exitcode").write_text(codes[side], encoding="utf-8")
     run = replace(pod.run, after=("tap", "target"))
-    assert commit.ends(run, tmp_path / "ctr", start=0.1, lost=0.1, other=0) == found
+    assert commit.ends(run, tmp_path / "ctr", start=0.1, lost=0.1, other=0) == expected
 
 
-def test_a_side_that_is_under_way_is_waited_for(pod: Pod, tmp_path: Path) -> None:
+def test_a_side_that_is_running_is_waited_for(pod: Pod, tmp_path: Path) -> None:
     """As long as a side holds its lock it lives, however long it takes; killed, it is lost."""
     pod.write("tap.json", {**REPORT, "exit_code": None})
-    found: list[dict[str, int | None]] = []
+    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, start=0.2, lost=0.2)))
+    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, start=0.2, lost=0.2)))
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(pod.shared / "tap.lock")], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         thread.start()
         thread.join(1)
-        waited = not found
+        waited = not ends
         holder.kill()
     thread.join(10)
     assert waited
-    assert found == [{"tap": None, "target": 0}]
+    assert ends == [{"tap": None, "target": 0}]
 
 
 def test_a_side_that_comes_late_is_not_lost(pod: Pod, tmp_path: Path) -> None:
     """On a busy node a side may begin long after the commit: its lock is given its time from when it is there."""
     (pod.shared / "tap.json").unlink()
-    found: list[dict[str, int | None]] = []
+    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, start=60, lost=1.0)))
+    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, start=60, lost=1.0)))
     thread.start()
     time.sleep(1.5)
     pod.write("tap.lock", "")
     time.sleep(0.3)
     pod.write("tap.json", {**REPORT, "exit_code": 0})
     thread.join(10)
-    assert found == [{"tap": 0, "target": 0}]
+    assert ends == [{"tap": 0, "target": 0}]
 
 
 def test_the_other_side_may_end_by_itself(pod: Pod, tmp_path: Path) -> None:
@@ -607,15 +607,15 @@ def test_the_other_side_may_end_by_itself(pod: Pod, tmp_path: Path) -> None:
     (pod.shared / "target.json").unlink()
     pod.write("target.lock", "")
     pod.write("tap.json", {**REPORT, "exit_code": 3})
-    found: list[dict[str, int | None]] = []
+    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: found.append(commit.ends(run, tmp_path, lost=60, other=60)))
+    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, lost=60, other=60)))
     thread.start()
     time.sleep(0.3)
-    assert found == []
+    assert ends == []
     pod.write("target.json", {**REPORT, "side": "target", "exit_code": 7})
     thread.join(10)
-    assert found == [{"tap": 3, "target": 7}]
+    assert ends == [{"tap": 3, "target": 7}]
 
 
 # --------------------------------------------------------------------------------------------------------- the program
@@ -631,10 +631,10 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "image"
 
 
-def program(image: Path, place: Place, shared: Path, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def program(image: Path, buckets: Buckets, shared: Path, command: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program as the template does."""
-    settings = place.settings
-    given = {
+    settings = buckets.settings
+    variables = {
         "SINGER_PIPELINE": "p",
         "SINGER_RUN": ID,
         "SINGER_STARTED": "2026-11-24T08:15:01Z",
@@ -645,15 +645,15 @@ def program(image: Path, place: Place, shared: Path, command: str, **environ: st
         "SINGER_BUCKET_CONFIGS": settings.bucket_configs,
         "SINGER_BUCKET_ARTIFACTS": settings.bucket_artifacts,
         "SINGER_BUCKET_OUTPUTS": settings.bucket_outputs,
-        **place.environ,
+        **buckets.environ,
         **environ,
     }
     start = f"import sys; sys.path.insert(0, {str(image)!r}); sys.argv = ['commit.py', {command!r}]; import commit; commit.main()"
     words = [sys.executable, "-P", "-c", start]
-    return subprocess.run(words, env={"PATH": os.environ["PATH"], **given}, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(words, env={"PATH": os.environ["PATH"], **variables}, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_program_in_its_image(image: Path, s3: Place, tmp_path: Path) -> None:
+def test_the_program_in_its_image(image: Path, s3: Buckets, tmp_path: Path) -> None:
     """With the files of its image alone it commits a run, and ends a failed one."""
     pod = Pod(s3, tmp_path)
     done = program(image, s3, pod.shared, "commit")
@@ -671,8 +671,8 @@ def test_the_program_in_its_image(image: Path, s3: Place, tmp_path: Path) -> Non
     assert program(image, s3, pod.shared, "nonsense").returncode == 2
 
 
-def test_a_store_that_is_away(image: Path, minio: Minio, s3: Place, tmp_path: Path) -> None:
-    """Nothing is lost when the store is down at the commit: it is told, the state stays, and the next attempt succeeds."""
+def test_a_store_that_is_away(image: Path, minio: Minio, s3: Buckets, tmp_path: Path) -> None:
+    """Nothing is lost when the store is down at the commit: it is reported, the state stays, and the next attempt succeeds."""
     pod = Pod(s3, tmp_path)
     minio.stop()
     done = program(image, s3, pod.shared, "commit")
@@ -707,7 +707,7 @@ class Hook:
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    """Start a server on a port of its own."""
+    """Start a server on a free port."""
     hook = Hook()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -737,7 +737,7 @@ def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
     environ = {"SINGER_NOTIFY_FILE": str(folder / "url"), "SINGER_LINK": "http://127.0.0.1:2746/workflows/argo/x"}
-    return notify.notify(environ, pipeline="p", run=ID, error=error, log=["one", "two"], seconds=seconds)
+    return commit.tell(environ, notify.message("p", ID, error, ["one", "two"], [], environ["SINGER_LINK"]), seconds)
 
 
 def test_a_message_says_what_failed(hook: Hook, tmp_path: Path) -> None:
@@ -764,26 +764,26 @@ def test_a_server_that_refuses_or_sleeps(
     """What goes wrong is one line that does not repeat the address, and is nobody else's trouble."""
     hook.status, hook.pause = status, pause
     assert not tell(hook.url, tmp_path, seconds=0.5)
-    said = capsys.readouterr().err
-    assert says in said
-    assert "secret-path" not in said
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert "secret-path" not in printed
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/secret-path", "file:///etc/secret-path", "secret-path", "http://[secret-path", "", "http://a b/secret-path"]
 )
 def test_an_address_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
-    """A server that is down and an address that is none are said so; no address at all is nothing to say."""
+    """A server that is down and an address that is none are reported; without an address there is no message."""
     assert not tell(url, tmp_path)
-    said = capsys.readouterr().err
-    assert bool(said) is bool(url)
-    assert "secret-path" not in said
+    printed = capsys.readouterr().err
+    assert bool(printed) is bool(url)
+    assert "secret-path" not in printed
 
 
-def test_the_message_never_changes_the_result(hook: Hook, place: Place, tmp_path: Path) -> None:
-    """The record is written first, and the exit code is the record's, whatever the server says."""
+def test_the_message_never_changes_the_result(hook: Hook, buckets: Buckets, tmp_path: Path) -> None:
+    """The record is written first, and the exit code is the record's, for any answer of the server."""
     hook.status = 500
-    pod = Pod(place, tmp_path)
+    pod = Pod(buckets, tmp_path)
     (tmp_path / "url").write_text(hook.url, encoding="utf-8")
     environ = {"SINGER_NOTIFY_FILE": str(tmp_path / "url")}
     assert commit.finish(pod.failed("pod deleted"), pod.history, environ, pauses=()) == 0
@@ -797,9 +797,9 @@ def test_the_message_never_changes_the_result(hook: Hook, place: Place, tmp_path
 
 
 @pytest.mark.parametrize(("wanted", "messages"), [("never", 0), ("failure", 0), ("warning", 1), ("always", 1)])
-def test_a_message_about_warnings(hook: Hook, place: Place, tmp_path: Path, wanted: str, messages: int) -> None:
+def test_a_message_about_warnings(hook: Hook, buckets: Buckets, tmp_path: Path, wanted: str, messages: int) -> None:
     """A run that succeeds with a warning sends a message if ``notify`` is warning or always."""
-    pod = Pod(place, tmp_path)
+    pod = Pod(buckets, tmp_path)
     pod.write("tap.json", {**REPORT, "warnings": ["Stream orders sent nothing."]})
     commit.commit(pod.run, pod.history)
     (tmp_path / "url").write_text(hook.url, encoding="utf-8")

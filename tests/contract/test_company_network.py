@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.full  # installs packages through proxies
 
 PACKAGE = "colorama"
-"""What has to be fetched: small, and without requirements of its own."""
+"""What has to be fetched: small, and without further requirements."""
 PASSWORD = "p%40ss"
 PUBLIC = {"SSL_CERT_FILE": "", "PIP_CERT": "", "REQUESTS_CA_BUNDLE": "", "HTTPS_PROXY": "", "HTTP_PROXY": ""}
-"""Nothing but our settings says how the world is reached."""
+"""Only our settings configure the network."""
 
 
 @pytest.fixture
@@ -97,13 +97,13 @@ def test_environments_are_installed_through_the_proxy(fresh: Checkout, strict: P
 
 
 def test_without_the_company_s_certificate(fresh: Checkout, proxy: Proxy) -> None:
-    """Where the proxy's authority is not known, the user is told to name its certificate."""
+    """If the proxy's authority is not known, the hint is to name its certificate."""
     is_one_sentence(run(fresh, proxy.address), "E-CERTIFICATE", "authority that is not known", "→ .*singer.ca_bundle")
     assert proxy.seen == []
 
 
 def test_without_the_password(fresh: Checkout, strict: Proxy) -> None:
-    """Where the proxy asks for a user and a password, the user is told where to put them."""
+    """If the proxy asks for a user and a password, the hint names where to put them."""
     is_one_sentence(run(fresh, strict.address, strict.ca), "E-PROXY", f"the proxy {strict.address} asks", "→ .*user:password@")
     assert strict.refused
 
@@ -180,7 +180,7 @@ def kubeconfig(folder: Path, server: str) -> Path:
 
 
 def test_the_cluster_s_api_on_this_machine(api: Path, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster on loopback is asked directly, whatever environment and settings say of a proxy."""
+    """A cluster on loopback is asked directly, with any proxy in environment and settings."""
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, proxy.address)
     kube = Kube(api, "c", network.read(Settings(root=tmp_path, proxy=proxy.address), os.environ))

@@ -71,10 +71,10 @@ def lake(minio: Minio, checkout: Checkout) -> Lake:
     root = S3Store(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, region="us-east-1")
     root.prepare({name: False})
     root.put(name, "singer/other/secret.json", b"theirs")
-    found = Lake(minio, checkout, name, root, {"accesskey": secrets.token_hex(8), "secretkey": secrets.token_hex(16)})
+    made = Lake(minio, checkout, name, root, {"accesskey": secrets.token_hex(8), "secretkey": secrets.token_hex(16)})
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", STATE]]})
-    found.allow(found.policy())
-    return found
+    made.allow(made.policy())
+    return made
 
 
 def test_a_run_with_the_rights_that_are_printed(lake: Lake) -> None:
@@ -134,7 +134,7 @@ def test_two_environments_in_one_bucket(lake: Lake) -> None:
 
 
 def test_a_bucket_of_another_region(minio: Minio, checkout: Checkout, tmp_path: Path) -> None:
-    """Where the bucket is in another region than the settings say the right one is named; with it all is well."""
+    """If the bucket is in another region than the settings name, the error names the right one; with it the store is ready."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", STATE]]})
     (tmp_path / "far").mkdir()
     far = replace(minio, folder=tmp_path / "far", process=None, region="eu-central-1")
@@ -155,11 +155,11 @@ def identity(minio: Minio) -> Iterator[str]:
 
     class Agent(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told = {"AccessKeyId": minio.access_key, "SecretAccessKey": minio.secret_key, "Token": "", "Expiration": "2099-01-01T00:00:00Z"}
+            keys = {"AccessKeyId": minio.access_key, "SecretAccessKey": minio.secret_key, "Token": "", "Expiration": "2099-01-01T00:00:00Z"}
             known = self.headers.get("Authorization") == "a-token-of-the-pod"
             self.send_response(200 if known else 401)
             self.end_headers()
-            self.wfile.write(json.dumps(told if known else {}).encode())
+            self.wfile.write(json.dumps(keys if known else {}).encode())
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -169,7 +169,7 @@ def identity(minio: Minio) -> Iterator[str]:
 
 
 def test_the_identity_of_a_pod(minio: Minio, identity: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without keys a pod's identity opens the store; where there is none a sentence says so."""
+    """Without keys a pod's identity opens the store; without an identity the error is one sentence."""
     token = tmp_path / "token"
     token.write_text("a-token-of-the-pod")
     monkeypatch.setenv("HOME", str(tmp_path))

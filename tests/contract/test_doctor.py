@@ -1,4 +1,4 @@
-"""``doctor``: each check sees what it is there for, says what to do, and counts only for the engine that needs it.
+"""``doctor``: each check sees what it is there for, prints what to do, and counts only for the engine that needs it.
 
 The commands are typed on a machine of stand-ins, as in ``fake_machine``; index and registries are a server of the test's own.
 """
@@ -58,7 +58,7 @@ class World(ServingHTTP):
     """What is outside: a package index and registries, in one server, for as long as the body of its ``with`` runs."""
 
     def __init__(self) -> None:
-        """Answer 200, with the right time, at once."""
+        """Answer 200, with the right time, without a delay."""
         super().__init__(("127.0.0.1", 0), _Handler)
         self.host = f"127.0.0.1:{self.server_port}"
         self.says = {"simple": 200, "v2": 200, "readyz": 200}
@@ -66,12 +66,12 @@ class World(ServingHTTP):
         self.ahead: float | None = 0
         """By how many seconds its clock is ahead; None: it does not tell."""
         self.age = 0
-        """How long a proxy has kept what it says."""
+        """How long a proxy has kept its answer."""
         self.answers = threading.Event()
         self.answers.set()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop, whoever waits."""
+        """Stop, also if a client waits."""
         self.answers.set()
         super().__exit__(kind, error, trace)
 
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Patient(FakeMachine):
-    """A machine on which all is well, until a test breaks something."""
+    """A machine without a problem, until a test breaks something."""
 
     world: World
 
@@ -134,19 +134,19 @@ class Patient(FakeMachine):
 
 @pytest.fixture
 def patient(checkout: Checkout, tmp_path: Path) -> Iterator[Patient]:
-    """Yield a machine on which all is well."""
+    """Yield a machine without a problem."""
     with World() as world:
         yield Patient(checkout, tmp_path / "machine").well(world)
 
 
 def diagnosis(result: Result, name: str) -> list[dict[str, Any]]:
-    """Return what was said of one thing."""
+    """Return the findings of one check."""
     assert "Traceback" not in result.err
     return [event for event in result.events if event["event"] == "doctor" and event["name"] == name]
 
 
 def test_all_is_well(patient: Patient) -> None:
-    """Where all is well every line says so, the exit code is 0 for either engine, and nothing was touched."""
+    """On a machine without a problem every line reports that, the exit code is 0 for either engine, and nothing was touched."""
     patient.checkout.invoke("--list")  # bytecode
     before = files(patient.checkout.root)
     result = patient.type("doctor", "--json", *ARGO)
@@ -167,7 +167,7 @@ def test_all_is_well(patient: Patient) -> None:
 
 @dataclass
 class Case:
-    """Something that is broken, and what must be said of it."""
+    """Something that is broken, and the finding about it."""
 
     name: str
     """The check that sees it."""
@@ -187,7 +187,7 @@ def has(name: str, text: str) -> Callable[[Patient], object]:
 
 
 def recorded(name: str) -> Callable[[Patient], object]:
-    """Let the runtime say what a real one has said: see ``tests/unit/containers/runtimes/README.md``."""
+    """Let the runtime print the answer of a real one: see ``tests/unit/containers/runtimes/README.md``."""
     return lambda patient: patient.has("info", (RECORDED / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -341,7 +341,7 @@ def test_a_runtime_that_hangs(patient: Patient) -> None:
 
 
 def test_a_proxy_that_looks_into_what_passes(patient: Patient, tmp_path: Path) -> None:
-    """Where a company's certificate is not known, or its proxy wants a password, that is what is said, and the password is not."""
+    """If a company's certificate is not known, or its proxy wants a password, the finding names that, without the password."""
     patient.only_scripted(made=False)
     index = {"PIP_INDEX_URL": "https://index.invalid/simple", "SSL_CERT_FILE": "", "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
     with Proxy(tmp_path, login="jane:s3cr3t") as strict:
@@ -404,10 +404,10 @@ def test_clusters_of_other_checkouts(patient: Patient, tmp_path: Path, name: str
     patient.install("docker", COPY + DOCKER.replace("singer-control-plane $status", f"{name}-control-plane $status"))
 
     def seen() -> tuple[str, str, str]:
-        (found,) = diagnosis(patient.type("doctor", "--json", *ARGO), "Other checkouts")
-        assert str(other) in found["seen"]
-        assert f'"{name}" (running)' in found["seen"]
-        return found["status"], found["seen"], found["hint"]
+        (finding,) = diagnosis(patient.type("doctor", "--json", *ARGO), "Other checkouts")
+        assert str(other) in finding["seen"]
+        assert f'"{name}" (running)' in finding["seen"]
+        return finding["status"], finding["seen"], finding["hint"]
 
     status, says, does = seen()
     assert (status, "do not meet" in says) == (("fail", False) if name == "singer" else ("ok", True))
@@ -475,7 +475,7 @@ def test_an_engine_that_does_not_exist(patient: Patient) -> None:
 
 
 class Publisher(ServingHTTP):
-    """Whoever publishes kind, over TLS with an authority of its own."""
+    """The site that publishes kind, over TLS with a test's authority."""
 
     PROGRAM = b"#!/bin/sh\necho 'kind v0.33.0 go1.26.8 linux/amd64'\n"
 
@@ -578,7 +578,7 @@ def test_kind_cannot_be_fetched(patient: Patient, publisher: Publisher, gives: s
 
 
 def test_kind_cannot_be_reached(patient: Patient, publisher: Publisher) -> None:
-    """Without a network, or with a certificate that nobody knows, that is what is said."""
+    """Without a network, or with a certificate that nobody knows, the finding names that as the reason."""
     patient.without("kind")
     assert re.search("^E-NETWORK  https://127.0.0.1:9 is not reachable: the connection is refused", fix(patient, None).err, re.MULTILINE)
     result = fix(patient, publisher, INVOKE_SINGER_CA_BUNDLE="")
@@ -586,7 +586,7 @@ def test_kind_cannot_be_reached(patient: Patient, publisher: Publisher) -> None:
 
 
 @contextmanager
-def under_way(checkout: Checkout) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(checkout: Checkout) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Yield a run that takes its time, and its id."""
     checkout.scripted(SLOW, {"pid": True})
     with checkout.start("run", "p", "--json", "--engine", "local") as process:
@@ -606,7 +606,7 @@ def test_what_is_put_right(patient: Patient) -> None:
     (checkout.root / ".venv.making").mkdir()
     (checkout.root / ".venv.making" / "pid").write_text(str(1 << 22))
     patient.owns(complete=False)
-    with under_way(checkout) as (process, run):
+    with running(checkout) as (process, run):
         process.kill()
         process.wait()
         eventually(lambda: not [pid for pid in pids(checkout, run) if alive(pid)])
@@ -631,13 +631,13 @@ def test_what_is_put_right(patient: Patient) -> None:
     assert "• Nothing to correct that would be safe" in again.out
 
 
-def test_what_is_under_way_is_left_alone(patient: Patient) -> None:
+def test_what_is_running_is_left_alone(patient: Patient) -> None:
     """A run, an up and an environment that are under way are no leftovers."""
     checkout = patient.checkout
     (checkout.root / ".venv.making").mkdir()
     (checkout.root / ".venv.making" / "pid").write_text(str(os.getpid()))
     patient.owns(complete=False)
-    with under_way(checkout) as (process, _), (checkout.local / "locks" / "platform").open("a") as lock:
+    with running(checkout) as (process, _), (checkout.local / "locks" / "platform").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = patient.type("doctor", "--fix", "--json", *ARGO)
         assert [seen["seen"] for seen in diagnosis(result, "Leftovers")] == ["none"]
@@ -661,7 +661,7 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
         f"SINGER_NOTIFY_URL=https://hooks.example.com/{secret['notify']}\n"
     )
     forms = [odd, quote(odd, safe=""), json.dumps(odd)[1:-1], base64.b64encode(odd.encode()).decode()]
-    said = [
+    logged = [
         *secret.values(),
         *forms,
         "pin is zq7",
@@ -669,7 +669,7 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
         "Authorization: Bearer abcdef123456",
     ]
     checkout.scripted(
-        {"steps": [SCHEMA, *(["stderr", text] for text in said), ["exit", 1]], "token": "${NAMED}"},
+        {"steps": [SCHEMA, *(["stderr", text] for text in logged), ["exit", 1]], "token": "${NAMED}"},
         {"password": "${ODD}"},
     )
     config = checkout.root / "singer-configs" / "tap-scripted" / "config.json"
@@ -684,14 +684,14 @@ def test_a_bundle_has_no_secret(patient: Patient) -> None:
     assert checkout.run(**{**environ, "HTTPS_PROXY": "", "PIP_INDEX_URL": checkout.environ.get("PIP_INDEX_URL", "")}).code == 2
     log = next((checkout.local / "logs" / "p").glob("*/tap.log"))
     assert secret["named"] not in log.read_text()
-    log.write_text("\n".join([log.read_text(), *said]))  # as a version that did not redact logs has left it
+    log.write_text("\n".join([log.read_text(), *logged]))  # as a version that did not redact logs has left it
     config.write_text(json.dumps({"token": "${NAMED}", "nested": {"password": secret["typed"]}}))
     kept = checkout.local / "kept"
     kept.mkdir()
     (kept / "minio.tar").touch()
     (kept / "secrets.json").write_text(json.dumps({"argo-artifacts-root": {"accesskey": "root", "secretkey": secret["kept"]}}))
     with (checkout.local / "logs" / "p" / "kept.log").open("w") as file:
-        file.write(f"minio says {secret['kept']} to root\nhttps://bob:sesame@x/y\n")
+        file.write(f"minio prints {secret['kept']} to root\nhttps://bob:sesame@x/y\n")
 
     result = patient.type("doctor", "--bundle", **environ)
     (name,) = re.findall(r"\.local/support-\w+\.txt", result.out)
@@ -728,7 +728,7 @@ def test_a_bundle_where_nothing_is_right(patient: Patient) -> None:
 
 
 def test_a_cluster_says_whose_it_is(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever finds a cluster that was made by a checkout can tell by which, also when it is stopped."""
+    """The owner of a cluster that a checkout has made can find out which checkout, also when the cluster is stopped."""
     monkeypatch.setenv("PATH", str(patient.programs))
     root = patient.checkout.root
     patient.install("kind", f'/bin/cat >/dev/null; : >"{root}/.local/kubeconfig"; echo running >"$desk/node"')

@@ -51,13 +51,13 @@ def company(checkout: Checkout) -> Checkout:
     ids=lambda words: words[0],
 )
 def test_an_environment_that_is_not_up(company: Checkout, words: tuple[str, ...]) -> None:
-    """Whatever is asked of an environment that is not up, the answer is how to get it up, and nothing of the laptop's."""
+    """For every command about an environment that is not up, the answer is how to get it up, and nothing of the laptop's."""
     result = company.invoke(*words, "--env", "company")
     assert (result.code, "E-DOWN" in result.err) == (1, True), result.err
     assert "invoke up --env company" in result.err
 
 
-def test_the_environment_is_told(company: Checkout) -> None:
+def test_the_environment_is_named(company: Checkout) -> None:
     """Each event names the environment, whether the flag or the variable chose it; those of the laptop name none."""
     flagged = company.invoke("up", "--plan", "--json", "--env", "company")
     chosen = company.invoke("up", "--plan", "--json", INVOKE_SINGER_ENV="company")

@@ -1,4 +1,4 @@
-"""What an environment says beside its settings: configs of its own, secrets of its own, resources. The cluster is a stand-in."""
+"""What an environment's file sets beside its settings: configs, secrets, resources. The cluster is a stand-in."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def theirs(company: Company, **values: str) -> dict[str, Any]:
 
 
 def test_a_config_of_its_own(asking: Company) -> None:
-    """The environment's config is brought there in the place of the connector's, with its secrets; the laptop's stays."""
+    """The environment's config is stored there instead of the connector's, with its secrets; the laptop's stays."""
     instead(asking, "tap-scripted/config.json", {"steps": STEPS, "token": "${COMPANY_TOKEN}", "address": "there"})
     up = asking.there("up", TOKEN="laptop", COMPANY_TOKEN="there")
     assert up.code == 0, up.err
@@ -83,8 +83,8 @@ def test_a_file_that_stands_for_nothing(asking: Company, name: str) -> None:
     assert asking.type("check", "--name", "p", TOKEN="x").code == 0
 
 
-def test_a_secret_in_the_place_of_its_name(asking: Company) -> None:
-    """A config of the environment is held to the same rule: no secret stands in it."""
+def test_a_secret_instead_of_its_name(asking: Company) -> None:
+    """A config of the environment is held to the same rule: it contains no secret."""
     instead(asking, "tap-scripted/config.json", {"steps": STEPS, "token": "typed"})
     result = asking.there("up")
     assert (result.code, "E-SECRET-TYPED" in result.err, "environments/company/tap-scripted" in result.err) == (1, True, True), result.err
@@ -92,7 +92,7 @@ def test_a_secret_in_the_place_of_its_name(asking: Company) -> None:
 
 
 def test_secrets_of_its_own(asking: Company) -> None:
-    """What .env.company says goes over .env, there and nowhere else; a variable goes over both. No support file has it."""
+    """The values of .env.company override those of .env, there and nowhere else; a variable overrides both. No support file has it."""
     (asking.root / ".env").write_text("TOKEN=of-the-laptop\n")
     (asking.root / ".env.company").write_text("TOKEN=of-the-company\n")
     assert asking.there("up").code == 0
@@ -105,7 +105,7 @@ def test_secrets_of_its_own(asking: Company) -> None:
 
 
 def test_a_secret_that_is_there(asking: Company) -> None:
-    """Who has no secret on the own machine goes on with the one in the cluster, which stays; one that is nowhere is told."""
+    """Without a secret on this machine the one in the cluster stays and is used; one that is nowhere is reported."""
     missing = asking.there("up")
     assert (missing.code, "E-SECRET" in missing.err, "${TOKEN}" in missing.err) == (1, True, True), missing.err
     assert asking.there("up", TOKEN="colleague").code == 0
@@ -115,7 +115,7 @@ def test_a_secret_that_is_there(asking: Company) -> None:
 
 
 def test_a_secret_of_others(asking: Company) -> None:
-    """A Secret that what keeps the company's secrets has made is used, whatever is set here; what it lacks, others must add."""
+    """A Secret that a company's secret manager has made is used, with any value set here; keys that it lacks, others must add."""
     made = theirs(asking, OTHER="x")
     lacking = asking.there("up", TOKEN="mine")
     assert (lacking.code, "E-SECRET" in lacking.err, NAME in lacking.err) == (1, True, True), lacking.err
@@ -130,14 +130,14 @@ def test_a_secret_of_others(asking: Company) -> None:
 
 
 def test_resources(asking: Company) -> None:
-    """Pipelines ask for what the environment says, but for what they say themselves."""
+    """Pipelines request the resources of the environment, but for those that they set themselves."""
     with asking.file.open("a") as file:
         file.write("resources: cpu=250m,memory=1Gi\n")
     asking.checkout.scripted({"steps": STEPS}, schedule="0 6 * * *", resources={"memory": "2Gi"})
     assert asking.there("up").code == 0
-    given = asking.api.get("CronWorkflow", "p")["spec"]["workflowSpec"]["arguments"]["parameters"]
-    (said,) = [json.loads(item["value"]) for item in given if item["name"] == "resources"]
-    assert said == {"requests": {"cpu": "250m", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
+    parameters = asking.api.get("CronWorkflow", "p")["spec"]["workflowSpec"]["arguments"]["parameters"]
+    (resources,) = [json.loads(item["value"]) for item in parameters if item["name"] == "resources"]
+    assert resources == {"requests": {"cpu": "250m", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
     asking.file.write_text(yaml.safe_dump({**yaml.safe_load(asking.file.read_text()), "resources": "cpu=a lot"}))
     refused = asking.there("sync")
     assert (refused.code, "E-SETTING" in refused.err, "cpu=100m,memory=512Mi" in refused.err) == (1, True, True), refused.err

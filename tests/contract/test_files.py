@@ -88,7 +88,7 @@ def test_taps_that_compare_files_with_their_state(checkout: Checkout) -> None:
 
 
 def test_a_tap_that_reads_a_file(checkout: Checkout) -> None:
-    """`new` takes a file of the checkout along, and says of any other path that only this machine has it; so does `add`."""
+    """`new` takes a file of the checkout along, and warns about any other path that only this machine has it; so does `add`."""
     (checkout.root / "people.jsonl").write_text("ada\n")
     words = ("new", "tap-shop", "--pip-url", project(checkout, TAP))
     result = succeeded(checkout.invoke(*words, "--set", "path=people.jsonl"))

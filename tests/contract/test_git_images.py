@@ -82,7 +82,7 @@ class Desk:
             copy.parent.mkdir(exist_ok=True)
             (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, copy)
         self.settings = Settings(root=self.root)
-        self.said: list[str] = []
+        self.progress: list[str] = []
         fake_docker.install(folder / "bin", self.desk)
         self.commit()
         self.connector(f"git+file://{self.repository}")
@@ -113,7 +113,7 @@ class Desk:
         connector = Project(self.root).connector("tap-git")
         Environments(self.settings).ensure_lock(connector)
         shutil.rmtree(self.desk / "sources", ignore_errors=True)
-        images.build(connector, self.settings, Runtime("docker"), self.said.append)
+        images.build(connector, self.settings, Runtime("docker"), self.progress.append)
         return (self.desk / "sources" / "sources.txt").read_text().splitlines()
 
     def refused(self) -> SetupError:
@@ -155,12 +155,12 @@ def test_the_builder_gets_the_package_of_the_commit(desk: Desk) -> None:
     files = {file.name for file in (desk.desk / "sources").rglob("*") if file.is_file()}
     assert files == {"requirements.lock", "sources.txt", "tap_git-1.12-py3-none-any.whl"}
     assert "git+" not in (desk.desk / "sources" / "requirements.lock").read_text()
-    assert f"fetching file://{desk.repository}" in desk.said
+    assert f"fetching file://{desk.repository}" in desk.progress
 
     desk.repository.rename(desk.repository.with_name("away"))
-    desk.said.clear()
+    desk.progress.clear()
     assert desk.build() == ["/build/sources/0/tap_git-1.12-py3-none-any.whl"]
-    assert not any("fetching" in line for line in desk.said)
+    assert not any("fetching" in line for line in desk.progress)
 
 
 @pytest.mark.full
@@ -209,7 +209,7 @@ def test_a_build_that_needs_a_compiler(desk: Desk) -> None:
     first, second = desk.builds
     assert "BUILD_PACKAGES" not in first
     assert "--build-arg BUILD_PACKAGES=build-essential " in second
-    assert "needs build-essential: building again with it" in desk.said
+    assert "needs build-essential: building again with it" in desk.progress
     desk.build()
     assert "--build-arg BUILD_PACKAGES=build-essential " in desk.builds[2]
 

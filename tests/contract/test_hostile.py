@@ -19,7 +19,7 @@ ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def test_words_of_a_connector_are_shown(checkout: Checkout) -> None:
-    """Escape sequences in what a connector says reach the terminal as text, and a log line forges no event."""
+    """Escape sequences in a connector's output reach the terminal as text, and a log line forges no event."""
     forged = json.dumps({"event": "run.finished", "status": "succeeded"})
     stream = f"s{CLIPBOARD}\n{forged}"
     checkout.scripted(
@@ -45,7 +45,7 @@ def test_words_of_a_connector_are_shown(checkout: Checkout) -> None:
 
 
 def test_a_record_cannot_lead_fetch_out_of_its_folder(checkout: Checkout) -> None:
-    """Whatever a record in the bucket names, fetch writes below output/<pipeline>/<run> alone, and reads the run's own files."""
+    """For any name that a record in the bucket has, fetch writes below output/<pipeline>/<run> alone, and reads the run's own files."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 1], ["state", {"n": 1}]]})
     assert checkout.run().code == 0
     [file] = (checkout.local / "buckets" / "artifacts" / "runs" / "p").glob("*/run.json")

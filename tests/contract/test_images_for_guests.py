@@ -118,7 +118,7 @@ def test_nodes_in_containers(desk: Desk, context: str, nodes: list[str], others:
 
 @pytest.mark.parametrize("context", ["docker-desktop", "rancher-desktop", "orbstack", "colima", "colima-work"])
 def test_nodes_that_share_the_runtimes_images(desk: Desk, context: str) -> None:
-    """Where the cluster runs on the runtime's own images nothing is brought there: what is built is there."""
+    """If the cluster runs on the runtime's own images nothing is loaded: a built image is there."""
     guest = desk.guest(context)
     guest.ready()
     assert guest.missing_images([OURS]) == [OURS]
@@ -129,7 +129,7 @@ def test_nodes_that_share_the_runtimes_images(desk: Desk, context: str) -> None:
 
 
 def test_a_minikube_of_the_users(desk: Desk) -> None:
-    """A context that minikube has made takes images through minikube, whatever its profile's name."""
+    """A context that minikube has made takes images through minikube, with any name of the profile."""
     desk.has("on-minikube", f"{THEIRS}\n")
     guest = desk.guest("work", extensions=[{"name": "cluster_info", "extension": {"provider": "minikube.sigs.k8s.io"}}])
     guest.ready()
@@ -141,7 +141,7 @@ def test_a_minikube_of_the_users(desk: Desk) -> None:
 
 
 def test_a_company_without_a_registry(desk: Desk) -> None:
-    """Without a registry connectors' images have no way into such a cluster: that is said first."""
+    """Without a registry connectors' images cannot get into such a cluster: that is reported first."""
     with pytest.raises(SetupError, match="cannot take connectors' images") as caught:
         desk.guest("company").ready()
     assert "INVOKE_SINGER_REGISTRY" in caught.value.hint

@@ -1,4 +1,4 @@
-"""Whatever ends a run from outside: nothing of it goes on, the state is as it was, the next run is well."""
+"""What happens when a run is ended from outside: nothing of it goes on, the state is as it was, the next run succeeds."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_interrupted(running: tuple[Checkout, subprocess.Popen[str], str, list[i
 
 
 def test_killed(running: tuple[Checkout, subprocess.Popen[str], str, list[int]]) -> None:
-    """When our own process is killed its connectors stop too; the record says so, and the next run is well."""
+    """When our own process is killed its connectors stop too; the record names the reason, and the next run succeeds."""
     checkout, process, run, connectors = running
     process.kill()
     process.wait()
@@ -70,7 +70,7 @@ def test_killed(running: tuple[Checkout, subprocess.Popen[str], str, list[int]])
 
 
 def test_interrupted_while_installing(checkout: Checkout) -> None:
-    """Ctrl-C while environments are made leaves nothing half-made, and the next run is well."""
+    """Ctrl-C while environments are made leaves nothing half-made, and the next run succeeds."""
     (checkout.local / "environments").unlink()
     checkout.scripted({"steps": GOOD})
     with checkout.start("run", "p") as process:
@@ -100,7 +100,7 @@ def test_output_that_nobody_reads(checkout: Checkout) -> None:
 
 @pytest.fixture
 def small_disk(checkout: Checkout, tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
-    """Yield a function that puts a folder below .local on a disk of its own, of a given size."""
+    """Yield a function that puts a folder below .local on a separate file system of a small size."""
     mounted: list[Path] = []
 
     def make(name: str, size: str) -> Path:
@@ -155,7 +155,7 @@ def test_disk_full_where_the_run_works(checkout: Checkout, small_disk: Callable[
 
 
 def test_raw_output_on_a_full_disk(checkout: Checkout, small_disk: Callable[[str, str], Path]) -> None:
-    """When the raw output does not fit, the entrypoint says so."""
+    """When the raw output does not fit, the entrypoint reports it."""
     checkout.scripted({"steps": GOOD})
     checkout.run()
     small_disk("runs", "200k")

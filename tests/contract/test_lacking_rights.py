@@ -35,8 +35,8 @@ def brought(company: Company) -> Company:
     return company
 
 
-def told(company: Company, *words: str) -> tuple[str, Path]:
-    """Type a command that a right is lacking for, and return what is said of it, and the file that is named, which is there."""
+def refused(company: Company, *words: str) -> tuple[str, Path]:
+    """Type a command that a right is lacking for; return its message, and the file that it names, which exists."""
     result = company.there(*words)
     assert (result.code, "Traceback" in result.err) == (1, False), result.err
     sentence, hint = result.err.strip().splitlines()
@@ -102,7 +102,7 @@ def prepare(company: Company, case: Case) -> None:
 def test_a_right_is_named_with_what_grants_it(brought: Company, case: Case) -> None:
     """Verb, kind, object and namespace are named, and who one is; the file allows exactly that to this user, and then the command works."""
     prepare(brought, case)
-    sentence, file = told(brought, *case.words)
+    sentence, file = refused(brought, *case.words)
     named = f' "{case.name}"' if case.name else ""
     what = f"{case.verb} {case.resource}{named} in the namespace {NAMESPACE}"
     assert what in sentence
@@ -123,17 +123,17 @@ def test_creating_by_applying(brought: Company) -> None:
     brought.checkout.scripted({"steps": []}, schedule="0 6 * * *")
     del brought.api.objects["CronWorkflow", "p"]
     brought.api.denied.add(("create", SCHEDULES))
-    sentence, file = told(brought, "sync")
+    sentence, file = refused(brought, "sync")
     assert f'create {SCHEDULES} "p" in the namespace {NAMESPACE}' in sentence
     assert grant(brought.api, file) == [{"apiGroups": ["argoproj.io"], "resources": ["cronworkflows"], "verbs": ["create"]}]
     assert brought.there("sync").code == 0
 
 
 def test_up_asks_beforehand(company: Company) -> None:
-    """All that `up` lacks is told at once, before anything is changed; one file allows it, and then `up` works."""
+    """All that `up` lacks is reported in one message, before anything is changed; one file allows it, and then `up` works."""
     api = company.api
     api.denied |= {("create", "roles.rbac.authorization.k8s.io"), ("patch", "roles.rbac.authorization.k8s.io"), ("delete", "configmaps")}
-    sentence, file = told(company, "up")
+    sentence, file = refused(company, "up")
     assert "You may not delete configmaps; create, patch roles.rbac.authorization.k8s.io in the namespace rates" in sentence
     assert api.changes == []
     rules = grant(api, file)
@@ -143,18 +143,18 @@ def test_up_asks_beforehand(company: Company) -> None:
 
 
 def test_run_asks_beforehand(brought: Company) -> None:
-    """All that a run lacks to be followed is told before it is begun."""
+    """All the rights that following a run needs are checked before it is begun."""
     brought.api.denied |= {("list", "pods"), ("get", "pods/log")}
-    sentence, file = told(brought, "run", "p")
+    sentence, file = refused(brought, "run", "p")
     assert "You may not list pods; get pods/log in the namespace rates" in sentence
     assert [name for kind, name in brought.api.objects if kind == "Workflow"] == [RUN]
     assert [rule["resources"] for rule in grant(brought.api, file)] == [["pods"], ["pods/log"]]
 
 
 def test_a_port_that_may_not_be_forwarded(company: Company) -> None:
-    """Where no port may be forwarded that is told before any program waits for it."""
+    """If no port may be forwarded the error comes before any program waits for it."""
     company.api.denied |= {("get", "pods/portforward"), ("create", "pods/portforward")}
-    sentence, file = told(company, "forward")
+    sentence, file = refused(company, "forward")
     assert "get, create pods/portforward in the namespace rates" in sentence
     assert grant(company.api, file) == [{"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]}]
 
@@ -164,7 +164,7 @@ def test_the_whole_cluster(company: Company) -> None:
     del company.api.objects["Namespace", NAMESPACE]
     company.api.denied |= {("create", "namespaces"), ("create", "configmaps")}
     company.api.workflows = False
-    sentence, file = told(company, "up")
+    sentence, file = refused(company, "up")
     assert "create a Namespace" in sentence
     (document,) = yaml.safe_load_all(file.read_text())
     assert (document["kind"], document["metadata"]["name"]) == ("Namespace", NAMESPACE)
@@ -173,7 +173,7 @@ def test_the_whole_cluster(company: Company) -> None:
 
 
 def test_what_no_role_helps_with(brought: Company) -> None:
-    """A quota or a policy refuses with the same number: its own words are told, and no file is written."""
+    """A quota or a policy refuses with the same number: its own words are shown, and no file is written."""
     brought.checkout.scripted({"steps": []}, schedule="0 7 * * *")
     brought.api.refuses = 'cronworkflows.argoproj.io "p" is forbidden: exceeded quota: small, requested: count/cronworkflows=1, limited: 0'
     result = brought.there("sync")
@@ -182,7 +182,7 @@ def test_what_no_role_helps_with(brought: Company) -> None:
 
 
 def test_what_may_merely_not_be_seen(brought: Company) -> None:
-    """Who may not look at what a command can do without is not told so, and nothing is written."""
+    """A right that a command can do without is not mentioned, and nothing is written."""
     brought.api.denied |= {("list", "networkpolicies.networking.k8s.io")}
     assert brought.there("up").code in {0, 1}
     brought.api.denied |= {("get", "configmaps")}

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Path:
-    """Return a folder with the few programs that a bare machine has, and a home of its own beside it."""
+    """Return a folder with the few programs that a bare machine has, and a separate home beside it."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "home").mkdir()
     for name in ("sh", "cat", "cmp", "cp", "dirname", "mkdir", "realpath", "rm", "sleep"):
-        found = shutil.which(name)
-        assert found
-        (folder / name).symlink_to(found)
+        path = shutil.which(name)
+        assert path
+        (folder / name).symlink_to(path)
     return folder
 
 
@@ -97,7 +97,7 @@ def test_no_python(checkout: Checkout, tools: Path) -> None:
 
 
 def test_no_venv_module(checkout: Checkout, tools: Path) -> None:
-    """Where Debian's python3-venv is missing, that is what is said."""
+    """If Debian's python3-venv is missing, the error names it."""
     real = getattr(sys, "_base_executable", sys.executable)
     script(tools / "bare", f'case "$*" in *ensurepip*) exit 1;; esac\nexec {real} "$@"')
     script(tools / "python3", f'case "$2" in *version_info*) echo {tools / "bare"};; esac')
@@ -110,7 +110,7 @@ def test_no_venv_module(checkout: Checkout, tools: Path) -> None:
 
 @pytest.mark.full  # makes a venv
 def test_no_network(checkout: Checkout, tools: Path) -> None:
-    """When the packages cannot be had, that is said with what to do, and the next use begins again."""
+    """If the packages cannot be downloaded, the error names what to do, and the next use begins again."""
     python(tools)
     result = launch(checkout, tools, "runs", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
 
@@ -132,7 +132,7 @@ def test_uv_that_fails(checkout: Checkout, tools: Path) -> None:
 
 @pytest.mark.full  # makes a venv
 def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None:
-    """A first use that is killed leaves nothing in the way, and several at once make the environment once."""
+    """A first use that is killed does not block the next, and several in parallel make the environment once."""
     python(tools)
     with subprocess.Popen(["./invoke", "runs"], cwd=checkout.root, env=environ(checkout, tools), stderr=subprocess.DEVNULL) as killed:
         while not (checkout.root / ".venv" / "bin").exists():
@@ -149,10 +149,10 @@ def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None
         )
         for _ in range(3)
     ]
-    told = [process.communicate(timeout=300) for process in several]
+    outputs = [process.communicate(timeout=300) for process in several]
 
-    assert [process.returncode for process in several] == [0, 0, 0], told
-    assert sum("Making" in err for _, err in told) == 1
+    assert [process.returncode for process in several] == [0, 0, 0], outputs
+    assert sum("Making" in err for _, err in outputs) == 1
     assert not (checkout.root / ".venv.making").exists()
 
 

@@ -121,7 +121,7 @@ def started(checkout: Checkout) -> list[int]:
 
 
 def test_ctrl_c_ends_all_three(checkout: Checkout) -> None:
-    """No process outlives an interrupted run, and its record says so."""
+    """No process outlives an interrupted run, and its record has the status."""
     mapped(checkout, {"pid": True, "sleep": 600}, [["pid"], SCHEMA, ["sleep", 600]], {"pid": True})
     with checkout.start("run", "p", "--json") as process:
         pids = eventually(lambda: started(checkout))

@@ -1,7 +1,7 @@
 """A cluster of minikube's, and what can go wrong with it: the same promises as with kind.
 
-`minikube` and `docker` are stand-ins that are alone on PATH. Their forms are those of minikube 1.38.1: events, exit codes, the kubeconfig that it
-writes into, the profile that a failed start leaves behind, the current profile that it forgets when it deletes any.
+`minikube` and `docker` are stand-ins that are alone on PATH. Their forms are those of minikube 1.38.1: events, exit codes, kubeconfig. So
+are the profile that a failed start leaves behind and the current profile that it forgets when it deletes any.
 """
 
 # ruff: noqa: E501 - tables: a case is a line
@@ -162,7 +162,7 @@ class Machine(FakeMachine):
 
     @property
     def profile(self) -> str:
-        """The state of our profile; nothing where there is none."""
+        """The state of our profile; empty if it does not exist."""
         file = self.desk / "profile-singer"
         return file.read_text().strip() if file.exists() else ""
 
@@ -170,8 +170,8 @@ class Machine(FakeMachine):
         """Return the minikube that makes the cluster, as soon as our command has written it down."""
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
-            if found := Instance(self.checkout.local / "instance.json").maker:
-                return found
+            if recorded := Instance(self.checkout.local / "instance.json").maker:
+                return recorded
             time.sleep(0.01)
         return pytest.fail("nobody makes a cluster")
 
@@ -185,28 +185,28 @@ class Machine(FakeMachine):
 
 @pytest.fixture
 def machine(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """Yield a machine; whatever is done on it, the user's kubeconfigs and profiles are as before."""
-    found = Machine(checkout, tmp_path / "machine")
-    for name, value in found.environ.items():
+    """Yield a machine; after each test the user's kubeconfigs and profiles are as before."""
+    fresh = Machine(checkout, tmp_path / "machine")
+    for name, value in fresh.environ.items():
         monkeypatch.setenv(name, value)
-    yield found
-    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in found.kubeconfigs] == found.before
-    assert sorted(item.name for item in (found.home / ".kube").iterdir()) == ["config"]
-    assert (found.desk / "profile-work").read_text() == "Running\n"
-    assert (found.desk / "current").read_text() == "work\n"
-    assert all("--profile singer" in call for call in found.asked("^minikube"))
+    yield fresh
+    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in fresh.kubeconfigs] == fresh.before
+    assert sorted(item.name for item in (fresh.home / ".kube").iterdir()) == ["config"]
+    assert (fresh.desk / "profile-work").read_text() == "Running\n"
+    assert (fresh.desk / "current").read_text() == "work\n"
+    assert all("--profile singer" in call for call in fresh.asked("^minikube"))
 
 
 def test_the_whole_life(machine: Machine) -> None:
-    """A cluster is created with our ports on 127.0.0.1 and our kubeconfig, is there, is stopped, woken and deleted, and each is known and said."""
-    said: list[str] = []
+    """A cluster is created with our ports on 127.0.0.1 and our kubeconfig, exists, is stopped, woken, deleted; each change is reported."""
+    progress: list[str] = []
     provider = machine.provider()
     assert provider.publishes
     assert provider.pending() == "not created yet"
 
-    assert provider.ensure(said.append) == "created"
-    assert said[0].startswith("step 0 of 19: ")
-    assert "step 5 of 19: Pulling base image v0.0.50" in said
+    assert provider.ensure(progress.append) == "created"
+    assert progress[0].startswith("step 0 of 19: ")
+    assert "step 5 of 19: Pulling base image v0.0.50" in progress
     assert machine.provider().pending() is None
     (start,) = machine.asked("^minikube start")
     ports = provider.instance.ports
@@ -227,7 +227,7 @@ def test_the_whole_life(machine: Machine) -> None:
     assert machine.provider().stop()
     assert not machine.provider().stop()
     assert machine.provider().pending() == "its node is stopped"
-    assert machine.provider().ensure(said.append) == "started"
+    assert machine.provider().ensure(progress.append) == "started"
     assert machine.provider().pending() is None
     assert "--ports" not in machine.asked("^minikube start")[-1]
 
@@ -240,12 +240,12 @@ def test_it_is_not_led_elsewhere(machine: Machine) -> None:
     """Of the user's variables those that choose another profile or form are not passed on; where minikube keeps its downloads is."""
     machine.install("minikube", '/usr/bin/env >"$desk/environ"\nexit 85')
     assert machine.provider().pending() == "not created yet"
-    found = dict(line.partition("=")[::2] for line in (machine.desk / "environ").read_text().splitlines())
+    variables = dict(line.partition("=")[::2] for line in (machine.desk / "environ").read_text().splitlines())
 
-    assert (found["MINIKUBE_PROFILE"], found["MINIKUBE_NODES"]) == ("", "")
-    assert found["MINIKUBE_HOME"] == str(machine.home / "mini")
-    assert found["KUBECONFIG"] == str(machine.checkout.local / "kubeconfig")
-    assert "MINIKUBE_ROOTLESS" not in found
+    assert (variables["MINIKUBE_PROFILE"], variables["MINIKUBE_NODES"]) == ("", "")
+    assert variables["MINIKUBE_HOME"] == str(machine.home / "mini")
+    assert variables["KUBECONFIG"] == str(machine.checkout.local / "kubeconfig")
+    assert "MINIKUBE_ROOTLESS" not in variables
     machine.has("rootless")
     machine.provider().pending()
     assert "MINIKUBE_ROOTLESS=true\n" in (machine.desk / "environ").read_text()
@@ -325,7 +325,7 @@ def test_minikube_cannot_tell(machine: Machine) -> None:
 
 
 def test_images(machine: Machine) -> None:
-    """Images go to the node in one archive of which nothing stays; a node that is being created is asked for none; what it did not take is said."""
+    """Images go to the node in one temporary archive; a node that is not running is not asked; an image that it refuses is reported."""
     images = ["a:1", "quay.io/b/c:2"]
     assert machine.provider().missing_images(images) is None
     machine.provider().ensure(lambda _: None)
@@ -347,7 +347,7 @@ def test_images(machine: Machine) -> None:
 
 @pytest.mark.parametrize("words", CHANGES, ids=" ".join)
 def test_minikube_is_not_installed(machine: Machine, words: tuple[str, ...]) -> None:
-    """Without minikube every command that needs it says so, and where it comes from."""
+    """Without minikube every command that needs it reports that, and where it comes from."""
     (machine.programs / "minikube").unlink()
 
     is_one_sentence(machine.type(*words), "E-PROGRAM", "minikube is not installed", r"→ .*brew install minikube.*https://")
@@ -355,7 +355,7 @@ def test_minikube_is_not_installed(machine: Machine, words: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("words", CHANGES, ids=" ".join)
 def test_docker_is_not_running(machine: Machine, words: tuple[str, ...]) -> None:
-    """When Docker does not answer, that is said before minikube is asked for anything."""
+    """When Docker does not answer, that is reported before minikube is asked for anything."""
     machine.refuses("docker", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?")
 
     is_one_sentence(machine.type(*words), "E-RUNTIME", "Is the docker daemon running", "→ Start Docker")
@@ -406,7 +406,7 @@ def test_a_profile_that_is_not_ours(machine: Machine, state: str) -> None:
 
 
 def test_a_container_of_another_home_of_minikubes(machine: Machine) -> None:
-    """A container of that profile's name is somebody's, too: minikube would remove it, whatever home its profile is in."""
+    """A container of that profile's name is somebody's, too: minikube would remove it, with its profile in any home."""
     machine.has("container")
 
     is_one_sentence(machine.type("up"), "E-CLUSTER", "did not make")

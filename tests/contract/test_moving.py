@@ -45,10 +45,10 @@ def settings(company: Company) -> Settings:
     return parse({}, {}, env="company", root=company.root)
 
 
-def owner(company: Company, **said: Any) -> None:
+def owner(company: Company, **more: Any) -> None:
     """Let the bucket say whose it is."""
     with Handles(settings(company), company.checkout.environ) as handles:
-        handles.store().put(handles.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **said}).encode())
+        handles.store().put(handles.settings.bucket_configs, "owner.json", json.dumps({"engine": "argo", **more}).encode())
 
 
 # -- states
@@ -90,8 +90,8 @@ def test_another_state_there(moving: Company) -> None:
     assert there(moving) == OTHER
 
 
-@pytest.mark.parametrize(("answer", "state", "said"), [("y", OURS, "copied to"), ("", OTHER, "Nothing was copied.")])
-def test_the_question_on_a_terminal(moving: Company, answer: str, state: object, said: str) -> None:
+@pytest.mark.parametrize(("answer", "state", "answered"), [("y", OURS, "copied to"), ("", OTHER, "Nothing was copied.")])
+def test_the_question_on_a_terminal(moving: Company, answer: str, state: object, answered: str) -> None:
     """On a terminal both states are shown before the question; only a yes replaces."""
     let_there_be(moving, OTHER)
     typist = Typist(moving.checkout, "state", "p", "--copy-to", "company")
@@ -99,7 +99,7 @@ def test_the_question_on_a_terminal(moving: Company, answer: str, state: object,
     assert "n 3" in shown
     assert "n 1" in shown
     typist.types(answer)
-    typist.sees(said)
+    typist.sees(answered)
     assert (typist.ends(), there(moving)) == (0, state)
 
 
@@ -115,7 +115,7 @@ def test_from_one_environment_to_another(moving: Company) -> None:
     assert moving.checkout.state() == OURS
 
 
-def test_a_run_under_way(moving: Company) -> None:
+def test_a_running_pipeline(moving: Company) -> None:
     """While a run of the pipeline is under way there nothing is copied, and the hint is about that run; another pipeline's is no matter."""
     moving.runs("20261124t060000-abcd")
     refused = moving.type("state", "p", "--copy-to", "company", "--yes")
@@ -128,9 +128,9 @@ def test_a_run_under_way(moving: Company) -> None:
 
 
 def test_what_cannot_be_copied(moving: Company) -> None:
-    """No state, a misspelt environment, the environment itself, or two wishes at once are refused, each with what to do."""
+    """No state, a misspelt environment, the environment itself, or two options together are refused, each with what to do."""
     assert moving.type("state", "p", "--reset").code == 0
-    for words, code, said in (
+    for words, code, problem in (
         (("--copy-to", "company"), "E-STATE", "has no state on local"),
         (("--copy-to", "compayn"), "E-SETTING", 'Did you mean "company"?'),
         (("--copy-to", "company", "--env", "company"), "E-SETTING", "it is there already"),
@@ -138,7 +138,7 @@ def test_what_cannot_be_copied(moving: Company) -> None:
         (("--copy-to", "laptop", "--env", "company"), "E-STATE", "has no state on argo in company"),
     ):
         refused = moving.type("state", "p", *words)
-        assert (refused.code, code in refused.err, said in refused.err) == (1, True, True), refused.err
+        assert (refused.code, code in refused.err, problem in refused.err) == (1, True, True), refused.err
     let_there_be(moving, OTHER)
     down = moving.type("state", "p", "--copy-to", "laptop", "--env", "company")
     assert (down.code, "E-DOWN" in down.err, "invoke up --env laptop" in down.err) == (1, True, True), down.err
@@ -146,8 +146,8 @@ def test_what_cannot_be_copied(moving: Company) -> None:
 
 def test_a_bucket_of_others(moving: Company) -> None:
     """A bucket that another installation has, or a newer checkout, is left as it is."""
-    for said, code in (({"instance": "another-team"}, "E-FOREIGN"), ({"layout": format_version.LAYOUT + 1}, "E-LAYOUT")):
-        owner(moving, **said)
+    for owned, code in (({"instance": "another-team"}, "E-FOREIGN"), ({"layout": format_version.LAYOUT + 1}, "E-LAYOUT")):
+        owner(moving, **owned)
         refused = moving.type("state", "p", "--copy-to", "company", "--yes")
         assert (refused.code, code in refused.err) == (1, True), refused.err
     owner(moving)
@@ -161,12 +161,12 @@ def test_the_layout_is_recorded(moving: Company) -> None:
     """The cluster and the bucket say which layout they have."""
     assert moving.api.get(*STORE)["metadata"]["annotations"][format_version.RECORD] == str(format_version.LAYOUT)
     with Handles(settings(moving), moving.checkout.environ) as handles:
-        found = json.loads(handles.store().get(handles.settings.bucket_configs, "owner.json") or b"{}")
-    assert found == {"engine": "argo", "instance": "rates-team", "layout": format_version.LAYOUT}
+        recorded = json.loads(handles.store().get(handles.settings.bucket_configs, "owner.json") or b"{}")
+    assert recorded == {"engine": "argo", "instance": "rates-team", "layout": format_version.LAYOUT}
 
 
-def test_an_upgrade_is_told_before_it_is_made(moving: Company) -> None:
-    """Of a platform without a record it is said from which layout to which, and what changes, comes and goes; --plan does nothing else."""
+def test_an_upgrade_is_announced_before_it_is_made(moving: Company) -> None:
+    """For a platform without a record the upgrade lists both layouts, and what changes, comes and goes; --plan does nothing else."""
     api = moving.api
     metadata = api.get(*STORE)["metadata"]
     del metadata["annotations"][format_version.RECORD]
@@ -188,27 +188,27 @@ def test_an_upgrade_is_told_before_it_is_made(moving: Company) -> None:
 
     made = moving.there("up")
     lines = made.out.splitlines()
-    (said,) = [number for number, line in enumerate(lines) if line.startswith("! Upgrade")]
-    assert f"layout 1 to {format_version.LAYOUT}" in lines[said]
+    (announced,) = [number for number, line in enumerate(lines) if line.startswith("! Upgrade")]
+    assert f"layout 1 to {format_version.LAYOUT}" in lines[announced]
     done = next(number for number, line in enumerate(lines) if line.startswith("✓ Objects"))
-    assert said < done
+    assert announced < done
     assert f"layout 1 to {format_version.LAYOUT}" in lines[done]
     assert ("Role", "old") not in api.objects
     assert "Upgrade" not in moving.there("up").out
 
 
 def test_sync_tells_of_an_older_platform(moving: Company) -> None:
-    """Schedules are brought to a platform of an older layout too; what becomes of them is said, and that up brings the rest."""
+    """Schedules are applied to a platform of an older layout too; the message lists them, and that up applies the rest."""
     del moving.api.get(*STORE)["metadata"]["annotations"][format_version.RECORD]
     moving.checkout.scripted({"steps": []}, schedule="0 7 * * *")
-    told = moving.there("sync", "--json")
-    (event,) = [item for item in told.events if item["event"] == "upgrade"]
+    result = moving.there("sync", "--json")
+    (event,) = [item for item in result.events if item["event"] == "upgrade"]
     assert (event["from"], event["changed"], event["gone"]) == (1, ["cronworkflow/p"], [])
     assert "invoke up --env company" in moving.there("sync", "--plan").out
 
 
 def test_a_newer_layout_is_left_as_it_is(moving: Company) -> None:
-    """What a newer checkout has brought is not written over, whatever is typed: the answer is to bring this one up to date."""
+    """The objects of a newer checkout are not overwritten by any command: the answer is to update this one."""
     api = moving.api
     api.get(*STORE)["metadata"]["annotations"][format_version.RECORD] = str(format_version.LAYOUT + 1)
     before, asked = {**api.objects}, len(api.asked)

@@ -38,6 +38,11 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "a Python that is none": (lambda _: ["tap-odd", "--python", "4"], "E-CONFIG", 'python is "4".*Correct the command'),
     "no such folder": (lambda _: ["tap-odd", "--pip-url", "connectors/none"], "E-CONFIG", "connectors/none is neither"),
     "a name that is taken": (lambda _: ["tap-exchange-rates", "--kind", "tap"], "E-EXISTS", "tap-exchange-rates is there already.*Choose another name"),
+    "another variant": (
+        lambda _: ["tap-exchange-rates", "--variant", "ecb"],
+        "E-EXISTS",
+        "is there already.*new tap-exchange-rates-2 --variant tap-exchange-rates--ecb",
+    ),
     "a pipeline's name": (lambda _: ["exchange-rates-to-csv"], "E-EXISTS", "name of a pipeline"),
     "a name that is not allowed": (lambda _: ["Tap_X"], "E-CONFIG", "Tap_X.*small letters"),
     "a path for a name": (lambda _: ["../tap-x"], "E-CONFIG", "not allowed"),
@@ -69,8 +74,8 @@ def test_a_mistake_leaves_nothing(checkout: Checkout, name: str) -> None:
     assert environments(checkout, command[0]) == there
 
 
-def test_the_shortest_way(checkout: Checkout) -> None:
-    """An older tap says itself what it needs: program, kind, abilities and settings are found without a word about them."""
+def test_the_shortest_command(checkout: Checkout) -> None:
+    """An older tap shows itself what it needs: program, kind, capabilities and settings are found without an option for them."""
     result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout)))
 
     assert made(checkout, "tap-shop", "connector.yaml") == {
@@ -81,7 +86,8 @@ def test_the_shortest_way(checkout: Checkout) -> None:
         "required": ["api_key start_date"],
     }
     assert made(checkout, "tap-shop", "config.json") == {"api_key": "${TAP_SHOP_API_KEY}"}
-    assert (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().startswith("# Orders of a shop\n")
+    schema, summary, *_ = (checkout.root / "singer-configs/tap-shop/connector.yaml").read_text().splitlines()
+    assert (schema, summary) == ("# yaml-language-server: $schema=../../docs/schemas/connector.json", "# Orders of a shop")
     assert "missing: start_date" in result.out
     assert "missing: TAP_SHOP_API_KEY" in result.out
     assert (
@@ -115,15 +121,15 @@ def test_secrets_are_kept_secret(checkout: Checkout) -> None:
 
 def test_a_secret_that_is_set_already(checkout: Checkout) -> None:
     """A secret whose variable is set is used without a word; one with another value is never overwritten."""
-    place = project(checkout)
+    url = project(checkout)
     env = checkout.root / ".env"
     env.write_text("TAP_SHOP_API_KEY=first\n")
     before = files(checkout)
-    result = checkout.invoke("new", "tap-shop", "--pip-url", place, "--set", "api_key=second", "--set", "start_date=2024")
+    result = checkout.invoke("new", "tap-shop", "--pip-url", url, "--set", "api_key=second", "--set", "start_date=2024")
     assert (result.code, result.err.split()[0]) == (1, "E-SECRET")
     assert files(checkout) == before
 
-    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", place, "--set", "start_date=2024"))
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", url, "--set", "start_date=2024"))
     assert made(checkout, "tap-shop", "config.json")["api_key"] == "${TAP_SHOP_API_KEY}"
     assert env.read_text() == "TAP_SHOP_API_KEY=first\n"
 
@@ -139,7 +145,7 @@ def test_what_goes_wrong_when_it_is_tried(checkout: Checkout) -> None:
 
 
 def test_events(checkout: Checkout) -> None:
-    """A program is told what was made and what is missing, and asked nothing."""
+    """A program gets the list of what was made and what is missing, and no question."""
     result = succeeded(checkout.invoke("new", "shop", "--pip-url", project(checkout), "--json"))
     (event,) = [event for event in result.events if event["event"] == "connector"]
     assert {key: value for key, value in event.items() if key not in {"event", "time", "schema"}} == {
@@ -244,17 +250,19 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
     plugin = {
         "name": "tap-shop",
         "pip_url": "tap-shop",
-        "config": {"api_key": "$SHOP_KEY", "start_date": "2024-01-01"},
+        "config": {"api_key": "$SHOP_KEY", "start_date": "2024-01-01", "names": f"{checkout.root}/names.txt"},
         "select": ["orders.id"],
         "load_schema": "raw",
     }
     (tmp_path / "meltano.yml").write_text(json.dumps({"plugins": {"extractors": [plugin]}}))
     (tmp_path / ".env").write_text("SHOP_KEY=s3cr3t\n")
+    (checkout.root / "names.txt").write_text("ada")
     words = ["new", "tap-shop", "--from-meltano", str(tmp_path / "meltano.yml"), "--pip-url", project(checkout)]
     result = succeeded(checkout.invoke(*words))
 
     assert "not taken over: load_schema" in result.out
-    assert made(checkout, "tap-shop", "config.json") == {"api_key": "${SHOP_KEY}", "start_date": "2024-01-01"}
+    assert made(checkout, "tap-shop", "config.json") == {"api_key": "${SHOP_KEY}", "start_date": "2024-01-01", "names": "names.txt"}
+    assert made(checkout, "tap-shop", "connector.yaml")["files"] == ["names.txt"]
     assert (checkout.root / ".env").read_text() == "SHOP_KEY=s3cr3t\n"
     catalog = made(checkout, "tap-shop", "catalog.json")
     chosen = {tuple(item["breadcrumb"]): item["metadata"].get("selected") for item in catalog["streams"][0]["metadata"]}
@@ -263,7 +271,7 @@ def test_from_meltano(checkout: Checkout, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_from_scratch(checkout: Checkout) -> None:
-    """A tap of one's own runs at once, and the command that was printed for its test finds and passes it."""
+    """A local tap runs without a change, and the command that was printed for its test finds and passes it."""
     result = succeeded(checkout.invoke("new", "tap-mine", "--from-scratch"))
     assert "invoke test --connector tap-mine" in result.out
     succeeded(checkout.invoke("add", "mine", "--tap", "tap-mine", "--target", "target-csv"))

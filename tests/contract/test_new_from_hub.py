@@ -140,6 +140,7 @@ TROUBLES: dict[str, tuple[list[str], str]] = {
     "a definition that is gone": (["tap-gone"], "E-HUB  http.*tap-gone--example answers 404.*--pip-url"),
     "a definition that is no JSON": (["tap-html"], "E-HUB  .*does not answer with a JSON object.*--pip-url"),
     "a setting of the wrong type": (["tap-shop", "--set", "page_size=many"], 'E-SETTING  page_size is "many"; allowed is integer'),
+    "a package that is gone": (["tap-moved"], "E-INSTALL  tap-moved .*→ Try another variant: invoke new tap-moved --variant other"),
     "a similar name": (["tap-shoop"], "E-INSTALL  .*tap-shoop.*→ Name the connector that you mean, such as tap-shop"),
 }  # fmt: skip
 
@@ -151,6 +152,8 @@ def test_trouble_leaves_nothing(checkout: Checkout, hub: HubServer, name: str) -
     hub.add("tap-option", pip_url="--index-url https://example.com tap-option")
     hub.add("tap-gone")
     del hub.documents["extractors/tap-gone--example"]
+    hub.add("tap-moved", pip_url="tap-there-is-no-such-thing")
+    hub.add("tap-moved", "other", pip_url="tap-shop")
     hub.add("tap-html")
     hub.documents["extractors/tap-html--example"] = "<html>"
     words, sentence = TROUBLES[name]

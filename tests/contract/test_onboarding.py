@@ -43,7 +43,7 @@ NEW: dict[str, tuple[dict[str, str], list[str], list[str], dict[str, list[str]]]
         ["--exclude", "feed.entry_link"],
         {"entry_id": ["1", "2"], "entry_title": ["Snow", 'Thaw, "at last"'], "entry_link": ["", ""]},
     ),
-    # Of the older kind: no --about; what it needs stands in its README, and in what it says to an empty config.
+    # Of the older kind: no --about; its README and its answer to an empty config show what it needs.
     "tap-rest-api": (
         {
             "url": "{address}/cities.json",
@@ -81,7 +81,7 @@ def source(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def succeeded(result: Result) -> Result:
-    """See that the command ended well, and return its result."""
+    """Check that the command succeeded, and return its result."""
     assert (result.code, result.err) == (0, ""), result
     return result
 
@@ -126,14 +126,14 @@ def test_connectors_that_nobody_has_tried_here(checkout: Checkout, source: tuple
     """A connector of the package index goes the whole way: made, discovered, selected, checked, added, run."""
     settings, others, choice, expected = NEW[name]
     address, folder = source
-    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value.format(address=address, folder=folder)}")]
-    succeeded(checkout.invoke("new", name, *others, *given))
+    options = [word for key, value in settings.items() for word in ("--set", f"{key}={value.format(address=address, folder=folder)}")]
+    succeeded(checkout.invoke("new", name, *others, *options))
     succeeded(checkout.invoke("discover", name))
     succeeded(checkout.invoke("select", name, *choice))
     assert "does what Singer asks" in succeeded(checkout.invoke("check", name)).out
     succeeded(checkout.invoke("add", "p", "--tap", name, "--target", "target-csv"))
-    found = rows(checkout.run("p"))
-    assert {column: [row.get(column, "") for row in found] for column in expected} == expected
+    loaded = rows(checkout.run("p"))
+    assert {column: [row.get(column, "") for row in loaded] for column in expected} == expected
 
 
 ODD: dict[str, Any] = {
@@ -145,7 +145,7 @@ ODD: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_add_to_a_file_that_takes_none(checkout: Checkout, name: str) -> None:
-    """Where nothing can be added the file stays as it is, and one sentence says why."""
+    """If nothing can be added the file stays as it is, and one sentence gives the reason."""
     file = checkout.write("pipelines.yaml", ODD[name])
     result = checkout.invoke("add", "p", "--tap", "tap-exchange-rates", "--target", "target-csv")
     assert (result.code, result.err.split()[0], len(result.err.strip().splitlines())) == (1, "E-CONFIG", 2)
@@ -185,7 +185,8 @@ def test_add_with_a_schedule(checkout: Checkout) -> None:
     words = ["--schedule", "30 5 * * *", "--timezone", "Europe/Berlin", "--mode", "staged", "--timeout", "20m"]
     result = succeeded(checkout.invoke("add", "nightly", *ADD, *words))
     assert file.read_bytes().startswith(before)
-    assert "Next: invoke run nightly · invoke sync for its schedule" in result.out
+    assert "Next: invoke run nightly\nNothing starts it by itself yet: invoke sync" in result.out
+    assert "invoke schedule --print cron" in result.out
     assert succeeded(checkout.invoke("check", "nightly", "--json")).last["ok"] is True
 
 

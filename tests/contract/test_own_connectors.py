@@ -16,10 +16,10 @@ PROJECT = Project(ROOT)
 OWN = [name for name in PROJECT.connector_names if any((folder / "tests").is_dir() for folder in PROJECT.connector(name).projects)]
 
 
-@pytest.mark.skipif(not OWN, reason="no connector of this repository brings tests of its own")
+@pytest.mark.skipif(not OWN, reason="no connector of this repository has tests")
 @pytest.mark.parametrize("name", OWN)
 def test_its_own_tests_pass(name: str) -> None:
-    """What stands in the folder ``tests`` of a connector of this repository is true."""
+    """The tests in the folder ``tests`` of a connector of this repository pass."""
     connector = PROJECT.connector(name)
     [environment] = Environments(Settings(root=ROOT)).ensure([connector], Plain())
     for folder in connector.projects:

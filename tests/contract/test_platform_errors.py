@@ -1,7 +1,7 @@
 """What can go wrong with docker, kind and the user's own clusters: one sentence, one hint, an exit code, and nothing of the user's touched.
 
-The commands are typed as a user types them; `docker` and `kind` are stand-ins that are alone on PATH, say what the real ones say, write into
-the kubeconfig that the real ones would write into, and record what they were asked for.
+The commands are typed as a user types them; `docker` and `kind` are stand-ins that are alone on PATH. They print what those print, write
+into the kubeconfig that the real ones would write into, and record what they were asked for.
 """
 
 # ruff: noqa: E501, ISC004 - tables: a case is a line
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("words", CHANGES, ids=" ".join)
 def test_docker_is_not_installed(desk: FakeMachine, words: tuple[str, ...]) -> None:
-    """Without docker every command that needs it says that it is not installed and where it comes from."""
+    """Without docker every command that needs it reports that it is not installed and where it comes from."""
     (desk.programs / "docker").unlink()
 
     is_one_sentence(desk.type(*words), "E-PROGRAM", "docker is not installed", "→ Install .*https://")
@@ -73,7 +73,7 @@ def test_a_question_of_dockers_ends_as_one(desk: FakeMachine) -> None:
 
 
 def test_docker_may_not_be_used(desk: FakeMachine) -> None:
-    """A user who may not talk to Docker is not told to start it, for it runs: the hint is about the right to use it."""
+    """A user without the right to use Docker gets no hint to start it, for it runs: the hint is about the right."""
     desk.refuses("docker", NOT_ALLOWED)
     result = desk.type("up")
 
@@ -203,7 +203,7 @@ def test_nothing_is_loaded_into_a_cluster_that_is_about_to_be_made_anew(desk: Fa
 
 
 def test_status_without_a_cluster(desk: FakeMachine) -> None:
-    """Without a cluster status says in one sentence what is missing and how to bring it up, and touches nothing."""
+    """Without a cluster status prints in one sentence what is missing and how to make it, and touches nothing."""
     result = desk.type("status")
 
     is_one_sentence(result, "E-DOWN", "The platform is not up: not created yet.", "→ .*up")
@@ -215,7 +215,7 @@ def test_status_without_a_cluster(desk: FakeMachine) -> None:
 
 
 def test_the_credentials_of_a_platform_that_is_not_up(desk: FakeMachine) -> None:
-    """Who asks for credentials or a shell before there is a platform is told to bring it up."""
+    """A request for credentials or a shell before there is a platform gets the hint to run up."""
     for word in ("credentials", "shell"):
         is_one_sentence(desk.type(word), "E-DOWN", "→ .*up")
     assert desk.changing == []
@@ -263,7 +263,7 @@ def test_the_lock_of_a_kind_that_was_killed(desk: FakeMachine) -> None:
 
 
 def test_teardown_that_leaves_something(desk: FakeMachine) -> None:
-    """When a container of the cluster is still there after its removal, teardown says so and how to remove it."""
+    """When a container of the cluster is still there after its removal, teardown reports it and how to remove it."""
     desk.owns()
     desk.has("stays")
 
@@ -399,7 +399,7 @@ def test_the_first_lines_say_where_and_with_what(desk: FakeMachine) -> None:
 
 
 def test_a_cluster_that_could_be_used_instead(desk: FakeMachine) -> None:
-    """When a cluster on this machine could serve, the first up says so, with the line that takes it; one elsewhere is not offered."""
+    """When a cluster on this machine could serve, the first up prints the line that takes it; one elsewhere is not offered."""
     company(desk, "https://10.1.2.3:6443")
     assert "company" not in desk.type("up", "--plan").out
     company(desk, "https://127.0.0.1:6443")
@@ -413,7 +413,7 @@ def test_a_cluster_that_could_be_used_instead(desk: FakeMachine) -> None:
 
 
 def test_too_little_memory(desk: FakeMachine) -> None:
-    """With too little memory nothing is begun, and it is said where this product is given more; with a little more it is a warning."""
+    """With too little memory nothing is begun, and the hint names where this product has the setting; a little more gives a warning."""
     desk.has("info", HEALTHY.replace("16000000000", "2000000000"))
     is_one_sentence(
         desk.type("up"), "E-RESOURCES", "Docker Desktop has 2.0 GB of memory", "→ Docker Desktop: Settings > Resources > Memory"
@@ -471,7 +471,7 @@ def row(count: int) -> int:
 
 
 def test_who_holds_a_port_that_was_preferred(desk: FakeMachine) -> None:
-    """When a preferred port is taken, the user reads by which program or container and what is used instead; of no other port anything is said."""
+    """For a preferred port that is taken, the message names the program or container and the port used instead; free ports have none."""
     port = row(4)
     with socket.create_server(("127.0.0.1", port)):
         settings = {
@@ -560,7 +560,7 @@ def test_a_context_elsewhere(desk: FakeMachine) -> None:
 
 
 def test_a_cluster_that_does_not_answer(desk: FakeMachine) -> None:
-    """When the cluster of the context does not answer, that is said within seconds; teardown afterwards has nothing to do."""
+    """A cluster that does not answer is reported within seconds; teardown afterwards has nothing to do."""
     company(desk, "https://127.0.0.1:1")
     desk.has("images")
     chosen = {**GUEST, "INVOKE_SINGER_CONTEXT": "company"}
@@ -590,7 +590,7 @@ def test_a_cluster_that_cannot_take_images(desk: FakeMachine, server: str) -> No
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Yield the address of an API server that says which version it is, and that it is well."""
+    """Yield the address of an API server that reports its version, and that it is ready."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -608,7 +608,7 @@ def server() -> Iterator[str]:
 
 
 def test_the_provider_is_changed_while_a_platform_is_up(desk: FakeMachine) -> None:
-    """A kind cluster of this checkout is not forgotten when another provider is chosen: what to type first is said."""
+    """A kind cluster of this checkout is not forgotten when another provider is chosen: the error names what to type first."""
     desk.owns()
     company(desk, "https://127.0.0.1:1")
 

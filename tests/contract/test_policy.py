@@ -20,7 +20,7 @@ from cluster.store.s3 import S3Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from real_stores import Place
+    from real_stores import Buckets
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "pipelines/p/state.json"
@@ -29,15 +29,15 @@ KEY = "pipelines/p/state.json"
 class User:
     """The pipelines' user, its buckets, and a bucket that is somebody else's."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, own: Buckets) -> None:
         """Let root make the user and fill the buckets, as ``up`` does."""
-        self.place = place
-        settings = replace(place.settings, root=ROOT)
+        self.own = own
+        settings = replace(own.settings, root=ROOT)
         self.buckets = (settings.bucket_configs, settings.bucket_artifacts, settings.bucket_outputs)
         self.configs = settings.bucket_configs
         self.foreign = f"foreign-{secrets.token_hex(4)}"
         self.credentials = {"accesskey": secrets.token_hex(8), "secretkey": secrets.token_hex(16)}
-        root = {"accesskey": place.environ["AWS_ACCESS_KEY_ID"], "secretkey": place.environ["AWS_SECRET_ACCESS_KEY"]}
+        root = {"accesskey": own.environ["AWS_ACCESS_KEY_ID"], "secretkey": own.environ["AWS_SECRET_ACCESS_KEY"]}
         self.root = S3Store(settings.s3_endpoint, access_key=root["accesskey"], secret_key=root["secretkey"], region=settings.s3_region)
         self.root.prepare({self.configs: True, self.buckets[1]: False, self.buckets[2]: False, self.foreign: True})
         for bucket in (*self.buckets, self.foreign):
@@ -57,19 +57,19 @@ class User:
     def refused(self, what: Callable[[], Any]) -> bool:
         """Say whether MinIO refuses it, and not for another reason."""
         try:
-            found = what()
-            if not isinstance(found, str | bool) and hasattr(found, "__iter__"):
-                list(found)
+            answer = what()
+            if not isinstance(answer, str | bool) and hasattr(answer, "__iter__"):
+                list(answer)
         except Exception as error:  # noqa: BLE001 - MinIO's client and its administration have errors of their own
-            told = f"{getattr(error, 'code', '')} {error}"
-            assert "AccessDenied" in told or "Access Denied" in told, told
+            message = f"{getattr(error, 'code', '')} {error}"
+            assert "AccessDenied" in message or "Access Denied" in message, message
             return True
         return False
 
 
 @pytest.fixture
-def user(s3: Place) -> User:
-    """Return the pipelines' user of a store of its own."""
+def user(s3: Buckets) -> User:
+    """Return the pipelines' user of a separate store."""
     return User(s3)
 
 
@@ -91,8 +91,8 @@ def test_what_a_pipeline_needs(user: User, tmp_path: Path) -> None:
 
 
 def test_a_policy_of_yesterday_is_noticed(user: User) -> None:
-    """A policy that an earlier version left, or that somebody has changed, is told apart from ours of today, and replaced."""
-    ours = policy(replace(user.place.settings, root=ROOT))
+    """A policy that an earlier version left, or that somebody has changed, is recognised as not ours of today, and replaced."""
+    ours = policy(replace(user.own.settings, root=ROOT))
     assert user.admin.follows(ours)
     user.admin.allow(user.credentials, {**ours, "Statement": ours["Statement"][:-1]})
     assert not user.admin.follows(ours)
@@ -153,7 +153,7 @@ def test_history_stays(user: User) -> None:
 
 
 def test_no_administration(user: User) -> None:
-    """The user makes no users, policies or further keys of its own, and does not see those that are there."""
+    """The user can make no users, policies or further keys, and does not see those that are there."""
     admin = user.administration._admin
     mine = user.credentials["accesskey"]
     tries: list[Callable[[], Any]] = [

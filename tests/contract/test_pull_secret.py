@@ -1,4 +1,4 @@
-"""The Secret with which a company's pods pull images: who is given it, and what is said where it is not as it must be.
+"""The Secret with which a company's pods pull images: which pods get it, and the messages if it is not as it must be.
 
 The API server is a stand-in that keeps what it is given.
 """
@@ -113,10 +113,10 @@ def handles(api: Api, tmp_path: Path) -> Handles:
 def test_who_pulls_with_it(handles: Handles) -> None:
     """Pods of runs, by their ServiceAccount, and Argo's own are given the Secret; without the setting nobody is."""
     wanted = [{"name": NAME}]
-    found = {(item["kind"], item["metadata"]["name"]): item for item in handles.rendering.documents}
-    assert found["ServiceAccount", "pipeline"]["imagePullSecrets"] == wanted
+    objects = {(item["kind"], item["metadata"]["name"]): item for item in handles.rendering.documents}
+    assert objects["ServiceAccount", "pipeline"]["imagePullSecrets"] == wanted
     for name in ("workflow-controller", "argo-server"):
-        assert found["Deployment", name]["spec"]["template"]["spec"]["imagePullSecrets"] == wanted
+        assert objects["Deployment", name]["spec"]["template"]["spec"]["imagePullSecrets"] == wanted
     plain = Handles(parse({**SETTINGS, "pull_secret": ""}, {}, root=handles.settings.root), handles.environ)
     assert "imagePullSecrets" not in json.dumps(plain.rendering.documents)
 
@@ -129,7 +129,7 @@ def test_it_is_there(handles: Handles, api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("logins", "kind", "said"),
+    ("logins", "kind", "problem"),
     [
         (None, "", f"the Secret {NAME} is not in the namespace rates"),
         ({"auths": {}}, "Opaque", f"the Secret {NAME} has the type Opaque, not {PULL_TYPE}"),
@@ -138,12 +138,12 @@ def test_it_is_there(handles: Handles, api: Api) -> None:
         ([], PULL_TYPE, f"the Secret {NAME} holds no logins"),
     ],
 )
-def test_it_is_not_as_it_must_be(handles: Handles, api: Api, logins: object, kind: str, said: str) -> None:
-    """A Secret that is missing, of another type, or without a login for the registry is told before any pod waits for an image."""
+def test_it_is_not_as_it_must_be(handles: Handles, api: Api, logins: object, kind: str, problem: str) -> None:
+    """A Secret that is missing, of another type, or without a login for the registry is reported before any pod waits for an image."""
     if kind:
         api.secret(logins, kind)
-    with pytest.raises(SetupError, match=said) as caught:
+    with pytest.raises(SetupError, match=problem) as caught:
         Objects().apply(handles, lambda _: None)
     assert caught.value.code == "E-SECRET"
     assert f"kubectl -n rates create secret docker-registry {NAME} --docker-server=registry.example.com:5000" in caught.value.hint
-    assert Objects().pending(handles) == said
+    assert Objects().pending(handles) == problem

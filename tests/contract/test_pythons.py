@@ -21,10 +21,12 @@ def interpreter(version: str) -> str | None:
     """Return a Python of this version: of pyenv, where it need not be chosen, else on PATH."""
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     places: list[Path | str | None] = [*home.glob(f"versions/{version}.*/bin/python{version}"), shutil.which(f"python{version}")]
-    for place in map(str, filter(None, places)):
-        said = subprocess.run([place, "-c", "import ensurepip, venv, sys; print(sys.version)"], capture_output=True, text=True, check=False)
-        if said.stdout.startswith(version):
-            return str(place)
+    for path in map(str, filter(None, places)):
+        answer = subprocess.run(
+            [path, "-c", "import ensurepip, venv, sys; print(sys.version)"], capture_output=True, text=True, check=False
+        )
+        if answer.stdout.startswith(version):
+            return str(path)
     return None
 
 
@@ -52,4 +54,4 @@ def test_a_clean_start(checkout: Checkout, version: str) -> None:
     [file] = (checkout.root / "output" / "exchange-rates-to-csv").glob("*/exchange_rate.csv")
     assert file.stat().st_size > 100_000
     for name in (".venv", ".local"):
-        assert (checkout.root / name).stat().st_mode & 0o077 == 0, "whatever the umask, nobody else changes what is run, or looks into it"
+        assert (checkout.root / name).stat().st_mode & 0o077 == 0, "for every umask, nobody else changes what is run, or looks into it"

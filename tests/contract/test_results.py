@@ -65,7 +65,7 @@ def test_a_file_with_a_line_break_in_its_name(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "warning"),
     [
         ({"destination_path": "/data/out"}, "target-scripted wrote 2 records of s to /data/out"),
         (
@@ -76,12 +76,12 @@ def test_a_file_with_a_line_break_in_its_name(checkout: Checkout) -> None:
         ({}, "target-scripted left no file for 2 records of s"),
     ],
 )
-def test_records_without_a_file(checkout: Checkout, config: dict[str, object], said: str) -> None:
-    """If a target leaves no file, the report says where its config makes it write."""
+def test_records_without_a_file(checkout: Checkout, config: dict[str, object], warning: str) -> None:
+    """If a target leaves no file, the report names the path that its config makes it write."""
     checkout.scripted({"steps": GOOD}, {**config, "outside": str(checkout.root / "database")})
     result = checkout.invoke("run", "p", DB_PASSWORD="swordfish-17")
     assert result.code == 0, result.err
-    assert said in result.out
+    assert warning in result.out
     assert "swordfish" not in result.out
 
 

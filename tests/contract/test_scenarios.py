@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_scenario(checkout: Checkout, case: Case) -> None:
-    """A run ends as its case says; state and earlier files are kept, and nothing is left over."""
+    """A run ends as its case expects; state and earlier files are kept, and nothing is left over."""
     checkout.scripted({"steps": GOOD})
     assert checkout.run().code == 0
     first = checkout.outputs()
@@ -87,9 +87,9 @@ def test_the_catalog(checkout: Checkout) -> None:
         "tap-scripted/connector.yaml", {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": ["discover", "catalog"]}
     )
     checkout.run()
-    given = json.loads(max(checkout.outputs().items())[1])["given"]
-    assert given["streams"][0]["selected"] is True
-    assert given["streams"][0]["metadata"] == [{"breadcrumb": [], "metadata": {"selected": True}}]
+    catalog = json.loads(max(checkout.outputs().items())[1])["given"]
+    assert catalog["streams"][0]["selected"] is True
+    assert catalog["streams"][0]["metadata"] == [{"breadcrumb": [], "metadata": {"selected": True}}]
 
 
 def test_files_for_people(checkout: Checkout) -> None:
@@ -112,7 +112,7 @@ def test_files_for_people(checkout: Checkout) -> None:
 
 
 def test_raw_output_is_kept_on_request(checkout: Checkout) -> None:
-    """With --raw, what the tap printed is in the artifacts, byte for byte, and show says where."""
+    """With --raw, what the tap printed is in the artifacts, byte for byte, and show names the object."""
     checkout.scripted({"steps": GOOD})
     checkout.run("p", "--raw")
     record = checkout.invoke("show", "last", "--json").last

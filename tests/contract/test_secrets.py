@@ -84,7 +84,7 @@ def test_nowhere_else(checkout: Checkout) -> None:
 
 
 @contextmanager
-def under_way(
+def running(
     checkout: Checkout, tap: dict[str, str] | None = None, target: dict[str, str] | None = None, **environ: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a run whose tap waits for its end, which comes with that of the body. The password is in .env."""
@@ -104,7 +104,7 @@ def under_way(
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_no_other_process_holds_it(checkout: Checkout) -> None:
     """While a run is on, a secret of the environment is in no argument list, and in no environment but that of the tool itself."""
-    with under_way(checkout, {"token": "${TOKEN}"}, {"password": "${PASSWORD}"}, TOKEN=CANARY) as process:
+    with running(checkout, {"token": "${TOKEN}"}, {"password": "${PASSWORD}"}, TOKEN=CANARY) as process:
         holders, arguments = held(CANARY), held(CANARY, "cmdline") | held(OTHER, "cmdline")
         others = held(OTHER)
         family = ours(checkout)
@@ -117,16 +117,16 @@ def test_no_other_process_holds_it(checkout: Checkout) -> None:
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
 def test_a_run_opens_no_port(checkout: Checkout) -> None:
     """While a run on this machine is on, neither the tool nor what it has started listens anywhere."""
-    with under_way(checkout):
+    with running(checkout):
         family = ours(checkout)
-        found = {pid: sockets for pid in family if (sockets := listening(pid))}
+        open_ports = {pid: sockets for pid in family if (sockets := listening(pid))}
     assert len(family) >= 5
-    assert found == {}
+    assert open_ports == {}
 
 
 @pytest.mark.parametrize("mask", ["000", "022", "077"])
 def test_only_the_user_may_look(checkout: Checkout, mask: str) -> None:
-    """Whatever the umask, below .local and output every folder is 0700 and every file 0600, after runs that went well and wrong."""
+    """For every umask, below .local and output every folder is 0700 and every file 0600, after runs that succeeded and failed."""
     tap = {"steps": [["schema", "s"], ["records", "s", 1], ["state", {"n": 1}]]}
     before = os.umask(int(mask, 8))
     try:
@@ -167,22 +167,22 @@ def unpacked(file: Path) -> bytes:
 
 def held(secret: str, where: str = "environ") -> set[int]:
     """Return the processes of this machine that have a secret in their environment, or among their arguments."""
-    found = set()
+    processes = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if secret.encode() in (process / where).read_bytes():
-                found.add(int(process.name))
-    return found
+                processes.add(int(process.name))
+    return processes
 
 
 def ours(checkout: Checkout) -> set[int]:
     """Return the processes that work in a checkout, or in a folder below it."""
-    found = set()
+    processes = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if (process / "cwd").resolve().is_relative_to(checkout.root.resolve()):
-                found.add(int(process.name))
-    return found
+                processes.add(int(process.name))
+    return processes
 
 
 def listening(pid: int) -> list[str]:

@@ -44,7 +44,7 @@ def pipeline(checkout: Checkout, tap: str) -> None:
 
 
 def typed(checkout: Checkout, *words: str) -> Result:
-    """Type a command that must end well."""
+    """Type a command that must succeed."""
     result = checkout.invoke(*words)
     assert (result.code, result.err) == (0, ""), result
     return result
@@ -95,7 +95,7 @@ def arrived(checkout: Checkout) -> dict[str, set[str]]:
     ],
 )
 def test_what_is_selected_is_what_arrives(checkout: Checkout, tap: str, words: str, expected: str) -> None:
-    """Whatever the tap is written on, a run brings exactly the streams and fields that were selected, and check agrees."""
+    """For a tap written with any library, a run loads exactly the streams and fields that were selected, and check agrees."""
     pipeline(checkout, tap)
     typed(checkout, "discover", tap)
     result = typed(checkout, "select", tap, *words.split(), "--json")
@@ -180,7 +180,7 @@ def test_ten_thousand_streams(checkout: Checkout) -> None:
 
 
 def test_what_cannot_be_discovered(checkout: Checkout) -> None:
-    """A target, a tap without that ability, a failed discovery and one that prints something else: each is said, nothing is written."""
+    """A target, a tap without that capability, a failed discovery and other output: each is reported, nothing is written."""
     scripted(checkout, {"streams": [{"stream": "a"}]})
     refused(checkout.invoke("discover", "target-scripted"), "E-DISCOVERY", "target-scripted is a target")
     refused(checkout.invoke("discover", "tap-scriptd"), "E-UNKNOWN", 'Did you mean "tap-scripted"')
@@ -202,7 +202,7 @@ def test_what_cannot_be_discovered(checkout: Checkout) -> None:
 
 
 def test_what_cannot_be_selected(checkout: Checkout) -> None:
-    """Without a catalog, with a broken one, with names that are none: it is said, and the catalog stays as it was."""
+    """A missing catalog, a broken one, and names that are none are reported, and the catalog stays as it was."""
     scripted(checkout, {"streams": [stream("users"), stream("orders")]})
     refused(checkout.invoke("select", "tap-scripted"), "E-CATALOG", "It has none yet", "invoke discover tap-scripted")
     refused(checkout.invoke("select", "target-scripted"), "E-CATALOG", "only taps have streams")
@@ -278,7 +278,7 @@ def test_interrupted(checkout: Checkout, number: signal.Signals) -> None:
     scripted(checkout, {"streams": []}, before_discovery=[["child"], ["pid"], ["sleep", 60]])
     log = checkout.local / "logs/probes/tap-scripted.log"
     with checkout.start("discover", "tap-scripted") as process:
-        pids = eventually(lambda: found if len(found := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None)
+        pids = eventually(lambda: numbers if len(numbers := re.findall(r"^\d+$", log.read_text(), re.MULTILINE)) == 2 else None)
         process.send_signal(number)
         process.communicate(timeout=120)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)

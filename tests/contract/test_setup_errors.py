@@ -92,7 +92,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], object], str, str]] = {
 
 @pytest.fixture
 def used(checkout: Checkout) -> Checkout:
-    """Return a checkout in which the pipeline p has run well."""
+    """Return a checkout in which the pipeline p has run successfully."""
     checkout.scripted({"steps": GOOD})
     assert checkout.run().code == 0
     return checkout
@@ -135,7 +135,7 @@ def test_settings_that_aliases_make_endless(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "with space", "../p", "a/b", "", "-x", "é", "p\n", "x" * 300])
 def test_unknown_pipeline(used: Checkout, name: str) -> None:
-    """A name that is no pipeline's, whatever stands in it, is answered with those that are."""
+    """For any name that is no pipeline's, the answer lists those that are."""
     result = used.invoke("run", "--json", f"--pipeline={name}")
 
     is_one_sentence(result, "E-UNKNOWN", "Pipelines are p")

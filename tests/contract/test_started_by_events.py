@@ -1,4 +1,4 @@
-"""Pipelines that events start, brought to a cluster that has Argo Events and to one that has not; both are a stand-in."""
+"""Pipelines that events start, applied to a cluster that has Argo Events and to one that has not; both are a stand-in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(company: Company) -> Company:
 
 
 def test_events_come_and_go(started: Company) -> None:
-    """`up` brings the account, `sync` what pipelines.yaml says, printed alike by --yaml; what leaves the file leaves the cluster."""
+    """`up` applies the account, `sync` the objects of pipelines.yaml, as --yaml prints them; what leaves the file leaves the cluster."""
     api = started.api
     assert started.there("export").code == 0
     up = started.there("up")
@@ -32,8 +32,8 @@ def test_events_come_and_go(started: Company) -> None:
     assert api.objects.keys() >= {("ServiceAccount", "events"), ("Role", "events"), ("RoleBinding", "events"), *OBJECTS}
     assert "nothing changed" in started.there("up").out
     printed = {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(started.there("sync", "--yaml").out)}
-    for found in OBJECTS:
-        assert api.get(*found)["spec"] == printed[found]["spec"]
+    for key in OBJECTS:
+        assert api.get(*key)["spec"] == printed[key]["spec"]
     assert yaml.safe_load((started.root / "export/company/objects/sensor-p.yaml").read_text()) == printed["Sensor", "p"]
 
     started.checkout.scripted({"steps": []})
@@ -46,7 +46,7 @@ def test_events_come_and_go(started: Company) -> None:
 
 
 def test_a_cluster_without_argo_events(started: Company) -> None:
-    """Where it is to be used and is not there, that is said; where it is not to be used, all else is brought, and that is said."""
+    """If Argo Events is to be used and is missing, that is reported; if it is not to be used, all else is applied, with a notice."""
     started.api.events = False
     refused = started.there("up")
     assert (refused.code, "E-ARGO" in refused.err, "Argo Events" in refused.err) == (1, True, True), refused.err

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from checkout import Checkout
-    from real_stores import Minio, Place
+    from real_stores import Buckets, Minio
 
     from cluster.store import Store
 
@@ -101,8 +102,8 @@ def value(writer: int, number: int, most: int) -> bytes:
 def whole(data: bytes | None) -> bool:
     """Say whether this is one complete ``value``."""
     assert data is not None
-    told = json.loads(data)
-    return data == value(told["writer"], told["number"], told["most"])
+    written = json.loads(data)
+    return data == value(written["writer"], written["number"], written["most"])
 
 
 OTHER = f"""
@@ -142,13 +143,13 @@ for line in sys.stdin:
 """
 
 
-def other_process(program: str, place: Place, *arguments: str) -> subprocess.Popen[str]:
-    """Start *program* in a process of its own, with the place's settings."""
-    settings = json.dumps(asdict(place.settings), default=str)
+def other_process(program: str, buckets: Buckets, *arguments: str) -> subprocess.Popen[str]:
+    """Start *program* as a separate process, with the settings of the buckets."""
+    settings = json.dumps(asdict(buckets.settings), default=str)
     return subprocess.Popen(
-        [sys.executable, "-c", OTHER + program, settings, place.versioned, KEY, *arguments],
+        [sys.executable, "-c", OTHER + program, settings, buckets.versioned, KEY, *arguments],
         cwd=ROOT,
-        env={**os.environ, **place.environ},
+        env={**os.environ, **buckets.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -174,6 +175,7 @@ def calls(store: Store, bucket: str, folder: Path) -> dict[str, Callable[[], obj
         "prepare": lambda: store.prepare({bucket: True}),
         "get": lambda: store.get(bucket, KEY),
         "put": lambda: store.put(bucket, KEY, b"{}"),
+        "change": lambda: store.change(bucket, KEY, lambda _: b"{}"),
         "upload": lambda: store.upload(bucket, KEY, folder / "up"),
         "download": lambda: store.download(bucket, KEY, folder / "down"),
         "objects": lambda: store.objects(bucket),
@@ -183,7 +185,7 @@ def calls(store: Store, bucket: str, folder: Path) -> dict[str, Callable[[], obj
 
 
 def errors(store: Store, bucket: str, folder: Path, *but: str) -> dict[str, SetupError | None]:
-    """Return the error that every method ends with, all called at once; anything but a SetupError is a traceback."""
+    """Return the error that every method ends with, all called in parallel; anything but a SetupError is a traceback."""
 
     def call(method: Callable[[], object]) -> SetupError | None:
         try:
@@ -197,10 +199,10 @@ def errors(store: Store, bucket: str, folder: Path, *but: str) -> dict[str, Setu
         return dict(zip(wanted, pool.map(call, wanted.values()), strict=True))
 
 
-def assert_all_fail(found: dict[str, SetupError | None], *hidden: str) -> None:
+def assert_all_fail(errors_: dict[str, SetupError | None], *hidden: str) -> None:
     """See that every method ended with E-STORE, in one sentence that gives nothing away."""
-    assert {name: error and error.code for name, error in found.items()} == dict.fromkeys(found, "E-STORE")
-    for error in found.values():
+    assert {name: error and error.code for name, error in errors_.items()} == dict.fromkeys(errors_, "E-STORE")
+    for error in errors_.values():
         assert error is not None
         assert "\n" not in error.problem
         assert not [text for text in hidden if text in f"{error.problem} {error.hint}"]
@@ -209,101 +211,101 @@ def assert_all_fail(found: dict[str, SetupError | None], *hidden: str) -> None:
 # -------------------------------------------------------------------------------------------------------- promises
 
 
-def test_an_object_that_is_not_there_is_none(place: Place) -> None:
+def test_an_object_that_is_not_there_is_none(buckets: Buckets) -> None:
     """Reading what nobody has written gives nothing, in a bucket with versions and in one without."""
-    place.store.put(place.plain, "a/b", b"1")
-    assert place.store.get(place.versioned, KEY) is None
-    assert place.store.get(place.plain, KEY) is None
-    assert place.store.get(place.plain, "a") is None
-    assert place.store.get(place.plain, "a/b/c") is None
+    buckets.store.put(buckets.plain, "a/b", b"1")
+    assert buckets.store.get(buckets.versioned, KEY) is None
+    assert buckets.store.get(buckets.plain, KEY) is None
+    assert buckets.store.get(buckets.plain, "a") is None
+    assert buckets.store.get(buckets.plain, "a/b/c") is None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", bytes(range(256)) * 5000])
-def test_an_object_is_read_as_it_was_written(place: Place, data: bytes) -> None:
-    """Whatever bytes are put are what everybody gets."""
-    place.store.put(place.versioned, KEY, data)
-    assert place.store.get(place.versioned, KEY) == data
-    assert place.open().get(place.versioned, KEY) == data
+def test_an_object_is_read_as_it_was_written(buckets: Buckets, data: bytes) -> None:
+    """Any bytes that are put are what everybody gets."""
+    buckets.store.put(buckets.versioned, KEY, data)
+    assert buckets.store.get(buckets.versioned, KEY) == data
+    assert buckets.open().get(buckets.versioned, KEY) == data
 
 
-def test_an_object_is_replaced_as_a_whole(place: Place) -> None:
+def test_an_object_is_replaced_as_a_whole(buckets: Buckets) -> None:
     """Nothing of a longer old object is left in a shorter new one."""
-    for bucket in (place.plain, place.versioned):
-        place.store.put(bucket, KEY, b"a longer value")
-        place.store.put(bucket, KEY, b"short")
-        assert place.store.get(bucket, KEY) == b"short"
+    for bucket in (buckets.plain, buckets.versioned):
+        buckets.store.put(bucket, KEY, b"a longer value")
+        buckets.store.put(bucket, KEY, b"short")
+        assert buckets.store.get(bucket, KEY) == b"short"
 
 
-def test_versions_are_kept_newest_first(place: Place) -> None:
+def test_versions_are_kept_newest_first(buckets: Buckets) -> None:
     """Every write and the removal are versions of their own, newest first, and each can be read again."""
     for data in (b"1", b"22", b"333"):
-        place.store.put(place.versioned, KEY, data)
-    place.store.delete(place.versioned, KEY)
-    assert place.store.get(place.versioned, KEY) is None
-    assert place.store.objects(place.versioned) == []
-    place.store.put(place.versioned, KEY, b"4444")
-    versions = place.store.versions(place.versioned, KEY)
+        buckets.store.put(buckets.versioned, KEY, data)
+    buckets.store.delete(buckets.versioned, KEY)
+    assert buckets.store.get(buckets.versioned, KEY) is None
+    assert buckets.store.objects(buckets.versioned) == []
+    buckets.store.put(buckets.versioned, KEY, b"4444")
+    versions = buckets.store.versions(buckets.versioned, KEY)
     assert [version.deleted for version in versions] == [False, True, False, False, False]
-    assert [place.store.get(place.versioned, KEY, version.id) for version in versions] == [b"4444", None, b"333", b"22", b"1"]
+    assert [buckets.store.get(buckets.versioned, KEY, version.id) for version in versions] == [b"4444", None, b"333", b"22", b"1"]
     assert [version.size for version in versions] == [4, 0, 3, 2, 1]
     assert len({version.id for version in versions}) == len(versions)
     assert all(abs(datetime.now(UTC) - version.modified) < timedelta(minutes=5) for version in versions)
-    assert place.store.get(place.versioned, KEY) == b"4444"
+    assert buckets.store.get(buckets.versioned, KEY) == b"4444"
 
 
-def test_versions_belong_to_one_object(place: Place) -> None:
+def test_versions_belong_to_one_object(buckets: Buckets) -> None:
     """An object does not show the versions of one whose key begins with its own, nor give them out."""
     for key in (KEY, KEY + ".old", KEY[:-1], KEY + "-folder/x"):
-        place.store.put(place.versioned, key, key.encode())
-    (version,) = place.store.versions(place.versioned, KEY)
-    (other,) = place.store.versions(place.versioned, KEY + ".old")
-    assert place.store.get(place.versioned, KEY, version.id) == KEY.encode()
-    assert place.store.get(place.versioned, KEY, other.id) is None
-    assert place.store.versions(place.versioned, "pipelines/nobody/state.json") == []
+        buckets.store.put(buckets.versioned, key, key.encode())
+    (version,) = buckets.store.versions(buckets.versioned, KEY)
+    (other,) = buckets.store.versions(buckets.versioned, KEY + ".old")
+    assert buckets.store.get(buckets.versioned, KEY, version.id) == KEY.encode()
+    assert buckets.store.get(buckets.versioned, KEY, other.id) is None
+    assert buckets.store.versions(buckets.versioned, "pipelines/nobody/state.json") == []
 
 
-def test_versions_are_kept_only_where_asked_for(place: Place) -> None:
+def test_versions_are_kept_only_where_asked_for(buckets: Buckets) -> None:
     """In a bucket without versions a write replaces the old object for good, and asking for its versions changes nothing."""
-    place.store.put(place.plain, KEY, b"1")
-    place.store.get(place.plain, KEY, version="00000000-0000-0000-0000-000000000000")
-    place.store.put(place.plain, KEY, b"2")
-    versions = place.store.versions(place.plain, KEY)
-    assert [place.store.get(place.plain, KEY, version.id) for version in versions] in ([], [b"2"])
-    place.store.delete(place.plain, KEY)
-    assert place.store.versions(place.plain, KEY) == []
+    buckets.store.put(buckets.plain, KEY, b"1")
+    buckets.store.get(buckets.plain, KEY, version="00000000-0000-0000-0000-000000000000")
+    buckets.store.put(buckets.plain, KEY, b"2")
+    versions = buckets.store.versions(buckets.plain, KEY)
+    assert [buckets.store.get(buckets.plain, KEY, version.id) for version in versions] in ([], [b"2"])
+    buckets.store.delete(buckets.plain, KEY)
+    assert buckets.store.versions(buckets.plain, KEY) == []
 
 
-def test_versions_can_be_asked_for_later(place: Place) -> None:
+def test_versions_can_be_asked_for_later(buckets: Buckets) -> None:
     """A bucket that was there before keeps its objects, and versions from then on."""
-    place.store.put(place.plain, KEY, b"1")
-    place.store.prepare({place.plain: True})
-    assert place.store.get(place.plain, KEY) == b"1"
-    place.store.put(place.plain, KEY, b"2")
-    place.store.put(place.plain, KEY, b"3")
-    newest = place.store.versions(place.plain, KEY)[:2]
-    assert [place.store.get(place.plain, KEY, version.id) for version in newest] == [b"3", b"2"]
+    buckets.store.put(buckets.plain, KEY, b"1")
+    buckets.store.prepare({buckets.plain: True})
+    assert buckets.store.get(buckets.plain, KEY) == b"1"
+    buckets.store.put(buckets.plain, KEY, b"2")
+    buckets.store.put(buckets.plain, KEY, b"3")
+    newest = buckets.store.versions(buckets.plain, KEY)[:2]
+    assert [buckets.store.get(buckets.plain, KEY, version.id) for version in newest] == [b"3", b"2"]
 
 
-def test_removing_what_is_not_there_is_fine(place: Place) -> None:
+def test_removing_what_is_not_there_is_fine(buckets: Buckets) -> None:
     """Nothing happens when there is nothing to remove, and removing a folder's name leaves its objects."""
-    for bucket in (place.plain, place.versioned):
-        place.store.put(bucket, "a/b", b"1")
+    for bucket in (buckets.plain, buckets.versioned):
+        buckets.store.put(bucket, "a/b", b"1")
         for key in ("nothing", "a", "a/b/c"):
-            place.store.delete(bucket, key)
-        assert place.store.get(bucket, "a/b") == b"1"
-        place.store.delete(bucket, "a/b")
-        place.store.delete(bucket, "a/b")
-        assert place.store.objects(bucket) == []
+            buckets.store.delete(bucket, key)
+        assert buckets.store.get(bucket, "a/b") == b"1"
+        buckets.store.delete(bucket, "a/b")
+        buckets.store.delete(bucket, "a/b")
+        assert buckets.store.objects(bucket) == []
 
 
-def test_objects_are_listed_by_prefix(place: Place) -> None:
+def test_objects_are_listed_by_prefix(buckets: Buckets) -> None:
     """A listing has the keys that begin with the prefix, sorted, with sizes and times that have a time zone."""
     sizes = {"a": 0, "b/a": 1, "b/b/c": 22, "b/bc": 333, "b-c": 4, "b.c": 5, "bc": 6, "ü/1": 7, "z/ü": 8, "Z": 9}
     for key in reversed(sizes):
-        place.store.put(place.plain, key, b"x" * sizes[key])
-    found = place.store.objects(place.plain)
-    assert [(item.key, item.size) for item in found] == sorted(sizes.items())
-    assert all(abs(datetime.now(UTC) - item.modified) < timedelta(minutes=5) for item in found)
+        buckets.store.put(buckets.plain, key, b"x" * sizes[key])
+    objects = buckets.store.objects(buckets.plain)
+    assert [(item.key, item.size) for item in objects] == sorted(sizes.items())
+    assert all(abs(datetime.now(UTC) - item.modified) < timedelta(minutes=5) for item in objects)
     for prefix in (
         "b",
         "b/",
@@ -325,11 +327,11 @@ def test_objects_are_listed_by_prefix(place: Place) -> None:
         "./",
     ):
         expected = sorted(key for key in sizes if key.startswith(prefix))
-        assert [item.key for item in place.store.objects(place.plain, prefix)] == expected, prefix
-    assert place.store.objects(place.versioned) == []
+        assert [item.key for item in buckets.store.objects(buckets.plain, prefix)] == expected, prefix
+    assert buckets.store.objects(buckets.versioned) == []
 
 
-def test_more_objects_than_one_answer_holds_are_all_listed(s3: Place) -> None:
+def test_more_objects_than_one_answer_holds_are_all_listed(s3: Buckets) -> None:
     """A listing goes on where S3 breaks it off, after a thousand objects."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: s3.store.put(s3.plain, f"runs/p/{number:04}", b""), range(1010)))
@@ -337,80 +339,83 @@ def test_more_objects_than_one_answer_holds_are_all_listed(s3: Place) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, LARGE])
-def test_a_file_is_uploaded_and_downloaded(place: Place, tmp_path: Path, size: int) -> None:
+def test_a_file_is_uploaded_and_downloaded(buckets: Buckets, tmp_path: Path, size: int) -> None:
     """A file of any size comes back as it was, in place of the one that was there."""
     file, copy = tmp_path / "a file", tmp_path / "new folder" / "deep" / "a file"
     file.write_bytes(random.Random(size).randbytes(size))
     before = content(file)
-    place.store.upload(place.plain, "p/r/a file", file)
-    assert [(item.key, item.size) for item in place.store.objects(place.plain)] == [("p/r/a file", size)]
+    buckets.store.upload(buckets.plain, "p/r/a file", file)
+    assert [(item.key, item.size) for item in buckets.store.objects(buckets.plain)] == [("p/r/a file", size)]
     for old in (None, b"an older file"):
         if old:
             copy.write_bytes(old)
-        place.store.download(place.plain, "p/r/a file", copy)
+        buckets.store.download(buckets.plain, "p/r/a file", copy)
         assert content(copy) == before
     assert names(copy.parent) == ["a file"]
 
 
-def test_an_upload_replaces_and_keeps_versions(place: Place, tmp_path: Path) -> None:
+def test_an_upload_replaces_and_keeps_versions(buckets: Buckets, tmp_path: Path) -> None:
     """An uploaded file is an object like any other: it replaces the old one, and where asked for that one is kept."""
-    place.store.put(place.versioned, KEY, b"old")
+    buckets.store.put(buckets.versioned, KEY, b"old")
     (tmp_path / "new").write_bytes(b"new")
-    place.store.upload(place.versioned, KEY, tmp_path / "new")
-    assert place.store.get(place.versioned, KEY) == b"new"
-    assert [place.store.get(place.versioned, KEY, version.id) for version in place.store.versions(place.versioned, KEY)] == [b"new", b"old"]
+    buckets.store.upload(buckets.versioned, KEY, tmp_path / "new")
+    assert buckets.store.get(buckets.versioned, KEY) == b"new"
+    assert [buckets.store.get(buckets.versioned, KEY, version.id) for version in buckets.store.versions(buckets.versioned, KEY)] == [
+        b"new",
+        b"old",
+    ]
 
 
-def test_an_uploaded_link_is_what_it_leads_to(place: Place, tmp_path: Path) -> None:
+def test_an_uploaded_link_is_what_it_leads_to(buckets: Buckets, tmp_path: Path) -> None:
     """Of a link the content is stored: the object is still there when the link's folder has gone."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "real").write_bytes(b"content")
     (folder / "latest").symlink_to("real")
-    place.store.upload(place.plain, "latest", folder / "latest")
-    place.store.upload(place.plain, "real", folder / "real")
+    buckets.store.upload(buckets.plain, "latest", folder / "latest")
+    buckets.store.upload(buckets.plain, "real", folder / "real")
     shutil.rmtree(folder)
-    assert place.store.get(place.plain, "latest") == b"content"
-    assert place.store.get(place.plain, "real") == b"content"
+    assert buckets.store.get(buckets.plain, "latest") == b"content"
+    assert buckets.store.get(buckets.plain, "real") == b"content"
 
 
-def test_an_upload_of_no_file_is_an_error(place: Place, tmp_path: Path) -> None:
+def test_an_upload_of_no_file_is_an_error(buckets: Buckets, tmp_path: Path) -> None:
     """A file that is not there cannot be uploaded, and the object stays as it was."""
-    place.store.put(place.plain, KEY, b"old")
+    buckets.store.put(buckets.plain, KEY, b"old")
     with pytest.raises(SetupError) as caught:
-        place.store.upload(place.plain, KEY, tmp_path / "nothing")
+        buckets.store.upload(buckets.plain, KEY, tmp_path / "nothing")
     assert caught.value.code == "E-STORE"
-    assert place.store.get(place.plain, KEY) == b"old"
+    assert buckets.store.get(buckets.plain, KEY) == b"old"
 
 
-def test_a_download_of_no_object_leaves_the_file(place: Place, tmp_path: Path) -> None:
+def test_a_download_of_no_object_leaves_the_file(buckets: Buckets, tmp_path: Path) -> None:
     """Where there is no object the file of that name stays as it was, and nothing is left beside it."""
     file = tmp_path / "folder" / "file"
     file.parent.mkdir()
     file.write_bytes(b"old")
     with pytest.raises(SetupError) as caught:
-        place.store.download(place.plain, KEY, file)
+        buckets.store.download(buckets.plain, KEY, file)
     assert caught.value.code == "E-STORE"
     assert file.read_bytes() == b"old"
     assert names(file.parent) == ["file"]
 
 
-def test_a_download_onto_a_folder_is_an_error(place: Place, tmp_path: Path) -> None:
+def test_a_download_onto_a_folder_is_an_error(buckets: Buckets, tmp_path: Path) -> None:
     """A folder that has the file's name is not replaced."""
     (tmp_path / "here" / "file").mkdir(parents=True)
-    place.store.put(place.plain, KEY, b"1")
+    buckets.store.put(buckets.plain, KEY, b"1")
     with pytest.raises(SetupError) as caught:
-        place.store.download(place.plain, KEY, tmp_path / "here" / "file")
+        buckets.store.download(buckets.plain, KEY, tmp_path / "here" / "file")
     assert caught.value.code == "E-STORE"
     assert names(tmp_path / "here") == ["file"]
 
 
-def test_readers_of_a_downloaded_file_see_it_whole(place: Place, tmp_path: Path) -> None:
-    """While a file is downloaded again and again, whoever opens it finds it there and whole."""
+def test_readers_of_a_downloaded_file_see_it_whole(buckets: Buckets, tmp_path: Path) -> None:
+    """While a file is downloaded again and again, every reader finds it there and whole."""
     file = tmp_path / "file"
     for writer in (1, 2):
-        place.store.put(place.plain, str(writer), value(writer, 0, 400_000))
-    place.store.download(place.plain, "1", file)
+        buckets.store.put(buckets.plain, str(writer), value(writer, 0, 400_000))
+    buckets.store.download(buckets.plain, "1", file)
     ended = threading.Event()
 
     def read() -> int:
@@ -424,38 +429,38 @@ def test_readers_of_a_downloaded_file_see_it_whole(place: Place, tmp_path: Path)
         reader = pool.submit(read)
         try:
             for number in range(40):
-                place.store.download(place.plain, str(1 + number % 2), file)
+                buckets.store.download(buckets.plain, str(1 + number % 2), file)
         finally:
             ended.set()
         assert reader.result() > 0
 
 
-def test_keys_are_kept_apart(place: Place, tmp_path: Path) -> None:
+def test_keys_are_kept_apart(buckets: Buckets, tmp_path: Path) -> None:
     """Keys with spaces, umlauts, signs that URLs and shells know, and long names are keys like any other."""
-    for bucket in (place.plain, place.versioned):
+    for bucket in (buckets.plain, buckets.versioned):
         for key in KEYS:
-            place.store.put(bucket, key, key.encode())
-        assert [item.key for item in place.store.objects(bucket)] == sorted(KEYS)
+            buckets.store.put(bucket, key, key.encode())
+        assert [item.key for item in buckets.store.objects(bucket)] == sorted(KEYS)
         for key in KEYS:
-            assert place.store.get(bucket, key) == key.encode()
-            assert key in [item.key for item in place.store.objects(bucket, key)]
+            assert buckets.store.get(bucket, key) == key.encode()
+            assert key in [item.key for item in buckets.store.objects(bucket, key)]
             file = tmp_path / "down" / key.rpartition("/")[2]
-            place.store.download(bucket, key, file)
+            buckets.store.download(bucket, key, file)
             assert file.read_bytes() == key.encode()
     for key in KEYS:
-        (version,) = place.store.versions(place.versioned, key)
-        assert place.store.get(place.versioned, key, version.id) == key.encode()
+        (version,) = buckets.store.versions(buckets.versioned, key)
+        assert buckets.store.get(buckets.versioned, key, version.id) == key.encode()
         (tmp_path / "up").write_bytes(b"uploaded")
-        place.store.upload(place.versioned, key, tmp_path / "up")
-        assert place.store.get(place.versioned, key) == b"uploaded"
-        place.store.delete(place.versioned, key)
-    assert place.store.objects(place.versioned) == []
+        buckets.store.upload(buckets.versioned, key, tmp_path / "up")
+        assert buckets.store.get(buckets.versioned, key) == b"uploaded"
+        buckets.store.delete(buckets.versioned, key)
+    assert buckets.store.objects(buckets.versioned) == []
 
 
 @pytest.mark.parametrize("key", NOT_KEYS, ids=range(len(NOT_KEYS)))
-def test_what_is_not_a_key_is_refused(place: Place, tmp_path: Path, key: str) -> None:
+def test_what_is_not_a_key_is_refused(buckets: Buckets, tmp_path: Path, key: str) -> None:
     """What would leave its bucket, or fits only one kind of store, is refused by both in the same way."""
-    store, bucket, file = place.store, place.versioned, tmp_path / "file"
+    store, bucket, file = buckets.store, buckets.versioned, tmp_path / "file"
     file.write_bytes(b"mine")
     methods: list[Callable[[], object]] = [
         lambda: store.get(bucket, key),
@@ -476,47 +481,47 @@ def test_what_is_not_a_key_is_refused(place: Place, tmp_path: Path, key: str) ->
     assert store.objects(bucket) == []
 
 
-def test_preparing_again_changes_nothing(place: Place) -> None:
+def test_preparing_again_changes_nothing(buckets: Buckets) -> None:
     """Opening a store that is there already leaves objects and versions as they are."""
-    place.store.put(place.versioned, KEY, b"1")
-    place.store.put(place.plain, KEY, b"2")
-    again = place.open()
-    assert again.get(place.versioned, KEY) == b"1"
-    assert again.get(place.plain, KEY) == b"2"
-    assert len(again.versions(place.versioned, KEY)) == 1
+    buckets.store.put(buckets.versioned, KEY, b"1")
+    buckets.store.put(buckets.plain, KEY, b"2")
+    again = buckets.open()
+    assert again.get(buckets.versioned, KEY) == b"1"
+    assert again.get(buckets.plain, KEY) == b"2"
+    assert len(again.versions(buckets.versioned, KEY)) == 1
 
 
-def test_a_store_can_be_opened_by_many_at_once(place: Place) -> None:
+def test_a_store_can_be_opened_by_many_at_once(buckets: Buckets) -> None:
     """Commands that start in the same moment do not get into each other's way, also where no bucket is there yet."""
     with ThreadPoolExecutor(6) as pool:
-        stores = list(pool.map(lambda _: place.open(), range(12)))
-    stores[0].put(place.versioned, KEY, b"1")
-    stores[1].put(place.versioned, KEY, b"2")
-    assert len(stores[2].versions(place.versioned, KEY)) == 2
+        stores = list(pool.map(lambda _: buckets.open(), range(12)))
+    stores[0].put(buckets.versioned, KEY, b"1")
+    stores[1].put(buckets.versioned, KEY, b"2")
+    assert len(stores[2].versions(buckets.versioned, KEY)) == 2
 
 
-def test_urls_tell_where_an_object_is(folders: Place, s3: Place) -> None:
+def test_urls_tell_where_an_object_is(folders: Buckets, s3: Buckets) -> None:
     """A person finds an object by its path or its ``s3://`` URL."""
     folders.store.put(folders.plain, "a b/ü", b"content")
     assert Path(folders.store.url(folders.plain, "a b/ü")).read_bytes() == b"content"
     assert s3.store.url(s3.plain, "a b/ü") == f"s3://{s3.plain}/a b/ü"
 
 
-def test_only_the_user_may_look_into_folders(folders: Place) -> None:
+def test_only_the_user_may_look_into_folders(folders: Buckets) -> None:
     """States and outputs can be confidential: no other user of the machine gets at them."""
     folders.store.put(folders.versioned, KEY, b"{}")
     assert (folders.settings.local / "buckets").stat().st_mode & 0o077 == 0
 
 
-# ------------------------------------------------------------------------------------------------- many at once
+# ---------------------------------------------------------------------------------------------------- many in parallel
 
 
-def test_concurrent_writers_do_not_mix(place: Place) -> None:
+def test_concurrent_writers_do_not_mix(buckets: Buckets) -> None:
     """While threads and processes write one key, every read is one written value, and no write lacks its version."""
     processes, threads, count, most = 3, 4, 12, 200_000
-    store, bucket = place.store, place.versioned
+    store, bucket = buckets.store, buckets.versioned
     store.put(bucket, KEY, value(0, 0, most))
-    others = [other_process(WRITER, place, str(number), str(count), str(most)) for number in range(1, processes + 1)]
+    others = [other_process(WRITER, buckets, str(number), str(count), str(most)) for number in range(1, processes + 1)]
     ended = threading.Event()
 
     def write(writer: int) -> None:
@@ -554,16 +559,34 @@ def test_concurrent_writers_do_not_mix(place: Place) -> None:
     versions = store.versions(bucket, KEY)
     kept = [store.get(bucket, KEY, version.id) for version in versions]
     assert all(map(whole, kept))
-    assert sorted((told["writer"], told["number"]) for told in (json.loads(data or b"") for data in kept)) == sorted(expected)
+    assert sorted((written["writer"], written["number"]) for written in (json.loads(data or b"") for data in kept)) == sorted(expected)
     assert store.get(bucket, KEY) == kept[0]
 
 
-def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place) -> None:
-    """At whatever moment a writer is killed, the object is one written value, and nothing else has become an object."""
-    store, bucket = place.store, place.versioned
+def test_no_change_of_an_object_is_lost(buckets: Buckets) -> None:
+    """Many writers change one object at the same time, each by what it reads: nobody's change is lost, also where there was no object."""
+
+    def add(mark: str, data: bytes | None) -> bytes:
+        return (data or b"") + mark.encode()
+
+    def change(writer: int) -> None:
+        store = buckets.open()
+        for number in range(5):
+            store.change(buckets.versioned, "k", partial(add, f"{writer}.{number}\n"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(8)))
+    lines = (buckets.store.get(buckets.versioned, "k") or b"").decode().split()
+    assert sorted(lines) == sorted(f"{writer}.{number}" for writer in range(8) for number in range(5))
+    assert len(buckets.store.versions(buckets.versioned, "k")) == 40
+
+
+def test_a_writer_that_is_killed_leaves_the_object_whole(buckets: Buckets) -> None:
+    """When a writer is killed at any moment, the object is one written value, and nothing else has become an object."""
+    store, bucket = buckets.store, buckets.versioned
     store.put(bucket, KEY, value(0, 0, 6_000_000))
     moments = random.Random(1)
-    forker = other_process(FORKER, place)
+    forker = other_process(FORKER, buckets)
     assert forker.stdin is not None
     assert forker.stdout is not None
     try:
@@ -584,7 +607,7 @@ def test_a_writer_that_is_killed_leaves_the_object_whole(place: Place) -> None:
     assert store.get(bucket, KEY) == b"{}"
 
 
-def test_what_killed_writers_leave_is_swept(folders: Place) -> None:
+def test_what_killed_writers_leave_is_swept(folders: Buckets) -> None:
     """Temporary files of writers that were killed are gone with the next command, unless somebody is writing at that moment."""
     folder = folders.settings.local / "buckets" / ".part"
     folders.store.put(folders.plain, KEY, b"1")
@@ -609,7 +632,7 @@ def test_what_killed_downloads_leave_is_swept(tmp_path: Path) -> None:
     assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [".mine.part", "file"]
 
 
-def test_versions_when_the_clock_goes_back(folders: Place) -> None:
+def test_versions_when_the_clock_goes_back(folders: Buckets) -> None:
     """A state that is saved after the clock was set back is the newest version all the same."""
     folders.store.put(folders.versioned, KEY, b"1")
     [version] = folders.store.versions(folders.versioned, KEY)
@@ -619,22 +642,22 @@ def test_versions_when_the_clock_goes_back(folders: Place) -> None:
     folders.store.put(folders.versioned, KEY, b"2")
     folders.store.delete(folders.versioned, KEY)
     folders.store.put(folders.versioned, KEY, b"3")
-    found = folders.store.versions(folders.versioned, KEY)
-    assert [folders.store.get(folders.versioned, KEY, item.id) for item in found] == [b"3", None, b"2", b"1"]
+    versions = folders.store.versions(folders.versioned, KEY)
+    assert [folders.store.get(folders.versioned, KEY, item.id) for item in versions] == [b"3", None, b"2", b"1"]
 
 
 # ----------------------------------------------------------------------------------------------- servers that fail
 
 
-def test_a_server_that_is_down_is_told_in_seconds(minio: Minio, s3: Place, tmp_path: Path) -> None:
-    """While MinIO is down every method says so; when it is back all is as it was."""
+def test_a_server_that_is_down_is_reported_in_seconds(minio: Minio, s3: Buckets, tmp_path: Path) -> None:
+    """While MinIO is down every method reports it; when it is back all is as it was."""
     s3.store.put(s3.versioned, KEY, b"1")
     minio.kill()
     began = time.monotonic()
-    found = errors(s3.store, s3.versioned, tmp_path / "files")
+    by_method = errors(s3.store, s3.versioned, tmp_path / "files")
     assert time.monotonic() - began < HANGS_SECONDS
-    assert_all_fail(found, minio.access_key, minio.secret_key)
-    assert all(error and f"{minio.endpoint} cannot be reached: connection refused." in error.problem for error in found.values())
+    assert_all_fail(by_method, minio.access_key, minio.secret_key)
+    assert all(error and f"{minio.endpoint} cannot be reached: connection refused." in error.problem for error in by_method.values())
     assert names(tmp_path / "files") == ["up"]
     with pytest.raises(SetupError):
         s3.open()
@@ -643,7 +666,7 @@ def test_a_server_that_is_down_is_told_in_seconds(minio: Minio, s3: Place, tmp_p
 
 
 @pytest.mark.parametrize("old", [b"old", None])
-def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Place, tmp_path: Path, old: bytes | None) -> None:
+def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Buckets, tmp_path: Path, old: bytes | None) -> None:
     """Killed in the middle of an upload, MinIO has the old object or the new one when it is back."""
     if old:
         s3.store.put(s3.versioned, KEY, old)
@@ -660,42 +683,42 @@ def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Plac
         return ""
 
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(upload)
-        while not list(parts.rglob("part.[0-9]*")) and not under_way.done():
+        uploading = pool.submit(upload)
+        while not list(parts.rglob("part.[0-9]*")) and not uploading.done():
             time.sleep(0.001)
         minio.kill()
-        code = under_way.result(HANGS_SECONDS)
+        code = uploading.result(HANGS_SECONDS)
     assert code in {"E-STORE", ""}
     minio.restart()
-    found = s3.store.get(s3.versioned, KEY)
+    kept = s3.store.get(s3.versioned, KEY)
     if code:
-        assert found == old or (found and hashlib.sha256(found).hexdigest() == new)
+        assert kept == old or (kept and hashlib.sha256(kept).hexdigest() == new)
     else:
-        assert found
-        assert hashlib.sha256(found).hexdigest() == new
+        assert kept
+        assert hashlib.sha256(kept).hexdigest() == new
     s3.store.upload(s3.versioned, KEY, file)
     s3.store.download(s3.versioned, KEY, tmp_path / "copy")
     assert content(tmp_path / "copy") == new
 
 
 @pytest.mark.parametrize("wrong", ["access", "secret"])
-def test_wrong_credentials_are_told_and_not_shown(minio: Minio, s3: Place, tmp_path: Path, wrong: str) -> None:
-    """With a wrong key every method says which settings to correct; neither key is in the message."""
+def test_wrong_credentials_are_reported_and_not_shown(minio: Minio, s3: Buckets, tmp_path: Path, wrong: str) -> None:
+    """With a wrong key every method names the settings to correct; neither key is in the message."""
     s3.store.put(s3.versioned, KEY, b"1")
     access = "somebodyelse" if wrong == "access" else minio.access_key
     secret = "a-made-up-secret-key" if wrong == "secret" else minio.secret_key
     stranger = S3Store(minio.endpoint, access_key=access, secret_key=secret, region="us-east-1")
-    found = errors(stranger, s3.versioned, tmp_path)
-    assert_all_fail(found, access, secret, minio.access_key, minio.secret_key)
-    assert all(error and "AWS_ACCESS_KEY_ID" in error.hint for error in found.values())
+    by_method = errors(stranger, s3.versioned, tmp_path)
+    assert_all_fail(by_method, access, secret, minio.access_key, minio.secret_key)
+    assert all(error and "AWS_ACCESS_KEY_ID" in error.hint for error in by_method.values())
     assert s3.store.get(s3.versioned, KEY) == b"1"
 
 
-def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path) -> None:
-    """Where somebody has removed a bucket every method but the one that makes it says so."""
-    found = errors(s3.store, "nobody-made-this-one", tmp_path, "prepare")
-    assert_all_fail(found)
-    assert all(error and "NoSuchBucket" in error.problem for error in found.values())
+def test_a_bucket_that_is_not_there_is_reported(s3: Buckets, tmp_path: Path) -> None:
+    """If somebody has removed a bucket every method but the one that makes it reports that."""
+    by_method = errors(s3.store, "nobody-made-this-one", tmp_path, "prepare")
+    assert_all_fail(by_method)
+    assert all(error and "NoSuchBucket" in error.problem for error in by_method.values())
 
 
 @pytest.mark.parametrize(
@@ -708,7 +731,7 @@ def test_a_bucket_that_is_not_there_is_told(s3: Place, tmp_path: Path) -> None:
         ("s3_endpoint", "http://nobody.invalid:9000", "E-STORE"),
     ],
 )
-def test_settings_that_cannot_be_right_are_told(s3: Place, setting: str, wrong: str, code: str) -> None:
+def test_settings_that_cannot_be_right_are_refused(s3: Buckets, setting: str, wrong: str, code: str) -> None:
     """An address, a region or a bucket's name that S3 cannot have is a sentence, with the value in it."""
     change: dict[str, Any] = {setting: wrong}
     broken = replace(s3, settings=replace(s3.settings, **change))
@@ -719,8 +742,8 @@ def test_settings_that_cannot_be_right_are_told(s3: Place, setting: str, wrong: 
     assert "singer." in caught.value.hint
 
 
-def test_the_console_is_not_the_store(minio: Minio, s3: Place) -> None:
-    """Who takes MinIO's page for people as the endpoint is told that this is not S3."""
+def test_the_console_is_not_the_store(minio: Minio, s3: Buckets) -> None:
+    """For the address of MinIO's web page as the endpoint, the error is that this is not S3."""
     with pytest.raises(SetupError) as caught:
         replace(s3, settings=replace(s3.settings, s3_endpoint=minio.console)).open()
     assert caught.value.code == "E-STORE"
@@ -728,7 +751,7 @@ def test_the_console_is_not_the_store(minio: Minio, s3: Place) -> None:
 
 
 @pytest.mark.parametrize("bundle", ["", "/nobody/made/this/file"])
-def test_a_server_without_tls_is_told(minio: Minio, s3: Place, bundle: str) -> None:
+def test_a_server_without_tls_is_reported(minio: Minio, s3: Buckets, bundle: str) -> None:
     """Who writes https where there is http, or names certificates that are not there, gets a sentence."""
     endpoint = minio.endpoint.replace("http:", "https:")
     wrong = replace(s3, settings=replace(s3.settings, s3_endpoint=endpoint), environ={**s3.environ, "SSL_CERT_FILE": bundle})
@@ -762,7 +785,7 @@ ANSWERS: dict[str, bytes | Callable[[bytes], bytes] | None] = {
 
 
 @contextmanager
-def server(given: bytes | Callable[[bytes], bytes] | None) -> Iterator[str]:
+def server(answer: bytes | Callable[[bytes], bytes] | None) -> Iterator[str]:
     """Serve the same answer to everybody, on a real socket; None is never to answer."""
     ended = threading.Event()
 
@@ -775,10 +798,10 @@ def server(given: bytes | Callable[[bytes], bytes] | None) -> Iterator[str]:
                 if not more:
                     return
                 request += more
-            if given is None:
+            if answer is None:
                 ended.wait(HANGS_SECONDS)
                 return
-            connection.sendall(given(request) if callable(given) else given)
+            connection.sendall(answer(request) if callable(answer) else answer)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):  # the rest of the request, so that it is our answer that is read
                 pass
@@ -802,24 +825,24 @@ def server(given: bytes | Callable[[bytes], bytes] | None) -> Iterator[str]:
                 thread.join()
 
 
-@pytest.mark.parametrize("given", ANSWERS.values(), ids=ANSWERS)
-def test_a_server_that_does_not_answer_as_s3_does_is_told(given: bytes | Callable[[bytes], bytes] | None, tmp_path: Path) -> None:
-    """Whatever else listens at the endpoint, every method ends with a sentence and within seconds."""
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_a_server_that_does_not_answer_as_s3_does_is_reported(answer: bytes | Callable[[bytes], bytes] | None, tmp_path: Path) -> None:
+    """If another program listens at the endpoint, every method ends with a sentence and within seconds."""
     keys = ("AKIAMADEUP", "a-made-up-secret", "a-made-up-session-token")
-    with server(given) as endpoint:
+    with server(answer) as endpoint:
         store = S3Store(
             endpoint, access_key=keys[0], secret_key=keys[1], session_token=keys[2], region="us-east-1", timeout=urllib3.Timeout(0.3)
         )
         began = time.monotonic()
-        found = errors(store, "bucket", tmp_path / "files")
+        by_method = errors(store, "bucket", tmp_path / "files")
         assert time.monotonic() - began < HANGS_SECONDS
-    assert_all_fail(found, *keys)
-    assert all(error and endpoint in error.problem for error in found.values())
+    assert_all_fail(by_method, *keys)
+    assert all(error and endpoint in error.problem for error in by_method.values())
     assert names(tmp_path / "files") == ["up"]
 
 
 def test_clocks_that_differ() -> None:
-    """After a laptop's sleep the store's clock may be behind: that is what is said, and how the clock is set, not a code."""
+    """After a laptop's sleep the store's clock may be behind: the message names that, and how the clock is set, not a code."""
     refused = answer("403 Forbidden", b"<Error><Code>RequestTimeTooSkewed</Code><Message>x</Message></Error>", "application/xml")
     with server(refused) as endpoint:
         store = S3Store(endpoint, access_key="AKIAMADEUP", secret_key="a-made-up-secret", region="us-east-1")
@@ -839,7 +862,7 @@ def test_credentials_that_have_expired() -> None:
 
 
 def test_a_web_page_is_not_an_object(tmp_path: Path) -> None:
-    """A web server that says OK to everything is no store: no page is taken for a state, and no write for done."""
+    """A web server that answers OK to everything is no store: no page is taken for a state, and no write for done."""
     page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 17\r\nConnection: close\r\n\r\n<html><br></html>"
     with server(page) as endpoint:
         store = S3Store(endpoint, access_key="AKIAMADEUP", secret_key="a-made-up-secret", region="us-east-1")
@@ -887,8 +910,8 @@ def in_use(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("size", [2_000_000, 300_000])
-@pytest.mark.parametrize("way", ["put", "upload"])
-def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, way: str, size: int) -> None:
+@pytest.mark.parametrize("method", ["put", "upload"])
+def test_a_full_disk_is_reported_and_nothing_is_lost(small: Path, tmp_path: Path, method: str, size: int) -> None:
     """An object that does not fit, or fits only once where its version needs room too, leaves all as it was."""
     store = FolderStore(small / "buckets")
     store.prepare({"states": True, "outputs": False})
@@ -898,7 +921,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, wa
     file.write_bytes(b"z" * size)
     before = in_use(small)
     with pytest.raises(SetupError) as caught:
-        store.put("states", KEY, b"z" * size) if way == "put" else store.upload("states", KEY, file)
+        store.put("states", KEY, b"z" * size) if method == "put" else store.upload("states", KEY, file)
     assert caught.value.code == "E-DISK"
     assert "disk is full" in caught.value.problem
     assert in_use(small) == before
@@ -908,17 +931,17 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small: Path, tmp_path: Path, wa
     store.put("outputs", KEY, b"there is room again")
 
 
-def test_a_download_onto_a_full_disk_leaves_the_file(place: Place, small: Path) -> None:
+def test_a_download_onto_a_full_disk_leaves_the_file(buckets: Buckets, small: Path) -> None:
     """Where a file does not fit the one that was there stays as it was, and nothing is left beside it."""
     (small / "file").write_bytes(b"old")
-    place.store.put(place.plain, KEY, b"x" * 2_000_000)
+    buckets.store.put(buckets.plain, KEY, b"x" * 2_000_000)
     with pytest.raises(SetupError) as caught:
-        place.store.download(place.plain, KEY, small / "file")
+        buckets.store.download(buckets.plain, KEY, small / "file")
     assert caught.value.code == "E-DISK"
     assert in_use(small) == {"file": 3}
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     """A file where the buckets should be is a sentence with its path."""
     (tmp_path / "buckets").write_bytes(b"")
     with pytest.raises(SetupError) as caught:
@@ -935,9 +958,9 @@ def record(run: str, pipeline: str = "p") -> Record:
     return Record(run, pipeline, "local", "2026-11-22T20:35:12Z", Side("tap-a", "1"), Side("target-b", "2"), {"n": 1})
 
 
-def test_states_are_kept(place: Place) -> None:
+def test_states_are_kept(buckets: Buckets) -> None:
     """A state is what was saved last; earlier ones stay as versions, also when it is removed."""
-    history = place.history
+    history = buckets.history
     assert history.state("p") is None
     for state in ({"n": 1}, {"bookmarks": {"ü": "2026-11-22T00:00:00Z"}, "deep": [{"a": None}]}):
         history.save_state("p", state)
@@ -949,33 +972,33 @@ def test_states_are_kept(place: Place) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"null", b'"text"', b"\xff\xfe", b"[" * 100_000])
-def test_a_state_that_is_not_an_object_is_told(place: Place, data: bytes) -> None:
-    """A state that somebody has damaged stops the run before it begins, and the message says where it lies."""
-    place.store.put(place.versioned, KEY, data)
+def test_a_state_that_is_not_an_object_is_refused(buckets: Buckets, data: bytes) -> None:
+    """A state that somebody has damaged stops the run before it begins, and the message names its object."""
+    buckets.store.put(buckets.versioned, KEY, data)
     with pytest.raises(SetupError) as caught:
-        place.history.state("p")
+        buckets.history.state("p")
     assert caught.value.code == "E-STATE"
-    assert place.store.url(place.versioned, KEY) in caught.value.problem
+    assert buckets.store.url(buckets.versioned, KEY) in caught.value.problem
 
 
-def test_buckets_belong_to_one_engine(place: Place) -> None:
-    """The engine that came first keeps the buckets; another one is told to take buckets of its own."""
-    place.history.claim("local")
-    place.history.claim("local")
+def test_buckets_belong_to_one_engine(buckets: Buckets) -> None:
+    """The engine that came first keeps the buckets; another one gets an error, with the hint to use other buckets."""
+    buckets.history.claim("local")
+    buckets.history.claim("local")
     with pytest.raises(SetupError) as caught:
-        place.history.claim("argo")
+        buckets.history.claim("argo")
     assert caught.value.code == "E-ENGINE"
-    assert place.versioned in caught.value.problem
-    place.history.claim("local")
-    place.store.put(place.versioned, "owner.json", b"not JSON")
+    assert buckets.versioned in caught.value.problem
+    buckets.history.claim("local")
+    buckets.store.put(buckets.versioned, "owner.json", b"not JSON")
     with pytest.raises(SetupError) as caught:
-        place.history.claim("local")
+        buckets.history.claim("local")
     assert caught.value.code == "E-ENGINE"
 
 
-def test_records_are_listed_newest_first(place: Place) -> None:
+def test_records_are_listed_newest_first(buckets: Buckets) -> None:
     """Runs are listed by their time, across pipelines or for one of them, as many as asked for."""
-    history = place.history
+    history = buckets.history
     runs = [("20260101t000000-aaaa", "p"), ("20260103t000000-aaaa", "q"), ("20260102t000000-aaaa", "p"), ("20260104t000000-aaaa", "pq")]
     for run, pipeline in runs:
         history.save(record(run, pipeline))
@@ -985,49 +1008,49 @@ def test_records_are_listed_newest_first(place: Place) -> None:
     assert history.newest("nobody") == []
 
 
-def test_a_record_is_read_as_it_was_saved(place: Place) -> None:
+def test_a_record_is_read_as_it_was_saved(buckets: Buckets) -> None:
     """A record that is saved again replaces the first one."""
     first = record(new_run_id())
-    place.history.save(first)
+    buckets.history.save(first)
     last = replace(first, status="succeeded", records={"ü": 3}, state_after={"n": 2}, outputs=[{"bucket": "b", "key": "k", "bytes": 1}])
-    place.history.save(last)
-    assert place.history.newest() == [last]
+    buckets.history.save(last)
+    assert buckets.history.newest() == [last]
 
 
-def test_a_run_is_found_by_what_people_type(place: Place) -> None:
+def test_a_run_can_be_named_as_people_type_it(buckets: Buckets) -> None:
     """A run is found by its id, by a part that only it has, and as the last one; anything else names the latest."""
     runs = ["20260101t000000-bcdf", "20260101t000001-ghjk", "20260102t000000-ghjm"]
     for run in runs:
-        place.history.save(record(run))
-    assert place.history.find("last").run == runs[2]
-    assert place.history.find(runs[0]).run == runs[0]
-    assert place.history.find("bcdf").run == runs[0]
-    assert place.history.find("20260102").run == runs[2]
+        buckets.history.save(record(run))
+    assert buckets.history.find("last").run == runs[2]
+    assert buckets.history.find(runs[0]).run == runs[0]
+    assert buckets.history.find("bcdf").run == runs[0]
+    assert buckets.history.find("20260102").run == runs[2]
     for unclear in ("ghj", "20260101", "nothing", "", "../p"):
         with pytest.raises(SetupError) as caught:
-            place.history.find(unclear)
+            buckets.history.find(unclear)
         assert caught.value.code == "E-UNKNOWN"
         assert all(run in caught.value.problem for run in runs)
 
 
 @pytest.mark.parametrize("change", ['"schema": 2', '"schema": null', '"schema": 1, "more": 1', ""])
-def test_a_record_of_an_unknown_schema_is_skipped(place: Place, change: str) -> None:
+def test_a_record_of_an_unknown_schema_is_skipped(buckets: Buckets, change: str) -> None:
     """A record that a newer version wrote, or that is damaged, does not keep the others from being listed."""
     known, unknown = record("20260101t000000-bcdf"), record("20260102t000000-bcdf")
-    place.history.save(known)
+    buckets.history.save(known)
     data = write_record(unknown).replace(b'"schema": 1', change.encode())
-    place.store.put(place.plain, place.history.record_key("p", unknown.run), data)
-    assert place.history.newest() == [known]
-    assert place.history.find(known.run) == known
+    buckets.store.put(buckets.plain, buckets.history.record_key("p", unknown.run), data)
+    assert buckets.history.newest() == [known]
+    assert buckets.history.find(known.run) == known
     with pytest.raises(SetupError) as caught:
-        place.history.find(unknown.run)
+        buckets.history.find(unknown.run)
     assert caught.value.code == "E-UNKNOWN"
 
 
 # ------------------------------------------------------------------------------------------- through the command line
 
 
-def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path) -> None:
+def test_runs_with_s3(checkout: Checkout, s3: Buckets, tmp_path: Path) -> None:
     """With the store S3 outputs, records and states are in its buckets, and every command finds them there."""
     again = [["schema", "s"], ["argument", "--state"], ["state", {"n": 5}]]
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]], "again": again})
@@ -1054,7 +1077,7 @@ def test_runs_with_s3(checkout: Checkout, s3: Place, tmp_path: Path) -> None:
     assert checkout.leftovers() == []
 
 
-def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Place, tmp_path: Path) -> None:
+def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Buckets, tmp_path: Path) -> None:
     """When MinIO is killed while a run is under way the run fails, and its state is as it was when MinIO is back."""
     begun = tmp_path / "begun"
     again = [["schema", "s"], ["records", "s", 2], ["touch", str(begun)], ["sleep", 1], ["state", {"n": 5}]]
@@ -1082,7 +1105,7 @@ def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: P
     assert checkout.run(**environ).last["state"] == {"n": 5}
 
 
-def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Place) -> None:
+def test_commands_while_the_server_is_down(checkout: Checkout, minio: Minio, s3: Buckets) -> None:
     """With MinIO stopped every command ends with exit code 1, one sentence and a hint, and begins nothing."""
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]})
     minio.stop()

@@ -28,22 +28,22 @@ def offline(checkout: Checkout, last: str) -> None:
 def tables(result: Result) -> dict[str, list[dict[str, str]]]:
     """Return the rows of a run's files by stream."""
     assert (result.code, result.err) == (0, "")
-    found = {}
+    rows = {}
     for name in result.last["outputs"]:
         with Path(name).open(encoding="utf-8", newline="") as file:
-            found[Path(name).stem] = list(csv.DictReader(file))
-    return found
+            rows[Path(name).stem] = list(csv.DictReader(file))
+    return rows
 
 
 def test_the_second_example(checkout: Checkout) -> None:
-    """Only what the catalog selects arrives; every stream has a bookmark of its own, and the next run brings what is new."""
+    """Only what the catalog selects arrives; every stream has its own bookmark, and the next run loads what is new."""
     offline(checkout, "2026-01-05")
     first = checkout.run(NAME)
     rates, currencies = tables(first)["exchange_rate_long"], tables(first)["currency"]
 
     assert first.last["records"] == {"exchange_rate_long": len(rates), "currency": len(currencies)}
     assert list(rates[0]) == ["date", "currency", "rate"]
-    assert {row["date"] for row in rates} == {"2026-01-02", "2026-01-05"}  # the initial state says 2025-12-31
+    assert {row["date"] for row in rates} == {"2026-01-02", "2026-01-05"}  # the initial state is 2025-12-31
     assert list(currencies[0]) == ["code", "name", "last_day"]
     assert {row["code"]: row["last_day"] for row in currencies}.items() >= {"CYP": "2007-12-31", "USD": "2026-01-05"}.items()
     marks = {name: mark["replication_key_value"] for name, mark in first.last["state"]["bookmarks"].items()}
@@ -65,12 +65,12 @@ def test_the_catalog_is_the_taps(checkout: Checkout) -> None:
     folder = checkout.root / "singer-configs" / NAME
     tap = Project(checkout.root).connector("tap-exchange-rates")
     (environment,) = Environments(Settings(root=checkout.root)).ensure([tap], Plain())
-    said = subprocess.run(
+    discovered = subprocess.run(
         [environment.executable, "--config", folder / "config.json", "--discover"], capture_output=True, check=True
     ).stdout
     facts = ("tap_stream_id", "schema", "key_properties", "replication_key", "replication_method")
-    found, shipped = (
+    taps, shipped = (
         [{name: stream[name] for name in facts} for stream in json.loads(text)["streams"]]
-        for text in (said, (folder / "catalog.json").read_bytes())
+        for text in (discovered, (folder / "catalog.json").read_bytes())
     )
-    assert shipped == found
+    assert shipped == taps

@@ -126,9 +126,9 @@ class ApiServer:
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
     """Yield the stand-in."""
-    found = ApiServer()
-    yield found
-    found.stop()
+    started = ApiServer()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_a_port_that_is_taken(kube: Kube, echo: int) -> None:
 
 
 def test_nobody_listens_in_the_pod(kube: Kube) -> None:
-    """A connection to a program that is not there ends at once, and the reason is known."""
+    """A connection to a program that is not there ends without delay, and the reason is known."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         unused = free.getsockname()[1]
     with Forward(kube, "argo", "minio", unused) as forward:
@@ -227,7 +227,7 @@ def test_nobody_listens_in_the_pod(kube: Kube) -> None:
 
 
 def test_a_pod_that_comes_back(kube: Kube, server: ApiServer, echo: int) -> None:
-    """While no pod is ready a connection ends at once; when one is, the next connection finds it."""
+    """While no pod is ready a connection ends without delay; when one is, the next connection finds it."""
     server.pods = []
     with Forward(kube, "argo", "minio", echo) as forward:
         with socket.create_connection(("127.0.0.1", forward.port), timeout=10) as connection:

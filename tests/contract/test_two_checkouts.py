@@ -1,4 +1,4 @@
-"""Two checkouts and one bucket: neither takes away what the other has brought. The server is a real MinIO."""
+"""Two checkouts and one bucket: neither deletes the objects of the other. The server is a real MinIO."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def places(minio: Minio) -> dict[str, str]:
+def shared_buckets(minio: Minio) -> dict[str, str]:
     """Return settings that lead to buckets of this test's own."""
-    found = {f"bucket_{name}": f"{name}-{secrets.token_hex(4)}" for name in ("configs", "artifacts", "outputs")}
+    names = {f"bucket_{name}": f"{name}-{secrets.token_hex(4)}" for name in ("configs", "artifacts", "outputs")}
     S3Store(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key, region="us-east-1").prepare(
-        dict.fromkeys(found.values(), True)
+        dict.fromkeys(names.values(), True)
     )
-    return {"s3_endpoint": minio.endpoint, **found}
+    return {"s3_endpoint": minio.endpoint, **names}
 
 
 def pipelines(checkout: Checkout, *names: str) -> None:
-    """Let a checkout have pipelines of these names, each with a config of its own."""
+    """Let a checkout have pipelines of these names, each with its own config."""
     checkout.scripted({"steps": []})
     checkout.write(
         "pipelines.yaml", {name: {"tap": "tap-scripted", "target": "target-scripted", "config": f"{name}.json"} for name in names}
@@ -41,27 +41,29 @@ def pipelines(checkout: Checkout, *names: str) -> None:
         checkout.write(f"{name}.json", {"steps": []})
 
 
-def handles(root: Path, minio: Minio, places: dict[str, Any], instance: str = "") -> Handles:
+def handles(root: Path, minio: Minio, shared_buckets: dict[str, Any], instance: str = "") -> Handles:
     """Return what a command of a checkout works with; its keys are in the environment, and no cluster is asked."""
-    settings = Settings(root=root, provider="existing", context="none", store="use", s3_credentials="identity", instance=instance, **places)
+    settings = Settings(
+        root=root, provider="existing", context="none", store="use", s3_credentials="identity", instance=instance, **shared_buckets
+    )
     return Handles(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
 
 
-def test_configs_of_two_checkouts(tmp_path: Path, checkout: Checkout, minio: Minio, places: dict[str, str]) -> None:
+def test_configs_of_two_checkouts(tmp_path: Path, checkout: Checkout, minio: Minio, shared_buckets: dict[str, str]) -> None:
     """The second checkout is refused, with the name that would let it share; the first one's configs stay. With that name both are one."""
     pipelines(checkout, "a", "b")
-    mine = handles(checkout.root, minio, places)
+    mine = handles(checkout.root, minio, shared_buckets)
     Configs().apply(mine, print)
-    keys = {item.key for item in mine.store().objects(places["bucket_configs"])}
+    keys = {item.key for item in mine.store().objects(shared_buckets["bucket_configs"])}
     assert {"pipelines/a/config.json", "pipelines/b/config.json"} <= keys
 
     theirs = shutil.copytree(checkout.root, tmp_path / "theirs", symlinks=True)
     with pytest.raises(SetupError) as caught:
-        Configs().apply(handles(theirs, minio, places), print)
+        Configs().apply(handles(theirs, minio, shared_buckets), print)
     assert caught.value.code == "E-FOREIGN"
     assert f"singer.instance: {mine.instance.id}" in caught.value.hint
-    assert {item.key for item in mine.store().objects(places["bucket_configs"])} == keys
+    assert {item.key for item in mine.store().objects(shared_buckets["bucket_configs"])} == keys
 
-    shared = handles(theirs, minio, places, mine.instance.id)
+    shared = handles(theirs, minio, shared_buckets, mine.instance.id)
     assert Configs().pending(shared) is None
     Configs().apply(shared, print)

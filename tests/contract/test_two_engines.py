@@ -22,7 +22,7 @@ def used(checkout: Checkout) -> Checkout:
 
 
 def test_why_this_engine(checkout: Checkout) -> None:
-    """Without a platform a run is the local engine's, and says how to get the other."""
+    """Without a platform a run is the local engine's, and prints how to get the other."""
     checkout.scripted({"steps": GOOD})
     assert "engine local, because the platform is not up (invoke up starts it)" in checkout.invoke("run", "p").out
 

@@ -1,4 +1,4 @@
-"""A real Postgres as the target, and dbt after the load: what is in the tables, whatever happens on the way."""
+"""A real Postgres as the target, and dbt after the load: what is in the tables, with any failure between."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ ROW = {
 
 
 class Warehouse:
-    """A checkout whose target is a database of its own in the test's Postgres, as a role that owns it."""
+    """A checkout whose target is a new database in the test's Postgres, as a role that owns it."""
 
     def __init__(self, checkout: Checkout, server: Postgres) -> None:
         """Make the role and the database."""
@@ -231,7 +231,7 @@ def test_the_target_is_killed_between_batch_and_state(halfway: tuple[Warehouse, 
 
 
 def test_the_engine_is_killed_between_batch_and_state(halfway: tuple[Warehouse, subprocess.Popen[str]]) -> None:
-    """A command that is gone at once leaves no connector running, and the next run is right."""
+    """A command that is killed leaves no connector running, and the next run is right."""
     warehouse, process = halfway
     [pid] = programs("target-postgres", process.pid)
     process.kill()
@@ -242,7 +242,7 @@ def test_the_engine_is_killed_between_batch_and_state(halfway: tuple[Warehouse, 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["in order", "as a crash"])
 def test_postgres_is_restarted_during_a_run(halfway: tuple[Warehouse, subprocess.Popen[str]], how: signal.Signals) -> None:
-    """A server that was restarted between two batches is found again: the run ends well, with every row once."""
+    """After a restart of the server between two batches the target connects again: the run succeeds, with every row once."""
     warehouse, process = halfway
     warehouse.server.stop(how)
     warehouse.server.start()
@@ -266,7 +266,7 @@ def test_postgres_is_away_after_a_batch(halfway: tuple[Warehouse, subprocess.Pop
 
 
 def test_postgres_is_away_before_a_run(warehouse: Warehouse) -> None:
-    """A server that is not there is what the error says; the run after it is right."""
+    """A server that is not there is named in the error; the run after it is right."""
     warehouse.steps(SCHEMA, ["records", "s", 3], ["state", {"n": 3}])
     warehouse.server.stop()
     result = warehouse.run()
@@ -293,7 +293,7 @@ def test_postgres_is_away_before_a_run(warehouse: Warehouse) -> None:
     ids=["password", "database", "host", "no right to create a table", "no right to create a schema"],
 )
 def test_what_the_config_has_wrong(warehouse: Warehouse, wrong: dict[str, Any], says: str) -> None:
-    """Each mistake is one sentence with what Postgres itself says, and where to correct it; the password is nowhere."""
+    """Each mistake is one sentence with the message of Postgres, and where to correct it; the password is nowhere."""
     warehouse.server.sql("CREATE SCHEMA locked", warehouse.name)
     warehouse.password = wrong.get("password", warehouse.password)
     warehouse.config(**{key: value for key, value in wrong.items() if key != "password"})
@@ -310,7 +310,7 @@ def test_what_the_config_has_wrong(warehouse: Warehouse, wrong: dict[str, Any], 
 
 
 def test_the_password_is_not_set(warehouse: Warehouse) -> None:
-    """A run that lacks the password ends before it begins, and says where it belongs."""
+    """A run that lacks the password ends before it begins, and names the file that it belongs into."""
     warehouse.steps(SCHEMA)
     result = warehouse.checkout.run(PIPELINE)
     assert result.code == 1
@@ -394,7 +394,7 @@ def test_the_example_from_the_rates_to_a_model(warehouse: Warehouse) -> None:
 
 
 def test_a_transform_that_fails(transformed: Warehouse) -> None:
-    """The run fails and says what failed; data and state stand, and the next run transforms without loading again."""
+    """The run fails and reports what failed; data and state stand, and the next run transforms without loading again."""
     model(transformed, "select null::int as total")
     result = transformed.run()
     assert (result.code, result.error) == (2, "E-TRANSFORM-FAILED")
@@ -407,8 +407,8 @@ def test_a_transform_that_fails(transformed: Warehouse) -> None:
     assert (record["status"], record["loaded"], record["transform"]["exit_code"]) == ("failed", True, 1)
     assert record["state_after"] == {"n": 2}
     assert transformed.checkout.leftovers() == []
-    said = [event for event in transformed.checkout.invoke("logs", "last", "--json").events if event["side"] == "transform"]
-    assert any("not_null_total_total" in event["line"] for event in said)
+    lines = [event for event in transformed.checkout.invoke("logs", "last", "--json").events if event["side"] == "transform"]
+    assert any("not_null_total_total" in event["line"] for event in lines)
 
     model(transformed, "select sum(n) as total from {{ source('singer', 's') }}")
     result = transformed.run()

@@ -1,4 +1,4 @@
-"""Whatever stands in a file or comes out of a connector: a sentence and an exit code, never a traceback, a hang, or a write elsewhere."""
+"""Odd content of files, odd output of connectors: a sentence and an exit code, never a traceback, a hang, or a write elsewhere."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def contents(draw: Callable[[st.SearchStrategy[Any]], Any], right: Any) -> bytes
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Ground]:
     """Yield a pipeline whose buckets are folders."""
-    with Ground(Checkout(tmp_path_factory.mktemp("ground") / "checkout", shared)) as found:
-        yield found
+    with Ground(Checkout(tmp_path_factory.mktemp("ground") / "checkout", shared)) as made:
+        yield made
 
 
 def around(root: Path) -> set[str]:
@@ -160,7 +160,7 @@ COMMANDS = [
 @faults
 @given(st.data())
 def test_any_file(ground: Ground, name: str, data: st.DataObject) -> None:
-    """Anything may stand in a file that a command reads."""
+    """Any text may be in a file that a command reads."""
     root = ground.checkout.root
     for file, right in FILES.items():
         path = root / file
@@ -287,7 +287,7 @@ def test_a_line_of_100_mb(tmp_path: Path, end: str) -> None:
 @pytest.mark.full  # reads until its memory is full
 @pytest.mark.parametrize("side", ["tap", "target"])
 def test_a_line_of_a_gigabyte_that_is_nothing(tmp_path: Path, side: str) -> None:
-    """A line without end that is no message is more than the runner can hold: it says so, and ends the connector."""
+    """A line without end that is no message is more than the runner can hold: it reports that, and ends the connector."""
     done = runner(tmp_path, side, "cat /dev/zero", SINGER_TAP_OUTPUT=os.devnull, SINGER_TARGET_OUTPUT=os.devnull)
     assert b"Traceback" not in done.stderr
     code = "E-TAP-OUTPUT" if side == "tap" else "E-TARGET-OUTPUT"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 faults = settings.get_profile("faults")
 LONGEST = 1500
-"""Bytes that a tap says in such a run, a little more: beyond them is the end."""
+"""Bytes that a tap prints in such a run, a little more: beyond them is the end."""
 CHANGES = 72
 """Changes to the disk that such a run makes, likewise; a test below counts them."""
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
@@ -30,8 +30,8 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Ground]:
     """Yield a pipeline whose buckets are folders."""
-    with Ground(Checkout(tmp_path_factory.mktemp("ground") / "checkout", shared)) as found:
-        yield found
+    with Ground(Checkout(tmp_path_factory.mktemp("ground") / "checkout", shared)) as made:
+        yield made
 
 
 @faults
@@ -63,7 +63,7 @@ def test_killed_at_any_change(ground: Ground, at: int, number: int) -> None:
 @faults
 @given(st.integers(1, CHANGES), st.integers(1, 30), st.sampled_from([signal.SIGTERM, signal.SIGINT]), st.sampled_from(SIGNALS))
 def test_killed_while_it_puts_things_away(ground: Ground, at: int, later: int, number: int, second: int) -> None:
-    """The engine is told to stop before any change, and again, or killed, some changes later: a second Ctrl-C."""
+    """The engine gets a signal to stop before any change, and again, or is killed, some changes later: a second Ctrl-C."""
     ground.first()
     ground.hit(ground.start(fault={"at": at, "number": int(number), "later": later, "second": int(second)}), killed=True)
     ground.mended()
@@ -95,7 +95,7 @@ def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> Non
 @faults
 @given(st.sampled_from(SIGNALS), st.integers(1, 2), st.floats(0, 0.01))
 def test_killed_as_its_runners_start(ground: Ground, number: int, count: int, later: float) -> None:
-    """The engine is killed as the first or the second runner comes into being: whoever comes too late makes no folder anew."""
+    """The engine is killed as the first or the second runner comes into being: a runner that comes too late makes no folder anew."""
     ground.first()
     command = ground.start()
     deadline = time.monotonic() + 2
@@ -118,7 +118,7 @@ def test_the_mending_is_killed_too(ground: Ground, again: int, number: int, at: 
 
 
 def test_runs_at_once(ground: Ground, tmp_path: Path) -> None:
-    """Of many runs of one pipeline begun at once one works, and the others say that it does, or go on from where it ended."""
+    """Of many runs of one pipeline begun in parallel one works, and the others report that, or go on from where it ended."""
     ground.first()
     stables = [ground.another(tmp_path / f"out{number}") for number in range(4)]
     for _ in range(3):
@@ -182,7 +182,7 @@ def test_a_connector_without_memory(ground: Ground) -> None:
 
 
 def test_connectors_outlive_their_engine(ground: Ground) -> None:
-    """After the engine was killed, the next run waits until its connectors have ended: two of a pipeline never work at once."""
+    """After the engine was killed, the next run waits until its connectors have ended: never do two of a pipeline work in parallel."""
     ground.first()
     ground.checkout.write("tap-scripted/config.json", {"steps": [["deaf"], ["schema", "s"], ["sleep", 60]]})
     command = ground.start()
@@ -197,7 +197,7 @@ def test_connectors_outlive_their_engine(ground: Ground) -> None:
 
 
 def test_killed_after_its_data(ground: Ground) -> None:
-    """A run that was killed after its rows were published, before its record says so: the next command takes them back."""
+    """A run that was killed after its rows were published, before its record has succeeded: the next command takes them back."""
     ground.first()
     ground.hit(ground.start(fault={"renaming": "/run.json", "nth": 2, "number": int(signal.SIGKILL)}), killed=True)
     assert (ground.state(), ground.published()) == (7, list(range(ROWS)))
@@ -214,7 +214,7 @@ def test_killed_before_its_record(ground: Ground) -> None:
 
 
 def test_killed_before_its_state(ground: Ground) -> None:
-    """A run that was killed after its record says that it succeeded, before its state is stored: the next command stores it."""
+    """A run that was killed after its record has succeeded, before its state is stored: the next command stores it."""
     ground.first()
     ground.hit(ground.start(fault={"renaming": "pipelines/p/state.json", "nth": 1, "number": int(signal.SIGKILL)}), killed=True)
     assert (ground.state(), ground.records()[0].status) == (7, "succeeded")

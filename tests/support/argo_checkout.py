@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from cluster.runs.record import Record
 
-CLUSTER = "singer-argo"
+CLUSTER = os.environ.get("INVOKE_SINGER_CLUSTER", "singer-argo")
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Argo(Platform):
         target_connector: str = "target-scripted",
         **more: Any,
     ) -> str:
-        """Add a pipeline with configs of its own, or replace it."""
+        """Add a pipeline with separate configs, or replace it."""
         self.write(f"own/{name}-tap.json", tap)
         self.write(f"own/{name}-target.json", target or {})
         file = self.root / "singer-configs" / "pipelines.yaml"
@@ -93,7 +93,7 @@ class Argo(Platform):
             return {item.key: (store.get(bucket, item.key) or b"").decode() for item in store.objects(bucket, f"{name}/")}
 
     def runs(self, *names: str, **environ: str) -> dict[str, Done]:
-        """Run pipelines at once and return what came of each."""
+        """Run pipelines in parallel and return the result of each."""
         result = self.type("run", ",".join(names), "--engine", "argo", "--json", **environ)
         assert "Traceback" not in result.err, result.err
         ends = {event["pipeline"]: event for event in result.events if event["event"] == "run.finished"}
@@ -134,8 +134,8 @@ class Argo(Platform):
         with self.handles() as handles:
             handles.only = (name,)
             pipeline = handles.project.pipeline(name)
-            given = schedules.parameters(handles, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
-            handles.kube.create(workflow.workflow(pipeline, run, given, schedules.scope(handles)))
+            parameters = schedules.parameters(handles, pipeline) | {key.replace("_", "-"): value for key, value in other.items()}
+            handles.kube.create(workflow.workflow(pipeline, run, parameters, schedules.scope(handles)))
 
     def follow(self, name: str, run: str) -> Record:
         """Wait for the end of a run and return its record."""
@@ -150,18 +150,18 @@ def argo_checkout(folder: Path, shared: Path) -> Iterator[Argo]:
     reason = why_not()
     if reason:
         pytest.skip(reason)
-    found = Argo(folder / "checkout", shared, CLUSTER)
-    found.connector("tap-scripted", "tap", ["catalog", "state"])
-    found.connector("tap-discovering", "tap", ["discover", "catalog"])
-    found.connector("target-scripted", "target", [])
-    found.pipeline("one", {"steps": []})
-    found.pipeline("another", {"steps": []}, connector="tap-discovering")
+    checkout = Argo(folder / "checkout", shared, CLUSTER)
+    checkout.connector("tap-scripted", "tap", ["catalog", "state"])
+    checkout.connector("tap-discovering", "tap", ["discover", "catalog"])
+    checkout.connector("target-scripted", "target", [])
+    checkout.pipeline("one", {"steps": []})
+    checkout.pipeline("another", {"steps": []}, connector="tap-discovering")
     try:
-        up = found.type("up", "--json")
+        up = checkout.type("up", "--json")
         assert up.code == 0, up.err
-        yield found
+        yield checkout
     finally:
-        found.type("teardown", "--yes")
+        checkout.type("teardown", "--yes")
 
 
 def slow(seconds: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A way to the store on which something goes wrong: at the n-th request, once or from there on.
 
-Test equipment. It stands before a real server, sends every request on as it came, and breaks what it is told to.
+Test equipment. It stands before a real server, sends every request on as it came, and breaks the one that a test chooses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fault_pipeline import Command
 
 WAYS = ["500", "503", "half", "nothing", "reset", "lost", "slow", "killed before", "killed after"]
-"""A server's errors; half of an answer; the connection ended, or reset, and the request not done; the request done and the
+"""A server's errors; half of an answer; the connection ended, or reset, and the request not done. The request done and the
 answer lost; late; the command killed before the request is done, or after it and before the answer."""
 SLOW_SECONDS = 0.2
 SECONDS = 30
@@ -34,7 +34,7 @@ SECONDS = 30
 class Trouble:
     """What goes wrong, and when."""
 
-    way: str = ""
+    kind: str = ""
     at: int = 0
     """The number of the request, from 1 on."""
     for_good: bool = False
@@ -54,10 +54,10 @@ class BrokenStore(ServingHTTP):
         self.victim: Command | None = None
         self._lock = threading.Lock()
 
-    def set(self, way: str = "", at: int = 0, *, for_good: bool = False) -> None:
+    def set(self, kind: str = "", at: int = 0, *, for_good: bool = False) -> None:
         """Let this be what goes wrong from now on."""
         with self._lock:
-            self.trouble, self.seen, self.victim = Trouble(way, at, for_good), [], None
+            self.trouble, self.seen, self.victim = Trouble(kind, at, for_good), [], None
 
     def next(self, line: str) -> str:
         """Take a request into account, and return how it goes wrong, or nothing."""
@@ -65,7 +65,7 @@ class BrokenStore(ServingHTTP):
             self.seen.append(line)
             count = len(self.seen)
             struck = count == self.trouble.at or (self.trouble.for_good and count > self.trouble.at > 0)
-            return self.trouble.way if struck else ""
+            return self.trouble.kind if struck else ""
 
     def kill(self) -> None:
         """Kill the command whose requests these are."""
@@ -80,17 +80,17 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = SECONDS
 
     def _any(self) -> None:
-        way = self.server.next(f"{self.command} {self.path}")
+        kind = self.server.next(f"{self.command} {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if way in {"500", "503"}:
-            self.wfile.write(f"HTTP/1.1 {way} Trouble\r\nContent-Length: 0\r\n\r\n".encode())
+        if kind in {"500", "503"}:
+            self.wfile.write(f"HTTP/1.1 {kind} Trouble\r\nContent-Length: 0\r\n\r\n".encode())
             return
-        if way == "slow":
+        if kind == "slow":
             time.sleep(SLOW_SECONDS)
-        if way == "killed before":
+        if kind == "killed before":
             self.server.kill()
-        if way in {"nothing", "reset", "killed before"}:
-            self._hang_up(reset=way == "reset")
+        if kind in {"nothing", "reset", "killed before"}:
+            self._hang_up(reset=kind == "reset")
             return
         there = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=SECONDS)
         try:
@@ -105,9 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         finally:
             there.close()
-        if way == "killed after":
+        if kind == "killed after":
             self.server.kill()
-        if way in {"lost", "killed after"}:
+        if kind in {"lost", "killed after"}:
             self._hang_up()
             return
         size = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
@@ -118,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         head = "".join(f"{name}: {value}\r\n" for name, value in [*kept, ("Content-Length", size or "0")])
         text = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{head}\r\n".encode("latin-1") + data
-        self.wfile.write(text[: len(text) // 2] if way == "half" else text)
-        if way == "half":
+        self.wfile.write(text[: len(text) // 2] if kind == "half" else text)
+        if kind == "half":
             self._hang_up()
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _any  # noqa: N815 - the names of http.server

@@ -20,8 +20,8 @@ SECONDS = 60
 
 
 def program() -> str | None:
-    """Return the browser of this machine, None where there is none."""
-    return next((found for name in NAMES if (found := shutil.which(name))), None)
+    """Return the browser of this machine, None if there is none."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Tab:
     """One page of a running browser."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, seen: Seen) -> None:
-        """Take its connection, and where to keep what it says by itself."""
+        """Take its connection, and the list that gets its events."""
         self._socket = socket
         self._seen = seen
         self._number = 0
@@ -51,28 +51,28 @@ class Tab:
         """Call a method of the protocol and return its result."""
         self._number += 1
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
-        return await self._until(lambda told: told.get("id") == self._number)
+        return await self._until(lambda message: message.get("id") == self._number)
 
     async def event(self, method: str) -> None:
         """Wait until the browser tells of it."""
-        await self._until(lambda told: told.get("method") == method)
+        await self._until(lambda message: message.get("method") == method)
 
     async def value(self, expression: str) -> Any:
         """Return what an expression is in the page."""
-        told = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        return told["result"]["value"]
+        message = await self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return message["result"]["value"]
 
     async def _until(self, wanted: Any) -> dict[str, Any]:
         while True:
-            told = await self._socket.receive_json(timeout=SECONDS)
-            facts = told.get("params", {})
-            if told.get("method") == "Network.requestWillBeSent":
+            message = await self._socket.receive_json(timeout=SECONDS)
+            facts = message.get("params", {})
+            if message.get("method") == "Network.requestWillBeSent":
                 self._seen.requests.append(facts["request"]["url"])
-            elif told.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}:
+            elif message.get("method") in {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}:
                 self._seen.complaints.append(str(facts))
-            if wanted(told):
-                assert "error" not in told, told
-                return dict(told.get("result", {}))
+            if wanted(message):
+                assert "error" not in message, message
+                return dict(message.get("result", {}))
 
 
 def look(file: Path, profile: Path, widths: tuple[int, ...]) -> Seen:

@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, and the commands that a user types in it."""
+"""A copy of the project in a new folder, and the commands that a user types in it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     "cluster",
+    "docs/schemas",
     "invoke",
     "manifests",
     "singer-configs",
     "singer-containers",
     "tasks.py",
+    "template",
     "requirements.lock",
     "requirements-dev.lock",
 )
@@ -72,7 +74,7 @@ def compile_sources() -> None:
 
 
 class Checkout:
-    """A copy of the project in a folder of its own, and what a user does in it."""
+    """A copy of the project in a new folder, and what a user does in it."""
 
     def __init__(self, root: Path, shared: Path) -> None:
         """Copy what a user would clone; connectors' environments and uv's cache are shared with other tests."""

@@ -4,11 +4,11 @@ A command started like this is the user's own in every respect but one: it need 
 makes thousands of runs affordable. Jobs come as JSON lines on standard input; for each there are two lines of answer, the
 command's process and, at its end, its exit code (-n for signal n).
 
-A job may name a ``fault``: at the ``at``-th change that the command makes to the disk (a file opened for writing, renamed,
-removed, a folder made, a process started) it gets the signal ``number``, and ``later`` changes after that the signal ``second``; or
-the change fails with the operating system's ``error``, with ``for_good`` all later ones too. In place of ``at``: the ``nth``
-time that something is renamed to what has ``renaming`` in it. Python tells of changes through its audit hooks, so that
-nothing in the command knows.
+A job may name a ``fault``. At the ``at``-th change that the command makes to the disk it gets the signal ``number``, and
+``later`` changes after that the signal ``second``. A change is a file opened for writing, renamed or removed, a folder made,
+a process started. Or the change fails with the operating system's ``error``, with ``for_good`` all later ones too. Instead
+of ``at``: the ``nth`` time that something is renamed to what has ``renaming`` in it. Python's audit hooks report the
+changes, so that nothing in the command knows.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ HARMLESS = {"os.remove", "os.rmdir", "fcntl.flock"}
 """What a disk that is full still allows."""
 
 
-def watch(fault: dict[str, Any], told: int) -> None:
-    """Count the changes that this process makes, and strike. *told* learns how many there were."""
+def watch(fault: dict[str, Any], changes_file: int) -> None:
+    """Count the changes that this process makes, and strike. Their number is written to the file *changes*."""
     process, count, renamed, struck_at = os.getpid(), 0, 0, 0
     at, error = fault.get("at", 0), fault.get("error", 0)
 
@@ -60,7 +60,7 @@ def watch(fault: dict[str, Any], told: int) -> None:
         if not changes(event, arguments) or os.getpid() != process:
             return
         count += 1
-        os.pwrite(told, f"{count} {event} {arguments[0]!r:.100}\n".ljust(160).encode(), 0)
+        os.pwrite(changes_file, f"{count} {event} {arguments[0]!r:.100}\n".ljust(160).encode(), 0)
         if event == "os.rename" and fault.get("renaming") and fault["renaming"] in str(arguments[1]):
             renamed += 1
         if fault.get("number") and not struck_at and (count == at or renamed == fault.get("nth")):
@@ -86,8 +86,8 @@ def command(job: dict[str, Any]) -> int:
     os.environ.update({**job["environ"], "FAULTS_ENGINE": str(os.getpid())})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "fault" in job:
-        told = os.open(job["out"] + ".changes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        watch(job["fault"], told)
+        changes_file = os.open(job["out"] + ".changes", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        watch(job["fault"], changes_file)
     try:
         program.run(["invoke", *job["words"]])
     except SystemExit as error:

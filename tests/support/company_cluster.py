@@ -16,7 +16,7 @@ import pytest
 import real_postgres as database
 import yaml
 from checkout import ROOT
-from platform_checkout import OTHER, Platform, gateway, given, run, why_not
+from platform_checkout import OTHER, Platform, gateway, run, variables_set, why_not
 from processes import eventually
 from real_registry import Relay
 
@@ -36,7 +36,7 @@ OURS = "app.kubernetes.io/part-of=singer"
 
 def image(name: str) -> str:
     """Return one of the images that the settings choose."""
-    return parse({"images": given().get("INVOKE_SINGER_IMAGES", "")}, {}).image(name)
+    return parse({"images": variables_set().get("INVOKE_SINGER_IMAGES", "")}, {}).image(name)
 
 
 KIND = """
@@ -100,10 +100,10 @@ spec:
 """
 
 
-def store(place: Platform) -> str:
+def store(platform: Platform) -> str:
     """Install an S3 that is not ours; return its address as soon as it answers there."""
-    place.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
-    place.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
+    platform.kubectl("apply", "-f", "-", stdin=STORE.replace("IMAGE", image("minio")))
+    platform.kubectl("-n", "store", "wait", "--for=condition=Available", "--timeout=120s", "deployment", "s3")
     address = run("docker", "inspect", "--format", "{{.NetworkSettings.Networks.kind.IPAddress}}", f"{OTHER}-control-plane").strip()
     url = f"http://{address}:30999"
 
@@ -138,29 +138,29 @@ DEMO = "exchange-rates-to-csv"
 @pytest.fixture
 def guest(tmp_path: Path, shared: Path, elsewhere: Path) -> Iterator[Platform]:
     """Yield a checkout with an environment: a cluster with an Argo and an S3 of other people's, a bucket, and keys for a part of it."""
-    found = Platform(tmp_path / "company", shared, OTHER, KUBECONFIG=str(elsewhere))
+    made = Platform(tmp_path / "company", shared, OTHER, KUBECONFIG=str(elsewhere))
     run("kind", "load", "docker-image", *map(image, ("controller", "executor", "server", "minio")), "--name", OTHER)
     folder = ROOT / "manifests"
     files = [folder / "namespace.yaml", *sorted((folder / "argo").glob("*.yaml"))]
     argo = "\n---\n".join(file.read_text() for file in files)
     for name in ("controller", "executor", "server"):
         argo = argo.replace(parse({}, {}).image(name), image(name))
-    found.kubectl("apply", "--server-side", "-f", "-", stdin=argo)
-    endpoint = store(found)
-    (found.root / "environments").mkdir()
-    (found.root / "environments" / "company.yaml").write_text(ENVIRONMENT.format(cluster=OTHER, endpoint=endpoint))
-    bucket(found).prepare({"lake": True})
-    rights = found.type("credentials", "--policy", "--env", "company", "--json").last["policy"]
+    made.kubectl("apply", "--server-side", "-f", "-", stdin=argo)
+    endpoint = store(made)
+    (made.root / "environments").mkdir()
+    (made.root / "environments" / "company.yaml").write_text(ENVIRONMENT.format(cluster=OTHER, endpoint=endpoint))
+    bucket(made).prepare({"lake": True})
+    rights = made.type("credentials", "--policy", "--env", "company", "--json").last["policy"]
     Admin(endpoint, COMPANY).allow(KEYS, rights)
     secret = [f"--from-literal={key}={value}" for key, value in KEYS.items()]
-    found.kubectl("-n", "argo", "create", "secret", "generic", "lake-keys", *secret)
+    made.kubectl("-n", "argo", "create", "secret", "generic", "lake-keys", *secret)
     try:
-        yield found
-        assert found.type("teardown", "--yes", "--env", "company").code == 0
-        assert [item["metadata"]["name"] for item in found.there("deployments", "-n", "argo")] == ["argo-server", "workflow-controller"]
+        yield made
+        assert made.type("teardown", "--yes", "--env", "company").code == 0
+        assert [item["metadata"]["name"] for item in made.there("deployments", "-n", "argo")] == ["argo-server", "workflow-controller"]
     finally:
-        found.kubectl("delete", "namespace", "argo", "store")
-        found.kubectl("delete", "customresourcedefinition", "-l", OURS)
+        made.kubectl("delete", "namespace", "argo", "store")
+        made.kubectl("delete", "customresourcedefinition", "-l", OURS)
 
 
 def bucket(guest: Platform) -> S3Store:
@@ -201,9 +201,9 @@ def pulling(guest: Platform, server: Distribution, elsewhere: Path, folder: Path
     text = environment.read_text().replace(f"kind-{OTHER}", "company")
     environment.write_text(f"{text}registry: {server.host}/data\npull_secret: {LOGIN}\n")
     with Relay((address, 0), server.host) as relay:
-        place = f"/etc/containerd/certs.d/{server.host}"
-        run("docker", "exec", node, "mkdir", "-p", place)
-        run("docker", "exec", "-i", node, "tee", f"{place}/hosts.toml", stdin=f'[host."http://{address}:{relay.server_address[1]}"]\n')
+        hosts = f"/etc/containerd/certs.d/{server.host}"
+        run("docker", "exec", node, "mkdir", "-p", hosts)
+        run("docker", "exec", "-i", node, "tee", f"{hosts}/hosts.toml", stdin=f'[host."http://{address}:{relay.server_address[1]}"]\n')
         yield
 
 
@@ -236,12 +236,12 @@ def warehouse() -> Iterator[Postgres]:
         pytest.skip(why_not() or "containers have no way to a server of this machine")
     with socket.create_server((address, 0)) as free:
         port = int(free.getsockname()[1])
-    found = database.new(port, address)
+    started = database.new(port, address)
     try:
-        found.start()
-        found.sql(f"CREATE ROLE singer LOGIN PASSWORD '{PASSWORD}'")
-        found.sql("CREATE DATABASE singer OWNER singer")
-        yield found
+        started.start()
+        started.sql(f"CREATE ROLE singer LOGIN PASSWORD '{PASSWORD}'")
+        started.sql("CREATE DATABASE singer OWNER singer")
+        yield started
     finally:
-        found.stop()
-        shutil.rmtree(found.folder)
+        started.stop()
+        shutil.rmtree(started.folder)

@@ -1,6 +1,6 @@
-"""A company's proxy: it looks into what passes, with certificates of its own authority, and may ask for a password.
+"""A company's proxy: it looks into what passes, with certificates of a test's authority, and may ask for a password.
 
-Test equipment. It listens where it is told to, sends everything on to where it was meant for, and remembers what it saw.
+Test equipment. It listens at a chosen address, sends everything on to where it was meant for, and remembers what it saw.
 """
 
 from __future__ import annotations

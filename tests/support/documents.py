@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from invoke.parser import Parser
 
 import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / ".github").glob("*.md")])
 PLATFORM = "With the platform"
 """The sections whose commands need a cluster."""
 CONTEXTS = {context.name: context for context in tasks.namespace.to_contexts()}
@@ -40,22 +44,33 @@ def read(page: str) -> str:
 
 def blocks(text: str) -> list[Block]:
     """Return the fenced blocks of a page, in order."""
-    found, heading = [], ""
+    results, heading = [], ""
     for part in re.split(r"^(```\w*\n.*?^```$)", text, flags=re.MULTILINE | re.DOTALL):
         fenced = re.fullmatch(r"```(\w*)\n(.*?)```", part, re.DOTALL)
         if fenced:
-            found.append(Block(heading, fenced[1], fenced[2]))
+            results.append(Block(heading, fenced[1], fenced[2]))
         else:
             heading = next(reversed(re.findall(r"^#+ (.+)$", part, re.MULTILINE)), heading)
-    return found
+    return results
 
 
 def commands(text: str) -> list[str]:
     """Return every command of ours that a page shows, in a block or within a sentence, without what a shell makes of it."""
     lines = [line for block in blocks(text) for line in block.text.splitlines()]
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    found = (re.search(r"(?:^|[\s(=])\./invoke ([^|;)#…]+)", piece) for piece in [*lines, *spans])
-    return [match[1].strip() for match in found if match]
+    matches = (re.search(r"(?:^|[\s(=])\./invoke ([^|;)#…]+)", piece) for piece in [*lines, *spans])
+    return [match[1].strip() for match in matches if match]
+
+
+@cache
+def understood(command: str) -> None:
+    """See that Invoke would take a command: its name, its flags, no argument too few or too many."""
+    words = shlex.split(command)
+    if words[0].startswith("-"):
+        return  # Invoke's own, such as --list
+    (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
+    assert context.name == words[0]
+    assert not context.missing_positional_args, command
 
 
 def type_block(block: Block, folder: Path, environ: dict[str, str]) -> str:

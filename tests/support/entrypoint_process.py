@@ -1,4 +1,4 @@
-"""The entrypoint as a process, with files of its own in place of an image's ``/tmp``."""
+"""The entrypoint as a process, with separate files in place of an image's ``/tmp``."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Box:
         return file
 
     def read(self, name: str) -> str:
-        """Read a file, empty where there is none."""
+        """Read a file, empty if it does not exist."""
         file = self.folder / name
         return file.read_text(encoding="utf-8") if file.exists() else ""
 

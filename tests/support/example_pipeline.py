@@ -44,6 +44,6 @@ PLAIN = Pipeline(
 )
 
 
-def given(pipeline: Pipeline, way: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
+def parameters_of(pipeline: Pipeline, options: RunOptions = argo_workflow.PLAIN) -> dict[str, str]:
     """Return the parameters of a pipeline."""
-    return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, way)
+    return argo_workflow.parameters(pipeline, IMAGES, VERSIONS, TARGET.ui, options)

@@ -87,7 +87,7 @@ class Api:
         self.workflows, self.events = True, False
         """Whether Argo's Workflows are served, and Argo Events."""
         self.refuses = ""
-        """What an admission webhook says to each change."""
+        """The answer of an admission webhook to each change."""
         self.asked: list[Asked] = []
         self.add("CustomResourceDefinition", "workflows.argoproj.io")
         self.add("Namespace", NAMESPACE, metadata={"labels": {"app.kubernetes.io/part-of": "singer"}})
@@ -96,7 +96,7 @@ class Api:
         self.get("Deployment", "workflow-controller")["metadata"]["namespace"] = "argo"
 
     def add(self, kind: str, name: str, **more: Any) -> dict[str, Any]:
-        """Let an object be there; what *more* says of its metadata goes there."""
+        """Let an object be there; *more* has further metadata."""
         metadata = {"creationTimestamp": "2026-11-24T06:00:00Z", **more.pop("metadata", {}), "name": name}
         self.objects[kind, name] = {"kind": kind, "metadata": metadata, **more}
         return self.objects[kind, name]
@@ -171,12 +171,12 @@ class Api:
         return self.add(kind, name, metadata=metadata, **{key: value for key, value in body.items() if key not in {"kind", "metadata"}})
 
     def _change(self, verb: str, kind: str, name: str, body: Any) -> dict[str, Any]:
-        found = self.objects[kind, name]
+        changed = self.objects[kind, name]
         if verb == "delete":
             del self.objects[kind, name]
         if verb == "patch":
-            found.update({key: {**found.get(key, {}), **value} for key, value in body.items()})
-        return found
+            changed.update({key: {**changed.get(key, {}), **value} for key, value in body.items()})
+        return changed
 
 
 def chosen(item: dict[str, Any], query: dict[str, str]) -> bool:
@@ -189,29 +189,29 @@ def chosen(item: dict[str, Any], query: dict[str, str]) -> bool:
 @pytest.fixture
 def api() -> Iterator[Api]:
     """Yield an API server on loopback."""
-    found = Api()
+    fake = Api()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, body = found.answer(self.command, self.path, yaml.safe_load(data) if data else None)
-            said = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+            status, body = fake.answer(self.command, self.path, yaml.safe_load(data) if data else None)
+            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(content)
 
         def do_GET(self) -> None:
             self.answer()
 
-        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - so they are called by whoever serves
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the server calls them by these names
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     with ServingHTTP(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}"
-        yield found
+        fake.url = f"http://127.0.0.1:{server.server_port}"
+        yield fake
 
 
 class Company:
@@ -243,10 +243,10 @@ class Company:
         return self.type(*words, "--env", "company", **environ)
 
     def runs(self, name: str, pipeline: str = "p", phase: str = "Running") -> None:
-        """Let a run be under way in the cluster, or in whatever phase it is."""
-        given = [{"name": key, "value": value} for key, value in {"pipeline": pipeline, "tap": "tap-x", "target": "target-x"}.items()]
+        """Let a run be under way in the cluster, or in another phase."""
+        parameters = [{"name": key, "value": value} for key, value in {"pipeline": pipeline, "tap": "tap-x", "target": "target-x"}.items()]
         labels = {"singer/pipeline": pipeline, "singer/instance": INSTANCE}
-        spec = {"arguments": {"parameters": given}}
+        spec = {"arguments": {"parameters": parameters}}
         self.api.add("Workflow", name, metadata={"labels": labels}, spec=spec, status={"phase": phase})
 
 

@@ -46,7 +46,7 @@ def send(host: str, method: str, path: str, body: bytes, headers: Mapping[str, s
         return Answer(answer.status, answer.headers, answer.read())
 
 
-def put(image: str, found: Mapping[str, Mapping[str, str]], request: Callable[..., Answer]) -> None:
+def put(image: str, platforms: Mapping[str, Mapping[str, str]], request: Callable[..., Answer]) -> None:
     """Put an image without any layer into a registry; for one platform a manifest, for several an index, as builders do it."""
     name, _, tag = image.rpartition(":")
 
@@ -55,19 +55,19 @@ def put(image: str, found: Mapping[str, Mapping[str, str]], request: Callable[..
         assert answer.status == http.client.CREATED, answer.body
 
     entries = []
-    for platform, labels in found.items():
+    for platform, labels in platforms.items():
         system, _, machine = platform.partition("/")
         config = json.dumps({"os": system, "architecture": machine, "config": {"Labels": labels}, "rootfs": {"type": "layers"}}).encode()
         begun = request("POST", f"/v2/{name}/blobs/uploads/", b"", "application/octet-stream")
         assert begun.status == http.client.ACCEPTED, begun.body
-        place = begun.headers["Location"].partition("/v2/")[2]
-        sent("PUT", f"/v2/{place}&digest={digest(config)}", config, "application/octet-stream")
+        location = begun.headers["Location"].partition("/v2/")[2]
+        sent("PUT", f"/v2/{location}&digest={digest(config)}", config, "application/octet-stream")
         described = {"mediaType": CONFIG, "digest": digest(config), "size": len(config)}
         manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": []}).encode()
-        sent("PUT", f"/v2/{name}/manifests/{tag if len(found) == 1 else digest(manifest)}", manifest, MANIFEST)
+        sent("PUT", f"/v2/{name}/manifests/{tag if len(platforms) == 1 else digest(manifest)}", manifest, MANIFEST)
         where = {"os": system, "architecture": machine}
         entries.append({"mediaType": MANIFEST, "digest": digest(manifest), "size": len(manifest), "platform": where})
-    if len(found) > 1:
+    if len(platforms) > 1:
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
         sent("PUT", f"/v2/{name}/manifests/{tag}", json.dumps(index).encode(), INDEX)
 
@@ -118,13 +118,13 @@ def docker(desk: str) -> None:
     if refusal.exists():
         sys.exit(refusal.read_text())
     if words[0] == "build":
-        given: dict[str, list[str]] = {}
+        options: dict[str, list[str]] = {}
         for option, value in itertools.pairwise(words):
-            given.setdefault(option, []).append(value)
-        own = "linux/amd64" if (Path(desk) / "builds-its-own").exists() else given.get("--platform", ["linux/amd64"])[0]
-        labels = dict(label.split("=", 1) for label in given["--label"])
-        take(Path(desk), Path(words[-1]), dict(text.split("=", 1) for text in given.get("--build-arg", []) if "=" in text))
-        images.write_text(json.dumps({**known, **{key: {own: labels} for key in given["--tag"]}}))
+            options.setdefault(option, []).append(value)
+        own = "linux/amd64" if (Path(desk) / "builds-its-own").exists() else options.get("--platform", ["linux/amd64"])[0]
+        labels = dict(label.split("=", 1) for label in options["--label"])
+        take(Path(desk), Path(words[-1]), dict(text.split("=", 1) for text in options.get("--build-arg", []) if "=" in text))
+        images.write_text(json.dumps({**known, **{key: {own: labels} for key in options["--tag"]}}))
     elif words[:2] == ["image", "inspect"]:
         for image in words[4:]:
             if image not in known:

@@ -96,7 +96,7 @@ echo "# kind was here" >>"$kubeconfig" ) || exit 1
 
 
 class FakeMachine:
-    """A user's machine: what is on PATH, a home with a kubeconfig of its own, and a checkout."""
+    """A user's machine: what is on PATH, a home with a kubeconfig, and a checkout."""
 
     def __init__(self, checkout: Checkout, folder: Path) -> None:
         """Install both programs; Docker runs, has no image and no container."""
@@ -175,11 +175,11 @@ class FakeMachine:
 
 @pytest.fixture
 def desk(checkout: Checkout, tmp_path: Path) -> Iterator[FakeMachine]:
-    """Yield a machine; whatever is typed on it, the user's kubeconfigs are as before."""
-    found = FakeMachine(checkout, tmp_path / "machine")
-    yield found
-    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in found.kubeconfigs] == found.before
-    assert sorted(item.name for item in (found.home / ".kube").iterdir()) == ["config"]
+    """Yield a machine; after each test the user's kubeconfigs are as before."""
+    machine = FakeMachine(checkout, tmp_path / "machine")
+    yield machine
+    assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in machine.kubeconfigs] == machine.before
+    assert sorted(item.name for item in (machine.home / ".kube").iterdir()) == ["config"]
 
 
 def is_one_sentence(result: Result, code: str, *says: str) -> None:
@@ -200,5 +200,5 @@ CHANGES = [("up",), ("stop",), ("teardown", "--yes")]
 
 def files(root: Path) -> dict[str, bytes]:
     """Return every file of a checkout but Python's bytecode, and its content."""
-    found = [file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-    return {str(file.relative_to(root)): file.read_bytes() for file in found}
+    paths = [file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return {str(file.relative_to(root)): file.read_bytes() for file in paths}

@@ -1,7 +1,7 @@
-"""A pipeline to be hit, and the one place that says what must hold of it afterwards.
+"""A pipeline to be hit, and the one module that checks what must hold of it afterwards.
 
-Its tap goes on from the number in the state to the last row there is; its target writes the rows into a file and prints
-each state on the way, as targets do. So the state of ``{"n": 7}`` stands for exactly the rows 0 to 6.
+Its tap goes on from the number in the state to the last row of the source. Its target writes the rows into a file and
+prints each state on the way, as targets do. So the state of ``{"n": 7}`` stands for exactly the rows 0 to 6.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Command:
 
     @property
     def err(self) -> str:
-        """What it said on standard error."""
+        """What it printed on standard error."""
         return Path(f"{self.stable.out}.err").read_text(encoding="utf-8", errors="replace")
 
     @property
@@ -95,7 +95,7 @@ class Command:
 
 
 class Stable:
-    """Commands of one checkout, one after the other, each a process of its own."""
+    """Commands of one checkout, one after the other, each a separate process."""
 
     def __init__(self, root: Path, out: Path, environ: dict[str, str]) -> None:
         """Start the process that commands are forked from."""
@@ -179,14 +179,14 @@ class Ground:
                     self.store.delete(bucket, item.key)
 
     def first(self) -> None:
-        """Begin anew, with a run that went well."""
+        """Begin anew, with a run that succeeds."""
         self.clear()
         self.prepare(FIRST)
         self.mended()
         self.prepare(ROWS)
 
     def prepare(self, rows: int, tap: dict[str, Any] | None = None, target: dict[str, Any] | None = None, batch: int = 4) -> None:
-        """Let there be so many *rows* in the source from now on, and let connectors strike as told."""
+        """Set the number of *rows* in the source from now on, and the faults of the connectors."""
         self.rows = rows
         step = ["source", rows, batch, *([tap] if tap else [])]
         self.checkout.write("tap-scripted/config.json", {"steps": [step]})
@@ -197,7 +197,7 @@ class Ground:
         return self.stable.start(*(words or ("run", "p", "--engine", "local", "--json")), fault=fault, environ=environ)
 
     def another(self, out: Path) -> Stable:
-        """Return a second stable, for commands at the same time. Whoever asks for it may close it early."""
+        """Return a second stable, for commands at the same time. The caller may close it early."""
         self.stables.append(Stable(self.checkout.root, out, self.stable.environ))
         return self.stables[-1]
 
@@ -260,15 +260,15 @@ class Ground:
         """Return what should not be there between two commands: folders of runs, temporary files, locks with a run in them."""
         root, local = self.checkout.root, self.checkout.local
         folders = (local / "runs", local / "buckets" / ".part")
-        found = [file for folder in folders if folder.exists() for file in folder.iterdir()]
-        found += list((root / "output").rglob(".*"))
-        found += [file for file in (local / "locks").glob("*") if file.read_text(encoding="utf-8")]
-        return [str(file.relative_to(root)) for file in found]
+        files = [file for folder in folders if folder.exists() for file in folder.iterdir()]
+        files += list((root / "output").rglob(".*"))
+        files += [file for file in (local / "locks").glob("*") if file.read_text(encoding="utf-8")]
+        return [str(file.relative_to(root)) for file in files]
 
     # -- what must hold
 
     def hit(self, command: Command, *, killed: bool = False) -> None:
-        """See what holds at once, whatever has befallen a command: the state stands for rows that are published."""
+        """Check what holds immediately, after any fault in a command: the state stands for rows that are published."""
         code = command.wait()
         assert code in (CODES if not killed else {*CODES, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}), (code, command.err)
         assert "\nTraceback" not in f"\n{command.err}", command.err  # a connector's may be quoted within a line

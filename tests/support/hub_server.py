@@ -53,6 +53,7 @@ class HubServer(ServingHTTP):
         requires: str = "",
         version: str = "1",
         uploaded: str = "",
+        code: str = "",
     ) -> str:
         """Serve a wheel with one module for a Python, and return its requirement."""
         module, info = name.replace("-", "_"), f"{name.replace('-', '_')}-{version}.dist-info"
@@ -65,6 +66,7 @@ class HubServer(ServingHTTP):
             f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {python}-none-any\n",
             f"{info}/entry_points.txt": f"[console_scripts]\n{programs or name} = {module}:main\n",
         }
+        files.update({f"{module}_code.so": code} if code else {})
         files[f"{info}/RECORD"] = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
         wheel = io.BytesIO()
         with zipfile.ZipFile(wheel, "w") as archive:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from checkout import Checkout
 
 SLOW = {"steps": [SCHEMA, ["records", "s", 3, 2], ["state", {"n": 5}], ["child"], ["pid"], ["sleep", 60]]}
-"""A tap that starts a program of its own, and then has all the time in the world."""
+"""A tap that starts another program, and then has all the time in the world."""
 
 
 def pids(checkout: Checkout, run: str) -> list[int]:

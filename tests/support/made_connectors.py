@@ -61,12 +61,12 @@ def environments(checkout: Checkout, name: str) -> list[str]:
 
 
 def made(checkout: Checkout, name: str, file: str) -> Any:
-    """Return what stands in a file of a connector."""
+    """Return the content of a file of a connector."""
     text = (checkout.root / "singer-configs" / name / file).read_text(encoding="utf-8")
     return yaml.safe_load(text)
 
 
 def succeeded(result: Result) -> Result:
-    """See that the command ended well, and return its result."""
+    """Check that the command succeeded, and return its result."""
     assert (result.code, result.err) == (0, ""), result
     return result

@@ -50,9 +50,9 @@ def each(chosen: dict[str, Document]) -> pytest.MarkDecorator:
 
 def find(kind: str, name: str) -> Document:
     """Return the one object of this kind and name."""
-    found = [document for document in ALL.values() if (document["kind"], name_of(document)) == (kind, name)]
-    assert len(found) == 1, f"{kind}/{name}: {len(found)} objects"
-    return found[0]
+    matching = [document for document in ALL.values() if (document["kind"], name_of(document)) == (kind, name)]
+    assert len(matching) == 1, f"{kind}/{name}: {len(matching)} objects"
+    return matching[0]
 
 
 def kind_config() -> Document:
@@ -84,7 +84,5 @@ def containers(spec: Document) -> list[Document]:
 
 def images() -> dict[str, str]:
     """Return every image that the manifests name, by who names it."""
-    found = {
-        f"{name}:{container['name']}": container["image"] for name, doc in WORKLOADS.items() for container in containers(pod_spec(doc))
-    }
-    return found | {"executor": argo_config()["executor"]["image"], "node": kind_config()["nodes"][0]["image"]}
+    used = {f"{name}:{container['name']}": container["image"] for name, doc in WORKLOADS.items() for container in containers(pod_spec(doc))}
+    return used | {"executor": argo_config()["executor"]["image"], "node": kind_config()["nodes"][0]["image"]}

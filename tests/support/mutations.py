@@ -33,7 +33,7 @@ SCENARIOS = "tests/contract/test_scenarios.py"
 COMMIT = "tests/contract/test_commit.py"
 KILLS = "tests/faults/test_kills.py"
 COUNTING = "--all tests/unit/entrypoint/test_entrypoint.py"
-PROCESS = "tests/unit/entrypoint/test_entrypoint_process.py"
+PROCESS = "tests/contract/test_entrypoint_process.py"
 REGISTRY = "--all tests/contract/test_registry.py"
 
 
@@ -45,7 +45,7 @@ class Variant:
     """What it breaks."""
     file: str
     old: str
-    """Stands in the file exactly once."""
+    """Is in the file exactly once."""
     new: str
     tests: str
     """pytest's arguments."""
@@ -54,7 +54,7 @@ class Variant:
 VARIANTS = [
     # The state rule
     Variant("state kept though a side failed", LOCAL, "        if failure is not None:\n            raise failure\n        target = job.pipeline.target", "        target = job.pipeline.target", f"{SCENARIOS} -k 'tap_fails or target_fails or halfway'"),
-    Variant("state before the data", LOCAL, "                    state = self._load(job, journal, folder, step)", "                    self.history.save_state(record.pipeline, {'n': 20})\n                    state = self._load(job, journal, folder, step)", f"{KILLS} -k 'any_byte'"),
+    Variant("state before the data", LOCAL, "                    state = self._load(job, journal, folder, step, part)", "                    self.history.save_state(record.pipeline, {'n': 20})\n                    state = self._load(job, journal, folder, step, part)", f"{KILLS} -k 'any_byte'"),
     Variant("state before the record", JOURNAL, "        try:\n            self._save_commit()", "        self.history.save_state(record.pipeline, state or {})\n        try:\n            self._save_commit()", f"{KILLS} -k 'before_its_record'"),
     Variant("state never saved", JOURNAL, "        if state is not None:\n            self.history.save_state(record.pipeline, state)", "        pass", f"{COMMIT} -k 'data_record_and_state and not s3'"),
     Variant("a backfill moves the state", JOURNAL, "        if record.backfill is not None:\n            state = None\n", "", f"{COMMIT} -k 'a_backfill_leaves and not s3'"),
@@ -155,9 +155,9 @@ def main() -> None:
             assert not fail(tests, folder), f"{tests}: fails where nothing is broken"
         for variant in chosen:
             began = time.monotonic()
-            found = noticed(variant, folder)
-            survived += [] if found else [variant.name]
-            print(f"{'✓' if found else '✗'} {variant.name:<55} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - what it is for
+            caught = noticed(variant, folder)
+            survived += [] if caught else [variant.name]
+            print(f"{'✓' if caught else '✗'} {variant.name:<55} {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201 - what it is for
     print(f"{len(chosen) - len(survived)} of {len(chosen)} were noticed.")  # noqa: T201 - likewise
     raise SystemExit(bool(survived))
 

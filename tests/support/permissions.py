@@ -1,4 +1,4 @@
-"""What each service account may do in our namespace: the whole list. What stands in no row is refused.
+"""What each service account may do in our namespace: the whole list. What is in no row is refused.
 
 Read by the offline check of our roles, and by the question to a real API server.
 """
@@ -13,6 +13,7 @@ MAY: dict[str, dict[str, set[str]]] = {
     "default": {},
     "pipeline": {f"workflowtaskresults.{ARGO}": {"create", "patch"}},
     "events": {f"workflows.{ARGO}": {"create"}},
+    "late": {f"workflows.{ARGO}": {"list"}, f"cronworkflows.{ARGO}": {"list"}},
     "argo-server": {
         f"workflows.{ARGO}": LOOK,
         f"workflowtemplates.{ARGO}": LOOK,
@@ -90,6 +91,16 @@ TRIED = {
         ("create", "pods"),
         ("create", "serviceaccounts/token"),
     ),
+    "late": (
+        ("get", "secrets:argo-artifacts"),
+        ("list", "secrets"),
+        ("create", f"workflows.{ARGO}"),
+        ("patch", f"cronworkflows.{ARGO}"),
+        ("create", f"workflowtaskresults.{ARGO}"),
+        ("list", "pods"),
+        ("create", "pods"),
+        ("create", "serviceaccounts/token"),
+    ),
     "argo-server": (
         ("create", f"workflows.{ARGO}"),
         ("delete", f"workflows.{ARGO}"),
@@ -121,6 +132,6 @@ TRIED = {
 
 
 def granted(account: str, verb: str, resource: str) -> bool:
-    """Say what the list says; a right for all objects is one for each."""
+    """Return whether the list allows it; a right for all objects is one for each."""
     rights = MAY[account]
     return verb in rights.get(resource, set()) | rights.get(resource.partition(":")[0], set())

@@ -33,7 +33,7 @@ def why_not() -> str:
     return ""
 
 
-def given() -> dict[str, str]:
+def variables_set() -> dict[str, str]:
     """Return what is set for these tests: images from elsewhere, Docker's own variables."""
     return {name: value for name, value in os.environ.items() if name.startswith(("INVOKE_SINGER_", "DOCKER_"))}
 
@@ -57,11 +57,11 @@ class Platform(Checkout):
 
     def type(self, *words: str, **environ: str) -> Result:
         """Type a command of the platform, which may take its time."""
-        return self.invoke(*words, **{**given(), **self.settings, **environ})
+        return self.invoke(*words, **{**variables_set(), **self.settings, **environ})
 
     def begin(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """Begin to type a command."""
-        return self.start(*words, **{**given(), **self.settings, **environ})
+        return self.start(*words, **{**variables_set(), **self.settings, **environ})
 
     def kubectl(self, *words: str, stdin: str = "") -> str:
         """Ask the cluster's node itself: no program of the user's is needed."""
@@ -86,8 +86,8 @@ def kubeconfigs() -> dict[str, bytes]:
 def gateway() -> str:
     """Return an address of this machine on which containers reach it."""
     networks = json.loads(run("docker", "network", "inspect", "bridge"))
-    found = [config.get("Gateway") for network in networks for config in network["IPAM"]["Config"]]
-    for address in [*filter(None, found), "172.17.0.1"]:
+    gateways = [config.get("Gateway") for network in networks for config in network["IPAM"]["Config"]]
+    for address in [*filter(None, gateways), "172.17.0.1"]:
         try:
             socket.create_server((address, 0)).close()
         except OSError:

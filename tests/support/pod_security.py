@@ -15,10 +15,10 @@ RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"
 def violations(spec: Document) -> list[str]:
     """Return what the `restricted` Pod Security Standard refuses in a pod specification."""
     pod = spec.get("securityContext", {})
-    found = [f"pod: {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
-    found += [f"volume {volume['name']}" for volume in spec.get("volumes", []) if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES]
-    found += ["pod: runAsUser 0"] if pod.get("runAsUser") == 0 else []
-    found += ["pod: sysctls"] if pod.get("sysctls") else []
+    results = [f"pod: {key}" for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
+    results += [f"volume {volume['name']}" for volume in spec.get("volumes", []) if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES]
+    results += ["pod: runAsUser 0"] if pod.get("runAsUser") == 0 else []
+    results += ["pod: sysctls"] if pod.get("sysctls") else []
     for container in containers(spec):
         own = container.get("securityContext", {})
         effective = pod | own
@@ -33,5 +33,5 @@ def violations(spec: Document) -> list[str]:
             "procMount": own.get("procMount", "Default") != "Default",
             "hostPort": any(port.get("hostPort") for port in container.get("ports", [])),
         }
-        found += [f"{container['name']}: {key}" for key, is_bad in bad.items() if is_bad]
-    return found
+        results += [f"{container['name']}: {key}" for key, is_bad in bad.items() if is_bad]
+    return results

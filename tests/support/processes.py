@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 def eventually(fact: Callable[[], Any], within: float = 60, why: Callable[[], Any] = lambda: "it did not come to pass") -> Any:
     """Wait until *fact* is true and return it; else say *why* not."""
     deadline = time.monotonic() + within
-    while not (found := fact()):
+    while not (result := fact()):
         assert time.monotonic() < deadline, why()
         time.sleep(0.05)
-    return found
+    return result
 
 
 def alive(pid: int) -> bool:

@@ -44,7 +44,7 @@ class Postgres:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """The file of its log."""
         return self.folder / "postgres.log"
 
     @property
@@ -69,7 +69,7 @@ class Postgres:
     def start(self) -> None:
         """Start it and wait until it answers.
 
-        :raises RuntimeError: it does not; the text tells what it said.
+        :raises RuntimeError: it does not; the text is the end of its log.
         """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Postgres:
         raise RuntimeError(self.log.read_text(encoding="utf-8", errors="replace")[-2000:])
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: at once, in order, with every connection cut, unless *how* says otherwise."""
+        """End it with every connection cut, in order, unless *how* is another signal."""
         if self.running:
             assert self.process is not None
             self.process.send_signal(how)
@@ -123,9 +123,9 @@ def _other_user() -> Mapping[str, Any]:
 
 def folder() -> Path:
     """Return a new folder that another user may enter: pytest's own are for us alone."""
-    found = Path(tempfile.mkdtemp(prefix="singer-postgres-"))
-    found.chmod(0o711)
-    return found
+    made = Path(tempfile.mkdtemp(prefix="singer-postgres-"))
+    made.chmod(0o711)
+    return made
 
 
 def new(port: int, host: str = "127.0.0.1") -> Postgres:

@@ -57,14 +57,14 @@ class Distribution:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """The file of its log."""
         return self.folder / "registry.log"
 
     @property
     def user(self) -> tuple[str, str]:
         """The user and the password, as its log tells once."""
-        said = self.log.read_text(encoding="utf-8")
-        return re.findall(r" user=(\S+)", said)[-1], re.findall(r" password=(\S+)", said)[-1]
+        log = self.log.read_text(encoding="utf-8")
+        return re.findall(r" user=(\S+)", log)[-1], re.findall(r" password=(\S+)", log)[-1]
 
     @property
     def auth(self) -> str:
@@ -121,9 +121,9 @@ class Distribution:
             self.authority.configure_trust(context)
         return send(self.host, method, path, body, headers, trusting=context)
 
-    def put(self, image: str, found: Mapping[str, Mapping[str, str]]) -> None:
+    def put(self, image: str, platforms: Mapping[str, Mapping[str, str]]) -> None:
         """Put an image there that has these labels for each platform: ``put("data/x:1", {"linux/amd64": {}})``."""
-        put(image, found, self.request)
+        put(image, platforms, self.request)
 
     def delete(self, image: str) -> None:
         """Delete an image there, as a rule for old ones would."""

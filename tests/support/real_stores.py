@@ -73,7 +73,7 @@ class Minio:
 
     @property
     def log(self) -> Path:
-        """What it says."""
+        """The file of its log."""
         return self.folder / "minio.log"
 
     @property
@@ -117,7 +117,7 @@ class Minio:
             )
 
     def _answers(self) -> bool:
-        """Wait until it says that it is well; say no when it has ended or takes too long."""
+        """Wait until it reports that it is ready; return False when it has ended or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while self.running and time.monotonic() < deadline:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
@@ -131,7 +131,7 @@ class Minio:
         return False
 
     def kill(self) -> None:
-        """Kill it at once, as a power cut would."""
+        """Kill it, as a power cut would."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -173,21 +173,21 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
 
 @pytest.fixture
 def minio(minio_server: Minio) -> Minio:
-    """Return the session's MinIO, running: whatever the test before has done to it."""
+    """Return the session's MinIO, running again if a test has stopped it."""
     if not minio_server.running:
         minio_server.restart()
     return minio_server
 
 
 @dataclass
-class Place:
+class Buckets:
     """A store with its three buckets, as the settings choose it; only this test uses them."""
 
     settings: Settings
     environ: dict[str, str]
 
     def open(self) -> Store:
-        """Return a handle of its own, as another process would have."""
+        """Return a separate handle, as another process would have."""
         return open_store(self.settings, self.environ)
 
     @cached_property
@@ -215,47 +215,47 @@ class Place:
         texts = {
             name: str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in asdict(self.settings).items()
-            if name != "root"
+            if name not in {"root", "tool"}
         }
         return {**{f"INVOKE_SINGER_{name.upper()}": text for name, text in texts.items()}, **self.environ}
 
 
-def buckets() -> dict[str, Any]:
+def bucket_names() -> dict[str, Any]:
     """Return names of buckets that nobody else uses, as settings."""
     suffix = secrets.token_hex(4)
     return {f"bucket_{name}": f"{name}-{suffix}" for name in ("configs", "artifacts", "outputs")}
 
 
-def s3_place(minio: Minio, root: Path) -> Place:
+def s3_buckets(minio: Minio, root: Path) -> Buckets:
     """Return a place in MinIO."""
-    settings = Settings(root=root, local_store="s3", s3_endpoint=minio.endpoint, **buckets())
-    return Place(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
+    settings = Settings(root=root, local_store="s3", s3_endpoint=minio.endpoint, **bucket_names())
+    return Buckets(settings, {"AWS_ACCESS_KEY_ID": minio.access_key, "AWS_SECRET_ACCESS_KEY": minio.secret_key})
 
 
 @pytest.fixture(params=["folder", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def buckets(request: pytest.FixtureRequest, tmp_path: Path) -> Buckets:
     """Return a place in each kind of store."""
     root = tmp_path / "root"
     if request.param == "s3":
-        return s3_place(request.getfixturevalue("minio"), root)
-    return Place(Settings(root=root, **buckets()), {})
+        return s3_buckets(request.getfixturevalue("minio"), root)
+    return Buckets(Settings(root=root, **bucket_names()), {})
 
 
 @pytest.fixture
-def s3(minio: Minio, tmp_path: Path) -> Place:
+def s3(minio: Minio, tmp_path: Path) -> Buckets:
     """Return a place in MinIO."""
-    return s3_place(minio, tmp_path / "root")
+    return s3_buckets(minio, tmp_path / "root")
 
 
 @pytest.fixture
-def folders(tmp_path: Path) -> Place:
+def folders(tmp_path: Path) -> Buckets:
     """Return a place in folders."""
-    return Place(Settings(root=tmp_path / "root", **buckets()), {})
+    return Buckets(Settings(root=tmp_path / "root", **bucket_names()), {})
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    """Start one Postgres for the session. Where there is none, its tests are skipped; in CI they fail."""
+    """Start one Postgres for the session. Without a server on the machine its tests are skipped; in CI they fail."""
     if not all(map(database.program, database.PROGRAMS)):
         reason = "There is no Postgres server on this machine: apt-get install postgresql, or put initdb, postgres and psql on PATH."
         if os.environ.get("CI"):
@@ -272,7 +272,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 @pytest.fixture
 def postgres(postgres_server: Postgres) -> Postgres:
-    """Return the session's Postgres, running: whatever the test before has done to it."""
+    """Return the session's Postgres, running again if a test has stopped it."""
     if not postgres_server.running:
         postgres_server.start()
     return postgres_server

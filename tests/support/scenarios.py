@@ -41,8 +41,8 @@ def steps(*more: list[Any]) -> dict[str, Any]:
 
 
 CASES = [
-    # What goes well, and is said so
-    Case("all is well", {"steps": MORE}, records=3, state=AFTER),
+    # What succeeds, and is reported as a success
+    Case("all succeeds", {"steps": MORE}, records=3, state=AFTER),
     Case("tap emits no record", steps(["state", BEFORE])),
     Case("tap emits nothing at all", {"steps": []}),
     Case("target prints no state", {"steps": MORE}, {"silent": True}, records=3),
@@ -55,7 +55,7 @@ CASES = [
     Case("a long line", steps(["records", "s", 1, 0, 5_000_000]), records=1),
     Case("messages of other types pass", steps(["say", {"type": "ACTIVATE_VERSION", "stream": "s", "version": 1}], ["records", "s", 1]), records=1),
     # The tap
-    Case("tap fails at once", {"steps": [["stderr", "ValueError: no such base"], ["exit", 1]]}, error="E-TAP-FAILED", says=r'tap-scripted ended with exit code 1: "ValueError: no such base"'),
+    Case("tap fails immediately", {"steps": [["stderr", "ValueError: no such base"], ["exit", 1]]}, error="E-TAP-FAILED", says=r'tap-scripted ended with exit code 1: "ValueError: no such base"'),
     Case("tap fails without a word", {"steps": [["exit", 3]]}, error="E-TAP-FAILED", says="exit code 3, and its log is empty"),
     Case("tap fails halfway", steps(["records", "s", 3, 2], ["state", AFTER], ["exit", 1]), error="E-TAP-FAILED"),
     Case("tap is killed", steps(["records", "s", 3, 2], ["state", AFTER], ["kill"]), error="E-TAP-FAILED", says="137.*killed, perhaps out of memory"),
@@ -71,7 +71,7 @@ CASES = [
     Case("discovery fails", {"steps": MORE, "discover_exit": 4}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="exit code 4"),
     Case("discovery prints no catalog", {"steps": MORE, "discover": ["Hello"]}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="Hello"),
     # The target
-    Case("target fails at once", {"steps": MORE}, {"exit_at": [1, 7], "stderr": "unused"}, error="E-TARGET-FAILED", says="target-scripted ended with exit code 7"),
+    Case("target fails immediately", {"steps": MORE}, {"exit_at": [1, 7], "stderr": "unused"}, error="E-TARGET-FAILED", says="target-scripted ended with exit code 7"),
     Case("target fails halfway", steps(["records", "s", 200_000]), {"exit_at": [1000, 7]}, error="E-TARGET-FAILED", says="exit code 7"),
     Case("target fails at the end", {"steps": MORE}, {"exit": 1, "stderr": "OSError: no space"}, error="E-TARGET-FAILED", says="OSError: no space"),
     Case("target is killed", {"steps": MORE}, {"kill": True}, error="E-TARGET-FAILED", says="137"),

@@ -18,7 +18,7 @@ class Typist:
     """Somebody at a terminal, who reads and types."""
 
     def __init__(self, checkout: Checkout, *words: str) -> None:
-        """Start a command on a terminal of its own."""
+        """Start a command on a new terminal."""
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "invoke", *words],
@@ -31,15 +31,15 @@ class Typist:
         )
         os.close(slave)
         self.seen = ""
-        self._told = 0
+        self._returned = 0
 
     def sees(self, text: str, seconds: float = 120) -> str:
         """Wait for a text, and return all that was shown since the last one."""
         deadline = time.monotonic() + seconds
-        while text not in self.seen[self._told :] and time.monotonic() < deadline and self._read(deadline):
+        while text not in self.seen[self._returned :] and time.monotonic() < deadline and self._read(deadline):
             pass
-        assert text in self.seen[self._told :], self.seen
-        shown, self._told = self.seen[self._told :], len(self.seen)
+        assert text in self.seen[self._returned :], self.seen
+        shown, self._returned = self.seen[self._returned :], len(self.seen)
         return shown
 
     def _read(self, deadline: float) -> bool:

@@ -18,7 +18,7 @@ RESOURCES = '{"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}'
 
 
 def leaves() -> Iterator[tuple[str, Document, Document]]:
-    """Return every template that starts a pod, with a readable name and the WorkflowTemplate that it stands in."""
+    """Return every template that starts a pod, with a readable name and its WorkflowTemplate."""
     for document in TEMPLATES.values():
         for template in document["spec"]["templates"]:
             if "container" in template or "containerSet" in template:

@@ -1,4 +1,4 @@
-"""The language of documents, messages, docstrings and comments: the rules stand in CONTRIBUTING.
+"""The language of documents, messages, docstrings and comments: CONTRIBUTING explains the rules.
 
 ``.venv/bin/python tests/support/style.py PATH…`` prints the findings of single files and folders.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def test_prose_can_be_read_aloud() -> None:
-    """No long line, no long sentence and no word of the list is in what people read."""
+    """No long line, no long sentence and no word of the list is in what people read; tests and benchmarks are read too."""
     findings = [finding for path in CHECKED for file in files(ROOT / path) for finding in check(file)]
     assert findings == [], "\n".join(map(str, findings))
 
@@ -44,13 +44,14 @@ LONG = "A sentence that goes on and on " + "and on " * 14 + "is too long."
         ("a.py", f'"""Short.\n\n{LONG[:80]}\n{LONG[80:]}\n\n    code::\n\n        {LONG}\n"""\n', ["3: 38 words"]),
         ("a.py", f"# Short.\n\n# {LONG[:66]}\n# {LONG[66:]}\n", ["3: 38 words"]),
         ("a.py", f"x = 1  # {'why it is ' * 10}\ny = 2  # noqa: S101 - {'why it is ' * 10}\n", ["1: 109 columns"]),
+        ("a.py", 'x = "# told"\ny = "\\"#"  # It is said.\n', ["2: word"]),
         ("a.py", f'fail("E-X", f"{LONG} {{x}}")\nkey = "told"\n', ["1: 38 words"]),
         ("a.py", 'x = "The server" " said nothing."\n', ["1: word"]),
         ("a.py", "class Found:\n    def f(self, way):\n        self.told = place_of = way\n", ["1: name", "2: name", "3: name", "3: name"]),
     ],
 )
 def test_what_is_noticed(tmp_path: Path, name: str, text: str, expected: list[str]) -> None:
-    """Lines and sentences that are too long, and words of the list, are noticed where people read them; code is not."""
+    """Lines and sentences that are too long, and words of the list, are noticed in text that people read; code is not."""
     page = tmp_path / name
     page.write_text(text, encoding="utf-8")
     assert [f"{finding.line}: {finding.rule}" for finding in check(page)] == expected

@@ -16,6 +16,7 @@ from cluster.kube.rbac import visible
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_ours
 from cluster.project.venvs import Environments
+from cluster.ui.command_line import command
 from cluster.ui.format import count
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Loaded:
             return None
 
         def error(reason: str) -> SetupError:
-            hint = "invoke status checks again; invoke up continues from here."
+            hint = f"{command('status')} checks again; {command('up')} continues from here."
             return SetupError("E-TIMEOUT", f"{self.title}: {reason}, after {NODE_SECONDS} s.", hint=hint)
 
         while handles.instance.making and not handles.instance.complete and pending():

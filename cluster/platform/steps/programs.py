@@ -12,6 +12,7 @@ from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_argo
 from cluster.platform.steps.images import PLATFORM_LOADED
 from cluster.platform.steps.storage import silent
+from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,7 @@ class Running:
                 container = pod["spec"]["containers"][0]["name"]
                 log = handles.kube.log(pod["metadata"]["name"], handles.namespace, container, lines=5, previous=True).strip().splitlines()
                 last = f' The end of its log: "{log[-1]}"' if log else ""
-                raise SetupError("E-POD", f"deployment/{name}: {reason}.{last}", hint="Correct that, then run invoke up again.")
+                raise SetupError("E-POD", f"deployment/{name}: {reason}.{last}", hint=f"Correct that, then run {command('up')} again.")
             return f"{name}: {reason}"
         return None
 

@@ -17,10 +17,12 @@ from cluster.platform.handles import in_parallel
 from cluster.platform.ownership import key, need_ours, ours
 from cluster.platform.rendering import INSTANCE
 from cluster.platform.steps.images import chosen_images, image_names
+from cluster.platform.steps.secrets import NOTIFY_URL
 from cluster.project.model import used
 from cluster.project.venvs import version
+from cluster.runs.late import LATE_AFTER, SINCE, SUSPENDED
 from cluster.ui.command_line import command
-from cluster.ui.format import and_more, count
+from cluster.ui.format import and_more, count, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,10 +33,7 @@ if TYPE_CHECKING:
     from cluster.project.model import Pipeline
     from cluster.ui.output import Output
 
-KINDS = ("CronWorkflow", *events.KINDS)
-SUSPENDED = "singer/suspended"
-"""The annotation with the ``suspend`` that we applied. If the live one differs, a person changed
-it."""
+KINDS = ("CronWorkflow", "CronJob", *events.KINDS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Schedules:
             E-FOREIGN.
         """
         live = _live(handles)
-        wanted = [*schedules(handles), *listeners(handles)]
+        wanted = objects(handles)
         kinds = [document["kind"] for document in wanted]
         if "Sensor" in kinds:
             _need_argo_events(handles)
@@ -64,7 +63,7 @@ class Schedules:
 
         def apply(document: Document) -> None:
             say(documents.name(document))
-            handles.kube.apply(as_left(document, live.get(key(document))))
+            handles.kube.apply(dated(as_left(document, live.get(key(document))), live.get(key(document))))
 
         in_parallel(apply, [document for document in wanted if documents.differs(document, live.get(key(document)))])
         obsolete = sorted(live.keys() - set(map(key, wanted)))
@@ -76,7 +75,7 @@ class Schedules:
     def pending(self, handles: Handles) -> str | None:
         """See ``Step``."""
         live = _live(handles)
-        wanted = [*schedules(handles), *listeners(handles)]
+        wanted = objects(handles)
         reasons = [reason for document in wanted if (reason := documents.differs(document, live.get(key(document))))]
         obsolete = sorted(live.keys() - set(map(key, wanted)))
         reasons += dict.fromkeys(f"{name} has left pipelines.yaml" for _, name in obsolete)
@@ -127,6 +126,14 @@ def parameters(handles: Handles, pipeline: Pipeline, options: workflow.RunOption
     return workflow.parameters(pipeline, chosen_images(handles), _versions([pipeline]), scope(handles).ui, options)
 
 
+def objects(handles: Handles) -> list[Document]:
+    """Return all objects of this step.
+
+    :raises SetupError: E-SETTING, a bucket's credentials are not set.
+    """
+    return [*schedules(handles), *listeners(handles), *checks(handles)]
+
+
 def schedules(handles: Handles) -> list[Document]:
     """Return the CronWorkflows."""
     scheduled = [pipeline for pipeline in handles.pipelines if pipeline.schedule]
@@ -134,6 +141,9 @@ def schedules(handles: Handles) -> list[Document]:
     made = [workflow.cron_workflow(pipeline, workflow.parameters(pipeline, images, versions, target.ui), target) for pipeline in scheduled]
     for document in made:
         document["metadata"]["annotations"] = {SUSPENDED: str(document["spec"]["suspend"]).lower()}
+    for pipeline, document in zip(scheduled, made, strict=True):
+        if pipeline.late_after is not None:
+            document["metadata"]["annotations"][LATE_AFTER] = str(pipeline.late_after)
     return [documents.stamped(document) for document in made]
 
 
@@ -162,9 +172,27 @@ def listeners(handles: Handles) -> list[Document]:
     return [documents.stamped(document) for document in made]
 
 
+def checks(handles: Handles) -> list[Document]:
+    """Return the check for late pipelines, if messages have an address, here or in the cluster."""
+    address = handles.environ.get(NOTIFY_URL)
+    if not _watched(handles) or address == "":
+        return []
+    there = address or handles.kube.get("Secret", workflow.NOTIFY, handles.namespace)
+    return [handles.rendering.check(chosen_images(handles)[workflow.COMMIT])] if there else []
+
+
+def _watched(handles: Handles) -> bool:
+    """Return whether any pipeline with a schedule sends messages."""
+    return any(pipeline.schedule and not pipeline.paused and pipeline.notify != "never" for pipeline in handles.pipelines)
+
+
 def all_documents(handles: Handles) -> list[Document]:
-    """Return the objects of this step and the names of images, for ``export``."""
-    return [image_names(handles), *schedules(handles), *listeners(handles)]
+    """Return the objects of this step and the names of images, for ``export``.
+
+    An export has the check, whether or not messages have an address by now.
+    """
+    check = [handles.rendering.check(chosen_images(handles)[workflow.COMMIT])] if _watched(handles) else []
+    return [image_names(handles), *schedules(handles), *listeners(handles), *check]
 
 
 def as_left(document: Document, live: Document | None) -> Document:
@@ -177,6 +205,17 @@ def as_left(document: Document, live: Document | None) -> Document:
     if applied is None or applied == str(suspended).lower() or applied != wanted:
         return document
     return documents.with_value(document, "spec.suspend", suspended)
+
+
+def dated(document: Document, live: Document | None) -> Document:
+    """Return a schedule with the time since when it is as it is: earlier times are not late."""
+    if document["kind"] != "CronWorkflow":
+        return document
+    notes = (live["metadata"].get("annotations") or {}) if live else {}
+    spec, before = document["spec"], live["spec"] if live else {}
+    same = all((before.get(name) or False) == spec[name] for name in ("schedules", "timezone", "suspend"))
+    since = notes.get(SINCE) or (live["metadata"]["creationTimestamp"] if live else "")
+    return documents.annotated(document, {SINCE: since if same and since else now()})
 
 
 def _versions(pipelines: Iterable[Pipeline]) -> dict[str, str]:

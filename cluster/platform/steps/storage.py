@@ -141,14 +141,16 @@ class Configs:
                 key = config_key(pipeline, name)
                 if key.startswith("pipelines/"):
                     files[key] = getattr(pipeline, name).read_bytes()
+            if pipeline.plan:
+                files[pipeline.plan.key] = pipeline.plan.data()
         return files
 
     @staticmethod
     def _there(handles: Handles, here: Mapping[str, bytes]) -> dict[str, bytes | None]:
         """Return the objects of the bucket that the steps compare with those of *here*.
 
-        The keys of connectors' files have a hash of the content, so nobody reads them again. Those
-        of earlier content stay: a schedule or a run may name them.
+        The keys of connectors' files and of plans have a hash of the content, so nobody reads them
+        again. Those of earlier content stay: a schedule or a run may name them.
         """
         store, bucket = handles.store(), handles.settings.bucket_configs
         prefixes = ["connectors/", "pipelines/"]
@@ -160,23 +162,27 @@ class Configs:
         states = re.compile("pipelines/[^/]+/state.json")
         names = [name for name in names if not states.fullmatch(name)]
         there = dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
-        hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith("files/")})
-        stored = {item.key for prefix in hashes for item in store.objects(bucket, f"{prefix}/")}
+        hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith(("files/", "plans/"))})
+        stored = {item.key for prefix in hashes for item in store.objects(bucket, prefix)}
         return there | {key: here[key] for key in stored & here.keys()}
 
 
 def _need_templates(handles: Handles, here: Mapping[str, bytes]) -> None:
-    """Check that the WorkflowTemplates of the cluster take files along, and know mappers.
+    """Check that the WorkflowTemplates of the cluster take files along, and know mappers and parts.
 
     :raises SetupError: E-DOWN, they are older.
     """
-    needed = {"tap-files": any(key.startswith("files/") for key in here), "mapper": any(item.mapper for item in handles.pipelines)}
+    needed = {
+        "tap-files": any(key.startswith("files/") for key in here),
+        "mapper": any(item.mapper for item in handles.pipelines),
+        "plan": any(key.startswith("plans/") for key in here),
+    }
     if not any(needed.values()):
         return
     hidden: Document | None = None
     live = visible(lambda: handles.kube.get("WorkflowTemplate", "streaming", handles.namespace), hidden)
     known = {item["name"] for item in live["spec"].get("arguments", {}).get("parameters", [])} if live else needed.keys()
-    for name, what in (("tap-files", "take no files of a connector along"), ("mapper", "know no mappers")):
+    for name, what in (("tap-files", "take no files of a connector along"), ("mapper", "know no mappers"), ("plan", "know no parts")):
         if needed[name] and name not in known:
             problem = f"The WorkflowTemplates in the cluster are older than this checkout, and {what}."
             raise SetupError("E-DOWN", problem, hint=command("up"))
@@ -194,7 +200,7 @@ def silent(url: str) -> str | None:
 
 def policy(settings: Settings) -> dict[str, Any]:
     """Return the policy of the pipelines' user, for the buckets of the settings."""
-    template: dict[str, Any] = json.loads((settings.root / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
+    template: dict[str, Any] = json.loads((settings.tool / "manifests" / "minio" / "pipeline-policy.json").read_text(encoding="utf-8"))
     # Statements without a resource are about MinIO's own API.
     ours = [item for item in template["Statement"] if "Resource" in item or settings.store == "install"]
     return {**template, "Statement": [made for statement in ours for made in _granted(statement, settings)]}

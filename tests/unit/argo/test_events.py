@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from argo_models import unknown
-from example_pipeline import LABELS, PLAIN, TARGET, given
-from hera.events import models as argo_events
-from hera.workflows import models
+from example_pipeline import LABELS, PLAIN, TARGET, parameters_of
 from manifest_files import find
 from pod_security import violations
 
@@ -29,7 +27,7 @@ MINIO = "http://argo-artifacts:9000"
 def made(listening: Events = INCOMING, settings: Settings = SETTINGS, *, trusting: bool = False, **pipeline: Any) -> tuple[Any, Any]:
     """Return the EventSource and the Sensor of a pipeline."""
     chosen = replace(PLAIN, events=listening, **pipeline)
-    source, sensor = events.documents(chosen, given(chosen), TARGET, settings, MINIO, trusting=trusting)
+    source, sensor = events.documents(chosen, parameters_of(chosen), TARGET, settings, MINIO, trusting=trusting)
     return source, sensor
 
 
@@ -44,14 +42,14 @@ def run_of(sensor: dict[str, Any]) -> dict[str, Any]:
 def test_argo_events_knows_every_field(listening: Events) -> None:
     """Its models know what we write, but for the Workflow inside, which is Argo Workflows' own and known to its models."""
     source, sensor = made(listening, trusting=True)
-    said = {".apiVersion", ".kind"}
+    declared = {".apiVersion", ".kind"}
     below = ".spec.webhook.start."  # the models have these one level lower than its JSON schema, which we follow
-    assert {path for path in unknown(argo_events.EventSource, source) if not path.startswith(below)} == said
+    assert {path for path in unknown("EventSource", source, "events") if not path.startswith(below)} == declared
     for called in source["spec"].get("webhook", {}).values():
-        assert unknown(argo_events.WebhookContext, called) == set()
+        assert unknown("WebhookContext", called, "events") == set()
     inside = ".spec.triggers[0].template.k8s.source.resource."
-    assert {path for path in unknown(argo_events.Sensor, sensor) if not path.startswith(inside)} == said
-    assert unknown(models.Workflow, run_of(sensor)) == set()
+    assert {path for path in unknown("Sensor", sensor, "events") if not path.startswith(inside)} == declared
+    assert unknown("Workflow", run_of(sensor)) == set()
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
@@ -59,7 +57,7 @@ def test_the_run_is_that_of_the_pipeline(mode: str) -> None:
     """It is what `run` would submit, with a name that the cluster makes up; the template knows each parameter and lacks none."""
     _, sensor = made(mode=mode)
     run, chosen = run_of(sensor), replace(PLAIN, mode=mode)
-    submitted = workflow.workflow(chosen, "20261124t081501-2bcd", given(chosen), TARGET)
+    submitted = workflow.workflow(chosen, "20261124t081501-2bcd", parameters_of(chosen), TARGET)
     assert run["metadata"].pop("generateName") == "p-"
     assert submitted["metadata"].pop("name")
     assert run == submitted
@@ -110,7 +108,7 @@ def test_a_bucket_of_the_store() -> None:
 
 
 def test_a_bucket_without_keys() -> None:
-    """Where the store is opened by the pods' identity, a Secret must be named, and the hint says where."""
+    """Where the store is opened by the pods' identity, a Secret must be named, and the hint names the line to write."""
     settings = replace(SETTINGS, store="use", s3_credentials="identity")
     with pytest.raises(SetupError, match="opens a bucket by keys alone") as caught:
         made(settings=settings)
@@ -132,7 +130,7 @@ def test_a_call_with_a_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("{}", "p.events.bucket"),
         ("{bucket: incoming, webhook: /x}", "p.events.webhook"),
@@ -144,7 +142,7 @@ def test_a_call_with_a_token() -> None:
         ("incoming", "a mapping"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_refused(tmp_path: Path, text: str, problem: str) -> None:
     """Another form than that of the page is answered with the key and what is allowed."""
     for side in ("tap", "target"):
         (tmp_path / "singer-configs" / f"{side}-x").mkdir(parents=True)
@@ -152,4 +150,4 @@ def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "singer-configs" / "pipelines.yaml").write_text(f"p: {{tap: tap-x, target: target-x, events: {text}}}\n", encoding="utf-8")
     with pytest.raises(SetupError) as caught:
         Project(tmp_path).pipeline("p")
-    assert (caught.value.code, said in caught.value.problem) == ("E-CONFIG", True), caught.value.problem
+    assert (caught.value.code, problem in caught.value.problem) == ("E-CONFIG", True), caught.value.problem

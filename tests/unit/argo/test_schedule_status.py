@@ -45,5 +45,5 @@ REFUSED = {"type": "SpecError", "status": "True", "message": "cron schedule 0 25
 )
 def test_a_schedule_that_argo_does_not_follow_is_reported(live: dict[str, Any], trouble: str | None) -> None:
     """What the controller wrote after our last change counts; what it wrote before does not."""
-    found = schedule_trouble(live)
-    assert found is None if trouble is None else str(found).startswith(trouble)
+    reported = schedule_trouble(live)
+    assert reported is None if trouble is None else str(reported).startswith(trouble)

@@ -11,21 +11,23 @@ from typing import Any
 import pytest
 import yaml
 from argo_models import unknown
-from example_pipeline import AFTER, IMAGES, MAPPER, PLAIN, ROOT, TARGET, given
-from hera.workflows import models
+from example_pipeline import AFTER, IMAGES, MAPPER, PLAIN, ROOT, TARGET, parameters_of
 from manifest_files import MANIFESTS, find
 
 from cluster.argo import status, templates
 from cluster.argo import workflow as argo_workflow
 from cluster.argo.workflow import RunOptions
 from cluster.config.settings import Settings
+from cluster.project import parts
 from cluster.project.backfill import Backfill
 from cluster.project.files import files_key
 from cluster.project.model import File
+from cluster.project.parts import Part, Plan
 from cluster.runs.record import began
 
 LATER = datetime(2026, 11, 24, 8, 15, 5, tzinfo=UTC)
 RUN = "20261124t081501-2bcd"
+PARTS = Plan((Part("a", ("a",)), Part("b", ("b",)), Part("c", ("c",))), at_once=2, first_alone=True, skipped=frozenset({"a"}))
 FILES = {"a/x": File(b"1", 1), "b": File(b"2", 1)}
 
 
@@ -70,7 +72,24 @@ def test_a_run_as_a_document() -> None:
               - {{name: tap-output, value: /singer/shared/pipe}}
           activeDeadlineSeconds: 90000
     """)
-    assert argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET) == expected
+    assert argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN), TARGET) == expected
+
+
+def test_a_run_with_parts() -> None:
+    """The pods get indexes of the plan, and so many run together; those that are skipped are left out, and one may run first."""
+    spec = argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN, RunOptions(plan=PARTS)), TARGET, RunOptions(plan=PARTS))["spec"]
+    values = {item["name"]: item["value"] for item in spec["arguments"]["parameters"]}
+    assert (values["first"], values["parts"], values["split"], values["pending"]) == ("[1]", "[2]", "true", "7200s")
+    assert (spec["entrypoint"], spec["parallelism"], spec["activeDeadlineSeconds"]) == ("parts", 2, 93600)
+    assert values["plan"] == PARTS.key
+    assert parts.read(PARTS.data()) == replace(PARTS, at_once=1, first_alone=False)
+
+
+def test_a_thousand_parts() -> None:
+    """A plan of a thousand parts stays out of the Workflow, whose parameters are far below Argo's limits."""
+    plan = Plan(tuple(Part(f"{number:0>60}", (f"{number:0>200}",)) for number in range(1000)), at_once=50)
+    document = json.dumps(argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN, RunOptions(plan=plan)), TARGET, RunOptions(plan=plan)))
+    assert len(document) < 10_000
 
 
 def test_files_are_named_by_their_content() -> None:
@@ -78,8 +97,8 @@ def test_files_are_named_by_their_content() -> None:
     first, second = ({"name": f"{side}-files", "value": key} for side, key in (("tap", files_key(FILES)), ("target", files_key({}))))
     made = replace(PLAIN, tap=replace(PLAIN.tap, files=FILES))
     for spec in (
-        argo_workflow.workflow(made, RUN, given(made), TARGET)["spec"],
-        argo_workflow.cron_workflow(made, given(made), TARGET)["spec"]["workflowSpec"],
+        argo_workflow.workflow(made, RUN, parameters_of(made), TARGET)["spec"],
+        argo_workflow.cron_workflow(made, parameters_of(made), TARGET)["spec"]["workflowSpec"],
     ):
         assert first in spec["arguments"]["parameters"]
         assert second not in spec["arguments"]["parameters"]
@@ -91,9 +110,9 @@ def test_files_are_named_by_their_content() -> None:
 
 def test_a_schedule_as_a_document() -> None:
     """A CronWorkflow never overlaps itself, forgives a laptop that slept, and is suspended where the pipeline is paused."""
-    made = argo_workflow.cron_workflow(replace(PLAIN, paused=True), given(PLAIN), TARGET)
+    made = argo_workflow.cron_workflow(replace(PLAIN, paused=True), parameters_of(PLAIN), TARGET)
     spec = made["spec"]
-    assert spec.pop("workflowSpec") == argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)["spec"]
+    assert spec.pop("workflowSpec") == argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN), TARGET)["spec"]
     assert spec.pop("workflowMetadata") == {"labels": made["metadata"]["labels"]}
     assert spec == {
         "schedules": ["0 6 * * *"],
@@ -112,32 +131,34 @@ WAYS = {
     "with raw output": RunOptions(keep_raw=True),
     "in a batch": RunOptions(batch=RUN),
     "over days of the past": RunOptions(backfill=Backfill("2024-01-01")),
+    "in parts": RunOptions(plan=PARTS),
 }
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
-@pytest.mark.parametrize("way", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
+@pytest.mark.parametrize("options", [*WAYS.values(), RunOptions(replay="20261123t081501-2bcd")], ids=[*WAYS, "again"])
 @pytest.mark.parametrize("mapped", [False, True], ids=["", "with a mapper"])
 @pytest.mark.parametrize("after", [False, True], ids=["", "and a transform"])
-def test_argo_and_the_template_know_all_of_it(mode: str, way: RunOptions, *, after: bool, mapped: bool) -> None:
-    """Whatever way a pipeline is run, Argo knows every field, and the template every parameter and the entrypoint."""
+def test_argo_and_the_template_know_all_of_it(mode: str, options: RunOptions, *, after: bool, mapped: bool) -> None:
+    """For every kind of run, Argo knows every field, and the template every parameter and the entrypoint."""
     tap, target = (replace(side, files=FILES) for side in (PLAIN.tap, PLAIN.target))
     pipeline = replace(PLAIN, mode=mode, tap=tap, target=target, transform=AFTER if after else None)
     if mapped:
         pipeline = replace(pipeline, mapper=replace(MAPPER, files=FILES), mapper_config=MAPPER.config)
-    if way.replay and mode == "streaming":
+    if (options.replay and mode == "streaming") or (options.plan and mode == "staged"):
         return
-    made = argo_workflow.workflow(pipeline, RUN, given(pipeline, way), TARGET, way)
+    made = argo_workflow.workflow(pipeline, RUN, parameters_of(pipeline, options), TARGET, options)
     template = find("WorkflowTemplate", mode)["spec"]
-    assert unknown(models.Workflow, made) == set()
-    assert unknown(models.CronWorkflow, argo_workflow.cron_workflow(pipeline, given(pipeline), TARGET)) == set()
+    assert unknown("Workflow", made) == set()
+    assert unknown("CronWorkflow", argo_workflow.cron_workflow(pipeline, parameters_of(pipeline), TARGET)) == set()
     declared = {item["name"] for item in template["arguments"]["parameters"]}
     names = {item["name"] for item in made["spec"]["arguments"]["parameters"]}
     assert names <= declared
     optional = {"from-run", "backfill"} | (set() if after else {name for name in declared if name.startswith("transform")})
+    optional |= {"split", "plan", "first", "parts", "pending"} if options.plan is None else set()
     optional |= set() if mapped else {name for name in declared if name.startswith("mapper")} | {"pipes", "after"}
     assert declared - names <= optional
-    assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not way.replay)
+    assert ("-with-mapper" in made["spec"].get("entrypoint", "")) is (mapped and not options.replay)
     assert after is made["spec"].get("entrypoint", "").endswith("-and-transform")
     assert made["spec"].get("entrypoint", template["entrypoint"]) in {item["name"] for item in template["templates"]}
 
@@ -146,8 +167,8 @@ def test_a_transform_is_a_step_more() -> None:
     """A pipeline with a transform has its image, version and selection, another entrypoint, and as much time again; all else is as without."""
     plain, more = PLAIN, replace(PLAIN, transform=AFTER, transform_select="tag:daily")
     own = {"transform": "dbt-x", "transform-image": IMAGES["dbt-x"], "transform-version": "3.0", "transform-select": "tag:daily"}
-    assert given(more) == given(plain) | own
-    made = [argo_workflow.workflow(pipeline, RUN, given(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
+    assert parameters_of(more) == parameters_of(plain) | own
+    made = [argo_workflow.workflow(pipeline, RUN, parameters_of(pipeline), TARGET)["spec"] for pipeline in (plain, more)]
     assert [spec.get("entrypoint") for spec in made] == [None, "run-and-transform"]
     assert made[1]["activeDeadlineSeconds"] - made[0]["activeDeadlineSeconds"] == PLAIN.timeout
 
@@ -157,26 +178,32 @@ def test_a_mapper_is_a_container_more() -> None:
     mapped = replace(PLAIN, mapper=MAPPER, mapper_config=ROOT / "maps.json")
     own = {"mapper": "map-x", "mapper-image": IMAGES["map-x"], "mapper-version": "4.0", "mapper-config": "pipelines/p/mapper_config.json"}
     joined = {"pipes": "/singer/shared/pipe:/singer/shared/mapped", "after": "tap,mapper,target", "mapper-output": "/singer/shared/mapped"}
-    assert given(mapped) == given(PLAIN) | own | joined
-    assert given(mapped, WAYS["with raw output"]) == given(mapped) | {"mapper-output": "/singer/shared/raw:/singer/shared/mapped"}
-    assert given(replace(mapped, mode="staged")) == given(replace(PLAIN, mode="staged")) | own | {"after": "tap,mapper"}
+    assert parameters_of(mapped) == parameters_of(PLAIN) | own | joined
+    assert parameters_of(mapped, WAYS["with raw output"]) == parameters_of(mapped) | {
+        "mapper-output": "/singer/shared/raw:/singer/shared/mapped"
+    }
+    assert parameters_of(replace(mapped, mode="staged")) == parameters_of(replace(PLAIN, mode="staged")) | own | {"after": "tap,mapper"}
 
 
 def test_the_ways_differ_in_what_they_should() -> None:
     """--full, --raw, a batch and a retry are each one parameter or label."""
-    plain = given(PLAIN)
-    assert given(PLAIN, WAYS["from the beginning"]) == {**plain, "full": "true"}
-    assert given(PLAIN, WAYS["over days of the past"]) == {**plain, "full": "true", "backfill": '{"from": "2024-01-01", "to": null}'}
-    assert given(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
+    plain = parameters_of(PLAIN)
+    assert parameters_of(PLAIN, WAYS["from the beginning"]) == {**plain, "full": "true"}
+    assert parameters_of(PLAIN, WAYS["over days of the past"]) == {
+        **plain,
+        "full": "true",
+        "backfill": '{"from": "2024-01-01", "to": null}',
+    }
+    assert parameters_of(PLAIN, WAYS["with raw output"]) == {**plain, "tap-output": "/singer/shared/raw:/singer/shared/pipe"}
     assert argo_workflow.workflow(PLAIN, RUN, plain, TARGET, WAYS["in a batch"])["metadata"]["labels"]["singer/batch"] == RUN
     staged = replace(PLAIN, mode="staged")
     again = RunOptions(replay="20261123t081501-2bcd")
-    assert given(staged, again)["from-run"] == again.replay
-    assert argo_workflow.workflow(staged, RUN, given(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
+    assert parameters_of(staged, again)["from-run"] == again.replay
+    assert argo_workflow.workflow(staged, RUN, parameters_of(staged, again), TARGET, again)["spec"]["entrypoint"] == "replay"
 
 
 def test_files_of_a_pipelines_own_have_keys_of_its_own() -> None:
-    """What replaces a connector's file lies below the pipeline, so that one tap serves several."""
+    """A config that replaces a connector's own is stored below the pipeline, so that one tap serves several."""
     own = replace(PLAIN, config=ROOT / "a.json", catalog=ROOT / "b.json", target_config=ROOT / "c.json")
     keys = [argo_workflow.config_key(own, name) for name in ("config", "catalog", "target_config")]
     assert keys == ["pipelines/p/config.json", "pipelines/p/catalog.json", "pipelines/p/target_config.json"]
@@ -193,7 +220,7 @@ def test_files_of_a_pipelines_own_have_keys_of_its_own() -> None:
 )
 def test_resources(asked: dict[str, str], made: dict[str, Any]) -> None:
     """What a pipeline asks for is kept for it; of memory it gets no more, of processors what is left over."""
-    assert json.loads(given(replace(PLAIN, resources=asked))["resources"]) == made
+    assert json.loads(parameters_of(replace(PLAIN, resources=asked))["resources"]) == made
 
 
 def test_another_store() -> None:
@@ -222,7 +249,7 @@ def test_kinds_of_files() -> None:
 
 def live(phase: str = "", message: str = "", **nodes: dict[str, Any]) -> dict[str, Any]:
     """Return a Workflow as the API server has it."""
-    made = argo_workflow.workflow(PLAIN, RUN, given(PLAIN), TARGET)
+    made = argo_workflow.workflow(PLAIN, RUN, parameters_of(PLAIN), TARGET)
     made["metadata"]["creationTimestamp"] = "2026-11-24T08:15:01Z"
     return {**made, "status": {"phase": phase, "message": message, "nodes": nodes}} if phase else made
 
@@ -250,7 +277,7 @@ def pod(phase: str = "Running", template: str = "run", **more: Any) -> dict[str,
     ],
 )  # fmt: skip
 def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records: int, *, ended: bool) -> None:
-    """A live Workflow says what its run waits for, how many records it has moved, and whether it has ended."""
+    """A live Workflow shows what its run waits for, how many records it has moved, and whether it has ended."""
     seen = status.seen(workflow)
     assert (seen.run, seen.pipeline, seen.records, seen.ended) == (RUN, "p", records, ended)
     if not ended:
@@ -258,6 +285,6 @@ def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records:
 
 
 def test_scheduled_runs_are_sorted_among_the_others() -> None:
-    """A scheduled run's id ends with Unix time: runs are sorted by when they began, whoever began them."""
+    """A scheduled run's id ends with Unix time: runs are sorted by their start, no matter who started them."""
     ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104", "by-hand-x7k2p"]
     assert sorted(ids, key=lambda run: began(run, LATER)) == ids

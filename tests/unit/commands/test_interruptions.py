@@ -38,16 +38,16 @@ class Followed(ArgoEngine):
 
 
 @pytest.mark.parametrize(
-    ("runs", "said"),
+    ("runs", "message"),
     [
         (["r-ended", "r-2", "r-3"], "r-2 and r-3 go on in the cluster. invoke logs r-2 · invoke cancel r-2,r-3 stops them."),
         (["r-2"], "r-2 goes on in the cluster. invoke logs r-2 · invoke cancel r-2 stops it."),
     ],
 )
-def test_what_goes_on_is_named(runs: list[str], said: str) -> None:
+def test_what_goes_on_is_named(runs: list[str], message: str) -> None:
     """Of several runs those that have not ended are named, and one command stops all of them."""
     engine = Followed(cast("Handles", None), Plain())
     threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(Interrupted) as caught:
         engine.follow({run: run for run in runs})
-    assert str(caught.value) == said
+    assert str(caught.value) == message

@@ -9,7 +9,7 @@ from cluster.errors import SetupError
 
 
 def test_images_are_the_public_ones_by_default() -> None:
-    """Without a setting every image is the one that is written down, and its registry stands in its name."""
+    """Without a setting every image is the one that is written down, and its name includes its registry."""
     settings = parse({}, {})
     assert {name: settings.image(name) for name in IMAGES} == IMAGES
     assert all("." in image.partition("/")[0] for image in IMAGES.values())
@@ -24,7 +24,7 @@ def test_an_image_is_replaced_by_name() -> None:
     assert settings.image("node") == IMAGES["node"]
 
 
-def test_a_mirror_takes_the_place_of_a_registry() -> None:
+def test_a_mirror_replaces_a_registry() -> None:
     """singer.mirror replaces a registry in every image that comes from it; an image that is named goes before."""
     settings = parse({"mirror": "quay.io=registry.example.com/quay, docker.io=localhost:5000", "images": "minio=quay.io/my/minio:1"}, {})
 

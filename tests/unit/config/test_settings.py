@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from checkout import ROOT
+from contract_tables import table
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.config.settings import CHOICES, DEFAULTS, Settings, parse
 from cluster.errors import SetupError
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def refused(given: dict[str, object], environ: dict[str, str] | None = None) -> str:
+
+def refused(values: dict[str, object], environ: dict[str, str] | None = None) -> str:
     """Return the problem that these settings are refused with."""
     with pytest.raises(SetupError) as caught:
-        parse(given, environ or {})
+        parse(values, environ or {})
     assert caught.value.code == "E-SETTING"
     assert "invoke.yaml" in caught.value.hint
     return caught.value.problem
 
 
 def test_nothing_has_to_be_chosen(tmp_path: Path) -> None:
-    """Without any setting the defaults are in force, and everything written lies below the checkout."""
-    found = parse({}, {}, root=tmp_path)
-    assert found == Settings(root=tmp_path)
-    assert parse(dict(DEFAULTS), {}, root=tmp_path) == found
-    assert all(folder.is_relative_to(tmp_path) for folder in (found.local, found.configs, found.output))
+    """Without any setting the defaults are in force, and all paths to write to are inside the checkout."""
+    settings = parse({}, {}, root=tmp_path)
+    assert settings == Settings(root=tmp_path)
+    assert parse(dict(DEFAULTS), {}, root=tmp_path) == settings
+    assert all(folder.is_relative_to(tmp_path) for folder in (settings.local, settings.configs, settings.output))
 
 
 def test_values_have_types() -> None:
     """Each value is parsed once: switches are booleans, ports are numbers, and only what differs from the defaults is listed."""
-    found = parse({"port_s3": "9100", "network_policies": "true", "initless_pods": "false", "engine": "auto"}, {})
-    assert (found.port_s3, found.network_policies, found.initless_pods, found.engine) == (9100, True, False, "auto")
-    assert found.changed == {"port_s3": "9100", "network_policies": "true", "initless_pods": "false"}
+    settings = parse({"port_s3": "9100", "network_policies": "true", "initless_pods": "false", "engine": "auto"}, {})
+    assert (settings.port_s3, settings.network_policies, settings.initless_pods, settings.engine) == (9100, True, False, "auto")
+    assert settings.changed == {"port_s3": "9100", "network_policies": "true", "initless_pods": "false"}
 
 
 def test_a_choice_is_kept() -> None:
     """Settings that are allowed are in force, without the space around them."""
-    found = parse(
+    settings = parse(
         {"engine": " local ", "local_store": "s3", "s3_endpoint": "https://s3.example.org:9000/", "bucket_outputs": "my.out-1"}, {}
     )
-    assert (found.engine, found.local_store, found.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
-    assert (found.bucket_outputs, found.bucket_configs) == ("my.out-1", DEFAULTS["bucket_configs"])
+    assert (settings.engine, settings.local_store, settings.s3_endpoint) == ("local", "s3", "https://s3.example.org:9000/")
+    assert (settings.bucket_outputs, settings.bucket_configs) == ("my.out-1", DEFAULTS["bucket_configs"])
 
 
 @pytest.mark.parametrize("key", list(CHOICES))
@@ -66,10 +71,10 @@ def test_a_mirror_is_a_host(value: str) -> None:
     assert f'has "{value}" for quay.io' in refused({"mirror": f"docker.io=Registry.example.com:5000/Hub,quay.io={value}"})
 
 
-@pytest.mark.parametrize("given", [{"engine": "lcoal"}, {"engin": "x"}, {"zzz": "x"}, {"engine": True}, {"bucket_configs": "A"}], ids=str)
-def test_a_refusal_is_a_sentence(given: dict[str, object]) -> None:
-    """What is said ends once, with a full stop or a question mark."""
-    problem = refused(given)
+@pytest.mark.parametrize("values", [{"engine": "lcoal"}, {"engin": "x"}, {"zzz": "x"}, {"engine": True}, {"bucket_configs": "A"}], ids=str)
+def test_a_refusal_is_a_sentence(values: dict[str, object]) -> None:
+    """A message ends once, with a full stop or a question mark."""
+    problem = refused(values)
     assert problem.endswith((".", "?"))
     assert not problem.endswith("?.")
     assert ".." not in problem
@@ -85,14 +90,14 @@ def test_other_variables_do_not_matter() -> None:
 @pytest.mark.parametrize("key", list(DEFAULTS))
 def test_every_setting_is_a_text(key: str, value: object) -> None:
     """What is no text is refused, not guessed at: Invoke turns the text "false" into True."""
-    if not (key in {"network_policies", "initless_pods", "python_downloads"} and isinstance(value, bool)):
+    if not (key in {"metrics", "network_policies", "initless_pods", "python_downloads"} and isinstance(value, bool)):
         assert refused({key: value}).startswith(f"singer.{key} is ")
 
 
 def test_yaml_may_say_it_as_people_write_it() -> None:
     """In invoke.yaml a port may be a number and a switch true or false, or yes or no, which YAML reads as the same."""
-    found = parse({"port_s3": 9100, "network_policies": True, "python_downloads": True}, {})
-    assert (found.ports["port_s3"], found.network_policies, found.python_downloads) == (9100, True, "yes")
+    settings = parse({"port_s3": 9100, "network_policies": True, "python_downloads": True}, {})
+    assert (settings.ports["port_s3"], settings.network_policies, settings.python_downloads) == (9100, True, "yes")
     assert parse({"python_downloads": False}, {}).python_downloads == "no"
 
 
@@ -136,12 +141,7 @@ def test_the_password_in_an_address_is_not_shown(key: str, address: str) -> None
 
 def test_every_setting_is_documented() -> None:
     """The table for users lists every setting with its default, and no other."""
-    page = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
-    if not page.exists():
-        pytest.skip("docs/settings.md is not written yet")
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
-    ]
+    rows = table("## All settings", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"))
     assert {row[0].strip("`").removeprefix("singer.") for row in rows} == set(DEFAULTS)
     for key, _, default, variable, *_ in rows:
         name = key.strip("`").removeprefix("singer.")
@@ -159,11 +159,11 @@ def environment(root: Path, text: str, name: str = "company") -> Path:
 def test_an_environment_goes_over_invoke_yaml_and_below_the_variables(tmp_path: Path) -> None:
     """A setting is the default's, invoke.yaml's, the environment's or the variable's, whichever comes last."""
     root = environment(tmp_path, "context: far\nnamespace: rates\nbucket_outputs: theirs\n")
-    given = {"namespace": "mine", "bucket_artifacts": "mine-artifacts", "bucket_outputs": "by-variable"}
-    found = parse(given, {"INVOKE_SINGER_BUCKET_OUTPUTS": "by-variable"}, env="company", root=root)
-    assert (found.env, found.provider, found.context) == ("company", "existing", "far")
-    assert (found.namespace, found.bucket_artifacts, found.bucket_outputs) == ("rates", "mine-artifacts", "by-variable")
-    assert found.bucket_configs == DEFAULTS["bucket_configs"]
+    values = {"namespace": "mine", "bucket_artifacts": "mine-artifacts", "bucket_outputs": "by-variable"}
+    settings = parse(values, {"INVOKE_SINGER_BUCKET_OUTPUTS": "by-variable"}, env="company", root=root)
+    assert (settings.env, settings.provider, settings.context) == ("company", "existing", "far")
+    assert (settings.namespace, settings.bucket_artifacts, settings.bucket_outputs) == ("rates", "mine-artifacts", "by-variable")
+    assert settings.bucket_configs == DEFAULTS["bucket_configs"]
     assert parse({"env": "company"}, {}, root=root).namespace == "rates"
     assert parse({"namespace": "mine"}, {}, root=root).namespace == "mine"
 
@@ -172,14 +172,14 @@ def test_what_is_remembered_of_environments_is_apart(tmp_path: Path) -> None:
     """No two environments share a folder for what is remembered or for files of runs; the laptop's are where they always were."""
     for name in ("company", "trial"):
         environment(tmp_path, "context: far\n", name)
-    found = [parse({}, {}, env=name, root=tmp_path) for name in ("laptop", "company", "trial")]
-    assert (found[0].platform, found[0].output) == (tmp_path / ".local", tmp_path / "output")
-    for folders in ([settings.platform for settings in found], [settings.output for settings in found]):
+    all_settings = [parse({}, {}, env=name, root=tmp_path) for name in ("laptop", "company", "trial")]
+    assert (all_settings[0].platform, all_settings[0].output) == (tmp_path / ".local", tmp_path / "output")
+    for folders in ([settings.platform for settings in all_settings], [settings.output for settings in all_settings]):
         assert len(set(folders)) == 3
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         ("namespace: rates\n", "singer.context is missing"),
         ("context: ''\n", "singer.context is missing"),
@@ -191,12 +191,12 @@ def test_what_is_remembered_of_environments_is_apart(tmp_path: Path) -> None:
         ("", "environments/company.yaml holds null"),
     ],
 )
-def test_a_mistake_in_an_environment(tmp_path: Path, text: str, said: str) -> None:
-    """What is wrong in an environment's file is said as of invoke.yaml, and the file is named."""
+def test_a_mistake_in_an_environment(tmp_path: Path, text: str, problem: str) -> None:
+    """An error in an environment's file is reported as one in invoke.yaml is, and names the file."""
     with pytest.raises(SetupError) as caught:
         parse({}, {}, env="company", root=environment(tmp_path, text))
     assert caught.value.code == "E-SETTING"
-    assert said in caught.value.problem
+    assert problem in caught.value.problem
     assert "environments/company.yaml" in caught.value.hint
 
 

@@ -82,7 +82,7 @@ YAML_MISTAKES = {
 
 @pytest.mark.parametrize(("text", "problem"), YAML_MISTAKES.items())
 def test_yaml_that_is_wrong_is_shown_where(file: Path, text: str, problem: str) -> None:
-    """What is no YAML, or says something twice, is E-CONFIG with its line and column."""
+    """Text that is no YAML, or has a key twice, is E-CONFIG with its line and column."""
     file.write_text(text, encoding="utf-8")
     error = refused(lambda: read_yaml(file, "x.yaml"))
     assert (error.code, error.problem[: len(problem)]) == ("E-CONFIG", problem)
@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @given(values)
-def test_what_was_found_fits_into_a_sentence(value: object) -> None:
+def test_any_value_fits_into_a_sentence(value: object) -> None:
     """A found value is shown as JSON on one line, a long one cut with an ellipsis."""
     text = describe(value)
     assert len(text) <= 81
@@ -148,13 +148,13 @@ def test_whatever_yaml_can_say_can_be_refused(file: Path, text: str) -> None:
 
 
 @given(st.sampled_from(["schedule", "timezone", "retries", "executable"]), st.integers(0, 7))
-def test_a_misspelt_word_is_recognised(word: str, place: int) -> None:
+def test_a_misspelt_word_is_recognised(word: str, missing: int) -> None:
     """A word with one letter missing is answered with the word that was meant."""
-    assert nearest(word[:place] + word[place + 1 :], ["schedule", "timezone", "retries", "executable"]) == f' Did you mean "{word}"?'
+    assert nearest(word[:missing] + word[missing + 1 :], ["schedule", "timezone", "retries", "executable"]) == f' Did you mean "{word}"?'
 
 
 def test_words_are_listed() -> None:
-    """Words are joined for a sentence; where there are none it says so, and nothing is like nothing."""
+    """Words are joined for a sentence; an empty list reads "none", and nothing is like nothing."""
     assert (listed(["a", "b"]), listed([]), nearest("zzz", ["a", "b"]), nearest("a", [])) == ("a, b", "none", "", "")
 
 
@@ -175,11 +175,11 @@ def test_a_document_is_a_mapping(data: object) -> None:
 
 def test_what_is_absent_has_its_default() -> None:
     """A key that is missing, or null, has the default; one without a default is asked for, with what it may be."""
-    found = fields(empty=None)
-    assert (found.text("a", "x"), found.text("empty", "y"), found.text("b", None)) == ("x", "y", None)
-    assert (found.texts("c", ()), found.flag("d", default=True), found.number("e", default=3, least=0, most=9)) == ((), True, 3)
-    assert found.choice("f", ("one", "two"), "two") == "two"
-    error = refused(lambda: found.choice("g", ("one", "two")))
+    section = fields(empty=None)
+    assert (section.text("a", "x"), section.text("empty", "y"), section.text("b", None)) == ("x", "y", None)
+    assert (section.texts("c", ()), section.flag("d", default=True), section.number("e", default=3, least=0, most=9)) == ((), True, 3)
+    assert section.choice("f", ("one", "two"), "two") == "two"
+    error = refused(lambda: section.choice("g", ("one", "two")))
     assert error.problem == "x.yaml: p.g is missing; it is one of one, two."
     assert error.hint == "Add p.g to x.yaml."
 
@@ -192,17 +192,17 @@ def test_a_missing_key_that_is_there_misspelt() -> None:
 @given(values.filter(lambda value: value is not None))
 def test_each_kind_takes_its_own_kind_only(value: Any) -> None:
     """A value is returned as it stands or refused; nothing is turned into another kind."""
-    found = fields(a=value)
+    section = fields(a=value)
     reads: dict[str, tuple[Callable[[], object], bool, object]] = {
-        "text": (lambda: found.text("a", pattern="(?s).*"), isinstance(value, str), value),
+        "text": (lambda: section.text("a", pattern="(?s).*"), isinstance(value, str), value),
         "texts": (
-            lambda: found.texts("a", pattern="(?s).*"),
+            lambda: section.texts("a", pattern="(?s).*"),
             isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)),
             (value,) if isinstance(value, str) else value,
         ),
-        "flag": (lambda: found.flag("a", default=False), isinstance(value, bool), value),
-        "number": (lambda: found.number("a", default=1, least=0, most=10), type(value) is int and 0 <= value <= 10, value),
-        "mapping": (lambda: found.mapping("a").at, isinstance(value, dict), "p.a"),
+        "flag": (lambda: section.flag("a", default=False), isinstance(value, bool), value),
+        "number": (lambda: section.number("a", default=1, least=0, most=10), type(value) is int and 0 <= value <= 10, value),
+        "mapping": (lambda: section.mapping("a").at, isinstance(value, dict), "p.a"),
     }
     for name, (read, fits, expected) in reads.items():
         if fits:
@@ -221,11 +221,11 @@ def test_a_text_is_one_line(text: str) -> None:
 
 def test_a_key_that_nobody_asked_for() -> None:
     """An unknown key is refused with the one that was meant and all that are known, also below another key."""
-    found = fields(mode="x", resources={"cpus": "1"})
-    found.text("mode")
-    inner = found.mapping("resources")
+    section = fields(mode="x", resources={"cpus": "1"})
+    section.text("mode")
+    inner = section.mapping("resources")
     inner.text("cpu", None)
-    found.finish()
+    section.finish()
     error = refused(inner.finish)
     assert error.problem == 'x.yaml: p.resources.cpus is not a known key. Did you mean "cpu"? Known are cpu.'
     assert error.hint == "Correct or remove p.resources.cpus in x.yaml."

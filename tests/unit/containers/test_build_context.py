@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from cluster.config.settings import Settings
 from cluster.containers import images
 from cluster.containers.runtime import Runtime
+from cluster.errors import SetupError
 from cluster.host.subprocesses import brief
 from cluster.project.model import Connector
 from cluster.project.reader import Project
@@ -20,6 +23,7 @@ BUILDER = """#!/bin/sh
 for word; do case "$word" in SOURCES=*) sources="${word#SOURCES=}" ;; esac; last="$word"; done
 test "$1" = build || exit 0
 cp -R "$last/$sources" "$(dirname "$0")/given"
+case "$last" in */.context-*) cp -R "$last" "$(dirname "$0")/context" ;; esac
 """
 
 
@@ -56,20 +60,40 @@ def connector(root: Path, folder: Path) -> Connector:
     (root / "singer-containers").mkdir()
     for name in ("Dockerfile", "entrypoint.py"):
         (root / "singer-containers" / name).touch()
-    found = Project(root).connector("tap-x")
-    return Connector(**{**vars(found), "projects": (folder,)})
+    read = Project(root).connector("tap-x")
+    return Connector(**{**vars(read), "projects": (folder,)})
 
 
-@pytest.mark.parametrize("place", ["checkout/taps/x", "elsewhere/x"])
-def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, place: str) -> None:
+@pytest.mark.parametrize("path", ["checkout/taps/x", "elsewhere/x"])
+def test_a_project_anywhere_is_in_the_image(tmp_path: Path, builder: Path, path: str) -> None:
     """A connector whose folder the build context excludes, or that is outside of the checkout, is built with all of its sources."""
     root = tmp_path / "checkout"
-    folder = project(tmp_path / place)
-    images.build(connector(root, folder), Settings(root=root), Runtime("docker"), lambda _: None)
+    folder = project(tmp_path / path)
+    tap = replace(connector(root, folder), build_constraints=("setuptools<66",))
+    images.build(tap, Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
 
-    given = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
-    assert given == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
+    copied = sorted(file.relative_to(builder / "0/x").as_posix() for file in (builder / "0/x").rglob("*") if file.is_file())
+    assert copied == ["README.md", "pyproject.toml", "src/tap_x/__init__.py", "src/tap_x/build/kept.py"]
     assert (builder / "sources.txt").read_text() == "/build/sources/0/x\n"
+    assert (builder / "build-constraints.txt").read_text() == "setuptools<66"
+    assert not list((root / ".local" / "build").iterdir())
+
+
+def test_a_project_apart_from_the_tool(tmp_path: Path, builder: Path) -> None:
+    """The builder gets the files of the tool that the Dockerfile copies, and of the project only what it installs."""
+    root = tmp_path / "pipelines"
+    (root / ".env").parent.mkdir()
+    (root / ".env").write_text("SECRET=1")
+    tap = connector(root, project(root / "taps" / "x"))
+    shutil.rmtree(root / "singer-containers")
+    images.build(tap, Settings(root=root), Runtime("docker"), lambda _: None)
+
+    context = builder.with_name("context")
+    copied = re.findall(r"^COPY (?!--from|\$)(\S+) ", (ROOT / "singer-containers" / "Dockerfile").read_text(), re.MULTILINE)
+    assert [name for name in copied if not (context / name).exists()] == []
+    assert {path.name for path in context.iterdir()} == {".dockerignore", ".local", "cluster", "singer-containers"}
+    assert [path.name for path in (context / ".local" / "build").iterdir()] == ["tap-x"]
+    assert (builder / "0/x/pyproject.toml").exists()
     assert not list((root / ".local" / "build").iterdir())
 
 
@@ -85,10 +109,10 @@ def test_what_an_installation_leaves_behind_makes_no_image_outdated(tmp_path: Pa
     root = tmp_path / "checkout"
     folder = project(root / "taps" / "x")
     tap = connector(root, folder)
-    before = images.tag(tap, Settings(root=root))
+    before = images.tag(tap, Settings(root=root, tool=root))
     (folder / left).parent.mkdir(parents=True, exist_ok=True)
     (folder / left).write_text("y")
-    assert images.tag(tap, Settings(root=root)) == before
+    assert images.tag(tap, Settings(root=root, tool=root)) == before
 
 
 LINES = {
@@ -108,3 +132,26 @@ def test_progress_of_other_programs_is_brief(line: str) -> None:
 def test_the_builder_of_this_test_is_run(builder: Path) -> None:
     """The program that the tests above rely on is the one that is found."""
     subprocess.run([builder.parent / "docker", "ps"], check=True)
+
+
+CLASSIC = """#!/bin/sh
+echo "$@" >>"$(dirname "$0")/calls"
+test "$1" = build || exit 0
+echo 'Step 1/2 : RUN true
+ ---> Running in aaaaaaaaaaaa
+Removing intermediate container aaaaaaaaaaaa
+ ---> 0123456789ab
+Step 2/2 : RUN false
+ ---> Running in bbbbbbbbbbbb'
+exit 1
+"""
+
+
+def test_the_container_of_a_build_that_fails(builder: Path, tmp_path: Path) -> None:
+    """What the classic builder leaves of a step that failed is removed, and nothing else."""
+    (builder.parent / "docker").write_text(CLASSIC)
+    root = tmp_path / "checkout"
+    with pytest.raises(SetupError, match="cannot be built"):
+        images.build(replace(connector(root, tmp_path), projects=()), Settings(root=root), Runtime("docker"), lambda _line: None)
+    calls = (builder.parent / "calls").read_text().splitlines()
+    assert [call for call in calls if not call.startswith("build")] == ["rm --force bbbbbbbbbbbb"]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cluster.config.settings import IMAGES, Settings
+from cluster.config.settings import DIGESTS, IMAGES, Settings
 from cluster.containers import images
+from cluster.containers.runtime import Runtime
 from cluster.project.reader import Project
 
 if TYPE_CHECKING:
@@ -44,9 +45,26 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
+def test_a_tag_that_must_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MinIO is pulled by its digest, and has its usual name afterwards; an image from a mirror is pulled by its name."""
+    program = tmp_path / "docker"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    images.pull(IMAGES["minio"], Runtime("docker"), lambda _: None)
+    images.pull("mirror.example.com/minio/minio:1", Runtime("docker"), lambda _: None)
+    repository, _, _ = IMAGES["minio"].rpartition(":")
+    exact = f"{repository}@{DIGESTS[IMAGES['minio']]}"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"pull {exact}",
+        f"tag {exact} {IMAGES['minio']}",
+        "pull mirror.example.com/minio/minio:1",
+    ]
+
+
 def tag(root: Path, name: str = "tap-x", **settings: Any) -> str:
     """Return a connector's image."""
-    return images.tag(Project(root).connector(name), Settings(root=root, **settings))
+    return images.tag(Project(root).connector(name), Settings(root=root, tool=root, **settings))
 
 
 def writes(name: str, text: str) -> Callable[[Path], object]:
@@ -135,7 +153,7 @@ def test_what_the_builder_must_make(checkout: Path) -> None:
     """An edit of the connector's own code leaves the dependencies as they are; anything else changes them."""
 
     def dependencies() -> str:
-        return images.dependencies(Project(checkout).connector("tap-x"), Settings(root=checkout))
+        return images.dependencies(Project(checkout).connector("tap-x"), Settings(root=checkout, tool=checkout))
 
     before = dependencies()
     for own in ("a file of the project", "a data file of the project"):
@@ -170,9 +188,9 @@ def test_a_connector_with_a_python_of_its_own(checkout: Path) -> None:
     """A connector that asks for a Python is built from the base image of that Python, also behind a mirror."""
     writes("singer-configs/tap-y/connector.yaml", 'kind: tap\npip_url: tap-y==1\npython: "3.11"\n')(checkout)
     for mirror, registry in (("", "docker.io"), ("docker.io=localhost:5000", "localhost:5000")):
-        found = images.arguments(Project(checkout).connector("tap-y"), Settings(root=checkout, mirror=mirror))
-        assert found["BASE"] == f"{registry}/library/python:3.11-slim-bookworm"
-        assert found["CONNECTOR_PYTHON"] == "3.11", "a base image with another Python is refused"
+        arguments = images.arguments(Project(checkout).connector("tap-y"), Settings(root=checkout, mirror=mirror))
+        assert arguments["BASE"] == f"{registry}/library/python:3.11-slim-bookworm"
+        assert arguments["CONNECTOR_PYTHON"] == "3.11", "a base image with another Python is refused"
 
 
 REGISTRIES = [

@@ -1,4 +1,4 @@
-"""What is read from what container runtimes say of themselves: real answers, whose sources stand in ``runtimes/README.md``."""
+"""What is read from the answers of container runtimes: real answers, whose sources are in ``runtimes/README.md``."""
 
 # ruff: noqa: E501 - a table: a case is a line
 
@@ -32,7 +32,7 @@ class Says(NamedTuple):
     rootless: bool
     cgroups: str
     apart: bool
-    """Whether it runs in a machine of its own, seen from Linux."""
+    """Whether it runs in a virtual machine, seen from Linux."""
     root: str = "/var/lib/docker"
     delegated: bool = True
 
@@ -57,13 +57,13 @@ RUNTIMES = {
 
 
 def answer(name: str, program: str = "docker") -> Info:
-    """Return what a recorded answer says."""
+    """Return the runtime that a recorded answer describes."""
     return read_info((ANSWERS / f"{name}.json").read_text(encoding="utf-8"), program)
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_a_runtime_is_known_by_what_it_says(name: str) -> None:
-    """Whatever runs the containers, its name, version, platform, size and limits are read from its own answer."""
+    """The runtime's name, version, platform, size and limits are read from its own answer, for every product."""
     says = RUNTIMES[name]
     info = answer(name, says.program)
 
@@ -93,7 +93,7 @@ def test_a_machine_with_a_similar_name(key: str, name: str, product: str) -> Non
 
 
 def test_the_disk_of_a_machine_of_its_own_is_not_ours() -> None:
-    """Free disk is told only where the images lie on this machine; a folder that we may not see counts with the one above it."""
+    """Free disk is known only if the images are on this machine; a folder that we may not see counts with the one above it."""
     assert answer("docker-desktop-macos-arm64").disk is None
     assert answer("podman-machine-macos-arm64", "podman").disk is None
     if platform.system() == "Linux":
@@ -108,7 +108,7 @@ def test_an_answer_that_is_none(text: str) -> None:
 
 
 def test_registries_without_tls() -> None:
-    """The registries that docker or podman was told to do without TLS for are known, and no others."""
+    """The registries that docker or podman is configured to use without TLS are known, and no others."""
     docker = {"public.example.com": {"Secure": True}, "lan:5000": {"Secure": False}}
     podman = {"search": ["docker.io"], "public.example.com": {"Insecure": False}, "lan:5000": {"Insecure": True}}
     assert read_info(json.dumps({"RegistryConfig": {"IndexConfigs": docker}}), "docker").insecure == ("lan:5000",)

@@ -27,7 +27,7 @@ def test_the_clock_goes_by_whoever_is_nearest(ahead: list[float | None], status:
 
 def test_registries_are_those_of_the_images() -> None:
     """Only registries are asked that images come from, mirrors in their place; the one that images are pushed to as well."""
-    images = [image for found in checks.registries_of(Settings()).values() for image in found]
+    images = [image for names in checks.registries_of(Settings()).values() for image in names]
     assert sorted(images) == sorted(IMAGES.values())
     assert "kindest/node" not in str(checks.registries_of(Settings(provider="existing")))
     mirrored = checks.registries_of(Settings(mirror="quay.io=mirror.example.com/quay", registry="registry.example.com/data"))
@@ -35,7 +35,7 @@ def test_registries_are_those_of_the_images() -> None:
 
 
 def test_every_provider_has_a_check() -> None:
-    """Whatever provider is chosen, the names of the checks are unlike each other."""
+    """For every provider, the names of the checks are unlike each other."""
     for provider in checks.PROVIDERS:
         settings: dict[str, Any] = {"provider": provider}
         names = [check.name for check in checks.all_checks(Settings(**settings))]

@@ -91,22 +91,22 @@ def record() -> Record:
 def test_a_workflow_that_was_deleted(tmp_path: Path) -> None:
     """The run is recorded as interrupted, its files are taken back, and its error makes the command end with 2."""
     run = Followed(tmp_path, workflow("Running"), None)
-    [found] = run.engine.follow({RUN: "p"})
+    [record] = run.engine.follow({RUN: "p"})
     stored = run.history.read("p", RUN)
     assert stored is not None
-    assert (found.status, stored.status, stored.state_after) == ("interrupted", "interrupted", BEFORE)
+    assert (record.status, stored.status, stored.state_after) == ("interrupted", "interrupted", BEFORE)
     assert (stored.error or {})["problem"] == f"The Workflow of {RUN} was deleted."
     assert "State and earlier files are unchanged." in (stored.error or {})["hint"]
     assert (run.files(), run.history.state("p")) == ([], BEFORE)
 
 
 def test_a_workflow_that_was_deleted_after_its_commit(tmp_path: Path) -> None:
-    """A committed run has succeeded, whatever happens to its Workflow; a state that is missing follows."""
+    """A committed run has succeeded, even if something happens to its Workflow; a state that is missing follows."""
     run = Followed(tmp_path, workflow("Running"), None)
     run.journal.commit(AFTER)
     run.history.save_state("p", BEFORE)
-    [found] = run.engine.follow({RUN: "p"})
-    assert (found.status, run.history.state("p"), run.files()) == ("succeeded", AFTER, [f"p/{RUN}/s.csv"])
+    [record] = run.engine.follow({RUN: "p"})
+    assert (record.status, run.history.state("p"), run.files()) == ("succeeded", AFTER, [f"p/{RUN}/s.csv"])
 
 
 def test_a_store_that_is_gone_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +126,9 @@ def test_a_committed_run_is_not_reported_as_failed(tmp_path: Path) -> None:
     run = Followed(tmp_path, failed)
     run.journal.commit(AFTER)
     run.store.away = True
-    [found] = run.engine.follow({RUN: "p"})
-    assert found.error is not None
-    assert f"It is not known whether {RUN} is committed." in found.error["problem"]
-    assert "unchanged" not in found.error["hint"]
+    [record] = run.engine.follow({RUN: "p"})
+    assert record.error is not None
+    assert f"It is not known whether {RUN} is committed." in record.error["problem"]
+    assert "unchanged" not in record.error["hint"]
     run.store.away = False
     assert run.engine.record(RUN, failed).status == "succeeded"

@@ -149,7 +149,7 @@ def test_what_a_tap_says_is_passed_on_unchanged_and_counted(lines: list[bytes], 
 
 @given(rows=st.lists(st.tuples(st.sampled_from(STREAMS), st.integers(1, 60)), min_size=1, max_size=6), size=st.integers(1, 5000))
 def test_records_in_a_row_are_counted(rows: list[tuple[str, int]], size: int) -> None:
-    """Most of what a tap says is many records of one stream one after the other: the counts are those of its lines, wherever it is cut."""
+    """Most of a tap's output is many records of one stream one after the other: the counts are those of its lines, wherever it is cut."""
     text = b"".join(
         json.dumps({"type": "RECORD", "stream": stream, "record": {}}).encode() + b"\n" for stream, times in rows for _ in range(times)
     )
@@ -274,12 +274,12 @@ state_lines = st.lists(
 @given(lines=state_lines, newline=st.booleans(), data=st.data())
 def test_the_last_state_is_kept(lines: list[str], newline: bool, data: st.DataObject) -> None:  # noqa: FBT001 - an example's value
     """However a target's output is cut, its last JSON object that is not empty is the state."""
-    found = [value for line in lines if line.strip() and (value := json.loads(line))]
+    states = [value for line in lines if line.strip() and (value := json.loads(line))]
     last = LastState()
     for chunk in data.draw(cut(("\n".join(lines) + "\n" * newline).encode())):
         last.feed(chunk)
     last.finish()
-    assert json.dumps(last.state) == json.dumps(found[-1] if found else None)
+    assert json.dumps(last.state) == json.dumps(states[-1] if states else None)
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_every_text_can_be_written_literally(text: str) -> None:
 
 @given(st.text(), st.text(alphabet="ab \n", max_size=5), st.text(alphabet="ab}{", max_size=5))
 def test_a_secret_is_put_in_as_it_is(value: str, before: str, after: str) -> None:
-    """Whatever a secret holds, also ``${``, quotes and backslashes, stands in the config where its name stood, at any depth."""
+    """Any secret, also one with ``${``, quotes and backslashes, replaces its name in the config, at any depth."""
     config = {"a": [{"b": f"{before}${{NAME}}{after}${{NAME}}"}], "n": 1}
     assert fill(config, {"NAME": value}.__getitem__) == {"a": [{"b": f"{before}{value}{after}{value}"}], "n": 1}
 
@@ -383,8 +383,8 @@ def test_a_transforms_connection() -> None:
 
 def root_facts(stream: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata of the stream itself."""
-    (found,) = [item["metadata"] for item in stream["metadata"] if item["breadcrumb"] == []]
-    return dict(found)
+    (facts,) = [item["metadata"] for item in stream["metadata"] if item["breadcrumb"] == []]
+    return dict(facts)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def root_facts(stream: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_every_stream_is_selected_that_does_not_say_otherwise(facts: dict[str, Any], selected: bool) -> None:  # noqa: FBT001 - a case
-    """A discovered stream is selected for both kinds of taps, and everything else it says is kept."""
+    """A discovered stream is selected for both kinds of taps, and the rest of its entry is kept."""
     field = {"breadcrumb": ["properties", "id"], "metadata": {"inclusion": "automatic"}}
     stream = {
         "tap_stream_id": "s",
@@ -410,20 +410,20 @@ def test_every_stream_is_selected_that_does_not_say_otherwise(facts: dict[str, A
         "metadata": [field, {"breadcrumb": [], "metadata": {"table-key-properties": ["id"], **facts}}],
     }
     catalog = select_all({"streams": [stream], "version": 1})
-    (found,) = catalog["streams"]
+    (stream,) = catalog["streams"]
     assert catalog["version"] == 1
-    assert (found["selected"], root_facts(found)["selected"]) == (selected, selected)
-    assert root_facts(found) == {"table-key-properties": ["id"], **facts, "selected": selected}
-    assert field in found["metadata"]
-    assert (found["tap_stream_id"], found["schema"]) == ("s", {"type": "object"})
+    assert (stream["selected"], root_facts(stream)["selected"]) == (selected, selected)
+    assert root_facts(stream) == {"table-key-properties": ["id"], **facts, "selected": selected}
+    assert field in stream["metadata"]
+    assert (stream["tap_stream_id"], stream["schema"]) == ("s", {"type": "object"})
 
 
 @pytest.mark.parametrize("metadata", [None, {}, "x", [], [None, 3, "x"], [{"metadata": {}}]], ids=repr)
 def test_a_stream_without_metadata_is_selected(metadata: object) -> None:
     """A stream whose metadata is missing or odd is selected too."""
-    (found,) = select_all({"streams": [{"stream": "s", "metadata": metadata}]})["streams"]
-    assert found["selected"] is True
-    assert {"breadcrumb": [], "metadata": {"selected": True}} in found["metadata"]
+    (stream,) = select_all({"streams": [{"stream": "s", "metadata": metadata}]})["streams"]
+    assert stream["selected"] is True
+    assert {"breadcrumb": [], "metadata": {"selected": True}} in stream["metadata"]
 
 
 @pytest.mark.parametrize("facts", [None, [], "x", 1], ids=repr)
@@ -431,8 +431,8 @@ def test_odd_facts_about_a_stream_do_not_crash(facts: object) -> None:
     """A stream whose own metadata is no mapping is selected, or refused as what is no catalog."""
     catalog = {"streams": [{"stream": "s", "metadata": [{"breadcrumb": [], "metadata": facts}]}]}
     with suppress(EntrypointError):
-        (found,) = select_all(catalog)["streams"]
-        assert found["selected"] is True
+        (stream,) = select_all(catalog)["streams"]
+        assert stream["selected"] is True
 
 
 @given(st.lists(values))
@@ -469,7 +469,7 @@ def all_of(descriptor: int) -> bytes:
 
 @pytest.mark.parametrize(("opens", "verb"), [(open_to_read, "writes into"), (open_to_write, "reads")], ids=["read", "write"])
 def test_nobody_on_the_other_side(fifo: Path, opens: Callable[[str, float], int], verb: str) -> None:
-    """A FIFO that nobody opens on the other side is E-PIPE after the time allowed, and says which side is missing."""
+    """A FIFO that nobody opens on the other side is E-PIPE after the time allowed, and the error names the missing side."""
     began = time.monotonic()
     with pytest.raises(EntrypointError, match=f"No process {verb} {fifo}") as caught:
         opens(str(fifo), 0.3)
@@ -502,25 +502,25 @@ def test_a_writer_that_is_slow_with_its_first_byte(fifo: Path) -> None:
     thread = threading.Thread(target=slowly)
     thread.start()
     try:
-        found = all_of(open_to_read(str(fifo), 0.3))
+        content = all_of(open_to_read(str(fifo), 0.3))
     finally:
         descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)  # so that the writer ends in any case
         thread.join()
         os.close(descriptor)
-    assert found == b"late"
+    assert content == b"late"
 
 
 def test_a_reader_that_comes_late(fifo: Path) -> None:
     """A writer waits for a reader, who gets everything; more than a pipe holds does not fail."""
-    found: list[bytes] = []
-    thread = later(lambda: found.append(fifo.read_bytes()))
+    received: list[bytes] = []
+    thread = later(lambda: received.append(fifo.read_bytes()))
     descriptor = open_to_write(str(fifo), 10)
     try:
         entrypoint.write_all(descriptor, b"data" * 50_000)
     finally:
         os.close(descriptor)
         thread.join()
-    assert found == [b"data" * 50_000]
+    assert received == [b"data" * 50_000]
 
 
 def test_a_file_is_written_anew_and_for_its_owner_only(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def message(*manifest: object, **encoding: Any) -> bytes:
 
 
 def test_files_and_records_are_counted(tmp_path: Path) -> None:
-    """Compressed or not, whatever the message says of it: the SDK compresses always; the last line may lack its end."""
+    """Compressed or not, even if the message claims the opposite: the SDK always compresses; the last line may lack its end."""
     (tmp_path / "a.gz").write_bytes(gzip.compress(ROWS))
     (tmp_path / "b b").write_bytes(ROWS + b"\n")
     counter = Counter()
@@ -44,7 +44,7 @@ def test_files_and_records_are_counted(tmp_path: Path) -> None:
     ids=["parquet", "zstd", "broken"],
 )
 def test_files_whose_records_are_not_known(tmp_path: Path, name: str, content: bytes, encoding: dict[str, str]) -> None:
-    """Other forms, and what is broken, count as files: the target says what is wrong with one."""
+    """Other forms, and broken ones, count as files: the target reports what is wrong with one."""
     (tmp_path / name).write_bytes(content)
     counter = Counter()
     counter.feed(message(f"file://{tmp_path / name}", **encoding))
@@ -52,7 +52,7 @@ def test_files_whose_records_are_not_known(tmp_path: Path, name: str, content: b
 
 
 def test_files_in_a_bucket_are_left_there() -> None:
-    """The target opens them with keys of its own."""
+    """The target opens them with its own keys."""
     counter, line = Counter(Batches("/nowhere")), message("s3://bucket/a.gz", "gs://bucket/b.gz")
     assert counter.feed(line) == line
     assert counter.batches.streams == {"s": {"files": 2, "bytes": 0, "uncounted": 2}}
@@ -72,9 +72,9 @@ def test_files_elsewhere_are_shared(tmp_path: Path, size: int) -> None:
     passed = b"".join(counter.feed(text[start : start + size]) for start in range(0, len(text), size)) + counter.finish()
     lines = passed.splitlines(keepends=True)
     assert [line for line in lines if b"RECORD" in line] == around.splitlines(keepends=True) * 3
-    found = [name for line in lines if b"BATCH" in line for name in json.loads(line)["manifest"]]
-    assert found[2] == names[2]
-    assert [gzip.decompress((shared / name.rpartition("/")[2]).read_bytes()) for name in found] == [b"a", b"b", b"shared"]
+    shown = [name for line in lines if b"BATCH" in line for name in json.loads(line)["manifest"]]
+    assert shown[2] == names[2]
+    assert [gzip.decompress((shared / name.rpartition("/")[2]).read_bytes()) for name in shown] == [b"a", b"b", b"shared"]
     assert all((tmp_path / folder / "x.gz").exists() for folder in ("a", "b"))
     assert len(list(shared.iterdir())) == 3
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
 
 @pytest.mark.parametrize("manifest", [None, "file:///a", {}])
 def test_a_manifest_that_is_no_list_is_passed_on(manifest: object) -> None:
-    """The target says what it thinks of it."""
+    """The target reports what is wrong with it."""
     line = json.dumps({"type": "BATCH", "stream": "s", "manifest": manifest}).encode()
     counter = Counter()
     assert counter.feed(line) + counter.finish() == line

@@ -196,7 +196,7 @@ SOUND = "\u00e9\u4e2d\U0001f600"
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 13, 1000])
 @pytest.mark.parametrize(("data", "line", "fault"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_in_the_bytes_is_found_wherever_they_are_cut(data: bytes, line: int, fault: str, size: int) -> None:
+def test_a_fault_in_the_bytes_is_noticed_wherever_they_are_cut(data: bytes, line: int, fault: str, size: int) -> None:
     """The line and the fault are named, however the stream is cut into chunks."""
     if "BOM" in fault and size < 3:
         pytest.skip("a pipe delivers more than two bytes first")
@@ -210,7 +210,7 @@ def test_a_fault_in_the_bytes_is_found_wherever_they_are_cut(data: bytes, line: 
 
 @given(st.text(), st.integers(1, 40), st.booleans())
 def test_sound_text_is_no_fault(text: str, size: int, ascii_only: bool) -> None:  # noqa: FBT001 - an argument of the property
-    """Whatever text a tap sends as JSON, escaped or not, passes without a fault."""
+    """Any text that a tap sends as JSON, escaped or not, passes without a fault."""
     text = text.encode("utf-8", "ignore").decode() + SOUND + "\\ud83d"
     data = json.dumps({"type": "RECORD", "stream": "s", "record": {"id": text}}, ensure_ascii=ascii_only).encode() + b"\n"
     encoding = Encoding()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cluster.errors import SetupError
-from cluster.host.locks import exclusive, held, only_one, sweep, try_lock
+from cluster.host.locks import exclusive, held, only_one, remove_unused, sweep, try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +48,31 @@ def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None
         process.wait()
         with exclusive(file):
             assert held(file)
+
+
+def test_a_lock_whose_file_is_removed(tmp_path: Path) -> None:
+    """A file in use stays. Who waited for a lock whose file is gone makes it anew, and holds that one."""
+    file = tmp_path / "lock"
+    inside = threading.Event()
+
+    def wait() -> None:
+        with exclusive(file):
+            inside.set()
+            leave.wait(10)
+
+    leave = threading.Event()
+    with exclusive(file):
+        remove_unused(file)
+        assert file.exists()
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        file.unlink()
+    assert inside.wait(10)
+    assert held(file)
+    leave.set()
+    waiting.join()
+    remove_unused(file)
+    assert not file.exists()
 
 
 def test_sweeping_leaves_files_that_are_still_written(tmp_path: Path) -> None:

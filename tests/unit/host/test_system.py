@@ -27,7 +27,7 @@ UBUNTU = {"NAME": "Ubuntu", "VERSION_ID": "24.04", "ID": "ubuntu", "ID_LIKE": "d
 def test_what_to_type_is_that_of_the_system(
     platform: str, release: dict[str, str], kernel: str, system: advice.System, installs: str, starts: str
 ) -> None:
-    """Each system is told from what it says of itself, and gets its own lines; one that is not known gets none that do not fit."""
+    """Each system is recognised from its own description, and gets its own lines; an unknown one gets none that do not fit."""
     assert advice.read(platform, release, kernel) == system
     assert installs in system.choose(advice.INSTALL_RUNTIME)
     assert bool(installs) == bool(system.choose(advice.INSTALL_RUNTIME))

@@ -1,4 +1,4 @@
-"""Kubernetes objects as plain data: what is applied, in which order, and what is said of those that are not well yet."""
+"""Kubernetes objects as plain data: what is applied, in which order, and the messages about those that are not ready yet."""
 
 # ruff: noqa: E501 - tables: a case is a line
 
@@ -114,11 +114,11 @@ def test_a_misspelt_path_adds_nothing(path: str) -> None:
 def test_labels_are_added_to_the_object_alone() -> None:
     """Our labels join those of the file on the object; its selector and its pods stay as they are, and so does the file's object."""
     before = copy.deepcopy(MINIO)
-    found = labelled(MINIO, {"singer/instance": "0123abcd"})
+    result = labelled(MINIO, {"singer/instance": "0123abcd"})
 
     assert before == MINIO
-    assert found["metadata"]["labels"] == {**MINIO["metadata"]["labels"], "singer/instance": "0123abcd"}
-    assert found["spec"] == MINIO["spec"]
+    assert result["metadata"]["labels"] == {**MINIO["metadata"]["labels"], "singer/instance": "0123abcd"}
+    assert result["spec"] == MINIO["spec"]
     assert labelled({"kind": "Role", "metadata": {"name": "x"}}, {"a": "b"})["metadata"]["labels"] == {"a": "b"}
 
 
@@ -137,20 +137,20 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def edited(document: Document, path: tuple[Any, ...], value: object) -> Document:
     """Return a copy with another value at *path*; None removes what is there."""
     changed = copy.deepcopy(document)
-    place: Any = changed
+    parent: Any = changed
     for part in path[:-1]:
-        place = place[part]
+        parent = parent[part]
     if value is None:
-        del place[path[-1]]
+        del parent[path[-1]]
     else:
-        place[path[-1]] = value
+        parent[path[-1]] = value
     return changed
 
 
 @pytest.mark.full  # thousands of changes
 @pytest.mark.parametrize("document", SHIPPED, ids=IDS)
 def test_every_change_of_a_manifest_is_seen(document: Document) -> None:
-    """Whatever is changed in a manifest, or removed from it, makes the next up apply it, and the file says which object it was."""
+    """Any change or removal in a manifest makes the next up apply it, and the message names the object."""
     live = stamped(document)
     identity = {("kind",), ("metadata", "name")}
     for path in set(leaves(document)) - identity:
@@ -180,7 +180,7 @@ def test_what_the_server_adds_is_no_change(document: Document) -> None:
     assert differs(stamped(turned), live) is None
 
 
-def test_what_is_missing_or_was_made_by_hand_is_said() -> None:
+def test_what_is_missing_or_was_made_by_hand_is_reported() -> None:
     """An object that is not there is called missing; one that somebody made by hand is put right as one that has changed."""
     wanted = stamped(MINIO)
 
@@ -202,7 +202,7 @@ def deployment(generation: int = 1, wanted: int | None = 1, **status: object) ->
 READY = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
 ROLLOUTS = {
     "not looked at yet": (deployment(), "not noticed yet"),
-    "an edit that nobody has noticed, its old pod well": (deployment(2, **READY), "not noticed yet"),
+    "an edit that nobody has noticed, its old pod ready": (deployment(2, **READY), "not noticed yet"),
     "noticed, no pod yet": (deployment(observedGeneration=1), "its new pods are not there yet"),
     "scheduled, not ready": (
         deployment(observedGeneration=1, replicas=1, updatedReplicas=1, unavailableReplicas=1),
@@ -229,7 +229,7 @@ def test_a_program_that_is_not_there_yet(case: str) -> None:
 
 @pytest.mark.parametrize("available", [1, 2])
 def test_an_old_pod_beside_the_new_one(available: int) -> None:
-    """While the old pod of a program is still there the wait goes on, and what is said of it does not sound as if all were well."""
+    """While the old pod of a program is still there the wait goes on, and its message does not sound as if all were ready."""
     both = {"replicas": 2, "updatedReplicas": 1, "readyReplicas": available, "availableReplicas": available}
     why = not_ready(deployment(2, observedGeneration=2, **both))
 
@@ -291,12 +291,12 @@ def test_objects_that_are_ready(live: Document) -> None:
 
 
 def pod(*containers: Document, scheduled: Document | None = None, init: tuple[Document, ...] = (), **status: object) -> Document:
-    """Return a pod as the API server reports it, scheduled unless it is said otherwise."""
+    """Return a pod as the API server reports it, scheduled by default."""
     conditions = [{"type": "PodReadyToStartContainers", "status": "False"}, scheduled or {"type": "PodScheduled", "status": "True"}]
-    found: Document = {"phase": "Pending", "conditions": conditions, "containerStatuses": list(containers), **status}
+    reported: Document = {"phase": "Pending", "conditions": conditions, "containerStatuses": list(containers), **status}
     if init:
-        found["initContainerStatuses"] = list(init)
-    return {"kind": "Pod", "metadata": {"name": "minio-6d5f7c9b8-x2x7k"}, "status": found}
+        reported["initContainerStatuses"] = list(init)
+    return {"kind": "Pod", "metadata": {"name": "minio-6d5f7c9b8-x2x7k"}, "status": reported}
 
 
 def container(state: Document, restarts: int = 0, name: str = "minio", image: str = IMAGE, **more: object) -> Document:
@@ -323,7 +323,7 @@ RUNNING = {"running": {"startedAt": "2026-11-22T20:35:12Z"}}
 
 
 def lasted(seconds: int) -> Document:
-    """Return the last state of a container that ran for so long."""
+    """Return the last state of a container that ran for *seconds*."""
     return {"terminated": {"exitCode": 1, "startedAt": "2026-11-22T20:35:00Z", "finishedAt": f"2026-11-22T20:35:{seconds:02}Z"}}
 
 
@@ -334,7 +334,7 @@ TROUBLES: dict[str, tuple[Document, str, bool]] = {
     "tries to pull were given up": (pod(container(waiting("ImagePullBackOff", BACK_OFF))), f"cannot pull {IMAGE}.*not found", True),
     "an image that may not be pulled": (pod(container(waiting("ErrImageNeverPull", f'Container image "{IMAGE}" is not present with pull policy of Never'))), "is not present", True),
     "crashes after having waited": (pod(container(CRASHING, 5, lastState=lasted(31))), "keeps crashing", False),
-    "crashes at once": (pod(container(CRASHING, 5, lastState=lasted(2))), "keeps crashing", True),
+    "crashes immediately": (pod(container(CRASHING, 5, lastState=lasted(2))), "keeps crashing", True),
     "no name of an image": (pod(container(waiting("InvalidImageName", "couldn't parse image name"), image="a b")), "cannot pull a b", True),
     "image of an init container": (pod(container(waiting("PodInitializing")), init=(container(waiting("ImagePullBackOff"), image="init:1"),)), "cannot pull init:1", True),
     "a Secret that is not there yet": (pod(container(waiting("CreateContainerConfigError", 'secret "argo-artifacts" not found'))), 'minio cannot start: secret "argo-artifacts" not found', False),
@@ -351,12 +351,12 @@ TROUBLES: dict[str, tuple[Document, str, bool]] = {
 def test_what_keeps_a_pod_from_running(case: str) -> None:
     """The user reads in Kubernetes' own words what a pod waits for, and up stops waiting only where waiting cannot help."""
     live, says, hopeless = TROUBLES[case]
-    found = pod_trouble(live)
+    trouble = pod_trouble(live)
 
-    assert found is not None
+    assert trouble is not None
     for part in says.split(".*"):
-        assert part in found[0]
-    assert found[1] is hopeless
+        assert part in trouble[0]
+    assert trouble[1] is hopeless
 
 
 @pytest.mark.parametrize(
@@ -372,5 +372,5 @@ def test_what_keeps_a_pod_from_running(case: str) -> None:
     ids=["ready", "running, not ready yet", "running again after crashes", "ended a moment ago", "just made", "without a status"],
 )
 def test_a_pod_without_trouble(live: Document) -> None:
-    """Nothing is said of a pod that runs, or of which nothing is known yet."""
+    """A pod that runs, or of which nothing is known yet, has no message."""
     assert pod_trouble(live) is None

@@ -30,12 +30,12 @@ def entry(name: str, server: str, **user: str) -> dict[str, Any]:
 def written(folder: Path, *contents: object) -> dict[str, str]:
     """Write kubeconfigs and return the environment that names them, in order."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    paths = []
     for number, content in enumerate(contents):
         file = folder / f"config-{number}"
         file.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
-        found.append(str(file))
-    return {"KUBECONFIG": os.pathsep.join(found)}
+        paths.append(str(file))
+    return {"KUBECONFIG": os.pathsep.join(paths)}
 
 
 def refused(name: str, environ: dict[str, str]) -> SetupError:
@@ -70,8 +70,8 @@ NOT_LOCAL = {
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_cluster_on_this_machine_is_taken_unnamed(tmp_path: Path, name: str) -> None:
     """The user's current context is used without being named where its cluster is on this machine."""
-    found = find("", written(tmp_path, entry(name, LOCAL[name])))
-    assert (found.name, found.server) == (name, LOCAL[name])
+    context = find("", written(tmp_path, entry(name, LOCAL[name])))
+    assert (context.name, context.server) == (name, LOCAL[name])
 
 
 @pytest.mark.parametrize("name", NOT_LOCAL)
@@ -100,7 +100,7 @@ def test_a_name_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_without_any_kubeconfig(tmp_path: Path) -> None:
-    """Where there is no kubeconfig at all, that is what is said."""
+    """If there is no kubeconfig at all, the error names that as the reason."""
     assert "no current one" in refused("", {"HOME": str(tmp_path)}).problem
     assert "There is no context" in refused("x", {"HOME": str(tmp_path)}).problem
 
@@ -113,7 +113,7 @@ def test_a_kubeconfig_that_is_damaged(tmp_path: Path, text: str) -> None:
 
 
 def test_a_context_whose_cluster_was_deleted(tmp_path: Path) -> None:
-    """What is left of a cluster that was deleted halfway is said, not guessed at."""
+    """The entries that a half-deleted cluster left are reported, not guessed at."""
     content = entry("a", "https://127.0.0.1:1")
     content["clusters"] = []
     assert 'the cluster "a-c"' in refused("a", written(tmp_path, content)).problem

@@ -1,4 +1,4 @@
-"""What the API server says of rights, in Kubernetes' own words, and the roles that are made of it."""
+"""How the API server refuses a request, in Kubernetes' own words, and the roles that are made of it."""
 
 # ruff: noqa: E501 - a table: a case is a line
 
@@ -39,7 +39,7 @@ BINDING = {
 }
 
 
-def found(message: str, body: object = None) -> Right:
+def right_of(message: str, body: object = None) -> Right:
     """Return the right that a message is about."""
     right = rbac.read(message, body)
     assert right is not None
@@ -68,8 +68,8 @@ def documents(right: Right) -> tuple[dict[str, Any], dict[str, Any]]:
 def test_a_refusal_becomes_a_role(
     message: str, problem: str, kind: str, rule: tuple[str, str, str, str | None], subject: tuple[str, str]
 ) -> None:
-    """The sentence names verb, kind, object, where and who; the role has this one right, for the one object where that can be said."""
-    right = found(message)
+    """The sentence names verb, kind, object, where and who; the role has this one right, for the one object if it can be named."""
+    right = right_of(message)
     role, binding = documents(right)
     group, resource, verb, name = rule
     exactly = {"apiGroups": [group], "resources": [resource], "verbs": [verb], **({"resourceNames": [name]} if name else {})}
@@ -77,13 +77,13 @@ def test_a_refusal_becomes_a_role(
     assert [(item["kind"], item["name"]) for item in binding["subjects"]] == [subject]
 
 
-def test_rights_that_are_given_away() -> None:
+def test_rights_that_are_granted() -> None:
     """Who makes a role must have its rights: they are what is asked for. Who gives a role to somebody must be allowed to give this one."""
-    right = found(GIVES.format('roles.rbac.authorization.k8s.io "pipeline"'), ROLE)
+    right = right_of(GIVES.format('roles.rbac.authorization.k8s.io "pipeline"'), ROLE)
     assert documents(right)[0]["rules"] == RULES
     assert "make the Role pipeline, which gives rights that you do not have, in the namespace rates" in right.problem
-    given_ = found(GIVES.format('rolebindings.rbac.authorization.k8s.io "pipeline"'), BINDING)
-    (rule,) = documents(given_)[0]["rules"]
+    right = right_of(GIVES.format('rolebindings.rbac.authorization.k8s.io "pipeline"'), BINDING)
+    (rule,) = documents(right)[0]["rules"]
     assert (rule["resources"], rule["verbs"], rule["resourceNames"]) == (["roles"], ["bind"], ["pipeline"])
 
 
@@ -105,17 +105,17 @@ def test_what_is_no_lack_of_rights(message: str) -> None:
 
 def test_each_lack_has_a_role_and_each_user_a_binding() -> None:
     """What was granted before stays when the next file is applied: other rights and other users have names of their own."""
-    one, other = found(ACCOUNT), found(ACCOUNT.replace("ci:deployer", "ci:other"))
+    one, other = right_of(ACCOUNT), right_of(ACCOUNT.replace("ci:deployer", "ci:other"))
     (role, first), (same, second) = documents(one), documents(other)
     assert role == same
     assert first["metadata"]["name"] != second["metadata"]["name"]
-    names = {documents(found(message))[0]["metadata"]["name"] for message in (NODES, GKE, ACCOUNT, FORWARD)}
+    names = {documents(right_of(message))[0]["metadata"]["name"] for message in (NODES, GKE, ACCOUNT, FORWARD)}
     assert len(names) == 4
 
 
 @given(st.text(), st.text(), st.text())
 def test_odd_words(user: str, name: str, resource: str) -> None:
-    """Whatever a server says, the file's name is one below its folder, and what is written is YAML of the right form."""
+    """For any message of a server, the file's name is one below its folder, and its content is YAML of the right form."""
     message = f'x "{name}" is forbidden: User "{user}" cannot get resource "{resource}" in API group "" in the namespace "rates"'
     right = rbac.read(message)
     if right is not None:

@@ -1,4 +1,4 @@
-"""What the page on a company's cluster says that pods ask for, against the manifests."""
+"""The requests of pods on the page on a company's cluster, compared with the manifests."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PODS = {
 def requests(template: dict[str, Any]) -> tuple[int, int]:
     """Return the thousandths of a CPU and the MiB that a pod asks for, Argo's own container included."""
     config = argo_config()
-    found = [container.get("resources", config["mainContainer"]["resources"]) for container in containers(template).values()]
-    asked = [item["requests"] for item in [*found, config["executor"]["resources"]]]
+    resources = [container.get("resources", config["mainContainer"]["resources"]) for container in containers(template).values()]
+    asked = [item["requests"] for item in [*resources, config["executor"]["resources"]]]
     return sum(int(item["cpu"].removesuffix("m")) for item in asked), sum(int(item["memory"].removesuffix("Mi")) for item in asked)
 
 

@@ -6,7 +6,6 @@ import re
 import kubernetes_schemas
 import pytest
 from argo_models import unknown
-from hera.workflows import models
 from manifest_files import (
     ALL,
     BUCKETS,
@@ -52,13 +51,13 @@ def test_core_objects_match_the_schema_of_their_kind(document: Document) -> None
 
 def test_workflow_objects_match_argos_model() -> None:
     """Argo knows every field of our own Workflows, templates and schedules."""
-    found = {name: unknown(getattr(models, document["kind"]), document) for name, document in WORKFLOWS.items()}
-    assert {name: keys for name, keys in found.items() if keys} == {}
+    unknown_keys = {name: unknown(document["kind"], document) for name, document in WORKFLOWS.items()}
+    assert {name: keys for name, keys in unknown_keys.items() if keys} == {}
 
 
 @each(ALL)
 def test_objects_are_labelled(document: Document) -> None:
-    """Every object says what it is, what it is a part of, and who manages it."""
+    """The labels of every object name what it is, what it is a part of, and who manages it."""
     labels = document["metadata"]["labels"]
     assert labels.keys() >= {"app.kubernetes.io/name"}
     by_hand = {"app.kubernetes.io/managed-by": "hand"} if document["kind"] in {"Workflow", "CronWorkflow"} else {}
@@ -120,7 +119,7 @@ def test_the_checker_of_restricted_finds_violations(change: Document, problem: s
 
 
 def test_workflow_pods_comply_with_restricted_by_default() -> None:
-    """A Workflow that says nothing about security gets what `restricted` asks for, in Argo's containers as in its own."""
+    """A Workflow without security settings gets those that `restricted` asks for, in Argo's containers as in its own."""
     config = argo_config()
     made = [{"name": name, "securityContext": config[name]["securityContext"]} for name in ("executor", "mainContainer")]
     assert violations({"securityContext": config["workflowDefaults"]["spec"]["securityContext"], "containers": made}) == []
@@ -224,7 +223,7 @@ def test_roles_have_no_wildcards(role: str) -> None:
 
 
 def test_the_ui_only_reads() -> None:
-    """Whoever reaches the UI's port can change nothing, and of the secrets it sees only the one that opens archived logs."""
+    """A user of the UI's port can change nothing, and of the secrets sees only the one that opens archived logs."""
     assert {verb for rule in rules("argo-server") for verb in rule["verbs"]} <= {"get", "list", "watch"}
     assert {"pods/exec", "serviceaccounts/token"}.isdisjoint(resource for rule in rules("argo-server") for resource in rule["resources"])
     [secrets] = [rule for rule in rules("argo-server") if "secrets" in rule["resources"]]
@@ -281,10 +280,10 @@ def test_argo_stores_artifacts_in_our_minio() -> None:
 def test_argos_configuration_is_known_to_argo() -> None:
     """Argo's models know every field of the defaults and of the repository: a misspelt one stops the controller or is lost."""
     config = argo_config()
-    assert unknown(models.ArtifactRepository, config["artifactRepository"]) == set()
-    assert unknown(models.WorkflowSpec, config["workflowDefaults"]["spec"]) == set()
+    assert unknown("ArtifactRepository", config["artifactRepository"]) == set()
+    assert unknown("WorkflowSpec", config["workflowDefaults"]["spec"]) == set()
     for name in ("executor", "mainContainer"):
-        assert unknown(models.Container, {"image": "any", **config[name]}) == set()
+        assert unknown("Container", {"image": "any", **config[name]}) == set()
     assert config.keys() == {
         "artifactRepository",
         "executor",
@@ -299,9 +298,9 @@ def test_argos_configuration_is_known_to_argo() -> None:
     }
 
 
-def test_unknown_fields_are_found() -> None:
+def test_unknown_fields_are_noticed() -> None:
     """A misspelt field of a Workflow is found with its path."""
-    assert unknown(models.WorkflowSpec, {"podGC": {"strategy": "OnPodSuccess", "delay": "1s"}}) == {".podGC.delay"}
+    assert unknown("WorkflowSpec", {"podGC": {"strategy": "OnPodSuccess", "delay": "1s"}}) == {".podGC.delay"}
 
 
 def test_the_controller_reads_the_shipped_configuration() -> None:

@@ -64,7 +64,7 @@ def test_the_list_is_whole() -> None:
 
 @pytest.mark.parametrize(("account", "verb", "resource"), [(who, *what) for who, tries in rights.TRIED.items() for what in tries])
 def test_what_an_account_must_not_do(account: str, verb: str, resource: str) -> None:
-    """Whoever has an account's token cannot read credentials, start pods or change who may do what."""
+    """With an account's token nobody can read credentials, start pods or change who may do what."""
     assert not allowed(account, verb, resource)
 
 

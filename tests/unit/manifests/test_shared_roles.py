@@ -35,7 +35,7 @@ NEEDED: dict[str, set[str]] = {
     "credentials": {"get secrets"},
     "forward": FORWARD,
 }
-"""What each command asks of the API server, in words of its own."""
+"""The requests of each command to the API server, in the words of this test."""
 
 
 def allowed(role: dict[str, Any], what: str) -> bool:
@@ -48,8 +48,8 @@ def allowed(role: dict[str, Any], what: str) -> bool:
 def promised() -> dict[str, list[str]]:
     """Return the commands of each role that the page names."""
     rows = re.findall(r"^\| `(singer-\w+)` \| (.+) \|$", read("docs/company.md"), re.MULTILINE)
-    found = {role: re.findall(r"`(\w+)`", text) for role, text in rows}
-    return {"singer-viewer": found["singer-viewer"], "singer-operator": [*found["singer-viewer"], *found["singer-operator"]]}
+    commands = {role: re.findall(r"`(\w+)`", text) for role, text in rows}
+    return {"singer-viewer": commands["singer-viewer"], "singer-operator": [*commands["singer-viewer"], *commands["singer-operator"]]}
 
 
 @pytest.mark.parametrize("name", ROLES)

@@ -1,4 +1,4 @@
-"""The templates of pipelines and the examples that use them: what must hold of them, whatever their details. Needs no cluster."""
+"""The templates of pipelines and the examples that use them: what must hold of all of them. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workflow_templates import LEAVES, TEMPLATES, USES, containers, each_templat
 
 SIDES = ("tap", "mapper", "target", "transform")
 CONNECTION = {"transform": "target"}
-"""Whose config and whose Secret a side has that has none of its own."""
+"""Whose config and whose Secret a side has that has none itself."""
 NETWORK = {"secretRef": {"name": "singer-network", "optional": True}}
 """What a pod behind a company's proxy has to know; docs/contracts.md."""
 
@@ -132,7 +132,7 @@ def test_inputs_lie_on_volumes(template: Document) -> None:
 
 @each_template
 def test_data_and_state_are_never_outputs(template: Document) -> None:
-    """Argo stores outputs of failed pods too: only reports are outputs, and what a tap said, below its own run."""
+    """Argo stores outputs of failed pods too: only reports are outputs, and a tap's output is stored below its own run."""
     for artifact in template.get("outputs", {}).get("artifacts", []):
         assert artifact["s3"].keys() == {"key"}
         assert re.match(r"workflows/\{\{workflow.name\}\}/|raw/.*/\{\{workflow.name\}\}/", artifact["s3"]["key"])
@@ -148,7 +148,7 @@ def test_data_and_state_are_never_outputs(template: Document) -> None:
 
 
 def test_nothing_is_committed_before_all_has_ended_well() -> None:
-    """The container that stores results is told of all whose results they are: all others of its pod."""
+    """The container that stores results gets the names of all whose results they are: all others of its pod."""
     for name, after in (
         ("streaming:run", "tap,target"),
         ("streaming:run-with-mapper", "tap,mapper,target"),
@@ -157,12 +157,15 @@ def test_nothing_is_committed_before_all_has_ended_well() -> None:
         ("staged:load", "target"),
     ):
         pod = containers(LEAVES[name][1])
-        told = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"]
-        assert told in {after, "{{workflow.parameters.after}}"}
+        names = {item["name"]: item["value"] for item in pod["main"]["env"] if "value" in item}["SINGER_AFTER"]
+        assert names in {after, "{{workflow.parameters.after}}"}
         assert sorted(after.split(",")) == sorted(pod.keys() - {"main"})
         for other in after.split(","):
-            given = {item["name"]: item["value"] for item in pod[other]["env"]}
-            assert (given["SINGER_REPORT"], given["SINGER_LOCK"]) == (f"/singer/shared/{other}.json", f"/singer/shared/{other}.lock")
+            variables = {item["name"]: item["value"] for item in pod[other]["env"]}
+            assert (variables["SINGER_REPORT"], variables["SINGER_LOCK"]) == (
+                f"/singer/shared/{other}.json",
+                f"/singer/shared/{other}.lock",
+            )
     [dag] = [template["dag"] for template in find("WorkflowTemplate", "staged")["spec"]["templates"] if template["name"] == "run"]
     assert {task["name"]: task.get("depends") for task in dag["tasks"]} == {"extract": None, "load": "extract"}
 
@@ -204,7 +207,7 @@ def test_templates_agree_with_what_they_start(document: Document) -> None:
 
 @pytest.mark.parametrize("document", TEMPLATES.values(), ids=TEMPLATES.keys())
 def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
-    """A mutex by pipeline; and after a success no pod is started unless there was a transform or somebody wants to be told."""
+    """A mutex by pipeline; and after a success no pod is started unless there is a transform or a notification to send."""
     spec = document["spec"]
     assert spec["synchronization"]["mutexes"] == [{"name": "pipeline-{{workflow.parameters.pipeline}}"}]
     [finish] = [template for template in spec["templates"] if template["name"] == spec["onExit"]]
@@ -213,6 +216,7 @@ def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
         '"{{workflow.status}}" != "Succeeded"',
         '"{{workflow.parameters.notify}}" == "always"',
         '"{{workflow.parameters.transform}}" != ""',
+        *(['"{{workflow.parameters.split}}" == "true"'] if document["metadata"]["name"] == "streaming" else []),
     )
     assert step["when"].split(" || ") == list(conditions)
     assert step["continueOn"] == {"failed": True, "error": True}
@@ -220,7 +224,7 @@ def test_runs_of_a_pipeline_wait_for_each_other(document: Document) -> None:
 
 @each_template
 def test_retries_are_bounded(template: Document) -> None:
-    """A run is retried as its pipeline says, with pauses, within its timeout; what the entrypoint refuses is not."""
+    """A run is retried as its pipeline asks, with pauses, within its timeout; what the entrypoint refuses is not."""
     if template["name"] == "record":
         return
     retry = template["retryStrategy"]
@@ -248,16 +252,16 @@ def test_examples_give_what_the_template_asks_for(document: Document) -> None:
     """A Workflow and a CronWorkflow for people who write YAML: every parameter without a default is given, and no other name."""
     spec = document["spec"].get("workflowSpec", document["spec"])
     template = find("WorkflowTemplate", spec["workflowTemplateRef"]["name"])["spec"]
-    given = {item["name"]: item for item in spec["arguments"]["parameters"]}
+    arguments = {item["name"]: item for item in spec["arguments"]["parameters"]}
     declared = {item["name"]: item for item in template["arguments"]["parameters"]}
-    assert given.keys() <= declared.keys()
-    assert {name for name, item in declared.items() if not {"value", "valueFrom"} & item.keys()} <= given.keys()
+    assert arguments.keys() <= declared.keys()
+    assert {name for name, item in declared.items() if not {"value", "valueFrom"} & item.keys()} <= arguments.keys()
     for side_ in ("tap", "target"):
-        folder = MANIFESTS.parent / "singer-configs" / given[side_]["value"]
+        folder = MANIFESTS.parent / "singer-configs" / arguments[side_]["value"]
         assert (folder / "connector.yaml").exists()
-        assert given[f"{side_}-image"]["valueFrom"]["configMapKeyRef"] == {"name": "singer-images", "key": given[side_]["value"]}
+        assert arguments[f"{side_}-image"]["valueFrom"]["configMapKeyRef"] == {"name": "singer-images", "key": arguments[side_]["value"]}
     pipelines = yaml.safe_load((MANIFESTS.parent / "singer-configs" / "pipelines.yaml").read_text(encoding="utf-8"))
-    assert given["pipeline"]["value"] in pipelines
+    assert arguments["pipeline"]["value"] in pipelines
 
 
 def test_every_kind_of_workflow_object_is_here() -> None:

@@ -1,4 +1,4 @@
-"""What programs are told of a proxy and of certificates, from settings and environment alone."""
+"""The variables for a proxy and for certificates that programs get, from settings and environment alone."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def ca(tmp_path: Path) -> Path:
     return file
 
 
-def test_nothing_is_said_where_nothing_is_set(tmp_path: Path) -> None:
-    """Without a proxy and certificates no program is told anything, not even what to reach directly."""
-    found = read(tmp_path, {"NO_PROXY": "example.com"})
+def test_without_settings_there_are_no_variables(tmp_path: Path) -> None:
+    """Without a proxy and certificates no program gets a variable, not even for what to reach directly."""
+    network = read(tmp_path, {"NO_PROXY": "example.com"})
 
-    assert (found.variables({}), found.in_containers(), found.in_pods()) == ({}, {}, {})
-    assert (found.trusted(), found.warning, found.describe(), found.matters_inside) == (None, "", "", False)
+    assert (network.variables({}), network.in_containers(), network.in_pods()) == ({}, {}, {})
+    assert (network.trusted(), network.warning, network.describe(), network.matters_inside) == (None, "", "", False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy"])
 @pytest.mark.parametrize("address", ["http://jane:word@[::1", "http://jane:word@:3128", "jane:word@proxy:port", ":::"])
 def test_an_environment_that_names_no_proxy(tmp_path: Path, name: str, address: str) -> None:
-    """What the environment says is refused where it is no address, and not shown, because there may be a password in it."""
+    """A value from the environment that is no address is refused, and not shown, because it may hold a password."""
     with pytest.raises(SetupError, match=f"{name.upper()} is not the address of a proxy") as caught:
         read(tmp_path, {name: address})
     assert "word" not in caught.value.problem + caught.value.hint
@@ -63,25 +63,27 @@ def test_an_environment_that_names_no_proxy(tmp_path: Path, name: str, address: 
     ],
 )
 def test_the_environment_is_the_default(tmp_path: Path, environ: dict[str, str], http: str, https: str) -> None:
-    """What the environment says, in either spelling, counts for the scheme that it is said for."""
-    told = read(tmp_path, environ).variables(environ)
+    """A variable of the environment, in either spelling, counts for its own scheme."""
+    variables = read(tmp_path, environ).variables(environ)
 
-    assert (told.get("HTTP_PROXY", ""), told["HTTPS_PROXY"], told["https_proxy"]) == (http, https, https)
+    assert (variables.get("HTTP_PROXY", ""), variables["HTTPS_PROXY"], variables["https_proxy"]) == (http, https, https)
 
 
 def test_the_setting_counts_for_both_schemes(tmp_path: Path) -> None:
     """The setting replaces the environment's proxies; what the user reaches directly stays that way."""
     environ = {"HTTPS_PROXY": "http://old:1", "no_proxy": "intern.example.com, 10.1.0.0/16 ,localhost"}
-    told = read(tmp_path, environ, proxy="proxy.example.com:3128").variables(environ)
+    variables = read(tmp_path, environ, proxy="proxy.example.com:3128").variables(environ)
 
-    assert {told[name] for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")} == {PROXY}
-    assert told["NO_PROXY"] == told["no_proxy"] == "intern.example.com,10.1.0.0/16,localhost,127.0.0.1,::1"
+    assert {variables[name] for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")} == {PROXY}
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "intern.example.com,10.1.0.0/16,localhost,127.0.0.1,::1"
 
 
 def test_containers_reach_the_cluster_directly(tmp_path: Path) -> None:
     """In a container all that is in the cluster is reached without the proxy: by Service name, by suffix and by address."""
-    told = read(tmp_path, {"NO_PROXY": "intern"}, proxy=PROXY, namespace="data").in_containers(["singer-control-plane", "172.18.0.0/16"])
-    rules = told["NO_PROXY"].split(",")
+    variables = read(tmp_path, {"NO_PROXY": "intern"}, proxy=PROXY, namespace="data").in_containers(
+        ["singer-control-plane", "172.18.0.0/16"]
+    )
+    rules = variables["NO_PROXY"].split(",")
 
     assert rules[0] == "intern"
     assert {"localhost", "127.0.0.1", "::1", ".svc", ".cluster.local", ".data", "singer-control-plane", "172.18.0.0/16"} <= set(rules)
@@ -105,13 +107,13 @@ def test_every_service_is_reached_directly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:3128", "http://localhost:3128", "http://jane:secret@[::1]:3128"])
 def test_a_proxy_on_this_machine_is_none_for_containers(tmp_path: Path, address: str) -> None:
     """A proxy on the loopback interface serves programs here; containers get none, and the user reads what to do."""
-    found = read(tmp_path, proxy=address)
+    network = read(tmp_path, proxy=address)
 
-    assert found.variables({})["HTTPS_PROXY"]
-    assert found.in_containers() == {}
-    assert "host.docker.internal:3128" in found.warning
-    assert "172.17.0.1:3128" in found.warning
-    assert "secret" not in found.warning
+    assert network.variables({})["HTTPS_PROXY"]
+    assert network.in_containers() == {}
+    assert "host.docker.internal:3128" in network.warning
+    assert "172.17.0.1:3128" in network.warning
+    assert "secret" not in network.warning
 
 
 @pytest.mark.parametrize(
@@ -143,21 +145,21 @@ def test_what_is_reached_directly(tmp_path: Path, rules: str, url: str, *, direc
 
 def test_the_proxy_of_a_scheme(tmp_path: Path) -> None:
     """An address of http is not reached through the proxy that is for https alone."""
-    found = read(tmp_path, {"HTTPS_PROXY": PROXY})
+    network = read(tmp_path, {"HTTPS_PROXY": PROXY})
 
-    assert (found.proxy_for("http://example.com"), found.proxy_for("wss://example.com")) == (None, PROXY)
+    assert (network.proxy_for("http://example.com"), network.proxy_for("wss://example.com")) == (None, PROXY)
 
 
 def test_the_password_is_nowhere(tmp_path: Path) -> None:
     """User and password reach programs, and are in nothing that people read."""
-    found = read(tmp_path, proxy=SECRET)
-    said = f"curl: {SECRET} refuses jane:p%40ss%25word, and p@ss%word"
+    network = read(tmp_path, proxy=SECRET)
+    output = f"curl: {SECRET} refuses jane:p%40ss%25word, and p@ss%word"
 
-    assert found.in_pods()["HTTPS_PROXY"] == SECRET
+    assert network.in_pods()["HTTPS_PROXY"] == SECRET
     assert proxy.login(SECRET) == "jane:p@ss%word"
-    assert found.describe() == PROXY
-    assert "ss" not in found.hide(said).replace("***", "")
-    refusal = found.refusal("x cannot be installed", "407", "log")
+    assert network.describe() == PROXY
+    assert "ss" not in network.hide(output).replace("***", "")
+    refusal = network.refusal("x cannot be installed", "407", "log")
     assert refusal is not None
     assert "p%40" not in refusal.problem + refusal.hint
 
@@ -178,28 +180,28 @@ def test_a_proxy_that_is_no_address(address: str) -> None:
 def test_a_company_s_certificate_is_added_to_the_public_ones(tmp_path: Path, ca: Path) -> None:
     """What the setting names is trusted beside the public authorities, by every program, here and in pods."""
     environ = {"SSL_CERT_FILE": "/etc/other.pem", "PIP_CERT": "/etc/other.pem"}
-    found = read(tmp_path, environ, ca_bundle=ca.name)
-    told = found.variables(environ)
+    network = read(tmp_path, environ, ca_bundle=ca.name)
+    variables = network.variables(environ)
 
-    file = Path(told["SSL_CERT_FILE"])
+    file = Path(variables["SSL_CERT_FILE"])
     assert file == tmp_path / ".local" / "network" / "ca.pem"
-    assert set(told.values()) == {str(file)}
+    assert set(variables.values()) == {str(file)}
     assert ca.read_text().strip() in file.read_text()
     assert file.read_text().count("BEGIN CERTIFICATE") > 50
-    assert found.in_pods()["REQUESTS_CA_BUNDLE"] == "/singer/network/ca.pem"
-    assert "HTTPS_PROXY" not in told
+    assert network.in_pods()["REQUESTS_CA_BUNDLE"] == "/singer/network/ca.pem"
+    assert "HTTPS_PROXY" not in variables
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_variable_names_all_that_is_trusted(tmp_path: Path, ca: Path, name: str) -> None:
-    """What the environment names is trusted and nothing else; a program that was told already keeps what it was told."""
+    """The certificates that the environment names are trusted and no others; a variable that a program already has is kept."""
     environ = {name: str(ca), "PIP_CERT": "/etc/pip.pem"}
-    found = read(tmp_path, environ)
-    told = found.variables(environ)
+    network = read(tmp_path, environ)
+    variables = network.variables(environ)
 
-    assert found.certificates.count("BEGIN CERTIFICATE") == 1
-    assert {"PIP_CERT", name}.isdisjoint(told)
-    assert Path(told["AWS_CA_BUNDLE"]).read_text() == found.certificates
+    assert network.certificates.count("BEGIN CERTIFICATE") == 1
+    assert {"PIP_CERT", name}.isdisjoint(variables)
+    assert Path(variables["AWS_CA_BUNDLE"]).read_text() == network.certificates
 
 
 def no_file(folder: Path) -> Path:
@@ -224,9 +226,9 @@ def broken(folder: Path) -> Path:
 def test_a_bundle_that_is_none(tmp_path: Path, make: Any, named_by: str) -> None:
     """A bundle that is not there or holds no certificates is answered with the file and with who names it."""
     file = str(make(tmp_path))
-    found = read(tmp_path, {"SSL_CERT_FILE": file}, **({"ca_bundle": file} if named_by == "singer.ca_bundle" else {}))
+    network = read(tmp_path, {"SSL_CERT_FILE": file}, **({"ca_bundle": file} if named_by == "singer.ca_bundle" else {}))
     with pytest.raises(SetupError) as caught:
-        found.variables({})
+        network.variables({})
 
     assert caught.value.code == "E-SETTING"
     assert file in caught.value.problem
@@ -250,12 +252,12 @@ WORDS = {
 def test_what_programs_say_of_a_proxy(tmp_path: Path, case: str) -> None:
     """The words of uv, pip and Docker become a code, a sentence and one thing to do; others are nobody's proxy."""
     text, code = WORDS[case]
-    found = read(tmp_path, proxy=PROXY).refusal("tap-x cannot be installed", text, "x.log")
+    refusal = read(tmp_path, proxy=PROXY).refusal("tap-x cannot be installed", text, "x.log")
 
-    assert (found.code if found else "") == code
-    if found:
-        assert found.problem.startswith("tap-x cannot be installed: ")
-        assert "x.log" in found.hint
+    assert (refusal.code if refusal else "") == code
+    if refusal:
+        assert refusal.problem.startswith("tap-x cannot be installed: ")
+        assert "x.log" in refusal.hint
 
 
 def test_uv_trusts_the_system_where_openssl_does_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: Path) -> None:

@@ -119,7 +119,7 @@ def files(draw: st.DrawFn) -> str:
 
 @given(files(), st.lists(st.sampled_from(["new-1", "new-2", "new-3"]), unique=True, min_size=1))
 def test_any_number_of_entries(text: str, names: list[str]) -> None:
-    """However many entries are added to whatever file: all that was there stays, byte for byte, and is read as before."""
+    """However many entries are added to any file: all that was there stays, byte for byte, and is read as before."""
     new = text
     for name in names:
         longer = appended(new, name, ENTRY, "pipelines.yaml")

@@ -22,10 +22,10 @@ Entry = dict[str, Any]
 FIELDS = {"id": "integer", "name": "string", "email": "string", "at": "string"}
 
 
-def facts(*path: str, **said: Any) -> Entry:
-    """Return what the metadata says of a field, or of the stream itself."""
+def facts(*path: str, **values: Any) -> Entry:
+    """Return the metadata of a field, or of the stream itself."""
     breadcrumb = [part for name in path for part in ("properties", name)]
-    return {"breadcrumb": breadcrumb, "metadata": {name.replace("_", "-"): value for name, value in said.items()}}
+    return {"breadcrumb": breadcrumb, "metadata": {name.replace("_", "-"): value for name, value in values.items()}}
 
 
 def entry(name: str, *metadata: Entry, **more: Any) -> Entry:
@@ -38,8 +38,8 @@ def entry(name: str, *metadata: Entry, **more: Any) -> Entry:
 def modern(name: str, **root: Any) -> Entry:
     """Return a stream as singer-sdk describes it."""
     available = [facts(field, inclusion="available") for field in ("name", "email", "at")]
-    said = {"inclusion": "available", "table_key_properties": ["id"], **root}
-    return entry(name, facts(**said), facts("id", inclusion="automatic"), *available)
+    values = {"inclusion": "available", "table_key_properties": ["id"], **root}
+    return entry(name, facts(**values), facts("id", inclusion="automatic"), *available)
 
 
 def nested() -> Entry:
@@ -101,7 +101,7 @@ def test_which_streams_are_selected(one: Entry, selected: bool) -> None:  # noqa
 
 
 @pytest.mark.parametrize(
-    ("said", "selected"),
+    ("metadata", "selected"),
     [
         ({}, True),
         ({"inclusion": "available"}, True),
@@ -112,13 +112,13 @@ def test_which_streams_are_selected(one: Entry, selected: bool) -> None:  # noqa
         ({"inclusion": "unsupported", "selected": True}, False),
     ],
 )
-def test_which_fields_are_selected(said: Entry, selected: bool) -> None:  # noqa: FBT001 - a case
+def test_which_fields_are_selected(metadata: Entry, selected: bool) -> None:  # noqa: FBT001 - a case
     """A field's own word counts, else the default, else its stream's; automatic is always, unsupported never."""
-    assert loads(entry("s", facts(selected=True), facts("name", **said)))["name"] is selected
+    assert loads(entry("s", facts(selected=True), facts("name", **metadata)))["name"] is selected
 
 
 def test_what_stands_in_an_object_goes_with_it() -> None:
-    """A nested field is selected only where all that it stands in is."""
+    """A nested field is selected only if all fields around it are."""
     one = nested()
     one["metadata"] += [facts("address", "geo", selected=False), facts("address", "geo", "lat", selected=True)]
     selected = {"id": True, "address": True, "address.street": True, "address.geo": False, "address.geo.lat": False}
@@ -127,7 +127,7 @@ def test_what_stands_in_an_object_goes_with_it() -> None:
 
 @pytest.mark.parametrize("metadata", [None, "x", [1], [{"breadcrumb": "x", "metadata": {}}], [{"breadcrumb": [], "metadata": None}]])
 def test_odd_metadata_is_none(metadata: object) -> None:
-    """Metadata of another form says nothing, is left as far as it can be, and does not crash."""
+    """Metadata of another form has no effect, is left as far as it can be, and does not crash."""
     one = entry("s")
     one["metadata"] = metadata
     assert chosen([one], streams=("s",), exclude=("s.email",))[0] == {"s": ["id", "name", "at"]}
@@ -157,7 +157,7 @@ ALL = ["id", "name", "email", "at"]
 
 
 def three(**root: Any) -> list[Entry]:
-    """Return three streams, all selected unless said otherwise."""
+    """Return three streams, all selected unless *root* overrides it."""
     return [modern(name, **{"selected": True, **root}) for name in THREE]
 
 
@@ -185,20 +185,20 @@ def test_what_is_chosen_is_selected(choice: Entry, selected: dict[str, list[str]
 
 @pytest.mark.parametrize(("name", "why"), [("id", "automatic"), ("at", "the replication key")])
 def test_what_is_always_loaded_cannot_be_excluded(name: str, why: str) -> None:
-    """Excluding an automatic field, or what the stream is replicated by, changes nothing and is said."""
+    """Excluding an automatic field, or the stream's replication key, changes nothing and is reported."""
     entries = [modern("users", selected=True, replication_method="INCREMENTAL", replication_key="at")]
     selected, notes = chosen(entries, exclude=(f"users.{name}",))
     assert (selected, notes) == ({"users": ALL}, [f"users.{name} is {why}: it is loaded with every record"])
 
 
 def test_a_key_is_always_loaded() -> None:
-    """A key that the tap calls available is loaded with every choice: records could not be told apart without it."""
+    """A key that the tap calls available is loaded with every selection: without it records could not be distinguished."""
     selected, notes = chosen([entry("s", facts(selected=True))], fields=("s.name",), exclude=("s.id",))
     assert (selected, notes) == ({"s": ["id", "name"]}, ["s.id is a key: it is loaded with every record"])
 
 
 def test_what_is_unsupported_cannot_be_selected() -> None:
-    """A stream or field that the tap does not support stays out, and that is said."""
+    """A stream or field that the tap does not support stays out, and that is reported."""
     entries = [modern("users", inclusion="unsupported"), entry("orders", facts(selected=True), facts("email", inclusion="unsupported"))]
     selected, notes = chosen(entries, streams=("users", "orders"), add=("orders.email",))
     assert selected == {"orders": ["id", "name", "at"]}
@@ -206,7 +206,7 @@ def test_what_is_unsupported_cannot_be_selected() -> None:
 
 
 def test_fields_in_objects() -> None:
-    """A field in an object is named with dots, and choosing it alone takes what it stands in, not what stands beside it."""
+    """A field in an object is named with dots, and choosing it alone takes the objects around it, not the fields beside it."""
     assert chosen([nested()], exclude=("people.address.geo",))[0] == {"people": ["id", "address", "address.street"]}
     assert chosen([nested()], fields=("people.address.geo.lat",))[0] == {"people": ["id", "address", "address.geo", "address.geo.lat"]}
 
@@ -262,7 +262,7 @@ def test_names_that_are_none(choice: Entry, says: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
-def test_a_thousand_names_are_not_all_told() -> None:
+def test_a_thousand_names_are_not_all_listed() -> None:
     """Of many streams some are named, and how many more there are."""
     with pytest.raises(SetupError) as caught:
         chosen([modern(f"table_{number}") for number in range(1000)], streams=("x",))
@@ -322,20 +322,20 @@ def test_a_first_discovery_selects_what_a_run_without_a_catalog_loads() -> None:
 
 
 def test_another_discovery_keeps_what_was_chosen() -> None:
-    """Selection and replication outlive a discovery; what is new, gone and different is said."""
+    """Selection and replication outlive a discovery; what is new, gone and different is reported."""
     before = {"streams": three()}
     chosen(before["streams"], streams=("users", "orders"), exclude=("users.email",), keys=("users=at",))
     kept = copy.deepcopy(before)
     users, lines = modern("users"), modern("order_lines")
     users["schema"]["properties"] |= {"phone": {"type": "string"}, "name": {"type": "integer"}}
     del users["schema"]["properties"]["at"]
-    found = {"streams": [users, lines, modern("invoices")]}
-    changes = merge(found, before)
+    discovered = {"streams": [users, lines, modern("invoices")]}
+    changes = merge(discovered, before)
 
     assert before == kept
     assert (changes.new, changes.gone) == (["invoices"], ["orders"])
     assert changes.changed == {"users": ["+phone", "-at", "name: string? → integer"]}
-    selected = {one.id: [field.name for field in one.loaded] for one in streams_of(found) if one.selected}
+    selected = {one.id: [field.name for field in one.loaded] for one in streams_of(discovered) if one.selected}
     assert selected == {"users": ["id", "name"]}
     assert Stream(users).method == "INCREMENTAL"
 
@@ -343,28 +343,28 @@ def test_another_discovery_keeps_what_was_chosen() -> None:
 def test_what_is_new_is_selected_where_everything_was() -> None:
     """A new stream is selected where all streams were, a new field where all of its stream's fields were."""
     before = {"streams": three()[:2]}
-    found = {"streams": [modern("users"), modern("orders"), modern("invoices")]}
-    for one in found["streams"]:
+    discovered = {"streams": [modern("users"), modern("orders"), modern("invoices")]}
+    for one in discovered["streams"]:
         one["schema"]["properties"]["phone"] = {"type": "string"}
     chosen(before["streams"], exclude=("users.email",))
-    merge(found, before)
-    selected = {one.id: [field.name for field in one.loaded] for one in streams_of(found) if one.selected}
+    merge(discovered, before)
+    selected = {one.id: [field.name for field in one.loaded] for one in streams_of(discovered) if one.selected}
     assert selected == {"users": ["id", "name", "at"], "orders": [*ALL, "phone"], "invoices": [*ALL, "phone"]}
 
 
 @pytest.mark.full  # seconds
 def test_ten_thousand_streams() -> None:
     """A catalog of 10,000 streams is merged and selected from like any other."""
-    found = {"streams": [modern(f"table_{number}") for number in range(10_000)]}
-    merge(found, None)
-    selected, _ = chosen(found["streams"], streams=("table_77*",))
+    discovered = {"streams": [modern(f"table_{number}") for number in range(10_000)]}
+    merge(discovered, None)
+    selected, _ = chosen(discovered["streams"], streams=("table_77*",))
     assert len(selected) == 111
 
 
 # ------------------------------------------------------------------------------------------------------------- always
 
 word = st.sampled_from(["a", "b", "c", "d.e"])
-said = st.fixed_dictionaries(
+metadata_values = st.fixed_dictionaries(
     {},
     optional={
         "selected": st.booleans(),
@@ -386,8 +386,10 @@ def catalogs(draw: st.DrawFn) -> Entry:
             for field in draw(st.lists(word, unique=True))
         }
         schema = copy.deepcopy({"type": "object", "properties": properties})
-        metadata = [{"breadcrumb": [], "metadata": draw(said)}] if draw(st.booleans()) else []
-        metadata += [{"breadcrumb": ["properties", field], "metadata": draw(said)} for field in properties if draw(st.booleans())]
+        metadata = [{"breadcrumb": [], "metadata": draw(metadata_values)}] if draw(st.booleans()) else []
+        metadata += [
+            {"breadcrumb": ["properties", field], "metadata": draw(metadata_values)} for field in properties if draw(st.booleans())
+        ]
         keys = draw(st.lists(st.sampled_from(sorted(properties)), max_size=1)) if properties else []
         streams.append({"tap_stream_id": name, "schema": schema, "key_properties": keys, "metadata": metadata})
     return {"streams": streams}
@@ -417,7 +419,7 @@ def seen(catalog: Entry) -> list[tuple[str, bool, list[bool]]]:
 
 @given(catalogs(), choices)
 def test_what_was_written_is_read_again(catalog: Entry, choice: Choice) -> None:
-    """Whatever is chosen of whatever catalog: choosing it again changes nothing, and a discovery keeps it."""
+    """For any selection of any catalog: selecting it again changes nothing, and a discovery keeps it."""
     discovered = copy.deepcopy(catalog)
     pick(catalog, choice)
     first = copy.deepcopy(catalog)
@@ -432,7 +434,7 @@ def test_what_was_written_is_read_again(catalog: Entry, choice: Choice) -> None:
 
 @given(catalogs())
 def test_every_kind_of_tap_reads_the_same(catalog: Entry) -> None:
-    """After a discovery no field at the top leaves its selection to whoever reads it."""
+    """After a discovery no field at the top leaves its selection to the program that reads it."""
     merge(catalog, None)
     for one in catalog["streams"]:
         stream = Stream(one)
@@ -459,18 +461,18 @@ def database(**ids: str) -> dict[str, list[dict[str, object]]]:
 
 def test_tables_of_the_database_itself_are_not_selected() -> None:
     """A new catalog selects the user's tables; system tables are left out and do not count when new tables come."""
-    found = database(pg_catalog__a="pg_catalog", public__users="public", information_schema__b="", sys__logs="")
-    merge(found, None)
-    assert {stream.id: stream.selected for stream in streams_of(found)} == {
+    discovered = database(pg_catalog__a="pg_catalog", public__users="public", information_schema__b="", sys__logs="")
+    merge(discovered, None)
+    assert {stream.id: stream.selected for stream in streams_of(discovered)} == {
         "pg_catalog-a": False,
         "public-users": True,
         "information_schema-b": False,
         "sys-logs": True,
     }
-    assert [stream.id for stream in sorted(streams_of(found), key=is_system)][:2] == ["public-users", "sys-logs"]
+    assert [stream.id for stream in sorted(streams_of(discovered), key=is_system)][:2] == ["public-users", "sys-logs"]
     assert all(map(is_system, streams_of(database(X__T="SYS", DB__INFORMATION_SCHEMA__T="INFORMATION_SCHEMA", system__t="system"))))
     again = database(pg_catalog__a="pg_catalog", public__users="public", public__new="public")
-    merge(again, found)
+    merge(again, discovered)
     assert {stream.id: stream.selected for stream in streams_of(again)} == {"pg_catalog-a": False, "public-users": True, "public-new": True}
     only = database(information_schema__b="information_schema")
     merge(only, None)

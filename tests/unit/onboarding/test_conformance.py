@@ -1,4 +1,4 @@
-"""The rules for a tap's messages: whatever comes is judged, and what is allowed breaks none."""
+"""The rules for a tap's messages: any line is judged, and what is allowed breaks none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def state(**value: Any) -> Message:
 
 @pytest.mark.parametrize("case", CASES)
 def test_our_own_messages_break_no_rule(case: str) -> None:
-    """What targets are tried with is what a good tap may send, in streams that can be told from others."""
+    """What targets are tried with is what a good tap may send, in streams with names that nobody else uses."""
     run = Conformance()
     for line in lines(case).splitlines():
         run.line(line)
@@ -90,7 +90,7 @@ def test_schemas_of_real_taps(properties: Message, value: object) -> None:
 
 
 def test_a_schema_of_draft_4() -> None:
-    """Old taps limit numbers so. It is understood, and the warning says where it is: newer targets refuse it."""
+    """Old taps limit numbers so. It is understood, and the warning names the field: newer targets refuse it."""
     run = judged(schema({"x": {"type": "number", "minimum": -1e38, "exclusiveMinimum": True}}), record(x=12.5))
     assert rules(run) == ["schema-draft"]
     assert run.findings[0].problem == "Line 1 has a schema of draft 4 for s: properties.x.exclusiveMinimum."
@@ -100,7 +100,7 @@ def test_a_schema_of_draft_4() -> None:
     "properties", [{"x": {"$ref": "#/nowhere"}}, {"x": {"$ref": "http://127.0.0.1:9/x.json"}}, {"x": {"type": "string", "pattern": "("}}]
 )
 def test_schemas_that_cannot_be_used(properties: Message) -> None:
-    """A reference to nowhere and a pattern that is none are the schema's fault, said once; nothing is fetched."""
+    """A reference to nowhere and a pattern that is none are the schema's fault, reported once; nothing is fetched."""
     run = judged(schema(properties), record(x="y"), record(x="y"))
     assert rules(run) == ["schema-form"]
 
@@ -129,7 +129,7 @@ def test_bookmarks_only_move_on(states: list[Message], back: bool) -> None:  # n
     assert ("state-back" in rules(run)) is back
 
 
-def test_partitions_are_told_apart_by_their_context() -> None:
+def test_partitions_differ_by_their_context() -> None:
     """The parts that singer-sdk keeps of a stream may come in any order."""
 
     def partitions(*pairs: tuple[str, int]) -> Message:
@@ -139,7 +139,7 @@ def test_partitions_are_told_apart_by_their_context() -> None:
     assert rules(judged(partitions(("a", 1), ("b", 9)), partitions(("b", 8), ("a", 2)))) == ["state-back"]
 
 
-def test_a_state_that_was_given_counts() -> None:
+def test_a_state_that_was_passed_counts() -> None:
     """The first bookmark may not be before the one that the tap was given."""
     assert rules(
         judged(state(bookmarks={"s": {"replication_key_value": 1}}), state={"bookmarks": {"s": {"replication_key_value": 2}}})
@@ -164,20 +164,20 @@ nearly = st.dictionaries(keys, words | values | st.dictionaries(keys, words | va
 
 
 @given(st.lists(st.binary(max_size=40) | (values | nearly).map(lambda value: json.dumps(value).encode()), max_size=8))
-def test_whatever_comes_is_judged(given_lines: list[bytes]) -> None:
+def test_whatever_comes_is_judged(printed: list[bytes]) -> None:
     """No line, however odd, ends the check; what it finds are rules."""
     run = Conformance([Expected(frozenset({"s"}))], {"a": [1]})
-    for line in given_lines:
+    for line in printed:
         run.line(line)
     run.finish(1, "oops")
     assert {finding.rule for finding in run.findings} <= set(RULES)
     assert "exit-code" in rules(run)
-    assert run.lines == len(given_lines)
+    assert run.lines == len(printed)
 
 
 @given(values)
 def test_marks_of_any_state(value: object) -> None:
-    """Bookmarks are looked for in whatever stands in a state."""
+    """Bookmarks are looked for in a state of any form."""
     assert all(isinstance(path, tuple) for path in marks({"value": value}, {"value"}))
 
 

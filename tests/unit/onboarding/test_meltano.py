@@ -1,4 +1,4 @@
-"""Connectors in a ``meltano.yml``: what is taken over, and what is said not to be."""
+"""Connectors in a ``meltano.yml``: what is taken over, and what is reported as left out."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def file(tmp_path: Path) -> Path:
 
 def test_what_is_taken_over(file: Path) -> None:
     """Package, program, Python, config and selection are as in Meltano; secrets are variables."""
-    found = read(file, "tap-shop")
-    assert (found.kind, found.pip_url, found.executable, found.python) == ("tap", "tap-shop==1.0 pytz", "shop", "3.12")
-    assert found.config == {
+    plugin = read(file, "tap-shop")
+    assert (plugin.kind, plugin.pip_url, plugin.executable, plugin.python) == ("tap", "tap-shop==1.0 pytz", "shop", "3.12")
+    assert plugin.config == {
         "start_date": "2024-01-01",
         "token": "${SHOP_TOKEN}",
         "password": "${TAP_SHOP_PASSWORD}",
@@ -90,13 +90,13 @@ def test_what_is_taken_over(file: Path) -> None:
         "price": "$HOME",
         "oauth": {"client_secret": "${TAP_SHOP_OAUTH_CLIENT_SECRET}", "scope": "all"},
     }
-    assert found.secrets == {"SHOP_TOKEN": "t0ken", "TAP_SHOP_PASSWORD": "p4ss", "TAP_SHOP_OAUTH_CLIENT_SECRET": "s3cret"}
-    assert found.choice == Choice(nothing=True, streams=("orders",), exclude=("orders.note",), methods=("orders=INCREMENTAL",))
-    assert found.choice.options() == "--none --stream orders --exclude orders.note --replication orders=INCREMENTAL"
+    assert plugin.secrets == {"SHOP_TOKEN": "t0ken", "TAP_SHOP_PASSWORD": "p4ss", "TAP_SHOP_OAUTH_CLIENT_SECRET": "s3cret"}
+    assert plugin.choice == Choice(nothing=True, streams=("orders",), exclude=("orders.note",), methods=("orders=INCREMENTAL",))
+    assert plugin.choice.options() == "--none --stream orders --exclude orders.note --replication orders=INCREMENTAL"
 
 
 def test_what_is_not_is_named(file: Path) -> None:
-    """What we do not have is said by the name that it has there."""
+    """A setting that we do not have is reported by the name that it has there."""
     assert read(file, "tap-shop").left == [
         "pip_url (--no-build-isolation)",
         "config.mode ($MELTANO_ENVIRONMENT)",
@@ -109,20 +109,20 @@ def test_what_is_not_is_named(file: Path) -> None:
 
 
 def test_inheritance(file: Path) -> None:
-    """A plugin that inherits has what the other one has, with its own instead where it says so."""
-    found = read(file, "tap-shop--old")
-    assert (found.pip_url, found.executable) == ("tap-shop==1.0 pytz", "shop")
-    assert (found.config["start_date"], found.config["token"]) == ("2020-01-01", "${SHOP_TOKEN}")
-    assert found.choice.streams == ("*",)
-    assert found.choice.options() == "--none --stream '*' --replication orders=INCREMENTAL"
+    """A plugin that inherits has what the other one has, except for what it sets itself."""
+    plugin = read(file, "tap-shop--old")
+    assert (plugin.pip_url, plugin.executable) == ("tap-shop==1.0 pytz", "shop")
+    assert (plugin.config["start_date"], plugin.config["token"]) == ("2020-01-01", "${SHOP_TOKEN}")
+    assert plugin.choice.streams == ("*",)
+    assert plugin.choice.options() == "--none --stream '*' --replication orders=INCREMENTAL"
 
 
 def test_what_meltano_has_locked(file: Path) -> None:
     """Of a plugin of Meltano's hub the package stands beside the file, and its settings in Meltano's environment file."""
-    found = read(file, "tap-hub")
-    assert (found.pip_url, found.executable) == (HUB["pip_url"], "tap-hub")
-    assert found.config == {"pin": "${TAP_HUB_PIN}", "pages": 5, "deep": {"list": [1]}}
-    assert found.secrets == {"TAP_HUB_PIN": "1234"}
+    plugin = read(file, "tap-hub")
+    assert (plugin.pip_url, plugin.executable) == (HUB["pip_url"], "tap-hub")
+    assert plugin.config == {"pin": "${TAP_HUB_PIN}", "pages": 5, "deep": {"list": [1]}}
+    assert plugin.secrets == {"TAP_HUB_PIN": "1234"}
 
 
 def test_typed_variables_and_keys_of_several_lines(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_names(file: Path) -> None:
 
 
 def test_nothing_to_install(file: Path) -> None:
-    """What says nothing to install, or a folder of that project, leaves it open."""
+    """An entry without a package to install, or with a folder of that project, leaves it open."""
     assert read(file, "tap-nowhere").pip_url == ""
     assert read(file, "tap-folder").pip_url == ""
     assert "extract/tap-folder" in " ".join(read(file, "tap-folder").left)
@@ -179,7 +179,7 @@ def test_what_is_no_meltano_project(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("odd", ["1", "x", "[1]", "{a: {b: 1}}", "null", "true"])
 def test_values_of_other_types(tmp_path: Path, odd: str) -> None:
-    """Whatever stands where something else is meant, nothing breaks."""
+    """Values of a wrong type break nothing."""
     file = tmp_path / "meltano.yml"
     for key in ("config", "settings", "select", "metadata", "python", "executable", "variant", "inherit_from", "capabilities"):
         file.write_text(f"environments: {odd}\nschedules: {odd}\nplugins: {{extractors: [{{name: tap-a, pip_url: x, {key}: {odd}}}]}}")

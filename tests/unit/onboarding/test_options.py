@@ -1,4 +1,4 @@
-"""What a connector's config may hold: from ``--about``, from a README, from what a tap says to an empty config."""
+"""What a connector's config may hold: from ``--about``, from a README, from a tap's answer to an empty config."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ It prints
 
 def test_about() -> None:
     """What is needed comes first, then secrets; what every connector of the SDK takes is left out."""
-    found = from_about(ABOUT)
-    assert [item.name for item in found] == ["owner", "auth_token", "page_size", "mode"]
-    assert [item.needed for item in found] == [True, False, False, False]
-    assert [item.secret for item in found] == [False, True, False, False]
-    assert found[0].description == "Whose things."
-    assert found[2].kinds == {"integer"}
+    options = from_about(ABOUT)
+    assert [item.name for item in options] == ["owner", "auth_token", "page_size", "mode"]
+    assert [item.needed for item in options] == [True, False, False, False]
+    assert [item.secret for item in options] == [False, True, False, False]
+    assert options[0].description == "Whose things."
+    assert options[2].kinds == {"integer"}
 
 
 def test_people_are_asked_what_they_know_first() -> None:
@@ -134,18 +134,18 @@ def test_a_variable_of_a_typed_setting_is_its_value() -> None:
 @pytest.mark.parametrize("odd", [1, "x", [1], {"a": 1}, None, True])
 @pytest.mark.parametrize("key", ["type", "enum", "anyOf", "items", "properties", "default", "description", "secret", "format"])
 def test_schemas_that_are_odd(key: str, odd: Any) -> None:
-    """Whatever stands in a setting's schema, it can be shown, read and hidden."""
-    (found,) = from_about({"settings": {"properties": {"api_key": {key: odd}}, "required": odd}})
-    assert isinstance(found.kinds, set)
-    assert isinstance(found.description, str)
+    """A setting with any schema can be shown, read and hidden."""
+    (option,) = from_about({"settings": {"properties": {"api_key": {key: odd}}, "required": odd}})
+    assert isinstance(option.kinds, set)
+    assert isinstance(option.description, str)
     with suppress(SetupError):
-        hide(found, found.read("x"), "tap-x")
-    hide(found, {"a": [{"b": "c"}]}, "tap-x")
+        hide(option, option.read("x"), "tap-x")
+    hide(option, {"a": [{"b": "c"}]}, "tap-x")
 
 
 @pytest.mark.parametrize("about", [{}, {"settings": None}, {"settings": []}, {"settings": {"properties": {"a": True}, "required": None}}])
 def test_about_that_says_little(about: dict[str, Any]) -> None:
-    """Whatever a program prints about itself, nothing breaks."""
+    """Any output of a program about itself is accepted."""
     assert [item.name for item in from_about(about)] == (["a"] if about.get("settings") else [])
 
 
@@ -160,8 +160,8 @@ def test_readme() -> None:
 def test_what_a_tap_misses() -> None:
     """The keys that a tap of the older kind misses come first, with what the README shows of them."""
     refusal = "CRITICAL Config is missing required keys: ['api_key', 'start_date']\nTraceback"
-    found = needed(from_readme(README), refusal)
-    assert [(item.name, item.needed, item.example) for item in found] == [
+    options = needed(from_readme(README), refusal)
+    assert [(item.name, item.needed, item.example) for item in options] == [
         ("api_key", True, "YOUR-KEY"),
         ("start_date", True, None),
         ("client_id", False, "x"),
@@ -235,14 +235,14 @@ NO_SECRETS = ("user", "client_id", "token_url", "auth_method", "key", "primary_k
 
 @pytest.mark.parametrize("key", [*SECRETS, *NO_SECRETS])
 def test_names_of_secrets(key: str) -> None:
-    """Secrets are known by their names where nothing else says so."""
+    """Secrets are known by their names if nothing else marks them."""
     assert Option(key).secret is (key in SECRETS)
     assert Option(key, {"type": ["string", "null"]}).secret is (key in SECRETS)
     assert not Option(key, {"type": ["integer", "null"]}).secret
 
 
 def test_expressions_of_a_stream_map_are_no_secrets() -> None:
-    """A hashed token is an expression, whatever its field is called; the salt beside it is a secret."""
+    """A hashed token is an expression, even if its field is called a token; the salt beside it is a secret."""
     maps = {"users": {"api_token": "md5(api_token)"}}
     assert hide(Option("stream_maps"), maps, "map-x") == (maps, {})
     refuse_typed_secrets({"stream_maps": maps}, "map-x", shown="config.json")
@@ -263,5 +263,5 @@ def test_expressions_of_a_stream_map_are_no_secrets() -> None:
     ],
 )
 def test_the_kind_of_a_program(program: str, capabilities: set[str], kind: str) -> None:
-    """A mapper is told from a target by its name alone; whatever discovers is a tap."""
+    """Only the name distinguishes a mapper from a target; a program that discovers is a tap."""
     assert kind_of(program, frozenset(capabilities)) == kind

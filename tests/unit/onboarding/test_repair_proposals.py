@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.config.settings import Settings
+from cluster.errors import SetupError
 from cluster.onboarding import package
 from cluster.onboarding.repairs import OLD_C, DoesNotStartError, proposals
 from cluster.project.debian import FAILED
 from cluster.project.model import Connector
+from cluster.project.removed import last_python
 from cluster.project.venvs import Environments
 
 
@@ -61,6 +64,29 @@ def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "constraint", "python"),
+    [
+        ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools<81", ""),
+        ("setuptools.errors.InvalidConfigError: Invalid dash-separated key 'description-file' in 'metadata'", "setuptools<78", ""),
+        ("'install_requires' must be a string containing valid project/version requirement specifiers", "setuptools<66", "3.11"),
+        ("error in googleads setup command: use_2to3 is invalid.", "setuptools<58", "3.11"),
+        ("AttributeError: 'build_ext' object has no attribute 'cython_sources'", "cython<3", ""),
+    ],
+)
+def test_a_build_that_is_older_than_what_builds_it(tmp_path: Path, line: str, constraint: str, python: str) -> None:
+    """Older packages are proposed for the build, once, and the Python that can still run them."""
+    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
+    environments.logs.mkdir(parents=True)
+    (environments.logs / "tap-x.log").write_text(f"error: Failed to build: `old==1`\n  {line}\n")
+    error = SetupError("E-INSTALL", "", hint="")
+    first = next(proposals(error, connector("tap-x"), environments))
+    assert (first.constraint, first.python) == (constraint, python)
+    assert first.change.startswith(f"{constraint} is used for the build")
+    again = replace(connector("tap-x"), build_constraints=(constraint,))
+    assert not [repair for repair in proposals(error, again, environments) if repair.constraint]
+
+
+@pytest.mark.parametrize(
     ("line", "older"),
     [
         ("psycopg/psycopgmodule.c:920:36: error: lvalue required as left operand of assignment", True),
@@ -92,3 +118,17 @@ def test_the_package_of_the_connector(tmp_path: Path) -> None:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         (info / "entry_points.txt").write_text(f"[console_scripts]\n{program} = x:main\n")
     assert package.installed(tmp_path, connector("numpy<2", "odd")).name == "odd"
+
+
+def test_packages_with_an_old_copy_of_six(tmp_path: Path) -> None:
+    """Python 3.12 cannot import from a copy of six without ``find_spec``."""
+    for name, text in {"urllib3": "def find_module(): pass", "botocore": "def find_module(): pass\ndef find_spec(): pass"}.items():
+        packages = tmp_path / "lib" / "python3.11" / "site-packages"
+        info = packages / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (packages / name).mkdir()
+        (packages / name / "six.py").write_text(text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "RECORD").write_text(f"{name}/six.py,,\n")
+    assert package.with_old_six(tmp_path) == ["urllib3"]
+    assert last_python("ModuleNotFoundError: No module named 'urllib3.packages.six.moves'") == "3.11"

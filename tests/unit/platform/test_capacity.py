@@ -32,9 +32,9 @@ def pipeline(mode: str = "streaming", *, mapper: bool = False, **resources: str)
     ],
 )
 def test_a_request_that_no_node_can_meet_is_named(asked: Any, problem: str | None) -> None:
-    """The user reads at once that a pod could never start, instead of waiting for a quarter of an hour."""
-    found = excess(asked, NODE)
-    assert found is None if problem is None else str(found).startswith(problem)
+    """The user reads immediately that a pod could never start, instead of waiting for a quarter of an hour."""
+    trouble = excess(asked, NODE)
+    assert trouble is None if problem is None else str(trouble).startswith(problem)
 
 
 @pytest.mark.parametrize(("text", "number"), [("2", 2), ("500m", 0.5), ("1.5", 1.5), ("16Ki", 16384), ("1Gi", 2**30), ("2G", 2e9)])

@@ -27,7 +27,7 @@ SECONDS = 60
 
 @dataclass
 class Fact:
-    """A step written by hand: not true until it is applied, unless a test says otherwise."""
+    """A step written by hand: not true until it is applied, unless a test overrides that."""
 
     title: str
     needs: tuple[str, ...] = ()
@@ -169,17 +169,17 @@ def test_the_wait_ends_when_the_fact_is_true(handles: Handles) -> None:
 
 def test_the_first_error_stops_the_rest(handles: Handles, capsys: pytest.CaptureFixture[str]) -> None:
     """When one step fails the others stop at the next thing they say, nothing else begins, and the error is that of the first."""
-    under_way, to_the_end = threading.Event(), threading.Event()
+    running, to_the_end = threading.Event(), threading.Event()
 
     def fail(_: object) -> None:
-        under_way.wait(SECONDS)
+        running.wait(SECONDS)
         raise problem("E-CLUSTER", "The first one.")
 
     def talk(say: Callable[[str], None]) -> None:
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
             say("still at it")
-            under_way.set()
+            running.set()
             time.sleep(0.01)
         to_the_end.set()
 
@@ -244,7 +244,7 @@ def test_a_fact_has_the_whole_of_its_time(handles: Handles) -> None:
 
 
 def test_what_is_hopeless_is_not_waited_for(handles: Handles) -> None:
-    """When a step sees that waiting cannot help, its reason is told at once and not when its time is over."""
+    """When a step sees that waiting cannot help, its reason is reported immediately and not when its time is over."""
     fact = Fact("Argo", budget=600)
     fact.work = lambda _: setattr(fact, "why", raising(problem("E-POD", "deployment/argo-server: cannot pull x.")))
     fact.lag = 1
@@ -265,7 +265,7 @@ def test_what_is_no_error_of_the_users_is_raised_as_it_is(handles: Handles, end:
     assert after.applied == 0
 
 
-def test_ctrl_c_stops_what_is_under_way(handles: Handles) -> None:
+def test_ctrl_c_stops_what_is_running(handles: Handles) -> None:
     """Ctrl-C while steps are under way stops them at the next thing they say, and is an interrupt for the command."""
     main = threading.main_thread().ident
     assert main is not None
@@ -293,16 +293,16 @@ def test_a_look_touches_nothing(handles: Handles, tmp_path: Path, capsys: pytest
         Fact("further", ("there", "of the missing")),
         Fact("cannot be asked", ("there",), why=raising(problem(text="The API does not answer."))),
     ]
-    found = look(facts, handles)
+    results = look(facts, handles)
 
-    assert found == {
+    assert results == {
         "there": None,
         "missing": "not there yet",
         "of the missing": "waiting for missing",
         "further": "waiting for of the missing",
         "cannot be asked": "The API does not answer",
     }
-    assert list(found) == [fact.title for fact in facts]
+    assert list(results) == [fact.title for fact in facts]
     assert [fact.applied for fact in facts] == [0] * 5
     assert [fact.looked for fact in facts] == [1, 1, 0, 0, 1]
     assert shown(capsys) == []

@@ -40,12 +40,12 @@ def names(documents: list[dict[str, Any]], kind: str) -> set[str]:
 
 def config(documents: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the controller's configuration."""
-    (found,) = [item for item in documents if item["metadata"]["name"] == "workflow-controller-configmap"]
-    return dict(yaml.safe_load(found["data"]["config"]))
+    (config_map,) = [item for item in documents if item["metadata"]["name"] == "workflow-controller-configmap"]
+    return dict(yaml.safe_load(config_map["data"]["config"]))
 
 
 def test_without_a_choice_the_manifests_stand_as_they_are(tmp_path: Path) -> None:
-    """By default the controller's configuration means what its file says, word for word."""
+    """By default the controller's configuration means what its file contains, word for word."""
     source = yaml.safe_load((ROOT / "manifests" / "argo" / "default-argo-configmap.yaml").read_text())
     assert config(rendered(tmp_path)) == yaml.safe_load(source["data"]["config"])
 
@@ -67,23 +67,25 @@ def test_an_argo_that_is_there(tmp_path: Path) -> None:
 
     assert names(documents, "CustomResourceDefinition") == set()
     assert names(documents, "Deployment") == {"minio"}
-    assert names(documents, "ServiceAccount") == {"pipeline"}
+    assert names(documents, "ServiceAccount") == {"pipeline", "late"}
     (repository,) = [item for item in documents if item["metadata"]["name"] == "artifact-repositories"]
     assert repository["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"] in repository["data"]
-    (found,) = map(yaml.safe_load, repository["data"].values())
-    assert (found["archiveLogs"], found["s3"]["bucket"], found["s3"]["endpoint"]) == (True, "artifacts", "argo-artifacts:9000")
+    (artifacts,) = map(yaml.safe_load, repository["data"].values())
+    assert (artifacts["archiveLogs"], artifacts["s3"]["bucket"], artifacts["s3"]["endpoint"]) == (True, "artifacts", "argo-artifacts:9000")
 
 
 def test_pods_of_an_argo_that_is_there(tmp_path: Path) -> None:
-    """With argo: use every pod has our ServiceAccount and complies with `restricted`, whatever that Argo's own defaults are."""
+    """With argo: use every pod has our ServiceAccount and complies with `restricted`, no matter which defaults that Argo has."""
     templates = [item["spec"] for item in rendered(tmp_path, argo="use") if item["kind"] == "WorkflowTemplate"]
     assert {spec["serviceAccountName"] for spec in templates} == {"pipeline"}
     for spec in templates:
         for template in spec["templates"]:
-            found = template.get("containerSet", {}).get("containers", []) + ([template["container"]] if "container" in template else [])
+            containers = template.get("containerSet", {}).get("containers", []) + (
+                [template["container"]] if "container" in template else []
+            )
             volumes = template.get("volumes", [])
-            assert violations({"securityContext": spec["securityContext"], "containers": found, "volumes": volumes}) == []
-            assert all(container["resources"]["requests"] for container in found)
+            assert violations({"securityContext": spec["securityContext"], "containers": containers, "volumes": volumes}) == []
+            assert all(container["resources"]["requests"] for container in containers)
 
 
 def test_a_store_that_is_there(tmp_path: Path) -> None:
@@ -92,8 +94,8 @@ def test_a_store_that_is_there(tmp_path: Path) -> None:
 
     assert names(documents, "Deployment") == {"workflow-controller", "argo-server"}
     assert names(documents, "PersistentVolumeClaim") == set()
-    found = config(documents)["artifactRepository"]["s3"]
-    assert (found["endpoint"], found["insecure"], found["region"], found["bucket"]) == (
+    store = config(documents)["artifactRepository"]["s3"]
+    assert (store["endpoint"], store["insecure"], store["region"], store["bucket"]) == (
         "s3.example.com",
         False,
         "eu-central-1",
@@ -113,7 +115,7 @@ def test_network_policies_on_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"argo": "use"}, USED, {"argo": "use", **USED}], ids=str)
 def test_every_choice_is_a_plan(settings: dict[str, str]) -> None:
-    """Whatever is chosen, the steps that are left come in an order in which they can be done."""
+    """For every choice, the steps that are left come in an order in which they can be done."""
     titles = [step.title for step in plan.up(parse(settings, {}))]
     for step in plan.up(parse(settings, {})):
         assert all(titles.index(need) < titles.index(step.title) for need in step.needs if need in titles)
@@ -122,18 +124,18 @@ def test_every_choice_is_a_plan(settings: dict[str, str]) -> None:
 
 def test_the_policy_is_about_the_buckets_that_were_chosen() -> None:
     """The pipelines' user is allowed the buckets that the settings name, and no others."""
-    found = policy(Settings(bucket_artifacts="a-b", bucket_outputs="out"))
+    rules = policy(Settings(bucket_artifacts="a-b", bucket_outputs="out"))
     named = {
-        resource.removeprefix("arn:aws:s3:::").removesuffix("/*") for item in found["Statement"] for resource in item.get("Resource", [])
+        resource.removeprefix("arn:aws:s3:::").removesuffix("/*") for item in rules["Statement"] for resource in item.get("Resource", [])
     }
     assert named == {"singer-configs", "a-b", "out"}
 
 
 def pieces(value: Any, key: str) -> list[Any]:
-    """Return everything that stands below a key, at whatever depth."""
+    """Return the values of a key, at any depth."""
     if isinstance(value, dict):
-        return [found for name, item in value.items() for found in ([item] if name == key else []) + pieces(item, key)]
-    return [found for item in value for found in pieces(item, key)] if isinstance(value, list) else []
+        return [piece for name, item in value.items() for piece in ([item] if name == key else []) + pieces(item, key)]
+    return [piece for item in value for piece in pieces(item, key)] if isinstance(value, list) else []
 
 
 FOLDERS: dict[str, Any] = {f"bucket_{name}": f"lake/singer/{name}" for name in ("configs", "artifacts", "outputs")}
@@ -142,27 +144,27 @@ FOLDERS: dict[str, Any] = {f"bucket_{name}": f"lake/singer/{name}" for name in (
 def test_folders_of_a_bucket_are_before_every_key(tmp_path: Path) -> None:
     """Where a bucket is a folder of one, Argo's keys begin with it: those of inputs, of outputs and of logs, each with its own."""
     documents = rendered(tmp_path, **{**USED, **FOLDERS})
-    found = [item for document in documents if document["kind"] == "WorkflowTemplate" for item in pieces(document, "s3")]
-    assert found
-    for place in found:
-        ours = "configs" if "bucket" in place else "artifacts"
-        assert (place.get("bucket", "lake"), place["key"].startswith(f"lake/singer/{ours}/".removeprefix("lake/"))) == ("lake", True)
+    addresses = [item for document in documents if document["kind"] == "WorkflowTemplate" for item in pieces(document, "s3")]
+    assert addresses
+    for address in addresses:
+        ours = "configs" if "bucket" in address else "artifacts"
+        assert (address.get("bucket", "lake"), address["key"].startswith(f"lake/singer/{ours}/".removeprefix("lake/"))) == ("lake", True)
     repository = config(documents)["artifactRepository"]["s3"]
     assert (repository["bucket"], repository["keyFormat"]) == ("lake", "singer/artifacts/workflows/{{workflow.name}}/{{pod.name}}")
-    (told,) = [item["data"] for item in documents if item["metadata"]["name"] == "singer-store"]
-    assert told["SINGER_BUCKET_OUTPUTS"] == "lake/singer/outputs"
+    (variables,) = [item["data"] for item in documents if item["metadata"]["name"] == "singer-store"]
+    assert variables["SINGER_BUCKET_OUTPUTS"] == "lake/singer/outputs"
 
 
 def test_what_can_be_listed_is_below_the_folder() -> None:
     """The policy for folders of a bucket names the bucket once for each, with what may be listed, and objects below them alone."""
-    found = {item["Sid"]: item for item in policy(Settings(**FOLDERS))["Statement"]}
-    listing = [item for sid, item in found.items() if sid.startswith("ListOurObjects")]
+    statements = {item["Sid"]: item for item in policy(Settings(**FOLDERS))["Statement"]}
+    listing = [item for sid, item in statements.items() if sid.startswith("ListOurObjects")]
     assert {item["Condition"]["StringLike"]["s3:prefix"][0] for item in listing} == {
         f"{item.partition('/')[2]}/*" for item in FOLDERS.values()
     }
     assert all(item["Resource"] == ["arn:aws:s3:::lake"] for item in listing)
-    assert found["LookAtOurBuckets"]["Resource"] == ["arn:aws:s3:::lake"]
-    assert found["ReadAndWriteObjects"]["Resource"] == [f"arn:aws:s3:::{item}/*" for item in FOLDERS.values()]
+    assert statements["LookAtOurBuckets"]["Resource"] == ["arn:aws:s3:::lake"]
+    assert statements["ReadAndWriteObjects"]["Resource"] == [f"arn:aws:s3:::{item}/*" for item in FOLDERS.values()]
 
 
 def test_keys_of_a_secret_that_is_there(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def test_the_identity_of_pods_needs_no_keys(tmp_path: Path) -> None:
     for key in ("secretKeyRef", "accessKeySecret", "secretKeySecret"):
         assert pieces(documents, key) == []
     places = [config(documents)["artifactRepository"]["s3"], *(item for item in pieces(documents, "s3") if "bucket" in item)]
-    assert all(place["useSDKCreds"] is True for place in places)
+    assert all(address["useSDKCreds"] is True for address in places)
     (account,) = [item for item in documents if (item["kind"], item["metadata"]["name"]) == ("ServiceAccount", "pipeline")]
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"] == role
 
@@ -194,18 +196,18 @@ def test_a_store_with_a_certificate_of_the_companys(tmp_path: Path) -> None:
     (secret,) = [item for item in documents if (item["kind"], item["metadata"]["name"]) == ("Secret", "singer-ca")]
     places = [config(documents)["artifactRepository"]["s3"], *(item for item in pieces(documents, "s3") if "bucket" in item)]
     assert len(places) > 5
-    assert all(place["caSecret"] == {"name": "singer-ca", "key": next(iter(secret["data"]))} for place in places)
+    assert all(address["caSecret"] == {"name": "singer-ca", "key": next(iter(secret["data"]))} for address in places)
 
 
 def test_a_store_by_plain_http(tmp_path: Path) -> None:
-    """Where the store has no TLS, no certificate is brought for it."""
+    """If the store has no TLS, no certificate is mounted for it."""
     documents = rendered(tmp_path, **{**USED, "s3_endpoint": "http://s3.example.com"}, ca_bundle=certifi.where())
     assert pieces(documents, "caSecret") == []
     assert "singer-ca" not in names(documents, "Secret")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "problem"),
     [
         ({"s3_credentials": "identity"}, "singer.s3_credentials"),
         ({"s3_secret": "lake-keys"}, "singer.s3_secret"),
@@ -220,12 +222,12 @@ def test_a_store_by_plain_http(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_a_store(settings: dict[str, str], said: str) -> None:
+def test_what_does_not_fit_a_store(settings: dict[str, str], problem: str) -> None:
     """What would be ignored, and buckets whose keys could be alike, are refused."""
     with pytest.raises(SetupError) as caught:
         parse(settings, {})
     assert caught.value.code == "E-SETTING"
-    assert caught.value.problem.startswith(f"{said} ")
+    assert caught.value.problem.startswith(f"{problem} ")
 
 
 def test_a_store_on_this_machine_cannot_be_used_by_pods() -> None:

@@ -26,33 +26,33 @@ def rendered(tmp_path: Path, **settings: Any) -> list[dict[str, Any]]:
 
 def named(documents: list[dict[str, Any]]) -> dict[str, str]:
     """Return every image that objects name, by whom."""
-    found: dict[str, str] = {}
+    images: dict[str, str] = {}
     for document in documents:
         if document["kind"] == "Deployment":
             spec = document["spec"]["template"]["spec"]
-            found |= {item["name"]: item["image"] for item in [*spec.get("initContainers", []), *spec["containers"]]}
+            images |= {item["name"]: item["image"] for item in [*spec.get("initContainers", []), *spec["containers"]]}
         if document["metadata"]["name"] == "workflow-controller-configmap":
-            found["executor"] = yaml.safe_load(document["data"]["config"])["executor"]["image"]
-    return found
+            images["executor"] = yaml.safe_load(document["data"]["config"])["executor"]["image"]
+    return images
 
 
 def test_the_files_name_the_images_that_are_pulled() -> None:
     """Every image of the manifests, of kind.yaml and of the Dockerfile is one that up pulls, and none is pulled in vain."""
-    found = named(load(sorted((ROOT / "manifests").glob("*/*.yaml"))))
+    images = named(load(sorted((ROOT / "manifests").glob("*/*.yaml"))))
     dockerfile = (ROOT / "singer-containers" / "Dockerfile").read_text(encoding="utf-8")
     arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
     base = arguments["BASE"].replace("${PYTHON}", arguments["PYTHON"])
 
-    assert {*found.values(), kind_config()["nodes"][0]["image"], base} == set(IMAGES.values())
+    assert {*images.values(), kind_config()["nodes"][0]["image"], base} == set(IMAGES.values())
 
 
 def test_every_image_can_be_replaced(tmp_path: Path) -> None:
-    """Whatever images the settings name are those that run: no public one is left anywhere."""
+    """The images that the settings name are those that run: no public one is left anywhere."""
     mine = {name: f"registry.example.com/{name}:1" for name in IMAGES}
-    found = named(rendered(tmp_path, images=",".join(f"{name}={image}" for name, image in mine.items())))
+    images = named(rendered(tmp_path, images=",".join(f"{name}={image}" for name, image in mine.items())))
 
     wanted = {"workflow-controller": "controller", "argo-server": "server", "minio": "minio", "executor": "executor"}
-    assert found == {who: mine[name] for who, name in wanted.items()}
+    assert images == {who: mine[name] for who, name in wanted.items()}
 
 
 def test_behind_a_mirror_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_everything_is_labelled_as_ours(tmp_path: Path) -> None:
 def test_node_ports_are_the_same_everywhere() -> None:
     """Each door on the laptop leads through kind.yaml to the Service behind it, on the port that the settings have by default."""
     services = [item for item in load(sorted((ROOT / "manifests").glob("*/*.yaml"))) if item["kind"] == "Service"]
-    behind = {port["nodePort"]: port["port"] for service in services for port in service["spec"]["ports"]}
+    behind = {port["nodePort"]: port["port"] for service in services for port in service["spec"]["ports"] if "nodePort" in port}
     mapped = {item["containerPort"]: item["hostPort"] for item in kind_config()["nodes"][0]["extraPortMappings"]}
 
     assert behind == mapped

@@ -42,7 +42,7 @@ def test_a_connection_that_is_reset_is_a_clause(resetting: int) -> None:
 
 
 def test_a_port_where_nobody_listens_is_a_clause() -> None:
-    """The reason is in our words, whatever the library calls it."""
+    """The reason is in our words, not in the library's."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
     assert silent(url) == f"{url} does not answer yet: the connection is refused"

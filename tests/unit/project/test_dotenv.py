@@ -48,7 +48,7 @@ PEM = "-----BEGIN KEY-----\nMIIE+/ab==\n-----END KEY-----\n"
 @example({"A": PEM})
 @example({"A": "", "B_1": " a # b ", "_C": 'it\'s \\n "quoted" $HOME `x`'})
 def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, values: dict[str, str]) -> None:
-    """A secret is read back exactly as it was passed, whatever its bytes."""
+    """A secret is read back exactly as it was passed, with any bytes."""
     file = tmp_path_factory.mktemp("env") / ".env"
     keep(file, values)
     assert read_dotenv(file) == values
@@ -133,7 +133,7 @@ def test_a_value_is_renewed(tmp_path: Path, text: str, value: str) -> None:
 
 
 def test_a_value_of_somebody_else_stays(tmp_path: Path) -> None:
-    """Whoever has set another value meanwhile knows better; the message has no value."""
+    """A value that somebody else has set meanwhile stays; the message has no value."""
     file = tmp_path / ".env"
     file.write_text("TOKEN=mine\n")
     with pytest.raises(SetupError, match=r"^\.env has another value by now$"):

@@ -9,7 +9,7 @@ import yaml
 
 from cluster.config.strict import Fields
 from cluster.errors import SetupError
-from cluster.project.files import MOST_FILES, MOST_MEGABYTES, only_here, read_files, relative_files
+from cluster.project.files import MOST_FILES, MOST_MEGABYTES, from_checkout, only_here, read_files, relative_files
 from cluster.project.reader import Project
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def test_paths_that_only_this_machine_has(root: Path) -> None:
         "taken": "data/a.csv",
         "secret": "${NAME}",
     }
-    found = {key: path for key, _, path in only_here(config, root, {"data/a.csv"})}
-    assert found == {
+    paths = {key: path for key, _, path in only_here(config, root, {"data/a.csv"})}
+    assert paths == {
         "path": root / "data/a.csv",
         "nested.0.url": root / "data/a.csv",
         "nested.1": root / "data",
@@ -150,3 +150,16 @@ def test_what_is_no_path_of_this_machine(root: Path, text: str) -> None:
     """Parts of addresses, folders that every container has, and texts of any kind are no such paths."""
     assert list(only_here({"a": text}, root, ())) == []
     assert relative_files({"a": text}, root) == []
+
+
+def test_absolute_paths_of_the_checkout(tmp_path: Path) -> None:
+    """A file of the checkout is named by its path in it, unless it may not be taken along. Other texts stay."""
+    root = tmp_path / "checkout"
+    (root / "data").mkdir(parents=True)
+    for name, text in {"data/a.csv": "1", ".env": "A=1", "key.pem": "-----BEGIN PRIVATE KEY-----"}.items():
+        (root / name).write_text(text)
+    (tmp_path / "b.csv").touch()
+    moved = {"files": [{"path": f"{root}/meltano/../data/a.csv"}]}
+    assert from_checkout(moved, root) == {"files": [{"path": "data/a.csv"}]}
+    stay = {name: f"{root}/{name}" for name in ("data", "none.csv", ".env", "key.pem", "../b.csv")}
+    assert from_checkout({**stay, "start": "data/a.csv", "pages": 5}, root) == {**stay, "start": "data/a.csv", "pages": 5}

@@ -82,9 +82,9 @@ def test_a_download_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a network the error names the server."""
     with PythonMirror("3.8", WORKS) as server:
-        found = pythons(tmp_path, monkeypatch, server)
+        pythons_ = pythons(tmp_path, monkeypatch, server)
     with pytest.raises(SetupError, match=r"Python 3.8 cannot be downloaded: http://127.0.0.1:\d+ cannot be reached.") as caught:
-        found.download("tap-x", "3.8")
+        pythons_.download("tap-x", "3.8")
     assert caught.value.code == "E-NETWORK"
 
 

@@ -1,4 +1,4 @@
-"""Connectors and pipelines as they stand in ``singer-configs/``, secrets and ``.env``."""
+"""Connectors and pipelines as ``singer-configs/`` defines them, secrets and ``.env``."""
 
 from __future__ import annotations
 
@@ -84,26 +84,26 @@ REQUIREMENTS = {
 
 @pytest.mark.parametrize(("text", "expected"), REQUIREMENTS.items())
 def test_requirements_are_separated_by_spaces(configs: Configs, text: str, expected: list[str] | None) -> None:
-    """One text may hold several requirements; what stands in quotes stays together; line breaks are refused."""
+    """One text may hold several requirements; quoted text stays together; line breaks are refused."""
     configs.connector("tap-x", pip_url=text)
     if expected is None:
         assert "pip_url" in refused(lambda: configs.project.connector("tap-x"))
     else:
-        found = configs.project.connector("tap-x")
-        assert (list(found.requirements), found.projects) == (expected, ())
+        connector = configs.project.connector("tap-x")
+        assert (list(connector.requirements), connector.projects) == (expected, ())
 
 
 def test_requirements_may_be_a_list_and_a_folder(configs: Configs) -> None:
-    """Requirements may be a list, whose items are not split; a folder is told from a requirement, and one that is none is refused."""
+    """Requirements may be a list, whose items are not split; a folder is recognised, and one that is none is refused."""
     folder = configs.root / "taps" / "mine"
     folder.mkdir(parents=True)
     (folder / "pyproject.toml").write_text("", encoding="utf-8")
     configs.connector("tap-x", pip_url=["taps/mine", "./taps/mine", "extra >=1, <2", "other @ git+https://127.0.0.1/x"])
-    found = configs.project.connector("tap-x")
-    assert (found.requirements, found.projects) == (("extra >=1, <2", "other @ git+https://127.0.0.1/x"), (folder, folder))
+    connector = configs.project.connector("tap-x")
+    assert (connector.requirements, connector.projects) == (("extra >=1, <2", "other @ git+https://127.0.0.1/x"), (folder, folder))
     configs.connector("tap-x", pip_url="taps/mine extra==1")
-    found = configs.project.connector("tap-x")
-    assert (found.requirements, found.projects) == (("extra==1",), (folder,))
+    connector = configs.project.connector("tap-x")
+    assert (connector.requirements, connector.projects) == (("extra==1",), (folder,))
     for wrong in ("taps/other", "./taps", "../elsewhere", "/etc/tap"):
         configs.connector("tap-x", pip_url=wrong)
         assert "pip_url" in refused(lambda: configs.project.connector("tap-x"))
@@ -117,8 +117,8 @@ def test_folders_and_wheels_anywhere(configs: Configs) -> None:
         (folder / "setup.py").touch()
     (old / "tap_x-1.0-py3-none-any.whl").touch()
     configs.connector("tap-x", pip_url="-e ../outside --editable taps/old taps/old/tap_x-1.0-py3-none-any.whl")
-    found = configs.project.connector("tap-x")
-    assert (found.requirements, found.projects) == (("./taps/old/tap_x-1.0-py3-none-any.whl",), (outside, old))
+    connector = configs.project.connector("tap-x")
+    assert (connector.requirements, connector.projects) == (("./taps/old/tap_x-1.0-py3-none-any.whl",), (outside, old))
 
 
 # -------------------------------------------------------------------------------------------------------- pipelines
@@ -193,10 +193,10 @@ def test_every_key_of_a_pipeline_is_understood(configs: Configs) -> None:
             "notify": "always",
         }
     )
-    found = configs.project.pipeline("p")
-    assert (found.mode, found.paused, found.timeout, found.retries, found.notify) == ("staged", True, 6 * 3600, 0, "always")
-    assert (found.schedule, found.timezone) == (("0 6 * * 1-5", "*/5 0 1 1 *"), "Europe/Berlin")
-    assert found.resources == {"cpu": "500m", "memory": "1.5Gi"}
+    pipeline = configs.project.pipeline("p")
+    assert (pipeline.mode, pipeline.paused, pipeline.timeout, pipeline.retries, pipeline.notify) == ("staged", True, 6 * 3600, 0, "always")
+    assert (pipeline.schedule, pipeline.timezone) == (("0 6 * * 1-5", "*/5 0 1 1 *"), "Europe/Berlin")
+    assert pipeline.resources == {"cpu": "500m", "memory": "1.5Gi"}
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 50, "a-1-b", "9"])
@@ -250,7 +250,7 @@ CATALOGS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("catalog", "problem"), CATALOGS)
 def test_a_catalog_that_is_none(catalog: dict[str, Any], problem: str) -> None:
-    """What is wrong with a catalog is said with the stream that it is wrong with."""
+    """An error in a catalog names the stream that it is about."""
     assert refused(lambda: check_catalog(catalog, "x"), "E-CATALOG") == problem
 
 
@@ -407,7 +407,7 @@ def test_without_a_dotenv(tmp_path: Path) -> None:
     ],
 )
 def test_a_secret_itself_is_refused(configs: Configs, config: dict[str, Any], path: str, variable: str) -> None:
-    """A secret that stands in a config is refused wherever the file is read, with the way out and without its value."""
+    """A secret in a config is refused wherever the file is read, with what to do and without its value."""
     configs.write("tap-x/config.json", json.dumps(config))
     for read in (lambda: configs.project.connector("tap-x"), lambda: configs.project.pipeline("p")):
         with pytest.raises(SetupError) as caught:
@@ -451,7 +451,7 @@ def test_a_pipelines_own_config_is_looked_at_too(configs: Configs) -> None:
 
 
 def test_what_a_program_knows_to_be_secret(configs: Configs) -> None:
-    """A setting that the program calls secret may not be typed, whatever its name."""
+    """A setting that the program calls secret may not be typed, under any name."""
     refuse_typed_secrets({"pin": "${PIN}", "name": "me"}, "tap-x", shown="config.json", known={"pin"})
     with pytest.raises(SetupError, match=r"config.json: pin holds a secret itself"):
         refuse_typed_secrets({"pin": "1234"}, "tap-x", shown="config.json", known={"pin"})

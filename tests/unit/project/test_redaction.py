@@ -24,7 +24,7 @@ def test_a_known_secret_is_hidden_in_every_form(secret: str, form: object) -> No
     """A value that is known to be secret is not in the text any more, in whichever form it was written."""
     written = form(secret)  # type: ignore[operator]
     if len(secret.strip()) >= 4 and not set(secret) <= set(HIDDEN):
-        assert written.strip('"') not in redacted(f"it said <{written}> once", [secret])
+        assert written.strip('"') not in redacted(f"it printed <{written}> once", [secret])
 
 
 def test_a_short_secret_does_not_make_all_unreadable() -> None:
@@ -50,9 +50,9 @@ def test_a_short_secret_does_not_make_all_unreadable() -> None:
 )
 def test_what_looks_like_a_secret_is_hidden(text: str, secret: str) -> None:
     """Also a secret that nobody knows of is hidden, where it looks like one; what stands around it can still be read."""
-    found = redacted(f"before {text} after", [])
-    assert secret not in found
-    assert found.startswith("before ")
+    result = redacted(f"before {text} after", [])
+    assert secret not in result
+    assert result.startswith("before ")
 
 
 def test_what_is_known_to_be_secret(tmp_path: Path) -> None:
@@ -66,9 +66,9 @@ def test_what_is_known_to_be_secret(tmp_path: Path) -> None:
         (folder / f"odd{number}.json").write_text(odd)
     (tmp_path / ".env").write_text("A=k3\n\nexport B='k4' # mine\n")
     environ = {"NAMED": "k5", "OTHER": "no", "GH_TOKEN": "k6", "TOKENIZERS_PARALLELISM": "false", "PWD": "/home", "U": "http://me:k7@host/"}
-    found = set(redaction.known(Settings(root=tmp_path), environ))
-    assert {"k1", "k2", "k3", "k4", "k5", "k6", "k7"} <= found
-    assert found & {"id", "string", "2026-01-01", "no", "false", "/home"} == set()
+    secrets = set(redaction.known(Settings(root=tmp_path), environ))
+    assert {"k1", "k2", "k3", "k4", "k5", "k6", "k7"} <= secrets
+    assert secrets & {"id", "string", "2026-01-01", "no", "false", "/home"} == set()
 
 
 def test_what_is_no_secret_stays() -> None:

@@ -116,7 +116,7 @@ def test_argo_accepts_whatever_is_accepted(five: tuple[str, ...]) -> None:
 
 @given(st.integers(0, 4), fields.filter(bool))
 def test_each_field_alone(number: int, field: str) -> None:
-    """A single field that passes is accepted by the controller's parser, whatever its form."""
+    """A single field of any form that passes is accepted by the controller's parser."""
     five = ["*"] * 5
     five[number] = field
     if refusal(" ".join(five)) == "":
@@ -158,5 +158,5 @@ ZONES = {
 
 @pytest.mark.parametrize(("name", "reason"), ZONES.items())
 def test_a_time_zone_that_some_argo_refuses(name: str, reason: str) -> None:
-    """A schedule in a zone that a controller does not know never starts: `check` says why and what to write."""
+    """A schedule in a zone that a controller does not know never starts: `check` reports why and what to write."""
     assert reason in zone_refusal(name)

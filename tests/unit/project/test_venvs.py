@@ -23,7 +23,7 @@ from cluster.project.venvs import Environments, version
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What uv 0.13 really says on standard error.
+# What uv 0.13 really prints on standard error.
 NOT_FOUND = """\
 error: No solution found when resolving dependencies
   cause: Because no-such-tap was not found in the package registry and you require no-such-tap==9.9, we can conclude that your \
@@ -63,7 +63,18 @@ error: The build backend returned an error
              jsonpath-ng>=1.5.3pyarrow>=5.0.0
                         ~~~~~~~^
 """
+GIT = """\
+error: Git operation failed
+  cause: process didn't exit successfully: `/usr/bin/git fetch 'https://git.example.org/tap.git'` (exit status: 128)
+         --- stderr
+         fatal: 'tap.git' does not appear to be a git repository
+         fatal: Could not read from remote repository.
+
+         Please make sure you have the correct access rights
+         and the repository exists.
+"""
 SAID = {
+    GIT: "Git operation failed: 'tap.git' does not appear to be a git repository.",
     NOT_FOUND: "no-such-tap was not found in the package registry and you require no-such-tap==9.9.",
     CONFLICT: "you require requests<1 and requests>2.",
     UNPARSABLE: "Couldn't parse requirement: Unexpected end of version specifier, expected version.",
@@ -75,10 +86,10 @@ SAID = {
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"), SAID.items(), ids=["not found", "conflict", "unparsable", "build", "setup", "plain", "nothing"]
+    ("text", "sentence"), SAID.items(), ids=["git", "not found", "conflict", "unparsable", "build", "setup", "plain", "nothing"]
 )
 def test_what_uv_says_becomes_a_sentence(text: str, sentence: str) -> None:
-    """Of what uv says the user reads what failed and why, without its hints, excerpts and conclusions."""
+    """Of uv's output the user reads what failed and why, without its hints, excerpts and conclusions."""
     assert reason(text) == sentence
 
 
@@ -88,10 +99,10 @@ def test_what_uv_says_becomes_a_sentence(text: str, sentence: str) -> None:
 )
 def test_whatever_uv_says_is_one_sentence(text: str) -> None:
     """However uv words it, the user reads one line of a readable length that ends as a sentence does."""
-    found = reason(text)
-    assert "\n" not in found
-    assert 1 < len(found) <= 301
-    assert found.endswith((".", "?"))
+    sentence = reason(text)
+    assert "\n" not in sentence
+    assert 1 < len(sentence) <= 301
+    assert sentence.endswith((".", "?"))
 
 
 def connector(folder: Path, requirement: str = "", project: Path | None = None) -> Connector:
@@ -135,10 +146,10 @@ my-tap @ git+https://example.org/my-tap@abc
     ],
 )
 def test_the_version_is_that_of_the_lock(tmp_path: Path, requirement: str, expected: str) -> None:
-    """A connector's version is what its lock says of its own package, however the name is spelt, and of no other."""
-    found = connector(tmp_path, requirement)
-    found.lock.write_text(LOCK, encoding="utf-8")
-    assert version(found) == expected
+    """A connector's version is the one in its lock for its own package, in any spelling, and for no other."""
+    locked = connector(tmp_path, requirement)
+    locked.lock.write_text(LOCK, encoding="utf-8")
+    assert version(locked) == expected
 
 
 @pytest.mark.parametrize(
@@ -192,18 +203,18 @@ def test_what_pips_files_say_counts(tmp_path: Path) -> None:
     ask = "from cluster.project.venvs import pip_setting; print(*map(pip_setting, ('index-url', 'cert', 'quiet')), sep='|')"
     for more, cert in (({}, "/etc/company.pem"), ({"PIP_CERT": "/mine.pem"}, "/mine.pem")):
         variables = {**environ, "PIP_CONFIG_FILE": str(file), **more}
-        said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        assert said == f"https://index.example.com/100%25/simple|{cert}|None\n"
+        printed = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert printed == f"https://index.example.com/100%25/simple|{cert}|None\n"
     ask = "from cluster.project.venvs import extra_indexes; import os; print(extra_indexes(os.environ))"
     indexes: tuple[tuple[dict[str, str], list[str]], ...] = (
         ({}, ["https://a/x", "https://b/x"]),
         ({"PIP_EXTRA_INDEX_URL": "c d"}, ["c", "d"]),
         ({"UV_INDEX": "e"}, ["e"]),
     )
-    for chosen, found in indexes:
+    for chosen, expected in indexes:
         variables = {**environ, "PIP_CONFIG_FILE": str(file), **chosen}
-        said = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        assert said == f"{found}\n"
+        printed = subprocess.run([sys.executable, "-c", ask], env=variables, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert printed == f"{expected}\n"
 
 
 TOGETHER = """

@@ -36,7 +36,7 @@ def test_free_ports_are_as_preferred(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - as other people's programs do
-def test_a_port_that_is_taken_gives_way_to_the_next(tmp_path: Path, address: str) -> None:
+def test_a_port_that_is_taken_is_replaced_by_the_next(tmp_path: Path, address: str) -> None:
     """Where somebody listens, on the loopback interface or on all of them, the next free port is taken, and none twice."""
     first = row(5)
     with socket.create_server((address, first)), socket.create_server((address, first + 2)):
@@ -111,7 +111,7 @@ def test_whose_the_cluster_is_is_remembered(tmp_path: Path) -> None:
 
 
 def test_a_cluster_is_not_complete_when_it_is_begun_anew(tmp_path: Path) -> None:
-    """A cluster that is made a second time counts as broken off until it is made, whatever the first one was."""
+    """A cluster that is made a second time counts as broken off until it is made, even if the first one was complete."""
     file = tmp_path / "instance.json"
     instance = Instance(file)
     instance.claim("singer")
@@ -152,13 +152,13 @@ def test_a_file_that_was_damaged(tmp_path: Path, content: bytes) -> None:
     assert Instance(file).owns("singer")
 
 
-def test_checkouts_are_told_apart(tmp_path: Path) -> None:
+def test_checkouts_have_different_names(tmp_path: Path) -> None:
     """Two checkouts never have the same id, so that neither takes the other's objects for its own."""
     assert len({Instance(tmp_path / str(number)).id for number in range(50)}) == 50
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    """Where the note cannot be written the user is told so, and no cluster is begun."""
+    """If the note cannot be written the user gets an error, and no cluster is begun."""
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError) as caught:
         Instance(tmp_path / "file" / "instance.json").claim("singer")

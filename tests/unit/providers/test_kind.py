@@ -76,16 +76,16 @@ def test_the_cluster_is_made_with_the_ports_and_the_image_that_were_chosen(tmp_p
     instance = Instance(tmp_path / "instance.json")
     first = row(3)
     instance.choose_ports(preferred(first, first + 1, first + 2))
-    found = kind.Kind(settings, instance, Runtime("docker")).config()
+    config = kind.Kind(settings, instance, Runtime("docker")).config()
 
-    assert found["nodes"][0].pop("image") == "registry.example.com/node:1"
-    assert [item.pop("hostPort") for item in found["nodes"][0]["extraPortMappings"]] == [first, first + 1, first + 2]
-    assert {item["listenAddress"] for item in found["nodes"][0]["extraPortMappings"]} == {"127.0.0.1"}
+    assert config["nodes"][0].pop("image") == "registry.example.com/node:1"
+    assert [item.pop("hostPort") for item in config["nodes"][0]["extraPortMappings"]] == [first, first + 1, first + 2]
+    assert {item["listenAddress"] for item in config["nodes"][0]["extraPortMappings"]} == {"127.0.0.1"}
     plain = kind_config()
     del plain["nodes"][0]["image"]
     for item in plain["nodes"][0]["extraPortMappings"]:
         del item["hostPort"]
-    assert found == plain
+    assert config == plain
     patched = kind.Kind(settings, instance, Runtime("docker")).config("1")
     reports, cgroups = (yaml.safe_load(patch) for patch in patched["kubeadmConfigPatches"])
     assert cgroups == {"kind": "KubeletConfiguration", "failCgroupV1": False}

@@ -1,4 +1,4 @@
-"""What minikube says, in the forms of its source (pkg/minikube/out/register) and of what 1.38.1 printed, and what we make of it."""
+"""What minikube prints, in the forms of its source (pkg/minikube/out/register) and of 1.38.1, and what we make of it."""
 
 # ruff: noqa: E501 - tables: a case is a line
 
@@ -15,7 +15,7 @@ from cluster.providers.minikube_output import KUBERNETES, event, failure, progre
 
 def line(kind: str, **data: str) -> str:
     """Return an event as minikube prints it."""
-    found = {
+    event = {
         "specversion": "1.0",
         "id": "8f0b1b0c-6d1a-4a0e-9d53-2d0f3c4f5a6b",
         "source": "https://minikube.sigs.k8s.io/",
@@ -23,7 +23,7 @@ def line(kind: str, **data: str) -> str:
         "datacontenttype": "application/json",
         "data": data,
     }
-    return json.dumps(found, separators=(",", ":"))
+    return json.dumps(event, separators=(",", ":"))
 
 
 def error(name: str, message: str, exitcode: int = 80, advice: str = "") -> str:
@@ -51,10 +51,10 @@ SPOKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", SPOKEN)
-def test_what_is_said_while_minikube_works(said: str) -> None:
+@pytest.mark.parametrize("printed", SPOKEN)
+def test_what_is_reported_while_minikube_works(printed: str) -> None:
     """Each step and each download becomes a few words; what is no event is silent."""
-    assert progress_of(said) == SPOKEN[said]
+    assert progress_of(printed) == SPOKEN[printed]
 
 
 @pytest.mark.parametrize("data", [None, "text", 3, ["a"]])
@@ -101,29 +101,29 @@ KNOWN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "problem", "hint"), KNOWN)
-def test_a_known_reason_of_a_failure(said: str, problem: str, hint: str) -> None:
-    """A reason that people meet is one sentence in our words and one thing to do, whatever was printed around it."""
-    found = failure(f"{line('step', currentstep='1', totalsteps='19', name='x', message='y')}\n{said}\n! Exiting")
-    assert found.code == "E-CLUSTER"
-    assert re.search(problem, found.problem), found.problem
-    assert re.search(hint, found.hint), found.hint
-    assert "\n" not in found.problem + found.hint
+@pytest.mark.parametrize(("printed", "problem", "hint"), KNOWN)
+def test_a_known_reason_of_a_failure(printed: str, problem: str, hint: str) -> None:
+    """A reason that people meet is one sentence in our words and one thing to do, with any output around it."""
+    error = failure(f"{line('step', currentstep='1', totalsteps='19', name='x', message='y')}\n{printed}\n! Exiting")
+    assert error.code == "E-CLUSTER"
+    assert re.search(problem, error.problem), error.problem
+    assert re.search(hint, error.hint), error.hint
+    assert "\n" not in error.problem + error.hint
 
 
 def test_any_other_reason_keeps_minikubes_words_and_advice() -> None:
     """What we do not know is passed on: the last line of minikube's message, and its advice on one line."""
-    found = failure(error("GUEST_START", "failed to start node:\n\tkubeadm init: exit status 1", advice="Try this:\n\t\t1. restart\n"))
-    assert found.problem == "minikube failed: kubeadm init: exit status 1."
-    assert found.hint == "Try this: 1. restart"
+    reason = failure(error("GUEST_START", "failed to start node:\n\tkubeadm init: exit status 1", advice="Try this:\n\t\t1. restart\n"))
+    assert reason.problem == "minikube failed: kubeadm init: exit status 1."
+    assert reason.hint == "Try this: 1. restart"
 
 
 def test_the_event_that_ended_it_counts() -> None:
-    """What minikube said of a first try before, or of where to report it after, is not taken for the reason."""
+    """What minikube printed about an earlier try, or about where to report it after, is not taken for the reason."""
     first = line("error", message="StartHost failed, but will try again: boom")
     last = line("error", message="If the above advice does not help, please let us know")
-    found = failure("\n".join((first, error("GUEST_CERT", "Failed to setup certs: bang"), last)))
-    assert found.problem == "minikube failed: Failed to setup certs: bang."
+    reason = failure("\n".join((first, error("GUEST_CERT", "Failed to setup certs: bang"), last)))
+    assert reason.problem == "minikube failed: Failed to setup certs: bang."
 
 
 @pytest.mark.parametrize("advice", ["", "minikube delete{{.profile}}"])

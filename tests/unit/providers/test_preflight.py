@@ -1,4 +1,4 @@
-"""What is said of a machine before a cluster is made on it, and who holds a port."""
+"""The findings about a machine before a cluster is made on it, and the program that holds a port."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DESKTOP = Info(
 PLAIN = replace(DESKTOP, product="docker", root="/")
 
 
-def said(info: Info, **limits: int) -> list[tuple[str, bool]]:
+def subjects(info: Info, **limits: int) -> list[tuple[str, bool]]:
     """Return what is found: its subject, and whether nothing works with it."""
     return [(item.subject, item.fatal) for item in findings(info, "docker", limits)]
 
 
 def test_a_healthy_machine() -> None:
-    """Where all is well nothing is said."""
-    assert said(DESKTOP) == []
+    """A machine that lacks nothing has no findings."""
+    assert subjects(DESKTOP) == []
     assert fatal(list(findings(DESKTOP, "docker", {}))) is None
 
 
@@ -48,27 +48,27 @@ def test_a_healthy_machine() -> None:
     ids=str,
 )
 def test_a_machine_that_lacks_something(changed: dict[str, object], finding: tuple[str, bool]) -> None:
-    """Each lack is found on its own; what slows things down is told from what nothing works with."""
-    assert said(replace(DESKTOP, **changed)) == [finding]  # type: ignore[arg-type]
+    """Each lack is found by itself; what slows things down is a warning, what prevents a cluster is an error."""
+    assert subjects(replace(DESKTOP, **changed)) == [finding]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("product", ["Docker Desktop", "OrbStack", "Rancher Desktop", "Colima", "podman"])
 def test_more_memory_is_had_where_the_product_has_it(product: str) -> None:
-    """What to do about too little memory is said in the words of the product that gives it."""
-    found = next(item for item in findings(replace(DESKTOP, product=product, memory=2 * GB), "docker", {}) if item.subject == "Memory")
+    """The hint about too little memory uses the words of the product that provides it."""
+    finding = next(item for item in findings(replace(DESKTOP, product=product, memory=2 * GB), "docker", {}) if item.subject == "Memory")
     assert {
         "Docker Desktop": "Settings",
         "OrbStack": "orb ",
         "Rancher Desktop": "Preferences",
         "Colima": "colima start",
         "podman": "podman machine",
-    }[product] in found.remedy
-    assert product in found.fact
+    }[product] in finding.remedy
+    assert product in finding.fact
 
 
 def test_a_runtime_that_says_nothing_of_its_memory() -> None:
     """What is not known is not complained about."""
-    assert said(replace(DESKTOP, memory=0, cpus=0)) == []
+    assert subjects(replace(DESKTOP, memory=0, cpus=0)) == []
 
 
 class Roomy(Info):
@@ -82,14 +82,14 @@ class Roomy(Info):
 def test_the_disk(free: int, finding: list[tuple[str, bool]]) -> None:
     """Too little room where the images are stops; a little more is a warning; who has data in a cluster may wake it all the same."""
     machine = type("Machine", (Roomy,), {"free": free * GB})(**asdict(PLAIN))
-    assert said(machine) == finding
+    assert subjects(machine) == finding
     assert not fatal(list(findings(machine, "docker", {}, anew=False)))
 
 
 def test_a_disk_that_cannot_be_seen() -> None:
-    """The room of a machine of its own cannot be seen from here, and is not complained about."""
+    """The disk of a virtual machine cannot be seen from here, and there is no finding about it."""
     assert DESKTOP.disk is None
-    assert said(DESKTOP) == []
+    assert subjects(DESKTOP) == []
 
 
 def test_inotify(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ def test_inotify(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"{value}\n")
     limits = inotify_limits(PLAIN, tmp_path)
     assert limits == few
-    found = list(findings(PLAIN, "docker", limits))
-    assert [item.remedy for item in found if item.subject == "inotify"] == [
+    results = list(findings(PLAIN, "docker", limits))
+    assert [item.remedy for item in results if item.subject == "inotify"] == [
         f"sudo sysctl -w fs.inotify.{name}={INOTIFY[name]}" for name in few
     ]
-    assert not any(item.fatal for item in found)
-    assert ("inotify", True) in said(PLAIN, max_user_instances=63)
+    assert not any(item.fatal for item in results)
+    assert ("inotify", True) in subjects(PLAIN, max_user_instances=63)
     assert inotify_limits(DESKTOP, tmp_path) == {}
 
 
@@ -132,8 +132,8 @@ def test_a_program_of_somebody_else() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         look = f"import encodings.ascii, os, sys; sys.path.insert(0, {str(ROOT)!r}); from cluster.containers.ports import holder"
         look += f"; os.setgroups([]); os.setgid(65534); os.setuid(65534); print(holder({server.getsockname()[1]}))"
-        said_ = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
-    assert said_ == 'a program of the user "root"\n'
+        printed = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+    assert printed == 'a program of the user "root"\n'
 
 
 PUBLISHED = r"""#!/bin/sh
@@ -162,7 +162,7 @@ def test_what_macos_prints() -> None:
 
 
 def test_a_port_that_nobody_holds() -> None:
-    """Where nobody listens nobody is named, also not whoever is connected to that port elsewhere."""
+    """If nobody listens nobody is named, also not a program that is connected to that port elsewhere."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     assert holder(port) == ""
@@ -171,5 +171,5 @@ def test_a_port_that_nobody_holds() -> None:
 @pytest.mark.parametrize(("free", "fatal"), [(0.2, True), (1, False), (50, None)])
 def test_room_for_connectors(free: float, fatal: bool | None) -> None:  # noqa: FBT001 - a column of the table
     """Too little room for the connectors' environments stops, a little is a warning, and enough is not worth a word."""
-    found = preflight.room(int(free * 10**9))
-    assert (None if found is None else found.fatal) == fatal
+    finding = preflight.room(int(free * 10**9))
+    assert (None if finding is None else finding.fatal) == fatal

@@ -25,38 +25,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 RUNNER = Path(entrypoint.__file__)
-COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py"), RUNNER.with_name("notify.py")]
+COMMIT = [RUNNER.with_name("commit.py"), RUNNER.with_name("kube_secret.py")]
 SOURCES = [*sorted((ROOT / "cluster").rglob("*.py")), ROOT / "benchmarks" / "bench.py", RUNNER, *COMMIT]
 CODE = re.compile(r"E-[A-Z]+(-[A-Z]+)*")
 
 
 @cache
-def trees() -> Iterable[ast.AST]:
-    """Parse every source file."""
-    return [ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES]
+def nodes() -> Iterable[ast.AST]:
+    """Return all parts of every source file."""
+    return [node for file in SOURCES for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
 
 
 @cache
 def raised() -> tuple[set[str], set[str]]:
-    """Return the error codes that stand in the code other than in comparisons, and patterns of those that are put together."""
+    """Return the error codes in the code other than in comparisons, and patterns of those that are put together."""
     codes: set[str] = set()
     patterns: set[str] = set()
-    for tree in trees():
-        compared = {id(part) for node in ast.walk(tree) if isinstance(node, ast.Compare) for part in ast.walk(node)}
-        for node in ast.walk(tree):
-            if id(node) in compared:
-                continue
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value):
-                codes.add(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
-                if re.fullmatch(r"E\\-[][A-Z+\\-]+", pattern):
-                    patterns.add(pattern)
+    compared = {id(part) for node in nodes() if isinstance(node, ast.Compare) for part in ast.walk(node)}
+    for node in nodes():
+        if id(node) in compared:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and CODE.fullmatch(node.value):
+            codes.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            pattern = "".join(re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[A-Z]+" for part in node.values)
+            if re.fullmatch(r"E\\-[][A-Z+\\-]+", pattern):
+                patterns.add(pattern)
     return codes, patterns
 
 
 def test_every_error_code_that_can_happen_is_listed() -> None:
-    """Whatever code a user meets, the page explains it."""
+    """The page explains every code that a user can meet."""
     codes, _ = raised()
     assert codes - first_column("## Error codes") == set()
 
@@ -78,8 +77,7 @@ def test_every_event_is_listed() -> None:
     """Every event that a program may meet is in the table, and no other."""
     stated = {
         node.args[0].value
-        for tree in trees()
-        for node in ast.walk(tree)
+        for node in nodes()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "event"
         if node.args and isinstance(node.args[0], ast.Constant)
     }
@@ -93,7 +91,7 @@ def test_every_rule_is_listed() -> None:
 
 
 def test_every_layout_is_listed() -> None:
-    """The table of layouts says of each what came with it, in the words that an upgrade shows."""
+    """The table of layouts lists what came with each, in the words that an upgrade shows."""
     assert {int(row[0]): row[1] for row in table("## Layout")} == format_version.NEWS
 
 
@@ -161,7 +159,7 @@ def test_every_key_of_a_pipeline_is_listed(configs: Path) -> None:
 
 
 def test_the_defaults_are_those_of_the_page(configs: Path) -> None:
-    """What is left out is as the page says."""
+    """The page describes correctly what is left out."""
     project = Project(configs.parent)
     tap, pipeline = project.connector("tap-x"), project.pipeline("p")
     page = {row[0].strip("`"): row[2] for heading in ("<name>/", "pipelines.yaml") for row in table(f"## `singer-configs/{heading}`")}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
-import shlex
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from documents import CONTEXTS, PAGES, ROOT, commands, read
-from invoke.parser import Parser
+import yaml
+from documents import PAGES, ROOT, commands, read, understood
 
 import tasks
 
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
 
 SVG = "{http://www.w3.org/2000/svg}"
 PICTURE = ROOT / "docs" / "demo.svg"
-
-
-def understood(command: str) -> None:
-    """See that Invoke would take a command: its name, its flags, no argument too few or too many."""
-    words = shlex.split(command)
-    if words[0].startswith("-"):
-        return  # Invoke's own, such as --list
-    (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
-    assert context.name == words[0]
-    assert not context.missing_positional_args, command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -110,3 +99,16 @@ def test_the_layers_of_the_architecture_are_modules() -> None:
     there = {path.stem for path in (ROOT / "cluster").iterdir() if path.suffix in {"", ".py"}}
     assert named
     assert named <= there
+
+
+def test_a_report_of_a_bug_has_what_helps() -> None:
+    """The form for bugs requires the command and the file of ``doctor --bundle``; each form is one that GitHub can show."""
+    forms = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in (ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")}
+    assert sorted(forms) == ["bug", "feature"]
+    for form in forms.values():
+        assert {"name", "description", "body"} <= set(form)
+        assert all(part["type"] == "markdown" or (part["id"] and part["attributes"]["label"]) for part in form["body"])
+    required = {part["id"]: part["attributes"] for part in forms["bug"]["body"] if part.get("validations", {}).get("required")}
+    assert set(required) == {"command", "expected", "bundle"}
+    for command in commands(required["bundle"]["description"]):
+        understood(command)

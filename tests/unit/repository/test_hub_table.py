@@ -40,7 +40,7 @@ def events(*more: dict[str, Any], missing: list[str] | None = None) -> list[dict
     ],
 )
 def test_how_far_a_trial_came(hub: ModuleType, printed: list[dict[str, Any]], words: str) -> None:
-    """A connector without a login is tried as far as it goes, and the table says how far."""
+    """A connector without a login is tried as far as it goes, and the table shows how far."""
     assert hub.tried("tap", printed) == words
 
 

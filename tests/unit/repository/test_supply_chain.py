@@ -33,28 +33,28 @@ KNOWN = {"currencyconverter": "Apache-2.0, in its LICENSE; its metadata does not
 def requirements(lock: Path) -> dict[str, str]:
     """Return every package of a lock, and what stands after its version."""
     return {
-        found[1].lower().replace("_", "-").replace(".", "-"): found[3] for found in REQUIREMENT.finditer(lock.read_text(encoding="utf-8"))
+        match[1].lower().replace("_", "-").replace(".", "-"): match[3] for match in REQUIREMENT.finditer(lock.read_text(encoding="utf-8"))
     }
 
 
-def licences(found: Message) -> list[str]:
-    """Return the licences that a package says it is under, each alone: its expression, else its classifiers, else its own words."""
-    if found.get("License-Expression"):
-        return [part.strip("() ") for part in re.split(r"\bAND\b|\bOR\b|\bWITH\b", found["License-Expression"])]
-    classifiers = [text.rpartition("::")[2].strip() for text in found.get_all("Classifier") or [] if text.startswith("License ::")]
-    words = (found.get("License") or "").strip()
+def licences(package: Message) -> list[str]:
+    """Return the licences that a package declares, each alone: its expression, else its classifiers, else its own words."""
+    if package.get("License-Expression"):
+        return [part.strip("() ") for part in re.split(r"\bAND\b|\bOR\b|\bWITH\b", package["License-Expression"])]
+    classifiers = [text.rpartition("::")[2].strip() for text in package.get_all("Classifier") or [] if text.startswith("License ::")]
+    words = (package.get("License") or "").strip()
     return [text for text in classifiers if text != "OSI Approved"] or re.split(r" OR | AND ", words)
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=[str(lock.relative_to(ROOT)) for lock in LOCKS])
 def test_every_dependency_has_its_hash(lock: Path) -> None:
-    """Every package of a lock is named with one version and at least one hash, and nothing says from where."""
+    """Every package of a lock is named with one version and at least one hash, and no line names a registry."""
     text = lock.read_text(encoding="utf-8")
-    found = requirements(lock)
+    hashes = requirements(lock)
     starts = [line for line in text.splitlines() if line and not line[0].isspace() and not line.startswith("#")]
-    assert found
+    assert hashes
     assert len(starts) == len(REQUIREMENT.findall(text))
-    assert [name for name, rest in found.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", rest)] == []
+    assert [name for name, rest in hashes.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", rest)] == []
     assert "://" not in text
 
 
@@ -69,19 +69,19 @@ def test_licences_are_on_the_list() -> None:
     wrong, seen = {}, 0
     for name in {name for lock in ROOT.glob("requirements*.lock") for name in requirements(lock)}:
         try:
-            found = metadata(name)
+            package = metadata(name)
         except PackageNotFoundError:
             continue  # of another platform or Python
         seen += 1
-        told = licences(cast("Message", found))
-        if name not in KNOWN and not (told and all(ALLOWED.fullmatch(licence) for licence in told)):
-            wrong[name] = told
+        names = licences(cast("Message", package))
+        if name not in KNOWN and not (names and all(ALLOWED.fullmatch(licence) for licence in names)):
+            wrong[name] = names
     assert wrong == {}
     assert seen > 50
 
 
-def test_a_licence_that_is_not_on_the_list_is_found() -> None:
-    """A package under the GPL, or under no licence that it names, would be told."""
+def test_a_licence_that_is_not_on_the_list_is_refused() -> None:
+    """A package under the GPL, or under no licence that it names, is refused."""
     for text in ("GPL-3.0-or-later", "GNU General Public License v3 (GPLv3)", "AGPL-3.0", "Other/Proprietary License", "", "Commercial"):
         assert not ALLOWED.fullmatch(text)
     assert ALLOWED.fullmatch("BSD 3-Clause License")
@@ -91,11 +91,11 @@ def test_a_licence_that_is_not_on_the_list_is_found() -> None:
 def test_ci_may_only_read(workflow: Path) -> None:
     """CI has the right to read the repository and no other, sees no secret, and runs actions at a commit that nobody can move."""
     text = workflow.read_text(encoding="utf-8")
-    found: dict[Any, Any] = yaml.safe_load(text)
-    assert found["permissions"] == {"contents": "read"}
+    content: dict[Any, Any] = yaml.safe_load(text)
+    assert content["permissions"] == {"contents": "read"}
     assert "pull_request_target" not in text
     assert "secrets." not in text
-    for job in found["jobs"].values():
+    for job in content["jobs"].values():
         assert job.get("permissions", {"contents": "read"}) == {"contents": "read"}
         for step in job["steps"]:
             if "uses" in step:

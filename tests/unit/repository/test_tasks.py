@@ -25,13 +25,13 @@ def test_it_is_short() -> None:
 
 def test_it_needs_only_invoke_and_our_own_code() -> None:
     """At its top it imports Invoke, our code and typing: ``--list`` stays fast, and nothing heavy hides in it."""
-    found = set()
+    imported = set()
     for node in ast.parse(SOURCE).body:
         if isinstance(node, ast.Import):
-            found |= {name.name.split(".")[0] for name in node.names}
+            imported |= {name.name.split(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").split(".")[0])
-    assert found <= {"__future__", "typing", "invoke", "cluster"}
+            imported.add((node.module or "").split(".")[0])
+    assert imported <= {"__future__", "typing", "invoke", "cluster"}
 
 
 def test_every_function_is_a_command() -> None:
@@ -42,11 +42,11 @@ def test_every_function_is_a_command() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_says_what_it_does_and_shows_how(name: str) -> None:
-    """Its help is an imperative sentence, and an example on a line of its own that Invoke understands."""
+    """Its help is an imperative sentence, and an example on a separate line that Invoke understands."""
     text, _, example = (tasks.namespace[name].body.__doc__ or "").partition("\n\n")
-    found = re.fullmatch(r"([A-Z][a-z]+)\b[^\n]*[a-z0-9/)\]-]\.", text)
-    assert found, "an imperative sentence"
-    assert not re.fullmatch(r"\w+[^s]s|\w{3,}(ing|ed)", found[1]), "Show, not Shows or Showing"
+    sentence = re.fullmatch(r"([A-Z][a-z]+)\b[^\n]*[a-z0-9/)\]-]\.", text)
+    assert sentence, "an imperative sentence"
+    assert not re.fullmatch(r"\w+[^s]s|\w{3,}(ing|ed)", sentence[1]), "Show, not Shows or Showing"
     assert example.startswith("    invoke ")
     words = example.split()[1:]
     (context,) = Parser(contexts=list(CONTEXTS.values())).parse_argv(words)
@@ -63,7 +63,7 @@ def test_every_option_is_explained(name: str) -> None:
 def test_an_option_is_the_same_everywhere() -> None:
     """An option that several commands have is a switch in all of them or takes values in all; --json, --engine and a run mean the same.
 
-    But for --target: ``new`` is told that it is one, ``add`` which one it is.
+    But for --target: for ``new`` it is a switch, for ``add`` it takes a name; and for --print of ``schedule``, which takes a word.
     """
     kinds: dict[str, set[type]] = defaultdict(set)
     texts: dict[str, set[str]] = defaultdict(set)
@@ -71,7 +71,7 @@ def test_an_option_is_the_same_everywhere() -> None:
         for argument in context.args.values():
             kinds[argument.name].add(bool if argument.kind is bool else str)
             texts[argument.name].add(argument.help)
-    assert {name: found for name, found in kinds.items() if len(found) > 1} == {"target": {bool, str}}
+    assert {name: types for name, types in kinds.items() if len(types) > 1} == {"target": {bool, str}, "print": {bool, str}}
     assert [len(texts[name]) for name in ("json", "engine", "limit", "plan")] == [1, 1, 1, 1]
 
 
@@ -87,7 +87,7 @@ def test_a_script_can_read_every_command() -> None:
 
 
 def test_an_option_is_written_once() -> None:
-    """What several commands explain alike stands in one table."""
+    """An explanation that several commands share is in one table."""
     lines = re.findall(r'^ +"([\w-]+)": "(.+)",$', SOURCE, re.MULTILINE)
     assert sorted(lines) == sorted(set(lines))
 

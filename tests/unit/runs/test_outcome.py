@@ -1,4 +1,4 @@
-"""What the end of a log says: the sentence that people see of a connector or a transform that failed."""
+"""The end of a log: the sentence that people see of a connector or a transform that failed."""
 
 from __future__ import annotations
 
@@ -42,18 +42,22 @@ ENDS = {
     ),
     "a colon, and more below": (f"{TRACEBACK}ValueError: these are missing:\n  host, port\n", "ValueError: these are missing: host, port"),
     "a colon, and nothing below": ("no such table\nLINE 1:\n", "no such table"),
+    "an error of syntax": (
+        f"{TRACEBACK}  File \"tap_mine/tap.py\", line 12\n    def x(\n         ^\nSyntaxError: '(' was never closed\n",
+        "SyntaxError: '(' was never closed (tap_mine/tap.py, line 12)",
+    ),
     "cut off": ("Traceback (most recent call last):\n  File", "File"),
 }
 
 
 @pytest.mark.parametrize(("log", "says"), ENDS.values(), ids=ENDS)
 def test_the_last_words_of_a_connector(log: str, says: str) -> None:
-    """What was raised counts, where a traceback ends the log, without what stands below it; else the last line that says something."""
+    """The exception counts if a traceback ends the log, without the lines below it; else the last line with text."""
     assert last_words(log.encode()) == says
 
 
 DBT = {
-    "all is well": (["Running with dbt=1.11.16", "Done. PASS=2 WARN=0 ERROR=0"], ""),
+    "all models pass": (["Running with dbt=1.11.16", "Done. PASS=2 WARN=0 ERROR=0"], ""),
     "no connection": (
         ["Encountered an error:\nDatabase Error\n  connection failed: FATAL:  no such user\n"],
         "connection failed: FATAL:  no such user",
@@ -164,3 +168,21 @@ def test_a_refused_record_may_be_the_mappers() -> None:
 def test_coloured_warnings_are_shown() -> None:
     """The level of a line is read without its colour, which ends in a letter."""
     assert list(warnings(["[\033[33mWARNING\033[0m] slow", "\033[32mINFO\033[0m fine"], [])) == ["slow"]
+
+
+HINTS = {
+    "SyntaxError: invalid syntax (tap_mine/tap.py, line 12)": "Correct that line.",
+    "connection to server at 127.0.0.1, port 5432 failed: Connection refused": "See whether the server runs and can be reached",
+    "requests.exceptions.ConnectionError: Failed to resolve 'api.example.org'": "See whether the server runs and can be reached",
+    "KeyError: 'base'": "Correct its config.json",
+}
+
+
+@pytest.mark.parametrize(("text", "hint"), HINTS.items(), ids=HINTS)
+def test_the_hint_if_discovery_fails(text: str, hint: str) -> None:
+    """A mistake in the code, and a server that is away, are no faults of the config."""
+    error = {"code": "E-DISCOVERY", "problem": "The tap's discovery ended with exit code 1.", "hint": "Correct its config.json."}
+    failure = SideResult("tap", "tap-x", 90, {"error": error}, f"{text}\nE-DISCOVERY  x\n".encode()).failure()
+    assert failure is not None
+    assert failure.problem == f'tap-x\'s discovery ended with exit code 1: "{text}".'
+    assert failure.hint.startswith(hint)

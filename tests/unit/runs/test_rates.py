@@ -17,8 +17,8 @@ def test_a_sparkline_shows_lowest_and_highest(values: list[float]) -> None:
     assume(min(values) < max(values))
     line = sparkline(values)
     assert len(line) == len(values)
-    assert {line[place] for place, value in enumerate(values) if value == min(values)} == {"▁"}
-    assert {line[place] for place, value in enumerate(values) if value == max(values)} == {"█"}
+    assert {line[index] for index, value in enumerate(values) if value == min(values)} == {"▁"}
+    assert {line[index] for index, value in enumerate(values) if value == max(values)} == {"█"}
     heights = [BARS.index(bar) for _, bar in sorted(zip(values, line, strict=True))]
     assert heights == sorted(heights)
 
@@ -38,7 +38,7 @@ def csv(*lines: str) -> bytes:
 
 
 def test_the_last_file_wins() -> None:
-    """A day that stands in several files, or twice in one, is taken from the last; days are in order however they came."""
+    """A day that is in several files, or twice in one, is taken from the last; days are sorted in any case."""
     table = read(
         [
             csv("date,USD,_sdc_batched_at", "2026-01-02,1.2,x", "2026-01-01,1.1,x", "2026-01-02,1.3,x"),
@@ -86,6 +86,6 @@ def test_the_latest_days_only(count: int) -> None:
 
 
 def test_a_rate_of_nought_does_not_crash() -> None:
-    """A first rate of 0, which no change can be told from, is shown all the same."""
+    """A first rate of 0, from which no change can be computed, is shown all the same."""
     _, rows = latest(Table({"2026-01-01": {"USD": 0.0}, "2026-01-02": {"USD": 1.0}}, 2), "EUR")
     assert rows[0][:2] == ["EUR/USD", "1"]

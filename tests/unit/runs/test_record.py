@@ -55,7 +55,7 @@ def test_run_ids_sort_by_time() -> None:
 
 
 def test_a_run_id_is_a_name_for_kubernetes() -> None:
-    """An id says when the run began, in UTC, can be an object's name in Kubernetes, and is found again in a lock."""
+    """An id contains the start of the run in UTC, can be an object's name in Kubernetes, and is found again in a lock."""
     before = datetime.now(UTC).replace(microsecond=0)
     run = new_run_id()
     assert before <= datetime.strptime(run[:15], "%Y%m%dt%H%M%S").replace(tzinfo=UTC) <= datetime.now(UTC)

@@ -75,11 +75,11 @@ def test_whatever_stands_in_a_record_is_text(records: list[Record], title: str, 
     """No name and no error of a record becomes an element or an attribute, and the page loads nothing and runs nothing."""
     rates = [round(value, 6) for value in rates]
     course = [(NOW + timedelta(days=day), value) for day, value in enumerate(rates)]
-    found = Reader(page(records, [(title, course)], NOW))
-    assert found.names & LOADS == {"link"}
-    assert [value for tag, key, value in found.attributes if key in {"href", "src", "action"}] == ["data:,"]
-    assert not [key for _, key, _ in found.attributes if key.startswith("on")]
-    text = "".join(found.text)
+    reader = Reader(page(records, [(title, course)], NOW))
+    assert reader.names & LOADS == {"link"}
+    assert [value for tag, key, value in reader.attributes if key in {"href", "src", "action"}] == ["data:,"]
+    assert not [key for _, key, _ in reader.attributes if key.startswith("on")]
+    text = "".join(reader.text)
     assert all(record.pipeline in text for record in records)
     assert "url(" not in text
 
@@ -123,7 +123,7 @@ def test_a_thousand_runs_make_a_small_page() -> None:
 
 
 def test_drawings_are_well_formed() -> None:
-    """Each drawing is XML, says in words what it shows, and stays within its box."""
+    """Each drawing is XML, describes in words what it shows, and stays within its box."""
     course = [(NOW - timedelta(days=300 - day), 1 + day / 100) for day in range(300)]
     drawings = re.findall(r"<svg.*?</svg>", page([run(0), run(1)], [("EUR/USD", course)], NOW))
     assert len(drawings) == 3

@@ -1,4 +1,4 @@
-"""Secrets that a connector replaced: what is kept, what is said of the others."""
+"""Secrets that a connector replaced: what is kept, what is reported about the others."""
 
 from __future__ import annotations
 

@@ -68,11 +68,11 @@ def test_lines_and_json_tell_the_same(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(line == line.rstrip() for line in lines)
 
     steps(Json())
-    found = events(capsys.readouterr().out)
-    assert [event["step"] for event in found if event["event"] == "step.started"] == [item[1] for item in expected]
-    ends = [event for event in found if event["event"] == "step.finished"]
-    told = [(title, status, detail) for title, detail, status, _ in STEPS] + [("broken off", "failed", "under way")]
-    assert [(event["step"], event["status"], event["detail"]) for event in ends] == told
+    printed = events(capsys.readouterr().out)
+    assert [event["step"] for event in printed if event["event"] == "step.started"] == [item[1] for item in expected]
+    ends = [event for event in printed if event["event"] == "step.finished"]
+    wanted = [(title, status, detail) for title, detail, status, _ in STEPS] + [("broken off", "failed", "under way")]
+    assert [(event["step"], event["status"], event["detail"]) for event in ends] == wanted
     assert all(0 <= event["seconds"] < 10 for event in ends)
 
 
@@ -94,7 +94,7 @@ def test_people_and_programs_each_see_their_own(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("error", "code"), [(SetupError("E-X", "A fact.", hint="Do it."), 1), (RunError("E-X", "A fact.", hint="Do it."), 2)]
 )
-def test_an_error_is_told_on_standard_error(capsys: pytest.CaptureFixture[str], error: SetupError, code: int) -> None:
+def test_an_error_is_printed_on_standard_error(capsys: pytest.CaptureFixture[str], error: SetupError, code: int) -> None:
     """People and programs get code, fact and hint in words on standard error; programs an event as well."""
     Plain().error(error)
     plain = capsys.readouterr()
@@ -249,13 +249,13 @@ def on_a_terminal(script: str, columns: int = 100, **environ: str) -> str:
     variables = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=variables, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        found = b""
-        with suppress(OSError):  # at its end a terminal says EIO
+        received = b""
+        with suppress(OSError):  # at its end a terminal raises EIO
             while part := os.read(ours, 65536):
-                found += part
+                received += part
     os.close(ours)
-    assert process.returncode == 0, found.decode()
-    return found.decode().replace("\r\n", "\n")
+    assert process.returncode == 0, received.decode()
+    return received.decode().replace("\r\n", "\n")
 
 
 SHOW = f"""
@@ -323,7 +323,7 @@ HOSTILE = (
     "back\b\b\b\bfore",
     "eight bits\x9b2A\x9d52;c;eA==\x9c",
     "turned \u202etxt.exe",
-    "forged\n✓ All is well",
+    "forged\n✓ All is ready",
 )
 OBEYED = re.compile("[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202e]|\x1b(?!\\[[0-9;]*m)")
 SAY = f"""
@@ -336,7 +336,7 @@ for text in {HOSTILE!r}:
 
 
 def test_a_terminal_obeys_nobody_else() -> None:
-    """What a connector says moves no cursor, sets no title, fills no clipboard, makes no link and begins no line of ours."""
+    """A connector's output moves no cursor, sets no title, fills no clipboard, makes no link and begins no line of ours."""
     for text in (on_a_terminal(SAY, columns=300), on_a_terminal(SAY, columns=300, TERM="dumb")):
         assert OBEYED.findall(text) == []
         assert not any(line.startswith("✓") for line in CODES.sub("", text).splitlines())

@@ -34,7 +34,7 @@ class TapTest(unittest.TestCase):
         assert sent[-1]["type"] == "STATE"
 
     def test_a_second_run_goes_on(self) -> None:
-        """From the state of a run, nothing older than its bookmark is loaded. An API may send the last rows again."""
+        """From a state, no row older than its bookmark is loaded. The last rows may come again."""
         first = messages()
         last = max(message["record"]["updated_at"] for message in first if message["type"] == "RECORD")
         again = [message["record"] for message in messages(first[-1]["value"]) if message["type"] == "RECORD"]

@@ -1,9 +1,11 @@
-"""A mapper that hides fields and renames streams, and misbehaves as its config says.
+"""A mapper that hides fields and renames streams, and misbehaves as its config asks.
 
-Keys: ``hide`` (fields), ``rename`` (stream to stream), ``drop`` (leave out the messages of these types), ``say`` (a line to print
-first), ``stderr``, ``exit`` (at the end), ``exit_at`` (exit code at a line number: ``[3, 7]``), ``read`` (stop after so many lines),
-``kill`` (kill itself at the end), ``kill_runner``, ``deaf`` (ignore SIGTERM), ``sleep`` (seconds at the end), ``pid``, ``environment``,
-``careless`` (leave out what is no JSON).
+For its messages: ``hide`` (fields), ``rename`` (stream to stream), ``drop`` (leave out the messages of these types). Also ``careless``
+(leave out what is no JSON), ``read`` (stop after so many lines), ``say`` (a line to print first).
+
+For its process: ``stderr``, ``pid``, ``environment``, ``deaf`` (ignore SIGTERM), ``sleep`` (seconds at the end).
+
+For its end: ``exit`` (exit code), ``exit_at`` (exit code at a line number: ``[3, 7]``), ``kill`` (kill itself), ``kill_runner``.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def mapped(message: dict, config: dict) -> dict:
 
 
 def main() -> None:
-    """Pass messages on to the end, or as far as the config says."""
+    """Pass messages on to the end, or as far as the config asks."""
     config = {}
     if "--config" in sys.argv:
         with open(sys.argv[sys.argv.index("--config") + 1], encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""A tap that says of itself what its settings are, after a greeting, as those on singer-sdk do; it has nothing to load."""
+"""A tap that prints its settings, after a greeting, as those on singer-sdk do; it has nothing to load."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""A tap that does what its config says, step by step: what the tests need to see go wrong.
+"""A tap that does what its config asks, step by step: what the tests need to see go wrong.
 
 ``{"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}], ["exit", 1]]}``. See ``STEPS``.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import os
@@ -32,7 +33,7 @@ def load(name: str) -> dict:
 
 
 def say(message: object) -> None:
-    """Print one line, at once."""
+    """Print one line, and flush it."""
     print(message if isinstance(message, str) else json.dumps(message), flush=True)
 
 
@@ -63,12 +64,12 @@ def strike(who: str, number: int) -> None:
 
 def source(rows: int, batch: int, fault: dict | None = None) -> None:
     """Go on from the number in the state up to *rows*, a state after each batch; the *fault* strikes after so many bytes."""
-    said = [{"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": {"type": "object"}}]
+    messages = [{"type": "SCHEMA", "stream": "s", "key_properties": ["n"], "schema": {"type": "object"}}]
     for number in range(load("--state").get("n", 0), rows):
-        said.append({"type": "RECORD", "stream": "s", "record": {"n": number}})
+        messages.append({"type": "RECORD", "stream": "s", "record": {"n": number}})
         if (number + 1) % batch == 0 or number + 1 == rows:
-            said.append({"type": "STATE", "value": {"n": number + 1}})
-    data = "".join(json.dumps(message) + "\n" for message in said).encode()
+            messages.append({"type": "STATE", "value": {"n": number + 1}})
+    data = "".join(json.dumps(message) + "\n" for message in messages).encode()
     at = min(fault["at"], len(data)) if fault else 0
     write(data[:at])
     if fault:
@@ -76,8 +77,36 @@ def source(rows: int, batch: int, fault: dict | None = None) -> None:
     write(data[at:])
 
 
+def streams(rows: dict, batch: int = 2, faults: dict | None = None, pause: float = 0) -> None:
+    """Load each selected stream of the catalog from its bookmark up to so many rows, a state after each batch.
+
+    A fault of a stream is the number of rows after which the tap exits with code 1.
+    """
+    marks = load("--state").get("bookmarks", {})
+    for name in [entry["tap_stream_id"] for entry in load("--catalog")["streams"] if entry.get("selected", True)]:
+        STEPS["schema"](name)
+        for number in range(marks.get(name, {}).get("n", 0), rows.get(name, 0)):
+            if (faults or {}).get(name) == number:
+                sys.exit(1)
+            records(name, 1, number)
+            marks = {**marks, name: {"n": number + 1}}
+            if (number + 1) % batch == 0 or number + 1 == rows[name]:
+                say({"type": "STATE", "value": {"bookmarks": marks}})
+                time.sleep(pause)
+
+
+def days(stream: str, inclusive: bool = True, timed: bool = False) -> None:
+    """Load a record for each day, or for each six hours, from ``start_date`` to ``end_date`` of the config."""
+    config = load("--config")
+    first, last = (dt.datetime.fromisoformat(config[key].replace("Z", "")) for key in ("start_date", "end_date"))
+    STEPS["schema"](stream)
+    while first < last or (inclusive and first == last):
+        say({"type": "RECORD", "stream": stream, "record": {"n": first.isoformat()}})
+        first += dt.timedelta(hours=6 if timed else 24)
+
+
 def write(data: bytes) -> None:
-    """Write all of *data* to standard output, at once."""
+    """Write all of *data* to standard output, and flush it."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -109,7 +138,7 @@ def facts(path: str) -> None:
 
 
 def batch(stream: str, size: int, folder: str = "", first: int = 0) -> None:
-    """Write records into a file, by default where ``batch_config`` says, and print its address."""
+    """Write records into a file, by default below the root of ``batch_config``, and print its address."""
     folder = folder or load("--config")["batch_config"]["storage"]["root"].replace("file://", "")
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, f"{stream}-{first}.json.gz")
@@ -145,6 +174,8 @@ STEPS = {
     "records": records,
     "count": count,
     "source": source,
+    "streams": streams,
+    "days": days,
     "memory": memory,
     "state": lambda value: say({"type": "STATE", "value": value}),
     "say": say,

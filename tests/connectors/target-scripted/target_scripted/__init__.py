@@ -1,12 +1,17 @@
-"""A target that writes records into ``<stream>.jsonl`` and prints states, and misbehaves as its config says.
+"""A target that writes records into ``<stream>.jsonl`` and prints states, and misbehaves as its config asks.
 
-Keys: ``read`` (stop after so many lines), ``silent`` (print no state), ``say`` (lines to print at the end), ``stderr``, ``exit``,
-``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``lenient`` (leave out
-lines that are broken), ``kill`` (kill itself at the end), ``link`` and ``file`` (leave a symbolic link ``[name, where]`` or an
-empty file), ``table`` (leave a file ``[name, text]``),
-``batches`` (false: do not read batch files), ``sleep`` (seconds at the end), ``pid``, ``environment``, ``wait_for``, ``often`` (print each
-state as it comes), ``outside`` (append rows to that file, down to the
-disk, before a state is printed, as a database does), ``fault`` (``at`` so many bytes, or -1 for the end, send ``who`` the ``signal``).
+For its reading: ``read`` (stop after so many lines), ``lenient`` (leave out lines that are broken), ``batches`` (false: do not read
+batch files), ``wait_for``, ``sleep`` (seconds at the end).
+
+For its output: ``silent`` (print no state), ``often`` (print each state as it comes), ``say`` (lines to print at the end), ``stderr``,
+``pid``, ``environment``.
+
+For its files: ``link`` (leave a symbolic link ``[name, where]``), ``file`` (leave an empty file), ``table`` (leave a file
+``[name, text]``). With ``outside`` it appends rows to that file, down to the disk, before a state is printed,
+as a database does.
+
+For its end: ``exit``, ``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``kill`` (kill
+itself). With ``fault`` it sends ``who`` the ``signal`` after ``at`` bytes, or at the end if ``at`` is -1.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ def finish(config: dict, state: object) -> None:
 
 
 def understand(line: bytes, config: dict) -> dict:
-    """Return the message that stands in a line."""
+    """Return the message in a line."""
     if config.get("exit_on", "\n\n").encode() in line:
         sys.exit(1)
     try:
@@ -62,7 +67,7 @@ def understand(line: bytes, config: dict) -> dict:
 
 
 def main() -> None:
-    """Read messages to the end, or as far as the config says."""
+    """Read messages to the end, or as far as the config asks."""
     config = {}
     if "--config" in sys.argv:
         with open(sys.argv[sys.argv.index("--config") + 1], encoding="utf-8") as file:

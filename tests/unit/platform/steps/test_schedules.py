@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from cluster.platform.steps.schedules import SUSPENDED, as_left
+from cluster.platform.steps.schedules import as_left
+from cluster.runs.late import SUSPENDED
 
 
-def schedule(*, suspend: bool, said: bool | None) -> dict[str, Any]:
-    """Return a CronWorkflow; *said* is what we said when we applied it."""
-    annotations = {} if said is None else {SUSPENDED: str(said).lower()}
+def schedule(*, suspend: bool, applied: bool | None) -> dict[str, Any]:
+    """Return a CronWorkflow; *applied* is the value of suspend that we last applied."""
+    annotations = {} if applied is None else {SUSPENDED: str(applied).lower()}
     return {"kind": "CronWorkflow", "metadata": {"name": "p", "annotations": annotations}, "spec": {"suspend": suspend}}
 
 
@@ -20,13 +21,13 @@ def schedule(*, suspend: bool, said: bool | None) -> dict[str, Any]:
     [
         (None, False, False),
         (None, True, True),
-        (schedule(suspend=False, said=False), False, False),
-        (schedule(suspend=False, said=False), True, True),
-        (schedule(suspend=True, said=True), False, False),
-        (schedule(suspend=True, said=False), False, True),
-        (schedule(suspend=False, said=True), True, False),
-        (schedule(suspend=True, said=False), True, True),
-        (schedule(suspend=True, said=None), False, False),
+        (schedule(suspend=False, applied=False), False, False),
+        (schedule(suspend=False, applied=False), True, True),
+        (schedule(suspend=True, applied=True), False, False),
+        (schedule(suspend=True, applied=False), False, True),
+        (schedule(suspend=False, applied=True), True, False),
+        (schedule(suspend=True, applied=False), True, True),
+        (schedule(suspend=True, applied=None), False, False),
     ],
     ids=[
         "new",
@@ -42,4 +43,4 @@ def schedule(*, suspend: bool, said: bool | None) -> dict[str, Any]:
 )
 def test_what_somebody_has_set_by_hand_stays(live: dict[str, Any] | None, *, paused: bool, suspended: bool) -> None:
     """A schedule that was suspended or resumed by hand stays so until `paused` changes in pipelines.yaml."""
-    assert as_left(schedule(suspend=paused, said=paused), live)["spec"]["suspend"] is suspended
+    assert as_left(schedule(suspend=paused, applied=paused), live)["spec"]["suspend"] is suspended

@@ -62,7 +62,7 @@ def pod(tmp_path: Path) -> Pod:
 
 @pytest.mark.parametrize("pause", [0.0, 0.4])
 def test_they_meet(pod: Pod, pause: float) -> None:
-    """Whoever comes first makes the FIFO, and all that the tap says arrives."""
+    """The side that comes first makes the FIFO, and the whole output of the tap arrives."""
     assert pod.run(SAYS, "cat >read; echo '{\"n\": 1}'", pause) == (0, 0)
     assert pod.boxes["target"].read("data/read") == RECORD + STATE
     assert pod.boxes["target"].read("new_state.json") == '{"n": 1}'
@@ -70,7 +70,7 @@ def test_they_meet(pod: Pod, pause: float) -> None:
 
 @pytest.mark.parametrize("pause", [0.0, 0.6])
 def test_a_tap_that_cannot_begin_does_not_hang_its_target(pod: Pod, pause: float) -> None:
-    """A tap that ends before it has opened the FIFO lets the target end too, at once and with a reason."""
+    """A tap that ends before it has opened the FIFO lets the target end too, without a delay and with a reason."""
     pod.boxes["tap"].write("config.json", "{")
     assert pod.run(SAYS, "cat >read", pause) == (90, 90)
     assert pod.boxes["tap"].report["error"]["code"] == "E-CONFIG"
@@ -108,7 +108,7 @@ THREE = {
 def test_none_of_three_waits_for_another(
     pod: Pod, broken: str, tap: str, mapper: str, target: str, codes: tuple[int, ...], errors: tuple[str, ...]
 ) -> None:
-    """If one of three fails, the others end at once, and each says why."""
+    """If one of three fails, the others end without a delay, and each reports the reason."""
     if broken:
         pod.boxes[broken].write("config.json", "{")
     assert pod.three(tap, mapper, target) == codes
@@ -122,7 +122,7 @@ def test_a_tap_without_a_word_is_stopped_after_its_target_has_failed(pod: Pod) -
     assert pod.boxes["tap"].report["error"]["code"] == "E-TARGET-ENDED"
 
 
-def test_argo_is_told_how_far_it_is(pod: Pod) -> None:
+def test_argo_shows_the_progress(pod: Pod) -> None:
     """The tap writes its records so far where Argo looks for progress; a target writes nothing there."""
     progress = pod.shared / "progress"
     environ = {"ARGO_PROGRESS_FILE": str(progress)}
@@ -136,7 +136,7 @@ def test_argo_is_told_how_far_it_is(pod: Pod) -> None:
 
 
 def test_where_a_tap_begins(tmp_path: Path) -> None:
-    """The stored state counts, where there is none the initial one, and with SINGER_FULL neither."""
+    """The stored state counts, else the initial one, and with SINGER_FULL neither."""
     box = Box(tmp_path)
     script = f'echo "$@" >"$BOX/arguments"\n{SAYS}'
     initial = str(box.write("initial.json", {"n": 0}))

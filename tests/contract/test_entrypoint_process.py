@@ -108,7 +108,7 @@ def test_a_replaced_secret_that_cannot_be_kept_is_named(box: Box) -> None:
 
 
 def test_batches_go_where_both_sides_look(box: Box) -> None:
-    """The root of batch_config is the shared folder, whatever it says, for tap and target; a bucket stays."""
+    """The root of batch_config is replaced by the shared folder, for tap and target; a bucket stays."""
     for root, seen in (("file:///home/me/x", f"file://{box.folder}/batches"), ("s3://b/x", "s3://b/x")):
         box.write("config.json", {"batch_config": {"encoding": {}, "storage": {"root": root, "prefix": "p"}}})
         for side in ("tap", "target"):
@@ -146,7 +146,7 @@ def test_files_that_are_not_there_are_not_named(box: Box, side: str) -> None:
 
 
 def test_an_empty_state_is_none(box: Box) -> None:
-    """A state that says nothing is not passed on: some taps fail with it."""
+    """An empty state is not passed on: some taps fail with it."""
     box.write("state.json", {})
     assert box.run("tap", 'echo "$#" >"$BOX/count"').code == 0
     assert box.read("count") == "0\n"
@@ -184,7 +184,7 @@ def test_tap_and_target_are_joined_by_a_fifo(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    "pipe", ["cp said tap_input.txt", "mkfifo tap_input.txt; timeout 5 sh -c 'cat said >tap_input.txt' &"], ids=["file", "fifo"]
+    "pipe", ["cp messages tap_input.txt", "mkfifo tap_input.txt; timeout 5 sh -c 'cat messages >tap_input.txt' &"], ids=["file", "fifo"]
 )
 def test_the_default_paths_are_those_of_the_contract(tmp_path: Path, pipe: str) -> None:
     """With nothing set but the program, the files are those in /tmp; the pipe between the two may be a file or a FIFO there."""
@@ -194,26 +194,26 @@ def test_the_default_paths_are_those_of_the_contract(tmp_path: Path, pipe: str) 
     cd /tmp
     echo '{{"token": "${{TOKEN}}"}}' >config.json; echo '{{"streams": []}}' >catalog.json; echo '{{"n": 0}}' >state.json
     mkdir secrets; printf secret >secrets/TOKEN
-    printf '#!/bin/sh\\nprintf "%%s\\\\n" "$@" >arguments; cat "$2" >given\\ncat said\\n' >tap
+    printf '#!/bin/sh\\nprintf "%%s\\\\n" "$@" >arguments; cat "$2" >config_read\\ncat messages\\n' >tap
     printf '#!/bin/sh\\ncat >read; echo "{{\\\\"n\\\\": 1}}"\\n' >target
-    cat >said <<'END'
+    cat >messages <<'END'
 {RECORD}END
     chmod +x tap target
     SINGER_EXECUTABLE=/tmp/tap {sys.executable} -I -S {ENTRYPOINT} tap >stdout
-    cmp stdout said; cmp tap_output.txt said; grep -q secret given
+    cmp stdout messages; cmp tap_output.txt messages; grep -q secret config_read
     grep -qx /tmp/catalog.json arguments; grep -qx /tmp/state.json arguments
     {pipe}
     SINGER_EXECUTABLE=/tmp/target timeout 10 {sys.executable} -I -S {ENTRYPOINT} target </dev/null >stdout
     cmp stdout target_output.txt; grep -q n new_state.json
-    cmp data/read said
+    cmp data/read messages
     """
     unshare = shutil.which("unshare")
     if not unshare or ENTRYPOINT.is_relative_to("/tmp") or Path(sys.executable).is_relative_to("/tmp"):
-        pytest.skip("unshare (Linux) gives the test a /tmp of its own, in which a checkout cannot lie")
+        pytest.skip("unshare (Linux) gives the test a separate /tmp, in which a checkout cannot be")
     command = [unshare, "-m", "-r", "timeout", "30", "sh", "-c", script]
     done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True, check=False)
     if done.returncode == 99 or "unshare" in done.stderr:
-        pytest.skip("a /tmp of its own is not allowed here")
+        pytest.skip("a separate /tmp is not allowed here")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -235,7 +235,7 @@ def test_a_target_that_fails_leaves_no_state(box: Box) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["pipe"], ["--help"]], ids=str)
-def test_wrong_usage_is_told(arguments: list[str]) -> None:
+def test_wrong_usage_is_refused(arguments: list[str]) -> None:
     """Without a side, or with another word, usage is shown and the exit code is 2."""
     command = [sys.executable, "-I", "-S", str(ENTRYPOINT), *arguments]
     done = subprocess.run(command, env={"SINGER_EXECUTABLE": "true"}, capture_output=True, text=True, check=False)
@@ -315,7 +315,7 @@ def test_a_number_that_is_none(box: Box) -> None:
 
 
 def test_a_tap_whose_reader_has_gone(box: Box) -> None:
-    """A tap is stopped when nobody reads any more, and the target is said to be the reason."""
+    """A tap is stopped when nobody reads any more, and the report names the target as the reason."""
     with box.start("tap", f"trap '' PIPE\nwhile cat <<'END'\n{RECORD}END\ndo :; done", SINGER_TAP_OUTPUT="-") as process:
         assert process.stdout
         assert process.stderr
@@ -464,7 +464,7 @@ def test_a_catalog_is_printed_without_what_comes_before_it(box: Box, greeting: s
 
 
 def test_a_discovery_that_fails_prints_nothing(box: Box) -> None:
-    """What is no catalog is not passed on; the report says why."""
+    """A file that is no catalog is not passed on; the report gives the reason."""
     result = box.run("discover", "echo oops")
     assert (result.code, result.out, box.report["error"]["code"]) == (90, "", "E-DISCOVERY")
 
@@ -524,20 +524,20 @@ def test_a_program_alone(box: Box) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- endings
 
-WAITS = 'trap \'echo told >"$BOX/told"; exit 7\' TERM; echo $$ >"$BOX/pid"; while :; do sleep 0.05; done'
+WAITS = 'trap \'echo ended >"$BOX/ended"; exit 7\' TERM; echo $$ >"$BOX/pid"; while :; do sleep 0.05; done'
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("side", ["tap", "target"])
 def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signals) -> None:
-    """When the entrypoint is told to end, so is the connector, in order; nothing of the secrets is left."""
+    """When the entrypoint gets a signal to end, so does the connector, in order; nothing of the secrets is left."""
     box.write("config.json", {"token": "secret"})
     with box.start(side, WAITS) as process:
         pid = int(box.wait_for("pid"))
         time.sleep(0.1)  # the very beginning is the next test's
         process.send_signal(number)
         assert process.wait(20) == 128 + number
-    assert box.read("told") == "told\n"
+    assert box.read("ended") == "ended\n"
     assert gone(pid)
     assert not (box.folder / "work").exists()
     assert not (box.folder / "new_state.json").exists()
@@ -545,7 +545,7 @@ def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signal
 
 @pytest.mark.full  # waits for seconds
 def test_a_connector_that_is_deaf_is_killed(box: Box) -> None:
-    """A connector that does not listen when it is told to end does not outlive the entrypoint."""
+    """A connector that ignores SIGTERM does not outlive the entrypoint."""
     with box.start("tap", "trap '' TERM; echo $$ >\"$BOX/pid\"; while :; do sleep 0.05; done") as process:
         pid = int(box.wait_for("pid"))
         process.send_signal(signal.SIGTERM)
@@ -557,7 +557,7 @@ def test_a_connector_that_is_deaf_is_killed(box: Box) -> None:
 
 
 def test_a_signal_at_the_very_beginning_stops_the_connector_too(box: Box) -> None:
-    """A connector that was started a moment before the entrypoint is told to end does not outlive it."""
+    """A connector that was started a moment before the entrypoint gets a signal does not outlive it."""
     outlived = []
     for _ in range(12):  # each time the moment is a little different
         box.run("tap", 'kill -TERM $PPID; echo $$ >"$BOX/pid"; exec sleep 20 >/dev/null 2>&1')
@@ -572,7 +572,7 @@ def test_a_signal_at_the_very_beginning_stops_the_connector_too(box: Box) -> Non
 
 
 def test_the_end_of_the_lifeline_stops_everything(box: Box) -> None:
-    """When whoever started the entrypoint is gone, the connector is told to end, and nothing that it started is left."""
+    """When the process that started the entrypoint is gone, the connector is ended, and nothing that it started is left."""
     reads, writes = os.pipe()
     script = f"(trap '' TERM; sleep 60) & echo $! >\"$BOX/grandchild\"; {WAITS}"
     try:
@@ -586,7 +586,7 @@ def test_the_end_of_the_lifeline_stops_everything(box: Box) -> None:
         if writes >= 0:
             os.close(writes)
     assert all(gone(pid) for pid in pids)
-    assert box.read("told") == "told\n"
+    assert box.read("ended") == "ended\n"
     assert not (box.folder / "work").exists()
 
 
@@ -620,7 +620,7 @@ def test_the_connector_does_not_hold_the_lifeline(box: Box) -> None:
 
 
 def test_the_report_is_kept_up_to_date(box: Box) -> None:
-    """While a tap runs its report says how far it has come."""
+    """While a tap runs its report shows how far it has come."""
     with box.start("tap", f"{SAYS}\nsleep 0.7\n{SAYS}\n{WAITS}") as process:
         box.wait_for("pid")
         deadline = time.monotonic() + 120
@@ -639,12 +639,12 @@ def old_pythons() -> list[str]:
     """Find interpreters of 3.8 and 3.9 that really run."""
     named = [shutil.which(f"python3.{minor}") for minor in (8, 9)]
     installed = sorted(map(str, Path.home().glob(".pyenv/versions/3.[89].*/bin/python")))
-    found: dict[tuple[int, int], str] = {}
+    by_version: dict[tuple[int, int], str] = {}
     for path in filter(None, [*named, *installed]):
         done = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True, check=False)
         if done.returncode == 0:
-            found.setdefault(ast.literal_eval(done.stdout), path)
-    return [path for _, path in sorted(found.items())]
+            by_version.setdefault(ast.literal_eval(done.stdout), path)
+    return [path for _, path in sorted(by_version.items())]
 
 
 @pytest.mark.parametrize("side", ["tap", "target"])

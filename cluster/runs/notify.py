@@ -1,22 +1,23 @@
 """Send a message about a run's end to Slack, or to any address that accepts JSON.
 
-``notify`` never raises. The address is a secret: it comes from a file and is never printed.
+Both engines send the same message. The address is a secret and is never printed.
 Standard library only.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import ssl
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from http.client import HTTPException
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 SECONDS = 10.0
 """Timeout for the server's answer."""
@@ -32,33 +33,26 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow no redirect."""
 
 
-def notify(
-    environ: Mapping[str, str],
-    *,
-    pipeline: str,
-    run: str,
-    error: Mapping[str, str] | None,
-    log: Sequence[str] = (),
-    warnings: Sequence[str] = (),
-    seconds: float = SECONDS,
-) -> bool:
-    """Send the message if there is an address, and return whether it arrived.
-
-    A failure is one line on standard error.
-    """
-    try:
-        address = Path(environ.get("SINGER_NOTIFY_FILE", "/singer/notify/url")).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        address = ""
-    if not address:
-        return False
-    problem = send(address, message(pipeline, run, error, log, warnings, environ.get("SINGER_LINK", "")), seconds)
-    if problem:
-        print(f"The notification was not sent: {problem}.", file=sys.stderr, flush=True)
-    return not problem
+def wanted(choice: str, *, good: bool, warnings: Sequence[str] = ()) -> bool:
+    """Return whether a run's end is worth a message, by the ``notify`` of its pipeline."""
+    return choice == "always" or (choice != "never" and not good) or (choice == "warning" and bool(warnings))
 
 
-def send(address: str, facts: Mapping[str, Any], seconds: float) -> str:
+@dataclass(frozen=True)
+class Route:
+    """How to reach an address, if not as the environment of this process has it."""
+
+    proxy: str | None
+    bundle: Path | None
+    """The CA certificates to trust; None for the system's."""
+
+    def handlers(self, scheme: str) -> list[urllib.request.BaseHandler]:
+        """Return what makes urllib use it."""
+        context = ssl.create_default_context(cafile=self.bundle)
+        return [urllib.request.ProxyHandler({scheme: self.proxy} if self.proxy else {}), urllib.request.HTTPSHandler(context=context)]
+
+
+def send(address: str, facts: Mapping[str, Any], seconds: float = SECONDS, route: Route | None = None) -> str:
     """Send the facts, and return the problem; empty if there is none."""
     try:
         url = urlsplit(address)
@@ -67,7 +61,8 @@ def send(address: str, facts: Mapping[str, Any], seconds: float) -> str:
             return "the address does not begin with http:// or https://"
         headers = {"Content-Type": "application/json", "User-Agent": "singer"}
         request = urllib.request.Request(address, data=json.dumps(body).encode(), headers=headers)  # noqa: S310 - checked above
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=seconds):
+        handlers = route.handlers(url.scheme) if route else []
+        with urllib.request.build_opener(_NoRedirects, *handlers).open(request, timeout=seconds):
             return ""
     except urllib.error.HTTPError as refused:
         with refused:

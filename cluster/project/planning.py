@@ -1,0 +1,79 @@
+"""What the parts of a run are: by the streams of the catalog, or by days."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from cluster.config.strict import describe, nearest
+from cluster.errors import SetupError
+from cluster.project.parts import MOST, Part, Plan
+from cluster.ui.command_line import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+REST = "rest"
+"""The last group of a split: the streams that no group names."""
+
+
+# -- by streams
+
+
+def by_streams(catalog: Mapping[str, Any], groups: Mapping[str, Sequence[str]], at_once: int, shown: str, tap: str) -> Plan:
+    """Return a part for each selected stream, or for each of *groups* and the rest.
+
+    :raises SetupError: E-CATALOG, no stream is selected; E-SETTING, too many are; E-UNKNOWN, a
+        group names one that is not selected.
+    """
+    streams = list(selected(catalog))
+    if not streams:
+        raise SetupError("E-CATALOG", f"{shown} has no selected stream to split.", hint=f"Select some: {command(f'select {tap}')}")
+    for name in (name for names in groups.values() for name in names):
+        if name not in streams:
+            raise SetupError(
+                "E-UNKNOWN",
+                f"split names the stream {describe(name)}, which {shown} does not select.{nearest(name, streams)}",
+                hint=f"Correct split, or select it: {command(f'select {tap}')}",
+            )
+    if groups:
+        named = {name for names in groups.values() for name in names}
+        rest = tuple(stream for stream in streams if stream not in named)
+        made = [*((name, tuple(names)) for name, names in groups.items()), *([(REST, rest)] if rest else [])]
+    else:
+        made = [(name, (stream,)) for name, stream in zip(_names(streams), streams, strict=True)]
+    return Plan(tuple(Part(name, own) for name, own in _few(made)), at_once)
+
+
+def selected(catalog: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ``tap_stream_id`` of each selected stream, as ``onboarding.catalog`` reads it."""
+    for entry in catalog["streams"]:
+        items = entry.get("metadata")
+        items = items if isinstance(items, list) else []
+        root: Mapping[str, Any] = next((item.get("metadata") or {} for item in items if item.get("breadcrumb") == []), {})
+        marks = (root.get("selected"), entry["schema"].get("selected"), entry.get("selected"), root.get("selected-by-default"))
+        if next((bool(mark) for mark in marks if mark is not None), not items) and root.get("inclusion") != "unsupported":
+            yield entry.get("tap_stream_id", entry.get("stream"))
+
+
+def _names(streams: Iterable[str]) -> Iterator[str]:
+    """Yield a name for the part of each stream: a folder and a key in every store."""
+    seen: set[str] = set()
+    for stream in streams:
+        short = name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stream).strip(".-")[:80] or "stream"
+        number = 1
+        while name.lower() in seen:
+            number += 1
+            name = f"{short}-{number}"
+        seen.add(name.lower())
+        yield name
+
+
+def _few(parts: list[Any]) -> list[Any]:
+    """Check the number of parts.
+
+    :raises SetupError: E-SETTING, there are too many.
+    """
+    if len(parts) > MOST:
+        raise SetupError("E-SETTING", f"These are {len(parts):,} parts; a run has at most {MOST:,}.", hint="Make fewer: larger parts.")
+    return parts

@@ -1,0 +1,116 @@
+"""Runs with parts in a real cluster: a pod for each part, one record, and what a failure, a kill and a cancel leave."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from argo_checkout import argo_checkout, finished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from argo_checkout import Argo
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+EIGHT = "abcdefgh"
+
+
+@pytest.fixture(scope="module")
+def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
+    """Yield a checkout whose platform is up."""
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
+
+
+def split(
+    argo: Argo, name: str, streams: str, *, rows: int = 4, pause: float = 0, faults: dict[str, int] | None = None, **more: Any
+) -> str:
+    """Make a pipeline whose tap has these streams, and waits after each state."""
+    catalog = {"streams": [{"tap_stream_id": stream, "stream": stream, "schema": {}, "selected": True} for stream in streams]}
+    argo.write(f"own/{name}-catalog.json", catalog)
+    tap = {"steps": [["streams", dict.fromkeys(streams, rows), 2, faults or {}, pause]]}
+    return argo.pipeline(name, tap, {"often": True}, catalog=f"own/{name}-catalog.json", **more)
+
+
+def marks(streams: str, number: int = 4) -> dict[str, Any]:
+    """Return a state."""
+    return {"bookmarks": {stream: {"n": number} for stream in streams}}
+
+
+def rows(argo: Argo, name: str, run: str) -> dict[str, int]:
+    """Return how many rows each file of a run has, by part."""
+    return {key.split("/")[2]: text.count("\n") for key, text in argo.data(name).items() if f"/{run}/" in key}
+
+
+def test_eight_slow_streams_in_four_pods(argo: Argo) -> None:
+    """They take at most 1/3.2 of the time of one pod, with the same rows and state."""
+    split(argo, "alone", EIGHT, rows=20, pause=1.5)
+    split(argo, "parts", EIGHT, rows=20, pause=1.5, split="streams", at_once=4)
+    argo.set_state("parts", {"bookmarks": {"other": {"n": 1}}})
+    alone, parts = argo.one("alone"), argo.one("parts")
+    assert (alone.record["error"], parts.record["error"]) == (None, None)
+    assert parts.record["records"] == alone.record["records"] == dict.fromkeys(EIGHT, 20)
+    assert argo.get_state("parts") == {"bookmarks": {"other": {"n": 1}} | marks(EIGHT, 20)["bookmarks"]}
+    assert [part["status"] for part in parts.record["parts"]] == ["succeeded"] * 8
+    assert rows(argo, "parts", parts.record["run"]) == dict.fromkeys(EIGHT, 20)
+    print(alone.record["seconds"], parts.record["seconds"], parts.record["parts"])  # noqa: T201 - with -s: the figure
+    assert parts.record["seconds"] * 3.2 <= alone.record["seconds"]
+
+
+def test_a_part_that_fails_and_its_retry(argo: Argo) -> None:
+    """The others load; the retry loads what is missing alone."""
+    name = split(argo, "fails", "abc", faults={"b": 3}, split="streams")
+    done = argo.one(name)
+    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED")
+    assert done.record["error"]["problem"].startswith("Part b: tap-scripted ended with exit code 1")
+    assert [part["status"] for part in done.record["parts"]] == ["succeeded", "failed", "succeeded"]
+    assert argo.get_state(name) == marks("ac")
+    assert rows(argo, name, done.record["run"]) == {"a": 4, "c": 4}
+    assert "a" in argo.type("logs", done.record["run"]).out
+
+    split(argo, name, "abc", split="streams")
+    again = argo.type("retry", done.record["run"], "--json")
+    assert (again.code, again.last["records"]) == (0, {"b": 4}), again.err
+    assert argo.get_state(name) == marks("abc")
+
+
+def test_a_pod_of_a_part_is_killed(argo: Argo) -> None:
+    """Argo starts it again, and every row is there once."""
+    name = split(argo, "killed", "abcd", rows=16, pause=2, split="streams", at_once=2, retries=2)
+    argo.set_state(name, {"bookmarks": {"a": {"n": 2}}})
+    process = argo.background(name, lambda: argo.works(name))
+    time.sleep(3)
+    for pod in argo.pods(name)[:1]:
+        argo.kubectl("delete", "pod", "-n", "argo", pod["metadata"]["name"], "--grace-period=0", "--force")
+    last = finished(process)
+    record = argo.type("show", last["run"], "--json").last
+    assert record["status"] == "succeeded", record
+    assert argo.get_state(name) == marks("abcd", 16)
+    assert rows(argo, name, last["run"]) == {"a": 14, "b": 16, "c": 16, "d": 16}
+
+
+def test_a_run_with_parts_is_cancelled(argo: Argo) -> None:
+    """What is loaded stays, what is not keeps its bookmarks; the retry loads the rest."""
+    name = split(argo, "cancelled", "abcd", rows=8, pause=3, split="streams", at_once=2)
+    argo.set_state(name, marks("abcd", 2))
+    process = argo.background(name, lambda: any(pod["status"] == "succeeded" for pod in parts_of(argo, name)), 200)
+    run = argo.type("runs", "--pipeline", name, "--json").last["run"]
+    assert argo.type("cancel", run).code == 0
+    finished(process)
+    record = argo.type("show", run, "--json").last
+    assert (record["status"], record["error"]["code"]) == ("interrupted", "E-CANCELLED")
+    state = argo.get_state(name)["bookmarks"]
+    done = {part["name"] for part in record["parts"] if part["status"] == "succeeded"}
+    assert {stream: mark["n"] for stream, mark in state.items()} == {stream: 8 if stream in done else 2 for stream in "abcd"}
+    again = argo.type("retry", run, "--json")
+    assert (again.code, set(again.last["records"])) == (0, set("abcd") - done), again.err
+    assert argo.get_state(name) == marks("abcd", 8)
+
+
+def parts_of(argo: Argo, name: str) -> list[dict[str, Any]]:
+    """Return the parts of a pipeline's newest run, as its record lists them so far."""
+    events = argo.type("runs", "--pipeline", name, "--json").events
+    return list(events[0].get("parts") or []) if events else []

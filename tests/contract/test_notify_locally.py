@@ -1,0 +1,67 @@
+"""Messages about runs of the local engine: the same as in the cluster, at the same moments."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from loopback_server import ServingHTTP
+from scenarios import GOOD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from checkout import Checkout
+
+BAD: list[list[Any]] = [["schema", "s"], ["stderr", "no such table"], ["exit", 3]]
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the address of a server, and what was sent to it."""
+    messages: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ServingHTTP(("127.0.0.1", 0), Handler) as server:
+        yield f"http://127.0.0.1:{server.server_port}/secret-path", messages
+
+
+def test_a_failure_is_reported_as_in_the_cluster(checkout: Checkout, inbox: tuple[str, list[dict[str, Any]]]) -> None:
+    """A failed run sends its error and its log; a success, and a pipeline that wants none, send nothing."""
+    url, messages = inbox
+    (checkout.root / ".env").write_text(f"SINGER_NOTIFY_URL={url}\n", encoding="utf-8")
+    checkout.scripted({"steps": BAD})
+    assert checkout.run().code == 2
+    [message] = messages
+    assert list(message) == ["pipeline", "run", "status", "error", "warnings", "log", "link", "text"]
+    assert (message["pipeline"], message["status"], message["error"]["code"], message["link"]) == ("p", "failed", "E-TAP-FAILED", None)
+    assert any("no such table" in line for line in message["log"])
+    checkout.scripted({"steps": GOOD})
+    assert checkout.run().code == 0
+    checkout.scripted({"steps": BAD}, notify="never")
+    assert checkout.run("p", "--full").code == 2
+    assert len(messages) == 1
+    checkout.scripted({"steps": GOOD}, notify="always")
+    assert checkout.run("p", "--full").code == 0
+    assert messages[1]["status"] == "succeeded"
+
+
+def test_a_receiver_that_is_down_is_one_warning(checkout: Checkout) -> None:
+    """The exit code is that of the run, and the address is never printed."""
+    checkout.scripted({"steps": GOOD}, notify="always")
+    done = checkout.run("p", SINGER_NOTIFY_URL="http://127.0.0.1:9/secret-path")
+    assert done.code == 0
+    [warning] = [event for event in done.events if event["event"] == "warning"]
+    assert warning["source"] == "notify"
+    assert "secret-path" not in done.out + done.err

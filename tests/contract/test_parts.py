@@ -1,0 +1,218 @@
+"""A pipeline that is split by streams, on the local engine: its parts, their record, and what a failure of one leaves."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from checkout import Checkout, Result
+
+STREAMS = ("a", "b", "c")
+
+
+def split(checkout: Checkout, rows: dict[str, int], faults: dict[str, int] | None = None, how: Any = "streams", **pipeline: Any) -> None:
+    """Make a pipeline of a tap with streams, each with so many rows, that is split."""
+    checkout.scripted({"steps": [["streams", rows, 2, faults or {}]]}, {"often": True}, split=how, **pipeline)
+    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": name in rows} for name in STREAMS]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+
+
+def shown(checkout: Checkout) -> dict[str, Any]:
+    """Return the record of the last run."""
+    return checkout.invoke("show", "last", "--json").last
+
+
+def marks(**numbers: int) -> dict[str, Any]:
+    """Return a state."""
+    return {"bookmarks": {name: {"n": number} for name, number in numbers.items()}}
+
+
+def loaded(checkout: Checkout, result: Result) -> dict[str, str]:
+    """Return the files of a run, without the run's folder."""
+    prefix = f"p/{result.last['run']}/"
+    return {name.removeprefix(prefix): text for name, text in checkout.outputs().items() if name.startswith(prefix)}
+
+
+def test_each_stream_is_a_part(checkout: Checkout) -> None:
+    """Each selected stream loads by itself; the record of the run has the sum, and the state all bookmarks."""
+    split(checkout, {"a": 3, "c": 2})
+
+    result = checkout.run()
+
+    assert result.code == 0, result.err
+    assert result.last["records"] == {"a": 3, "c": 2}
+    assert loaded(checkout, result) == {"a/a.jsonl": '{"n": 0}\n{"n": 1}\n{"n": 2}\n', "c/c.jsonl": '{"n": 0}\n{"n": 1}\n'}
+    assert checkout.state() == marks(a=3, c=2)
+    record = shown(checkout)
+    assert [(part["name"], part["streams"], part["status"], part["records"]) for part in record["parts"]] == [
+        ("a", ["a"], "succeeded", 3),
+        ("c", ["c"], "succeeded", 2),
+    ]
+    assert (record["state_before"], record["state_after"]) == (None, marks(a=3, c=2))
+    assert checkout.leftovers() == []
+    assert "2 of 2 loaded" in checkout.invoke("show", "last").out
+    assert "succeeded 2/2 parts" in checkout.invoke("runs").out
+
+    split(checkout, {"a": 4, "c": 2})
+    again = checkout.run()
+    assert (again.last["records"], checkout.state()) == ({"a": 1}, marks(a=4, c=2))
+
+
+def test_groups_and_the_rest(checkout: Checkout) -> None:
+    """Streams of a group load together; those that no group names are the last one."""
+    split(checkout, {"a": 1, "b": 2, "c": 3}, how={"large": ["c", "a"]})
+    assert checkout.run().code == 0
+    assert [(part["name"], part["streams"], part["records"]) for part in shown(checkout)["parts"]] == [
+        ("large", ["c", "a"], 4),
+        ("rest", ["b"], 2),
+    ]
+    assert checkout.state() == marks(a=1, b=2, c=3)
+
+
+def test_a_part_that_fails(checkout: Checkout) -> None:
+    """The others load, the run fails with its reason, and its retry loads what is missing."""
+    split(checkout, {"a": 2, "b": 5, "c": 2}, {"b": 3})
+
+    result = checkout.run()
+
+    assert (result.code, result.error, result.last["status"]) == (2, "E-TAP-FAILED", "failed")
+    assert "Part b: tap-scripted ended with exit code 1" in result.err
+    assert "retry" in result.err
+    assert checkout.state() == marks(a=2, c=2)
+    assert sorted(loaded(checkout, result)) == ["a/a.jsonl", "c/c.jsonl"]
+    record = shown(checkout)
+    assert [part["status"] for part in record["parts"]] == ["succeeded", "failed", "succeeded"]
+    assert record["parts"][1]["error"]["code"] == "E-TAP-FAILED"
+    assert (record["status"], record["loaded"], record["records"]) == ("failed", False, {"a": 2, "b": 3, "c": 2})
+    assert checkout.leftovers() == []
+    assert {event["part"] for event in checkout.invoke("logs", "last", "--json").events if event["side"] == "tap"} <= set(STREAMS)
+
+    split(checkout, {"a": 9, "b": 5, "c": 9})
+    again = checkout.invoke("retry", "last", "--json")
+    assert (again.code, again.last["records"]) == (0, {"b": 5}), again.err
+    assert [part["status"] for part in shown(checkout)["parts"]] == ["skipped", "succeeded", "skipped"]
+    assert checkout.state() == marks(a=2, b=5, c=2)
+
+
+def test_bookmarks_of_other_streams_stay(checkout: Checkout) -> None:
+    """A stream that is no longer selected keeps its bookmark, and a part gets none of another part."""
+    split(checkout, {"a": 2, "b": 2, "c": 2})
+    checkout.run()
+    split(checkout, {"a": 3, "b": 3})
+    assert checkout.run().last["records"] == {"a": 1, "b": 1}
+    assert checkout.state() == marks(a=3, b=3, c=2)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "catalog", "code", "says"),
+    [
+        ({"split": "all"}, True, "E-CONFIG", "streams, or groups such as"),
+        ({"split": {"rest": ["a"]}}, True, "E-CONFIG", "rest is the group of the others"),
+        ({"split": {"x": ["a"], "y": ["a"]}}, True, "E-CONFIG", "each stream once"),
+        ({"split": {"x": ["z"]}}, True, "E-UNKNOWN", 'the stream "z"'),
+        ({"split": "streams", "mode": "staged"}, True, "E-CONFIG", "mode: staged"),
+        ({"split": "streams"}, False, "E-CATALOG", "there is no singer-configs/tap-scripted/catalog.json"),
+    ],
+)
+def test_a_split_that_is_refused(checkout: Checkout, pipeline: dict[str, Any], catalog: bool, code: str, says: str) -> None:  # noqa: FBT001 - a parameter of the test
+    """What cannot be split is one sentence and one thing to do, before anything has begun."""
+    checkout.scripted({"steps": []}, **pipeline)
+    if catalog:
+        checkout.write("tap-scripted/catalog.json", {"streams": [{"tap_stream_id": "a", "schema": {}}]})
+    result = checkout.run()
+    assert (result.code, result.error) == (1, code)
+    assert says in result.err
+
+
+def test_a_state_of_another_form(checkout: Checkout) -> None:
+    """A state without bookmarks by stream cannot be split: neither the pipeline's nor one that a tap prints."""
+    split(checkout, {"a": 1})
+    file = checkout.write("state.json", {"n": 2})
+    checkout.invoke("state", "p", "--set", str(file))
+    refused = checkout.run()
+    assert (refused.code, refused.error, "beside bookmarks" in refused.err) == (1, "E-STATE", True), refused.err
+
+    checkout.invoke("state", "p", "--reset")
+    checkout.scripted({"steps": [["schema", "a"], ["state", {"n": 1}]]}, split="streams")
+    printed = checkout.run()
+    assert (printed.code, printed.error, checkout.state()) == (2, "E-STATE", None), printed.err
+
+
+# -- by days
+
+YEARS = {"start_date": "2020-01-01", "end_date": None}
+QUARTER = ("--from", "2024-01-15", "--to", "2024-03-10", "--every", "month")
+
+
+def by_days(checkout: Checkout, *, end: str = "inclusive", timed: bool = False, target: dict[str, Any] | None = None) -> None:
+    """Make a pipeline of a tap that loads a row for each day, or each six hours, between its two dates."""
+    dates = {key: f"{value}T00:00:00Z" if timed and value else value for key, value in YEARS.items()}
+    checkout.scripted({"steps": [["days", "s", end == "inclusive", timed], ["state", {"n": 1}]], **dates}, target)
+    checkout.write(
+        "tap-scripted/connector.yaml",
+        {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": ["catalog", "state"], "end_date": end},
+    )
+
+
+def moments(checkout: Checkout, *results: Result) -> list[str]:
+    """Return the rows of runs, in order."""
+    texts = [text for result in results for text in loaded(checkout, result).values()]
+    return sorted(json.loads(line)["n"] for text in texts for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("end", "timed", "count"), [(end, timed, 224 if timed else 56) for end in ("inclusive", "exclusive") for timed in (False, True)]
+)
+def test_a_backfill_in_chunks(checkout: Checkout, end: str, timed: bool, count: int) -> None:  # noqa: FBT001 - a parameter of the test
+    """Each month is a part; every row, also at the boundaries, is loaded exactly once, and the state stays."""
+    by_days(checkout, end=end, timed=timed)
+
+    result = checkout.run("p", *QUARTER)
+
+    assert result.code == 0, result.err
+    rows = moments(checkout, result)
+    assert (len(rows), len(set(rows)), rows[0][:10], rows[-1][:10]) == (count, count, "2024-01-15", "2024-03-10")
+    assert checkout.state() is None
+    record = shown(checkout)
+    assert [(part["name"], part["from"], part["to"]) for part in record["parts"]] == [
+        ("2024-01-15", "2024-01-15", "2024-01-31"),
+        ("2024-02-01", "2024-02-01", "2024-02-29"),
+        ("2024-03-01", "2024-03-01", "2024-03-10"),
+    ]
+    assert record["backfill"] == {"from": "2024-01-15", "to": "2024-03-10"}
+
+
+def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
+    """What is done is done: the retry loads the chunk that failed, and no other."""
+    by_days(checkout, target={"exit_on": "2024-02-10"})
+    failed = checkout.run("p", *QUARTER)
+    assert (failed.code, failed.error) == (2, "E-TARGET-FAILED")
+    assert [part["status"] for part in shown(checkout)["parts"]] == ["succeeded", "failed", "succeeded"]
+
+    by_days(checkout)
+    again = checkout.invoke("retry", "last", "--json")
+
+    assert (again.code, again.last["records"]) == (0, {"s": 29}), again.err
+    rows = moments(checkout, failed, again)
+    assert (len(rows), len(set(rows))) == (56, 56)
+    assert checkout.invoke("retry", "last", "--json").error == "E-ENGINE"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--every", "month"), "needs --from and --to"),
+        (("--from", "2024-01-01", "--every", "month"), "needs --from and --to, as days"),
+        (("--from", "2024-01-01", "--to", "2024-01-31", "--every", "fortnight"), "is no length"),
+        (("--from", "2000-01-01", "--to", "2024-01-31", "--every", "day"), "more than 1,000 parts"),
+        (("--at-once", "3"), "is for runs with parts"),
+    ],
+)
+def test_chunks_that_are_refused(checkout: Checkout, words: tuple[str, ...], says: str) -> None:
+    """What makes no chunks is one sentence and one hint, before anything has begun."""
+    by_days(checkout)
+    result = checkout.invoke("run", "p", *words)
+    assert (result.code, says in result.err) == (1, True), result.err
