@@ -55,8 +55,8 @@ class ByHand:
         assert isinstance(self.handles.provider, Kind)
         config = self.handles.provider.config(self.handles.runtime.info.cgroups)
         patches = [patch for patch in config["kubeadmConfigPatches"] if "nodeStatus" not in patch]  # those are ours, not kind's
-        config = yaml.safe_dump({**config, "kubeadmConfigPatches": patches})
-        run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=config)
+        text = yaml.safe_dump({**config, "kubeadmConfigPatches": patches})
+        run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=text)
 
     def delete(self) -> None:
         """Remove the cluster."""
