@@ -6,7 +6,7 @@ Adapt ``_pages`` to your source. The tap calls ``changed`` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -38,13 +38,13 @@ def changed(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, 
 
 
 def _moment(text: str | None, *, last: bool = False) -> datetime | None:
-    """Return a moment with its time zone, UTC if it names none; of a day the first, or the *last* one."""
+    """Return a moment, in UTC if it names no time zone; of a day the first or the *last* one."""
     if not text:
         return None
     moment = datetime.fromisoformat(text)
     if last and len(text) == len("2026-01-01"):
         moment += timedelta(days=1, microseconds=-1)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _pages(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ class TapTest(unittest.TestCase):
         assert [record for record in sent if record["updated_at"] < "2026-03-01"] == []
 
     def test_backfills_meet(self) -> None:
-        """Each row is in one of two backfills, also where a moment is the first of the second one."""
+        """Each row is in one of two backfills, also at the first moment of the second one."""
         for middle, start in (("2026-02-11", "2026-02-12"), ("2026-02-11T13:59:59Z", "2026-02-11T14:00:00Z")):
             parts = messages(start_date="2026-01-05T09:30:00Z", end_date=middle), messages(start_date=start)
             assert sorted(message["record"]["id"] for part in parts for message in part if message["type"] == "RECORD") == [1, 2, 3]
