@@ -1290,6 +1290,9 @@ class Runner:
 
         If another tool has wrapped it, the tap gets a copy without the wrapping.
         """
+        if "state" in self.part[0]:
+            (work / "state.json").write_text(json.dumps(self.part[0]["state"]), encoding="utf-8")
+            return ["--state", str(work / "state.json")]
         if self.environ.get("SINGER_FULL") == "true":
             return []
         for file in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):

@@ -118,7 +118,7 @@ class Image(NamedTuple):
 
 def read(runtime: Runtime, node: str, image: str) -> Image | None:
     """Return an image of a node; None if it is not there, or has a form that is not known."""
-    answer = runtime.run("exec", node, "sh", "-c", READ_MANIFEST, "-", image)
+    answer = runtime.run("exec", node, "sh", "-c", READ_MANIFEST, "-", full_name(image))
     try:
         manifest = json.loads(answer.stdout)
         digests = manifest["config"]["digest"], manifest["layers"][-1]["digest"]

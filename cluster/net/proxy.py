@@ -96,21 +96,38 @@ class Network:
         """
         if self.bundle is None:
             return ""
-        import ssl  # noqa: PLC0415 - takes 15 ms to import, and mostly there is nothing to trust
+        try:
+            own = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise self._unusable(f"cannot be read: {error.strerror}") from None
+        public: list[str] = []
+        if self.chosen:
+            import certifi  # noqa: PLC0415 - mostly there is nothing to trust
+
+            public = CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
+        text = "\n".join(dict.fromkeys(own + public)) + "\n"
+        if not own or self._copied() != text:
+            self._verify(own)
+        return text
+
+    def _verify(self, certificates: list[str]) -> None:
+        """Check that a program can use certificates.
+
+        :raises SetupError: E-SETTING, it cannot.
+        """
+        import ssl  # noqa: PLC0415 - takes 15 ms to import, and 15 ms to read them
 
         try:
-            certificates = CERTIFICATE.findall(self.bundle.read_text(encoding="utf-8", errors="replace"))
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(certificates))
-        except OSError as error:  # an SSLError is one too
-            why = "holds no CA certificates in PEM form" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
-            raise self._unusable(why) from None
-        except ValueError:
+        except (ssl.SSLError, ValueError):
             raise self._unusable("holds no CA certificates in PEM form") from None
-        if self.chosen:
-            import certifi  # noqa: PLC0415 - likewise
 
-            certificates += CERTIFICATE.findall(Path(certifi.where()).read_text(encoding="utf-8"))
-        return "\n".join(dict.fromkeys(certificates)) + "\n"
+    def _copied(self) -> str:
+        """Return the content of our copy, which was verified; empty if there is none."""
+        try:
+            return (self.folder / BUNDLE).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
 
     def _unusable(self, why: str) -> SetupError:
         return SetupError(
@@ -128,7 +145,7 @@ class Network:
             return None
         file = private_folder(self.folder) / BUNDLE
         with file_errors("The certificates", file):
-            if not file.exists() or file.read_text(encoding="utf-8") != self.certificates:
+            if self._copied() != self.certificates:
                 with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", encoding="utf-8", delete=False) as part:
                     part.write(self.certificates)
                 Path(part.name).chmod(0o644)  # builds and containers read it as other users

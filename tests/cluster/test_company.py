@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ENV = ("--env", "company")
+CODE = "singer-containers/tap-exchange-rates/tap_exchange_rates/tap.py"
+
+
+def size(folder: Path) -> int:
+    """Return the bytes that a registry has."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name == "data")
 
 
 def test_the_story_of_an_environment(guest: Platform, elsewhere: Path, tmp_path: Path) -> None:
@@ -192,9 +198,16 @@ def test_images_come_from_a_registry(guest: Platform, elsewhere: Path, registrie
         assert (done.code, done.last["status"]) == (0, "succeeded"), done.err
         again = guest.type("up", *ENV, "--json")
         assert (again.code, again.last["changed"]) == (0, [])
+        before = size(server.folder)
+        text = (guest.root / CODE).read_text(encoding="utf-8")
+        (guest.root / CODE).write_text(f"{text}# edited\n", encoding="utf-8")
+        edited = guest.type("run", DEMO, *ENV, "--json")
+        (guest.root / CODE).write_text(text, encoding="utf-8")
+        assert (edited.code, edited.last["status"]) == (0, "succeeded"), edited.err
+        assert size(server.folder) - before < 200_000, "an edit pushes a small layer, and no other"
     names = ("tap-exchange-rates", "target-csv", "commit")
     assert pulled(guest) >= {f"{server.host}/data/{name}:{tag}" for name in names for tag in server.tags(f"data/{name}")}
-    assert [len(server.tags(f"data/{name}")) for name in names] == [1, 1, 1]
+    assert [len(server.tags(f"data/{name}")) for name in names] == [2, 1, 1]
 
 
 def test_from_the_laptop_to_the_company(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fault_pipeline import Command
 
+pytestmark = pytest.mark.full  # a run with parts makes many changes
 faults = settings.get_profile("faults")
 STREAMS = "abc"
 CHANGES = 130

@@ -60,7 +60,7 @@ def digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-class Machine:
+class TapAndNode:
     """A checkout with a tap that lives in it, and a node."""
 
     def __init__(self, root: Path) -> None:
@@ -111,8 +111,8 @@ class Machine:
     def imported(self) -> tuple[str, dict[str, Any], dict[str, Any], dict[str, str]]:
         """Return name, manifest and configuration of the image that the node was given, and the files of its last layer."""
         with tarfile.open(self.node / "imported.tar") as tar:
-            result = {entry.name: tar.extractfile(entry).read() for entry in tar.getmembers()}  # type: ignore[union-attr]
-        blobs = {name.replace("blobs/sha256/", "sha256:"): content for name, content in result.items()}
+            blobs_read = {entry.name: tar.extractfile(entry).read() for entry in tar.getmembers()}  # type: ignore[union-attr]
+        blobs = {name.replace("blobs/sha256/", "sha256:"): content for name, content in blobs_read.items()}
         [described] = json.loads(blobs["index.json"])["manifests"]
         manifest = json.loads(blobs[described["digest"]])
         layer = blobs[manifest["layers"][-1]["digest"]]
@@ -124,21 +124,21 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def tap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TapAndNode:
     """Return a checkout and a node."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.path.dirname(sys.executable)}:/usr/bin:/bin")  # noqa: PTH120 - not resolved
-    return Machine(tmp_path)
+    return TapAndNode(tmp_path)
 
 
-def test_an_edit_is_the_last_layer(machine: Machine) -> None:
+def test_an_edit_is_the_last_layer(tap: TapAndNode) -> None:
     """The node gets the edited code, no module that is deleted, and the rest of the former image."""
-    machine.built(FORMER)
-    assert not machine.put(), "nothing is edited"
-    machine.write("singer-containers/tap-x/tap_x.py", "x = 2\n")
-    assert machine.put()
+    tap.built(FORMER)
+    assert not tap.put(), "nothing is edited"
+    tap.write("singer-containers/tap-x/tap_x.py", "x = 2\n")
+    assert tap.put()
 
-    name, manifest, config, files = machine.imported()
-    assert name == machine.image
+    name, manifest, config, files = tap.imported()
+    assert name == tap.image
     assert manifest["layers"][0] == {"digest": "sha256:base", "size": 5, "mediaType": "any"}
     assert config["rootfs"]["diff_ids"] == ["sha256:base", manifest["layers"][1]["digest"]]
     assert config["config"] == {"User": "8737", "Labels": {"a": "b", "singer.content": name.rpartition("/")[2]}}
@@ -148,20 +148,20 @@ def test_an_edit_is_the_last_layer(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("what", ["lock", "Dockerfile", "another last layer", "no last layer", "not on the node", "refused", "no wheel"])
-def test_anything_else_is_left_to_the_builder(machine: Machine, what: str) -> None:
+def test_anything_else_is_left_to_the_builder(tap: TapAndNode, what: str) -> None:
     """What is in other layers is edited, or the node or the project is not as expected."""
     layer = {"another last layer": {**FORMER, "opt/connector/pyvenv.cfg": ""}, "no last layer": {}}
-    machine.built(layer.get(what, FORMER))
-    machine.write("singer-containers/tap-x/tap_x.py", "x = 2\n")
+    tap.built(layer.get(what, FORMER))
+    tap.write("singer-containers/tap-x/tap_x.py", "x = 2\n")
     if what == "lock":
-        machine.write("singer-configs/tap-x/requirements.lock", "requests==2\n")
+        tap.write("singer-configs/tap-x/requirements.lock", "requests==2\n")
     elif what == "Dockerfile":
-        machine.write("singer-containers/Dockerfile", "FROM y\n")
+        tap.write("singer-containers/Dockerfile", "FROM y\n")
     elif what == "not on the node":
-        next((machine.node / "names").iterdir()).unlink()
+        next((tap.node / "names").iterdir()).unlink()
     elif what == "refused":
-        (machine.node / "refuses").touch()
+        (tap.node / "refuses").touch()
     elif what == "no wheel":
-        machine.write("singer-containers/tap-x/backend.py", BACKEND.replace("none-any", "none-linux_x86_64"))
-    assert not machine.put()
-    assert not (machine.node / "imported.tar").exists()
+        tap.write("singer-containers/tap-x/backend.py", BACKEND.replace("none-any", "none-linux_x86_64"))
+    assert not tap.put()
+    assert not (tap.node / "imported.tar").exists()

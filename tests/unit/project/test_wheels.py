@@ -41,8 +41,8 @@ def test_a_wheel_is_put_where_uv_puts_it(tmp_path: Path) -> None:
         subprocess.run([uv, "--no-config", "--offline", "--cache-dir", tmp_path / "cache", *words], check=True, capture_output=True)
     [packages] = venv.glob("lib/python*/site-packages")
     before = {file for file in venv.rglob("*") if file.is_file() and file.name.startswith(("activate", "python"))}
-    result = wheels.files(made, str(packages.relative_to(tmp_path)), "venv")
-    for name, file in result.items():
+    written = wheels.files(made, str(packages.relative_to(tmp_path)), "venv")
+    for name, file in written.items():
         installed = tmp_path / name
         assert installed.is_file(), name
         if packages in installed.parents and installed.name not in INSTALLERS:
@@ -54,7 +54,7 @@ def test_a_wheel_is_put_where_uv_puts_it(tmp_path: Path) -> None:
     for name in programs:
         assert subprocess.run([venv / "bin" / name], check=True, capture_output=True, text=True).stdout == "ran\n"
     assert {file.name for file in (venv / "bin").iterdir()} >= set(programs)
-    ours = {tmp_path / name for name in result}
+    ours = {tmp_path / name for name in written}
     new = {file for file in packages.rglob("*") if file.is_file()} - ours - before
     assert {file.name for file in new} <= INSTALLERS | {"_virtualenv.py", "_virtualenv.pth"}
 

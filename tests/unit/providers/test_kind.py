@@ -90,3 +90,30 @@ def test_the_cluster_is_made_with_the_ports_and_the_image_that_were_chosen(tmp_p
     reports, cgroups = (yaml.safe_load(patch) for patch in patched["kubeadmConfigPatches"])
     assert cgroups == {"kind": "KubeletConfiguration", "failCgroupV1": False}
     assert reports["nodeStatusReportFrequency"] == "5m0s", "else it is the frequency of looking"
+
+
+PROGRAMS = {
+    "docker": 'echo "$*" >>"$CALLS"\ncase $1 in info) echo \'{"ServerVersion": "28", "OSType": "linux", "Architecture": "x86_64"}\' ;; esac\n',
+    "kind": 'echo " • Starting control-plane 🕹️ ..."\nfor try in $(seq 100); do grep -q restart "$CALLS" && break; sleep 0.05; done\n'
+    'echo "kind ends" >>"$CALLS"\necho >"$8"\n',
+}
+
+
+def test_containerd_gets_its_proxy_before_kubernetes_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So images are loaded while the cluster starts, and its start is not interrupted at the end."""
+    for name, script in PROGRAMS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    instance = Instance(tmp_path / "instance.json")
+    first = row(3)
+    instance.choose_ports(preferred(first, first + 1, first + 2))
+    (tmp_path / ".local").mkdir()
+    settings = Settings(root=tmp_path, proxy="http://proxy.example.com:3128")
+    assert kind.Kind(settings, instance, Runtime("docker")).ensure(lambda _: None) == "created"
+    calls = (tmp_path / "calls").read_text().splitlines()
+    restarts = [number for number, call in enumerate(calls) if call.endswith("systemctl restart containerd")]
+    assert len(restarts) == 1
+    assert restarts[0] < calls.index("kind ends")
+    assert instance.node_network_configured
