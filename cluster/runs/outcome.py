@@ -215,7 +215,8 @@ def rest(record: Record) -> str:
 def stopped(record: Record) -> str:
     """Return what has become of a run that was stopped."""
     if record.parts is not None and not record.loaded:
-        return f"{record.done} of {count(len(record.parts), 'part')} are loaded; {rest(record)}"
+        files = f" {command(f'fetch {record.run}')} copies the files of what is loaded." if record.outputs else ""
+        return f"{record.done} of {count(len(record.parts), 'part')} are loaded; {rest(record)}{files}"
     if record.committed:
         return LOADED if record.transform else "Its data is loaded, and the state has moved on."
     return KEPT if record.state_kept is not None else UNCHANGED
