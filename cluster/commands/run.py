@@ -462,6 +462,7 @@ def _report_parts(session: Session, engine: Engine, facts: dict[str, Any]) -> No
     if record is not None and record.parts and record.outputs and record.status != "running":
         copies = _copies(session, engine, record)
         facts.update(outputs=[str(file) for file in copies])
+        session.output.text()
         list_files(session.output, [(file, file.stat().st_size) for file in copies])
 
 

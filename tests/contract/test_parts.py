@@ -140,7 +140,7 @@ def test_a_retry_after_a_change_of_split(checkout: Checkout) -> None:
 def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
     """Ctrl-C tells what is loaded and how to go on, and so does ``show``; before, there is nothing to retry."""
     checkout.scripted({"steps": [["streams", {"b": 2}, 2, {}, 60]]}, {"often": True}, split="streams")
-    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
+    streams: list[dict[str, Any]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
     checkout.write("tap-scripted/catalog.json", {"streams": streams})
     with checkout.start("run", "p") as process:
         eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
