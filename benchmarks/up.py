@@ -53,10 +53,8 @@ class ByHand:
     def create(self) -> None:
         """Make the cluster, and wait."""
         assert isinstance(self.handles.provider, Kind)
-        config = self.handles.provider.config(self.handles.runtime.info.cgroups)
-        patches = [patch for patch in config["kubeadmConfigPatches"] if "nodeStatus" not in patch]  # those are ours, not kind's
-        text = yaml.safe_dump({**config, "kubeadmConfigPatches": patches})
-        run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=text)
+        config = yaml.safe_dump(self.handles.provider.config(self.handles.runtime.info.cgroups))
+        run(*self._kind("create", "cluster"), "--kubeconfig", self.kubeconfig, "--config", "-", "--wait", "300s", stdin=config)
 
     def delete(self) -> None:
         """Remove the cluster."""

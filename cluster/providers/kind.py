@@ -196,7 +196,7 @@ class Kind(Owned[str]):
             port = self.instance.ports[NODE_PORTS[mapping["containerPort"]]]
             document = documents.with_value(document, f"nodes.0.extraPortMappings.{number}.hostPort", port)
         if cgroups == "1":
-            document["kubeadmConfigPatches"].append(CGROUP_V1)
+            document["kubeadmConfigPatches"] = [CGROUP_V1]
         return document
 
     def _kind(self, *words: str) -> str:

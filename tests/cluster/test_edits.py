@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from argo_checkout import argo_checkout
 from edited_tap import EDITS, FIRST, edit, write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from argo_checkout import Argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Argo]:
+    """Return a checkout with a platform."""
+    with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
+        yield checkout
 
 
 def test_every_edit_is_run(argo: Argo) -> None:
@@ -25,8 +35,7 @@ def test_every_edit_is_run(argo: Argo) -> None:
     name = argo.pipeline("edited", {}, connector="tap-own")
 
     def loaded() -> object:
-        result = argo.type("run", name, "--engine", "argo", "--json")
-        assert (result.code, result.err) == (0, "")
+        result = argo.runs(name)[name]
         return json.loads(Path(result.last["outputs"][0]).read_text(encoding="utf-8"))
 
     row = dict(FIRST)
