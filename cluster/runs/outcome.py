@@ -218,7 +218,7 @@ def stopped(record: Record) -> str:
         files = f" {command(f'fetch {record.run}')} copies the files of what is loaded." if record.outputs else ""
         return f"{record.done} of {count(len(record.parts), 'part')} are loaded; {rest(record)}{files}"
     if record.committed:
-        return LOADED if record.transform else "Its data is loaded, and the state has moved on."
+        return LOADED if record.transform else "Its data is loaded."
     return KEPT if record.state_kept is not None else UNCHANGED
 
 
