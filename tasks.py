@@ -469,7 +469,7 @@ def test(session: Session, options: str = "", connector: str = "", *, unit: bool
     "bench --only run,up",
     help={
         "quick": "small data and few runs, to see that it works; nothing is written",
-        "only": "some of run, loop, up, argo, night, onboarding and hub, with commas; the last one only if it is named",
+        "only": "some of run, loop, up, argo, fleet, night, onboarding and hub, with commas; the last one only if it is named",
     },
 )
 def bench(session: Session, only: str = "", *, quick: bool = False) -> None:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 import argo  # noqa: E402 - from here on the project and its tests can be imported
+import fleet  # noqa: E402
 import hub  # noqa: E402
 import loop  # noqa: E402
 import night  # noqa: E402
@@ -42,6 +43,7 @@ ROWS = {
     "loop": loop.rows,
     "up": up.rows,
     "argo": argo.rows,
+    "fleet": fleet.rows,
     "night": night.rows,
     "onboarding": onboarding.rows,
     "hub": hub.rows,
@@ -55,7 +57,7 @@ def why_not_anywhere() -> str:
     return why_not() if os.environ.get(f"{VARIABLE}PROVIDER", "kind") == "kind" else ""
 
 
-NEEDS: dict[str, Callable[[], str]] = {"up": why_not, "argo": why_not, "night": why_not_anywhere}
+NEEDS: dict[str, Callable[[], str]] = {"up": why_not, "argo": why_not, "fleet": why_not, "night": why_not_anywhere}
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""Draw the README's picture of a terminal.
+"""Draw the README's pictures: a terminal, and the page of ``report``.
 
 ``.venv/bin/python docs/picture.py`` clones the repository, types the commands in the clone and
-writes ``docs/demo.svg``.
+writes ``docs/demo.svg`` and ``docs/report.svg``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs" / "demo.svg"
 COMMANDS = ("./invoke demo", "./invoke runs")
+REPORT = ROOT / "docs" / "report.svg"
+REPORTED = ("./invoke run currencies-to-csv", "./invoke run exchange-rates-to-csv --full", "./invoke run exchange-rates-to-csv") * 4
+"""The commands before the report; a run that fails follows."""
+MISTAKE = '{"base": "EURO"}'
+PAGE = (1080, 840)
+"""Width and height of the part that the picture shows: all above the rates."""
 WIDTH = 104
 FONTS = 'ui-monospace, "SF Mono", "Cascadia Mono", "DejaVu Sans Mono", Menlo, Consolas, monospace'
 CONTROL = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])")
@@ -31,8 +37,8 @@ THEME = TerminalTheme(
 )
 
 
-def typed(command: str, folder: Path) -> str:
-    """Return what a command writes to a terminal in *folder*."""
+def typed(command: str, folder: Path, expected: int = 0) -> str:
+    """Return what a command writes to a terminal in *folder*, if its exit code is *expected*."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, WIDTH))
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(WIDTH)}
@@ -45,7 +51,7 @@ def typed(command: str, folder: Path) -> str:
         except OSError:  # Linux: the other side is closed
             pass
         os.close(ours)
-    assert process.returncode == 0, written.decode()
+    assert process.returncode == expected, written.decode()
     return written.decode()
 
 
@@ -79,13 +85,30 @@ def draw(texts: list[str]) -> str:
     return re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL).replace("\u00a0", "&#160;") + "\n"
 
 
+def embedded(page: str) -> str:
+    """Return the upper part of a report's page as a picture, with its own stylesheet."""
+    (style,), (body,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL), re.findall(r"<body>(.*)</body>", page, re.DOTALL)
+    body = body.partition("<section><h2>Rates</h2>")[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ')
+    size = 'width="{}" height="{}"'.format(*PAGE)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {PAGE[0]} {PAGE[1]}"><foreignObject {size}>'
+        f'<body xmlns="http://www.w3.org/1999/xhtml"><style>{style}</style>{body}</main></body></foreignObject></svg>\n'
+    )
+
+
 def main() -> None:
-    """Type the commands in a clone, where nothing has run yet, and write the picture."""
+    """Type the commands in a clone, where nothing has run yet, and write the pictures."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "singer"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
         typed("./invoke --list", clone)
         texts = [screen(typed(command, clone)) for command in COMMANDS]
+        for command in REPORTED:
+            typed(command, clone)
+        (clone / "singer-configs" / "tap-exchange-rates" / "config.json").write_text(MISTAKE, encoding="utf-8")
+        typed(REPORTED[-1], clone, expected=2)
+        typed("./invoke report --print --out report.html", clone)
+        REPORT.write_text(embedded((clone / "report.html").read_text(encoding="utf-8")), encoding="utf-8")
     FILE.write_text(draw(texts), encoding="utf-8")
 
 

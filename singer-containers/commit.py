@@ -34,6 +34,7 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.project import parts
+from cluster.project.parts import planned
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import History, PartHistory
@@ -193,7 +194,7 @@ def of_part(run: Run, history: History) -> tuple[Run, History]:
     plan = plan_of(run, history)
     if history.read(run.pipeline, run.run) is None:
         history.save(whole(run, history, plan))
-    part = replace(run, part=plan.parts[run.index].name, transform=None)
+    part = replace(run, part=plan.parts[run.index].name, transform=None, started=now())
     return part, PartHistory(history, plan, run.index)
 
 
@@ -230,6 +231,36 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
         journal.fail("failed", cause(run, left, outcome.unchanged(journal.record)).as_dict())
 
 
+def end_killed(run: Run, history: History, plan: Plan) -> None:
+    """Write the records of parts whose ``main`` could not, from what their last pods have left."""
+    pods: dict[str, str] | None = None
+    for index in plan.numbers:
+        view = PartHistory(history, plan, index)
+        stored = view.read(run.pipeline, run.run)
+        if stored is not None and stored.status != "running":
+            continue
+        pods = pods_by_part(run, history.store) if pods is None else pods
+        pod = pods.get(view.part.name)
+        if pod is not None:
+            own = tuple(node for node in run.failures if node.get("podName") == pod)
+            part = replace(run, part=view.part.name, transform=None, failures=own)
+            journal = Journal(view, stored or new_record(part, view.state(run.pipeline) or initial(part, view)))
+            left = traces(run, history.store, only=pod)
+            count(journal.record, left.reports)
+            why = cause(part, left, outcome.unchanged(journal.record))
+            journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+
+
+def pods_by_part(run: Run, store: Store) -> dict[str, str]:
+    """Return the last pod of each part of a run, from the reports of their taps."""
+    bucket, pods = run.settings.bucket_artifacts, dict[str, str]()
+    for item in sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified):
+        if item.key.endswith("/tap.json"):
+            with suppress(ValueError, KeyError):
+                pods[json.loads(store.get(bucket, item.key) or b"{}")["part"]] = item.key.split("/")[2]
+    return pods
+
+
 def ended_parts(run: Run, history: History) -> Record:
     """Write the record of a run with parts, and of parts that could not do it themselves.
 
@@ -241,6 +272,7 @@ def ended_parts(run: Run, history: History) -> Record:
         record = whole(run, history, plan_of(run, history))
     journal = Journal(history, record)
     if record.status == "running" and not record.loaded:
+        end_killed(run, history, planned(record.parts or ()))
         messages = [str(node.get("message") or "") for node in run.failures]
         journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, f"retry {run.run} loads what is missing.").as_dict())
     if record.status == "running":
@@ -443,14 +475,14 @@ class Traces:
     """Oldest first."""
 
 
-def traces(run: Run, store: Store, other: str = "") -> Traces:
+def traces(run: Run, store: Store, other: str = "", only: str = "") -> Traces:
     """Read the reports and logs that Argo stored below ``workflows/<run>/``, by pod.
 
-    *other* is another run to read instead.
+    *other* is another run to read instead, *only* the name of a pod.
     """
     left = Traces()
     bucket, prefix = run.settings.bucket_artifacts, f"workflows/{other or run.run}/"
-    objects = sorted(store.objects(bucket, prefix), key=lambda item: item.modified)
+    objects = sorted(store.objects(bucket, prefix + (f"{only}/" if only else "")), key=lambda item: item.modified)
     there = {item.key.removeprefix(prefix) for item in objects}
     for name in (item.key.removeprefix(prefix) for item in objects):
         pod, _, file = name.partition("/")

@@ -873,7 +873,7 @@ class Runner:
             "fault": self.fault(),
             "exit_code": exit_code,
             **({"states": self.counter.digests()} if self.side == "tap" and exit_code is not None else {}),
-            **({"part": self.part[0]["name"]} if self.part[0] else {}),
+            **self.named_part(),
             **({"maps": mapped_streams(self.maps)} if self.side == "mapper" else {}),
             "error": error and {"code": error.code, "problem": error.problem, "hint": error.hint},
         }
@@ -1290,6 +1290,9 @@ class Runner:
 
         If another tool has wrapped it, the tap gets a copy without the wrapping.
         """
+        if "state" in self.part[0]:
+            (work / "state.json").write_text(json.dumps(self.part[0]["state"]), encoding="utf-8")
+            return ["--state", str(work / "state.json")]
         if self.environ.get("SINGER_FULL") == "true":
             return []
         for file in (existing(self.environ, "SINGER_STATE", "/tmp/state.json"), existing(self.environ, "SINGER_INITIAL_STATE")):
@@ -1525,11 +1528,19 @@ class Runner:
     def part(self) -> tuple[dict[str, Any], set[str]]:
         """The tap's part in ``SINGER_PARTS``, and the streams of the other parts; empty if none."""
         path, index = existing(self.environ, "SINGER_PARTS"), self.environ.get("SINGER_PART", "")
-        if self.side != "tap" or path is None or not index:
+        if self.side != "tap" or not index:
             return {}, set()
+        if path is None:
+            raise EntrypointError("E-CONFIG", "The plan of the run's parts is missing.", "Run it again.")
         parts = read_json(path, "E-CONFIG", "plan of parts")["parts"]
         mine: dict[str, Any] = parts[int(index)]
         return mine, {stream for part in parts for stream in part["streams"]} - set(mine["streams"])
+
+    def named_part(self) -> dict[str, str]:
+        """Return the name of the part for the report; nothing if there is none, or no plan."""
+        with suppress(EntrypointError, KeyError, IndexError):
+            return {"part": self.part[0]["name"]}
+        return {}
 
     # -- outside a pipeline
 

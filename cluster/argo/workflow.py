@@ -115,6 +115,7 @@ def parameters(
         **{f"{item.kind}-files": files_key(item.files) for item, _ in pipeline.configs if item.files},
         **_mapper(pipeline, images, versions, options),
         **_transform(pipeline, images, versions),
+        **_parts(pipeline, options),
         "outputs": json.dumps(list(pipeline.target.outputs)),
         "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],
         "resources": json.dumps(resources(pipeline)),
@@ -125,9 +126,6 @@ def parameters(
     }
     if options.backfill:
         values["backfill"] = json.dumps(options.backfill.as_dict())
-    plan = options.plan or pipeline.plan
-    if plan:
-        values |= _parts(pipeline, plan)
     if pipeline.mode == "streaming":
         # With a mapper the raw output is the mapper's: nothing is stored before it.
         values["tap-output"] = f"{RAW}:{PIPE}" if options.keep_raw and not pipeline.mapper else PIPE
@@ -136,8 +134,11 @@ def parameters(
     return values
 
 
-def _parts(pipeline: Pipeline, plan: Plan) -> dict[str, str]:
+def _parts(pipeline: Pipeline, options: RunOptions) -> dict[str, str]:
     """Return the parameters of a run with parts: a pod finds its own by its index."""
+    plan = options.plan or pipeline.plan
+    if plan is None:
+        return {}
     alone = 1 if plan.first_alone else 0
     return {
         "split": "true",

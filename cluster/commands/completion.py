@@ -119,8 +119,9 @@ def known(session: Session, command: str, argument: str) -> list[str]:
         with Engines(session) as engines:
             dated = [(moment, run) for engine in engines.available() for (_, run), moment in engine.dated().items()]
         return [run for _, run in sorted(dated, reverse=True)[:LATEST]]
-    if argument == "door":
-        return ["argo", "minio"]
+    few = {"door": ["argo", "minio"], "print": ["cron", "systemd", "launchd"]}
+    if argument in few:
+        return few[argument]
     if argument not in {"pipeline", "connector", "name", *SIDES} or (command in {"add", "new"} and argument == "name"):
         return []
     project = Project.of(session.settings)

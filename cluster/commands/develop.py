@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cluster.session import Session
 
-BENCHMARKS = ("run", "loop", "up", "argo", "night", "onboarding", "hub")
+BENCHMARKS = ("run", "loop", "up", "argo", "fleet", "night", "onboarding", "hub")
 """The sections of ``benchmarks/``, each with a table in ``docs/performance.md``. That of ``hub`` is
 in ``docs/connectors.md``."""
 IN_PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")

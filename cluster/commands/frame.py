@@ -151,10 +151,24 @@ def check_invoke_yaml(root: Path) -> None:
                 content = read_yaml(file, file.name)
                 if content is not None:
                     Fields(content, shown=file.name).mapping("singer")
+                    _check_level(file.name, content)
                     _check_merge(file.name, content)
             except SetupError as error:
                 Plain().error(error)
                 raise SystemExit(error.exit_code) from None
+
+
+def _check_level(shown: str, content: dict[str, Any]) -> None:
+    """Check that no setting of ours is beside ``singer``, where nobody would read it.
+
+    :raises SetupError: E-SETTING, one is.
+    """
+    from cluster.config.settings import DEFAULTS  # noqa: PLC0415 - most checkouts have no such file
+
+    for key in content:
+        if key in DEFAULTS:
+            hint = f"Move it below singer: in {shown}, as docs/settings.md shows."
+            raise SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=hint)
 
 
 def _check_merge(shown: str, content: dict[str, Any]) -> None:

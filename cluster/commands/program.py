@@ -58,6 +58,8 @@ class Singer(Program):
         names = [word for word in words if word in self.commands.task_names]
         if names and "--help" in words[words.index(names[0]) :]:
             self.argv = [self.argv[0], "--help", names[0]]
+        elif words[:1] == ["--help"] and len(words) > 1 and not names:
+            self.argv = [self.argv[0], words[1]]  # which is answered with the commands that exist
 
     def parse_collection(self) -> None:
         """Load ``invoke.yaml`` too: Invoke loads it only with a collection that it finds."""
@@ -70,7 +72,8 @@ class Singer(Program):
         try:
             super().parse_tasks()
         except ValueError as error:  # of an option that takes a number
-            guarded(_no_number, Context(self.config), str(error).rpartition(": ")[2].strip("'"), json="--json" in self.argv)
+            value = str(error).rpartition(": ")[2].strip("'")
+            guarded(_no_number, Context(self.config), value, self._command(), json="--json" in self.argv)
         except ParseError as error:
             missing = [argument.name for argument in error.context.missing_positional_args] if error.context else []
             self.config.load_collection(self.commands.configuration(), merge=False)
@@ -81,13 +84,17 @@ class Singer(Program):
                 guarded(_needs, Context(self.config), error.context, missing, **options)
             without = re.search(r"Argument: ([\w-]+).* needed value", str(error))
             if without:
-                guarded(_no_value, Context(self.config), without[1], **options)
+                guarded(_no_value, Context(self.config), without[1], self._command(), **options)
             words = [word for word in self.core.unparsed if f"{word!r} is!" in str(error)]
             if words:
                 typed = [self.parser.contexts[word] for word in self.core.unparsed if word in self.parser.contexts]
                 flags = [flag for context in typed for flag in context.flags]
                 guarded(_unknown, Context(self.config), words[0], list(self.commands.task_names), flags, **options)
             raise
+
+    def _command(self) -> str:
+        """Return the command that was typed, or a word for it."""
+        return next((word for word in self.argv[1:] if word in self.commands.task_names), "COMMAND")
 
     def parse_cleanup(self) -> None:
         """Print the candidates for ``--complete``; everything else is Invoke's."""
@@ -156,20 +163,20 @@ def _needs(session: Session, context: ParserContext, missing: Sequence[str]) -> 
     raise SetupError("E-SETTING", f"{name} needs {needed}.{listing}", hint=hint)
 
 
-def _no_number(_session: Session, value: str) -> None:
+def _no_number(_session: Session, value: str, name: str) -> None:
     """Report an option whose value is not a number.
 
     :raises SetupError: E-SETTING, always.
     """
-    raise SetupError("E-SETTING", f'"{value}" is no whole number.', hint=f"{command('COMMAND --help')} shows what its options take.")
+    raise SetupError("E-SETTING", f'"{value}" is no whole number.', hint=f"{command(f'{name} --help')} shows what its options take.")
 
 
-def _no_value(_session: Session, option: str) -> None:
+def _no_value(_session: Session, option: str, name: str) -> None:
     """Report an option without its value.
 
     :raises SetupError: E-SETTING, always.
     """
-    raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command('COMMAND --help')} shows what its options take.")
+    raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command(f'{name} --help')} shows what its options take.")
 
 
 def _unknown(_session: Session, word: str, names: Sequence[str], flags: Sequence[str]) -> None:

@@ -193,11 +193,11 @@ def _retry_parts(session: Session, engines: Engines, used: Engine, record: Recor
     project, parts = Project.of(session.settings), record.parts or []
     pipeline = project.pipeline(record.pipeline)
     left = [item["name"] for item in parts if item["status"] not in DONE]
-    plan = pipeline.plan
+    plan = pipeline.plan or backfill.WHOLE
     if "from" in parts[0]:
         plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once)
-    plan = plan.only(left) if plan else None
-    if plan is None or not plan.numbers:
+    plan = plan.only(left)
+    if not plan.numbers:
         problem = f"The parts that {record.run} did not load are not in the catalog any more: {listed(left)}."
         raise SetupError("E-ENGINE", problem, hint=f"Run it again: {command('run', record.pipeline)}")
     with _finishing(session, record.pipeline) as facts:
@@ -240,7 +240,8 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         output.event("warning", source="secrets", problem=problem)
     dotenv = kept_secrets(settings.root)
     values = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
-    config = backfill.config(project, pipeline, options.backfill) if options.backfill else None
+    options = _planned(session, engine, pipeline, options)
+    config = backfill.config(project, pipeline, options.backfill) if options.backfill and not _from_bookmarks(options) else None
     venvs = Environments(settings).ensure(pipeline.connectors, output)
     if not any(venv.made for venv in venvs):
         output.line("✓", ", ".join(connector.name for connector in pipeline.connectors), "environments reused")
@@ -255,7 +256,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         options.keep_raw,
         options.backfill,
         config,
-        options.plan or pipeline.plan,
+        options.plan,
         transform=made.get("transform"),
         mapper=made.get("mapper"),
     )
@@ -285,28 +286,35 @@ def _run_argo(
     older_layout(handles)  # refuses a newer layout
     warn_of_paths(session.output, handles.project, [pair for pipeline in pipelines for pair in pipeline.configs])
     handles.only = tuple(pipeline.name for pipeline in pipelines)
+    own = {pipeline.name: _planned(session, engine, pipeline, options) for pipeline in pipelines}
     # A replay extracts nothing; every other backfill has a config for the tap.
     span = None if options.replay else options.backfill
-    configs = {pipeline.name: backfill.config(handles.project, pipeline, span) for pipeline in pipelines} if span else {}
+    dated = [pipeline for pipeline in pipelines if span and not _from_bookmarks(own[pipeline.name])]
+    configs = {pipeline.name: backfill.config(handles.project, pipeline, span) for pipeline in dated if span}
     converge(plan.needed(), handles, session.output)
     argo.ready()
     titles = {}
     for pipeline, known in zip(pipelines, facts, strict=True):
-        run, own = new_run_id(), _planned(engine, pipeline, options)
-        values = parameters(handles, pipeline, own)
-        if own.plan:
-            engine.history.store.put(session.settings.bucket_configs, own.plan.key, own.plan.data())
+        run, mine = new_run_id(), own[pipeline.name]
+        values = parameters(handles, pipeline, mine)
+        if mine.plan:
+            engine.history.store.put(session.settings.bucket_configs, mine.plan.key, mine.plan.data())
         if pipeline.name in configs:
             values["tap-config"] = backfill_key(run)
             engine.history.store.put(session.settings.bucket_configs, values["tap-config"], json.dumps(configs[pipeline.name]).encode())
-        document = workflow(pipeline, run, values, scope(handles), own)
+        document = workflow(pipeline, run, values, scope(handles), mine)
         known["run"] = argo.submit(document, reason)
         sides = " → ".join(connector.name for connector in pipeline.connectors)
         titles[known["run"]] = sides if len(pipelines) == 1 else f"{pipeline.name}"
     return argo.follow(titles)
 
 
-def _planned(engine: Engine, pipeline: Pipeline, options: RunOptions) -> RunOptions:
+def _from_bookmarks(options: RunOptions) -> bool:
+    """Return whether a backfill starts from bookmarks, because the tap has no ``start_date``."""
+    return options.plan is not None and any(part.state for part in options.plan.parts)
+
+
+def _planned(session: Session, engine: Engine, pipeline: Pipeline, options: RunOptions) -> RunOptions:
     """Return the options with the parts of a run, if it has any.
 
     If the tables may be missing, the first part runs alone: targets that create the same ones at
@@ -315,6 +323,10 @@ def _planned(engine: Engine, pipeline: Pipeline, options: RunOptions) -> RunOpti
     :raises SetupError: E-STATE, the state has not its bookmarks by stream.
     """
     plan = options.plan or pipeline.plan
+    if options.backfill and not options.replay and not (plan and plan.parts[0].span):
+        project, state = Project.of(session.settings), engine.history.state(pipeline.name)
+        with PartHistory.by_stream():
+            plan = backfill.from_bookmarks(project, pipeline, options.backfill, plan, state) or plan
     if plan is None:
         return options
     PartHistory(engine.history, plan, 0).state(pipeline.name)  # refuses another form

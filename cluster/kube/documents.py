@@ -69,17 +69,15 @@ def with_value(document: Document, path: str, value: object) -> Document:
 
 
 def labelled(document: Document, labels: Mapping[str, str]) -> Document:
-    """Return a copy of *document* with more labels, not on its pods: selectors stay unchanged."""
-    changed = copy.deepcopy(document)
-    changed["metadata"]["labels"] = {**changed["metadata"].get("labels", {}), **labels}
-    return changed
+    """Return *document* with more labels, not on its pods: selectors stay unchanged."""
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "labels": {**metadata.get("labels", {}), **labels}}}
 
 
 def annotated(document: Document, annotations: Mapping[str, str]) -> Document:
-    """Return a copy of *document* with more annotations."""
-    changed = copy.deepcopy(document)
-    changed["metadata"]["annotations"] = {**changed["metadata"].get("annotations", {}), **annotations}
-    return changed
+    """Return *document* with more annotations."""
+    metadata = document["metadata"]
+    return {**document, "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), **annotations}}}
 
 
 def pulling(document: Document, secret: str) -> Document:
@@ -92,7 +90,7 @@ def pulling(document: Document, secret: str) -> Document:
 
 
 def stamped(document: Document) -> Document:
-    """Return a copy of *document* with a digest of its content as an annotation."""
+    """Return *document* with a digest of its content as an annotation."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     return annotated(document, {CONTENT: digest})
 

@@ -338,7 +338,9 @@ class ConnectorDraft:
         named = next((item for item in KINDS if request.name.startswith(f"{item}-")), kind)
         wanted = request.kind or named
         if wanted != kind:
-            right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", self.keys["pip_url"])
+            words = self.keys["pip_url"]
+            url = words if isinstance(words, str) else package.one_text(words)
+            right = command("new", f"{kind}-{request.name.removeprefix(f'{wanted}-')}", "--pip-url", url)
             raise SetupError("E-CONNECTOR", f"{program} is a {kind}, not a {wanted}.", hint=f"Make it as one: {right}")
 
     def _from_help(self, connector: Connector, venv: Path) -> Abilities:
@@ -517,7 +519,12 @@ def described(probe: Probe) -> Abilities | None:
 
 
 def kind_of(program: str, capabilities: frozenset[str]) -> str:
-    """Return the kind of a program: a target and a mapper differ in their names only."""
+    """Return the kind of a program: a target and a mapper differ in their names only.
+
+    A target may have the flags of a tap, which singer-python gives to all that use its parser.
+    """
+    if program.startswith("target-"):
+        return "target"
     if "discover" not in capabilities and MAPPER.fullmatch(program):
         return "mapper"
     return "tap" if capabilities & {*FLAGS.values()} else "target"

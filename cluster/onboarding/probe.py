@@ -209,14 +209,10 @@ class Probe:
         :raises SetupError: E-SECRET, its config asks for one that is not set; as
             ``Environments.ensure``.
         """
-        settings = self.session.settings
         environment = self.install()
         values = {} if side == "about" else self._secrets()
         self.hide = partial(redacted, known=values.values())
-        with file_errors("The connector's folder", settings.local):
-            probes = private_folder(settings.local / "probes")
-            _sweep(probes)
-            folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
+        folder = self._folder()
         lifeline, ours = os.pipe()
         private_folder(self.log.parent)
         end = Process(side, self.connector, environment, self.connector.config, folder, self.log)
@@ -234,6 +230,14 @@ class Probe:
             os.close(ours)
             self._keep_rotated(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self) -> Path:
+        """Return a new folder for a program; those that killed commands have left are removed."""
+        local = self.session.settings.local
+        with file_errors("The connector's folder", local):
+            probes = private_folder(local / "probes")
+            _sweep(probes)
+            return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=probes))
 
     def _keep_rotated(self, folder: Path) -> None:
         """Keep secrets that the program replaced in its config, and show those that are lost."""

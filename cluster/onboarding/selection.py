@@ -192,15 +192,15 @@ def _replicate(streams: Sequence[Stream], choice: Choice) -> None:
             replication = wanted[stream.id]
             method = replication.get("method", "INCREMENTAL").upper().replace("-", "_")
             key = replication.get("key", "")
-            _check_replication(stream, method, key)
+            _check_replication(stream, method, key, replication.get("method", ""))
             stream.replicate(method, key)
 
 
-def _check_replication(stream: Stream, method: str, key: str) -> None:
+def _check_replication(stream: Stream, method: str, key: str, typed: str) -> None:
     if method not in METHODS:
         raise SetupError(
             "E-SETTING",
-            f"{describe(method)} is no replication method.{nearest(method, METHODS)}",
+            f"{describe(typed)} is no replication method.{nearest(method, METHODS)}",
             hint=f"Name one of {listed(METHODS)}; for one stream: {stream.id}=FULL_TABLE",
         )
     if stream.forced_method not in {"", method}:

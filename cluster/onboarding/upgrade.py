@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
@@ -19,7 +22,6 @@ from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from cluster.session import Session
 
@@ -53,25 +55,33 @@ def upgrade(session: Session, to: str, *, back: bool, plan: bool, yes: bool) -> 
     if to == current:
         output.line("✓", "Tool", f"{to} is the one that this project names")
         return
-    _check_layout(folder, to)
-    for title, detail in _changes(settings.tool if not here else folder, folder, current, to):
-        output.line("!", title, detail)
+    _check_version(folder, to)
+    for mark, title, detail in _changes(settings.tool, folder, current, to):
+        output.line(mark, title, detail)
+    wrong = "" if here else _files_checked(folder, settings.root)
+    if wrong:
+        output.line("!", "Files", f"{to} does not read them: {wrong}")
     output.event("tool", **{"from": current, "to": to, "plan": plan})
     if plan:
         output.text(f"Next: {command(f'upgrade --to {to}')}")
         return
     if not yes and not session.agrees(f"Use {to} from now on?", f"upgrade changes {FILE}, and the copies of the tool's files"):
         return
-    for source, name in REFRESHED.items():
-        _copy(folder / source, settings.root / name)
-    text = read_text(settings.root / FILE, FILE)
-    for key, value in (("TOOL_VERSION", to), ("TOOL_BEFORE", current)):
-        line = f"{key}={value}\n"
-        text = re.sub(rf"^{key}=.*\n?", line, text, flags=re.MULTILINE) if re.search(rf"^{key}=", text, re.MULTILINE) else text + line
-    with write_whole(settings.root / FILE, text):
-        pass
+    _write(settings.root, folder, to, current)
     output.line("✓", "Tool", f"{to}, before {current or 'none'}")
     output.text(f"Next: commit {FILE} · {command('up')} upgrades a platform · {command('upgrade --back')} undoes it")
+
+
+def _write(project: Path, tool: Path, to: str, before: str) -> None:
+    """Name another version in a project, and replace its copies of the tool's files."""
+    for source, name in REFRESHED.items():
+        _copy(tool / source, project / name)
+    text = read_text(project / FILE, FILE)
+    for key, value in (("TOOL_VERSION", to), ("TOOL_BEFORE", before)):
+        line = f"{key}={value}\n"
+        text = re.sub(rf"^{key}=.*\n?", line, text, flags=re.MULTILINE) if re.search(rf"^{key}=", text, re.MULTILINE) else text + line
+    with write_whole(project / FILE, text):
+        pass
 
 
 def _read(file: Path) -> dict[str, str]:
@@ -99,38 +109,54 @@ def _of_checkout(tool: Path, to: str) -> str:
 
 
 def _fetched(session: Session, git: str, to: str) -> tuple[Path, str]:
-    """Return the folder of a version, and its name; it is fetched if it is not there.
+    """Return the folder of a version, and its name: a tag, else the commit, which never moves.
+
+    It is fetched if it is not there.
 
     :raises SetupError: E-SETTING, there is no repository; E-UNKNOWN; E-NETWORK.
     """
     if not git:
         raise SetupError("E-SETTING", f"{FILE} names no repository to fetch from.", hint=f"Write TOOL_GIT into {FILE}.")
-    version = to or _newest(git)
+    to = to or _newest(git)
     tools = session.settings.local / "tool"
-    folder = tools / re.sub(r"[^A-Za-z0-9._-]", "-", version)
-    if not (folder / "tasks.py").is_file():
-        with session.output.step("Tool") as step, file_errors("The tool", tools):
-            part = private_folder(tools) / f"{folder.name}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            try:
-                _must(run(["git", "clone", "--quiet", "--no-checkout", git, str(part)], environ=_SILENT, seconds=SECONDS).stderr, part, git)
-                if not _git(part, "checkout", "--quiet", "--detach", version, succeeded="yes"):
-                    problem = f"{git} has no version {describe(version)}."
-                    raise SetupError("E-UNKNOWN", problem, hint=f"Name a tag or a commit: {command('upgrade --to VERSION')}")
-                part.rename(folder)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
-            step.result(f"{version} fetched")
-    return folder, version
+    if (_folder(tools, to) / "tasks.py").is_file():
+        return _folder(tools, to), to
+    with (
+        session.output.step("Tool") as step,
+        file_errors("The tool", tools),
+        tempfile.TemporaryDirectory(dir=private_folder(tools)) as work,
+    ):
+        part = Path(work) / "tool"
+        done = run(["git", "clone", "--quiet", "--no-checkout", git, str(part)], environ=_SILENT, seconds=SECONDS)
+        if done.returncode:
+            raise _unreachable(git, "fetched", done.stderr)
+        tag = _git(part, "rev-parse", "--verify", "--quiet", f"refs/tags/{to}^{{commit}}")
+        commit = (
+            tag or _git(part, "rev-parse", "--verify", "--quiet", f"origin/{to}^{{commit}}") or _git(part, "rev-parse", f"{to}^{{commit}}")
+        )
+        if not commit or not _git(part, "checkout", "--quiet", "--detach", commit, succeeded="yes"):
+            hint = f"Name a tag, a branch or a commit: {command('upgrade --to VERSION')}"
+            raise SetupError("E-UNKNOWN", f"{git} has no version {describe(to)}.", hint=hint)
+        version = to if tag else commit
+        if not _folder(tools, version).exists():
+            part.rename(_folder(tools, version))
+        step.result(f"{version} fetched")
+    return _folder(tools, version), version
+
+
+def _folder(tools: Path, version: str) -> Path:
+    """Return where a version is, as the launcher of a project names it."""
+    return tools / re.sub(r"[^A-Za-z0-9._-]", "-", version)
 
 
 _SILENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 
-def _must(stderr: str, made: Path, git: str) -> None:
-    if not (made / ".git").is_dir():
-        reason = stderr.strip().splitlines()[-1] if stderr.strip() else "git gave no reason"
-        raise SetupError("E-NETWORK", f"{git} cannot be fetched: {reason}", hint=f"Connect to the network, or correct TOOL_GIT in {FILE}.")
+def _unreachable(git: str, what: str, stderr: str) -> SetupError:
+    """Return the error for a repository that git cannot read."""
+    lines = [line.removeprefix("fatal: ") for line in stderr.splitlines() if line.startswith("fatal: ")]
+    reason = (lines or stderr.strip().splitlines() or ["git gave no reason"])[0].rstrip(".")
+    return SetupError("E-NETWORK", f"{git} cannot be {what}: {reason}.", hint=f"Connect to the network, or correct TOOL_GIT in {FILE}.")
 
 
 def _newest(git: str) -> str:
@@ -140,8 +166,7 @@ def _newest(git: str) -> str:
     """
     done = run(["git", "ls-remote", "--tags", "--refs", git], environ=_SILENT, seconds=60)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["git gave no reason"])[-1]
-        raise SetupError("E-NETWORK", f"{git} cannot be read: {reason}", hint=f"Connect to the network, or correct TOOL_GIT in {FILE}.")
+        raise _unreachable(git, "read", done.stderr)
     releases: list[tuple[Version, str]] = []
     for tag in re.findall(r"refs/tags/(\S+)$", done.stdout, re.MULTILINE):
         try:
@@ -156,18 +181,27 @@ def _newest(git: str) -> str:
     return max(releases)[1]
 
 
-def _check_layout(folder: Path, to: str) -> None:
-    """Check that a version knows the layout of data that this version may have written.
+def _check_version(folder: Path, to: str) -> None:
+    """Check that a version knows projects, and the layout of the data that is there.
 
     :raises SetupError: E-LAYOUT, it does not.
     """
     layout = _layout(folder)
+    hint = f"Stay at this version, or name a newer one: {command('upgrade --to VERSION')}"
+    if not (folder / "template" / "invoke").is_file():
+        raise SetupError("E-LAYOUT", f"{to} is too old to run a project, so there would be no way back. Nothing was changed.", hint=hint)
     if layout < format_version.LAYOUT:
-        raise SetupError(
-            "E-LAYOUT",
-            f"{to} knows layout {layout} of platforms and buckets, and this version writes {format_version.LAYOUT}. Nothing was changed.",
-            hint=f"Stay at this version, or name one that knows it: {command('upgrade --to VERSION')}",
+        problem = (
+            f"{to} knows layout {layout} of platforms and buckets, and this version writes {format_version.LAYOUT}. Nothing was changed."
         )
+        raise SetupError("E-LAYOUT", problem, hint=hint)
+
+
+def _files_checked(folder: Path, root: Path) -> str:
+    """Return what another version finds wrong in the project's files; nothing if it reads them."""
+    environ = {"SINGER_PROJECT": str(root)}
+    done = run([sys.executable, str(folder / "tasks.py"), "check", "all"], environ=environ, seconds=60)
+    return done.stderr.strip().splitlines()[0] if done.returncode == 1 and done.stderr.strip() else ""
 
 
 def _layout(folder: Path) -> int:
@@ -176,23 +210,23 @@ def _layout(folder: Path) -> int:
     return max((int(number) for number in re.findall(r"^    (\d+): \"", text, re.MULTILINE)), default=1)
 
 
-def _changes(old: Path, new: Path, current: str, to: str) -> Iterator[tuple[str, str]]:
-    """Return what another version changes, as titles and details."""
-    yield "Tool", f"{current or 'none'} → {to} ({_number(old)} → {_number(new)})"
+def _changes(old: Path, new: Path, current: str, to: str) -> Iterator[tuple[str, str, str]]:
+    """Return what another version changes, as marks, titles and details."""
+    yield "!", "Tool", f"{current or 'none'} → {to} ({_number(old)} → {_number(new)})"
     ours, theirs = (IMAGES if old == new else _images(old)), _images(new)
     for name in sorted({*ours, *theirs}):
         if ours.get(name) != theirs.get(name):
-            yield "Image", f"{name}: {ours.get(name, 'none')} → {theirs.get(name, 'none')}"
+            yield "!", "Image", f"{name}: {ours.get(name, 'none')} → {theirs.get(name, 'none')}"
     if _layout(new) > _layout(old):
-        yield "Layout", f"{_layout(old)} → {_layout(new)}: then there is no way back once it has written data"
+        yield "!", "Layout", f"{_layout(old)} → {_layout(new)}: then there is no way back once it has written data"
     if _files(old / "manifests") != _files(new / "manifests"):
-        yield "Manifests", "other objects; `up --plan` shows which of a platform change"
+        yield "!", "Manifests", "other objects; `up --plan` shows which of a platform change"
     before = set(_text(old, "CHANGELOG.md").splitlines())
     lines = [line for line in _text(new, "CHANGELOG.md").splitlines() if line.strip() and line not in before]
-    for line in lines[:SHOWN]:
-        yield "Changelog", line
+    for number, line in enumerate(lines[:SHOWN]):
+        yield " ", "" if number else "Changelog", line
     if len(lines) > SHOWN:
-        yield "Changelog", f"{len(lines) - SHOWN} more lines: {new / 'CHANGELOG.md'}"
+        yield " ", "", f"{len(lines) - SHOWN} more lines: {new / 'CHANGELOG.md'}"
 
 
 def _images(tool: Path) -> dict[str, str]:

@@ -85,7 +85,7 @@ class Handles:
         self.only: tuple[str, ...] = ()
         """The pipelines of the command; empty for all."""
         self.credentials = Credentials(settings, self.environ, self.labels, lambda: self.kube)
-        self.rendering = Rendering(settings, self.network, self.provider, self.labels, lambda: self.kube.version)
+        self.rendering = Rendering(settings, self.network, self.provider, self.labels, lambda: self.kube.version, lambda: self.project)
         self._forwards: dict[str, Forward] = {}
 
     def _same_provider(self) -> None:

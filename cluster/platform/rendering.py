@@ -14,7 +14,6 @@ from cluster.argo import templates
 from cluster.errors import SetupError
 from cluster.kube import documents
 from cluster.net import proxy
-from cluster.project.reader import Project
 from cluster.project.secrets import may_rotate
 from cluster.runs import format_version, rotation
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
     from cluster.kube.documents import Document
     from cluster.net.proxy import Network
+    from cluster.project.reader import Project
     from cluster.providers import Provider
 
 PART_OF = "app.kubernetes.io/part-of"
@@ -65,6 +65,8 @@ class Rendering:
     labels: dict[str, str]
     kubernetes: Callable[[], tuple[int, int]]
     """Asks the cluster for its version."""
+    project: Callable[[], Project]
+    """Returns what is in ``singer-configs/``."""
 
     @property
     def endpoint(self) -> str:
@@ -147,7 +149,7 @@ class Rendering:
         """The Secrets of the connectors that may replace a token in their config."""
         names: set[str] = set()
         with suppress(SetupError):  # files that cannot be read are reported by those who need them
-            project = Project.of(self.settings)
+            project = self.project()
             for name in project.pipeline_names:
                 with suppress(SetupError):
                     names |= {CONNECTOR + side.name for side, file in project.pipeline(name).configs if may_rotate(file)}
@@ -185,7 +187,7 @@ class Rendering:
 
     def check(self, image: str) -> Document:
         """Return the CronJob of the check for late pipelines, which runs in *image*."""
-        job = documents.load([self.settings.root / "manifests" / "late" / "check.yaml"])[0]
+        job = documents.load([self.settings.tool / "manifests" / "late" / "check.yaml"])[0]
         placed = templates.placed(self.in_namespace(job), self.settings, self.endpoint)
         placed = documents.with_value(placed, "spec.jobTemplate.spec.template.spec.containers.0.image", image)
         return documents.stamped(documents.labelled(placed, self.labels))

@@ -8,14 +8,15 @@ its last day. In chunks, each day is in one of them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, read_object
 from cluster.errors import SetupError
-from cluster.project.parts import MOST, Part, Plan
+from cluster.project.parts import MOST, Part, Plan, bookmarks
+from cluster.project.planning import incremental
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from cluster.project.reader import Project
 
 START, END = "start_date", "end_date"
+WHOLE = Plan((Part("all"),))
+"""The plan of a run whose only part has all streams."""
 EVERY = r"day|week|month|[1-9]\d{0,3}d"
 DAYS = {"day": 1, "week": 7}
 MOMENT = r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?"
@@ -109,6 +112,56 @@ def _like(text: str, name: str, *, timed: bool, exclusive: bool) -> str:
         text = str(date.fromisoformat(text) + timedelta(days=1))
     end = name == END and not exclusive
     return text + ("T23:59:59Z" if end else "T00:00:00Z") * timed
+
+
+# -- of a tap without a start
+
+
+def takes_start(project: Project, pipeline: Pipeline) -> bool:
+    """Return whether the tap has ``start_date``, as far as config and ``connector.yaml`` tell."""
+    file, tap = pipeline.config, pipeline.tap
+    return START in tap.settings or (file.exists() and START in read_object(file, project.shown(file)))
+
+
+def from_bookmarks(
+    project: Project, pipeline: Pipeline, backfill: Backfill, plan: Plan | None, state: Mapping[str, Any] | None
+) -> Plan | None:
+    """Return *plan* from bookmarks at the first day, for a tap without ``start_date``.
+
+    None if it has one, if the pipeline is staged, or if no incremental stream of the catalog has a
+    date as its key. The other keys of a bookmark are those of the pipeline's *state*, such as the
+    version of a table.
+
+    :raises SetupError: E-SETTING, there is an end, which a bookmark cannot express.
+    """
+    if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
+        return None
+    keys = dict(incremental(read_object(pipeline.catalog, project.shown(pipeline.catalog), "E-CATALOG")))
+    if not keys:
+        return None
+    if backfill.last:
+        raise SetupError(
+            "E-SETTING",
+            f"{pipeline.tap.name} has no end_date: its rows are bounded below by a bookmark, and cannot be bounded above.",
+            hint=f"Leave out --to, or write settings: [{START}, {END}] into its connector.yaml if it has them.",
+        )
+    old = bookmarks(state)
+    marks = {name: {**_own(old.get(name)), **_mark(key, backfill.first)} for name, key in keys.items()}
+    base = plan or WHOLE
+    made = []
+    for part in base.parts:
+        own = {name: mark for name, mark in marks.items() if name in part.streams or not part.streams}
+        made.append(replace(part, state={"bookmarks": own} if own else None))
+    return replace(base, parts=tuple(made))
+
+
+def _own(mark: Any) -> dict[str, Any]:
+    return dict(mark) if isinstance(mark, dict) else {}
+
+
+def _mark(key: str, first: str) -> dict[str, str]:
+    """Return a bookmark as Meltano's SDK, PipelineWise and singer-python read it."""
+    return {"replication_key": key, "replication_key_value": first, key: first, "last_replication_method": "INCREMENTAL"}
 
 
 # -- in chunks

@@ -32,6 +32,8 @@ class Part:
     """The first and the last day that it loads."""
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Keys that replace those of the tap's config."""
+    state: Mapping[str, Any] | None = field(default=None, hash=False)
+    """The state from which the tap starts, instead of the pipeline's."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Plan:
             own: dict[str, Any] = {"name": part.name, "streams": list(part.streams)}
             own |= {"from": part.span[0], "to": part.span[1]} if part.span else {}
             own |= {"config": dict(part.config)} if part.config else {}
+            own |= {"state": dict(part.state)} if part.state else {}
             parts.append(own | ({"skipped": True} if part.name in self.skipped else {}))
         return exact_json.dumps({"parts": parts}).encode()
 
@@ -116,7 +119,13 @@ def read(data: bytes) -> Plan:
 def planned(parts: Collection[Mapping[str, Any]]) -> Plan:
     """Return the plan of *parts*, as a plan and the record of a run list them."""
     made = (
-        Part(item["name"], tuple(item["streams"]), (item["from"], item["to"]) if "from" in item else None, item.get("config", {}))
+        Part(
+            item["name"],
+            tuple(item["streams"]),
+            (item["from"], item["to"]) if "from" in item else None,
+            item.get("config", {}),
+            item.get("state"),
+        )
         for item in parts
     )
     return Plan(tuple(made), skipped=frozenset(item["name"] for item in parts if item.get("skipped") or item.get("status") == "skipped"))

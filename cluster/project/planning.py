@@ -56,6 +56,21 @@ def selected(catalog: Mapping[str, Any]) -> Iterator[str]:
             yield entry.get("tap_stream_id", entry.get("stream"))
 
 
+def incremental(catalog: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each selected stream that is incremental by a date, and the field of that date."""
+    chosen = set(selected(catalog))
+    for entry in catalog["streams"]:
+        items = entry.get("metadata")
+        items = items if isinstance(items, list) else []
+        root: Mapping[str, Any] = next((item.get("metadata") or {} for item in items if item.get("breadcrumb") == []), {})
+        method = root.get("replication-method") or entry.get("replication_method")
+        key = root.get("replication-key") or entry.get("replication_key")
+        field = entry["schema"].get("properties", {}).get(key) or {}
+        name = entry.get("tap_stream_id", entry.get("stream"))
+        if name in chosen and method == "INCREMENTAL" and field.get("format") in {"date", "date-time"}:
+            yield name, key
+
+
 def _names(streams: Iterable[str]) -> Iterator[str]:
     """Yield a name for the part of each stream: a folder and a key in every store."""
     seen: set[str] = set()

@@ -34,8 +34,12 @@ FIXED_ZONE = re.compile(r"UTC|Etc/(UTC|GMT([+-]\d+)?)")
 """Zones without a place; those with one are in ``zone.tab``."""
 
 
+@cache
 def refusal(expression: str) -> str:
-    """Return why Argo would never start a schedule; empty if it would."""
+    """Return why Argo would never start a schedule; empty if it would.
+
+    Many pipelines have the same schedule: each is parsed once.
+    """
     from cronsim import CronSim, CronSimError  # noqa: PLC0415 - needed only for pipelines with a schedule
 
     texts = expression.replace("?", "*").split()

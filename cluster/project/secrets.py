@@ -119,15 +119,16 @@ def is_typed_secret(key: str, text: str) -> bool:
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
     """Return the values of a config's secrets: of the environment, else of ``.env``.
 
-    :raises SetupError: E-SECRET, one is not set. Values are never part of a message.
+    :raises SetupError: E-SECRET, one is not set, or is empty in ``.env``, as in a copy of
+        ``.env.example``. Values are never part of a message.
     """
     values: dict[str, str] = {}
     for name in secret_names(file):
         value = environ.get(name, dotenv.get(name))
-        if value is None:
+        if value is None or (value == "" and name not in environ):
             raise SetupError(
                 "E-SECRET",
-                f"{shown} asks for ${{{name}}}, which is not set.",
+                f"{shown} asks for ${{{name}}}, which is {'not set' if value is None else 'empty in .env'}.",
                 hint=f"Put {name}=… into .env, or set it in the environment.",
             )
         values[name] = value

@@ -179,33 +179,37 @@ def _git(arguments: list[str], commit: Commit, connector: Connector, environment
         )
     except subprocess.TimeoutExpired:
         result = subprocess.CompletedProcess(command, 1, "", "timed out")
-    if result.returncode == 0:
-        return
-    text, url = without_login(environments.network.hide(result.stderr)), without_login(commit.url)
+    if result.returncode:
+        raise _refusal(result.stderr, arguments, commit, connector, environments)
+
+
+def _refusal(stderr: str, arguments: list[str], commit: Commit, connector: Connector, environments: Environments) -> SetupError:
+    """Return the error for what git printed, which is kept in a log."""
+    text, url = without_login(environments.network.hide(stderr)), without_login(commit.url)
     log = environments.log(connector, f"git {without_login(' '.join(arguments))}\n{text}")
     refused = environments.network.refusal(f"{commit.name} cannot be fetched", text, log)
     if refused:
-        raise refused
+        return refused
     if LOGIN.search(text):
-        raise SetupError(
+        return SetupError(
             "E-NETWORK",
             f"{commit.name} cannot be fetched: {url} asks for a login.",
             hint=f"Log in with git once, such as: git ls-remote {url}. Log: {log}",
         )
     if NETWORK.search(text):
-        raise SetupError(
+        return SetupError(
             "E-NETWORK",
             f"{commit.name} cannot be fetched: {url} cannot be reached.",
             hint=f"Connect to the network; behind a company's proxy set singer.proxy. Log: {log}",
         )
     if "fetch" in arguments:
-        raise SetupError(
+        return SetupError(
             "E-INSTALL",
             f"{commit.name} cannot be fetched: {url} does not have the commit {commit.commit[:12]} any more.",
             hint=f"Remove {environments.shown(connector.lock)}: the next run locks a commit that exists. Log: {log}",
         )
     cause = re.search(r"^fatal: (.+)$", text, re.MULTILINE)
-    raise SetupError(
+    return SetupError(
         "E-INSTALL",
         f"{commit.name} cannot be fetched from {url}: {last_line(cause[1] if cause else text)}",
         hint=f'Correct "pip_url" in singer-configs/{connector.name}/connector.yaml. Log: {log}',

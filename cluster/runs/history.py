@@ -226,11 +226,16 @@ class PartHistory(History):
 
         :raises SetupError: E-STATE, the state has not its bookmarks by stream.
         """
-        with self._by_stream():
-            own = self.plan.own(self.index, state)
-        if self._share is None:
-            self._share = own
-        return own
+        with self.by_stream():
+            return self.plan.own(self.index, state)
+
+    def state(self, pipeline: str) -> dict[str, Any] | None:
+        """Return the part's share of the pipeline's state.
+
+        :raises SetupError: E-STATE, the object in the bucket is not a state by stream.
+        """
+        self._share = super().state(pipeline)
+        return self._share
 
     def save_state(self, pipeline: str, state: dict[str, Any]) -> None:
         """Merge the part's bookmarks into the pipeline's state; no other part's change is lost."""
@@ -239,11 +244,16 @@ class PartHistory(History):
             old = state_json.read(data) if data is not None else None
             return exact_json.dumps(self.plan.merged(self.index, old, self._share, state)).encode()
 
-        with self._by_stream():
+        with self.by_stream():
             self.store.change(self.settings.bucket_configs, self.state_key(pipeline), merged)
 
+    @staticmethod
     @contextmanager
-    def _by_stream(self) -> Iterator[None]:
+    def by_stream() -> Iterator[None]:
+        """Turn the reason why a state cannot be split into an error.
+
+        :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+        """
         try:
             yield
         except ValueError as error:

@@ -122,9 +122,10 @@ class Journal:
         if self.progress is None or self.record.backfill is not None or (time.monotonic() < self._next and not last):
             return
         state = self.progress.newest()
-        if state is None or state == self.record.state_kept:
-            return
         with suppress(SetupError):
+            state = self.history.own(state)
+            if state is None or state == self.record.state_kept:
+                return
             self.history.save_state(self.record.pipeline, state)
             self.record.state_kept = state
         self._next = time.monotonic() + KEEP_SECONDS

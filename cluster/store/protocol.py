@@ -27,6 +27,8 @@ class Object:
     key: str
     size: int
     modified: datetime
+    etag: str = ""
+    """The MD5 of its content, in many cases; else anything, or nothing."""
 
 
 @dataclass(frozen=True)

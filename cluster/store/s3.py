@@ -247,7 +247,9 @@ class S3Store:
         name, folder = parted(bucket)
         with self._errors(bucket):
             return [
-                Object((item.object_name or "").removeprefix(folder), item.size or 0, _aware(item.last_modified))
+                Object(
+                    (item.object_name or "").removeprefix(folder), item.size or 0, _aware(item.last_modified), (item.etag or "").strip('"')
+                )
                 for item in self._client.list_objects(name, prefix=folder + prefix, recursive=True)
             ]
 

@@ -9,13 +9,15 @@ import pytest
 from argo_checkout import argo_checkout, finished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from argo_checkout import Argo
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 EIGHT = "abcdefgh"
+SLOW = 6.0
+"""How many seconds each of a stream's ten states takes."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
 
 
 def split(
-    argo: Argo, name: str, streams: str, *, rows: int = 4, pause: float = 0, faults: dict[str, int] | None = None, **more: Any
+    argo: Argo, name: str, streams: Iterable[str], *, rows: int = 4, pause: float = 0, faults: dict[str, int] | None = None, **more: Any
 ) -> str:
     """Make a pipeline whose tap has these streams, and waits after each state."""
     catalog = {"streams": [{"tap_stream_id": stream, "stream": stream, "schema": {}, "selected": True} for stream in streams]}
@@ -47,8 +49,8 @@ def rows(argo: Argo, name: str, run: str) -> dict[str, int]:
 
 def test_eight_slow_streams_in_four_pods(argo: Argo) -> None:
     """They take at most 1/3.2 of the time of one pod, with the same rows and state."""
-    split(argo, "alone", EIGHT, rows=20, pause=1.5)
-    split(argo, "parts", EIGHT, rows=20, pause=1.5, split="streams", at_once=4)
+    split(argo, "alone", EIGHT, rows=20, pause=SLOW)
+    split(argo, "parts", EIGHT, rows=20, pause=SLOW, split="streams", at_once=4)
     argo.set_state("parts", {"bookmarks": {"other": {"n": 1}}})
     alone, parts = argo.one("alone"), argo.one("parts")
     assert (alone.record["error"], parts.record["error"]) == (None, None)
@@ -64,7 +66,8 @@ def test_a_part_that_fails_and_its_retry(argo: Argo) -> None:
     """The others load; the retry loads what is missing alone."""
     name = split(argo, "fails", "abc", faults={"b": 3}, split="streams")
     done = argo.one(name)
-    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED")
+    shown = f"{done.record} {argo.type('logs', done.record['run']).out}"
+    assert (done.last["status"], done.record["error"]["code"]) == ("failed", "E-TAP-FAILED"), shown
     assert done.record["error"]["problem"].startswith("Part b: tap-scripted ended with exit code 1")
     assert [part["status"] for part in done.record["parts"]] == ["succeeded", "failed", "succeeded"]
     assert argo.get_state(name) == marks("ac")
@@ -108,6 +111,32 @@ def test_a_run_with_parts_is_cancelled(argo: Argo) -> None:
     again = argo.type("retry", run, "--json")
     assert (again.code, set(again.last["records"])) == (0, set("abcd") - done), again.err
     assert argo.get_state(name) == marks("abcd", 8)
+
+
+def test_a_backfill_in_months(argo: Argo) -> None:
+    """Four chunks at a time; the one that failed is loaded by the retry, each day is there once, and the state stays."""
+    tap = {"steps": [["days", "s"]], "start_date": "2020-01-01", "end_date": None}
+    argo.pipeline("months", tap, {"exit_on": "2024-07-15"})
+    words = ("--from", "2024-01-01", "--to", "2024-12-31", "--every", "month", "--at-once", "4")
+    failed = argo.type("run", "months", "--engine", "argo", "--json", *words).last
+    assert failed["status"] == "failed"
+    states = [part["status"] for part in argo.type("show", failed["run"], "--json").last["parts"]]
+    assert (states[6], set(states[:6] + states[7:])) == ("failed", {"succeeded"})
+
+    argo.pipeline("months", tap)
+    again = argo.type("retry", failed["run"], "--json").last
+    assert again["records"] == {"s": 31}
+    days = [line for text in argo.data("months").values() for line in text.splitlines()]
+    assert (len(days), len(set(days)), argo.get_state("months")) == (366, 366, None)
+
+
+def test_many_small_parts(argo: Argo) -> None:
+    """A hundred parts, ten at a time: one record with all of them."""
+    name = split(argo, "many", [f"stream-{number}" for number in range(100)], rows=2, split="streams", at_once=10)
+    done = argo.one(name)
+    assert (done.record["error"], len(done.record["parts"])) == (None, 100)
+    assert sum(done.record["records"].values()) == 200
+    print(done.record["seconds"])  # noqa: T201 - with -s: the figure
 
 
 def parts_of(argo: Argo, name: str) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def test_a_benchmark_that_is_not_there(checkout: Checkout) -> None:
     result = checkout.invoke("bench", "--only", "run,rum", "--json")
     assert (result.code, result.error) == (1, "E-SETTING")
     assert "There is no benchmark" in result.err
-    assert "run, loop, up, argo, night, onboarding, hub" in result.err
+    assert "run, loop, up, argo, fleet, night, onboarding, hub" in result.err
 
 
 def test_what_cannot_be_measured_here(checkout: Checkout) -> None:

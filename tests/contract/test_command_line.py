@@ -69,6 +69,9 @@ def test_version(checkout: Checkout) -> None:
         (["open"], "open needs a door. There are: argo, minio.", "./invoke open argo"),
         (["add", "p"], "add needs a tap and a target.", "./invoke add --help shows an example."),
         (["rnu"], 'There is no command "rnu". Did you mean "run"?', "./invoke --list"),
+        (["--help", "rnu"], 'There is no command "rnu". Did you mean "run"?', "./invoke --list"),
+        (["runs", "--limit", "x"], '"x" is no whole number.', "./invoke runs --help"),
+        (["run", "p", "--engine"], "--engine needs a value.", "./invoke run --help"),
         (["demo", "--engin", "local"], 'There is no option "--engin". Did you mean "--engine"?', "./invoke --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -98,6 +101,9 @@ def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None
     own, invokes = typed(checkout, "run", "exchange-rates-to-csv", launcher=""), checkout.invoke("run", "exchange-rates-to-csv")
     assert (own.returncode, own.stderr) == (invokes.code, invokes.err)
     assert "singer.engine" in own.stderr
+    (checkout.root / "invoke.yaml").write_text("engine: local\n")
+    beside = typed(checkout, "runs")
+    assert (beside.returncode, "engine is a setting of singer" in beside.stderr) == (1, True)
     (checkout.root / "invoke.yaml").write_text("singer: [\n")
     assert (own := typed(checkout, "runs")).returncode == 1
     assert own.stderr.strip().startswith("E-CONFIG  invoke.yaml, line")
@@ -122,6 +128,7 @@ def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None
         ("status --env ", ["laptop", "far"]),
         ("status --env nowhere --js", ["--json"]),
         ("report --out ", []),
+        ("schedule --print s", ["systemd"]),
         ("new tap-", []),
         ("--vers", ["--version"]),
     ],

@@ -22,6 +22,7 @@ from checkout import ROOT
 
 from cluster.containers import images
 from cluster.errors import SetupError
+from cluster.project.parts import Part, Plan
 from cluster.runs import notify
 from cluster.runs.history import History
 from cluster.runs.journal import has_files
@@ -527,6 +528,87 @@ def test_a_load_that_failed_has_not_come_to_its_transform(pod: Pod) -> None:
     assert record.error is not None
     assert (record.error["code"], record.loaded, record.transform) == ("E-TAP-FAILED", False, Side("dbt-x", "3.0"))
     assert pod.history.state("p") is None
+
+
+PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"))
+
+
+def of_part(pod: Pod, index: int, mark: int) -> tuple[commit.Run, History]:
+    """Return the run as the pod of a part sees it, whose target has printed a bookmark."""
+    name = PARTS.parts[index].name
+    pod.store.put(pod.buckets.settings.bucket_configs, PARTS.key, PARTS.data())
+    pod.write("tap.json", {**REPORT, "records": {name: 3}, "bytes": {name: 30}})
+    pod.write("data/s.csv", name)
+    pod.write("new_state.json", {"bookmarks": {name: {"n": mark}}})
+    return commit.of_part(replace(pod.run, plan=PARTS.key, index=index, after=("tap", "target")), pod.history)
+
+
+def test_parts_commit_by_themselves(pod: Pod) -> None:
+    """Each stores its files, its record and its bookmarks; the run's record sums them up at the end."""
+    pod.history.save_state("p", {"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}})
+    for index in (0, 3, 2, 1):
+        commit.commit(*of_part(pod, index, index + 5))
+    marks = {"a": {"n": 5}, "b": {"n": 6}, "c": {"n": 7}, "d": {"n": 8}, "z": {"n": 9}}
+    assert pod.history.state("p") == {"bookmarks": marks}
+    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
+    running = pod.history.read("p", ID)
+    assert running is not None
+    assert (running.status, running.records) == ("running", dict.fromkeys("abcd", 3))
+
+    assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.loaded, record.tap.exit_code) == ("succeeded", True, 0)
+    assert (record.state_before, record.state_after) == ({"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}}, {"bookmarks": marks})
+    assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
+
+
+def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part explains its failure by itself; one that could not is explained by what Argo reports. The others stay."""
+    monkeypatch.setattr(commit, "CONTAINERS", tmp_path)
+    (tmp_path / "tap").mkdir()
+    (tmp_path / "tap" / "combined").write_text("ValueError: no such base", encoding="utf-8")
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 1, 5)
+    pod.write("tap.json", {**REPORT, "exit_code": 1})
+    assert commit.try_commit(run, history, commit.attempt(run, history), lambda **_: None) == 1
+    killed, view = of_part(pod, 2, 5)
+    commit.attempt(killed, view)
+    pod.left("pod-4", "tap.json", {**REPORT, "exit_code": 3, "part": "d"})
+    pod.left("pod-4", "tap.log", "KeyError: 7")
+
+    commit.finish(replace(pod.failed("main: OOMKilled (exit code 137)"), plan=PARTS.key), pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error["code"]) == ("failed", "E-TAP-FAILED")
+    assert 'Part b: tap-x ended with exit code 1: "ValueError: no such base"' in record.error["problem"]
+    assert "2 more parts of 4 did not succeed" in record.error["problem"]
+    assert [(item["status"], (item["error"] or {}).get("code")) for item in record.parts or ()] == [
+        ("succeeded", None),
+        ("failed", "E-TAP-FAILED"),
+        ("interrupted", "E-RUNNER"),
+        ("failed", "E-TAP-FAILED"),
+    ]
+    assert "KeyError: 7" in (record.parts or [])[3]["error"]["problem"]
+    assert (pod.history.state("p"), pod.data()) == ({"bookmarks": {"a": {"n": 5}}}, {f"p/{ID}/a/s.csv": b"a"})
+
+
+def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:
+    """A pod that was killed between its record and its bookmarks is not behind for ever: the exit handler merges them."""
+    commit.commit(*of_part(pod, 0, 5))
+    pod.history.reset_state("p")
+    commit.finish(replace(pod.failed("x"), plan=PARTS.key), pod.history, {}, ())
+    assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}}}
+
+
+def test_what_argo_says_of_many_failures_is_cut_off() -> None:
+    """A variable of a pod holds 128 KiB, so the list may end anywhere: its beginning is read."""
+    nodes = [{"message": f'it said "{number}"', "podName": f"pod-{number}", "finishedAt": str(number)} for number in range(5)]
+    text = json.dumps(json.dumps(nodes))
+    for end in range(len(text)):
+        assert commit.failures(text[:end]) == nodes[: len(commit.failures(text[:end]))]
+    assert len(commit.failures(text[:-5])) == 4
 
 
 def test_what_argo_says_of_failures_is_read() -> None:

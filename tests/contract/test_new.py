@@ -30,6 +30,7 @@ MISTAKES: dict[str, tuple[Callable[[Checkout], list[str]], str, str]] = {
     "two programs": (lambda c: ["tap-odd", "--pip-url", project(c, scripts=TWO)], "E-EXECUTABLE", "2 programs: tap-one, tap-two.*--executable tap-one"),
     "a program that is not there": (lambda c: ["tap-odd", "--pip-url", project(c), "--executable", "tap-shpo"], "E-EXECUTABLE", 'Did you mean "tap-shop"'),
     "a target that is called a tap": (lambda c: ["tap-files", "--pip-url", project(c, TARGET)], "E-CONNECTOR", "tap-shop is a target, not a tap.*new target-files --pip-url connectors/odd"),
+    "a target that is called a tap, and repaired": (lambda c: ["tap-files", "--pip-url", project(c, f"import pkg_resources\n{TARGET}")], "E-CONNECTOR", "new target-files --pip-url 'connectors/odd setuptools<81'"),
     "a tap that is asked for as a target": (lambda c: ["shop", "--target", "--pip-url", project(c)], "E-CONNECTOR", "tap-shop is a tap, not a target"),
     "no Singer connector": (lambda _: ["cow", "--pip-url", "cowsay"], "E-CONNECTOR", "cowsay is no Singer connector"),
     "does not start": (lambda c: ["tap-odd", "--pip-url", project(c, "raise SystemExit('broken')")], "E-CONNECTOR", "does not start: broken.*--python 3.10"),

@@ -216,3 +216,32 @@ def test_chunks_that_are_refused(checkout: Checkout, words: tuple[str, ...], say
     by_days(checkout)
     result = checkout.invoke("run", "p", *words)
     assert (result.code, says in result.err) == (1, True), result.err
+
+
+def test_a_backfill_of_a_tap_without_a_start(checkout: Checkout) -> None:
+    """Its incremental streams start from a temporary state; the pipeline's own stays, and an end is refused."""
+    checkout.scripted({"steps": [["schema", "s"], ["argument", "--state"], ["state", {"bookmarks": {"s": {"n": 9}}}]]})
+    stream = {
+        "tap_stream_id": "s",
+        "schema": {"properties": {"at": {"type": "string", "format": "date-time"}}},
+        "metadata": [{"breadcrumb": [], "metadata": {"selected": True, "replication-method": "INCREMENTAL", "replication-key": "at"}}],
+    }
+    checkout.write("tap-scripted/catalog.json", {"streams": [stream]})
+    file = checkout.write("state.json", {"bookmarks": {"s": {"replication_key_value": "2026-01-01", "version": 7}}})
+    checkout.invoke("state", "p", "--set", str(file))
+
+    result = checkout.run("p", "--from", "2024-01-01")
+
+    assert result.code == 0, result.err
+    [text] = loaded(checkout, result).values()
+    mark = json.loads(text)["given"]["bookmarks"]["s"]
+    assert mark == {
+        "replication_key": "at",
+        "replication_key_value": "2024-01-01",
+        "at": "2024-01-01",
+        "last_replication_method": "INCREMENTAL",
+        "version": 7,
+    }
+    assert checkout.state() == {"bookmarks": {"s": {"replication_key_value": "2026-01-01", "version": 7}}}
+    refused = checkout.run("p", "--from", "2024-01-01", "--to", "2024-02-01")
+    assert (refused.code, "cannot be bounded above" in refused.err) == (1, True), refused.err

@@ -207,21 +207,37 @@ def test_an_upgrade(tool: Tool, tmp_path: Path) -> None:
     assert back.returncode == 0, back.stderr
     assert "TOOL_VERSION=v0.1.0\n" in (project / "tool.env").read_text()
     assert not (project / "invoke").read_text().endswith("# v0.2.0\n")
+    branch = tool.type(project, "upgrade", "--to", "main", "--yes")
+    assert branch.returncode == 0, branch.stderr
+    head = subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=server, check=True, capture_output=True, text=True).stdout
+    assert f"TOOL_VERSION={head}" in (project / "tool.env").read_text()
+    reader = server / "cluster" / "project" / "reader.py"
+    reader.write_text(reader.read_text().replace('"mode", ("streaming", "staged"), "streaming"', '"mode", ("staged",), "staged"'))
+    tool.commit(server)
+    with (project / "singer-configs" / "pipelines.yaml").open("a") as file:
+        file.write("  mode: streaming\n")
+    plan = tool.type(project, "upgrade", "--to", "main", "--plan")
+    assert "does not read them: E-CONFIG" in plan.stdout, plan.stdout + plan.stderr
 
 
 @pytest.mark.parametrize(
     ("words", "code", "hint"),
     [
-        (["--to", "v99"], "E-UNKNOWN", "Name a tag or a commit"),
+        (["--to", "v99"], "E-UNKNOWN", "Name a tag, a branch or a commit"),
         ([], "E-UNKNOWN", "Name a tag, a branch or a commit"),
         (["--back"], "E-UNKNOWN", "Name one"),
         (["--to", "old", "--yes"], "E-LAYOUT", "Stay at this version"),
+        (["--to", "first", "--yes"], "E-LAYOUT", "Stay at this version"),
     ],
-    ids=["unknown", "no release", "no way back", "older than the data"],
+    ids=["unknown", "no release", "no way back", "older than the data", "older than projects"],
 )
 def test_an_upgrade_that_cannot_be(tool: Tool, tmp_path: Path, words: list[str], code: str, hint: str) -> None:
     """The project stays as it is, and nothing half fetched is left."""
+    template = tool.root / "template" / "invoke"
+    template.rename(tmp_path / "template")
     tool.commit(tool.root)
+    subprocess.run([*GIT, "tag", "first"], cwd=tool.root, check=True)
+    (tmp_path / "template").rename(template)
     layouts = tool.root / "cluster" / "runs" / "format_version.py"
     text = layouts.read_text()
     layouts.write_text(text.replace('    2: "', '    # "'))

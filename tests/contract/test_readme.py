@@ -40,7 +40,7 @@ def test_a_pipeline_of_your_own(checkout: Checkout) -> None:
 def test_a_schedule(checkout: Checkout) -> None:
     """The pipeline of the operations page, with all that it may have, is one."""
     text = documents.read("docs/operations.md")
-    (scheduled,) = (block.text for block in documents.blocks(text) if block.language == "yaml")
+    scheduled = next(block.text for block in documents.blocks(text) if block.language == "yaml")
     checkout.write("pipelines.yaml", scheduled)
     result = checkout.invoke("check", "all")
     assert result.code == 0, result.err

@@ -107,7 +107,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             "propertyNames": {"pattern": f"^({NAME})$"},
             "additionalProperties": pipeline,
         },
-        "settings.json": {"title": "Settings", "type": "object", "properties": {"singer": of_settings()}},
+        "settings.json": {"title": "Settings", "type": "object", "properties": {"singer": of_settings(), **dict.fromkeys(DEFAULTS, False)}},
         "environment.json": {"title": "Settings of an environment", **environment},
     }
 

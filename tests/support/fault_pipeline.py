@@ -233,11 +233,19 @@ class Ground:
         state = History(self.store, self.settings).state("p")
         return int(state["n"]) if state else 0
 
+    def claimed(self) -> set[Any]:
+        """Return the rows that the state stands for."""
+        return set(range(self.state()))
+
+    def everything(self) -> set[Any]:
+        """Return the rows of the source."""
+        return set(range(self.rows))
+
     def records(self) -> list[Record]:
         """Return all records."""
         return History(self.store, self.settings).newest("p")
 
-    def published(self) -> list[int]:
+    def published(self) -> list[Any]:
         """Return the numbers of all rows that are published, sorted."""
         store, bucket = self.store, self.settings.bucket_outputs
         texts = [store.get(bucket, item.key) or b"" for item in store.objects(bucket)]
@@ -273,7 +281,7 @@ class Ground:
         assert code in (CODES if not killed else {*CODES, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}), (code, command.err)
         assert "\nTraceback" not in f"\n{command.err}", command.err  # a connector's may be quoted within a line
         rows = self.published()
-        assert set(range(self.state())) <= set(rows), ("state ahead of the data", self.state(), rows)
+        assert self.claimed() <= set(rows), ("state ahead of the data", self.claimed(), rows)
         known = {record.run: record for record in self.records()}
         if command.run:
             assert command.run in known, ("a run without a record", command.run)
@@ -286,16 +294,16 @@ class Ground:
         command = self.run()
         assert command.code == 0, command.err
         self.settled()
-        assert self.state() == self.rows, (self.state(), self.rows)
+        assert self.claimed() == self.everything(), (self.claimed(), self.rows)
 
     def settled(self) -> None:
         """See what holds between two commands: each row up to the state is there once, each run has ended, nothing is left."""
-        assert self.published() == list(range(self.state())), (self.state(), self.published())
+        assert self.published() == sorted(self.claimed()), (self.claimed(), self.published())
         records = self.records()
         assert {record.status for record in records} <= ENDS, records
         for record in records:
             assert {"succeeded": record.error is None, "failed": record.error is not None}.get(record.status, True), record
-            assert record.status == "succeeded" or not record.outputs, record
+            assert record.status == "succeeded" or not record.outputs or record.parts, record
         named = sorted((item["bucket"], item["key"]) for record in records for item in record.outputs)
         bucket = self.settings.bucket_outputs
         stored = sorted((bucket, item.key) for item in self.store.objects(bucket))

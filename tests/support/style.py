@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKED = ("README.md", "CONTRIBUTING.md", ".github", "docs", "tasks.py", "cluster", "singer-containers", "tests", "benchmarks")
+CHECKED = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CODE_OF_CONDUCT.md",
+    "docs",
+    "tasks.py",
+    "cluster",
+    "singer-containers",
+    "tests",
+    "benchmarks",
+)
 COLUMNS = 100
 WIDE = ("tests", "benchmarks")
 """Folders whose lines are not measured here: ruff's limit of 140 is enough for who reads tests."""

@@ -10,6 +10,7 @@ from cluster.argo.workflow import NOTIFY
 from cluster.errors import SetupError
 from cluster.kube import documents
 from cluster.kube.rbac import visible
+from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_ours
 from cluster.platform.rendering import CONNECTOR, INSTANCE
@@ -45,12 +46,15 @@ class ConnectorSecrets:
         live = _live_secrets(handles)
         wanted = _wanted_secrets(handles, live)
         need_ours(handles, [("Secret", name) for name in wanted])
-        for name in _differing(handles, live, wanted):
+
+        def change(name: str) -> None:
             say(name)
             if wanted.get(name):
                 handles.credentials.make(name, wanted[name])
             else:
                 handles.kube.delete("Secret", name, handles.namespace)
+
+        in_parallel(change, _differing(handles, live, wanted))
         role = _role(handles)
         if role is not None:
             handles.kube.apply(role)

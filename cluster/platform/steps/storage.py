@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cluster.config.settings import Settings
     from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
+    from cluster.store import Object
 ARTIFACT_DAYS = 14
 ARN = "arn:aws:s3:::"
 OWN = ("config", "catalog", "initial_state", "mapper_config", "target_config")
@@ -158,13 +160,20 @@ class Configs:
             prefixes = [f"connectors/{connector.name}/" for connector in handles.connectors] + [
                 f"pipelines/{name}/" for name in handles.only
             ]
-        names = [item.key for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix)]
         states = re.compile("pipelines/[^/]+/state.json")
-        names = [name for name in names if not states.fullmatch(name)]
-        there = dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
+        listed = [item for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix) if not states.fullmatch(item.key)]
+        # Most stores list the MD5 of an object. Only what differs, or has another tag, is read.
+        there: dict[str, bytes | None] = {item.key: here[item.key] for item in listed if item.key in here and same(here[item.key], item)}
+        names = [item.key for item in listed if item.key not in there]
+        there |= dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
         hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith(("files/", "plans/"))})
         stored = {item.key for prefix in hashes for item in store.objects(bucket, prefix)}
         return there | {key: here[key] for key in stored & here.keys()}
+
+
+def same(content: bytes, listed: Object) -> bool:
+    """Return whether a listing shows that an object has this content."""
+    return listed.size == len(content) and listed.etag == hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _need_templates(handles: Handles, here: Mapping[str, bytes]) -> None:

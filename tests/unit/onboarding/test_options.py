@@ -257,11 +257,12 @@ def test_expressions_of_a_stream_map_are_no_secrets() -> None:
         ("transform-field", {"catalog"}, "mapper"),
         ("map-gpt-embeddings", set(), "mapper"),
         ("target-mapped", {"stream-maps"}, "target"),
+        ("target-postgres", {"discover", "catalog", "state"}, "target"),
         ("tap-maps", {"catalog"}, "tap"),
         ("map-tap", {"discover"}, "tap"),
         ("shop", set(), "target"),
     ],
 )
 def test_the_kind_of_a_program(program: str, capabilities: set[str], kind: str) -> None:
-    """Only the name distinguishes a mapper from a target; a program that discovers is a tap."""
+    """Only the name distinguishes a mapper from a target; a program that discovers is a tap, unless it is called a target."""
     assert kind_of(program, frozenset(capabilities)) == kind

@@ -289,6 +289,7 @@ def test_where_secrets_come_from(tmp_path: Path) -> None:
     file.write_text('{"a": ["${A}", "${B}"], "c": "${C}", "d": "$${D}"}', encoding="utf-8")
     environ, dotenv = {"A": "1", "C": "", "Z": "z"}, {"A": "2", "B": "3", "C": "4"}
     assert secrets(file, environ, dotenv, shown="x") == {"A": "1", "B": "3", "C": ""}
+    assert "empty in .env" in refused(lambda: secrets(file, {"A": "1", "B": "2"}, {"C": ""}, shown="x"), "E-SECRET")
     problem = refused(lambda: secrets(file, {"A": "hidden-value"}, {"B": "hidden-value"}, shown="x"), "E-SECRET")
     assert problem == "x asks for ${C}, which is not set."
 

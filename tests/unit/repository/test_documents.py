@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import tomllib
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from documents import PAGES, ROOT, commands, read, understood
 
+import cluster
 import tasks
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """Each link to a file of the project leads to one, and to a heading that is there."""
+    """Each link leads to a file of the project, and to a heading that is there; the site cannot show a folder."""
     text = page.read_text(encoding="utf-8")
     broken = []
     for link in re.findall(r"(?:\]\(|src=\")([^)\"\s]+)", text):
@@ -44,7 +46,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
-        if not target.exists() or (anchor and anchor not in anchors(target)):
+        if not target.is_file() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []
 
@@ -53,6 +55,15 @@ def test_the_first_page_leads_to_every_other() -> None:
     """Each page below docs/ is named in the README."""
     text = read("README.md")
     assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in text] == []
+
+
+def test_the_site_has_the_pages_of_the_first_page() -> None:
+    """The navigation of the site is the README's table, in its order; the files that pages link to are copied with them."""
+    script = runpy.run_path(str(ROOT / "docs" / "build_site.py"))
+    pages = script["pages"](yaml.safe_load(read("mkdocs.yml"))["nav"])
+    table = read("README.md").partition("\n## Documents\n")[2]
+    assert pages == ["README.md", *re.findall(r"\]\(([^)]+\.md)\)", table)]
+    assert {PICTURE, ROOT / "singer-containers" / "entrypoint.py"} <= script["copied"](pages)
 
 
 def test_every_promise_has_its_test() -> None:
@@ -90,6 +101,28 @@ def test_the_picture_of_the_terminal() -> None:
         for command in re.findall(r"\./invoke ((?:[a-z-]+ ?)+)", line):
             assert command.split()[0] in tasks.namespace.task_names
     assert f'src="docs/{PICTURE.name}"' in read("README.md")
+
+
+def test_the_picture_of_the_report() -> None:
+    """It is well-formed, loads nothing, tells nothing of the machine it was drawn on, and has the stylesheet of today's page."""
+    text = (ROOT / "docs" / "report.svg").read_text(encoding="utf-8")
+    assert {element.tag.partition("}")[0][1:] for element in ET.fromstring(text).iter()} == {  # noqa: S314 - our own file
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xhtml",
+    }
+    assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
+    assert not re.search(r"@font-face|url\(|/home/|/tmp/|/Users/|/root/", text)
+    assert read("cluster/runs/report.css") in text
+    assert 'src="docs/report.svg"' in read("README.md")
+
+
+def test_this_version_is_in_the_changelog() -> None:
+    """The version of the code is the newest release of the changelog, with its day, below what is not released yet."""
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d{2}-\d{2}))?$", read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == cluster.__version__
+    assert all(day for _, day in headings[1:])
+    assert tomllib.loads(read("pyproject.toml"))["project"]["version"] == cluster.__version__
 
 
 def test_the_layers_of_the_architecture_are_modules() -> None:

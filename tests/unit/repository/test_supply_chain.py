@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCKS = sorted(
-    [*ROOT.glob("requirements*.lock"), *ROOT.glob("singer-configs/*/requirements.lock"), *ROOT.glob("singer-containers/*.lock")],
+    [
+        *ROOT.glob("requirements*.lock"),
+        *ROOT.glob("singer-configs/*/requirements.lock"),
+        *ROOT.glob("singer-containers/*.lock"),
+        *ROOT.glob("docs/*.lock"),
+    ],
 )
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
 REQUIREMENT = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==([^\s;\\]+)((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)

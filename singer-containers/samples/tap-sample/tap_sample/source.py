@@ -6,6 +6,7 @@ Adapt ``_pages`` to your source. The tap calls ``changed`` and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -22,14 +23,28 @@ SECONDS = 60
 def changed(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, Any]]:
     """Yield the rows that changed later than *since* (None: all), in the order of ``updated_at``.
 
-    ``end_date`` in the config is the last day or moment; backfills set it.
+    In a first run *since* is ``start_date`` of the config: then the moment itself belongs to it.
+    ``end_date`` is the last day or moment; backfills set both.
     """
-    end = config.get("end_date") or "9"
+    begin, end = _moment(since), _moment(config.get("end_date"), last=True)
+    first = since == config.get("start_date")
     rows: Iterable[dict[str, Any]] = _pages(config, since) if config.get("api_url") else SAMPLE
     for row in rows:
-        moment = row["updated_at"]
-        if (since is None or moment > since) and moment[: len(end)] <= end:
+        moment = _moment(row["updated_at"])
+        early = begin and moment and (moment < begin or (moment == begin and not first))
+        late = end and moment and moment > end
+        if not early and not late:
             yield row
+
+
+def _moment(text: str | None, *, last: bool = False) -> datetime | None:
+    """Return a moment, in UTC if it names no time zone; of a day the first or the *last* one."""
+    if not text:
+        return None
+    moment = datetime.fromisoformat(text)
+    if last and len(text) == len("2026-01-01"):
+        moment += timedelta(days=1, microseconds=-1)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _pages(config: Mapping[str, Any], since: str | None) -> Iterator[dict[str, Any]]:

@@ -45,6 +45,12 @@ class TapTest(unittest.TestCase):
         sent = [message["record"] for message in messages(start_date="2026-03-01") if message["type"] == "RECORD"]
         assert [record for record in sent if record["updated_at"] < "2026-03-01"] == []
 
+    def test_backfills_meet(self) -> None:
+        """Each row is in one of two backfills, also at the first moment of the second one."""
+        for middle, start in (("2026-02-11", "2026-02-12"), ("2026-02-11T13:59:59Z", "2026-02-11T14:00:00Z")):
+            parts = messages(start_date="2026-01-05T09:30:00Z", end_date=middle), messages(start_date=start)
+            assert sorted(message["record"]["id"] for part in parts for message in part if message["type"] == "RECORD") == [1, 2, 3]
+
     def test_end_date(self) -> None:
         """Nothing later than the end date is loaded; the day itself is."""
         sent = [message["record"]["id"] for message in messages(end_date="2026-02-11") if message["type"] == "RECORD"]
