@@ -98,7 +98,7 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
         "every": "a backfill in chunks: day, week, month or a number such as 30d",
-        "at-once": "how many parts may run at the same time, on the engine argo",
+        "at-once": "how many parts may run at the same time, 1 to 100, on the engine argo; local runs one after the other",
         "watch": "run it again whenever its connectors, configs or catalog change",
         "if-due": "only if its schedule was due since its last run: for cron and launchd, which know no time zones",
     },
@@ -113,7 +113,7 @@ def run(
     from_: str = "",
     to: str = "",
     every: str = "",
-    at_once: int = 0,
+    at_once: str = "",
     watch: bool = False,
     if_due: bool = False,
 ) -> None:

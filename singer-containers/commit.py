@@ -205,7 +205,7 @@ def plan_of(run: Run, history: History) -> Plan:
     """
     with suppress(ValueError, KeyError, TypeError):
         return parts.read(history.store.get(run.settings.bucket_configs, run.plan) or b"")
-    raise SetupError("E-STORE", f"The plan of {run.run} is not in the bucket: {run.plan}.", hint=f"Run it again: run {run.pipeline}")
+    raise SetupError("E-STORE", f"The plan of {run.run} is not in the bucket: {run.plan}.", hint="Start it again, as before.")
 
 
 def whole(run: Run, history: History, plan: Plan) -> Record:
@@ -214,7 +214,7 @@ def whole(run: Run, history: History, plan: Plan) -> Record:
     :raises SetupError: E-STATE, E-STORE.
     """
     record = new_record(run, history.state(run.pipeline) or initial(run, history))
-    record.parts = entries(plan)
+    record.parts, record.full = entries(plan), plan.full
     return record
 
 

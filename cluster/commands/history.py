@@ -101,7 +101,7 @@ def _row(engine: Engine, record: Record) -> list[str]:
     """Return the cells of a run. The status includes the error code or the number of warnings."""
     status: str = engine.status(record)
     if record.parts:
-        status += f" {sum(item['status'] in DONE for item in record.parts)}/{len(record.parts)} parts"
+        status += f" {record.done}/{len(record.parts)} parts"
     if record.error and status != "succeeded":
         status += f" {record.error['code']}"
     elif record.warnings:
@@ -141,12 +141,14 @@ def show(session: Session, run: str) -> None:
             *sent,
             *streams,
             *_parts(record),
+            *([("full", "it starts over, without the state")] if record.full else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             *_state(record),
             *_files(engine, record),
             *([("raw", engine.history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
             ("logs", engine.logs(record)),
             *([("error", f"{record.error['code']}  {record.error['problem']}"), ("→", record.error["hint"])] if record.error else []),
+            *([("→", outcome.rest(record))] if record.parts and not record.error and fields["status"] == "interrupted" else []),
             *(("warning", text) for text in record.warnings),
         ]
         output.table([list(fact) for fact in facts], ["", ""])
@@ -156,8 +158,7 @@ def _parts(record: Record) -> list[tuple[str, str]]:
     """Return the parts of a run: those that are not loaded, and the first of the others."""
     rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item)) for item in record.parts or ()]
     shown_rows = [row[1:] for row in rows if not row[0]] + [row[1:] for row in rows if row[0]][:FILES]
-    done = sum(row[0] for row in rows)
-    return [("parts", f"{done} of {len(rows)} loaded"), *shown_rows] if rows else []
+    return [("parts", f"{record.done} of {len(rows)} loaded"), *shown_rows] if rows else []
 
 
 def _part(item: Mapping[str, Any]) -> str:
@@ -240,7 +241,7 @@ def cancel(session: Session, run: str) -> None:
                 step.detail = "stopping"
                 ended = argo.cancel(record.run)
                 late = ended.status == "succeeded"
-                step.result("succeeded before it could be stopped" if late else f"{ended.status}; the state is as it was")
+                step.result("succeeded before it could be stopped" if late else f"{ended.status}. {outcome.stopped(ended)}")
 
 
 def report(session: Session, *, out: str, limit: int, only_print: bool) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, workflow
-from cluster.config.strict import listed, read_object, words
+from cluster.config.strict import describe, listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
@@ -33,15 +34,18 @@ from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
 from cluster.ui.listing import list_files
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from cluster.project.model import Pipeline
+    from cluster.project.parts import Plan
     from cluster.session import Session
 
 
+AT_ONCE = r"[1-9]\d?|100"
 LOOKED_AT = 20
 """Runs in which the last one of a schedule is looked for; backfills do not count."""
 
@@ -91,7 +95,7 @@ def run(
     first: str,
     last: str,
     every: str = "",
-    at_once: int = 0,
+    at_once: str = "",
     if_due: bool = False,
 ) -> None:
     """Run a pipeline, or several in parallel.
@@ -119,7 +123,7 @@ def run(
         session.output.text(f"Next: {command('show', record.run)} · {command('state', name)}")
 
 
-def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every: str, at_once: int) -> RunOptions:
+def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every: str, number: str) -> RunOptions:
     """Return the options with the parts that ``--every`` and ``--at-once`` ask for.
 
     :raises SetupError: E-SETTING, there are none.
@@ -129,11 +133,14 @@ def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every
     pipeline = project.pipeline(names[0] if names else "")
     if every and options.backfill is None:
         raise SetupError("E-SETTING", "--every needs --from and --to.", hint="Pass them: the days to load.")
-    if at_once < 0 or (at_once and not every and not pipeline.plan):
-        raise SetupError("E-SETTING", f"--at-once {at_once} is for runs with parts.", hint="Add split to the pipeline, or pass --every.")
-    at_once = at_once or pipeline.at_once
+    if number and not re.fullmatch(AT_ONCE, number):
+        raise SetupError("E-SETTING", f"--at-once {describe(number)} is not a number from 1 to 100.", hint="Pass such a number.")
+    if number and not every and not pipeline.plan:
+        raise SetupError("E-SETTING", f"--at-once {number} is for runs with parts.", hint="Add split to the pipeline, or pass --every.")
+    at_once = int(number) if number else pipeline.at_once
     if every and options.backfill:
-        return replace(options, plan=backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once))
+        plan = backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once)
+        return replace(options, backfill=replace(options.backfill, every=every), plan=plan)
     return replace(options, plan=replace(pipeline.plan, at_once=at_once) if pipeline.plan else None)
 
 
@@ -169,11 +176,14 @@ def retry(session: Session, run: str) -> None:
     with Engines(session) as engines:
         used, record = engines.find(run)
         raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
-        again = f"Run it again: {command('run', record.pipeline)}"
-        if used.status(record) not in {"failed", "interrupted"}:
-            raise SetupError("E-ENGINE", f"{record.run} is {used.status(record)}: there is nothing to retry.", hint=again)
+        again = f"Run it again: {_again(record)}"
+        status = used.status(record)
+        if status == "running":
+            raise SetupError("E-BUSY", f"{record.run} is under way.", hint=f"Wait for its end: {command(f'logs {record.run} --follow')}")
+        if status == "succeeded":
+            raise SetupError("E-ENGINE", f"{record.run} is succeeded: there is nothing to retry.", hint=again)
         if record.parts is not None:
-            _retry_parts(session, engines, used, record)
+            _retry_parts(session, engines, used, record, again)
             return
         ended = all(side.exit_code == 0 for side in record.sides[:-1])
         if used.handles is None or not ended or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
@@ -182,39 +192,73 @@ def retry(session: Session, run: str) -> None:
             raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
         with _finishing(session, record.pipeline) as facts:
             options = RunOptions(replay=record.run, backfill=backfill.recorded(record.backfill))
-            _run(session, engines, record.pipeline, facts, asked="argo", options=options, verb="retry")
+            _run(session, engines, record.pipeline, facts, asked=used, options=options, verb="retry")
 
 
-def _retry_parts(session: Session, engines: Engines, used: Engine, record: Record) -> None:
+def _again(record: Record) -> str:
+    """Return the command that starts a run like this one."""
+    dates = {f"--{name}": value for name, value in (record.backfill or {}).items() if value}
+    return command("run", record.pipeline, *["--full"][: bool(record.full)], *(word for pair in dates.items() for word in pair))
+
+
+def _retry_parts(session: Session, engines: Engines, used: Engine, record: Record, again: str) -> None:
     """Load the parts of a run that did not succeed.
 
-    :raises SetupError: E-ENGINE, none of them is left in the catalog.
+    :raises SetupError: E-ENGINE, there are none, or ``split`` has changed.
     """
     project, parts = Project.of(session.settings), record.parts or []
     pipeline = project.pipeline(record.pipeline)
     left = [item["name"] for item in parts if item["status"] not in DONE]
-    plan = pipeline.plan or backfill.WHOLE
+    if not left:
+        hint = f"Go on from there: {command('run', record.pipeline)}"
+        raise SetupError("E-ENGINE", f"All parts of {record.run} are loaded.", hint=hint)
     if "from" in parts[0]:
-        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once)
-    plan = plan.only(left)
-    if not plan.numbers:
-        problem = f"The parts that {record.run} did not load are not in the catalog any more: {listed(left)}."
-        raise SetupError("E-ENGINE", problem, hint=f"Run it again: {command('run', record.pipeline)}")
+        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once).only(left)
+    else:
+        plan = _left(session, record, pipeline.plan or backfill.WHOLE, again)
     with _finishing(session, record.pipeline) as facts:
-        options = RunOptions(backfill=backfill.recorded(record.backfill), plan=plan)
-        _run(session, engines, record.pipeline, facts, asked=used.engine, options=options, verb="retry")
+        options = RunOptions(full=bool(record.full), backfill=backfill.recorded(record.backfill), plan=plan)
+        _run(session, engines, record.pipeline, facts, asked=used, options=options, verb="retry")
+
+
+def _left(session: Session, record: Record, plan: Plan, again: str) -> Plan:
+    """Return the plan of today that loads the streams which a run did not.
+
+    :raises SetupError: E-ENGINE, a part has other streams too, or none of them is selected.
+    """
+    loaded, left = (
+        {stream for item in record.parts or () if (item["status"] in DONE) is done for stream in item["streams"]} for done in (True, False)
+    )
+    parts = {part.name: {*part.streams} or loaded | left for part in plan.parts}
+    mixed = next((name for name, streams in parts.items() if streams & loaded and streams - loaded), None)
+    if mixed is not None:
+        problem = f"split has changed since {record.run} began: part {mixed} has streams that it has loaded, and others."
+        raise SetupError("E-ENGINE", problem, hint=again)
+    gone = left.difference(*parts.values())
+    if gone and gone == left:
+        raise SetupError("E-ENGINE", f"What {record.run} did not load is not selected any more: {listed(sorted(gone))}.", hint=again)
+    if gone:
+        warn(session.output, record.pipeline, f"What is not selected any more is left out: {listed(sorted(gone))}.")
+    return plan.only([name for name, streams in parts.items() if not streams or not streams <= loaded])
 
 
 def _run(
-    session: Session, engines: Engines, name: str, facts: dict[str, Any], *, asked: str, options: RunOptions, verb: str
+    session: Session, engines: Engines, name: str, facts: dict[str, Any], *, asked: str | Engine, options: RunOptions, verb: str
 ) -> tuple[Engine, Record]:
-    """Run a pipeline, copy its files to ``output/``, and report the result."""
+    """Run a pipeline, copy its files to ``output/``, and report the result.
+
+    *asked* is what ``--engine`` names, or for a retry the engine of its run.
+    """
     output = session.output
     pipeline = Project.of(session.settings).pipeline(name)
-    engines.ask_ahead(asked)
-    engine, reason = engines.choose(asked)
+    engines.ask_ahead(asked if isinstance(asked, str) else asked.engine)
+    engine, reason = engines.choose(asked) if isinstance(asked, str) else (asked, "the run was there")
     facts["engine"] = engine.engine
     span = f" · backfill {options.backfill}" if options.backfill else ""
+    plan = options.plan or pipeline.plan
+    if plan:
+        how = "one after the other" if engine.handles is None else f"{plan.at_once} at a time"
+        span += f" · {count(len(plan.numbers), 'part')}, {how}"
     output.text(f"{verb}  {name}{span} · engine {engine.label}, because {reason}")
     output.text()
     try:
@@ -223,9 +267,11 @@ def _run(
         else:
             [record] = _run_argo(session, engine, [pipeline], reason, options, [facts])
             _raise_error(record)
-    except (RunError, KeyboardInterrupt):
+    except (RunError, KeyboardInterrupt) as error:
         with suppress(SetupError):  # the store itself may be the trouble
             facts["state"] = engine.history.state(name)
+        if isinstance(error, RunError):
+            _report_parts(session, engine, facts)
         raise
     _report(session, engine, pipeline, record, facts, options)
     return engine, record
@@ -331,7 +377,7 @@ def _planned(session: Session, engine: Engine, pipeline: Pipeline, options: RunO
         return options
     PartHistory(engine.history, plan, 0).state(pipeline.name)  # refuses another form
     alone = options.full or options.backfill is not None or engine.history.state(pipeline.name) is None
-    return replace(options, plan=replace(plan, first_alone=alone))
+    return replace(options, plan=replace(plan, first_alone=alone, full=options.full))
 
 
 def _run_several(session: Session, names: Sequence[str], *, asked: str, options: RunOptions) -> None:
@@ -365,6 +411,8 @@ def _run_several(session: Session, names: Sequence[str], *, asked: str, options:
                     output.text()
                     output.text(f"{record.pipeline}")
                     _report(session, engine, pipeline, record, known, options)
+                else:
+                    _report_parts(session, engine, known)
         except KeyboardInterrupt:
             for known in facts:
                 known["interrupted"] = True
@@ -400,16 +448,28 @@ def _report(session: Session, engine: Engine, pipeline: Pipeline, record: Record
     output.text()
     list_files(output, [(file, file.stat().st_size) for file in copies])
     if not copies:
-        output.text(f"  {_no_file(session, pipeline, record)}")
+        output.text(f"  {_no_file(session, engine, pipeline, record)}")
     output.text(f"  state  {bookmarks.change(record.state_before, record.state_after)}")
     if not record.empty and not record.state_printed and options.backfill is None:
         output.line("!", record.target.connector, "printed no state: the next run loads the same again")
 
 
+def _report_parts(session: Session, engine: Engine, facts: dict[str, Any]) -> None:
+    """Report the files of the parts that a failed run has loaded."""
+    record = None
+    with suppress(SetupError):  # the store itself may be the trouble
+        record = engine.history.read(facts["pipeline"], facts["run"]) if facts["run"] else None
+    if record is not None and record.parts and record.outputs and record.status != "running":
+        copies = _copies(session, engine, record)
+        facts.update(outputs=[str(file) for file in copies])
+        session.output.text()
+        list_files(session.output, [(file, file.stat().st_size) for file in copies])
+
+
 def _copies(session: Session, engine: Engine, record: Record) -> list[Path]:
     """Copy the files of a run that has records to its folder in ``output/``.
 
-    The run has succeeded by now, so an error is a warning.
+    The run has ended by now, so an error is a warning.
     """
     folder = session.settings.output / record.pipeline
     sweep(folder)
@@ -418,18 +478,16 @@ def _copies(session: Session, engine: Engine, record: Record) -> list[Path]:
     try:
         return copy(engine.history, record, folder / record.run)
     except SetupError as error:
-        problem = f"{error.problem} The run itself succeeded: {command('fetch', record.run)} copies its files."
+        problem = f"{error.problem} The data itself is loaded: {command('fetch', record.run)} copies its files."
         session.output.line("!", shown(folder / record.run), problem)
         session.output.event("warning", source="output", problem=error.problem)
         return []
 
 
-def _no_file(session: Session, pipeline: Pipeline, record: Record) -> str:
-    """Return why a run has no file: where its target writes, or the newest file of earlier runs."""
+def _no_file(session: Session, engine: Engine, pipeline: Pipeline, record: Record) -> str:
+    """Return why a run has no file: where its target writes, or where those of earlier runs are."""
     if record.empty:
-        files = [file for file in (session.settings.output / record.pipeline).rglob("*") if file.is_file()]
-        newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
-        return "no new records, so no file" + (f"; the newest is {shown(newest)}" if newest else "")
+        return "no new records, so no file" + _earlier(engine, session.settings.output / record.pipeline)
     where = ""
     if pipeline.target_config.exists():
         where = destination(read_object(pipeline.target_config, pipeline.target_config.name))
@@ -437,6 +495,19 @@ def _no_file(session: Session, pipeline: Pipeline, record: Record) -> str:
     if where:
         return f"{record.target.connector} wrote {loaded} to {where}"
     return f"{record.target.connector} left no file for {loaded}"
+
+
+def _earlier(engine: Engine, folder: Path) -> str:
+    """Return which file is the newest, or for a backfill or a part where all are."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None:
+        return ""
+    with suppress(SetupError):
+        record = engine.history.read(folder.name, newest.relative_to(folder).parts[0])
+        if record is None or record.parts or record.backfill:
+            return f"; earlier ones are in {shown(folder)}"
+    return f"; the newest is {shown(newest)}"
 
 
 def _show_rates(session: Session, record: Record, table: rates.Table) -> None:

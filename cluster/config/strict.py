@@ -219,7 +219,8 @@ class Fields:
 
         Empty for the text *word*, None without the key.
         """
-        lists = {"type": "object", "propertyNames": _text(pattern), "additionalProperties": {"type": "array", "items": _text(TEXT)}}
+        group = {"type": "array", "items": _text(TEXT), "minItems": 1, "uniqueItems": True}
+        lists = {"type": "object", "propertyNames": _text(pattern), "additionalProperties": group, "minProperties": 1}
         value = self._take(key, None, allowed, {"anyOf": [{"enum": [word]}, lists]})
         if value is None or value == word:
             return None if value is None else {}

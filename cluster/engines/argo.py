@@ -176,7 +176,7 @@ class ArgoEngine:
             return Interrupted(f"{these} {goes} on in the cluster. {logs} · {cancel} stops {it}.")
         for run in runs:
             self.stop(run)
-        return Interrupted(f"{these} {stops}; the state is as it was.")
+        return Interrupted(f"{these} {stops}. {command('show', runs[0]) if one else command('runs')} tells what is loaded.")
 
     def _follow(self, run: str, title: str) -> Record:
         """Show what the run does, every second, until it has ended.
@@ -285,12 +285,13 @@ class ArgoEngine:
             if hopeless:
                 images = f"{command('sync')} brings images to the cluster"
                 images += "; singer.pull_secret lets pods pull them" if self.handles.settings.registry else ""
+                again = f"{command('retry', seen.run)} loads what is missing." if seen.parts else f"run it again. {outcome.UNCHANGED}"
                 # If the exit handler itself lacks its image, it cannot write the record.
                 self.stop(seen.run, now=seen.step == "record")
                 return RunError(
                     "E-IMAGE-PULL",
                     f"The pod of {seen.pipeline} {why}.",
-                    hint=f"{images}; then run it again. State and earlier files are unchanged.",
+                    hint=f"{images}; then {again}",
                 )
         return None
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.engines.lock import alone, progress, sweep
 from cluster.engines.processes import PLAN, Pair, Transform
 from cluster.engines.rotation import keeper
-from cluster.errors import RunError, SetupError
+from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import file_errors, private_folder, write_private
 from cluster.runs import outcome
 from cluster.runs import state as state_json
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
-STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Its retry loads the parts that are missing."}
+STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Run it again."}
 
 
 class LocalEngine:
@@ -68,7 +68,7 @@ class LocalEngine:
             if job.plan:
                 # Refuses a state of another form.
                 PartHistory(self.history, job.plan, 0).own(record.state_before)
-                record.parts = entries(job.plan)
+                record.parts, record.full = entries(job.plan), job.plan.full
             with file_errors("The lock", lock):
                 lock.write_text(record.run, encoding="utf-8")
             started(record.run)
@@ -77,6 +77,8 @@ class LocalEngine:
             journal = Journal(self.history, record, there)
             try:
                 self._run(job, journal, folder, reason)
+            except KeyboardInterrupt:
+                raise Interrupted(f"What was running is stopped. {outcome.stopped(record)}") from None
             finally:
                 # A run that is not settled needs its folder for the command that ends it later.
                 if journal.settled or not (there.file.exists() or job.plan):

@@ -62,6 +62,8 @@ def _send(session: Session, history: History, pipeline: Pipeline, run: str, erro
     record: Record | None = None
     with suppress(SetupError):
         record = history.read(pipeline.name, run)
+    if error and record and record.error:
+        error = record.error
     warnings = record.warnings if record else []
     if not notify.wanted(pipeline.notify, good=error is None, warnings=warnings):
         return

@@ -38,10 +38,12 @@ class Backfill:
 
     first: str
     last: str | None = None
+    every: str = ""
+    """The length of its chunks; empty if it has none."""
 
     def as_dict(self) -> dict[str, str | None]:
         """Return the fields of a run's record."""
-        return {"from": self.first, "to": self.last}
+        return {"from": self.first, "to": self.last, **({"every": self.every} if self.every else {})}
 
     def __str__(self) -> str:
         """Return it for people."""
@@ -78,7 +80,7 @@ def _moment(flag: str, text: str) -> datetime:
 
 def recorded(fields: Mapping[str, Any] | None) -> Backfill | None:
     """Return the backfill of a record."""
-    return Backfill(fields["from"], fields["to"]) if fields else None
+    return Backfill(fields["from"], fields["to"], fields.get("every", "")) if fields else None
 
 
 def config(project: Project, pipeline: Pipeline, backfill: Backfill) -> dict[str, Any]:

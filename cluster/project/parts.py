@@ -47,6 +47,8 @@ class Plan:
     """Whether the first part runs alone, so that only it creates tables."""
     skipped: frozenset[str] = frozenset()
     """The parts that an earlier run has loaded, in a retry."""
+    full: bool = False
+    """Whether the parts start over, without a state; a retry of the run does the same."""
 
     def data(self) -> bytes:
         """Return the plan as the entrypoint and ``commit`` read it."""
@@ -57,7 +59,7 @@ class Plan:
             own |= {"config": dict(part.config)} if part.config else {}
             own |= {"state": dict(part.state)} if part.state else {}
             parts.append(own | ({"skipped": True} if part.name in self.skipped else {}))
-        return exact_json.dumps({"parts": parts}).encode()
+        return exact_json.dumps({"parts": parts} | ({"full": True} if self.full else {})).encode()
 
     @property
     def key(self) -> str:
@@ -113,7 +115,8 @@ def read(data: bytes) -> Plan:
 
     :raises ValueError, KeyError, TypeError: it is none.
     """
-    return planned(exact_json.loads(data)["parts"])
+    content = exact_json.loads(data)
+    return replace(planned(content["parts"]), full=content.get("full") is True)
 
 
 def planned(parts: Collection[Mapping[str, Any]]) -> Plan:

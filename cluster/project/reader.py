@@ -40,8 +40,8 @@ SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 PARAMETER_BYTES = 1 << 15
 """Linux allows 128 KiB for a variable; escapes in JSON and other parameters need some of it."""
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-GROUP = r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}"
-SPLIT = "streams, or groups such as {large: [orders], small: [users, teams]}"
+GROUP = rf"(?!{planning.REST}$)[A-Za-z0-9][A-Za-z0-9_-]{{0,49}}"
+SPLIT = f"streams, or groups such as {{large: [orders], small: [users, teams]}}; {planning.REST} is the group of the others"
 
 
 class Project:
@@ -280,8 +280,8 @@ class Project:
         """Read ``split``: groups of streams, empty if each is a part; None if it is absent."""
         groups = fields.groups("split", "streams", pattern=GROUP, allowed=SPLIT)
         names = [name for streams in (groups or {}).values() for name in streams]
-        if len(names) > len({*names}) or planning.REST in (groups or {}):
-            fields.refuse("split", f"{SPLIT}, each stream once; {planning.REST} is the group of the others")
+        if len(names) > len({*names}):
+            fields.refuse("split", f"{SPLIT}, with each stream once")
         return groups
 
     def _plan(self, pipeline: Pipeline, groups: Mapping[str, Sequence[str]]) -> Plan:

@@ -93,7 +93,9 @@ def parts_error(record: Record, otherwise: dict[str, str]) -> dict[str, str]:
     more = f" {count(len(left) - 1, 'more part')} of {len(record.parts or ())} did not succeed." if len(left) > 1 else ""
     why = failed[0]["error"] if failed else otherwise
     problem = f"Part {failed[0]['name']}: {why['problem']}" if failed else why["problem"]
-    return {"code": why["code"], "problem": problem + more, "hint": why["hint"]}
+    again = why["hint"].startswith("Run it again.")
+    hint = outcome.rest(record) if again else why["hint"].replace(outcome.UNCHANGED, outcome.rest(record))
+    return {"code": why["code"], "problem": problem + more, "hint": hint}
 
 
 class Journal:

@@ -203,7 +203,22 @@ def unchanged(record: Record) -> str:
     if record.committed:
         return LOADED
     if record.part is not None:
-        return f"The other parts are loaded; {command(f'retry {record.run}')} loads what is missing."
+        return f"Other parts are not affected; {rest(record)}"
+    return KEPT if record.state_kept is not None else UNCHANGED
+
+
+def rest(record: Record) -> str:
+    """Return the sentence for hints about a run of which parts are missing."""
+    return f"{command(f'retry {record.run}')} loads what is missing."
+
+
+def stopped(record: Record) -> str:
+    """Return what has become of a run that was stopped."""
+    if record.parts is not None and not record.loaded:
+        files = f" {command(f'fetch {record.run}')} copies the files of what is loaded." if record.outputs else ""
+        return f"{record.done} of {count(len(record.parts), 'part')} are loaded; {rest(record)}{files}"
+    if record.committed:
+        return LOADED if record.transform else "Its data is loaded, and the state has moved on."
     return KEPT if record.state_kept is not None else UNCHANGED
 
 

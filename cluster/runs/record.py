@@ -84,7 +84,7 @@ class Record:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     raw: str | None = None
     backfill: dict[str, str | None] | None = None
-    """``from`` and ``to`` of a backfill, which leaves the state unchanged."""
+    """``from``, ``to`` and ``every`` of a backfill, which leaves the state unchanged."""
     mapper: Side | None = None
     """The mapper between tap and target, if the pipeline has one."""
     tap_records: dict[str, int] | None = None
@@ -101,6 +101,8 @@ class Record:
     """The name of the part, in the record of one."""
     parts: list[dict[str, Any]] | None = None
     """The parts of the run, None if it has none. See ``entries`` and ``gather``."""
+    full: bool | None = None
+    """With parts: whether they start over, without a state."""
     schema: int = SCHEMA
 
     @property
@@ -117,6 +119,11 @@ class Record:
     def total(self) -> int:
         """The number of records in all streams."""
         return sum(self.records.values())
+
+    @property
+    def done(self) -> int:
+        """How many of its parts are loaded."""
+        return sum(item["status"] in DONE for item in self.parts or ())
 
     def gather(self, begun: Mapping[str, Record]) -> None:
         """Sum up the records of the parts that have begun in the record of their run."""
@@ -168,7 +175,7 @@ def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def fields_of(record: Record) -> dict[str, Any]:
     """Return the keys of ``run.json``; those of parts only if there are parts."""
-    return {key: value for key, value in asdict(record).items() if value is not None or key not in {"part", "parts"}}
+    return {key: value for key, value in asdict(record).items() if value is not None or key not in {"part", "parts", "full"}}
 
 
 def read_record(data: bytes) -> Record:

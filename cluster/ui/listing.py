@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.ui.format import count, megabytes, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cluster.ui.output import Output
 
@@ -25,4 +26,5 @@ def list_files(output: Output, files: Sequence[tuple[Path, int]], mark: str = ""
             output.text(f"  {shown(file)}  {megabytes(size)}")
     if len(files) > LISTED:
         size = sum(size for _, size in files)
-        output.text(f"  … {count(len(files), 'file')} in all, {megabytes(size)}, in {shown(files[0][0].parent)}")
+        folder = Path(os.path.commonpath([file.parent for file, _ in files]))
+        output.text(f"  … {count(len(files), 'file')} in all, {megabytes(size)}, in {shown(folder)}")

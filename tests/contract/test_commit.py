@@ -530,7 +530,7 @@ def test_a_load_that_failed_has_not_come_to_its_transform(pod: Pod) -> None:
     assert pod.history.state("p") is None
 
 
-PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"))
+PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"), full=True)
 
 
 def of_part(pod: Pod, index: int, mark: int) -> tuple[commit.Run, History]:
@@ -558,7 +558,7 @@ def test_parts_commit_by_themselves(pod: Pod) -> None:
     assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
     record = pod.history.read("p", ID)
     assert record is not None
-    assert (record.status, record.loaded, record.tap.exit_code) == ("succeeded", True, 0)
+    assert (record.status, record.loaded, record.full, record.tap.exit_code) == ("succeeded", True, True, 0)
     assert (record.state_before, record.state_after) == ({"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}}, {"bookmarks": marks})
     assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
 

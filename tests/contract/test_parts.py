@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from processes import eventually
 
 if TYPE_CHECKING:
     from checkout import Checkout, Result
@@ -83,6 +85,9 @@ def test_a_part_that_fails(checkout: Checkout) -> None:
     assert "retry" in result.err
     assert checkout.state() == marks(a=2, c=2)
     assert sorted(loaded(checkout, result)) == ["a/a.jsonl", "c/c.jsonl"]
+    folder = checkout.root / "output" / "p" / result.last["run"]
+    assert result.last["outputs"] == [str(folder / file) for file in ("a/a.jsonl", "c/c.jsonl")]
+    assert (folder / "c" / "c.jsonl").exists()
     record = shown(checkout)
     assert [part["status"] for part in record["parts"]] == ["succeeded", "failed", "succeeded"]
     assert record["parts"][1]["error"]["code"] == "E-TAP-FAILED"
@@ -95,6 +100,59 @@ def test_a_part_that_fails(checkout: Checkout) -> None:
     assert (again.code, again.last["records"]) == (0, {"b": 5}), again.err
     assert [part["status"] for part in shown(checkout)["parts"]] == ["skipped", "succeeded", "skipped"]
     assert checkout.state() == marks(a=2, b=5, c=2)
+
+
+def test_the_retry_of_a_full_run(checkout: Checkout) -> None:
+    """What is missing starts over too, on the engine of the run; a run without records names the folder of earlier files."""
+    split(checkout, {"a": 4, "b": 4}, {"b": 1})
+    file = checkout.write("state.json", marks(a=2, b=2))
+    assert checkout.invoke("state", "p", "--set", str(file)).code == 0
+    assert checkout.run("p", "--full").code == 2
+    assert shown(checkout)["full"] is True
+
+    split(checkout, {"a": 4, "b": 4})
+    again = checkout.invoke("retry", "last")
+
+    assert (again.code, "4 records" in again.out) == (0, True), again.out
+    assert "1 part, one after the other · engine local, because the run was there" in again.out
+    assert checkout.state() == marks(a=4, b=4)
+    assert "no new records, so no file; earlier ones are in output/p" in checkout.invoke("run", "p").out
+
+
+def test_a_retry_after_a_change_of_split(checkout: Checkout) -> None:
+    """It loads the streams that are missing, or refuses: never is one left out that counts as loaded."""
+    split(checkout, {"a": 2, "b": 2}, {"b": 1}, how={"one": ["a"], "two": ["b"]})
+    run = checkout.run().last["run"]
+    for rows, how, reason in (
+        ({"a": 2, "b": 2}, {"x": ["b", "a"]}, "part x has streams that it has loaded, and others"),
+        ({"a": 2}, "streams", "is not selected any more: b"),
+    ):
+        split(checkout, rows, how=how)
+        refused = checkout.invoke("retry", run, "--json")
+        assert (refused.code, refused.error, reason in refused.err) == (1, "E-ENGINE", True), refused.err
+
+    split(checkout, {"a": 2, "b": 2, "c": 2}, how={"new": ["b"], "old": ["a"]})
+    again = checkout.invoke("retry", run, "--json")
+    assert (again.code, again.last["records"]) == (0, {"b": 2, "c": 2}), again.err
+    assert checkout.state() == marks(a=2, b=2, c=2)
+
+
+def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
+    """Ctrl-C tells what is loaded and how to go on, and so does ``show``; before, there is nothing to retry."""
+    checkout.scripted({"steps": [["streams", {"b": 2}, 2, {}, 60]]}, {"often": True}, split="streams")
+    streams: list[dict[str, Any]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    with checkout.start("run", "p") as process:
+        eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
+        busy = checkout.invoke("retry", "last", "--json")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    [run] = [folder.name for folder in (checkout.local / "logs" / "p").iterdir()]
+    go_on = f"retry {run} loads what is missing"
+    assert (process.returncode, "1 of 2 parts are loaded" in err, go_on in err) == (130, True, True), err
+    assert (busy.code, busy.error, f"logs {run} --follow" in busy.err) == (1, "E-BUSY", True), busy.err
+    assert go_on in checkout.invoke("show", "last").out
 
 
 def test_bookmarks_of_other_streams_stay(checkout: Checkout) -> None:
@@ -111,7 +169,7 @@ def test_bookmarks_of_other_streams_stay(checkout: Checkout) -> None:
     [
         ({"split": "all"}, True, "E-CONFIG", "streams, or groups such as"),
         ({"split": {"rest": ["a"]}}, True, "E-CONFIG", "rest is the group of the others"),
-        ({"split": {"x": ["a"], "y": ["a"]}}, True, "E-CONFIG", "each stream once"),
+        ({"split": {"x": ["a"], "y": ["a"]}}, True, "E-CONFIG", "with each stream once"),
         ({"split": {"x": ["z"]}}, True, "E-UNKNOWN", 'the stream "z"'),
         ({"split": "streams", "mode": "staged"}, True, "E-CONFIG", "mode: staged"),
         ({"split": "streams"}, False, "E-CATALOG", "there is no singer-configs/tap-scripted/catalog.json"),
@@ -182,7 +240,7 @@ def test_a_backfill_in_chunks(checkout: Checkout, end: str, timed: bool, count: 
         ("2024-02-01", "2024-02-01", "2024-02-29"),
         ("2024-03-01", "2024-03-01", "2024-03-10"),
     ]
-    assert record["backfill"] == {"from": "2024-01-15", "to": "2024-03-10"}
+    assert record["backfill"] == {"from": "2024-01-15", "to": "2024-03-10", "every": "month"}
 
 
 def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
@@ -198,7 +256,8 @@ def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
     assert (again.code, again.last["records"]) == (0, {"s": 29}), again.err
     rows = moments(checkout, failed, again)
     assert (len(rows), len(set(rows))) == (56, 56)
-    assert checkout.invoke("retry", "last", "--json").error == "E-ENGINE"
+    refused = checkout.invoke("retry", "last", "--json")
+    assert (refused.error, "run p --from 2024-01-15 --to 2024-03-10 --every month" in refused.err) == ("E-ENGINE", True), refused.err
 
 
 @pytest.mark.parametrize(
@@ -209,6 +268,8 @@ def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
         (("--from", "2024-01-01", "--to", "2024-01-31", "--every", "fortnight"), "is no length"),
         (("--from", "2000-01-01", "--to", "2024-01-31", "--every", "day"), "more than 1,000 parts"),
         (("--at-once", "3"), "is for runs with parts"),
+        (("--at-once", "0"), "is not a number from 1 to 100"),
+        (("--at-once", "101"), "is not a number from 1 to 100"),
     ],
 )
 def test_chunks_that_are_refused(checkout: Checkout, words: tuple[str, ...], says: str) -> None:

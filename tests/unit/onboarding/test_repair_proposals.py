@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cluster.config.settings import Settings
-from cluster.errors import SetupError
 from cluster.onboarding import package
 from cluster.onboarding.repairs import OLD_C, DoesNotStartError, proposals
 from cluster.project.debian import FAILED
@@ -61,29 +59,6 @@ def test_a_program_that_was_compiled_for_another_numpy(tmp_path: Path) -> None:
     environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
     assert next(proposals(error, connector("tap-x"), environments)).change == "numpy<2 is added"
     assert all(repair.python for repair in proposals(error, connector("tap-x", "numpy==2.0"), environments))
-
-
-@pytest.mark.parametrize(
-    ("line", "constraint", "python"),
-    [
-        ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools<81", ""),
-        ("setuptools.errors.InvalidConfigError: Invalid dash-separated key 'description-file' in 'metadata'", "setuptools<78", ""),
-        ("'install_requires' must be a string containing valid project/version requirement specifiers", "setuptools<66", "3.11"),
-        ("error in googleads setup command: use_2to3 is invalid.", "setuptools<58", "3.11"),
-        ("AttributeError: 'build_ext' object has no attribute 'cython_sources'", "cython<3", ""),
-    ],
-)
-def test_a_build_that_is_older_than_what_builds_it(tmp_path: Path, line: str, constraint: str, python: str) -> None:
-    """Older packages are proposed for the build, once, and the Python that can still run them."""
-    environments = Environments(Settings(root=tmp_path, python_downloads="yes"))
-    environments.logs.mkdir(parents=True)
-    (environments.logs / "tap-x.log").write_text(f"error: Failed to build: `old==1`\n  {line}\n")
-    error = SetupError("E-INSTALL", "", hint="")
-    first = next(proposals(error, connector("tap-x"), environments))
-    assert (first.constraint, first.python) == (constraint, python)
-    assert first.change.startswith(f"{constraint} is used for the build")
-    again = replace(connector("tap-x"), build_constraints=(constraint,))
-    assert not [repair for repair in proposals(error, again, environments) if repair.constraint]
 
 
 @pytest.mark.parametrize(

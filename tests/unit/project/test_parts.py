@@ -53,8 +53,9 @@ def test_a_state_of_another_form_is_refused(other: Any) -> None:
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:
-    """Also its days, its config, its state, and which parts are skipped; another plan has another key."""
-    plan = Plan((Part("x", (), ("2024-01-01", "2024-01-02"), {"start_date": "2024-01-01"}, state(a=1)), *PLAN.parts)).only(["x", "a"])
+    """Also its days, its config, its state, which parts are skipped, and that they start over; another plan has another key."""
+    first = Part("x", (), ("2024-01-01", "2024-01-02"), {"start_date": "2024-01-01"}, state(a=1))
+    plan = Plan((first, *PLAN.parts), full=True).only(["x", "a"])
     assert (parts.read(plan.data()), plan.numbers) == (plan, [0, 1])
     assert plan.key != PLAN.key
 

@@ -131,6 +131,11 @@ def test_a_connector(tmp_path: Path, key: str, value: object, right: bool) -> No
         ("events", {"bucket": "incoming", "prefix": "rates/"}, RIGHT),
         ("events", {"buckets": "incoming"}, WRONG),
         ("shedule", "0 6 * * *", WRONG),
+        ("split", {}, WRONG),
+        ("split", {"large": []}, WRONG),
+        ("split", {"large": ["orders", "orders"]}, WRONG),
+        ("split", {"rest": ["orders"]}, WRONG),
+        ("at_once", 0, WRONG),
     ],
 )
 def test_a_pipeline(tmp_path: Path, key: str, value: object, right: bool) -> None:  # noqa: FBT001 - a column of the table
