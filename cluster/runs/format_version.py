@@ -12,6 +12,7 @@ from cluster.errors import SetupError
 NEWS = {
     1: "as it began, without a record of its layout",
     2: "the platform and its buckets say which layout they have",
+    3: "runs in parts, Argo's metrics, and the check for late pipelines",
 }
 """Each layout and what it added.
 

@@ -240,7 +240,7 @@ def test_an_upgrade_that_cannot_be(tool: Tool, tmp_path: Path, words: list[str],
     (tmp_path / "template").rename(template)
     layouts = tool.root / "cluster" / "runs" / "format_version.py"
     text = layouts.read_text()
-    layouts.write_text(text.replace('    2: "', '    # "'))
+    layouts.write_text(text.replace('    3: "', '    # "'))
     old = tool.commit(tool.root)
     subprocess.run([*GIT, "tag", "old"], cwd=tool.root, check=True)
     layouts.write_text(text)
