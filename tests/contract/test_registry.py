@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 from base64 import b64encode
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -310,7 +311,7 @@ class Desk:
     def handles(self, **settings: str) -> Handles:
         """Return the handles that a command has."""
         values = {"provider": "existing", "context": "company", "registry": f"{self.server.host}/data", **settings}
-        handles = Handles(parse(values, {}, root=self.checkout.root), self.environ)
+        handles = Handles(replace(parse(values, {}, root=self.checkout.root), tool=self.checkout.root), self.environ)
         handles.provider.ensure(lambda _: None)
         return handles
 
