@@ -82,7 +82,7 @@ def _new_state(history: History, pipeline: str, change: Change) -> dict[str, Any
     if change.set_to:
         file = Path(change.set_to)
         if not file.is_file():
-            raise SetupError("E-STATE", f"{change.set_to} is not there.", hint="Name the file with the state.")
+            raise SetupError("E-CONFIG", f"{change.set_to} is not there.", hint="Name the file with the state.")
         read_object(file, change.set_to, "E-STATE")
         try:
             return state_json.read(read_text(file, change.set_to))

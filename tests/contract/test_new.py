@@ -280,7 +280,7 @@ def test_from_scratch(checkout: Checkout) -> None:
     again = succeeded(checkout.run("mine")).last
     assert again["records"] == {}
 
-    assert re.search(r"✓ tap-mine +5 tests passed", succeeded(checkout.invoke("test", "--connector", "tap-mine")).out)
+    assert re.search(r"✓ tap-mine +6 tests passed", succeeded(checkout.invoke("test", "--connector", "tap-mine")).out)
     source = checkout.root / "singer-containers/tap-mine/tap_mine/source.py"
     source.write_text(source.read_text().replace('"end_date"', '"end"'))
     failed = checkout.invoke("test", "--connector", "tap-mine")
