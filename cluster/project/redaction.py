@@ -84,7 +84,14 @@ def written_forms(value: str) -> set[str]:
         if not part.strip():
             continue
         encoded = part.encode("utf-8", "surrogateescape")
-        forms |= {part, part.strip(), quote(part, safe="", errors="replace"), quote_plus(part, errors="replace"), unquote(part)}
+        forms |= {
+            part,
+            part.strip(),
+            quote(part, errors="replace"),
+            quote(part, safe="", errors="replace"),
+            quote_plus(part, errors="replace"),
+            unquote(part),
+        }
         forms |= {json.dumps(part)[1:-1], json.dumps(part, ensure_ascii=False)[1:-1], repr(part)[1:-1], html.escape(part)}
         forms |= {base64.b64encode(encoded).decode(), base64.urlsafe_b64encode(encoded).decode()}
         for before in range(3):

@@ -25,7 +25,7 @@ def tools(tmp_path: Path) -> Path:
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "home").mkdir()
-    for name in ("sh", "cat", "cmp", "cp", "dirname", "mkdir", "realpath", "rm", "sleep"):
+    for name in ("sh", "cat", "cmp", "cp", "dirname", "mkdir", "mv", "realpath", "rm", "sleep"):
         path = shutil.which(name)
         assert path
         (folder / name).symlink_to(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.config.settings import Settings
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@example("a/b\x1bc", quote)
 @given(st.text(min_size=1, max_size=40), st.sampled_from([str, json.dumps, quote, quote_plus, lambda text: quote(text, safe="")]))
 def test_a_known_secret_is_hidden_in_every_form(secret: str, form: object) -> None:
     """A value that is known to be secret is not in the text any more, in whichever form it was written."""
