@@ -26,7 +26,7 @@ RUNS = "cluster/runs/history.py"
 FOLDERS = "cluster/store/folders.py"
 RUNNER = "singer-containers/entrypoint.py"
 CONVERGE = "cluster/platform/converge.py"
-COPIED = ("cluster", "docs", "invoke", "manifests", "singer-configs", "singer-containers", "tasks.py", "tests", "pyproject.toml",
+COPIED = ("cluster", "docs", "invoke", "manifests", "singer-configs", "singer-containers", "tasks.py", "template", "tests", "pyproject.toml",
           "requirements.lock", "requirements-dev.lock", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")  # fmt: skip
 SECONDS = 300
 SCENARIOS = "tests/contract/test_scenarios.py"
