@@ -72,7 +72,7 @@ VARIANTS = [
     Variant("a killed run stays running", JOURNAL, 'record.status, record.error = "interrupted", dict(KILLED)', "record.error = dict(KILLED)", "tests/contract/test_interruption.py -k 'killed'"),
     # One run at a time, and nothing left
     Variant("lock not taken", LOCK, "        if not locks.try_lock(handle):", "        if False:", f"{KILLS} -k 'at_once or set_during'"),
-    Variant("the run's folder is left", LOCAL, "                        sweep(folder, name)", "                        pass", f"{SCENARIOS} -k 'well'"),
+    Variant("the run's folder is left", LOCAL, "                        sweep(folder, name)", "                        pass", f"{SCENARIOS} -k 'succeeds'"),
     Variant("connectors of a killed run are not waited for", LOCK, 'None if all(map(locks.try_lock, handles)) else ""', "None", f"{KILLS} -k 'outlive'"),
     Variant("a runner that comes too late begins", RUNNER, "        runner.hold()\n        work.mkdir(mode=0o700, parents=True)", "        work.mkdir(mode=0o700, parents=True)\n        runner.hold()", f"{PROCESS} -k 'comes_too_late'"),
     Variant("a second Ctrl-C forgets what is left", LOCAL, "if journal.settled and not folder.exists():", "if True:", f"{KILLS} -k 'puts_things_away or second'"),
