@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cluster.config.settings import TOOL
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
-from cluster.host.subprocesses import run
+from cluster.onboarding.tool import FILE, git, version
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ TEMPLATE = {
 COPIED = ("singer-configs/tap-exchange-rates", "singer-configs/target-csv", "singer-containers/tap-exchange-rates", "docs/schemas")
 """Folders of the tool that a project starts with: the example, and the schemas for editors."""
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", ".venv")
-TOOL_FILE = "tool.env"
 
 
 def init(session: Session, folder: str) -> None:
@@ -43,7 +42,7 @@ def init(session: Session, folder: str) -> None:
     root, output = Path(folder).expanduser().resolve(), session.output
     if root.is_relative_to(TOOL):
         raise SetupError("E-CONFIG", f"{folder} is inside the checkout of the tool.", hint="Name a folder beside it, such as ../pipelines.")
-    there = [name for name in (*TEMPLATE.values(), *COPIED, TOOL_FILE) if os.path.lexists(root / name)]
+    there = [name for name in (*TEMPLATE.values(), *COPIED, FILE) if os.path.lexists(root / name)]
     if there:
         raise SetupError("E-EXISTS", f"{folder} has {there[0]} already.", hint="Name another folder, or one without it.")
     with output.step("Project") as step, file_errors("The project", root):
@@ -54,43 +53,33 @@ def init(session: Session, folder: str) -> None:
             shutil.copy(TOOL / "template" / source, file)
         for name in COPIED:
             shutil.copytree(TOOL / name, root / name, ignore=LEFT_OUT)
-        (root / TOOL_FILE).write_text(_tool(root), encoding="utf-8")
+        (root / FILE).write_text(_tool(root), encoding="utf-8")
         step.result(shown(root))
     for problem in _unreachable():
-        output.line("!", TOOL_FILE, problem)
+        output.line("!", FILE, problem)
     output.text(f"Next: cd {shlex.quote(shown(root))} && ./invoke demo · git init && git add --all && git commit to share it")
 
 
 def _tool(root: Path) -> str:
     """Return ``tool.env``: the path of the tool, and the version to fetch where that is absent."""
-    version = _git("describe", "--tags", "--exact-match") or _git("rev-parse", "HEAD")
     return (
         "# The tool that runs this project: the checkout at TOOL_PATH, absolute or seen from here. Where\n"
         "# there is none: TOOL_VERSION, a tag or a commit, of the git repository TOOL_GIT.\n"
-        f"TOOL_PATH={os.path.relpath(TOOL, root)}\nTOOL_GIT={_origin()}\nTOOL_VERSION={version}\n"
+        f"TOOL_PATH={os.path.relpath(TOOL, root)}\nTOOL_GIT={_origin()}\nTOOL_VERSION={version(TOOL)}\n"
     )
 
 
 def _origin() -> str:
     """Return the address that the tool was cloned from, without a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", _git("remote", "get-url", "origin"))
+    return re.sub(r"(?<=://)[^/@]*@", "", git(TOOL, "remote", "get-url", "origin") or "")
 
 
 def _unreachable() -> list[str]:
     """Return why other machines cannot fetch the version that ``tool.env`` names."""
     if not _origin():
         return ["the tool has no git repository that others reach: write TOOL_GIT before you share the project"]
-    if _git("status", "--porcelain"):
+    if git(TOOL, "status", "--porcelain"):
         return ["the tool has changes that are not committed, and that TOOL_VERSION lacks"]
-    if not _git("branch", "--remotes", "--contains", "HEAD"):
+    if not git(TOOL, "branch", "--remotes", "--contains", "HEAD"):
         return ["the tool's commit is not pushed yet, so nobody else can fetch TOOL_VERSION"]
     return []
-
-
-def _git(*words: str) -> str:
-    """Return what git prints about the tool's checkout; nothing if it fails."""
-    try:
-        done = run(["git", "-C", str(TOOL), *words], seconds=30)
-    except SetupError:  # there is no git
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from typing import TYPE_CHECKING
 
 from cluster.errors import SetupError
 from cluster.host.files import write_whole
 from cluster.project.reader import Project
-from cluster.project.repair import PASSED_ON
+from cluster.project.repair import helped
 from cluster.project.venvs import Environments
 from cluster.ui.command_line import command
 from cluster.ui.format import count
@@ -101,12 +99,5 @@ def _versions(lock: str) -> dict[str, str]:
 def _starts(session: Session, environments: Environments, connector: Connector) -> bool:
     """Return whether the program of a connector prints its help, with the packages of its lock."""
     [environment] = environments.ensure([connector], session.output)
-    environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    words = [str(environment.executable), "--help"]
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environ, cwd=environment.folder, timeout=SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    result = helped(environment.folder, environment.executable, SECONDS)
+    return result is not None and result.returncode == 0

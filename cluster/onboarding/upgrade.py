@@ -16,7 +16,9 @@ from cluster.config.settings import IMAGES
 from cluster.config.strict import describe, read_text
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
-from cluster.host.subprocesses import run
+from cluster.host.subprocesses import find, run
+from cluster.onboarding.tool import FILE, SILENT, git
+from cluster.onboarding.tool import version as version_of
 from cluster.runs import format_version
 from cluster.ui.command_line import command
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from cluster.session import Session
 
-FILE = "tool.env"
 REFRESHED = {"template/invoke": "invoke", "docs/schemas": "docs/schemas"}
 """Files of the tool that a project has copies of, and where."""
 SHOWN = 30
@@ -94,10 +95,11 @@ def _read(file: Path) -> dict[str, str]:
 def _of_checkout(tool: Path, to: str) -> str:
     """Return the version of the checkout that ``TOOL_PATH`` names.
 
-    :raises SetupError: E-SETTING, it is not at the version *to*.
+    :raises SetupError: E-SETTING, it is not at the version *to*; E-PROGRAM, there is no git.
     """
-    version = _git(tool, "describe", "--tags", "--exact-match") or _git(tool, "rev-parse", "HEAD")
-    if to and to not in {version, _git(tool, "rev-parse", "HEAD"), _git(tool, "rev-parse", "--abbrev-ref", "HEAD")}:
+    find("git")
+    version = version_of(tool)
+    if to and to not in {version, git(tool, "rev-parse", "HEAD"), git(tool, "rev-parse", "--abbrev-ref", "HEAD")}:
         raise SetupError(
             "E-SETTING",
             f"This machine uses the checkout at TOOL_PATH, {tool}, which is at {version or 'no commit'}.",
@@ -108,16 +110,16 @@ def _of_checkout(tool: Path, to: str) -> str:
     return version
 
 
-def _fetched(session: Session, git: str, to: str) -> tuple[Path, str]:
+def _fetched(session: Session, address: str, to: str) -> tuple[Path, str]:
     """Return the folder of a version, and its name: a tag, else the commit, which never moves.
 
     It is fetched if it is not there.
 
     :raises SetupError: E-SETTING, there is no repository; E-UNKNOWN; E-NETWORK.
     """
-    if not git:
+    if not address:
         raise SetupError("E-SETTING", f"{FILE} names no repository to fetch from.", hint=f"Write TOOL_GIT into {FILE}.")
-    to = to or _newest(git)
+    to = to or _newest(address)
     tools = session.settings.local / "tool"
     if (_folder(tools, to) / "tasks.py").is_file():
         return _folder(tools, to), to
@@ -127,16 +129,16 @@ def _fetched(session: Session, git: str, to: str) -> tuple[Path, str]:
         tempfile.TemporaryDirectory(dir=private_folder(tools)) as work,
     ):
         part = Path(work) / "tool"
-        done = run(["git", "clone", "--quiet", "--no-checkout", git, str(part)], environ=_SILENT, seconds=SECONDS)
+        done = run(["git", "clone", "--quiet", "--no-checkout", address, str(part)], environ=SILENT, seconds=SECONDS)
         if done.returncode:
-            raise _unreachable(git, "fetched", done.stderr)
-        tag = _git(part, "rev-parse", "--verify", "--quiet", f"refs/tags/{to}^{{commit}}")
+            raise _unreachable(address, "fetched", done.stderr)
+        tag = git(part, "rev-parse", "--verify", "--quiet", f"refs/tags/{to}^{{commit}}")
         commit = (
-            tag or _git(part, "rev-parse", "--verify", "--quiet", f"origin/{to}^{{commit}}") or _git(part, "rev-parse", f"{to}^{{commit}}")
+            tag or git(part, "rev-parse", "--verify", "--quiet", f"origin/{to}^{{commit}}") or git(part, "rev-parse", f"{to}^{{commit}}")
         )
-        if not commit or not _git(part, "checkout", "--quiet", "--detach", commit, succeeded="yes"):
+        if not commit or git(part, "checkout", "--quiet", "--detach", commit) is None:
             hint = f"Name a tag, a branch or a commit: {command('upgrade --to VERSION')}"
-            raise SetupError("E-UNKNOWN", f"{git} has no version {describe(to)}.", hint=hint)
+            raise SetupError("E-UNKNOWN", f"{address} has no version {describe(to)}.", hint=hint)
         version = to if tag else commit
         if not _folder(tools, version).exists():
             part.rename(_folder(tools, version))
@@ -147,9 +149,6 @@ def _fetched(session: Session, git: str, to: str) -> tuple[Path, str]:
 def _folder(tools: Path, version: str) -> Path:
     """Return where a version is, as the launcher of a project names it."""
     return tools / re.sub(r"[^A-Za-z0-9._-]", "-", version)
-
-
-_SILENT = {"GIT_TERMINAL_PROMPT": "0"}
 
 
 def _unreachable(git: str, what: str, stderr: str) -> SetupError:
@@ -164,7 +163,7 @@ def _newest(git: str) -> str:
 
     :raises SetupError: E-NETWORK; E-UNKNOWN, there is no release.
     """
-    done = run(["git", "ls-remote", "--tags", "--refs", git], environ=_SILENT, seconds=60)
+    done = run(["git", "ls-remote", "--tags", "--refs", git], environ=SILENT, seconds=60)
     if done.returncode:
         raise _unreachable(git, "read", done.stderr)
     releases: list[tuple[Version, str]] = []
@@ -261,9 +260,3 @@ def _copy(source: Path, target: Path) -> None:
             part = target.with_name(f".{target.name}.part")
             shutil.copy(source, part)
             part.replace(target)
-
-
-def _git(folder: Path, *words: str, succeeded: str = "") -> str:
-    """Return what git prints in a folder, or *succeeded*; nothing if it fails."""
-    done = run(["git", "-C", str(folder), *words], environ=_SILENT, seconds=60)
-    return (succeeded or done.stdout.strip()) if done.returncode == 0 else ""

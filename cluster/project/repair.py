@@ -36,14 +36,19 @@ def lacks(venv: Path, executable: Path, projects: Iterable[Path] = ()) -> str:
     packages = package_folders(venv)
     if not packages or _has_both(packages) or not any(map(_imports, [*packages, *projects])):
         return ""
+    result = helped(venv, executable, SECONDS)
+    missing = LACKS.search(result.stderr.decode("utf-8", "replace")) if result and result.returncode else None
+    return missing[1] if missing else ""
+
+
+def helped(venv: Path, executable: Path, seconds: float) -> subprocess.CompletedProcess[bytes] | None:
+    """Start a program with ``--help``; return None if it cannot start or takes too long."""
     environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     command = [str(executable), "--help"]
     try:
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environ, cwd=venv, timeout=SECONDS)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=environ, cwd=venv, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    missing = LACKS.search(result.stderr.decode("utf-8", "replace")) if result.returncode else None
-    return missing[1] if missing else ""
+        return None
 
 
 def _has_both(packages: Collection[Path]) -> bool:
