@@ -298,9 +298,11 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
     for key in variables:
         command += ["--build-arg", key]  # its value is in the environment: it may be a password
     certificates = network.trusted()
+    folders = [recipe.arguments[key] for key in ("SOURCES", "OWN", "TRANSFORM") if key in recipe.arguments]
     if certificates:
-        command += ["--build-arg", f"NETWORK={certificates.parent.relative_to(settings.root)}"]
-    with _context(settings, command) as context:
+        folders.append(str(certificates.parent.relative_to(settings.root)))
+        command += ["--build-arg", f"NETWORK={folders[-1]}"]
+    with _context(settings, folders) as context:
         code, text = runtime.follow([*command, str(context)], lambda line: say(network.hide(line)), environ=variables)
     if not code:
         return ""
@@ -311,22 +313,20 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
 
 
 @contextmanager
-def _context(settings: Settings, command: Sequence[str]) -> Iterator[Path]:
+def _context(settings: Settings, folders: Sequence[str]) -> Iterator[Path]:
     """Yield the folder that the builder may copy from: the checkout.
 
-    For a project apart from the tool it is a folder with the tool's files and those of the project
-    that the build arguments of *command* name.
+    For a project apart from the tool it is a folder with the tool's files and *folders* of the
+    project.
     """
     if settings.root == settings.tool:
         yield settings.root
         return
-    arguments = (word.partition("=") for word in command)
-    named = {value for key, _, value in arguments if key in {"SOURCES", "OWN", "TRANSFORM", "NETWORK"}}
     with file_errors("The build context", settings.local / "build"):
         private_folder(settings.local / "build")
         with tempfile.TemporaryDirectory(prefix=".context-", dir=settings.local / "build") as name:
             files = [(settings.tool, file) for file in (".dockerignore", *CONNECTOR_FILES, *COMMIT_FILES)]
-            for base, file in [*files, *((settings.root, folder) for folder in sorted(named))]:
+            for base, file in [*files, *((settings.root, folder) for folder in folders)]:
                 copy = Path(name) / file
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 if (base / file).is_dir():
