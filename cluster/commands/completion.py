@@ -10,7 +10,7 @@ import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cluster.config.settings import CHOICES, ENVIRONMENTS, LAPTOP
+from cluster.config.settings import CHOICES, LAPTOP, environments
 from cluster.errors import SetupError
 from cluster.session import Session
 from cluster.ui.plain import Plain
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 LATEST = 5
 """How many runs are listed, the newest."""
-SIDES = ("tap", "target", "mapper", "transform")
 LISTS = frozenset({"pipeline", "run", "name"})
 """Arguments that take several names with commas."""
 
@@ -98,7 +97,7 @@ def _values(session: Session, command: str, argument: str) -> list[str]:
         if argument == "print-completion-script":
             return list(SCRIPTS)
         if argument == "env":
-            return [LAPTOP, *sorted(file.stem for file in (session.settings.root / ENVIRONMENTS).glob("*.yaml"))]
+            return [LAPTOP, *environments(session.settings.root)]
         if argument == "run":
             return ["last", *known(session, command, argument)]
         return known(session, command, argument) or [word for word in CHOICES.get(argument, ()) if word != "auto"]
@@ -111,7 +110,9 @@ def known(session: Session, command: str, argument: str) -> list[str]:
 
     :raises SetupError: what would list them cannot be read.
     """
-    from cluster.project.reader import Project  # noqa: PLC0415 - only an incomplete command line needs it
+    from cluster.project.model import KINDS  # noqa: PLC0415 - only an incomplete command line needs them
+    from cluster.project.reader import Project  # noqa: PLC0415
+    from cluster.project.timers import FOLDERS  # noqa: PLC0415
 
     if argument == "run":
         from cluster.engines.choice import Engines  # noqa: PLC0415
@@ -119,13 +120,13 @@ def known(session: Session, command: str, argument: str) -> list[str]:
         with Engines(session) as engines:
             dated = [(moment, run) for engine in engines.available() for (_, run), moment in engine.dated().items()]
         return [run for _, run in sorted(dated, reverse=True)[:LATEST]]
-    few = {"door": ["argo", "minio"], "print": ["cron", "systemd", "launchd"]}
+    few = {"door": ["argo", "minio"], "print": [*FOLDERS]}
     if argument in few:
         return few[argument]
-    if argument not in {"pipeline", "connector", "name", *SIDES} or (command in {"add", "new"} and argument == "name"):
+    if argument not in {"pipeline", "connector", "name", *KINDS} or (command in {"add", "new"} and argument == "name"):
         return []
     project = Project.of(session.settings)
-    if argument in SIDES:
+    if argument in KINDS:
         return [name for name in project.connector_names if name.startswith(f"{argument}-")] or project.connector_names
     if command in {"discover", "select"}:
         return [name for name in project.connector_names if name.startswith("tap-")] or project.connector_names

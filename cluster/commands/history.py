@@ -16,6 +16,7 @@ from cluster.engines.choice import Engine, Engines
 from cluster.errors import SetupError
 from cluster.host.files import replacing
 from cluster.project import backfill, redaction
+from cluster.project.model import KINDS
 from cluster.project.reader import Project
 from cluster.runs import bookmarks, outcome, rates
 from cluster.runs.late import shown as shown_time
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from cluster.runs.report import Course
     from cluster.session import Session
 
-SIDES = ("tap", "mapper", "target", "transform")
 FILES = 20
 """How many files of a run ``show`` lists."""
 STREAM = 40
@@ -125,7 +125,7 @@ def show(session: Session, run: str) -> None:
         fields = _fields(engine, record)
         output.event("run", **fields)
         output.text(f"{record.run} · {record.pipeline} · engine {record.engine} · {fields['status']}")
-        sides = [(side, f"{end['connector']} {end['version']}, {_exit(end['exit_code'])}") for side in SIDES if (end := fields[side])]
+        sides = [(side, f"{end['connector']} {end['version']}, {_exit(end['exit_code'])}") for side in KINDS if (end := fields[side])]
         streams = [
             (f"stream {_name(name)}", f"{count(number, 'record')}, {megabytes(record.bytes.get(name, 0))}")
             for name, number in record.records.items()

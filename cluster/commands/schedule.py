@@ -12,13 +12,12 @@ from cluster.errors import SetupError
 from cluster.host.files import private_folder, replacing
 from cluster.project import timers
 from cluster.project.reader import Project
+from cluster.project.timers import FOLDERS
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
     from cluster.session import Session
 
-FOLDERS = {"cron": "", "systemd": "~/.config/systemd/user/", "launchd": "~/Library/LaunchAgents/"}
-"""What can start them, and where its files belong."""
 LOCALTIME = Path("/etc/localtime")
 
 

@@ -209,13 +209,17 @@ def parse(configured: Mapping[str, object], environ: Mapping[str, str], *, env: 
         return _checked({**configured, **overriding, "env": env}, root)
 
 
+def environments(root: Path) -> list[str]:
+    """Return the names of the environments that have a file, sorted."""
+    return sorted(file.stem for file in (root / ENVIRONMENTS).glob("*.yaml"))
+
+
 def _environment(env: str, root: Path) -> dict[str, object]:
     """Read the file of an environment: the settings of an existing cluster, as in ``invoke.yaml``.
 
     :raises SetupError: E-SETTING, no environment of that name, or a key that is not a setting.
     """
-    folder = root / ENVIRONMENTS
-    names = sorted(file.stem for file in folder.glob("*.yaml"))
+    names = environments(root)
     if env == LAPTOP:
         if LAPTOP in names:
             raise SetupError(
@@ -231,7 +235,7 @@ def _environment(env: str, root: Path) -> dict[str, object]:
             f"There is no environment {describe(env)}.{nearest(env, [LAPTOP, *names])} Environments are {listed([LAPTOP, *names])}.",
             hint=f"Name one of these, or write {ENVIRONMENTS}/NAME.yaml; docs/company.md shows one.",
         )
-    content = read_yaml(folder / f"{env}.yaml", shown)
+    content = read_yaml(root / ENVIRONMENTS / f"{env}.yaml", shown)
     known = [key for key in DEFAULTS if key != "env"]
     with _naming_file(env):
         if not isinstance(content, dict):

@@ -22,7 +22,7 @@ from cluster.host.files import file_errors, private_folder, write_private
 from cluster.runs import outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import PartHistory
-from cluster.runs.journal import Journal, foreign, printed
+from cluster.runs.journal import STOPPED, Journal, foreign, printed
 from cluster.runs.record import Record, Side, entries, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, now, shown
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output, StepLine
 
 EVENT_SECONDS = 1.0
-STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Run it again."}
 
 
 class LocalEngine:

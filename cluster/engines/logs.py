@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.argo.status import seen as seen_of
 from cluster.errors import SetupError
 from cluster.host.files import log_lines
+from cluster.project.model import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> I
 def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
     folder = engine.session.settings.local / "logs" / record.pipeline / record.run
     for part in [*(item["name"] for item in record.parts or ()), ""]:
-        for side in ("tap", "mapper", "target", "transform"):
+        for side in KINDS:
             file = folder / part / f"{side}.log"
             if not file.exists():
                 continue

@@ -12,6 +12,7 @@ from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.net import proxy
 from cluster.project.dotenv import kept_secrets
+from cluster.runs.journal import STOPPED
 from cluster.ui.output import warn
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 ADDRESS = "SINGER_NOTIFY_URL"
 """The variable with the address; it is a secret."""
-STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Run it again."}
 
 
 @contextmanager

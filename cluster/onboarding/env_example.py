@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from cluster.host.files import write_whole
 from cluster.project.dotenv import read_dotenv
-from cluster.project.reader import Project
-from cluster.project.secrets import secret_names
+from cluster.project.secrets import config_files, secret_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +25,8 @@ def update(root: Path, output: Output) -> None:
     if not file.exists():
         return
     known = read_dotenv(file)
-    configs = sorted([*Project(root).configs.glob("**/*.json"), *(root / "environments").glob("**/*.json")])
-    missing = [name for name in dict.fromkeys(name for config in configs for name in _names(config)) if name not in known]
+    names = dict.fromkeys(name for config in config_files(root) for name in _names(config))
+    missing = [name for name in names if name not in known]
     if missing:
         text = file.read_text(encoding="utf-8")
         gap = "\n" if text and not text.endswith("\n") else ""

@@ -21,6 +21,7 @@ CAPABILITIES = (
     "about", "activate-version", "batch", "catalog", "discover", "hard-delete", "log-based", "properties", "schema-flattening",
     "soft-delete", "state", "stream-maps", "structured-logging", "test",
 )  # fmt: skip
+KINDS = ("tap", "mapper", "target", "transform")
 CONFIG = "config.json"
 PROJECT_FILES = ("pyproject.toml", "setup.py")
 """The files that make a folder installable."""

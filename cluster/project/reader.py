@@ -20,7 +20,7 @@ from cluster.errors import SetupError
 from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
-from cluster.project.model import CAPABILITIES, CONFIG, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
+from cluster.project.model import CAPABILITIES, CONFIG, KINDS, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import refuse_typed_secrets, secrets
 from cluster.ui.command_line import command
@@ -146,7 +146,7 @@ class Project:
         if not re.fullmatch(NAME, name):
             raise SetupError("E-CONFIG", f"{shown}: the folder's name is not allowed for a connector.", hint=f"Rename it: {NAME_ALLOWED}.")
         fields = self._fields(read_yaml(folder / "connector.yaml", shown), shown)
-        kind = fields.choice("kind", ("tap", "mapper", "target", "transform"))
+        kind = fields.choice("kind", KINDS)
         requirements, projects = self._requirements(fields)
         connector = Connector(
             name=name,

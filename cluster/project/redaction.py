@@ -14,10 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from cluster.config.settings import ENVIRONMENTS
 from cluster.errors import SetupError
 from cluster.project.dotenv import parse_dotenv
-from cluster.project.secrets import is_secret_key, secret_names
+from cluster.project.secrets import config_files, is_secret_key, secret_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -112,7 +111,7 @@ def known(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
             with suppress(SetupError):  # the values as connectors get them
                 yield from parse_dotenv(text, file.name).values()
     referenced: set[str] = set()
-    for file in [*settings.configs.glob("**/*.json"), *(settings.root / ENVIRONMENTS).glob("**/*.json")]:
+    for file in config_files(settings.root):
         with suppress(OSError, ValueError, RecursionError):
             referenced |= set(secret_names(file))
             content = json.loads(file.read_bytes())

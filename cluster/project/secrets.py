@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from cluster.config.settings import ENVIRONMENTS
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ none."""
 
 MAPS = "stream_maps"
 """A setting of Meltano's SDK. Its values are expressions, such as ``md5(password)``."""
+
+
+def config_files(root: Path) -> list[Path]:
+    """Return the JSON files of all connectors, pipelines and environments, sorted; catalogs too."""
+    return sorted(file for folder in ("singer-configs", ENVIRONMENTS) for file in (root / folder).glob("**/*.json"))
 
 
 def secret_names(file: Path) -> list[str]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from cluster.project.model import Pipeline
 
+FOLDERS = {"cron": "", "systemd": "~/.config/systemd/user/", "launchd": "~/Library/LaunchAgents/"}
+"""What can start pipelines, and where its files belong."""
 UTC_NAMES = {"UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "UCT", "Universal", "Zulu"}
 WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 CODES = "Exit codes: 0 success; 1 something to correct first; 2 the run failed; 70 a bug; 130 stopped."

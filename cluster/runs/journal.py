@@ -38,6 +38,7 @@ KEEP_SECONDS = 8.0
 """Time between two stored states of a run. The entrypoint adds up to two seconds."""
 STOPS = {"E-RUNNER", "E-CANCELLED"}
 """The codes of errors with which a run is interrupted, not failed."""
+STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": "Run it again."}
 KILLED = {"code": "E-RUNNER", "problem": "The run was killed.", "hint": "Run it again."}
 
 
