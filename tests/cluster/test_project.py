@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import documents
 import pytest
-from checkout import INHERITED
-from platform_checkout import run, variables_set, why_not
+from platform_checkout import environ, run, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,18 +27,12 @@ def project(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "our pipelines"
     typed(tool, "init", str(folder))
     yield folder
-    subprocess.run(["./invoke", "teardown", "--yes"], cwd=folder, env=environ(), capture_output=True, check=False)
-
-
-def environ() -> dict[str, str]:
-    """Return the environment of somebody whose cluster has a name that no other test uses."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, **variables_set(), "INVOKE_SINGER_CLUSTER": CLUSTER}
+    subprocess.run(["./invoke", "teardown", "--yes"], cwd=folder, env=environ(CLUSTER), capture_output=True, check=False)
 
 
 def typed(folder: Path, *words: str) -> str:
     """Type a command that must succeed, and return what it printed."""
-    done = subprocess.run(["./invoke", *words], cwd=folder, env=environ(), capture_output=True, text=True, check=False)
+    done = subprocess.run(["./invoke", *words], cwd=folder, env=environ(CLUSTER), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,12 +89,7 @@ def test_killed_at_any_change(ground: Parts, at: int, number: int, again: bool) 
 @given(st.floats(0, 1.2), st.sampled_from(SIGNALS))
 def test_killed_at_any_moment(ground: Parts, moment: float, number: int) -> None:
     """The engine is killed at any moment."""
-    ground.first()
-    command = ground.start()
-    time.sleep(moment)
-    command.kill(number)
-    ground.hit(command, killed=True)
-    ground.mended()
+    ground.killed_after(moment, number)
 
 
 @faults

@@ -84,12 +84,7 @@ def test_an_error_of_the_disk_at_any_change(ground: Ground, at: int, error: int,
 @given(st.floats(0, 0.4), st.sampled_from(SIGNALS))
 def test_killed_at_any_moment(ground: Ground, moment: float, number: int) -> None:
     """The engine is killed at any moment."""
-    ground.first()
-    command = ground.start()
-    time.sleep(moment)
-    command.kill(number)
-    ground.hit(command, killed=True)
-    ground.mended()
+    ground.killed_after(moment, number)
 
 
 @faults

@@ -275,6 +275,15 @@ class Ground:
 
     # -- what must hold
 
+    def killed_after(self, seconds: float, number: int) -> None:
+        """Kill a run some seconds after its start, and see that the next one loads the rest."""
+        self.first()
+        command = self.start()
+        time.sleep(seconds)
+        command.kill(number)
+        self.hit(command, killed=True)
+        self.mended()
+
     def hit(self, command: Command, *, killed: bool = False) -> None:
         """Check what holds immediately, after any fault in a command: the state stands for rows that are published."""
         code = command.wait()

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checkout import Checkout
+from checkout import INHERITED, Checkout
 
 if TYPE_CHECKING:
     from checkout import Result
@@ -36,6 +36,12 @@ def why_not() -> str:
 def variables_set() -> dict[str, str]:
     """Return what is set for these tests: images from elsewhere, Docker's own variables."""
     return {name: value for name, value in os.environ.items() if name.startswith(("INVOKE_SINGER_", "DOCKER_"))}
+
+
+def environ(cluster: str) -> dict[str, str]:
+    """Return the environment of somebody whose cluster has a name that no other test uses."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, **variables_set(), "INVOKE_SINGER_CLUSTER": cluster}
 
 
 def run(*command: str, stdin: str = "") -> str:

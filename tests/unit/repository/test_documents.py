@@ -91,7 +91,7 @@ def test_the_picture_of_the_terminal() -> None:
     """It is well-formed, loads nothing, tells nothing of the machine it was drawn on, and shows the commands of its script."""
     text = PICTURE.read_text(encoding="utf-8")
     assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]
-    assert not re.search(r"@font-face|url\((?!#)|/home/|/tmp/|/Users/|/root/", text)
+    assert not re.search(r"@font-face|url\((?!#)|/(?:home|tmp|Users|root)/", text)
     lines: dict[float, str] = defaultdict(str)
     for piece in ET.fromstring(text).iter(f"{SVG}text"):  # noqa: S314 - our own file
         lines[float(piece.attrib.get("y", 0))] += (piece.text or "").replace("\xa0", " ")
@@ -111,7 +111,7 @@ def test_the_picture_of_the_report() -> None:
         "http://www.w3.org/1999/xhtml",
     }
     assert set(re.findall(r"https?://[^\"]+", text)) == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"}
-    assert not re.search(r"@font-face|url\(|/home/|/tmp/|/Users/|/root/", text)
+    assert not re.search(r"@font-face|url\(|/(?:home|tmp|Users|root)/", text)
     assert read("cluster/runs/report.css") in text
     assert 'src="docs/report.svg"' in read("README.md")
 
