@@ -1,8 +1,8 @@
 """An edit of a connector's own code, put on a node without a builder.
 
-The code is the last layer of an image. It is made here, from the wheels of the connector's folders,
-and takes the place of the last layer of the former image, which the node has. The builder is left
-with everything that is not as expected.
+The code is the last layer of an image. It is made here, from the wheels of the connector's folders.
+On the node it replaces the last layer of the former image. Everything unexpected is built by the
+builder.
 """
 
 from __future__ import annotations
