@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 ENTRYPOINT = TOOL / "singer-containers" / "entrypoint.py"
 START = "import os, sys; sys.path.append(os.path.dirname(sys.argv.pop(1))); import entrypoint; entrypoint.main()"
-"""Starts the entrypoint from its bytecode. A script is compiled at each start, which takes 20 ms."""
+"""Starts the entrypoint from its bytecode. A script is compiled at each start, for 20 ms."""
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """How long the other side has to end after one has failed."""
