@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING
 
 from platform_checkout import run
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from argo_checkout import Argo
 
 POD = "workflows.argoproj.io/workflow"
+PATIENCE = 8.0
+"""Seconds in which a victim that is not there yet, or is over, is waited for."""
 CONTAINERS = ["tap", "target", "main", "supervisor"]
 
 
@@ -19,23 +22,35 @@ def node(argo: Argo, *words: str) -> str:
     return run("docker", "exec", f"{argo.cluster}-control-plane", *words)
 
 
-def kill(argo: Argo, run_: str, victim: str) -> None:
+def strike(argo: Argo, run_: str, victim: str, seconds: float) -> int:
+    """Kill the *victim* of a run some seconds after its start, or as soon as there is one; return how many were killed."""
+    time.sleep(seconds)
+    deadline = time.monotonic() + PATIENCE
+    while not (killed := kill(argo, run_, victim)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    return killed
+
+
+def kill(argo: Argo, run_: str, victim: str) -> int:
     """Kill the *victim* of a run: ``pod`` (all that it has), ``a pod``, a container in all of them, or ``controller``.
 
-    What is not there any more is no victim.
+    Return how many were killed: what is not there any more is no victim.
     """
     if victim == "controller":
         argo.kubectl("-n", "argo", "delete", "pod", "-l", "app.kubernetes.io/name=workflow-controller", "--grace-period=0", "--force")
-        return
+        return 1
     alive = ["--field-selector=status.phase!=Succeeded"] if victim == "a pod" else []
     pods = argo.kubectl("-n", "argo", "get", "pods", "-l", f"{POD}={run_}", "-o", "name", *alive).split()
     if victim == "a pod":
         pods = random.sample(pods, min(1, len(pods)))
     if victim in {"pod", "a pod"}:
         argo.kubectl("-n", "argo", "delete", "--grace-period=0", "--force", "--ignore-not-found", "--wait=false", *pods or ["pod/none"])
-        return
+        return len(pods)
+    killed = 0
     for pod in pods:
         labels = {"pod.name": pod.removeprefix("pod/"), "container.name": victim}
         chosen = [word for key, value in labels.items() for word in ("--label", f"io.kubernetes.{key}={value}")]
         for container in node(argo, "crictl", "ps", "-q", *chosen).split():
             node(argo, "sh", "-c", f"crictl stop --timeout 0 {container} || true")
+            killed += 1
+    return killed

@@ -95,7 +95,20 @@ def streams(rows: dict, batch: int = 2, faults: dict | None = None, pause: float
                 time.sleep(pause)
 
 
-def days(stream: str, inclusive: bool = True, timed: bool = False) -> None:
+def grow(batches: int, size: int, pause: float = 0) -> None:
+    """Go on from the bookmark of each selected stream: records in batches, after each the state, then a pause of seconds."""
+    marks = load("--state").get("bookmarks", {})
+    for name in [entry["tap_stream_id"] for entry in load("--catalog")["streams"] if entry.get("selected", True)]:
+        STEPS["schema"](name)
+        for _ in range(batches):
+            first = marks.get(name, {}).get("n", 0)
+            records(name, size, first)
+            marks = {**marks, name: {"n": first + size}}
+            say({"type": "STATE", "value": {"bookmarks": marks}})
+            time.sleep(pause)
+
+
+def days(stream: str, inclusive: bool = True, timed: bool = False, pause: float = 0) -> None:
     """Load a record for each day, or for each six hours, from ``start_date`` to ``end_date`` of the config."""
     config = load("--config")
     first, last = (dt.datetime.fromisoformat(config[key].replace("Z", "")) for key in ("start_date", "end_date"))
@@ -103,6 +116,7 @@ def days(stream: str, inclusive: bool = True, timed: bool = False) -> None:
     while first < last or (inclusive and first == last):
         say({"type": "RECORD", "stream": stream, "record": {"n": first.isoformat()}})
         first += dt.timedelta(hours=6 if timed else 24)
+        time.sleep(pause)
 
 
 def write(data: bytes) -> None:
@@ -175,6 +189,7 @@ STEPS = {
     "count": count,
     "source": source,
     "streams": streams,
+    "grow": grow,
     "days": days,
     "memory": memory,
     "state": lambda value: say({"type": "STATE", "value": value}),
