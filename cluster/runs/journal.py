@@ -20,10 +20,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cluster.errors import SetupError
-from cluster.project.parts import planned
 from cluster.runs import outcome
 from cluster.runs import state as state_json
-from cluster.runs.history import PartHistory
 from cluster.runs.record import DONE
 from cluster.ui.format import count, now
 
@@ -227,7 +225,8 @@ class Journal:
         :raises SetupError: E-STORE.
         """
         record = self.record
-        if not record.committed or record.parts is not None:  # the state follows each part
+        # The state follows each part by itself, and never a backfill.
+        if not record.committed or record.parts is not None or record.backfill is not None:
             return record.committed
         try:
             state = self.history.state(record.pipeline)
@@ -237,7 +236,7 @@ class Journal:
             return False
         if state not in (None, record.state_before, record.state_kept, record.state_after):
             return False
-        if record.state_printed and record.backfill is None and record.state_after is not None and state != record.state_after:
+        if record.state_printed and record.state_after is not None and state != record.state_after:
             self.history.save_state(record.pipeline, record.state_after)
         return True
 
@@ -277,9 +276,8 @@ class Journal:
 
         :raises SetupError: E-STORE, E-DISK.
         """
-        record, plan = self.record, planned(self.record.parts or ())
-        for index in range(len(plan.parts)):
-            view = PartHistory(self.history, plan, index)
+        record = self.record
+        for view in self.history.views(record):
             stored = view.read(record.pipeline, record.run)
             if stored is not None and not Journal(view, stored).follow() and stored.status == "running":
                 Journal(view, stored).fail("interrupted" if otherwise["code"] in STOPS else "failed", otherwise)
