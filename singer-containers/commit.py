@@ -192,7 +192,7 @@ def of_part(run: Run, history: History) -> tuple[Run, History]:
     if run.index is None:
         return run, history
     plan = plan_of(run, history)
-    if history.read(run.pipeline, run.run) is None:
+    if history.read_alone(run.pipeline, run.run) is None:
         history.save(whole(run, history, plan))
     part = replace(run, part=plan.parts[run.index].name, transform=None, started=now())
     return part, PartHistory(history, plan, run.index)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from argo_checkout import argo_checkout
-from platform_checkout import run
+from pod_inbox import inbox
 from prometheus_text import Series, parsed
 from scenarios import GOOD
 
@@ -54,29 +50,6 @@ def test_metrics(argo: Argo) -> None:
         assert value("last_success_timestamp_seconds", name) > 1.7e9
     assert value("runs_total", "uncounted", status="Failed") == 1
     assert value("records_total", "uncounted") == value("last_success_timestamp_seconds", "uncounted") == 0
-
-
-@contextmanager
-def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield an address that pods reach, and what they sent to it."""
-    got: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    gateways = run("docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}").split()
-    [address] = [word for word in gateways if ":" not in word]
-    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{address}:{server.server_port}/", got
-        server.shutdown()
 
 
 def check(argo: Argo, number: int) -> str:

@@ -563,6 +563,34 @@ def test_parts_commit_by_themselves(pod: Pod) -> None:
     assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
 
 
+class Watched:
+    """A store that remembers what was read."""
+
+    def __init__(self, store: Any) -> None:
+        """Take the store."""
+        self.store = store
+        self.keys: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Do all else as the store does."""
+        return getattr(self.store, name)
+
+    def get(self, bucket: str, key: str) -> bytes | None:
+        """Read, and remember it."""
+        self.keys.append(key)
+        return self.store.get(bucket, key)  # type: ignore[no-any-return]
+
+
+def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
+    """What a pod reads does not grow with the number of parts: of a thousand, each would read a thousand records."""
+    commit.commit(*of_part(pod, 0, 5))
+    watched = Watched(pod.store)
+    pod.history = History(watched, pod.buckets.settings)  # type: ignore[arg-type]
+    commit.commit(*of_part(pod, 1, 5))
+    assert [key for key in watched.keys if "/parts/" in key and "/b.json" not in key] == []
+    assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
+
+
 def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part explains its failure by itself; one that could not is explained by what Argo reports. The others stay."""
     monkeypatch.setattr(commit, "CONTAINERS", tmp_path)
