@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -20,7 +21,6 @@ from cluster.doctor import fixes
 from cluster.doctor.checks import Check, CheckResult, installed, is_address
 from cluster.errors import SetupError
 from cluster.kube.rbac import visible
-from cluster.net import proxy
 from cluster.platform.handles import in_parallel
 from cluster.platform.rendering import IMAGES as PROGRAMS
 from cluster.project import releases, tool, venvs
@@ -202,7 +202,7 @@ def _newest(machine: Machine, address: str, _pinned: str) -> tuple[str, str]:
     try:
         newest = tool.newest(address, SECONDS, machine.network.variables(machine.environ))
     except ValueError:
-        return "", f"{proxy.shown(address)} does not answer"
+        return "", f"{urlsplit(address).hostname or address} does not answer"
     except SetupError as error:
         return "", error.problem.rstrip(".")
     return newest, "" if newest else f"{address} has no release"
