@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -20,7 +21,6 @@ from cluster.doctor import fixes
 from cluster.doctor.checks import Check, CheckResult, installed, is_address
 from cluster.errors import SetupError
 from cluster.kube.rbac import visible
-from cluster.net import proxy
 from cluster.platform.handles import in_parallel
 from cluster.platform.rendering import IMAGES as PROGRAMS
 from cluster.project import releases, tool, venvs
@@ -184,7 +184,9 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
     here = {"The tool": (address, cluster.__version__)} if address else {}
     here |= {title: (f"https://{host}/{path}", pinned[title]) for title, path in REPOSITORIES.items()}
     results = dict(zip(here, in_parallel(lambda item: _newest(machine, *item), here.values()), strict=True))
-    yield from (CheckResult("Releases", "unneeded", f"{title} is not compared: {why}") for title, (_, why) in results.items() if why)
+    for why in dict.fromkeys(why for _, why in results.values() if why):
+        titles = ", ".join(title for title, (_, its) in results.items() if its == why)
+        yield CheckResult("Releases", "unneeded", f"not compared: {titles}, because {why}")
     newer = [(title, newest) for title, (newest, _) in results.items() if newest and _is_newer(newest, here[title][1])]
     for title, newest in newer:
         update = command("upgrade") if project else f"git -C {shown(settings.tool)} pull"
@@ -198,8 +200,9 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
 def _newest(machine: Machine, address: str, _pinned: str) -> tuple[str, str]:
     """Return the newest release of a repository, or why it cannot be read."""
     try:
-        return tool.newest(address, SECONDS, machine.network.variables(machine.environ)), ""
+        newest = tool.newest(address, SECONDS, machine.network.variables(machine.environ))
     except ValueError:
-        return "", f"{proxy.shown(address)} does not answer"
+        return "", f"{urlsplit(address).hostname or address} does not answer"
     except SetupError as error:
         return "", error.problem.rstrip(".")
+    return newest, "" if newest else f"{address} has no release"
