@@ -142,11 +142,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: its name, its function, and whether only the engine argo needs it."""
+    """A check: its name, its function, and which engines need it."""
 
     name: str
     look: Callable[[Machine], Iterable[CheckResult]]
     argo_only: bool = False
+    optional: bool = False
+    """No command needs what it looks at, so it never fails."""
 
     def made(self, machine: Machine) -> list[CheckResult]:
         """Run the check and return its results; a ``SetupError`` is a failure."""
@@ -154,8 +156,14 @@ class Check:
         try:
             results.extend(self.look(machine))
         except SetupError as error:
-            results.append(CheckResult(self.name, "fail", error.problem, error.hint))
+            results.append(self.failed(error.problem, error.hint))
         return results
+
+    def failed(self, problem: str, hint: str) -> CheckResult:
+        """Return the result of a check that could not be made."""
+        if self.optional:
+            return CheckResult(self.name, "unneeded", f"not compared: {problem.rstrip('.')}")
+        return CheckResult(self.name, "fail", problem, hint)
 
 
 def all_checks(settings: Settings) -> list[Check]:
