@@ -25,7 +25,7 @@ from cluster.platform.handles import in_parallel
 from cluster.platform.rendering import IMAGES as PROGRAMS
 from cluster.project import releases, tool, venvs
 from cluster.ui.command_line import command
-from cluster.ui.format import count, shown
+from cluster.ui.format import count, shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +185,7 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("Releases", "unneeded", f"not compared: {titles}, because {why}")
     newer = [(title, newest) for title, (newest, _) in results.items() if newest and _is_newer(newest, here[title][1])]
     for title, newest in newer:
-        update = command("upgrade") if project else f"git -C {shown(settings.tool)} pull"
+        update = command("upgrade") if project else f"git -C {typed(settings.tool)} pull"
         hint = update if title == "The tool" else f"A newer version of the tool may pin it: {update}"
         yield CheckResult("Releases", "slow", f"{title} is {here[title][1]}; {newest} is released", hint)
     asked = [title for title, (_, why) in results.items() if not why]
