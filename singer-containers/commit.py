@@ -237,7 +237,8 @@ def end_killed(run: Run, history: History, plan: Plan) -> None:
     for index in plan.numbers:
         view = PartHistory(history, plan, index)
         stored = view.read(run.pipeline, run.run)
-        if stored is not None and stored.status != "running":
+        # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
+        if stored is not None and stored.status not in {"running", "interrupted"}:
             continue
         pods = pods_by_part(run, history.store) if pods is None else pods
         pod = pods.get(view.part.name)

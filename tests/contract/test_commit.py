@@ -622,6 +622,20 @@ def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, mo
     assert (pod.history.state("p"), pod.data()) == ({"bookmarks": {"a": {"n": 5}}}, {f"p/{ID}/a/s.csv": b"a"})
 
 
+def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
+    """Argo stops the commit when a side fails, perhaps before it knows why: the error is the side's, and the run has failed."""
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 1, 5)
+    commit.attempt(run, history).fail("interrupted", commit.STOPPED)
+    pod.left("pod-2", "tap.json", {**REPORT, "exit_code": 1, "part": "b"})
+    pod.left("pod-2", "tap.log", "KeyError: 7")
+    commit.finish(replace(pod.failed("Error (exit code 1)", pod="pod-2"), plan=PARTS.key), pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, (record.error or {}).get("code")) == ("failed", "E-TAP-FAILED")
+    assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
+
+
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:
     """A pod that was killed between its record and its bookmarks is not behind for ever: the exit handler merges them."""
     commit.commit(*of_part(pod, 0, 5))
