@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     help={
         "fix": "do what is safe: fetch kind into .local/bin, close .env, remove leftovers of killed commands",
         "bundle": "write the results to one file without secrets, for asking for help",
+        "releases": "also ask for the newest releases of the tool, kind, Argo Workflows and uv",
     },
 )
-def doctor(session: Session, engine: str = "", *, fix: bool = False, bundle: bool = False) -> None:
-    """Check everything that the other commands need."""
+def doctor(session: Session, engine: str = "", *, fix: bool = False, bundle: bool = False, releases: bool = False) -> None:
+    """Check everything that the other commands need, and show what is outdated."""
     from cluster.doctor import doctor
 
-    doctor(session, engine=engine, fix=fix, bundle=bundle)
+    doctor(session, engine=engine, fix=fix, bundle=bundle, releases=releases)
 
 
 @command("up", help={"timings": "show how long each step took"})

@@ -191,7 +191,7 @@ def of_part(run: Run, history: History) -> tuple[Run, History]:
     if run.index is None:
         return run, history
     plan = plan_of(run, history)
-    if history.read(run.pipeline, run.run) is None:
+    if history.read_alone(run.pipeline, run.run) is None:
         history.save(whole(run, history, plan))
     part = replace(run, part=plan.parts[run.index].name, transform=None, started=now())
     return part, PartHistory(history, plan, run.index)
@@ -235,7 +235,8 @@ def end_killed(run: Run, history: History, record: Record) -> None:
     pods: dict[str, str] | None = None
     for view in history.views(record):
         stored = view.read(run.pipeline, run.run)
-        if stored is not None and stored.status != "running":
+        # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
+        if stored is not None and stored.status not in {"running", "interrupted"}:
             continue
         pods = pods_by_part(run, history.store) if pods is None else pods
         pod = pods.get(view.part.name)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import codecs
 import errno
+import gc
 import hashlib
 import html
 import json
@@ -1357,6 +1358,8 @@ class Runner:
         source = process.stdout.fileno()
         few = widen(source) // 16
         nap, longest = GATHER_SECONDS
+        end = select.poll()
+        end.register(source, 0)
         try:
             for chunk in self.output(process):
                 self.encoding.look(chunk, self.counter.ended)
@@ -1364,7 +1367,7 @@ class Runner:
                 self.report_sometimes()
                 if len(chunk) < few:
                     # A tap that writes message by message would wake the target for each of them.
-                    time.sleep(nap)
+                    end.poll(nap * 1000)
                     nap = min(2 * nap, longest)
             self.encoding.finish(self.counter.ended)
             pass_on(self.counter.finish(), sinks)
@@ -1751,7 +1754,9 @@ def main() -> NoReturn:
     if side not in SIDES or not os.environ.get("SINGER_EXECUTABLE"):
         print(f"usage: SINGER_EXECUTABLE=<program> entrypoint.py {'|'.join(SIDES)}", file=sys.stderr)
         raise SystemExit(2)
-    raise SystemExit(run(side, os.environ, sys.argv[2:]))
+    code = run(side, os.environ, sys.argv[2:])
+    gc.freeze()  # the garbage collector's last look would take 5 ms, while the other side waits
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ LATEST = 5
 """How many runs are listed, the newest."""
 LISTS = frozenset({"pipeline", "run", "name"})
 """Arguments that take several names with commas."""
+STREAMS = {"discover": {"stream"}, "select": {"stream", "add", "exclude"}}
+"""Options that name streams, with commas, by command."""
 
 BASH = """\
 # Completion of the words of ./invoke for bash: source <(./invoke --print-completion-script bash)
@@ -69,14 +71,20 @@ def candidates(session: Session, contexts: Mapping[str, ParserContext], core: Pa
     context = contexts.get(name, core)
     flag = context.flags.get(typed[-1]) if typed else None
     if flag is not None and flag.takes_value:
-        return _starting(partial, _values(session, name, flag.name))
+        streams = flag.name in STREAMS.get(name, ())
+        values = _streams(session, typed) if streams else contexts if flag.name == "help" else _values(session, name, str(flag.name))
+        return _starting(partial, values, several=streams)
+    named = [f"--{argument.name}" for argument in context.positional_args]
+    options = [flag for flag in context.flag_names() if flag.startswith("--") and flag not in named] + ["--help"] * bool(name)
     if partial.startswith("-"):
-        return _starting(partial, [flag for flag in context.flag_names() if flag.startswith("--")])
+        return _starting(partial, options)
     if not name:
         return _starting(partial, contexts)
     index = _positional(context, typed[typed.index(name) + 1 :])
     expected = [str(argument.name) for argument in context.positional_args][index : index + 1]
-    return _starting(partial, _values(session, name, expected[0]), several=expected[0] in LISTS) if expected else []
+    if not expected:
+        return options if not partial else []
+    return _starting(partial, _values(session, name, expected[0]), several=expected[0] in LISTS)
 
 
 def _positional(context: ParserContext, words: Sequence[str]) -> int:
@@ -105,6 +113,24 @@ def _values(session: Session, command: str, argument: str) -> list[str]:
         return []
 
 
+def _streams(session: Session, words: Sequence[str]) -> list[str]:
+    """Return the streams in the catalog of the tap or the pipeline that the words name."""
+    from cluster.config.strict import read_object  # noqa: PLC0415 - only an incomplete command line needs them
+    from cluster.onboarding.catalog import streams_of  # noqa: PLC0415
+    from cluster.project.reader import Project, check_catalog  # noqa: PLC0415
+
+    try:
+        project = Project.of(session.settings)
+        pipeline = next((project.pipeline(word) for word in words if word in project.pipeline_names), None)
+        taps = (project.connector(word).folder / "catalog.json" for word in words if word in project.connector_names)
+        file = pipeline.catalog if pipeline else next(taps)
+        catalog = read_object(file, file.name)
+        check_catalog(catalog, file.name)
+    except (SetupError, StopIteration):  # the command itself will report it
+        return []
+    return [stream.id for stream in streams_of(catalog)]
+
+
 def known(session: Session, command: str, argument: str) -> list[str]:
     """Return the names of runs, pipelines or connectors that an argument of a command may mean.
 
@@ -129,7 +155,10 @@ def known(session: Session, command: str, argument: str) -> list[str]:
     if argument in KINDS:
         return [name for name in project.connector_names if name.startswith(f"{argument}-")] or project.connector_names
     if command in {"discover", "select"}:
-        return [name for name in project.connector_names if name.startswith("tap-")] or project.connector_names
+        return [
+            *([name for name in project.connector_names if name.startswith("tap-")] or project.connector_names),
+            *project.pipeline_names,
+        ]
     pipelines = project.pipeline_names if argument != "connector" else []
     return [*pipelines, *(project.connector_names if argument != "pipeline" else [])]
 

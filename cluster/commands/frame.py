@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.config import AmbiguousMergeError, Config, merge_dicts
 from invoke.exceptions import Exit
-from invoke.tasks import task
+from invoke.tasks import Task, task
 
 from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError
 from cluster.session import Session
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from invoke.context import Context
-    from invoke.tasks import Task
 
     from cluster.ui.output import Output
 
@@ -43,6 +42,9 @@ SHARED = {
     "yes": "do not ask",
 }
 """Help for options that several commands have."""
+SHORT = {"engine": "e", "follow": "f", "json": "j", "limit": "n", "plan": "p", "yes": "y"}
+"""The options with a letter, which means the same in every command. Invoke would give each option
+the first letter that is free in its command."""
 NO_JSON = frozenset({"shell", "test"})
 """Commands whose output is that of other programs."""
 RUNNING = frozenset({"demo", "retry", "run"})
@@ -51,6 +53,16 @@ LEVELS = 20
 """How deep values of ``invoke.yaml`` may nest; Invoke's own settings have three levels."""
 VALUES = 10_000
 """How many values it may have, with each repetition by an alias: Invoke logs all of them."""
+
+
+class Command(Task[Any]):
+    """A task whose options have the letters of ``SHORT``, and no others."""
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        """See Invoke."""
+        opts = super().arg_opts(name, default, taken_names)
+        opts["names"] = [opts["names"][0], *filter(None, [SHORT.get(name)])]
+        return opts
 
 
 def command(example: str, /, *, help: Mapping[str, str] | None = None, **options: Any) -> Callable[[Callable[..., None]], Task[Any]]:  # noqa: A002 - Invoke's word
@@ -72,7 +84,7 @@ def command(example: str, /, *, help: Mapping[str, str] | None = None, **options
         run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])  # type: ignore[attr-defined]
         run.__doc__ = f"{function.__doc__}\n\n    invoke {example}"
         shared = {key: SHARED[key] for key in (*signature.parameters, *added) if key in SHARED}
-        made: Task[Any] = task(help={**shared, **(help or {})}, **options)(run)
+        made: Task[Any] = task(klass=Command, help={**shared, **(help or {})}, **options)(run)
         return made
 
     return decorate

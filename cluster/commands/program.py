@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from invoke.collection import Collection
+    from invoke.parser.argument import Argument
     from invoke.parser.context import ParserContext
     from invoke.tasks import Task
 
     from cluster.session import Session
+
+
+LETTERS = "hlV"
+"""The letters of Invoke's own options that stay: --help, --list, --version."""
 
 
 def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> None:
@@ -61,6 +66,16 @@ class Singer(Program):
         elif words[:1] == ["--help"] and len(words) > 1 and not names:
             self.argv = [self.argv[0], words[1]]  # which is answered with the commands that exist
 
+    def core_args(self) -> list[Argument]:
+        """Return Invoke's own options, with letters for help, list and version alone.
+
+        A letter that a command does not have would be one of Invoke's: ``-f`` a configuration file.
+        """
+        arguments: list[Argument] = super().core_args()
+        for argument in arguments:
+            argument.names = tuple(name for name in argument.names if len(name) > 1 or name in LETTERS)
+        return arguments
+
     def parse_collection(self) -> None:
         """Load ``invoke.yaml`` too: Invoke loads it only with a collection that it finds."""
         super().parse_collection()
@@ -89,6 +104,9 @@ class Singer(Program):
             if words:
                 typed = [self.parser.contexts[word] for word in self.core.unparsed if word in self.parser.contexts]
                 flags = [flag for context in typed for flag in context.flags]
+                listed = typed and "--pipeline" in typed[-1].flags and not typed[-1].positional_args
+                if listed and not words[0].startswith("-"):
+                    guarded(_no_positional, Context(self.config), words[0], str(typed[-1].name), **options)
                 guarded(_unknown, Context(self.config), words[0], list(self.commands.task_names), flags, **options)
             raise
 
@@ -177,6 +195,17 @@ def _no_value(_session: Session, option: str, name: str) -> None:
     :raises SetupError: E-SETTING, always.
     """
     raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command(f'{name} --help')} shows what its options take.")
+
+
+def _no_positional(_session: Session, word: str, name: str) -> None:
+    """Report a pipeline that was named without its option.
+
+    :raises SetupError: E-SETTING, always.
+    """
+    from cluster.config.strict import describe  # noqa: PLC0415
+
+    problem = f"{name} takes no word such as {describe(word)}; a pipeline is named with --pipeline."
+    raise SetupError("E-SETTING", problem, hint=command(f"{name} --pipeline", word))
 
 
 def _unknown(_session: Session, word: str, names: Sequence[str], flags: Sequence[str]) -> None:

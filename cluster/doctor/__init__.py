@@ -1,6 +1,7 @@
 """``invoke doctor``: check everything that the other commands need.
 
-``checks`` only looks, ``fixes`` corrects what is safe, ``bundle`` writes a file for those who help.
+``checks`` and ``outdated`` only look, ``fixes`` corrects what is safe, ``bundle`` writes a file for
+those who help.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cluster.config.strict import listed
-from cluster.doctor import checks
+from cluster.doctor import checks, outdated
 from cluster.doctor.checks import Check, CheckResult, Machine
 from cluster.doctor.timeouts import begin, within
 from cluster.engines.choice import Engines
@@ -20,7 +21,7 @@ from cluster.ui.command_line import command
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
 
     from cluster.session import Session
@@ -31,8 +32,10 @@ SECONDS = 8
 MARKS = {"ok": "✓", "slow": "!", "fail": "✗", "unneeded": "•"}
 
 
-def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
+def doctor(session: Session, *, engine: str, fix: bool, bundle: bool, releases: bool) -> None:
     """Run all checks. On request, correct what is safe, and write the file for those who help.
+
+    *releases* is whether the newest releases of the tool, and of what it pins, are asked for.
 
     :raises SetupError: E-DOCTOR, something that the engine needs does not work; what a fix raised.
     """
@@ -45,7 +48,7 @@ def doctor(session: Session, *, engine: str, fix: bool, bundle: bool) -> None:
         output.text(f"doctor  {title}")
         output.text()
         results = []
-        for result in _looked(machine, chosen, up=up):
+        for result in _looked(machine, chosen, [*checks.all_checks(machine.settings), *outdated.all_checks(ask_releases=releases)], up=up):
             results.append(result)
             _show(output, result)
         failed = [result for result in results if result.status == "fail"]
@@ -92,10 +95,10 @@ def _engine(session: Session, machine: Machine, asked: str) -> tuple[str, str, b
         return within(SECONDS, choose, ("local", "the platform does not answer", False))
 
 
-def _looked(machine: Machine, engine: str, *, up: bool) -> Iterator[CheckResult]:
-    """Run all checks in parallel, and yield their results in order, judged for the engine."""
+def _looked(machine: Machine, engine: str, wanted: Sequence[Check], *, up: bool) -> Iterator[CheckResult]:
+    """Run checks in parallel, and yield their results in order, judged for the engine."""
     deadline = time.monotonic() + SECONDS
-    begun = [(check, begin(partial(check.made, machine))) for check in checks.all_checks(machine.settings)]
+    begun = [(check, begin(partial(check.made, machine))) for check in wanted]
     for check, future in begun:
         yield from (checks.weighed(seen, check, engine, up=up) for seen in _result(check, future, deadline))
     yield checks.clock(machine)
@@ -113,7 +116,7 @@ def _result(check: Check, future: Future[list[CheckResult]], deadline: float) ->
 def _fixed(machine: Machine, output: Output) -> list[SetupError]:
     """Correct what is safe, and return the errors of what failed."""
     refused = []
-    fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo", up=False) if seen.fix]
+    fixes = [(seen.name, seen.fix) for seen in _looked(machine, "argo", checks.all_checks(machine.settings), up=False) if seen.fix]
     for name, fix in fixes:
         try:
             with output.step(name) as step:

@@ -201,7 +201,9 @@ def python(machine: Machine) -> Iterator[CheckResult]:
     here = f"{platform.python_version()} in {shown(Path(sys.prefix))}"
     lock = read_text(TOOL / "requirements.lock", "requirements.lock")
     wanted = dict(re.findall(r"^([\w.-]+)==([^\s;\\]+) *\\?$", lock, re.MULTILINE))
-    others = [f"{name} {installed or 'none'} (wanted {wanted[name]})" for name in wanted if (installed := _version(name)) != wanted[name]]
+    others = [
+        f"{name} {version_here or 'none'} (wanted {wanted[name]})" for name in wanted if (version_here := installed(name)) != wanted[name]
+    ]
     if others:
         hint = f"Remove .venv and type {command('doctor')} again; in an environment of your own, install requirements.lock."
         yield CheckResult("Python", "slow", f"{here}, with other packages than requirements.lock: {listed(others[:3])}", hint)
@@ -223,7 +225,8 @@ def _python_of(made: Environments, connector: Connector) -> Iterator[CheckResult
         yield CheckResult("Python", "slow", f"{error.problem.rstrip('.')}; the other connectors work without it", error.hint)
 
 
-def _version(package: str) -> str | None:
+def installed(package: str) -> str | None:
+    """Return the version of a package of this tool's environment."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -325,7 +328,7 @@ def certificates(machine: Machine) -> Iterator[CheckResult]:
 def index(machine: Machine) -> Iterator[CheckResult]:
     """Check that the package index for the connectors' venvs answers."""
     url = chosen_index(machine.environ) or default_index()
-    if url and not _is_address(url):
+    if url and not is_address(url):
         remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
         yield CheckResult("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
         return
@@ -335,7 +338,7 @@ def index(machine: Machine) -> Iterator[CheckResult]:
     )
 
 
-def _is_address(url: str) -> bool:
+def is_address(url: str) -> bool:
     """Return whether an address is one of HTTP; a folder of packages is not."""
     try:
         return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).hostname) and urlsplit(url).port != 0

@@ -18,6 +18,7 @@ from cluster.errors import SetupError
 from cluster.host.locks import only_one
 from cluster.host.subprocesses import FOLDER, ended
 from cluster.net import http
+from cluster.project.tool import FILE as TOOL_FILE
 from cluster.providers.instance import Instance
 from cluster.runs.history import History
 from cluster.store import open_store
@@ -132,5 +133,6 @@ def alive(file: Path) -> bool:
 
 
 def remembers(checkout: Path, cluster: str) -> bool:
-    """Return whether a checkout exists and owns a cluster."""
-    return (checkout / "cluster").is_dir() and Instance(checkout / ".local" / "instance.json").owns(cluster)
+    """Return whether a checkout, or a project, exists and owns a cluster."""
+    there = (checkout / "cluster").is_dir() or (checkout / TOOL_FILE).is_file()
+    return there and Instance(checkout / ".local" / "instance.json").owns(cluster)

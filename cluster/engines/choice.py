@@ -19,6 +19,7 @@ from cluster.runs.record import began
 from cluster.store import open_store
 from cluster.ui.command_line import command
 from cluster.ui.format import shown
+from cluster.ui.output import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -244,17 +245,27 @@ class Engines:
     def find(self, run: str) -> tuple[Engine, Record]:
         """Return a run and its engine, by id, by an unambiguous part of the id, or as ``last``.
 
-        :raises SetupError: E-UNKNOWN, no run matches, or several do.
+        ``last`` passes over damaged records, with a warning.
+
+        :raises SetupError: E-UNKNOWN, no run matches, or several do; E-STORE, the record is
+            damaged.
         """
         dated = [(moment, name, pipeline, engine) for engine in self.available() for (pipeline, name), moment in engine.dated().items()]
         known = [(engine, pipeline, name) for _, name, pipeline, engine in sorted(dated, key=lambda item: item[:2], reverse=True)]
-        if run == "last":
-            matching = known[:1]
-        else:
-            matching = [item for item in known if item[2] == run] or [item for item in known if run and run in item[2]]
-        record = matching[0][0].read(*matching[0][1:]) if len(matching) == 1 else None
-        if record is None:
+        matching = [item for item in known if item[2] == run] or [item for item in known if run and run in item[2]]
+        if not (known if run == "last" else len(matching) == 1):
             latest = listed(item[2] for item in known[:3])
             many = f" fits {len(matching)} runs" if len(matching) > 1 else " is not known"
             raise SetupError("E-UNKNOWN", f"The run {describe(run)}{many}. The latest are: {latest}.", hint="Name one of these, or: last.")
-        return matching[0][0], record
+        damaged: list[str] = []
+        for engine, pipeline, name in known if run == "last" else matching:
+            record = engine.read(pipeline, name)
+            if record is not None:
+                for problem in damaged:
+                    warn(self.session.output, "last", f"{problem} An older run is shown.")
+                return engine, record
+            history = engine.history
+            url = history.store.url(self.session.settings.bucket_artifacts, history.record_key(pipeline, name))
+            damaged.append(f"The record of the run {name} is damaged: {url}.")
+        hint = f"Restore it, or remove it. {command('show last')} shows the newest run with a record."
+        raise SetupError("E-STORE", damaged[0], hint=hint)

@@ -12,6 +12,7 @@ from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.net import proxy
 from cluster.project.dotenv import kept_secrets
+from cluster.project.secrets import NOTIFY_URL
 from cluster.runs.journal import STOPPED
 from cluster.ui.output import warn
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from cluster.runs.history import History
     from cluster.runs.record import Record
     from cluster.session import Session
-
-ADDRESS = "SINGER_NOTIFY_URL"
-"""The variable with the address; it is a secret."""
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def notifying(session: Session, history: History, pipeline: Pipeline, facts: Map
 def address(session: Session) -> str:
     """Return where messages go; empty if nowhere."""
     known = {**kept_secrets(session.settings.root, session.settings.env), **session.environ}
-    return str(known.get(ADDRESS, "")).strip()
+    return str(known.get(NOTIFY_URL, "")).strip()
 
 
 def _send(session: Session, history: History, pipeline: Pipeline, run: str, error: dict[str, str] | None) -> None:

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from cluster.project.venvs import Environment
 
 ENTRYPOINT = TOOL / "singer-containers" / "entrypoint.py"
+START = "import os, sys; sys.path.append(os.path.dirname(sys.argv.pop(1))); import entrypoint; entrypoint.main()"
+"""Starts the entrypoint from its bytecode. A script is compiled at each start, for 20 ms."""
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """How long the other side has to end after one has failed."""
@@ -143,7 +145,7 @@ class Process:
         path = f"{self.environment.folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
         with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(ENTRYPOINT), self.side, *words],
+                [sys.executable, "-I", "-S", "-c", START, str(ENTRYPOINT), self.side, *words],
                 env={**environ, "PATH": path, "SINGER_LIFELINE": str(lifeline)},
                 stdin=stdin,
                 stdout=stdout,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.config.settings import TOOL
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
-from cluster.onboarding.tool import FILE, git, version
+from cluster.project.tool import FILE, git, origin, version
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -21,10 +20,12 @@ if TYPE_CHECKING:
 TEMPLATE = {
     "invoke": "invoke",
     "README.md": "README.md",
+    "gitattributes": ".gitattributes",
     "gitignore": ".gitignore",
     "env.example": ".env.example",
     "workflow.yml": ".github/workflows/pipelines.yml",
     "devcontainer.json": ".devcontainer/devcontainer.json",
+    "vscode.json": ".vscode/settings.json",
     "pipelines.yaml": "singer-configs/pipelines.yaml",
 }
 """The files of ``template/``, and where they are in a project."""
@@ -41,7 +42,9 @@ def init(session: Session, folder: str) -> None:
     """
     root, output = Path(folder).expanduser().resolve(), session.output
     if root.is_relative_to(TOOL):
-        raise SetupError("E-CONFIG", f"{folder} is inside the checkout of the tool.", hint="Name a folder beside it, such as ../pipelines.")
+        raise SetupError(
+            "E-CONFIG", f"{folder or root} is inside the checkout of the tool.", hint="Name a folder beside it, such as ../pipelines."
+        )
     there = [name for name in (*TEMPLATE.values(), *COPIED, FILE) if os.path.lexists(root / name)]
     if there:
         raise SetupError("E-EXISTS", f"{folder} has {there[0]} already.", hint="Name another folder, or one without it.")
@@ -65,18 +68,13 @@ def _tool(root: Path) -> str:
     return (
         "# The tool that runs this project: the checkout at TOOL_PATH, absolute or seen from here. Where\n"
         "# there is none: TOOL_VERSION, a tag or a commit, of the git repository TOOL_GIT.\n"
-        f"TOOL_PATH={os.path.relpath(TOOL, root)}\nTOOL_GIT={_origin()}\nTOOL_VERSION={version(TOOL)}\n"
+        f"TOOL_PATH={os.path.relpath(TOOL, root)}\nTOOL_GIT={origin(TOOL)}\nTOOL_VERSION={version(TOOL)}\n"
     )
-
-
-def _origin() -> str:
-    """Return the address that the tool was cloned from, without a password."""
-    return re.sub(r"(?<=://)[^/@]*@", "", git(TOOL, "remote", "get-url", "origin") or "")
 
 
 def _unreachable() -> list[str]:
     """Return why other machines cannot fetch the version that ``tool.env`` names."""
-    if not _origin():
+    if not origin(TOOL):
         return ["the tool has no git repository that others reach: write TOOL_GIT before you share the project"]
     if git(TOOL, "status", "--porcelain"):
         return ["the tool has changes that are not committed, and that TOOL_VERSION lacks"]

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,12 +268,12 @@ def _try_out(session: Session, connector: Connector, missing: Sequence[str], cho
         output.text()
         output.line("!", error.code, f"{error.problem} → {error.hint}")
         output.event("warning", source=name, problem=error.problem, hint=error.hint)
-        following = f"{command(f'check {name}')} · {command(f'add {_pipeline(session, connector)}')}"
+        following = f"{command(f'check {name}')} · {command(_following(session, connector))}"
         output.text()
         output.text(f"Next: put that right, then {following}")
         return
     output.text()
-    output.text(f"Next: {command(f'add {_pipeline(session, connector)}')}")
+    output.text(f"Next: {command(_following(session, connector))}")
 
 
 def _show_missing(session: Session, connector: Connector, missing: Sequence[str], choice: Choice) -> bool:
@@ -320,6 +320,16 @@ def _trial_command(connector: Connector, choice: Choice) -> str:
     if choice != Choice():
         return f"discover {connector.name}, and {command(f'select {connector.name} {choice.options()}')}"
     return f"{'discover' if 'discover' in connector.capabilities else 'check'} {connector.name}"
+
+
+def _following(session: Session, connector: Connector) -> str:
+    """Return the next command: it runs a pipeline with the connector, or adds the first one."""
+    project = Project(session.settings.root)
+    for name in project.pipeline_names:
+        with suppress(SetupError):
+            if connector.name in {side.name for side in project.pipeline(name).connectors}:
+                return f"run {name}"
+    return f"add {_pipeline(session, connector)}"
 
 
 def _pipeline(session: Session, connector: Connector) -> str:

@@ -10,15 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
-
 from cluster.config.settings import IMAGES
 from cluster.config.strict import describe, read_text
 from cluster.errors import SetupError
 from cluster.host.files import file_errors, private_folder, write_whole
 from cluster.host.subprocesses import find, run
-from cluster.onboarding.tool import FILE, SILENT, git
-from cluster.onboarding.tool import version as version_of
+from cluster.project.tool import FILE, SILENT, git, newest, read
+from cluster.project.tool import version as version_of
 from cluster.runs import format_version
 from cluster.ui.command_line import command
 
@@ -45,7 +43,7 @@ def upgrade(session: Session, to: str, *, back: bool, plan: bool, yes: bool) -> 
     if settings.root == settings.tool:
         problem = "This is the checkout of the tool; upgrade is for a project that names its tool."
         raise SetupError("E-SETTING", problem, hint="git pull updates it; docs/projects.md describes projects.")
-    values = _read(settings.root / FILE)
+    values = read(settings.root / FILE)
     here = (settings.root / values["TOOL_PATH"]).resolve() == settings.tool if values["TOOL_PATH"] else False
     current = values["TOOL_VERSION"]
     if back:
@@ -83,13 +81,6 @@ def _write(project: Path, tool: Path, to: str, before: str) -> None:
         text = re.sub(rf"^{key}=.*\n?", line, text, flags=re.MULTILINE) if re.search(rf"^{key}=", text, re.MULTILINE) else text + line
     with write_whole(project / FILE, text):
         pass
-
-
-def _read(file: Path) -> dict[str, str]:
-    """Return the values of ``tool.env``, empty where it has none."""
-    keys = ("TOOL_PATH", "TOOL_GIT", "TOOL_VERSION", "TOOL_BEFORE")
-    lines = dict(line.partition("=")[::2] for line in read_text(file, FILE).splitlines() if not line.startswith("#"))
-    return {key: lines.get(key, "").strip() for key in keys}
 
 
 def _of_checkout(tool: Path, to: str) -> str:
@@ -163,21 +154,14 @@ def _newest(git: str) -> str:
 
     :raises SetupError: E-NETWORK; E-UNKNOWN, there is no release.
     """
-    done = run(["git", "ls-remote", "--tags", "--refs", git], environ=SILENT, seconds=60)
-    if done.returncode:
-        raise _unreachable(git, "read", done.stderr)
-    releases: list[tuple[Version, str]] = []
-    for tag in re.findall(r"refs/tags/(\S+)$", done.stdout, re.MULTILINE):
-        try:
-            version = Version(tag)
-        except InvalidVersion:
-            continue
-        if not version.is_prerelease:
-            releases.append((version, tag))
-    if not releases:
+    try:
+        tag = newest(git)
+    except ValueError as error:
+        raise _unreachable(git, "read", str(error)) from None
+    if not tag:
         hint = f"Name a tag, a branch or a commit: {command('upgrade --to main')}"
         raise SetupError("E-UNKNOWN", f"{git} has no release yet.", hint=hint)
-    return max(releases)[1]
+    return tag
 
 
 def _check_version(folder: Path, to: str) -> None:

@@ -10,10 +10,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from zoneinfo import ZoneInfo
 
     from cronsim import CronSim
 
@@ -44,6 +44,8 @@ def next_due(expressions: Iterable[str], timezone: str, after: datetime) -> date
 
 @cache
 def _zone(name: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - needed only for pipelines with a schedule
+
     return ZoneInfo(name)
 
 

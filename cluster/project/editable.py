@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import tomllib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -74,6 +73,8 @@ def installed_content(folder: Path) -> bytes:
 
 def version_of(folder: Path) -> str | None:
     """Return the version in a project's ``pyproject.toml``; None if it is elsewhere."""
+    import tomllib  # noqa: PLC0415 - needed only for connectors with code in the checkout
+
     with suppress(OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         written = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
         for table in (written.get("project"), written.get("tool", {}).get("poetry")):

@@ -22,7 +22,7 @@ from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, KINDS, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
 from cluster.project.schedule import refusal, zone_refusal
-from cluster.project.secrets import refuse_typed_secrets, secrets
+from cluster.project.secrets import check_notify_url, refuse_typed_secrets, secrets
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
@@ -424,6 +424,8 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
         return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
     pipeline = project.pipeline(name)
     dotenv = kept_secrets(project.root, project.env)
+    if pipeline.notify != "never":
+        check_notify_url({**dotenv, **environ})
     for _, file in pipeline.configs:
         secrets(file, environ, dotenv, shown=project.shown(file))
     return " → ".join(connector.name for connector in pipeline.connectors)

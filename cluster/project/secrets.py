@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cluster.config.settings import ENVIRONMENTS
 from cluster.errors import SetupError
@@ -27,6 +28,26 @@ none."""
 
 MAPS = "stream_maps"
 """A setting of Meltano's SDK. Its values are expressions, such as ``md5(password)``."""
+
+
+NOTIFY_URL = "SINGER_NOTIFY_URL"
+"""The variable with the address for messages about runs. It is a secret."""
+
+
+def check_notify_url(known: Mapping[str, str]) -> None:
+    """Check the address for messages among the variables that are *known*, if there is one.
+
+    :raises SetupError: E-SETTING, it is no web address. It is not part of the message.
+    """
+    address = known.get(NOTIFY_URL, "").strip()
+    try:
+        url = urlsplit(address)
+        right = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        right = False
+    if address and not right:
+        problem = f"{NOTIFY_URL} is no web address: no message about a run would arrive."
+        raise SetupError("E-SETTING", problem, hint="Correct it in .env or in the environment: https://…, as the service shows it.")
 
 
 def config_files(root: Path) -> list[Path]:

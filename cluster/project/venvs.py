@@ -55,6 +55,8 @@ find some missing (python/cpython#92452)."""
 OPTION = re.compile(r"^(?!\s*#).*?(?<!\S)(--?(?!hash=|-hash=)[A-Za-z][\w-]*)", re.MULTILINE)
 """An option of pip in a lock. A lock must not choose the package index: that is a setting of the
 machine."""
+CONFLICT = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+"""A mark of git, in a file that two branches have changed."""
 KEY = "# For: "
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 """The Python that runs this tool. A connector without ``python`` gets it."""
@@ -162,12 +164,17 @@ class Environments:
     def _locked(self, connector: Connector) -> bool:
         """Return whether the lock exists and belongs to the connector's present requirements.
 
-        :raises SetupError: E-INSTALL, it has an option of pip, such as another index.
+        :raises SetupError: E-INSTALL, it has an option of pip, such as another index, or marks of
+            a conflict.
         """
         try:
             text = connector.lock.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
+        if CONFLICT.search(text):
+            shown = self.shown(connector.lock)
+            hint = f"Take one side, such as: git checkout --theirs {shown}; or remove it: the next run writes it again."
+            raise SetupError("E-INSTALL", f"{shown} has the marks of a merge conflict.", hint=hint)
         if text.partition("\n")[0] != KEY + self._asked(connector):
             return False
         option = OPTION.search(text)

@@ -10,7 +10,6 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
-from cluster.containers.ports import free
 from cluster.host.files import file_errors, private_folder, write_private
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ class Instance:
         """
         if self._facts.get("cluster") and self.ports:
             return
+        from cluster.containers.ports import free  # noqa: PLC0415 - a run on this machine needs no port
+
         chosen: dict[str, int] = {}
         for name in PORTS:
             port = preferred[name]

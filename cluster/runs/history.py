@@ -149,17 +149,23 @@ class History:
                 self.store.delete(bucket, item.key)
 
     def read(self, pipeline: str, run: str) -> Record | None:
-        """Return one record, None if it is missing, unreadable or that of another run."""
+        """Return one record, None if it is missing, unreadable or that of another run.
+
+        That of a run with parts which is under way has the sums over its parts.
+        """
+        record = self.read_alone(pipeline, run)
+        if record is not None and record.parts is not None and record.status == "running":
+            record.gather(self.parts(record))
+        return record
+
+    def read_alone(self, pipeline: str, run: str) -> Record | None:
+        """Return one record as it is stored, without looking at those of its parts."""
         data = self.store.get(self.settings.bucket_artifacts, self.record_key(pipeline, run))
         try:
             record = read_record(data) if data is not None else None
         except ValueError:
             return None
-        if record is None or (record.pipeline, record.run) != (pipeline, run):
-            return None
-        if record.parts is not None and record.status == "running":
-            record.gather(self.parts(record))
-        return record
+        return record if record is not None and (record.pipeline, record.run) == (pipeline, run) else None
 
     def parts(self, record: Record) -> dict[str, Record]:
         """Return the records of those parts of a run that have begun, by name."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished, slow
-from platform_checkout import run
+from argo_kills import CONTAINERS, kill
 from scenarios import AFTER, BEFORE, MORE, SCHEMA
 
 from cluster.runs.record import new_run_id
@@ -27,9 +27,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 KILLS = 50
 SPAN = 8.0
 """Seconds from a run's submission within which it is killed: about as long as it takes."""
-VICTIMS = ["pod", "tap", "target", "main", "supervisor"]
+VICTIMS = ["pod", *CONTAINERS]
 WIDE = 50_000_000
-POD = "workflows.argoproj.io/workflow"
 
 
 @pytest.fixture(scope="module")
@@ -37,24 +36,6 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
     """Yield a checkout whose platform is up."""
     with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
         yield checkout
-
-
-def node(argo: Argo, *words: str) -> str:
-    """Run a program on the cluster's node."""
-    return run("docker", "exec", f"{argo.cluster}-control-plane", *words)
-
-
-def kill(argo: Argo, run_: str, victim: str) -> None:
-    """Delete the pods of a run together, or kill one of their containers. What is not there any more is no victim."""
-    pods = argo.kubectl("-n", "argo", "get", "pods", "-l", f"{POD}={run_}", "-o", "name").split()
-    if victim == "pod":
-        argo.kubectl("-n", "argo", "delete", "--grace-period=0", "--force", "--ignore-not-found", "--wait=false", *pods or ["pod/none"])
-        return
-    for pod in pods:
-        labels = {"pod.name": pod.removeprefix("pod/"), "container.name": victim}
-        chosen = [word for key, value in labels.items() for word in ("--label", f"io.kubernetes.{key}={value}")]
-        for container in node(argo, "crictl", "ps", "-q", *chosen).split():
-            node(argo, "sh", "-c", f"crictl stop --timeout 0 {container} || true")
 
 
 @pytest.mark.parametrize("mode", ["streaming", "staged"])
@@ -113,7 +94,7 @@ def test_a_controller_that_restarts(argo: Argo) -> None:
     """Argo's controller goes away while a run is under way and another one waits: both end as if nothing had been."""
     name = argo.pipeline("uncontrolled", slow(8))
     processes = [argo.background(name, lambda: argo.works(name)), argo.begin("run", name, "--engine", "argo", "--json")]
-    argo.kubectl("-n", "argo", "delete", "pod", "-l", "app.kubernetes.io/name=workflow-controller", "--grace-period=0", "--force")
+    kill(argo, "", "controller")
     ends = [finished(process) for process in processes]
     assert [end["status"] for end in ends] == ["succeeded", "succeeded"]
     assert argo.get_state(name) == AFTER

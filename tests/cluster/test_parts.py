@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished
+from argo_parts import marks, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from argo_checkout import Argo
@@ -25,21 +26,6 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
     """Yield a checkout whose platform is up."""
     with argo_checkout(tmp_path_factory.mktemp("argo"), shared) as checkout:
         yield checkout
-
-
-def split(
-    argo: Argo, name: str, streams: Iterable[str], *, rows: int = 4, pause: float = 0, faults: dict[str, int] | None = None, **more: Any
-) -> str:
-    """Make a pipeline whose tap has these streams, and waits after each state."""
-    catalog = {"streams": [{"tap_stream_id": stream, "stream": stream, "schema": {}, "selected": True} for stream in streams]}
-    argo.write(f"own/{name}-catalog.json", catalog)
-    tap = {"steps": [["streams", dict.fromkeys(streams, rows), 2, faults or {}, pause]]}
-    return argo.pipeline(name, tap, {"often": True}, catalog=f"own/{name}-catalog.json", **more)
-
-
-def marks(streams: str, number: int = 4) -> dict[str, Any]:
-    """Return a state."""
-    return {"bookmarks": {stream: {"n": number} for stream in streams}}
 
 
 def rows(argo: Argo, name: str, run: str) -> dict[str, int]:

@@ -64,7 +64,7 @@ def test_version(checkout: Checkout) -> None:
     [
         (["run"], "run needs a pipeline. There are: exchange-rates-to-csv, currencies-to-csv.", "./invoke run exchange-rates-to-csv"),
         (["state", "--reset"], "state needs a pipeline. There are: exchange-rates-to-csv,", "./invoke state exchange-rates-to-csv"),
-        (["discover"], "discover needs a connector. There are: tap-exchange-rates.", "./invoke discover tap-exchange-rates"),
+        (["discover"], "discover needs a connector. There are: tap-exchange-rates,", "./invoke discover tap-exchange-rates"),
         (["check"], "check needs a name. There are: exchange-rates-to-csv, currencies-to-csv, dbt-rates,", "./invoke check "),
         (["open"], "open needs a door. There are: argo, minio.", "./invoke open argo"),
         (["add", "p"], "add needs a tap and a target.", "./invoke add --help shows an example."),
@@ -72,6 +72,12 @@ def test_version(checkout: Checkout) -> None:
         (["--help", "rnu"], 'There is no command "rnu". Did you mean "run"?', "./invoke --list"),
         (["runs", "--limit", "x"], '"x" is no whole number.', "./invoke runs --help"),
         (["run", "p", "--engine"], "--engine needs a value.", "./invoke run --help"),
+        (
+            ["runs", "nightly"],
+            'runs takes no word such as "nightly"; a pipeline is named with --pipeline.',
+            "./invoke runs --pipeline nightly",
+        ),
+        (["run", "p", "-f"], 'There is no option "-f".', "./invoke --help"),
         (["demo", "--engin", "local"], 'There is no option "--engin". Did you mean "--engine"?', "./invoke --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -93,6 +99,21 @@ def test_a_run_that_is_not_named(checkout: Checkout) -> None:
     assert f"show needs a run. There are: {run}." in typed(checkout, "show").stderr
     event = json.loads(typed(checkout, "show", "--json").stdout)
     assert (event["event"], event["code"]) == ("error", "E-SETTING")
+
+
+def test_a_damaged_record(checkout: Checkout) -> None:
+    """The newest run that can be read is shown, with a word about the one that cannot; named itself, it is an error."""
+    checkout.scripted({"records": 3})
+    runs = [checkout.run().last["run"] for _ in range(2)]
+    record = checkout.local / "buckets" / "artifacts" / "runs" / "p" / runs[1] / "run.json"
+    record.write_text(record.read_text()[:40])
+    last, named = (checkout.invoke("show", word, "--json") for word in ("last", runs[1]))
+    assert (last.code, last.last["run"]) == (0, runs[0])
+    [warning] = [event for event in last.events if event["event"] == "warning"]
+    assert warning["problem"].startswith(f"The record of the run {runs[1]} is damaged: ")
+    assert str(record) in warning["problem"]
+    assert (named.code, named.last["code"], runs[1] in named.last["problem"]) == (1, "E-STORE", True)
+    assert "show last" in named.last["hint"]
 
 
 def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None:
@@ -130,6 +151,14 @@ def test_it_is_the_same_command_line(checkout: Checkout, tmp_path: Path) -> None
         ("report --out ", []),
         ("schedule --print s", ["systemd"]),
         ("new tap-", []),
+        ("select currencies-to-csv --str", ["--stream"]),
+        ("select currencies-to-csv --stream cu", ["currency"]),
+        ("select currencies-to-csv --exclude currency,e", ["currency,exchange_rate", "currency,exchange_rate_long"]),
+        ("discover nothing --stream ", []),
+        ("select cur", ["currencies-to-csv"]),
+        ("show last ", ["--env", "--json", "--help"]),
+        ("--help ru", ["run", "runs"]),
+        ("runs --he", ["--help"]),
         ("--vers", ["--version"]),
     ],
 )

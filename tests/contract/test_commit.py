@@ -590,6 +590,34 @@ def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
     assert (record.status, record.done, record.state_after) == ("succeeded", 4, pod.history.state("p"))
 
 
+class Watched:
+    """A store that remembers what was read."""
+
+    def __init__(self, store: Any) -> None:
+        """Take the store."""
+        self.store = store
+        self.keys: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Do all else as the store does."""
+        return getattr(self.store, name)
+
+    def get(self, bucket: str, key: str) -> bytes | None:
+        """Read, and remember it."""
+        self.keys.append(key)
+        return self.store.get(bucket, key)  # type: ignore[no-any-return]
+
+
+def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
+    """What a pod reads does not grow with the number of parts: of a thousand, each would read a thousand records."""
+    commit.commit(*of_part(pod, 0, 5))
+    watched = Watched(pod.store)
+    pod.history = History(watched, pod.buckets.settings)  # type: ignore[arg-type]
+    commit.commit(*of_part(pod, 1, 5))
+    assert [key for key in watched.keys if "/parts/" in key and "/b.json" not in key] == []
+    assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
+
+
 def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part explains its failure by itself; one that could not is explained by what Argo reports. The others stay."""
     monkeypatch.setattr(commit, "CONTAINERS", tmp_path)
@@ -619,6 +647,20 @@ def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, mo
     ]
     assert "KeyError: 7" in (record.parts or [])[3]["error"]["problem"]
     assert (pod.history.state("p"), pod.data()) == ({"bookmarks": {"a": {"n": 5}}}, {f"p/{ID}/a/s.csv": b"a"})
+
+
+def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
+    """Argo stops the commit when a side fails, perhaps before it knows why: the error is the side's, and the run has failed."""
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 1, 5)
+    commit.attempt(run, history).fail("interrupted", commit.STOPPED)
+    pod.left("pod-2", "tap.json", {**REPORT, "exit_code": 1, "part": "b"})
+    pod.left("pod-2", "tap.log", "KeyError: 7")
+    commit.finish(replace(pod.failed("Error (exit code 1)", pod="pod-2"), plan=PARTS.key), pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, (record.error or {}).get("code")) == ("failed", "E-TAP-FAILED")
+    assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
 
 
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:

@@ -65,6 +65,8 @@ class World(ServingHTTP):
         """The status, by the first part of the path: of the index, of the registries, of a cluster's API."""
         self.ahead: float | None = 0
         """By how many seconds its clock is ahead; None: it does not tell."""
+        self.released: dict[str, str] = {}
+        """The newest version of packages, on the index."""
         self.age = 0
         """How long a proxy has kept its answer."""
         self.answers = threading.Event()
@@ -89,8 +91,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self) -> None:
-        """Answer alike."""
+        """Answer alike; the page of a package lists its newest version."""
         self.do_HEAD()
+        name = self.path.strip("/").rpartition("/")[2]
+        files = [{"filename": f"{name}-{self.server.released[name]}.tar.gz"}] if name in self.server.released else []
+        self.wfile.write(json.dumps({"files": files}).encode())
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -107,6 +112,8 @@ class Patient(FakeMachine):
         self.install("docker", COPY + DOCKER)
         self.install("kind", VERSION + KIND)
         self.has("version", "kind v0.33.0 go1.26.8 linux/amd64")
+        texts = [file.read_text(encoding="utf-8") for file in self.checkout.root.glob("singer-configs/*/connector.yaml")]
+        world.released = {name: version for text in texts for name, version in re.findall(r"^pip_url: ([\w-]+)==(\S+)", text, re.MULTILINE)}
         return self
 
     @property
@@ -163,6 +170,18 @@ def test_all_is_well(patient: Patient) -> None:
     assert "The engine local works here." in page.out
     assert patient.asked("create|delete|start|stop|pull|build|import") == []
     assert files(patient.checkout.root) == before
+
+
+def test_a_connector_is_outdated(patient: Patient) -> None:
+    """A newer package is shown with the one thing to do, and fails nothing; without an index nothing is compared."""
+    patient.world.released["meltanolabs-target-csv"] = "99.0"
+    result = patient.type("doctor", "--json")
+    [finding] = diagnosis(result, "Connectors")
+    assert (result.code, finding["status"], "99.0 is released" in finding["seen"]) == (0, "ok", True)
+    assert finding["hint"] == "Change pip_url in singer-configs/target-csv/connector.yaml, then invoke lock target-csv"
+    patient.world.says["simple"] = 404
+    [finding] = diagnosis(patient.type("doctor", "--json"), "Connectors")
+    assert (finding["status"], finding["hint"]) == ("unneeded", "")
 
 
 @dataclass
@@ -391,12 +410,12 @@ def test_uv_is_broken(patient: Patient, tmp_path: Path) -> None:
         assert ".venv" in seen["hint"]
 
 
-@pytest.mark.parametrize("name", ["singer", "singer2"])
-def test_clusters_of_other_checkouts(patient: Patient, tmp_path: Path, name: str) -> None:
-    """A second checkout is fine beside the first, unless both want one name; a cluster whose checkout is gone is left over."""
+@pytest.mark.parametrize(("name", "mark"), [("singer", "cluster"), ("singer2", "tool.env")])
+def test_clusters_of_other_checkouts(patient: Patient, tmp_path: Path, name: str, mark: str) -> None:
+    """A second checkout or project is fine beside the first, unless both want one name; a cluster whose checkout is gone is left over."""
     other = tmp_path / "other"
-    (other / "cluster").mkdir(parents=True)
-    (other / ".local").mkdir()
+    (other / ".local").mkdir(parents=True)
+    (other / mark).mkdir() if mark == "cluster" else (other / mark).touch()
     facts = {"id": "0123abcd", "cluster": name, "complete": True}
     (other / ".local" / "instance.json").write_text(json.dumps(facts))
     patient.has("node", "running")
@@ -412,7 +431,7 @@ def test_clusters_of_other_checkouts(patient: Patient, tmp_path: Path, name: str
     status, says, does = seen()
     assert (status, "do not meet" in says) == (("fail", False) if name == "singer" else ("ok", True))
     assert ("INVOKE_SINGER_CLUSTER=singer2" in does) == (name == "singer")
-    for gone in (other / ".local" / "instance.json", other / "cluster"):
+    for gone in (other / ".local" / "instance.json", other / mark):
         shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
         status, says, does = seen()
         assert status == ("fail" if name == "singer" else "slow")

@@ -221,6 +221,8 @@ def test_a_half_made_connector_is_completed(checkout: Checkout) -> None:
     typist.ends()
     assert made(checkout, "tap-shop", "config.json") == {"files": [{"table": "people", "keys": ["id", "name"]}]}
 
+    assert succeeded(checkout.invoke("add", "shop", "--tap", "tap-shop", "--target", "target-csv"))
+    assert "run shop\n" in succeeded(checkout.invoke("new", "tap-shop", "--set", "encoding=latin1")).out.rpartition("Next: ")[2]
     refused = checkout.invoke("new", "tap-shop")
     assert "E-EXISTS  singer-configs/tap-shop is there already, and lacks no setting." in refused.err
     assert "new tap-shop --set key=value" in refused.err

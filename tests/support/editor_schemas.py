@@ -85,6 +85,43 @@ def of_settings() -> dict[str, Any]:
     return described(schema, table("## All settings", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")), column=1)
 
 
+METADATA = {
+    "selected": "whether the stream or the field is loaded",
+    "selected-by-default": "whether it is loaded if selected is absent",
+    "inclusion": "available, automatic (always loaded) or unsupported (never loaded)",
+    "replication-method": "FULL_TABLE, INCREMENTAL or LOG_BASED",
+    "replication-key": "the field by which an incremental stream is read, such as updated_at",
+    "view-key-properties": "the key of a view, which has none itself",
+    "table-key-properties": "the key, as the tap has found it",
+    "forced-replication-method": "the only method of the tap for this stream",
+    "valid-replication-keys": "the fields that it can be replicated by, if the tap lists them",
+}
+"""The keys of a stream's or a field's metadata that Singer knows. A tap may have others."""
+
+
+def of_catalog() -> dict[str, Any]:
+    """Return the schema of a catalog: what ``reader.check_catalog`` takes, with words for the other keys."""
+    described = {key: {"description": meaning} for key, meaning in METADATA.items()}
+    metadata = {
+        "description": "facts and choices about the stream (breadcrumb []) and its fields (breadcrumb [properties, NAME])",
+        "items": {"properties": {"breadcrumb": {"description": "where it belongs"}, "metadata": {"properties": described}}},
+    }
+    name = {"stream": {"description": "its name in messages", "type": "string"}}
+    stream = {
+        "type": "object",
+        "required": ["schema"],
+        "anyOf": [{"required": ["tap_stream_id"]}, {"required": ["stream"], "properties": name}],
+        "properties": {
+            "tap_stream_id": {"description": "its name, unique in the catalog", "type": "string"},
+            "stream": {"description": "its name in messages"},
+            "schema": {"description": "the JSON Schema of its records", "type": "object"},
+            "metadata": metadata,
+        },
+    }
+    streams = {"description": "the streams of the tap, and which of them are selected", "type": "array", "items": stream}
+    return {"type": "object", "required": ["streams"], "properties": {"streams": streams}}
+
+
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the content of each file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +137,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     environment = of_settings()
     del environment["properties"]["env"]
     return {
+        "catalog.json": {"title": "A catalog", **of_catalog()},
         "connector.json": {"title": "A connector", **connector},
         "pipelines.json": {
             "title": "Pipelines",

@@ -17,8 +17,8 @@ from cluster.platform.handles import in_parallel
 from cluster.platform.ownership import key, need_ours, ours
 from cluster.platform.rendering import INSTANCE
 from cluster.platform.steps.images import chosen_images, image_names
-from cluster.platform.steps.secrets import NOTIFY_URL
 from cluster.project.model import used
+from cluster.project.secrets import NOTIFY_URL
 from cluster.project.venvs import version
 from cluster.runs.late import LATE_AFTER, SINCE, SUSPENDED
 from cluster.ui.command_line import command

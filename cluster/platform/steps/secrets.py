@@ -14,7 +14,7 @@ from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_ours
 from cluster.platform.rendering import CONNECTOR, INSTANCE
-from cluster.project.secrets import secret_names, secrets
+from cluster.project.secrets import NOTIFY_URL, check_notify_url, secret_names, secrets
 from cluster.runs.rotation import digest, rotation
 from cluster.ui.format import count
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
     from cluster.project.model import Connector
-
-NOTIFY_URL = "SINGER_NOTIFY_URL"
-"""The variable with the webhook for failed runs."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +121,14 @@ def _live_secrets(handles: Handles) -> dict[str, _Secret]:
 
 
 def _wanted_secrets(handles: Handles, live: Mapping[str, _Secret]) -> dict[str, dict[str, str]]:
-    """Return the values of our Secrets, by name. Without values a Secret should not exist."""
+    """Return the values of our Secrets, by name. Without values a Secret should not exist.
+
+    :raises SetupError: E-SECRET, one is not set; E-SETTING, the address for messages is none.
+    """
     connectors = {CONNECTOR + connector.name: connector for connector in handles.connectors}
     wanted = {name: _values(handles, connector, live.get(name)) for name, connector in connectors.items()}
     if NOTIFY_URL in handles.environ:
+        check_notify_url(handles.environ)
         wanted[NOTIFY] = {"url": handles.environ[NOTIFY_URL]} if handles.environ[NOTIFY_URL] else {}
     return {name: values for name, values in wanted.items() if name not in live or not live[name].of_others}
 

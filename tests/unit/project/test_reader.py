@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cluster.errors import SetupError
 from cluster.project.dotenv import read_dotenv
-from cluster.project.reader import Project, check_catalog
+from cluster.project.reader import Project, check_catalog, checked
 from cluster.project.secrets import refuse_typed_secrets, secret_names, secrets
 
 if TYPE_CHECKING:
@@ -64,6 +64,32 @@ def refused(call: Callable[[], object], code: str = "E-CONFIG") -> str:
         call()
     assert caught.value.code == code
     return caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("address", "right"),
+    [
+        ("https://hooks.example.com/secret-path", True),
+        (" http://127.0.0.1:8080/x ", True),
+        ("", True),
+        ("hooks.example.com/secret-path", False),
+        ("https:///secret-path", False),
+        ("ftp://hooks.example.com/secret-path", False),
+        ("https://[::1/secret-path", False),
+        ("https://x:99999/secret-path", False),
+    ],
+)
+def test_the_address_for_messages(configs: Configs, address: str, right: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A wrong one is reported before a run fails without a message, and is not printed. A pipeline that sends none needs none."""
+    environ = {"SINGER_NOTIFY_URL": address}
+    if right:
+        assert checked(configs.project, "pipeline", "p", environ) == "tap-x → target-x"
+        return
+    problem = refused(lambda: checked(configs.project, "pipeline", "p", environ), "E-SETTING")
+    assert "SINGER_NOTIFY_URL" in problem
+    assert "secret-path" not in problem
+    configs.pipelines(p={"notify": "never"})
+    assert checked(configs.project, "pipeline", "p", environ)
 
 
 # ----------------------------------------------------------------------------------------------------- requirements

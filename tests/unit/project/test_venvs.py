@@ -152,6 +152,20 @@ def test_the_version_is_that_of_the_lock(tmp_path: Path, requirement: str, expec
     assert version(locked) == expected
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_lock_with_a_merge_conflict(tmp_path: Path, at: int) -> None:
+    """It is not resolved again, which would drop both sides without a word: the error names the file and two remedies."""
+    made, lines = Environments(Settings(root=tmp_path)), LOCK.splitlines()
+    locked = connector(tmp_path, "tap-x")
+    conflict = ["<<<<<<< HEAD", "a==1", "=======", "a==2", ">>>>>>> branch"]
+    text = "\n".join([*lines[:at], *conflict, *lines[at:]])
+    locked.lock.write_text(text, encoding="utf-8")
+    with pytest.raises(SetupError, match=r"requirements\.lock has the marks of a merge conflict") as caught:
+        made.find(locked)
+    assert "git checkout --theirs requirements.lock" in caught.value.hint
+    assert locked.lock.read_text(encoding="utf-8") == text
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [('[project]\nversion = "0.3.1"\n', "0.3.1"), ('[project]\ndynamic = ["version"]\n', "unknown")]
 )

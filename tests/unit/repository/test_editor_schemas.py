@@ -14,7 +14,7 @@ from checkout import ROOT
 
 from cluster.config.settings import parse
 from cluster.errors import SetupError
-from cluster.project.reader import Project
+from cluster.project.reader import Project, check_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,47 @@ def test_the_files_name_them(file: Path) -> None:
     schema = (file.parent / named[1]).resolve()
     assert schema.is_relative_to(editor_schemas.FOLDER)
     assert list(validator(schema.stem).iter_errors(yaml.safe_load(text))) == []
+
+
+@pytest.mark.parametrize("file", [".vscode/settings.json", "template/vscode.json"])
+def test_catalogs_are_known_by_their_path(file: str) -> None:
+    """JSON has no comments, and a tap gets its catalog as it is: so the settings of the editor name the schema, here and in a project."""
+    [association] = json.loads((ROOT / file).read_text(encoding="utf-8"))["json.schemas"]
+    assert (ROOT / association["url"]).resolve() == editor_schemas.FOLDER / "catalog.json"
+    [match] = association["fileMatch"]
+    catalogs = list(ROOT.glob(match.removeprefix("/")))
+    assert catalogs
+    assert all(validator("catalog").is_valid(json.loads(catalog.read_text(encoding="utf-8"))) for catalog in catalogs)
+
+
+STREAM = {"tap_stream_id": "users", "schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "right"),
+    [
+        ({"streams": [STREAM]}, RIGHT),
+        ({"streams": []}, RIGHT),
+        ({"streams": [STREAM], "$schema": "x", "version": 1}, RIGHT),
+        ({"streams": [{"stream": "users", "schema": {}}]}, RIGHT),
+        ({"streams": [STREAM | {"stream": 1}]}, RIGHT),
+        ({"streams": [STREAM | {"metadata": [{"breadcrumb": [], "metadata": {"selected": True, "own": 1}}]}]}, RIGHT),
+        ({"streams": [STREAM | {"metadata": 1}]}, RIGHT),
+        ({}, WRONG),
+        ({"streams": None}, WRONG),
+        ({"streams": {"users": STREAM}}, WRONG),
+        ({"streams": ["users"]}, WRONG),
+        ({"streams": [{"schema": {}}]}, WRONG),
+        ({"streams": [{"stream": 1, "schema": {}}]}, WRONG),
+        ({"streams": [STREAM | {"tap_stream_id": 1, "stream": "users"}]}, WRONG),
+        ({"streams": [STREAM | {"tap_stream_id": None, "stream": "users"}]}, WRONG),
+        ({"streams": [{"tap_stream_id": "users"}]}, WRONG),
+        ({"streams": [STREAM | {"schema": "object"}]}, WRONG),
+    ],
+)
+def test_a_catalog(content: dict[str, Any], right: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A catalog is right for the editor where it is right for the reader; keys of a tap's own harm neither."""
+    assert (validator("catalog").is_valid(content), reads(lambda: check_catalog(content, "catalog.json"))) == (right, right)
 
 
 @pytest.mark.parametrize(

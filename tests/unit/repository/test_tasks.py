@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from documents import CONTEXTS
 from invoke.parser import Parser
+from invoke.parser.context import ParserContext
 
 import tasks
+from cluster.commands.frame import SHORT
+from cluster.commands.program import Singer
 from cluster.ui.command_line import HERE
 
 SOURCE = Path(tasks.__file__).read_text(encoding="utf-8")
@@ -73,6 +76,21 @@ def test_an_option_is_the_same_everywhere() -> None:
             texts[argument.name].add(argument.help)
     assert {name: types for name, types in kinds.items() if len(types) > 1} == {"target": {bool, str}, "print": {bool, str}}
     assert [len(texts[name]) for name in ("json", "engine", "limit", "plan")] == [1, 1, 1, 1]
+
+
+def test_a_letter_is_one_option() -> None:
+    """A short option means the same in every command, and none of Invoke's own is a trap for one that a command lacks."""
+    letters: dict[str, set[str]] = defaultdict(set)
+    for context in [*CONTEXTS.values(), ParserContext(args=Singer(tasks.namespace, {}).core_args())]:
+        for argument in context.args.values():
+            for letter in argument.names[1:]:
+                letters[letter].add(argument.name)
+    assert {letter: sorted(names) for letter, names in letters.items()} == {
+        **{letter: [name] for name, letter in SHORT.items()},
+        "h": ["help"],
+        "l": ["list"],
+        "V": ["version"],
+    }
 
 
 def test_what_is_about_a_platform_knows_environments() -> None:

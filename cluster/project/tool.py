@@ -1,0 +1,67 @@
+"""``tool.env``: the tool that a project names, and what git tells of the tool's checkout."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cluster.config.strict import read_text
+from cluster.errors import SetupError
+from cluster.host.subprocesses import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILE = "tool.env"
+SILENT = {"GIT_TERMINAL_PROMPT": "0"}
+"""git fails where it would ask for a login."""
+SECONDS = 60
+
+
+def read(file: Path) -> dict[str, str]:
+    """Return the values of ``tool.env``, empty where it has none."""
+    keys = ("TOOL_PATH", "TOOL_GIT", "TOOL_VERSION", "TOOL_BEFORE")
+    lines = dict(line.partition("=")[::2] for line in read_text(file, FILE).splitlines() if not line.startswith("#"))
+    return {key: lines.get(key, "").strip() for key in keys}
+
+
+def git(folder: Path, *words: str) -> str | None:
+    """Return what git prints in a folder; None if it fails, or if there is no git."""
+    try:
+        done = run(["git", "-C", str(folder), *words], environ=SILENT, seconds=SECONDS)
+    except SetupError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def version(checkout: Path) -> str:
+    """Return the tag of a checkout, else its commit; empty if it is none of git."""
+    return git(checkout, "describe", "--tags", "--exact-match") or git(checkout, "rev-parse", "HEAD") or ""
+
+
+def origin(checkout: Path) -> str:
+    """Return the address that a checkout was cloned from, without a password."""
+    return re.sub(r"(?<=://)[^/@]*@", "", git(checkout, "remote", "get-url", "origin") or "")
+
+
+def newest(address: str, seconds: float = SECONDS, environ: Mapping[str, str] | None = None) -> str:
+    """Return the tag of the newest release of a repository; empty if it has none.
+
+    :raises ValueError: git cannot read it; the text is what git printed.
+    :raises SetupError: E-PROGRAM, there is no git.
+    """
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - most commands ask for no release
+
+    done = run(["git", "ls-remote", "--tags", "--refs", address], environ={**(environ or {}), **SILENT}, seconds=seconds)
+    if done.returncode:
+        raise ValueError(done.stderr)
+    releases: list[tuple[Version, str]] = []
+    for tag in re.findall(r"refs/tags/(\S+)$", done.stdout, re.MULTILINE):
+        try:
+            version = Version(tag)
+        except InvalidVersion:
+            continue
+        if not version.is_prerelease:
+            releases.append((version, tag))
+    return max(releases)[1] if releases else ""
