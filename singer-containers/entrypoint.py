@@ -1258,7 +1258,7 @@ class Runner:
         return self.catalog_flags(path)
 
     def has(self, stream: Any) -> bool:
-        """Return whether the tap gets a stream of the catalog: one of its part, or deselected.
+        """Return whether the tap gets a stream: one of its part, or a deselected one.
 
         A stream that was selected after the plan was made is in no part, and must not be in all.
         """

@@ -25,7 +25,7 @@ from cluster.kube import rbac
 from cluster.net.http import in_few_words
 from cluster.net.proxy import login
 from cluster.ui.command_line import command
-from cluster.ui.format import shown
+from cluster.ui.format import shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,8 +106,8 @@ class LackingError(SetupError):
     def prepare(self) -> None:
         """See ``SetupError``. Where the file cannot be written, asking is what is left."""
         with suppress(SetupError):
-            file = shown(self.right.write(self.folder))
-            self.hint = f"Let an administrator apply {file} (kubectl apply -f {file}), then run it again."
+            file = self.right.write(self.folder)
+            self.hint = f"Let an administrator apply {shown(file)} (kubectl apply -f {typed(file)}), then run it again."
 
 
 class Kube:

@@ -69,7 +69,7 @@ def log_based(catalog: Mapping[str, Any]) -> list[str]:
 
 
 def _replicated(catalog: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
-    """Yield each selected stream with its replication method, its key, and that field."""
+    """Yield each selected stream with its replication method, replication key, and that field."""
     chosen = set(selected(catalog))
     for entry in catalog["streams"]:
         items = entry.get("metadata")

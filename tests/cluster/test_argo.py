@@ -1,7 +1,7 @@
 """Pipelines in a real cluster: the scenario table on the argo engine, and what only a cluster can do to a run.
 
 All cases of the table are pipelines of one checkout and run in batches; each has a separate state to begin with.
-In parts, each case is another pipeline, and those that fail are retried.
+In parts, each case is a separate pipeline too, and those that fail are retried.
 """
 
 from __future__ import annotations

@@ -566,30 +566,6 @@ def test_parts_commit_by_themselves(pod: Pod) -> None:
     assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
 
 
-def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
-    """All commit at the same moment: no bookmark is lost, each has its files, and the bookmarks of other streams stay."""
-    pod.history.save_state("p", {"bookmarks": {"z": {"n": 9}}})
-    begin = threading.Barrier(4)
-    views = []
-    for index, name in enumerate("abcd"):
-        run, history = of_part(pod, index, 5)
-        shutil.copytree(pod.shared, tmp_path / name)
-        views.append((replace(run, shared=tmp_path / name), history))
-
-    def end(view: tuple[commit.Run, History]) -> None:
-        begin.wait(10)
-        commit.commit(*view)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(end, views))
-    assert pod.history.state("p") == {"bookmarks": {name: {"n": 5} for name in "abcd"} | {"z": {"n": 9}}}
-    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
-    assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
-    record = pod.history.read("p", ID)
-    assert record is not None
-    assert (record.status, record.done, record.state_after) == ("succeeded", 4, pod.history.state("p"))
-
-
 class Watched:
     """A store that remembers what was read."""
 
@@ -616,6 +592,30 @@ def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
     commit.commit(*of_part(pod, 1, 5))
     assert [key for key in watched.keys if "/parts/" in key and "/b.json" not in key] == []
     assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
+
+
+def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
+    """All commit at the same moment: no bookmark is lost, each has its files, and the bookmarks of other streams stay."""
+    pod.history.save_state("p", {"bookmarks": {"z": {"n": 9}}})
+    begin = threading.Barrier(4)
+    views = []
+    for index, name in enumerate("abcd"):
+        run, history = of_part(pod, index, 5)
+        shutil.copytree(pod.shared, tmp_path / name)
+        views.append((replace(run, shared=tmp_path / name), history))
+
+    def end(view: tuple[commit.Run, History]) -> None:
+        begin.wait(10)
+        commit.commit(*view)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(end, views))
+    assert pod.history.state("p") == {"bookmarks": {name: {"n": 5} for name in "abcd"} | {"z": {"n": 9}}}
+    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
+    assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.done, record.state_after) == ("succeeded", 4, pod.history.state("p"))
 
 
 def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,6 +265,22 @@ def test_an_upgrade_that_cannot_be(tool: Tool, tmp_path: Path, words: list[str],
     assert not list((project / ".local" / "tool").glob("*.part"))
 
 
+def test_an_upgrade_of_a_checkout_that_this_machine_uses(tool: Tool, tmp_path: Path) -> None:
+    """The command that the error prints can be typed, also where the checkout is in a folder with a space."""
+    first = tool.commit(tool.root)
+    spaced = tmp_path / "a tool"
+    tool.root.rename(spaced)
+    tool.root = spaced
+    project = tool.init(tmp_path / "pipelines")
+    (spaced / "LICENSE").write_text("")
+    tool.commit(spaced)
+    result = tool.type(project, "upgrade", "--to", first, "--yes")
+    assert (result.returncode, result.stderr.split(maxsplit=1)[0]) == (1, "E-SETTING")
+    printed = result.stderr.rpartition("→ ")[2].partition(", then")[0]
+    subprocess.run(["sh", "-c", printed], cwd=project, check=True, capture_output=True)
+    assert subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=spaced, check=True, capture_output=True, text=True).stdout.strip() == first
+
+
 def test_an_upgrade_in_the_tool_itself(tool: Tool) -> None:
     """The checkout of the tool is updated with git."""
     result = tool.type(tool.root, "upgrade")

@@ -94,7 +94,7 @@ def test_what_cannot_be_bounded_above(checkout: Checkout, words: tuple[str, ...]
 
 
 def test_an_end_in_the_config_of_the_tap(checkout: Checkout, source: str) -> None:
-    """What bounds the rows above is an option of the tap, in a config for the backfill's pipeline, as in operations.md."""
+    """What bounds the rows above is an option of the tap, in a config for the backfill's pipeline: as in operations.md."""
     config = json.loads((checkout.root / "singer-configs/tap-postgres/config.json").read_text(encoding="utf-8"))
     options = {f"public-{name}": {"custom_where_clauses": ["at < '2024-03-01'"]} for name in BY_DATE}
     checkout.write("february.json", config | {"stream_options": options})

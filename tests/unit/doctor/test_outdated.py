@@ -105,10 +105,21 @@ def test_without_a_network(tmp_path: Path, environ: dict[str, str], says: str) -
     machine = There(tmp_path, environ)
     machine.connector("tap-shop", "tap-shop", "1.0")
     machine.connector("tap-other", "tap-other", "1.0")
-    [(status, seen, hint)] = results_of(outdated.connectors(machine))
+    [check] = [check for check in outdated.all_checks(ask_releases=False) if check.name == "Connectors"]
+    [(status, seen, hint)] = results_of(check.made(machine))
     assert (status, hint) == ("unneeded", "")
     assert seen.startswith("not compared")
     assert says in seen
+
+
+def test_none_of_it_fails(tmp_path: Path) -> None:
+    """A project without tool.env, and a check that takes too long, are reported and do not make `doctor` fail."""
+    machine = There(tmp_path, {}, tool=tmp_path / "tool")
+    checks = outdated.all_checks(ask_releases=True)
+    assert [check.name for check in checks] == ["Tool", "Connectors", "Platform", "Releases"]
+    assert {result.status for check in checks for result in [*check.made(machine), check.failed("no answer within 8 s", "wait")]} == {
+        "unneeded"
+    }
 
 
 def running(images: dict[str, str], kubernetes: tuple[int, int]) -> Any:
