@@ -34,12 +34,11 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.project import parts
-from cluster.project.parts import planned
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
-from cluster.runs.record import Record, Side, entries
+from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
 from cluster.ui.format import count as counted
 from cluster.ui.format import now
@@ -214,7 +213,7 @@ def whole(run: Run, history: History, plan: Plan) -> Record:
     :raises SetupError: E-STATE, E-STORE.
     """
     record = new_record(run, history.state(run.pipeline) or initial(run, history))
-    record.parts, record.full = entries(plan), plan.full
+    record.divide(plan)
     return record
 
 
@@ -231,11 +230,10 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
         journal.fail("failed", cause(run, left, outcome.unchanged(journal.record)).as_dict())
 
 
-def end_killed(run: Run, history: History, plan: Plan) -> None:
+def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     pods: dict[str, str] | None = None
-    for index in plan.numbers:
-        view = PartHistory(history, plan, index)
+    for view in history.views(record):
         stored = view.read(run.pipeline, run.run)
         # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
         if stored is not None and stored.status not in {"running", "interrupted"}:
@@ -273,9 +271,9 @@ def ended_parts(run: Run, history: History) -> Record:
         record = whole(run, history, plan_of(run, history))
     journal = Journal(history, record)
     if record.status == "running" and not record.loaded:
-        end_killed(run, history, planned(record.parts or ()))
+        end_killed(run, history, record)
         messages = [str(node.get("message") or "") for node in run.failures]
-        journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, f"retry {run.run} loads what is missing.").as_dict())
+        journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, outcome.rest(record)).as_dict())
     if record.status == "running":
         return (transformed(run, history) or record) if run.status == "Succeeded" else untransformed(run, journal)
     return record
@@ -414,6 +412,7 @@ def new_record(run: Run, state: dict[str, Any] | None) -> Record:
         state_after=state,
         backfill=run.backfill,
         part=run.part,
+        retry_of=run.extracted if run.extracted not in {"", run.run} else None,
     )
 
 

@@ -169,10 +169,13 @@ class History:
 
     def parts(self, record: Record) -> dict[str, Record]:
         """Return the records of those parts of a run that have begun, by name."""
-        plan = planned(record.parts or ())
-        views = [PartHistory(self, plan, number) for number in range(len(plan.parts))]
-        begun = {view.part.name: view.read(record.pipeline, record.run) for view in views}
+        begun = {view.part.name: view.read(record.pipeline, record.run) for view in self.views(record)}
         return {name: part for name, part in begun.items() if part is not None}
+
+    def views(self, record: Record) -> list[PartHistory]:
+        """Return the history of each part of a run, in order."""
+        plan = planned(record.parts or ())
+        return [PartHistory(self, plan, number) for number in range(len(plan.parts))]
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""
