@@ -275,6 +275,7 @@ def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
     assert f"All parts of {failed.last['run']} are loaded, the last of them by {again.last['run']}" in refused.err
 
 
+@pytest.mark.full  # six commands
 def test_a_retry_of_each_of_two_runs(checkout: Checkout) -> None:
     """A retry that failed and the first run have the same rest: either loads what the other has not."""
     by_days(checkout, target={"exit_on": "T"})
