@@ -21,7 +21,6 @@ import codecs
 import errno
 import gc
 import hashlib
-import html
 import json
 import os
 import re
@@ -176,6 +175,8 @@ def written_forms(value: str) -> set[str]:
     depending on its position. ``cluster/project/redaction.py`` has this function too; a test
     compares the two.
     """
+    import html  # needed only for connectors with secrets
+
     forms: set[str] = set()
     for part in {value, *value.splitlines()}:
         if not part.strip():
