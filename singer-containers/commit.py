@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -44,7 +45,7 @@ from cluster.ui.format import count as counted
 from cluster.ui.format import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cluster.project.parts import Plan
     from cluster.store import Store
@@ -65,6 +66,8 @@ LOOK_SECONDS = 0.05
 NO_CAUSE = {None, 128 + signal.SIGTERM}
 """Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
+POD_NODE = re.compile(r"\(\d+:(\d+)\)\(\d+\)$")
+"""How the name of a part's node ends: its position and its index in the plan, then the attempt."""
 MINIO = "argo-artifacts"
 """The host of the store that comes with the platform."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
@@ -233,12 +236,13 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
 def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     pods: dict[str, str] | None = None
-    for view in history.views(record):
+    views = history.views(record)
+    for view in views:
         stored = view.read(run.pipeline, run.run)
         # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
         if stored is not None and stored.status not in {"running", "interrupted"}:
             continue
-        pods = pods_by_part(run, history.store) if pods is None else pods
+        pods = pods_by_part(run, history.store, [view.part.name for view in views]) if pods is None else pods
         pod = pods.get(view.part.name)
         if pod is not None:
             own = tuple(node for node in run.failures if node.get("podName") == pod)
@@ -250,13 +254,20 @@ def end_killed(run: Run, history: History, record: Record) -> None:
             journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
 
 
-def pods_by_part(run: Run, store: Store) -> dict[str, str]:
-    """Return the last pod of each part of a run, from the reports of their taps."""
+def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]:
+    """Return the last pod of each part of a run: by the reports of their taps, and by Argo's nodes.
+
+    A pod that was killed for its timeout may have left no report.
+    """
     bucket, pods = run.settings.bucket_artifacts, dict[str, str]()
     for item in sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified):
         if item.key.endswith("/tap.json"):
             with suppress(ValueError, KeyError):
                 pods[json.loads(store.get(bucket, item.key) or b"{}")["part"]] = item.key.split("/")[2]
+    for node in run.failures:
+        match = POD_NODE.search(str(node.get("displayName")))
+        if match and node.get("podName"):
+            pods[parts[int(match[1])]] = str(node["podName"])
     return pods
 
 

@@ -663,6 +663,22 @@ def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
     assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
 
 
+def test_a_part_that_took_too_long(pod: Pod) -> None:
+    """Its pod is killed for the timeout, and leaves no report: the part is not reported as stopped."""
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 2, 5)
+    commit.attempt(run, history).fail("interrupted", commit.STOPPED)
+    message = "Pod was active on the node longer than the specified deadline"
+    ended = replace(pod.failed(message, pod="pod-c"), plan=PARTS.key)
+    ended = replace(ended, failures=tuple({**node, "displayName": "rest(1:2)(0)"} for node in ended.failures))
+    commit.finish(ended, pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error["code"], (record.parts or [])[2]["status"]) == ("failed", "E-TIMEOUT", "failed")
+    assert record.error["problem"].startswith("Part c: p was stopped: it took longer than its timeout.")
+
+
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:
     """A pod that was killed between its record and its bookmarks is not behind for ever: the exit handler merges them."""
     commit.commit(*of_part(pod, 0, 5))
