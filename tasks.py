@@ -99,7 +99,6 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "from_": "a backfill: the first day to load; the state is neither used nor changed",
         "to": "the last day of a backfill, if the tap takes an end",
         "every": "a backfill in chunks: day, week, month or a number such as 30d",
-        "at-once": "how many parts may run at the same time, 1 to 100, on the engine argo; local runs one after the other",
         "watch": "run it again whenever its connectors, configs or catalog change",
         "if-due": "only if its schedule was due since its last run: for cron and launchd, which know no time zones",
     },
@@ -223,11 +222,11 @@ def cancel(session: Session, run: str) -> None:
 
 
 @command("retry last")
-def retry(session: Session, run: str) -> None:
+def retry(session: Session, run: str, at_once: str = "") -> None:
     """Load what a run in parts has not, or again what a failed staged run has extracted."""
     from cluster.commands.run import retry
 
-    retry(session, run)
+    retry(session, run, at_once=at_once)
 
 
 # ---------------------------------------------------------------------------------------------------------- Connectors

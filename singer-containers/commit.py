@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -34,18 +35,17 @@ from cluster.host.files import log_lines
 from cluster.host.locks import held
 from cluster.net import proxy
 from cluster.project import parts
-from cluster.project.parts import planned
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
-from cluster.runs.record import Record, Side, entries
+from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
 from cluster.ui.format import count as counted
 from cluster.ui.format import now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cluster.project.parts import Plan
     from cluster.store import Store
@@ -66,6 +66,8 @@ LOOK_SECONDS = 0.05
 NO_CAUSE = {None, 128 + signal.SIGTERM}
 """Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
+POD_NODE = re.compile(r"\(\d+:(\d+)\)\(\d+\)$")
+"""How the name of a part's node ends: its position and its index in the plan, then the attempt."""
 MINIO = "argo-artifacts"
 """The host of the store that comes with the platform."""
 PAUSES = (1.0, 3.0, 10.0, 20.0)
@@ -214,7 +216,7 @@ def whole(run: Run, history: History, plan: Plan) -> Record:
     :raises SetupError: E-STATE, E-STORE.
     """
     record = new_record(run, history.state(run.pipeline) or initial(run, history))
-    record.parts, record.full = entries(plan), plan.full
+    record.divide(plan)
     return record
 
 
@@ -231,16 +233,16 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
         journal.fail("failed", cause(run, left, outcome.unchanged(journal.record)).as_dict())
 
 
-def end_killed(run: Run, history: History, plan: Plan) -> None:
+def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     pods: dict[str, str] | None = None
-    for index in plan.numbers:
-        view = PartHistory(history, plan, index)
+    views = history.views(record)
+    for view in views:
         stored = view.read(run.pipeline, run.run)
         # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
         if stored is not None and stored.status not in {"running", "interrupted"}:
             continue
-        pods = pods_by_part(run, history.store) if pods is None else pods
+        pods = pods_by_part(run, history.store, [view.part.name for view in views]) if pods is None else pods
         pod = pods.get(view.part.name)
         if pod is not None:
             own = tuple(node for node in run.failures if node.get("podName") == pod)
@@ -252,13 +254,20 @@ def end_killed(run: Run, history: History, plan: Plan) -> None:
             journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
 
 
-def pods_by_part(run: Run, store: Store) -> dict[str, str]:
-    """Return the last pod of each part of a run, from the reports of their taps."""
+def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]:
+    """Return the last pod of each part of a run: by the reports of their taps, and by Argo's nodes.
+
+    A pod that was killed for its timeout may have left no report.
+    """
     bucket, pods = run.settings.bucket_artifacts, dict[str, str]()
     for item in sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified):
         if item.key.endswith("/tap.json"):
             with suppress(ValueError, KeyError):
                 pods[json.loads(store.get(bucket, item.key) or b"{}")["part"]] = item.key.split("/")[2]
+    for node in run.failures:
+        match = POD_NODE.search(str(node.get("displayName")))
+        if match and node.get("podName"):
+            pods[parts[int(match[1])]] = str(node["podName"])
     return pods
 
 
@@ -273,9 +282,9 @@ def ended_parts(run: Run, history: History) -> Record:
         record = whole(run, history, plan_of(run, history))
     journal = Journal(history, record)
     if record.status == "running" and not record.loaded:
-        end_killed(run, history, planned(record.parts or ()))
+        end_killed(run, history, record)
         messages = [str(node.get("message") or "") for node in run.failures]
-        journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, f"retry {run.run} loads what is missing.").as_dict())
+        journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, outcome.rest(record)).as_dict())
     if record.status == "running":
         return (transformed(run, history) or record) if run.status == "Succeeded" else untransformed(run, journal)
     return record
@@ -414,6 +423,7 @@ def new_record(run: Run, state: dict[str, Any] | None) -> Record:
         state_after=state,
         backfill=run.backfill,
         part=run.part,
+        retry_of=run.extracted if run.extracted not in {"", run.run} else None,
     )
 
 

@@ -21,7 +21,6 @@ import codecs
 import errno
 import gc
 import hashlib
-import html
 import json
 import os
 import re
@@ -176,6 +175,8 @@ def written_forms(value: str) -> set[str]:
     depending on its position. ``cluster/project/redaction.py`` has this function too; a test
     compares the two.
     """
+    import html  # needed only for connectors with secrets
+
     forms: set[str] = set()
     for part in {value, *value.splitlines()}:
         if not part.strip():
@@ -1251,12 +1252,19 @@ class Runner:
             catalog = select_all(self.discover(config))
         else:
             return []
-        others = self.part[1]
-        if path is None or others:
+        if path is None or self.part[0].get("streams"):
             path = work / "catalog.json"
-            streams = [stream for stream in catalog.get("streams", []) if stream_id(stream) not in others]
+            streams = [stream for stream in catalog.get("streams", []) if self.has(stream)]
             path.write_text(json.dumps({**catalog, "streams": streams}), encoding="utf-8")
         return self.catalog_flags(path)
+
+    def has(self, stream: Any) -> bool:
+        """Return whether the tap gets a stream: one of its part, or a deselected one.
+
+        A stream that was selected after the plan was made is in no part, and must not be in all.
+        """
+        own, name = self.part[0].get("streams"), stream_id(stream)
+        return not own or name in own or not (name in self.part[1] or is_selected(stream))
 
     def catalog_flags(self, path: Path) -> list[str]:
         """Return the catalog's path, with the flags that the tap accepts.
@@ -1627,6 +1635,18 @@ def selected_names(stream: Any) -> tuple[str, ...]:
     marks = [part.get("selected") for part in (root, stream, schema) if isinstance(part, dict)]
     names = [stream.get("stream"), stream.get("tap_stream_id")]
     return tuple(name for name in names if isinstance(name, str)) if True in marks else ()
+
+
+def is_selected(stream: Any) -> bool:
+    """Return whether a stream of the catalog is selected; without any mark or metadata it is."""
+    if not isinstance(stream, dict):
+        return True
+    metadata: Any = stream.get("metadata")
+    metadata = metadata if isinstance(metadata, list) else []
+    root = next((item.get("metadata") or {} for item in metadata if isinstance(item, dict) and item.get("breadcrumb") == []), {})
+    schema = stream.get("schema") or {}
+    marks = (root.get("selected"), schema.get("selected"), stream.get("selected"), root.get("selected-by-default"))
+    return next((bool(mark) for mark in marks if mark is not None), not metadata)
 
 
 def stream_id(stream: Any) -> Any:

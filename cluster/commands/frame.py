@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cluster.ui.output import Output
 
 SHARED = {
+    "at_once": "how many parts may run at the same time, 1 to 100, on the engine argo; local runs one after the other",
     "engine": "local or argo; default: argo if the platform is up, else local",
     "env": "the environment: laptop, or one of environments/",
     "json": "print one JSON object per line",

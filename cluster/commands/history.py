@@ -142,6 +142,7 @@ def show(session: Session, run: str) -> None:
             *streams,
             *_parts(record),
             *([("full", "it starts over, without the state")] if record.full else []),
+            *([("retry of", record.retry_of)] if record.retry_of else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
             *_state(record),
             *_files(engine, record),

@@ -28,16 +28,16 @@ from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
 from cluster.runs import bookmarks, outcome, rates
-from cluster.runs.history import PartHistory
+from cluster.runs.history import PartHistory, newest_first
 from cluster.runs.outputs import copy
 from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command
-from cluster.ui.format import count, shown
+from cluster.ui.format import and_more, count, shown
 from cluster.ui.listing import list_files
 from cluster.ui.output import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.project.model import Pipeline
@@ -133,15 +133,23 @@ def _in_parts(project: Project, names: Sequence[str], options: RunOptions, every
     pipeline = project.pipeline(names[0] if names else "")
     if every and options.backfill is None:
         raise SetupError("E-SETTING", "--every needs --from and --to.", hint="Pass them: the days to load.")
-    if number and not re.fullmatch(AT_ONCE, number):
-        raise SetupError("E-SETTING", f"--at-once {describe(number)} is not a number from 1 to 100.", hint="Pass such a number.")
+    at_once = _number(number) or pipeline.at_once
     if number and not every and not pipeline.plan:
         raise SetupError("E-SETTING", f"--at-once {number} is for runs with parts.", hint="Add split to the pipeline, or pass --every.")
-    at_once = int(number) if number else pipeline.at_once
     if every and options.backfill:
         plan = backfill.plan(project, pipeline, backfill.chunks(options.backfill, every), at_once)
         return replace(options, backfill=replace(options.backfill, every=every), plan=plan)
     return replace(options, plan=replace(pipeline.plan, at_once=at_once) if pipeline.plan else None)
+
+
+def _number(text: str) -> int | None:
+    """Read ``--at-once``; None if it was not passed.
+
+    :raises SetupError: E-SETTING, it is not a number from 1 to 100.
+    """
+    if text and not re.fullmatch(AT_ONCE, text):
+        raise SetupError("E-SETTING", f"--at-once {describe(text)} is not a number from 1 to 100.", hint="Pass such a number.")
+    return int(text) if text else None
 
 
 def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
@@ -168,67 +176,99 @@ def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
     return False
 
 
-def retry(session: Session, run: str) -> None:
+def retry(session: Session, run: str, *, at_once: str = "") -> None:
     """Load what a run with parts has not, or again what a failed staged run has extracted.
 
-    :raises SetupError: E-ENGINE, there is no extracted data; E-STATE, other runs came after it.
+    What an earlier retry has loaded counts as loaded.
+
+    :raises SetupError: E-BUSY, a run is under way; E-ENGINE, there is no extracted data, or it is
+        loaded; E-STATE, other runs came after it.
     """
     with Engines(session) as engines:
         used, record = engines.find(run)
-        raw = f"raw/{record.pipeline}/{record.run}/tap_output.txt"
         again = f"Run it again: {_again(record)}"
         status = used.status(record)
         if status == "running":
             raise SetupError("E-BUSY", f"{record.run} is under way.", hint=f"Wait for its end: {command(f'logs {record.run} --follow')}")
         if status == "succeeded":
             raise SetupError("E-ENGINE", f"{record.run} is succeeded: there is nothing to retry.", hint=again)
+        with used.quiet(record.pipeline):  # ends a killed run, whose parts may be loaded
+            record = used.read(record.pipeline, record.run) or record
+        number, first = _number(at_once), record.retry_of or record.run
+        retries = _retries(used, record.pipeline, first)
         if record.parts is not None:
-            _retry_parts(session, engines, used, record, again)
+            _retry_parts(session, engines, used, record, retries, number, again)
             return
+        if number:
+            raise SetupError("E-SETTING", f"--at-once {number} is for runs with parts.", hint="Leave it out.")
+        raw = f"raw/{record.pipeline}/{first}/tap_output.txt"
         ended = all(side.exit_code == 0 for side in record.sides[:-1])
         if used.handles is None or not ended or not used.history.store.objects(used.handles.settings.bucket_artifacts, raw):
             raise SetupError("E-ENGINE", f"The data that {record.run} extracted is not complete.", hint=again)
+        done = next((item.run for item in retries if item.committed), None)
+        if done:
+            raise SetupError("E-ENGINE", f"The data that {record.run} extracted is loaded, by {done}.", hint=again)
         if record.backfill is None and used.history.state(record.pipeline) != record.state_before:
             raise SetupError("E-STATE", f"The state of {record.pipeline} has moved on since {record.run} began.", hint=again)
         with _finishing(session, record.pipeline) as facts:
-            options = RunOptions(replay=record.run, backfill=backfill.recorded(record.backfill))
+            options = RunOptions(replay=first, backfill=backfill.recorded(record.backfill))
             _run(session, engines, record.pipeline, facts, asked=used, options=options, verb="retry")
 
 
 def _again(record: Record) -> str:
     """Return the command that starts a run like this one."""
     dates = {f"--{name}": value for name, value in (record.backfill or {}).items() if value}
+    dates |= {"--at-once": str(record.at_once)} if "--every" in dates and record.at_once else {}
     return command("run", record.pipeline, *["--full"][: bool(record.full)], *(word for pair in dates.items() for word in pair))
 
 
-def _retry_parts(session: Session, engines: Engines, used: Engine, record: Record, again: str) -> None:
-    """Load the parts of a run that did not succeed.
+def _retries(used: Engine, pipeline: str, run: str) -> list[Record]:
+    """Return the retries of a run, oldest first."""
+    dated = used.history.dated(pipeline)
+    since = dated.get((pipeline, run), "")
+    later = (used.history.read(*pair) for pair in reversed(newest_first(dated)) if dated[pair] >= since)
+    return [record for record in later if record is not None and record.retry_of == run]
+
+
+def _retry_parts(
+    session: Session, engines: Engines, used: Engine, record: Record, retries: Sequence[Record], number: int | None, again: str
+) -> None:
+    """Load the parts of a run that neither it nor one of its *retries* has loaded.
 
     :raises SetupError: E-ENGINE, there are none, or ``split`` has changed.
     """
     project, parts = Project.of(session.settings), record.parts or []
     pipeline = project.pipeline(record.pipeline)
-    left = [item["name"] for item in parts if item["status"] not in DONE]
+    loaded = {name for run in (record, *retries) for item in run.parts or () if item["status"] in DONE for name in _names(item)}
+    left = [name for item in parts if item["status"] not in DONE for name in _names(item) if name not in loaded]
     if not left:
-        hint = f"Go on from there: {command('run', record.pipeline)}"
-        raise SetupError("E-ENGINE", f"All parts of {record.run} are loaded.", hint=hint)
+        last = next((item.run for item in reversed(retries) if item.run != record.run and item.done), None)
+        by, hint = (f", the last of them by {last}", again) if last else ("", "")
+        if record.backfill is None or not last:
+            hint = f"Go on from there: {command('run', record.pipeline)}"
+        raise SetupError("E-ENGINE", f"All parts of {record.run} are loaded{by}.", hint=hint)
+    at_once = number or record.at_once or pipeline.at_once
     if "from" in parts[0]:
-        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], pipeline.at_once).only(left)
+        plan = backfill.plan(project, pipeline, [(item["from"], item["to"]) for item in parts], at_once).only(left)
     else:
-        plan = _left(session, record, pipeline.plan or backfill.WHOLE, again)
+        plan = pipeline.plan or backfill.WHOLE
+        plan = _left(session, record, plan, loaded, set(left), again) if parts[0]["streams"] else plan
+    plan = replace(plan, at_once=at_once, retry_of=record.retry_of or record.run)
     with _finishing(session, record.pipeline) as facts:
         options = RunOptions(full=bool(record.full), backfill=backfill.recorded(record.backfill), plan=plan)
         _run(session, engines, record.pipeline, facts, asked=used, options=options, verb="retry")
 
 
-def _left(session: Session, record: Record, plan: Plan, again: str) -> Plan:
-    """Return the plan of today that loads the streams which a run did not.
+def _names(item: Mapping[str, Any]) -> list[str]:
+    """Return what a part of a record loads: its streams, or all of them on its days."""
+    return item["streams"] or [item["name"]]
+
+
+def _left(session: Session, record: Record, plan: Plan, loaded: set[str], left: set[str], again: str) -> Plan:
+    """Return the plan of today that loads the streams *left*, and none of those that are *loaded*.
 
     :raises SetupError: E-ENGINE, a part has other streams too, or none of them is selected.
     """
-    loaded, left = (
-        {stream for item in record.parts or () if (item["status"] in DONE) is done for stream in item["streams"]} for done in (True, False)
-    )
     parts = {part.name: {*part.streams} or loaded | left for part in plan.parts}
     mixed = next((name for name, streams in parts.items() if streams & loaded and streams - loaded), None)
     if mixed is not None:
@@ -366,13 +406,20 @@ def _planned(session: Session, engine: Engine, pipeline: Pipeline, options: RunO
     If the tables may be missing, the first part runs alone: targets that create the same ones at
     the same time get in each other's way.
 
-    :raises SetupError: E-STATE, the state has not its bookmarks by stream.
+    :raises SetupError: E-SETTING, the backfill is not possible; E-STATE, the state has not its
+        bookmarks by stream.
     """
-    plan = options.plan or pipeline.plan
+    plan, project = options.plan or pipeline.plan, Project.of(session.settings)
+    if options.backfill and not options.replay:
+        backfill.check(project, pipeline)
     if options.backfill and not options.replay and not (plan and plan.parts[0].span):
-        project, state = Project.of(session.settings), engine.history.state(pipeline.name)
+        state = engine.history.state(pipeline.name)
         with PartHistory.by_stream():
-            plan = backfill.from_bookmarks(project, pipeline, options.backfill, plan, state) or plan
+            bounded = backfill.from_bookmarks(project, pipeline, options.backfill, plan, state)
+        streams = backfill.whole(project, pipeline, bounded) if bounded else []
+        if streams:
+            warn(session.output, pipeline.tap.name, f"Streams that are not INCREMENTAL by a date are loaded whole: {and_more(streams)}.")
+        plan = bounded or plan
     if plan is None:
         return options
     PartHistory(engine.history, plan, 0).state(pipeline.name)  # refuses another form

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/singer"
 """The repository without a registry. It names a host, because podman would add one."""
 DEFAULT_PYTHON = "3.13"
+PLAIN = "plain"
+"""The stage of the Dockerfile without shared libraries and without own code: fewer steps."""
 LEFT_BY_DBT = {"logs", "target"}
 """What dbt leaves in a project. The image has none of it."""
 CONNECTOR_FILES = ("singer-containers/build.lock", "singer-containers/entrypoint.py", "singer-containers/samples")
@@ -83,7 +85,7 @@ COMMIT_FILES = (
 """The inputs of the image ``commit``. A test compares them with the Dockerfile, and runs them
 alone."""
 OURS = "app.kubernetes.io/part-of=singer"
-"""The label of every image that any checkout builds."""
+"""The label of every image that any checkout builds. The Dockerfiles set it."""
 CONTENT = "singer.content"
 """The label with name and content hash of an image. A new tag does not change it."""
 FOREIGN = "exec format error|no match for platform|does not match the specified platform|unsupported platform|unknown flag: --platform"
@@ -171,8 +173,6 @@ def arguments(connector: Connector, settings: Settings) -> dict[str, str]:
     version = {"CONNECTOR_PYTHON": connector.python} if connector.python else {}
     values = {"BASE": base, **version, "CONNECTOR": connector.name, "KIND": connector.kind, "EXECUTABLE": connector.executable}
     values["CAPABILITIES"] = ",".join(connector.capabilities)
-    if connector.kind == "transform":
-        values["TRANSFORM"] = connector.folder.relative_to(settings.root).as_posix()
     if connector.system_packages:
         values["SYSTEM_PACKAGES"] = " ".join(sorted(connector.system_packages))
     return values
@@ -199,12 +199,15 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
     with exclusive(kept.with_name(f"{connector.name}.lock")):
         try:
             sources.write(connector, settings, folder, say)
+            _copy_transform(connector, folder / "own" / "project")
             if tag(connector, settings) != name:  # edited meanwhile: the name must tell the content
                 raise SetupError("E-BUILD", f"The code of {connector.name} changed while it was packaged.", hint="Run it again.")
             attempts = 2
             while True:
                 with_packages = {"BUILD_PACKAGES": " ".join(packages)} if packages else {}
-                text = _attempt(replace(recipe, arguments={**values, **with_packages}), settings, runtime, say)
+                more = packages or connector.system_packages or connector.projects or connector.kind == "transform"
+                final = replace(recipe, arguments={**values, **with_packages}, stage="" if more else PLAIN)
+                text = _attempt(final, settings, runtime, say)
                 if PRUNED.search(text) and attempts:
                     attempts -= 1
                     continue
@@ -221,6 +224,15 @@ def build(connector: Connector, settings: Settings, runtime: Runtime, say: Calla
         raise _failure(recipe, text, settings)
     _check_platform(recipe, runtime)
     remember(connector, settings, name)
+
+
+def _copy_transform(connector: Connector, folder: Path) -> None:
+    """Copy the files of a transform's dbt project that its image has."""
+    with file_errors("The build context", folder):
+        for file in transform_files(connector):
+            copy = folder / file.relative_to(connector.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
 
 
 def _memory(connector: Connector, settings: Settings) -> Path:
@@ -275,14 +287,17 @@ class Recipe:
     arguments: Mapping[str, str]
     platform: str
     """Empty for that of the runtime."""
+    stage: str = ""
+    """The stage to build; empty for the last one."""
 
 
 def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable[[str], None]) -> str:
     """Run the builder. Return nothing if it succeeds, else its output without passwords."""
     name = recipe.name
     command = ["build", "--file", str(settings.tool / "singer-containers" / recipe.file)]
-    command += ["--label", OURS, "--label", f"{CONTENT}={recipe.tag.rpartition('/')[2]}"]
+    command += ["--label", f"{CONTENT}={recipe.tag.rpartition('/')[2]}"]
     command += ["--platform", recipe.platform] if recipe.platform else []
+    command += ["--target", recipe.stage] if recipe.stage else []
     for full in made(recipe.tag, name, recipe.platform):
         command += ["--tag", full]
     for key, value in recipe.arguments.items():
@@ -298,7 +313,7 @@ def _attempt(recipe: Recipe, settings: Settings, runtime: Runtime, say: Callable
     for key in variables:
         command += ["--build-arg", key]  # its value is in the environment: it may be a password
     certificates = network.trusted()
-    folders = [recipe.arguments[key] for key in ("SOURCES", "OWN", "TRANSFORM") if key in recipe.arguments]
+    folders = [recipe.arguments[key] for key in ("SOURCES", "OWN") if key in recipe.arguments]
     if certificates:
         folders.append(str(certificates.parent.relative_to(settings.root)))
         command += ["--build-arg", f"NETWORK={folders[-1]}"]

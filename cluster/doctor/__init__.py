@@ -108,9 +108,7 @@ def _result(check: Check, future: Future[list[CheckResult]], deadline: float) ->
     try:
         return future.result(max(0, deadline - time.monotonic()))
     except TimeoutError:
-        return [
-            CheckResult(check.name, "fail", f"no answer within {SECONDS} s", "Run it again; if it happens again, look at what hangs there.")
-        ]
+        return [check.failed(f"no answer within {SECONDS} s", "Run it again; if it happens again, look at what hangs there.")]
 
 
 def _fixed(machine: Machine, output: Output) -> list[SetupError]:

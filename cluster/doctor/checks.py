@@ -39,7 +39,7 @@ from cluster.project.releases import default_index
 from cluster.project.venvs import Environments, chosen_index, pip_setting, uv_program
 from cluster.providers import kind, preflight
 from cluster.ui.command_line import command
-from cluster.ui.format import count, gigabytes, seconds, shown
+from cluster.ui.format import count, gigabytes, seconds, shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,11 +142,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Check:
-    """A check: its name, its function, and whether only the engine argo needs it."""
+    """A check: its name, its function, and which engines need it."""
 
     name: str
     look: Callable[[Machine], Iterable[CheckResult]]
     argo_only: bool = False
+    optional: bool = False
+    """No command needs what it looks at, so it never fails."""
 
     def made(self, machine: Machine) -> list[CheckResult]:
         """Run the check and return its results; a ``SetupError`` is a failure."""
@@ -154,8 +156,14 @@ class Check:
         try:
             results.extend(self.look(machine))
         except SetupError as error:
-            results.append(CheckResult(self.name, "fail", error.problem, error.hint))
+            results.append(self.failed(error.problem, error.hint))
         return results
+
+    def failed(self, problem: str, hint: str) -> CheckResult:
+        """Return the result of a check that could not be made."""
+        if self.optional:
+            return CheckResult(self.name, "unneeded", f"not compared: {problem.rstrip('.')}")
+        return CheckResult(self.name, "fail", problem, hint)
 
 
 def all_checks(settings: Settings) -> list[Check]:
@@ -291,7 +299,7 @@ def dotenv(machine: Machine) -> Iterator[CheckResult]:
         if mode & 0o077:
             fix = partial(fixes.close, file)
             yield CheckResult(
-                file.name, "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {shown(file)}", fix
+                file.name, "slow", f"others may read the secrets in it (its mode is {mode:04o})", f"chmod 600 {typed(file)}", fix
             )
         values = read_dotenv(file)
         if not mode & 0o077:
@@ -584,7 +592,7 @@ def _other(machine: Machine, cluster: kind.ClusterContainers) -> CheckResult | N
         if same:
             return CheckResult("Other checkouts", "fail", f"{what} is that of {cluster.checkout}: two cannot have one name", other_name)
         return CheckResult("Other checkouts", "ok", f"{cluster.checkout} has {what}: the two do not meet")
-    hint = f"{shown(Path(which('kind') or 'kind'))} delete cluster --name {cluster.name}"
+    hint = f"{typed(Path(which('kind') or 'kind'))} delete cluster --name {cluster.name}"
     gone = "no longer knows it" if cluster.checkout.exists() else "is gone"
     return CheckResult(
         "Other checkouts", "fail" if same else "slow", f"{what} was left behind: its checkout {cluster.checkout} {gone}", hint

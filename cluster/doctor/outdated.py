@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -20,12 +21,11 @@ from cluster.doctor import fixes
 from cluster.doctor.checks import Check, CheckResult, installed, is_address
 from cluster.errors import SetupError
 from cluster.kube.rbac import visible
-from cluster.net import proxy
 from cluster.platform.handles import in_parallel
 from cluster.platform.rendering import IMAGES as PROGRAMS
 from cluster.project import releases, tool, venvs
 from cluster.ui.command_line import command
-from cluster.ui.format import count, shown
+from cluster.ui.format import count, shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ REPOSITORIES = {"kind": "kubernetes-sigs/kind", "Argo Workflows": "argoproj/argo
 
 def all_checks(*, ask_releases: bool) -> list[Check]:
     """Return the checks, in the order of the output."""
-    asked = [Check("Releases", newer_releases)] if ask_releases else []
-    return [Check("Tool", the_tool), Check("Connectors", connectors), Check("Platform", platform, argo_only=True), *asked]
+    checks = {"Tool": the_tool, "Connectors": connectors, "Platform": platform, **({"Releases": newer_releases} if ask_releases else {})}
+    return [Check(name, look, optional=True) for name, look in checks.items()]
 
 
 def the_tool(machine: Machine) -> Iterator[CheckResult]:
@@ -93,11 +93,7 @@ def connectors(machine: Machine) -> Iterator[CheckResult]:
         python, seconds = pair[0].python or venvs.LEAST_PYTHON, max(LEAST_SECONDS, deadline - time.monotonic())
         return releases.newest(pair[1].name, python, indexes, network, seconds)
 
-    try:
-        newest = in_parallel(ask, locked)
-    except SetupError as error:
-        yield CheckResult("Connectors", "unneeded", f"not compared with newer packages: {error.problem.rstrip('.')}")
-        return
+    newest = in_parallel(ask, locked)
     outdated = [(*pair, version) for pair, version in zip(locked, newest, strict=True) if _is_newer(version, venvs.version(pair[0]))]
     for connector, requirement, version in outdated:
         yield _outdated(machine, connector, requirement, version)
@@ -184,10 +180,12 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
     here = {"The tool": (address, cluster.__version__)} if address else {}
     here |= {title: (f"https://{host}/{path}", pinned[title]) for title, path in REPOSITORIES.items()}
     results = dict(zip(here, in_parallel(lambda item: _newest(machine, *item), here.values()), strict=True))
-    yield from (CheckResult("Releases", "unneeded", f"{title} is not compared: {why}") for title, (_, why) in results.items() if why)
+    for why in dict.fromkeys(why for _, why in results.values() if why):
+        titles = ", ".join(title for title, (_, its) in results.items() if its == why)
+        yield CheckResult("Releases", "unneeded", f"not compared: {titles}, because {why}")
     newer = [(title, newest) for title, (newest, _) in results.items() if newest and _is_newer(newest, here[title][1])]
     for title, newest in newer:
-        update = command("upgrade") if project else f"git -C {shown(settings.tool)} pull"
+        update = command("upgrade") if project else f"git -C {typed(settings.tool)} pull"
         hint = update if title == "The tool" else f"A newer version of the tool may pin it: {update}"
         yield CheckResult("Releases", "slow", f"{title} is {here[title][1]}; {newest} is released", hint)
     asked = [title for title, (_, why) in results.items() if not why]
@@ -198,8 +196,9 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
 def _newest(machine: Machine, address: str, _pinned: str) -> tuple[str, str]:
     """Return the newest release of a repository, or why it cannot be read."""
     try:
-        return tool.newest(address, SECONDS, machine.network.variables(machine.environ)), ""
+        newest = tool.newest(address, SECONDS, machine.network.variables(machine.environ))
     except ValueError:
-        return "", f"{proxy.shown(address)} does not answer"
+        return "", f"{urlsplit(address).hostname or address} does not answer"
     except SetupError as error:
         return "", error.problem.rstrip(".")
+    return newest, "" if newest else f"{address} has no release"

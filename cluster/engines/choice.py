@@ -80,7 +80,7 @@ class Engine:
             with alone(self.session.settings, self.history, pipeline):
                 yield
             return
-        running = [record.run for record in self.newest(pipeline, None) if record.status == "running"]
+        running = [seen.run for seen, _ in self._live(pipeline) if not seen.ended]
         if running:
             hint = f"Wait, or {command(f'cancel {running[0]}')}"
             raise SetupError("E-BUSY", f"A run of {pipeline} is under way ({running[0]}).", hint=hint)

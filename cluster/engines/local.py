@@ -23,7 +23,7 @@ from cluster.runs import outcome
 from cluster.runs import state as state_json
 from cluster.runs.history import PartHistory
 from cluster.runs.journal import STOPPED, Journal, foreign, printed
-from cluster.runs.record import Record, Side, entries, new_run_id
+from cluster.runs.record import Record, Side, new_run_id
 from cluster.ui.command_line import command
 from cluster.ui.format import count, megabytes, now, shown
 from cluster.ui.output import warn
@@ -67,7 +67,7 @@ class LocalEngine:
             if job.plan:
                 # Refuses a state of another form.
                 PartHistory(self.history, job.plan, 0).own(record.state_before)
-                record.parts, record.full = entries(job.plan), job.plan.full
+                record.divide(job.plan)
             with file_errors("The lock", lock):
                 lock.write_text(record.run, encoding="utf-8")
             started(record.run)

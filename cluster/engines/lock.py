@@ -18,8 +18,6 @@ from cluster.errors import SetupError
 from cluster.host import locks
 from cluster.host.files import file_errors, private, private_folder
 from cluster.host.waiting import until
-from cluster.project.parts import planned
-from cluster.runs.history import PartHistory
 from cluster.runs.journal import Journal, Progress
 
 if TYPE_CHECKING:
@@ -93,12 +91,10 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
     with no_runner(folder, pipeline):
         record = history.read(pipeline, run)
         if record is not None:  # otherwise it had not begun
-            plan = planned(record.parts or ())
-            for index, part in enumerate(plan.parts):
-                view = PartHistory(history, plan, index)
+            for view in history.views(record):
                 stored = view.read(pipeline, run)
                 if stored is not None:
-                    Journal(view, stored, progress(folder / part.name)).recover()
+                    Journal(view, stored, progress(folder / view.part.name)).recover()
             Journal(history, record, progress(folder)).recover()
         list(recover(settings, {}, run))  # what it cannot keep is lost
         shutil.rmtree(folder, ignore_errors=True)

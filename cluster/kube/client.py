@@ -25,7 +25,7 @@ from cluster.kube import rbac
 from cluster.net.http import in_few_words
 from cluster.net.proxy import login
 from cluster.ui.command_line import command
-from cluster.ui.format import shown
+from cluster.ui.format import shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 FIELD_MANAGER = "singer"
 TIMEOUT = (3, 30)
 """Seconds to connect, seconds between two reads."""
+RETRIES = urllib3.Retry(
+    total=10, connect=0, read=0, redirect=0, other=0, allowed_methods=None, raise_on_status=False, retry_after_max=TIMEOUT[1]
+)
+"""A server that is too busy is asked again if it names a time (``Retry-After``), as kubectl does.
+The API server answers like this also when it begins to serve new kinds."""
 
 ARGO = "apis/argoproj.io/v1alpha1"
 KINDS = {
@@ -101,8 +106,8 @@ class LackingError(SetupError):
     def prepare(self) -> None:
         """See ``SetupError``. Where the file cannot be written, asking is what is left."""
         with suppress(SetupError):
-            file = shown(self.right.write(self.folder))
-            self.hint = f"Let an administrator apply {file} (kubectl apply -f {file}), then run it again."
+            file = self.right.write(self.folder)
+            self.hint = f"Let an administrator apply {shown(file)} (kubectl apply -f {typed(file)}), then run it again."
 
 
 class Kube:
@@ -134,7 +139,7 @@ class Kube:
         config.no_proxy = ""
         if config.proxy and login(config.proxy):
             config.proxy_headers = urllib3.make_headers(proxy_basic_auth=login(config.proxy))
-        config.retries = urllib3.Retry(total=0)
+        config.retries = RETRIES
         self._client: Any = ApiClient(config)
 
     # -- objects
@@ -343,6 +348,7 @@ def refusal(status: int, message: str, request: str) -> RefusedError:
         403: "A rule of the cluster forbids it, or it does not know who you are: ask its administrator.",
         404: "What it needs is not installed there.",
         409: "It changed at the same time: run it again.",
+        429: "It is busy: wait a moment, then run it again.",
     }
     problem = f"The cluster refuses ({status}): {message.strip().rstrip('.') or request}."
     return RefusedError(status, problem, hints.get(status, f"The request was {request}."))

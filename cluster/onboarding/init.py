@@ -42,7 +42,9 @@ def init(session: Session, folder: str) -> None:
     """
     root, output = Path(folder).expanduser().resolve(), session.output
     if root.is_relative_to(TOOL):
-        raise SetupError("E-CONFIG", f"{folder} is inside the checkout of the tool.", hint="Name a folder beside it, such as ../pipelines.")
+        raise SetupError(
+            "E-CONFIG", f"{folder or root} is inside the checkout of the tool.", hint="Name a folder beside it, such as ../pipelines."
+        )
     there = [name for name in (*TEMPLATE.values(), *COPIED, FILE) if os.path.lexists(root / name)]
     if there:
         raise SetupError("E-EXISTS", f"{folder} has {there[0]} already.", hint="Name another folder, or one without it.")

@@ -19,6 +19,7 @@ from cluster.project.tool import FILE, SILENT, git, newest, read
 from cluster.project.tool import version as version_of
 from cluster.runs import format_version
 from cluster.ui.command_line import command
+from cluster.ui.format import typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def _of_checkout(tool: Path, to: str) -> str:
         raise SetupError(
             "E-SETTING",
             f"This machine uses the checkout at TOOL_PATH, {tool}, which is at {version or 'no commit'}.",
-            hint=f"git -C {tool} checkout {to}, then {command('upgrade')} writes that version into {FILE}.",
+            hint=f"git -C {typed(tool)} checkout {to}, then {command('upgrade')} writes that version into {FILE}.",
         )
     if not version:
         raise SetupError("E-SETTING", f"The tool at TOOL_PATH, {tool}, has no commit to name.", hint=f"Write TOOL_GIT into {FILE}.")

@@ -64,6 +64,12 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[R
         return list(pool.map(work, items))
 
 
+def _import_clients() -> None:
+    """Import the clients of Kubernetes and S3, while the runtime answers."""
+    import cluster.kube.client  # noqa: PLC0415
+    import cluster.store.s3  # noqa: F401, PLC0415
+
+
 class Handles:
     """Settings and provider of an installation, and lazily its cluster, store and objects."""
 
@@ -158,6 +164,7 @@ class Handles:
         if self.provider.name == "kind" and self.instance.complete:
             for question in questions:
                 threading.Thread(target=ask, args=[question], daemon=True).start()
+            threading.Thread(target=_import_clients, daemon=True).start()
 
     # -- the cluster
 

@@ -15,7 +15,7 @@ from cluster.platform import backup
 from cluster.platform.ownership import WHOLE_CLUSTER, is_shared, key, live_objects, need_argo, need_ours, unowned, unwanted
 from cluster.platform.upgrade import older_layout
 from cluster.runs import format_version
-from cluster.ui.format import and_more, shown
+from cluster.ui.format import and_more, shown, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def _need_rights(handles: Handles, wanted: list[Document]) -> None:
         raise SetupError(
             "E-RIGHTS",
             f"You may not create a {kinds} in the cluster of {handles.provider.context}.",
-            hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {shown(file)}), then run it again.",
+            hint=f"Let an administrator apply {shown(file)} (kubectl apply --server-side -f {typed(file)}), then run it again.",
         )
     namespaced = sorted({document["kind"] for document in handles.rendering.documents} - set(WHOLE_CLUSTER) | {"Secret"})
     handles.kube.need([(verb, *_resource(handles, kind)) for kind in namespaced for verb in VERBS], handles.namespace, "up")

@@ -132,7 +132,10 @@ class Rendering:
             secret = [self.settings.s3_secret]
             rules = [{**rule, "resourceNames": secret} if "secrets" in rule["resources"] else rule for rule in document["rules"]]
             return documents.with_value(document, "rules", rules)
-        if (kind, name) == ("Role", SECRETS) and self._rotating:  # without names, all are allowed
+        if (kind, name) == ("Role", SECRETS) and not self._rotating:
+            # Kubernetes drops an empty list. An exported one would conflict with what is there.
+            return {key: value for key, value in document.items() if key != "rules"}
+        if (kind, name) == ("Role", SECRETS):  # a rule without names would allow all
             rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": self._rotating, "verbs": ["get", "patch"]}
             return documents.with_value(document, "rules", [rule])
         return document

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import describe, read_object
 from cluster.errors import SetupError
 from cluster.project.parts import MOST, Part, Plan, bookmarks
-from cluster.project.planning import incremental
+from cluster.project.planning import incremental, log_based, selected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -116,6 +116,20 @@ def _like(text: str, name: str, *, timed: bool, exclusive: bool) -> str:
     return text + ("T23:59:59Z" if end else "T00:00:00Z") * timed
 
 
+def check(project: Project, pipeline: Pipeline) -> None:
+    """Check that no selected stream is read from the source's log, whose position would move.
+
+    :raises SetupError: E-SETTING, one is.
+    """
+    streams = log_based(_catalog(project, pipeline)) if pipeline.catalog.exists() else []
+    if streams:
+        raise SetupError(
+            "E-SETTING",
+            f"{streams[0]} is LOG_BASED: a backfill would read the changes that the next run needs.",
+            hint=f"Use another pipeline of {pipeline.tap.name}, whose catalog does not select it.",
+        )
+
+
 # -- of a tap without a start
 
 
@@ -136,17 +150,11 @@ def from_bookmarks(
 
     :raises SetupError: E-SETTING, there is an end, which a bookmark cannot express.
     """
-    if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
-        return None
-    keys = dict(incremental(read_object(pipeline.catalog, project.shown(pipeline.catalog), "E-CATALOG")))
+    keys = _keys(project, pipeline)
     if not keys:
         return None
     if backfill.last:
-        raise SetupError(
-            "E-SETTING",
-            f"{pipeline.tap.name} has no end_date: its rows are bounded below by a bookmark, and cannot be bounded above.",
-            hint=f"Leave out --to, or write settings: [{START}, {END}] into its connector.yaml if it has them.",
-        )
+        raise _endless(pipeline)
     old = bookmarks(state)
     marks = {name: {**_own(old.get(name)), **_mark(key, backfill.first)} for name, key in keys.items()}
     base = plan or WHOLE
@@ -155,6 +163,35 @@ def from_bookmarks(
         own = {name: mark for name, mark in marks.items() if name in part.streams or not part.streams}
         made.append(replace(part, state={"bookmarks": own} if own else None))
     return replace(base, parts=tuple(made))
+
+
+def whole(project: Project, pipeline: Pipeline, plan: Plan) -> list[str]:
+    """Return the selected streams that no bookmark of *plan* bounds."""
+    known = {name for part in plan.parts for name in (part.state or {}).get("bookmarks", ())}
+    known |= {name for part in plan.parts if part.name in plan.skipped for name in part.streams}
+    return [name for name in selected(_catalog(project, pipeline)) if name not in known]
+
+
+def _catalog(project: Project, pipeline: Pipeline) -> dict[str, Any]:
+    return read_object(pipeline.catalog, project.shown(pipeline.catalog), "E-CATALOG")
+
+
+def _keys(project: Project, pipeline: Pipeline) -> dict[str, str]:
+    """Return the incremental streams that bookmarks can bound, each with the field of its date.
+
+    None if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
+    """
+    if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
+        return {}
+    return dict(incremental(_catalog(project, pipeline)))
+
+
+def _endless(pipeline: Pipeline) -> SetupError:
+    return SetupError(
+        "E-SETTING",
+        f"{pipeline.tap.name} has no end_date: its rows are bounded below by a bookmark, and cannot be bounded above.",
+        hint=f"Leave out --to and --every, or write settings: [{START}, {END}] into its connector.yaml if it has them.",
+    )
 
 
 def _own(mark: Any) -> dict[str, Any]:
@@ -197,6 +234,8 @@ def plan(project: Project, pipeline: Pipeline, spans: Iterable[tuple[str, str]],
 
     :raises SetupError: E-SETTING, the tap does not take these dates, or there are too many.
     """
+    if _keys(project, pipeline):
+        raise _endless(pipeline)
     parts = []
     for first, last in islice(spans, MOST + 1):
         dates = config(project, pipeline, Backfill(first, last))

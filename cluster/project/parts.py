@@ -51,6 +51,8 @@ class Plan:
     """The parts that an earlier run has loaded, in a retry."""
     full: bool = False
     """Whether the parts start over, without a state; a retry of the run does the same."""
+    retry_of: str = ""
+    """The run whose parts a retry loads; of a retry of a retry, the first run."""
 
     def data(self) -> bytes:
         """Return the plan as the entrypoint and ``commit`` read it."""
@@ -61,7 +63,8 @@ class Plan:
             own |= {"config": dict(part.config)} if part.config else {}
             own |= {"state": dict(part.state)} if part.state else {}
             parts.append(own | ({"skipped": True} if part.name in self.skipped else {}))
-        return exact_json.dumps({"parts": parts} | ({"full": True} if self.full else {})).encode()
+        more = ({"full": True} if self.full else {}) | ({"retry_of": self.retry_of} if self.retry_of else {})
+        return exact_json.dumps({"parts": parts, "at_once": self.at_once} | more).encode()
 
     @property
     def key(self) -> str:
@@ -118,7 +121,8 @@ def read(data: bytes) -> Plan:
     :raises ValueError, KeyError, TypeError: it is none.
     """
     content = exact_json.loads(data)
-    return replace(planned(content["parts"]), full=content.get("full") is True)
+    full, retry_of = content.get("full") is True, content.get("retry_of", "")
+    return replace(planned(content["parts"]), at_once=content.get("at_once", 1), full=full, retry_of=retry_of)
 
 
 def planned(parts: Collection[Mapping[str, Any]]) -> Plan:

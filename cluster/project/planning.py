@@ -58,6 +58,18 @@ def selected(catalog: Mapping[str, Any]) -> Iterator[str]:
 
 def incremental(catalog: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each selected stream that is incremental by a date, and the field of that date."""
+    for name, method, key, field in _replicated(catalog):
+        if method == "INCREMENTAL" and field.get("format") in {"date", "date-time"}:
+            yield name, key
+
+
+def log_based(catalog: Mapping[str, Any]) -> list[str]:
+    """Return the selected streams that are read from the source's log."""
+    return [name for name, method, _, _ in _replicated(catalog) if method == "LOG_BASED"]
+
+
+def _replicated(catalog: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Mapping[str, Any]]]:
+    """Yield each selected stream with its replication method, replication key, and that field."""
     chosen = set(selected(catalog))
     for entry in catalog["streams"]:
         items = entry.get("metadata")
@@ -67,8 +79,8 @@ def incremental(catalog: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         key = root.get("replication-key") or entry.get("replication_key")
         field = entry["schema"].get("properties", {}).get(key) or {}
         name = entry.get("tap_stream_id", entry.get("stream"))
-        if name in chosen and method == "INCREMENTAL" and field.get("format") in {"date", "date-time"}:
-            yield name, key
+        if name in chosen:
+            yield name, method, key, field
 
 
 def _names(streams: Iterable[str]) -> Iterator[str]:

@@ -171,21 +171,25 @@ class History:
         return record if record is not None and (record.pipeline, record.run) == (pipeline, run) else None
 
     def views(self, record: Record) -> list[PartHistory]:
+        """Return the history of each part of a run, in order."""
+        plan = planned(record.parts or ())
+        return [PartHistory(self, plan, number) for number in range(len(plan.parts))]
+
+    def begun(self, record: Record) -> list[PartHistory]:
         """Return the histories of those parts of a run that have a record.
 
         One list of names costs less than a request for each part that has none.
         """
-        plan, folder = planned(record.parts or ()), f"runs/{record.pipeline}/{record.run}/parts/"
+        folder = f"runs/{record.pipeline}/{record.run}/parts/"
         there = {item.key for item in self.store.objects(self.settings.bucket_artifacts, folder)}
-        views = [PartHistory(self, plan, number) for number in range(len(plan.parts))]
-        return [view for view in views if view.record_key(record.pipeline, record.run) in there]
+        return [view for view in self.views(record) if view.record_key(record.pipeline, record.run) in there]
 
     def parts(self, record: Record) -> dict[str, Record]:
         """Return the records of those parts of a run that have begun, by name."""
-        views = self.views(record)
+        views = self.begun(record)
         with ThreadPoolExecutor(READERS) as pool:
-            begun = pool.map(lambda view: view.read(record.pipeline, record.run), views)
-        return {view.part.name: part for view, part in zip(views, begun, strict=True) if part is not None}
+            records = pool.map(lambda view: view.read(record.pipeline, record.run), views)
+        return {view.part.name: part for view, part in zip(views, records, strict=True) if part is not None}
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""

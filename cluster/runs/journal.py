@@ -92,9 +92,9 @@ def parts_error(record: Record, otherwise: dict[str, str]) -> dict[str, str]:
     more = f" {count(len(left) - 1, 'more part')} of {len(record.parts or ())} did not succeed." if len(left) > 1 else ""
     why = failed[0]["error"] if failed else otherwise
     problem = f"Part {failed[0]['name']}: {why['problem']}" if failed else why["problem"]
-    again = why["hint"].startswith("Run it again.")
-    hint = outcome.rest(record) if again else why["hint"].replace(outcome.UNCHANGED, outcome.rest(record))
-    return {"code": why["code"], "problem": problem + more, "hint": hint}
+    rest = outcome.rest(record)
+    hint = rest if why["hint"].startswith("Run it again.") else why["hint"].replace(outcome.UNCHANGED, rest)
+    return {"code": why["code"], "problem": problem + more, "hint": hint if rest in hint else f"{hint} {rest}"}
 
 
 class Journal:
@@ -277,7 +277,7 @@ class Journal:
         :raises SetupError: E-STORE, E-DISK.
         """
         record = self.record
-        for view in self.history.views(record):
+        for view in self.history.begun(record):
             stored = view.read(record.pipeline, record.run)
             if stored is not None and not Journal(view, stored).follow() and stored.status == "running":
                 Journal(view, stored).fail("interrupted" if otherwise["code"] in STOPS else "failed", otherwise)

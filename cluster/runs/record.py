@@ -23,6 +23,8 @@ Status = Literal["running", "succeeded", "failed", "interrupted"]
 SCHEMA = 1
 DONE = {"succeeded", "skipped"}
 """The statuses of parts that are loaded, by this run or by the one that it retries."""
+RARE = {"part", "parts", "full", "at_once", "retry_of"}
+"""The keys that most records lack."""
 LETTERS = "2456789bcdfghjkmnpqrstvwxz"
 """Letters of a run's suffix, in sort order. None look alike; without vowels they form no words."""
 
@@ -100,9 +102,13 @@ class Record:
     part: str | None = None
     """The name of the part, in the record of one."""
     parts: list[dict[str, Any]] | None = None
-    """The parts of the run, None if it has none. See ``entries`` and ``gather``."""
+    """The parts of the run, None if it has none. See ``divide`` and ``gather``."""
     full: bool | None = None
     """With parts: whether they start over, without a state."""
+    at_once: int | None = None
+    """With parts: how many of them may run at the same time."""
+    retry_of: str | None = None
+    """In a retry: the run whose parts, or extracted data, it loads. It is no retry itself."""
     schema: int = SCHEMA
 
     @property
@@ -124,6 +130,15 @@ class Record:
     def done(self) -> int:
         """How many of its parts are loaded."""
         return sum(item["status"] in DONE for item in self.parts or ())
+
+    def divide(self, plan: Plan) -> None:
+        """List the parts of a run that begins, and how it runs them."""
+        self.parts, self.full, self.at_once, self.retry_of = [], plan.full, plan.at_once, plan.retry_of or None
+        for part in plan.parts:
+            dates = {"from": part.span[0], "to": part.span[1]} if part.span else {}
+            status = "skipped" if part.name in plan.skipped else "waiting"
+            counts = {"status": status, "records": 0, "seconds": None, "error": None}
+            self.parts.append({"name": part.name, "streams": list(part.streams), **dates, **counts})
 
     def gather(self, begun: Mapping[str, Record]) -> None:
         """Sum up the records of the parts that have begun in the record of their run."""
@@ -154,18 +169,6 @@ class Record:
         return not self.total and not self.batches
 
 
-def entries(plan: Plan) -> list[dict[str, Any]]:
-    """Return how a record lists the parts of a run that begins."""
-    listed = []
-    for part in plan.parts:
-        dates = {"from": part.span[0], "to": part.span[1]} if part.span else {}
-        status = "skipped" if part.name in plan.skipped else "waiting"
-        listed.append(
-            {"name": part.name, "streams": list(part.streams), **dates, "status": status, "records": 0, "seconds": None, "error": None}
-        )
-    return listed
-
-
 def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for count in counts:
@@ -174,12 +177,12 @@ def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def fields_of(record: Record) -> dict[str, Any]:
-    """Return the keys of ``run.json``; those of parts only if there are parts."""
-    return {key: value for key, value in asdict(record).items() if value is not None or key not in {"part", "parts", "full"}}
+    """Return the keys of ``run.json``; those of parts and of retries only if they have a value."""
+    return {key: value for key, value in asdict(record).items() if value is not None or key not in RARE}
 
 
 def read_record(data: bytes) -> Record:
-    """Read a ``run.json``.
+    """Read a ``run.json``. Keys that a later version has added are left out.
 
     :raises ValueError: it is no record, or its schema is unknown.
     """
@@ -189,7 +192,8 @@ def read_record(data: bytes) -> Record:
             raise ValueError(f"schema {fields['schema']}")
         sides = {name: Side(**fields[name]) for name in ("tap", "target")}
         sides |= {name: Side(**fields[name]) for name in ("mapper", "transform") if fields.get(name)}
-        return Record(**{**fields, **sides})
+        known = {key: value for key, value in fields.items() if key in Record.__dataclass_fields__}
+        return Record(**{**known, **sides})
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 

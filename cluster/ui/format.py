@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,11 @@ def shown(path: Path) -> str:
     here = Path.cwd()
     below = path.is_relative_to(here) and here != Path(here.root)
     return str(path.relative_to(here) if below else path).replace("\n", "\\n")
+
+
+def typed(path: Path) -> str:
+    """Return *path* as a person types it in a command: as ``shown``, in quotes if it needs them."""
+    return shlex.quote(shown(path))
 
 
 def in_words(error: SetupError) -> str:

@@ -1,6 +1,7 @@
 """Pipelines in a real cluster: the scenario table on the argo engine, and what only a cluster can do to a run.
 
 All cases of the table are pipelines of one checkout and run in batches; each has a separate state to begin with.
+In parts, each case is a separate pipeline too, and those that fail are retried.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from argo_checkout import argo_checkout, finished, slow
+from argo_checkout import Done, argo_checkout, finished, slow
 from platform_checkout import run
-from scenarios import AFTER, BEFORE, CASES, GOOD, MORE, Case
+from scenarios import AFTER, BEFORE, CASES, GOOD, HIT, IN_PARTS, MORE, ROWS, SPLIT, STREAMS, Case, Column
 
 from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.steps.storage import policy
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from argo_checkout import Argo, Done
+    from argo_checkout import Argo
 
     from cluster.runs.record import Record
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 BATCH = 4
 TIMEOUT = "20s"
+PART_TIMEOUT = "45s"
+"""That of each part, of which many start together."""
 ELSEWHERE = {
     "tap takes too long": "took longer than its timeout",
     "tap that does not listen takes too long": "took longer than its timeout",
@@ -49,16 +53,20 @@ def argo(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[Arg
         yield checkout
 
 
-def pipeline_of(case: Case) -> str:
+def pipeline_of(case: Case, column: Column | None = None) -> str:
     """Return the name of a case's pipeline."""
-    return f"case-{CASES.index(case):02}"
+    return f"{column.name if column else 'case'}-{CASES.index(case):02}"
+
+
+def chosen(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """Return the parameters of the tests that this session has chosen."""
+    return [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
 
 
 @pytest.fixture(scope="module")
 def results(argo: Argo, request: pytest.FixtureRequest) -> dict[str, Done]:
     """Run all cases that this session has chosen, a few at a time."""
-    params = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    cases = [case for case in (values.get("case") for values in params) if isinstance(case, Case)]
+    cases = [values["case"] for values in chosen(request) if "case" in values and "column" not in values]
     for case in cases:
         name, more = pipeline_of(case), {**case.pipeline}
         if "timeout" in more:
@@ -91,6 +99,71 @@ def test_scenario(argo: Argo, results: dict[str, Done], case: Case) -> None:
     else:
         assert sum(text.count("\n") for text in data.values()) == case.records
         assert record["records"] == ({"s": case.records} if case.records else {})
+
+
+def together(argo: Argo, commands: dict[str, tuple[str, ...]]) -> dict[str, Done]:
+    """Type the commands of pipelines, a few at a time, and return the result of each."""
+
+    def one(words: tuple[str, ...]) -> Done:
+        result = argo.type(*words, "--json")
+        assert "Traceback" not in result.err, result.err
+        return Done(result.last, argo.type("show", result.last["run"], "--json").last)
+
+    with ThreadPoolExecutor(BATCH) as pool:
+        return dict(zip(commands, pool.map(one, commands.values()), strict=True))
+
+
+def write_parts(argo: Argo, column: Column, case: Case, *, corrected: bool = False) -> str:
+    """Write the pipeline of a case with parts; corrected, all of its parts load their rows."""
+    name, tap = pipeline_of(case, column), "tap-discovering" if "discover" in case.capabilities else "tap-scripted"
+    more = {**column.pipeline, **dict.fromkeys(case.pipeline, PART_TIMEOUT)}
+    if column is SPLIT:
+        streams = [{"tap_stream_id": stream, "stream": stream, "schema": {}, "selected": True} for stream in STREAMS]
+        argo.write("own/parts-catalog.json", {"streams": streams})
+        more["catalog"] = "own/parts-catalog.json"
+    return argo.pipeline(name, *column.configs(None if corrected else case), tap, **more)
+
+
+@pytest.fixture(scope="module")
+def in_parts(argo: Argo, request: pytest.FixtureRequest) -> dict[str, tuple[Done, Done | None]]:
+    """Run all cases with parts that this session has chosen, and retry those that failed."""
+    cases = {}
+    for column, case in ((values["column"], values["case"]) for values in chosen(request) if "column" in values):
+        name = write_parts(argo, column, case)
+        cases[name] = column, case
+        argo.set_state(name, column.state(BEFORE, BEFORE))
+    first = together(argo, {name: ("run", name, "--engine", "argo", *column.words) for name, (column, _) in cases.items()})
+    failed = [name for name, done in first.items() if done.record["error"]]
+    for name in failed:
+        write_parts(argo, *cases[name], corrected=True)
+    again = together(argo, {name: ("retry", first[name].last["run"]) for name in failed})
+    return {name: (done, again.get(name)) for name, done in first.items()}
+
+
+@pytest.mark.parametrize(("column", "case"), IN_PARTS, ids=lambda item: item.name)
+def test_scenario_in_parts(argo: Argo, in_parts: dict[str, tuple[Done, Done | None]], column: Column, case: Case) -> None:
+    """One part ends in the cluster as it does on the laptop; the others load, and the retry loads what is missing alone."""
+    name, status = pipeline_of(case, column), "failed" if case.error else "succeeded"
+    done, again = in_parts[name]
+    record, error = done.record, done.record["error"] or {}
+    assert (error.get("code", ""), record["status"], done.last["status"]) == (case.error, status, status), record
+    assert (record["state_before"], record["state_after"]) == (column.state(BEFORE, BEFORE), column.state(case.state, AFTER))
+    states = dict.fromkeys(column.parts, "succeeded") | {column.hit: status}
+    assert {part["name"]: part["status"] for part in record["parts"]} == states
+    files = {(key.split("/")[1], key.split("/")[2]): text for key, text in argo.data(name).items()}
+    hit = files.pop((record["run"], column.hit), "")
+    loaded = {(record["run"], part): ROWS for part in column.parts if part != column.hit}
+    if not case.error:
+        assert (files, hit.count("\n")) == (loaded, case.records)
+        assert record["records"] == {stream: count for stream, count in {"a": 3, HIT: case.records, "c": 3}.items() if count}
+        return
+    assert (hit, record["parts"][1]["error"]["code"]) == ("", case.error)
+    assert error["problem"].startswith(f"Part {column.hit}: ")
+    assert re.search(ELSEWHERE.get(case.name, case.says), f"{error['problem']} {record['parts'][1]['error']['hint']}"), error
+    assert again is not None
+    assert (again.record["error"], again.record["records"]) == (None, {HIT: 3})
+    assert files == loaded | {(again.record["run"], column.hit): ROWS}
+    assert argo.get_state(name) == again.record["state_after"] == column.state(AFTER, AFTER)
 
 
 # ------------------------------------------------------------------------------------------------- equal on both engines

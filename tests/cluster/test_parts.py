@@ -125,6 +125,33 @@ def test_many_small_parts(argo: Argo) -> None:
     print(done.record["seconds"])  # noqa: T201 - with -s: the figure
 
 
+def test_a_schedule(argo: Argo) -> None:
+    """It runs all parts; after a change of the catalog a new stream is a part, and one that was deselected keeps its bookmark."""
+    name = split(argo, "minutely", "abc", split="streams", schedule="* * * * *", retries=2)
+    assert argo.type("sync").code == 0
+    first = scheduled(argo, name, "abc")
+    assert [(part["name"], part["status"]) for part in first["parts"]] == [(stream, "succeeded") for stream in "abc"]
+    assert (first["records"], argo.get_state(name)) == (dict.fromkeys("abc", 4), marks("abc"))
+    split(argo, name, "abd", rows=6, split="streams", schedule="* * * * *", retries=2)
+    assert argo.type("sync").code == 0
+    second = scheduled(argo, name, "abd")
+    assert second["records"] == {"a": 2, "b": 2, "d": 6}
+    assert argo.get_state(name) == {"bookmarks": {**marks("abd", 6)["bookmarks"], **marks("c")["bookmarks"]}}
+    split(argo, name, "abd", rows=6, split="streams")
+    assert argo.type("sync").code == 0
+
+
+def scheduled(argo: Argo, name: str, streams: str) -> dict[str, Any]:
+    """Wait for the first success of a schedule's run with these parts, and return its record."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        for event in argo.type("runs", "--pipeline", name, "--json").events[::-1]:
+            if event["status"] == "succeeded" and [part["name"] for part in event["parts"]] == list(streams):
+                return event
+        time.sleep(2)
+    raise AssertionError(argo.type("runs", "--pipeline", name, "--json").out)
+
+
 def parts_of(argo: Argo, name: str) -> list[dict[str, Any]]:
     """Return the parts of a pipeline's newest run, as its record lists them so far."""
     events = argo.type("runs", "--pipeline", name, "--json").events

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,7 +215,8 @@ def test_staged_counts_come_from_the_taps_own_pod(pod: Pod) -> None:
     assert commit.commit(pod.run, pod.history).records == {"s": 3}
     again = replace(pod.run, run=ID + "2", extracted=ID)
     pod.write("data/s.csv", "a\n1\n")
-    assert commit.commit(again, pod.history).records == {"s": 3}
+    loaded = commit.commit(again, pod.history)
+    assert (loaded.records, loaded.retry_of) == ({"s": 3}, ID)
 
 
 def test_a_link_out_of_the_folder_is_refused(pod: Pod) -> None:
@@ -530,7 +532,7 @@ def test_a_load_that_failed_has_not_come_to_its_transform(pod: Pod) -> None:
     assert pod.history.state("p") is None
 
 
-PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"), full=True)
+PARTS = Plan(tuple(Part(name, (name,)) for name in "abcd"), at_once=2, full=True, retry_of="20261123t081501-2bcd")
 
 
 def of_part(pod: Pod, index: int, mark: int) -> tuple[commit.Run, History]:
@@ -559,6 +561,7 @@ def test_parts_commit_by_themselves(pod: Pod) -> None:
     record = pod.history.read("p", ID)
     assert record is not None
     assert (record.status, record.loaded, record.full, record.tap.exit_code) == ("succeeded", True, True, 0)
+    assert (record.at_once, record.retry_of) == (2, PARTS.retry_of)
     assert (record.state_before, record.state_after) == ({"bookmarks": {"b": {"n": 1}, "z": {"n": 9}}}, {"bookmarks": marks})
     assert [item["status"] for item in record.parts or ()] == ["succeeded"] * 4
 
@@ -589,6 +592,30 @@ def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
     commit.commit(*of_part(pod, 1, 5))
     assert [key for key in watched.keys if "/parts/" in key and "/b.json" not in key] == []
     assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
+
+
+def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
+    """All commit at the same moment: no bookmark is lost, each has its files, and the bookmarks of other streams stay."""
+    pod.history.save_state("p", {"bookmarks": {"z": {"n": 9}}})
+    begin = threading.Barrier(4)
+    views = []
+    for index, name in enumerate("abcd"):
+        run, history = of_part(pod, index, 5)
+        shutil.copytree(pod.shared, tmp_path / name)
+        views.append((replace(run, shared=tmp_path / name), history))
+
+    def end(view: tuple[commit.Run, History]) -> None:
+        begin.wait(10)
+        commit.commit(*view)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(end, views))
+    assert pod.history.state("p") == {"bookmarks": {name: {"n": 5} for name in "abcd"} | {"z": {"n": 9}}}
+    assert pod.data() == {f"p/{ID}/{name}/s.csv": name.encode() for name in "abcd"}
+    assert commit.finish(replace(pod.run, plan=PARTS.key, status="Succeeded"), pod.history, {}) == 0
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.done, record.state_after) == ("succeeded", 4, pod.history.state("p"))
 
 
 def test_a_part_that_failed_and_one_that_was_killed(pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -634,6 +661,22 @@ def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
     assert record is not None
     assert (record.status, (record.error or {}).get("code")) == ("failed", "E-TAP-FAILED")
     assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
+
+
+def test_a_part_that_took_too_long(pod: Pod) -> None:
+    """Its pod is killed for the timeout, and leaves no report: the part is not reported as stopped."""
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 2, 5)
+    commit.attempt(run, history).fail("interrupted", commit.STOPPED)
+    message = "Pod was active on the node longer than the specified deadline"
+    ended = replace(pod.failed(message, pod="pod-c"), plan=PARTS.key)
+    ended = replace(ended, failures=tuple({**node, "displayName": "rest(1:2)(0)"} for node in ended.failures))
+    commit.finish(ended, pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert record.error is not None
+    assert (record.status, record.error["code"], (record.parts or [])[2]["status"]) == ("failed", "E-TIMEOUT", "failed")
+    assert record.error["problem"].startswith("Part c: p was stopped: it took longer than its timeout.")
 
 
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:

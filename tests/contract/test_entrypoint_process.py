@@ -368,6 +368,24 @@ def test_the_connector_sees_no_variable_of_ours(box: Box) -> None:
 
 # --------------------------------------------------------------------------------------------------------- catalogs
 
+
+def test_the_catalog_of_a_part(box: Box) -> None:
+    """A part gets its streams and the deselected ones: neither another part's, nor one that was selected after the run began."""
+    plan = {"parts": [{"name": "one", "streams": ["a", "b"]}, {"name": "two", "streams": ["c"]}]}
+    catalog: list[dict[str, Any]] = [{"tap_stream_id": name, "schema": {}} for name in "abcd"]
+    catalog.append({"tap_stream_id": "off", "schema": {}, "selected": False})
+    box.write("catalog.json", {"streams": catalog})
+    box.write("state.json", {"bookmarks": {name: {"n": 1} for name in "abcd"}})
+    plan_file = str(box.write("parts.json", plan))
+    script = 'for file; do case "$file" in /*) cat "$file"; echo;; esac; done >"$BOX/given"'
+    for index, streams in enumerate(["ab", "c"]):
+        done = box.run("tap", script, SINGER_PART=str(index), SINGER_PARTS=plan_file, SINGER_CAPABILITIES="catalog,state")
+        assert done.code == 0
+        got, state = map(json.loads, box.read("given").splitlines())
+        assert [stream["tap_stream_id"] for stream in got["streams"]] == [*streams, "off"]
+        assert set(state["bookmarks"]) == {*streams, "d"}
+
+
 DISCOVERED = '{"streams": [{"stream": "s", "schema": {}}]}'
 TAP = f"""case "$*" in
 *--help*) echo "$HELP" >&2;;

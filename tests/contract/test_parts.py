@@ -18,7 +18,7 @@ STREAMS = ("a", "b", "c")
 def split(checkout: Checkout, rows: dict[str, int], faults: dict[str, int] | None = None, how: Any = "streams", **pipeline: Any) -> None:
     """Make a pipeline of a tap with streams, each with so many rows, that is split."""
     checkout.scripted({"steps": [["streams", rows, 2, faults or {}]]}, {"often": True}, split=how, **pipeline)
-    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": name in rows} for name in STREAMS]
+    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": name in rows} for name in sorted({*STREAMS, *rows})]
     checkout.write("tap-scripted/catalog.json", {"streams": streams})
 
 
@@ -100,6 +100,8 @@ def test_a_part_that_fails(checkout: Checkout) -> None:
     assert (again.code, again.last["records"]) == (0, {"b": 5}), again.err
     assert [part["status"] for part in shown(checkout)["parts"]] == ["skipped", "succeeded", "skipped"]
     assert checkout.state() == marks(a=2, b=5, c=2)
+    refused = checkout.invoke("retry", result.last["run"], "--json")
+    assert (refused.error, "are loaded, the last of them by" in refused.err) == ("E-ENGINE", True), refused.err
 
 
 def test_the_retry_of_a_full_run(checkout: Checkout) -> None:
@@ -153,15 +155,24 @@ def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
     assert (process.returncode, "1 of 2 parts are loaded" in err, go_on in err) == (130, True, True), err
     assert (busy.code, busy.error, f"logs {run} --follow" in busy.err) == (1, "E-BUSY", True), busy.err
     assert go_on in checkout.invoke("show", "last").out
+    assert [part["status"] for part in shown(checkout)["parts"]] == ["succeeded", "interrupted"]
+    assert (checkout.state(), checkout.leftovers()) == (None, [])
+
+    checkout.scripted({"steps": [["streams", {"b": 2}]]}, {"often": True}, split="streams")
+    again = checkout.invoke("retry", run, "--json")
+    assert (again.code, again.last["records"], checkout.state()) == (0, {"b": 2}, marks(b=2)), again.err
 
 
 def test_bookmarks_of_other_streams_stay(checkout: Checkout) -> None:
-    """A stream that is no longer selected keeps its bookmark, and a part gets none of another part."""
+    """A stream that is deselected or renamed keeps its bookmark, a new one starts without; a part gets none of another part."""
     split(checkout, {"a": 2, "b": 2, "c": 2})
     checkout.run()
     split(checkout, {"a": 3, "b": 3})
     assert checkout.run().last["records"] == {"a": 1, "b": 1}
     assert checkout.state() == marks(a=3, b=3, c=2)
+    split(checkout, {"a": 3, "b-renamed": 2})
+    assert checkout.run().last["records"] == {"b-renamed": 2}
+    assert checkout.state() == marks(a=3, b=3, c=2) | {"bookmarks": {**marks(a=3, b=3, c=2)["bookmarks"], "b-renamed": {"n": 2}}}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +257,7 @@ def test_a_backfill_in_chunks(checkout: Checkout, end: str, timed: bool, count: 
 def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
     """What is done is done: the retry loads the chunk that failed, and no other."""
     by_days(checkout, target={"exit_on": "2024-02-10"})
-    failed = checkout.run("p", *QUARTER)
+    failed = checkout.run("p", *QUARTER, "--at-once", "3")
     assert (failed.code, failed.error) == (2, "E-TARGET-FAILED")
     assert [part["status"] for part in shown(checkout)["parts"]] == ["succeeded", "failed", "succeeded"]
 
@@ -256,8 +267,29 @@ def test_the_rest_of_a_backfill(checkout: Checkout) -> None:
     assert (again.code, again.last["records"]) == (0, {"s": 29}), again.err
     rows = moments(checkout, failed, again)
     assert (len(rows), len(set(rows))) == (56, 56)
-    refused = checkout.invoke("retry", "last", "--json")
-    assert (refused.error, "run p --from 2024-01-15 --to 2024-03-10 --every month" in refused.err) == ("E-ENGINE", True), refused.err
+    assert (shown(checkout)["retry_of"], shown(checkout)["at_once"]) == (failed.last["run"], 3)
+    for run in (again.last["run"], failed.last["run"]):
+        refused = checkout.invoke("retry", run, "--json")
+        assert (refused.code, refused.error) == (1, "E-ENGINE"), refused.err
+        assert "run p --from 2024-01-15 --to 2024-03-10 --every month --at-once 3" in refused.err
+    assert f"All parts of {failed.last['run']} are loaded, the last of them by {again.last['run']}" in refused.err
+
+
+@pytest.mark.full  # six commands
+def test_a_retry_of_each_of_two_runs(checkout: Checkout) -> None:
+    """A retry that failed and the first run have the same rest: either loads what the other has not."""
+    by_days(checkout, target={"exit_on": "T"})
+    first = checkout.run("p", *QUARTER, "--at-once", "3").last["run"]
+    by_days(checkout, target={"exit_on": "2024-02-10"})
+    second = checkout.invoke("retry", first, "--json").last["run"]
+    assert [part["status"] for part in shown(checkout)["parts"]] == ["succeeded", "failed", "succeeded"]
+
+    by_days(checkout, target={"exit_on": "2024-02-20"})
+    assert "1 part, one after the other" in checkout.invoke("retry", first, "--at-once", "2").out
+    assert (shown(checkout)["retry_of"], shown(checkout)["at_once"]) == (first, 2)
+    by_days(checkout)
+    assert checkout.invoke("retry", second, "--json").last["records"] == {"s": 29}
+    assert checkout.invoke("retry", first, "--json").error == "E-ENGINE"
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,8 @@ def test_a_team(tool: Tool, tmp_path: Path) -> None:
     assert (committed.returncode, ".env is in git" in committed.stderr) == (1, True)
     subprocess.run([*GIT, "rm", "--quiet", "--cached", ".env"], cwd=first, check=True)
     second = tmp_path / "second"
-    subprocess.run(["git", "clone", "--quiet", str(first), str(second)], check=True)
+    subprocess.run(["git", "-c", "core.autocrlf=true", "clone", "--quiet", str(first), str(second)], check=True)
+    assert b"\r" not in (second / "invoke").read_bytes() + (second / "tool.env").read_bytes()  # also where git is set up for Windows
     tool.share(second)
     assert not (second / ".local" / "buckets").exists()
     assert tool.type(second, "check", "exchange-rates-to-csv").returncode == 0
@@ -125,8 +126,12 @@ def test_the_tool_is_fetched(tool: Tool, tmp_path: Path) -> None:
     [
         ({}, "The tool is not here", "Write one of them into tool.env."),
         ({"path": "../nowhere"}, "nowhere, and tool.env names no TOOL_GIT", "Write one of them into tool.env."),
-        ({"path": "../nowhere", "git": "NOWHERE", "version": "main"}, "The tool cannot be fetched", "Correct TOOL_GIT and TOOL_VERSION"),
-        ({"git": "TOOL", "version": "v99"}, "The tool cannot be fetched", "Correct TOOL_GIT and TOOL_VERSION"),
+        (
+            {"path": "../nowhere", "git": "NOWHERE", "version": "main"},
+            "The tool cannot be fetched",
+            "Connect to the network, or correct TOOL_GIT",
+        ),
+        ({"git": "TOOL", "version": "v99"}, "The tool cannot be fetched", "Connect to the network, or correct TOOL_GIT"),
         ({"path": "../old"}, "is too old", "Update it"),
         (None, "tool.env is not there", "Restore it from git"),
     ],
@@ -258,6 +263,22 @@ def test_an_upgrade_that_cannot_be(tool: Tool, tmp_path: Path, words: list[str],
     assert f"→ {hint}" in result.stderr
     assert (project / "tool.env").read_bytes() == before
     assert not list((project / ".local" / "tool").glob("*.part"))
+
+
+def test_an_upgrade_of_a_checkout_that_this_machine_uses(tool: Tool, tmp_path: Path) -> None:
+    """The command that the error prints can be typed, also where the checkout is in a folder with a space."""
+    first = tool.commit(tool.root)
+    spaced = tmp_path / "a tool"
+    tool.root.rename(spaced)
+    tool.root = spaced
+    project = tool.init(tmp_path / "pipelines")
+    (spaced / "LICENSE").write_text("")
+    tool.commit(spaced)
+    result = tool.type(project, "upgrade", "--to", first, "--yes")
+    assert (result.returncode, result.stderr.split(maxsplit=1)[0]) == (1, "E-SETTING")
+    printed = result.stderr.rpartition("→ ")[2].partition(", then")[0]
+    subprocess.run(["sh", "-c", printed], cwd=project, check=True, capture_output=True)
+    assert subprocess.run([*GIT, "rev-parse", "HEAD"], cwd=spaced, check=True, capture_output=True, text=True).stdout.strip() == first
 
 
 def test_an_upgrade_in_the_tool_itself(tool: Tool) -> None:

@@ -7,10 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from scenarios import BEFORE, CASES, GOOD, Case
+from scenarios import AFTER, BEFORE, CASES, GOOD, HIT, IN_PARTS, ROWS, SPLIT, STREAMS, Case, Column, of_stream
 
 if TYPE_CHECKING:
-    from checkout import Checkout
+    from checkout import Checkout, Result
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -52,6 +52,61 @@ def test_scenario(checkout: Checkout, case: Case) -> None:
     assert record["state_before"] == BEFORE
     assert record["state_after"] == case.state
     assert (record["error"] or {}).get("code", "") == case.error
+
+
+@pytest.mark.full  # five commands for each case
+@pytest.mark.parametrize(("column", "case"), IN_PARTS, ids=lambda item: item.name)
+def test_scenario_in_parts(checkout: Checkout, column: Column, case: Case) -> None:
+    """One part ends as a run without parts does, with the same error; the others load, and the retry loads what is missing alone."""
+    pipeline = dict.fromkeys(case.pipeline, "4s")  # the timeout of each part
+    before, after = column.state(BEFORE, BEFORE), column.state(case.state, AFTER)
+    checkout.scripted(of_stream(case.tap, HIT), of_stream(case.target, HIT), **pipeline)
+    able = {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": list(case.capabilities)}
+    checkout.write("tap-scripted/connector.yaml", able)
+    if column is SPLIT:
+        catalog = [{"tap_stream_id": stream, "stream": stream, "schema": {}, "selected": True} for stream in STREAMS]
+        checkout.write("tap-scripted/catalog.json", {"streams": catalog})
+    assert checkout.invoke("state", "p", "--set", str(checkout.write("state.json", before))).code == 0
+    alone = problem(checkout.run()) if case.error else ""
+
+    tap, target = column.configs(case)
+    checkout.scripted(tap, target, **pipeline, **column.pipeline)
+    checkout.write("tap-scripted/connector.yaml", able)
+    result = checkout.run("p", *column.words)
+
+    status = "failed" if case.error else "succeeded"
+    assert (result.code, result.error, result.last["status"]) == (2 if case.error else 0, case.error, status), result.err
+    record = checkout.invoke("show", "last", "--json").last
+    assert (record["status"], record["state_before"], record["state_after"], result.last["state"]) == (status, before, after, after)
+    states = dict.fromkeys(column.parts, "succeeded") | {column.hit: status}
+    assert {part["name"]: part["status"] for part in record["parts"]} == states
+    files = rows(checkout, result.last["run"])
+    hit = files.pop(column.hit, "")
+    assert files == {part: ROWS for part in column.parts if part != column.hit}
+    assert checkout.leftovers() == []
+    if not case.error:
+        assert record["records"] == {stream: count for stream, count in {"a": 3, HIT: case.records, "c": 3}.items() if count}
+        assert hit.count("\n") == case.records
+        return
+    assert (hit, record["parts"][1]["error"]["code"]) == ("", case.error)
+    assert problem(result) == record["error"]["problem"] == f"Part {column.hit}: {alone}"
+    assert f"retry {result.last['run']} loads what is missing" in result.err
+
+    tap, target = column.configs()
+    checkout.scripted(tap, target, **column.pipeline)
+    again = checkout.invoke("retry", "last", "--json")
+    assert (again.code, again.last["records"], again.last["state"]) == (0, {HIT: 3}, column.state(AFTER, AFTER)), again.err
+    assert rows(checkout, again.last["run"]) == {column.hit: ROWS}
+
+
+def rows(checkout: Checkout, run: str) -> dict[str, str]:
+    """Return what a run has published, by part."""
+    return {name.split("/")[2]: text for name, text in checkout.outputs().items() if name.startswith(f"p/{run}/")}
+
+
+def problem(result: Result) -> str:
+    """Return the sentence of a command's error."""
+    return str(next(event["problem"] for event in result.events if event["event"] == "error"))
 
 
 def test_the_state_is_what_the_next_run_begins_with(checkout: Checkout) -> None:

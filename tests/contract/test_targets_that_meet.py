@@ -46,16 +46,19 @@ def target(request: pytest.FixtureRequest, checkout: Checkout, postgres: Postgre
     return [str(program), "--config", str(file)]
 
 
-def messages(stream: str, first: int) -> bytes:
-    """Return what a tap prints for a part: rows of a stream, and a state."""
-    fields = {"id": {"type": "integer"}, "name": {"type": ["string", "null"]}}
+def messages(stream: str, first: int, *more: str) -> bytes:
+    """Return what a tap prints for a part: rows of a stream, and a state. Its schema may have *more* fields."""
+    fields = {"id": {"type": "integer"}, **{name: {"type": ["string", "null"]} for name in ("name", *more)}}
     lines: list[Any] = [{"type": "SCHEMA", "stream": stream, "key_properties": ["id"], "schema": {"type": "object", "properties": fields}}]
-    lines += [{"type": "RECORD", "stream": stream, "record": {"id": number, "name": "x"}} for number in range(first, first + ROWS)]
+    lines += [
+        {"type": "RECORD", "stream": stream, "record": {"id": number, **dict.fromkeys(("name", *more), "x")}}
+        for number in range(first, first + ROWS)
+    ]
     lines.append({"type": "STATE", "value": {"bookmarks": {stream: {"id": first}}}})
     return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
 
 
-def load(target: list[str], streams: dict[int, str], folder: Path) -> list[tuple[int, str]]:
+def load(target: list[str], streams: dict[int, str], folder: Path, *more: str) -> list[tuple[int, str]]:
     """Load streams together, and return exit codes and logs."""
     logs = {number: folder / f"{number}.log" for number in streams}
     running = {}
@@ -65,7 +68,7 @@ def load(target: list[str], streams: dict[int, str], folder: Path) -> list[tuple
     time.sleep(READY_SECONDS)
     for number, process in running.items():
         assert process.stdin is not None
-        process.stdin.write(messages(streams[number], number * ROWS))
+        process.stdin.write(messages(streams[number], number * ROWS, *more))
         process.stdin.close()
     return [(process.wait(120), logs[number].read_text(errors="replace")[-500:]) for number, process in running.items()]
 
@@ -76,7 +79,20 @@ def test_the_first_part_creates_what_the_others_need(target: list[str], streams:
     parts = dict(enumerate(streams))
     ends = load(target, {0: parts.pop(0)}, tmp_path) + load(target, parts, tmp_path)
     assert [code for code, _ in ends] == [0] * TOGETHER, ends
-    database = json.loads((tmp_path / "checkout" / "meet.json").read_text())
-    name = database.get("database") or database["dbname"]
-    rows = [row for stream in sorted(set(streams)) for row in postgres.sql(f"SELECT id FROM meet.{stream}", name)]  # noqa: S608 - names of the test
-    assert sorted(int(row[0]) for row in rows) == list(range(TOGETHER * ROWS))
+    assert loaded(postgres, tmp_path, *sorted(set(streams))) == list(range(TOGETHER * ROWS))
+
+
+def test_the_first_part_adds_the_column_that_the_others_need(target: list[str], postgres: Postgres, tmp_path: Path) -> None:
+    """The chunks of a backfill bring a new field into a table that is there: all succeed, and every row is there once."""
+    assert load(target, {0: "t"}, tmp_path)[0][0] == 0
+    parts = dict.fromkeys(range(1, TOGETHER), "t")
+    ends = load(target, {1: parts.pop(1)}, tmp_path, "new") + load(target, parts, tmp_path, "new")
+    assert [code for code, _ in ends] == [0] * (TOGETHER - 1), ends
+    assert loaded(postgres, tmp_path, "t") == list(range(TOGETHER * ROWS))
+
+
+def loaded(postgres: Postgres, folder: Path, *tables: str) -> list[int]:
+    """Return the keys of all rows, sorted."""
+    config = json.loads((folder / "checkout" / "meet.json").read_text())
+    name = config.get("database") or config["dbname"]
+    return sorted(int(row[0]) for table in tables for row in postgres.sql(f"SELECT id FROM meet.{table}", name))  # noqa: S608 - names of the test

@@ -31,6 +31,7 @@ NAMESPACE = "rates"
 INSTANCE = "rates-team"
 USER = "jane@example.com"
 SUBRESOURCES = {"log"}
+BUSY = (429, {"message": "storage is (re)initializing"})
 BY_PLURAL = {plural: kind for kind, (_, plural, _) in KINDS.items()}
 ENVIRONMENT = """
 context: far
@@ -88,6 +89,8 @@ class Api:
         """Whether Argo's Workflows are served, and Argo Events."""
         self.refuses = ""
         """The answer of an admission webhook to each change."""
+        self.busy = 0
+        """How many of the next requests the server refuses because it is too busy."""
         self.asked: list[Asked] = []
         self.add("CustomResourceDefinition", "workflows.argoproj.io")
         self.add("Namespace", NAMESPACE, metadata={"labels": {"app.kubernetes.io/part-of": "singer"}})
@@ -194,9 +197,12 @@ def api() -> Iterator[Api]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, body = fake.answer(self.command, self.path, yaml.safe_load(data) if data else None)
+            fake.busy, busy = max(fake.busy - 1, 0), fake.busy > 0
+            status, body = BUSY if busy else fake.answer(self.command, self.path, yaml.safe_load(data) if data else None)
             content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
+            if busy:
+                self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -1,6 +1,7 @@
 """The cases that every engine must get right, written once.
 
-Each has a run before it that leaves the state ``{"n": 2}`` and one file; each tells what the second run must do.
+Each has a run before it that leaves the state ``{"n": 2}`` and one file; each tells what the second run must do. Each is also the
+second of three parts of a run, which is split by streams or a backfill in chunks: see ``Column``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ GOOD = [SCHEMA, ["records", "s", 2], ["state", BEFORE]]
 AFTER = {"n": 5}
 MORE = [SCHEMA, ["records", "s", 3, 2], ["state", AFTER]]
 """What a tap does that goes on from ``BEFORE``: three more records."""
+ROWS = '{"n": 2}\n{"n": 3}\n{"n": 4}\n'
+"""Their file."""
+CATALOG = "it needs a catalog.json, so its tap does not discover"
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Case:
     state: dict[str, Any] = field(default_factory=lambda: BEFORE)
     pipeline: dict[str, Any] = field(default_factory=dict)
     capabilities: tuple[str, ...] = ("catalog", "state")
+    unsplit: str = ""
+    """Why a pipeline with ``split`` cannot come to this."""
 
 
 def steps(*more: list[Any]) -> dict[str, Any]:
@@ -68,8 +74,8 @@ CASES = [
     Case("tap takes too long", steps(["sleep", 60]), pipeline={"timeout": "1s"}, error="E-TIMEOUT", says="longer than 1.0 s"),
     Case("tap that does not listen takes too long", steps(["deaf"], ["sleep", 60]), pipeline={"timeout": "1s"}, error="E-TIMEOUT"),
     # Discovery
-    Case("discovery fails", {"steps": MORE, "discover_exit": 4}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="exit code 4"),
-    Case("discovery prints no catalog", {"steps": MORE, "discover": ["Hello"]}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="Hello"),
+    Case("discovery fails", {"steps": MORE, "discover_exit": 4}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="exit code 4", unsplit=CATALOG),
+    Case("discovery prints no catalog", {"steps": MORE, "discover": ["Hello"]}, capabilities=("discover", "catalog"), error="E-DISCOVERY", says="Hello", unsplit=CATALOG),
     # The target
     Case("target fails immediately", {"steps": MORE}, {"exit_at": [1, 7], "stderr": "unused"}, error="E-TARGET-FAILED", says="target-scripted ended with exit code 7"),
     Case("target fails halfway", steps(["records", "s", 200_000]), {"exit_at": [1000, 7]}, error="E-TARGET-FAILED", says="exit code 7"),
@@ -85,3 +91,57 @@ CASES = [
     Case("a link to nowhere", {"steps": MORE}, {"link": ["gone", "nowhere"]}, error="E-OUTPUTS", says="gone"),
     Case("a linked folder", {"steps": MORE}, {"link": ["folder", "/etc"]}, records=3, state=AFTER),
 ]  # fmt: skip
+
+
+STREAMS = ("a", "b", "c")
+HIT = "b"
+"""The streams of a run with parts, and that of the part which is as the case."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run with three parts, a stream in each: the second one is as the case, the others load their rows."""
+
+    name: str
+    parts: tuple[str, ...]
+    """The names of its parts."""
+    words: tuple[str, ...] = ()
+    """What is typed after the pipeline; nothing if it is split by streams."""
+
+    @property
+    def pipeline(self) -> dict[str, Any]:
+        """The keys of its pipeline."""
+        return {} if self.words else {"split": "streams"}
+
+    @property
+    def hit(self) -> str:
+        """The part that is as the case."""
+        return self.parts[STREAMS.index(HIT)]
+
+    def configs(self, case: Case | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the configs of tap and target; without a case all parts load their rows."""
+        taps = {part: {"steps": of_stream(MORE, stream)} for part, stream in zip(self.parts, STREAMS, strict=True)}
+        dates = {"start_date": "2020-01-01", "end_date": None} if self.words else {}
+        if case is None:
+            return {"parts": taps, **dates}, {}
+        return {"parts": {**taps, self.hit: of_stream(case.tap, HIT)}, **dates}, {"parts": {HIT: of_stream(case.target, HIT)}}
+
+    def state(self, hit: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+        """Return the state after a run that ended with these bookmarks; a backfill leaves it as it was before."""
+        before = dict.fromkeys(STREAMS, BEFORE)
+        return {"bookmarks": before if self.words else {**dict.fromkeys(STREAMS, others), HIT: hit}}
+
+
+def of_stream(value: Any, stream: str) -> Any:
+    """Return steps, or what a target does, for another stream than ``s``, with its bookmark as the state."""
+    if isinstance(value, dict):
+        marks = value.keys() == {"n"}
+        return {"bookmarks": {stream: value}} if marks else {key: of_stream(item, stream) for key, item in value.items()}
+    if isinstance(value, list):
+        return [of_stream(item, stream) for item in value]
+    return stream if value == "s" else value.replace('"s"', f'"{stream}"') if isinstance(value, str) else value
+
+
+SPLIT = Column("split", STREAMS)
+CHUNKS = Column("chunks", ("2024-01-01", "2024-02-01", "2024-03-01"), ("--from", "2024-01-01", "--to", "2024-03-31", "--every", "month"))
+IN_PARTS = [(column, case) for column in (SPLIT, CHUNKS) for case in CASES if column is CHUNKS or not case.unsplit]

@@ -82,7 +82,7 @@ def test_a_run_with_parts() -> None:
     assert (values["first"], values["parts"], values["split"], values["pending"]) == ("[1]", "[2]", "true", "7200s")
     assert (spec["entrypoint"], spec["parallelism"], spec["activeDeadlineSeconds"]) == ("parts", 2, 93600)
     assert values["plan"] == PARTS.key
-    assert parts.read(PARTS.data()) == replace(PARTS, at_once=1, first_alone=False)
+    assert parts.read(PARTS.data()) == replace(PARTS, first_alone=False)
 
 
 def test_a_thousand_parts() -> None:
@@ -123,6 +123,16 @@ def test_a_schedule_as_a_document() -> None:
         "successfulJobsHistoryLimit": 20,
         "failedJobsHistoryLimit": 20,
     }
+
+
+def test_a_schedule_of_a_split_pipeline() -> None:
+    """Each run has the parts of the plan, so many together; none runs first, because tables are there after the first run."""
+    split = replace(PLAIN, plan=replace(PARTS, skipped=frozenset(), first_alone=False))
+    spec = argo_workflow.cron_workflow(split, parameters_of(split), TARGET)["spec"]["workflowSpec"]
+    values = {item["name"]: item["value"] for item in spec["arguments"]["parameters"]}
+    assert (spec["entrypoint"], spec["parallelism"], values["first"], values["parts"]) == ("parts", 2, "[]", "[0, 1, 2]")
+    assert split.plan is not None
+    assert values["plan"] == split.plan.key
 
 
 WAYS = {

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,11 @@ from cluster.project.reader import Project
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILDER = """#!/bin/sh
-for word; do case "$word" in SOURCES=*) sources="${word#SOURCES=}" ;; esac; last="$word"; done
+for word; do case "$word" in SOURCES=*) sources="${word#SOURCES=}" ;; OWN=*) own="${word#OWN=}" ;; esac; last="$word"; done
+echo "$@" >>"$(dirname "$0")/calls"
 test "$1" = build || exit 0
 cp -R "$last/$sources" "$(dirname "$0")/given"
+cp -R "$last/$own" "$(dirname "$0")/own"
 case "$last" in */.context-*) cp -R "$last" "$(dirname "$0")/context" ;; esac
 """
 
@@ -95,6 +98,39 @@ def test_a_project_apart_from_the_tool(tmp_path: Path, builder: Path) -> None:
     assert [path.name for path in (context / ".local" / "build").iterdir()] == ["tap-x"]
     assert (builder / "0/x/pyproject.toml").exists()
     assert not list((root / ".local" / "build").iterdir())
+
+
+def test_a_transform_is_built_with_its_project(tmp_path: Path, builder: Path) -> None:
+    """The builder gets the dbt project of a transform, but not what dbt and the tool keep beside it."""
+    root = tmp_path / "checkout"
+    connector(root, tmp_path)
+    folder = root / "singer-configs" / "dbt-x"
+    for name in ("dbt_project.yml", "models/m.sql", "requirements.lock", "config.json", "target/run.sql", "logs/dbt.log"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    (folder / "connector.yaml").write_text("kind: transform\npip_url: dbt-core\n")
+    images.build(Project(root).connector("dbt-x"), Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
+
+    own = builder.with_name("own")
+    copied = sorted(file.relative_to(own).as_posix() for file in own.rglob("*") if file.is_file())
+    assert copied == ["project/dbt_project.yml", "project/models/m.sql", "project/requirements.lock"]
+
+
+NEEDS: dict[str, tuple[dict[str, Any], bool]] = {
+    "packages of an index": ({}, False),
+    "Debian packages": ({"system_packages": ("libpq5",)}, True),
+    "a dbt project": ({"kind": "transform"}, True),
+}
+
+
+@pytest.mark.parametrize("what", NEEDS)
+def test_stages_that_a_connector_does_not_need_are_not_built(tmp_path: Path, builder: Path, what: str) -> None:
+    """The builder makes no layers for shared libraries and own code if a connector has neither."""
+    root, (values, all_stages) = tmp_path / "checkout", NEEDS[what]
+    tap = replace(connector(root, tmp_path), projects=(), **values)
+    images.build(tap, Settings(root=root, tool=root), Runtime("docker"), lambda _: None)
+    [build] = [line for line in builder.with_name("calls").read_text().splitlines() if line.startswith("build ")]
+    assert (" --target plain " not in build) is all_stages
 
 
 def test_the_context_has_the_folder_of_projects() -> None:

@@ -105,10 +105,21 @@ def test_without_a_network(tmp_path: Path, environ: dict[str, str], says: str) -
     machine = There(tmp_path, environ)
     machine.connector("tap-shop", "tap-shop", "1.0")
     machine.connector("tap-other", "tap-other", "1.0")
-    [(status, seen, hint)] = results_of(outdated.connectors(machine))
+    [check] = [check for check in outdated.all_checks(ask_releases=False) if check.name == "Connectors"]
+    [(status, seen, hint)] = results_of(check.made(machine))
     assert (status, hint) == ("unneeded", "")
     assert seen.startswith("not compared")
     assert says in seen
+
+
+def test_none_of_it_fails(tmp_path: Path) -> None:
+    """A project without tool.env, and a check that takes too long, are reported and do not make `doctor` fail."""
+    machine = There(tmp_path, {}, tool=tmp_path / "tool")
+    checks = outdated.all_checks(ask_releases=True)
+    assert [check.name for check in checks] == ["Tool", "Connectors", "Platform", "Releases"]
+    assert {result.status for check in checks for result in [*check.made(machine), check.failed("no answer within 8 s", "wait")]} == {
+        "unneeded"
+    }
 
 
 def running(images: dict[str, str], kubernetes: tuple[int, int]) -> Any:
@@ -182,7 +193,7 @@ def test_releases(tmp_path: Path) -> None:
     machine = There(project, {}, tool=tmp_path, mirror="github.com=127.0.0.1:9")
     results = results_of(outdated.newer_releases(machine))
     assert [seen for status, seen, _ in results if status == "unneeded"] == [
-        f"{name} is not compared: https://127.0.0.1:9 does not answer" for name in ("kind", "Argo Workflows", "uv")
+        "not compared: kind, Argo Workflows, uv, because 127.0.0.1 does not answer"
     ]
     [(seen, hint)] = [(seen, hint) for status, seen, hint in results if status == "slow"]
     assert (seen.endswith("; v99.1.0 is released"), hint) == (True, "invoke upgrade")

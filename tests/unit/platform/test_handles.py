@@ -50,6 +50,17 @@ def test_without_a_choice_the_manifests_stand_as_they_are(tmp_path: Path) -> Non
     assert config(rendered(tmp_path)) == yaml.safe_load(source["data"]["config"])
 
 
+def test_no_object_has_an_empty_list(tmp_path: Path) -> None:
+    """Kubernetes drops an empty list. If Argo CD then applied the exported one, it would conflict with ours."""
+
+    def empty(value: object) -> bool:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        return value == [] or any(map(empty, parts))
+
+    core = [item for item in rendered(tmp_path, network_policies=True) if item["kind"] != "CustomResourceDefinition"]
+    assert [item["metadata"]["name"] for item in core if empty(item)] == []
+
+
 def test_everything_moves_to_another_namespace(tmp_path: Path) -> None:
     """With another namespace no object and no role stays in the one that the manifests name."""
     documents = rendered(tmp_path, namespace="team-a", network_policies=True)
@@ -255,5 +266,5 @@ def test_runs_may_change_the_secrets_that_have_a_token(tmp_path: Path) -> None:
             (configs / name).write_text(yaml.safe_dump(content) if name.endswith("yaml") else json.dumps(content))
         rendering = Handles(Settings(root=tmp_path), {}).rendering
         (role,) = [item for item in rendering.documents if (item["kind"], item["metadata"]["name"]) == ("Role", "pipeline-secrets")]
-        assert [rule["resourceNames"] for rule in role["rules"]] == ([wanted] if wanted else [])
+        assert [rule["resourceNames"] for rule in role.get("rules", [])] == ([wanted] if wanted else [])
         assert rendering.secrets_role == (role if wanted else None)

@@ -57,8 +57,8 @@ def test_no_backfill() -> None:
     assert backfill.read("", "", full=True) is None
 
 
-def configured(folder: Path, config: dict[str, Any] | None, settings: list[str], first: str, last: str | None) -> dict[str, Any]:
-    """Return the config of a backfill in a smallest checkout."""
+def project_in(folder: Path, config: dict[str, Any] | None, settings: list[str]) -> Project:
+    """Return a smallest checkout."""
     for side in ("tap", "target"):
         (folder / "singer-configs" / f"{side}-x").mkdir(parents=True)
         facts = {"kind": side, "pip_url": f"{side}-x", "settings": settings}
@@ -66,7 +66,12 @@ def configured(folder: Path, config: dict[str, Any] | None, settings: list[str],
     if config is not None:
         (folder / "singer-configs" / "tap-x" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "singer-configs" / "pipelines.yaml").write_text("p: {tap: tap-x, target: target-x}", encoding="utf-8")
-    project = Project(folder)
+    return Project(folder)
+
+
+def configured(folder: Path, config: dict[str, Any] | None, settings: list[str], first: str, last: str | None) -> dict[str, Any]:
+    """Return the config of a backfill in a smallest checkout."""
+    project = project_in(folder, config, settings)
     return backfill.config(project, project.pipeline("p"), Backfill(first, last))
 
 
@@ -98,3 +103,32 @@ def test_a_tap_that_takes_no_such_date(tmp_path: Path, last: str | None, name: s
         configured(tmp_path, config, [], "2024-01-01", last)
     assert caught.value.code == "E-SETTING"
     assert "singer-configs/tap-x/connector.yaml" in (caught.value.hint or "")
+
+
+def stream(name: str, method: str, key: str = "at", **field: str) -> dict[str, Any]:
+    """Return a stream of a catalog."""
+    facts = {"selected": True, "replication-method": method, "replication-key": key}
+    return {"tap_stream_id": name, "schema": {"properties": {key: field}}, "metadata": [{"breadcrumb": [], "metadata": facts}]}
+
+
+def test_a_tap_without_a_start(tmp_path: Path) -> None:
+    """Streams that are incremental by a date start from bookmarks, the others are named; an end, chunks and a log are refused."""
+    project = project_in(tmp_path, {}, [])
+    moment = {"type": "string", "format": "date-time"}
+    streams = [stream("a", "INCREMENTAL", **moment), stream("b", "INCREMENTAL", type="integer"), stream("c", "FULL_TABLE", **moment)]
+    file = tmp_path / "singer-configs" / "tap-x" / "catalog.json"
+    file.write_text(json.dumps({"streams": streams}), encoding="utf-8")
+    pipeline = project.pipeline("p")
+    plan = backfill.from_bookmarks(project, pipeline, Backfill("2024-01-01"), None, {"bookmarks": {"a": {"version": 7}, "c": {"n": 1}}})
+    assert plan is not None
+    mark = {"replication_key": "at", "replication_key_value": "2024-01-01", "at": "2024-01-01", "last_replication_method": "INCREMENTAL"}
+    assert [part.state for part in plan.parts] == [{"bookmarks": {"a": mark | {"version": 7}}}]
+    assert backfill.whole(project, pipeline, plan) == ["b", "c"]
+    with pytest.raises(SetupError, match="cannot be bounded above"):
+        backfill.from_bookmarks(project, pipeline, Backfill("2024-01-01", "2024-02-01"), None, None)
+    with pytest.raises(SetupError, match="cannot be bounded above"):
+        backfill.plan(project, pipeline, [("2024-01-01", "2024-01-31")], 4)
+    backfill.check(project, pipeline)
+    file.write_text(json.dumps({"streams": [*streams, stream("d", "LOG_BASED")]}), encoding="utf-8")
+    with pytest.raises(SetupError, match="d is LOG_BASED"):
+        backfill.check(project, pipeline)

@@ -53,9 +53,9 @@ def test_a_state_of_another_form_is_refused(other: Any) -> None:
 
 
 def test_a_plan_is_read_as_it_was_written() -> None:
-    """Also its days, its config, its state, which parts are skipped, and that they start over; another plan has another key."""
+    """Also its days, its config, its state, which parts are skipped, and of which run it is a retry; another plan has another key."""
     first = Part("x", (), ("2024-01-01", "2024-01-02"), {"start_date": "2024-01-01"}, state(a=1))
-    plan = Plan((first, *PLAN.parts), full=True).only(["x", "a"])
+    plan = Plan((first, *PLAN.parts), at_once=3, full=True, retry_of="20261124t081501-2bcd").only(["x", "a"])
     assert (parts.read(plan.data()), plan.numbers) == (plan, [0, 1])
     assert plan.key != PLAN.key
 

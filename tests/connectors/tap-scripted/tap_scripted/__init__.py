@@ -215,9 +215,15 @@ STEPS = {
 }
 
 
+def of_part(config: dict) -> dict:
+    """Return the config with its keys for this part of a run: that of a stream in the catalog, or of a first day."""
+    names = [stream["tap_stream_id"] for stream in load("--catalog").get("streams", [])] + [config.get("start_date")]
+    return {**config, **next((config["parts"][name] for name in names if name in config.get("parts", {})), {})}
+
+
 def main() -> None:
-    """Do the steps of ``steps``; those of ``again`` where there is a state."""
-    config = load("--config")
+    """Do the steps of ``steps``; those of ``again`` where there is a state. ``parts`` has other keys for parts of a run."""
+    config = of_part(load("--config"))
     if "--discover" in sys.argv:
         for name, *arguments in config.get("before_discovery", []):
             STEPS[name](*arguments)

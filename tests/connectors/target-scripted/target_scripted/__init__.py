@@ -10,6 +10,8 @@ For its files: ``link`` (leave a symbolic link ``[name, where]``), ``file`` (lea
 ``[name, text]``). With ``outside`` it appends rows to that file, down to the disk, before a state is printed,
 as a database does.
 
+For a part of a run: ``parts`` (what it does where the first message is of that stream).
+
 For its end: ``exit``, ``exit_at`` (exit code at a line number: ``[3, 7]``), ``exit_on`` (fail where a line holds that text), ``kill`` (kill
 itself). With ``fault`` it sends ``who`` the ``signal`` after ``at`` bytes, or at the end if ``at`` is -1.
 """
@@ -81,10 +83,11 @@ def main() -> None:
     rows: list = []
     fault, size = config.get("fault", {}), 0
     # Without a buffer it takes from the pipe just what it reads: what it leaves is there to be seen.
-    for number, line in enumerate(open(0, "rb", buffering=0 if "read" in config else -1), start=1):
+    for number, line in enumerate(open(0, "rb", buffering=0 if '"read"' in json.dumps(config) else -1), start=1):
         if not line.strip():
             continue
         message = understand(line, config)
+        config.update(config.pop("parts", {}).get(message.get("stream"), {}))
         if message["type"] == "STATE":
             state = message["value"]
             for file in files.values():
