@@ -930,6 +930,9 @@ class Runner:
         self.starting = True
         try:
             self.process = subprocess.Popen(command, env=environ, **streams)
+            if self.process.stderr is not None:
+                log, self.process.stderr = self.process.stderr, None  # only the relay may read it
+                self.relay(log)
         except OSError as error:
             reason = error.strerror or str(error)
             raise EntrypointError(
@@ -937,9 +940,6 @@ class Runner:
             ) from None
         finally:
             self.starting = False
-        if self.process.stderr is not None:
-            log, self.process.stderr = self.process.stderr, None  # only the relay may read it
-            self.relay(log)
         if self.interrupted:
             raise SystemExit(128 + self.interrupted)
         return self.process
