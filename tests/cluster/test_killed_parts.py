@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 KILLS = int(os.environ.get("SINGER_TEST_KILLS", "5"))
-"""How many kills each test makes. Docs and reports name figures of 20 and more."""
+"""How many kills each test makes."""
 SPAN = 16.0
 """Seconds from a run's submission within which it is killed: about as long as it takes."""
 VICTIMS = ["pod", "a pod", "controller", *CONTAINERS]
