@@ -134,17 +134,18 @@ def show(session: Session, run: str) -> None:
             (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
             for name, number in (record.tap_records or {}).items()
         ]
+        killed = bool(record.parts) and record.status == "running" and fields["status"] == "interrupted"
         facts = [
             ("started", record.started),
             ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
             *sides,
             *sent,
             *streams,
-            *_parts(record),
+            *_parts(record, fields["status"]),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
-            *_state(record),
+            *([("state", f"{command('state', record.pipeline)} shows it")] if killed else _state(record)),
             *_files(engine, record),
             *([("raw", engine.history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
             ("logs", engine.logs(record)),
@@ -155,17 +156,19 @@ def show(session: Session, run: str) -> None:
         output.table([list(fact) for fact in facts], ["", ""])
 
 
-def _parts(record: Record) -> list[tuple[str, str]]:
+def _parts(record: Record, status: str) -> list[tuple[str, str]]:
     """Return the parts of a run: those that are not loaded, and the first of the others."""
-    rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item)) for item in record.parts or ()]
+    rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item, status)) for item in record.parts or ()]
     shown_rows = [row[1:] for row in rows if not row[0]] + [row[1:] for row in rows if row[0]][:FILES]
     return [("parts", f"{record.done} of {len(rows)} loaded"), *shown_rows] if rows else []
 
 
-def _part(item: Mapping[str, Any]) -> str:
+def _part(item: Mapping[str, Any], run: str) -> str:
+    """Return a part in words. A killed run could not update it, so it does not run any more."""
+    status = "interrupted" if item["status"] == "running" and run == "interrupted" else item["status"]
     took = f", {seconds(item['seconds'])}" if item["seconds"] is not None else ""
     why = f", {item['error']['code']}  {item['error']['problem']}" if item["error"] else ""
-    return f"{item['status']}, {count(item['records'], 'record')}{took}{why}"
+    return f"{status}, {count(item['records'], 'record')}{took}{why}"
 
 
 def _name(stream: str) -> str:

@@ -180,8 +180,10 @@ class Fields:
             return self._data[key]
         if default is ...:
             path = ".".join(part for part in (self.at, key) if part)
-            other = nearest(key, set(self._data) - set(self._asked))
-            raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{other}", hint=f"Add {path} to {self.shown}.")
+            close = difflib.get_close_matches(key, sorted(str(name) for name in set(self._data) - set(self._asked)), n=1)
+            written = f' "{close[0]}" may be a mistyped "{key}".' if close else ""
+            hint = f'Rename "{close[0]}" to "{key}" in {self.shown}.' if close else f"Add {path} to {self.shown}."
+            raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{written}", hint=hint)
         return default
 
     def text(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text") -> Any:

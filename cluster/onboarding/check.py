@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.config.strict import describe, listed, nearest, read_object
+from cluster.config.strict import describe, listed, nearest, read_object, read_text
 from cluster.errors import SetupError
 from cluster.host.subprocesses import run
 from cluster.onboarding import env_example, options, target_cases
@@ -22,6 +22,7 @@ from cluster.onboarding.discover import catalog_file, discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
+from cluster.project.venvs import refuse_conflict
 from cluster.runs.outcome import remedy
 from cluster.ui.command_line import command
 from cluster.ui.format import count, shown
@@ -145,6 +146,8 @@ def _read(session: Session, project: Project, kind: str, name: str) -> str:
     _warn_of_keys(session, project, connector, set(connector.settings), complete="about" in connector.capabilities)
     if catalog_file(connector).exists():
         read_catalog(project, catalog_file(connector))
+    if connector.lock.exists():
+        refuse_conflict(read_text(connector.lock, project.shown(connector.lock)), project.shown(connector.lock))
     return detail
 
 

@@ -83,6 +83,16 @@ class Environment:
     """While it exists, no command removes the venv."""
 
 
+def refuse_conflict(text: str, shown: str) -> None:
+    """Check that a lock has no marks of a merge conflict.
+
+    :raises SetupError: E-INSTALL, it has.
+    """
+    if CONFLICT.search(text):
+        hint = f"Take one side, such as: git checkout --theirs {shown}; or remove it: the next run writes it again."
+        raise SetupError("E-INSTALL", f"{shown} has the marks of a merge conflict.", hint=hint)
+
+
 class Environments:
     """Makes the venvs of a checkout, in ``.local/environments``."""
 
@@ -171,10 +181,7 @@ class Environments:
             text = connector.lock.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return False
-        if CONFLICT.search(text):
-            shown = self.shown(connector.lock)
-            hint = f"Take one side, such as: git checkout --theirs {shown}; or remove it: the next run writes it again."
-            raise SetupError("E-INSTALL", f"{shown} has the marks of a merge conflict.", hint=hint)
+        refuse_conflict(text, self.shown(connector.lock))
         if text.partition("\n")[0] != KEY + self._asked(connector):
             return False
         option = OPTION.search(text)

@@ -356,6 +356,15 @@ def test_an_error_that_several_share_is_shown_once(checkout: Checkout) -> None:
     assert line.endswith("(2 others for the same reason: p, q)")
 
 
+def test_a_lock_with_a_conflict(checkout: Checkout) -> None:
+    """A merge that was left half done is reported by ``check all``, not by the next run alone."""
+    checkout.scripted({})
+    (checkout.root / "singer-configs" / "tap-scripted" / "requirements.lock").write_text(
+        "<<<<<<< HEAD\nx==1\n=======\nx==2\n>>>>>>> other\n"
+    )
+    refused(checkout.invoke("check", "all"), "E-INSTALL", "singer-configs/tap-scripted/requirements.lock has the marks of a merge conflict")
+
+
 def test_keys_of_a_config(checkout: Checkout) -> None:
     """`check all` finds mistyped keys, and pipelines whose config lacks a needed one. A list from a README may be incomplete."""
     checkout.scripted({}, {})

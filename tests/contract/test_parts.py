@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,20 @@ def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
     checkout.scripted({"steps": [["streams", {"b": 2}]]}, {"often": True}, split="streams")
     again = checkout.invoke("retry", run, "--json")
     assert (again.code, again.last["records"], checkout.state()) == (0, {"b": 2}, marks(b=2)), again.err
+
+
+@pytest.mark.full
+def test_a_run_with_parts_is_killed(checkout: Checkout) -> None:
+    """Before the next command of its pipeline, ``show`` calls no part running, and no state unchanged."""
+    checkout.scripted({"steps": [["streams", {"b": 2}, 2, {}, 60]]}, {"often": True}, split="streams")
+    streams: list[dict[str, Any]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    with checkout.start("run", "p") as process:
+        eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
+        process.kill()
+    out = checkout.invoke("show", "last").out
+    assert re.search(r"part b +interrupted", out), out
+    assert "state p shows it" in out
 
 
 def test_bookmarks_of_other_streams_stay(checkout: Checkout) -> None:

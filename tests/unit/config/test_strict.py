@@ -186,7 +186,9 @@ def test_what_is_absent_has_its_default() -> None:
 
 def test_a_missing_key_that_is_there_misspelt() -> None:
     """Where a required key is missing and a similar one is there, that one is named."""
-    assert refused(lambda: fields(kidn="tap").choice("kind", ("tap", "target"))).problem.endswith('Did you mean "kidn"?')
+    error = refused(lambda: fields(kidn="tap").choice("kind", ("tap", "target")))
+    assert error.problem.endswith('"kidn" may be a mistyped "kind".')
+    assert error.hint == 'Rename "kidn" to "kind" in x.yaml.'
 
 
 @given(values.filter(lambda value: value is not None))
