@@ -76,7 +76,7 @@ def test_a_record_cannot_lead_fetch_out_of_its_folder(checkout: Checkout) -> Non
     for other in ({"run": "../../../x"}, {"pipeline": "../../x"}, {"run": "x"}):
         file.write_text(json.dumps({**good, **other}), encoding="utf-8")
         result = checkout.invoke("fetch", run, "--json")
-        assert (result.code, result.error) == (1, "E-UNKNOWN"), (change, result.err)
+        assert (result.code, result.error) == (1, "E-STORE"), (other, result.err)
         assert tree(checkout) == before
 
     file.write_text(json.dumps(good), encoding="utf-8")
