@@ -314,5 +314,5 @@ def failure(problem: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text that fits into a cell of a page."""
-    return re.sub(r"\s+", " ", text.replace("|", "/"))[:160]
+    """Return a text that fits into a cell of a page, without the folders of this machine."""
+    return re.sub(r"\s+", " ", re.sub(r"'/\S+/(\S+)'", r"'\1'", text).replace("|", "/"))[:160]
