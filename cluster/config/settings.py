@@ -293,23 +293,25 @@ def _text(key: str, value: object) -> str:
     return value.strip()
 
 
-def _is_address(text: str) -> bool:
+def is_web_address(text: str) -> bool:
+    """Return whether a text is an address of HTTP, with a host."""
     try:
         url = urlsplit(text)
-        whole = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not re.search(r"\s", text)
+        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
     except ValueError:
         return False
-    return whole and not (url.path.strip("/") or url.query or url.fragment or url.username)
+
+
+def _is_address(text: str) -> bool:
+    if not is_web_address(text) or re.search(r"\s", text):
+        return False
+    url = urlsplit(text)
+    return not (url.path.strip("/") or url.query or url.fragment or url.username)
 
 
 def _is_proxy(text: str) -> bool:
-    try:
-        url = urlsplit(text if "://" in text else f"http://{text}")
-        return (
-            url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not (url.path.strip("/") or re.search(r"\s", text))
-        )
-    except ValueError:
-        return False
+    address = text if "://" in text else f"http://{text}"
+    return is_web_address(address) and not (urlsplit(address).path.strip("/") or re.search(r"\s", text))
 
 
 def pairs(text: str) -> dict[str, str]:

@@ -127,8 +127,13 @@ def describe(value: object) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean "x"?`` or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f' Did you mean "{close[0]}"?' if close else ""
+    close = _closest(word, known)
+    return f' Did you mean "{close}"?' if close else ""
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    """Return the word of *known* that is most like *word*; empty if none is."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
 
 
 def listed(words: Iterable[str]) -> str:
@@ -180,9 +185,9 @@ class Fields:
             return self._data[key]
         if default is ...:
             path = ".".join(part for part in (self.at, key) if part)
-            close = difflib.get_close_matches(key, sorted(str(name) for name in set(self._data) - set(self._asked)), n=1)
-            written = f' "{close[0]}" may be a mistyped "{key}".' if close else ""
-            hint = f'Rename "{close[0]}" to "{key}" in {self.shown}.' if close else f"Add {path} to {self.shown}."
+            close = _closest(key, sorted(str(name) for name in set(self._data) - set(self._asked)))
+            written = f' "{close}" may be a mistyped "{key}".' if close else ""
+            hint = f'Rename "{close}" to "{key}" in {self.shown}.' if close else f"Add {path} to {self.shown}."
             raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{written}", hint=hint)
         return default
 

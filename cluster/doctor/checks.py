@@ -16,9 +16,8 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
-from cluster.config.settings import IMAGES, ROOT, TOOL, Settings
+from cluster.config.settings import IMAGES, ROOT, TOOL, Settings, is_web_address
 from cluster.config.strict import listed, read_text
 from cluster.containers.ports import free, holder
 from cluster.containers.registry import HOSTS
@@ -336,7 +335,7 @@ def certificates(machine: Machine) -> Iterator[CheckResult]:
 def index(machine: Machine) -> Iterator[CheckResult]:
     """Check that the package index for the connectors' venvs answers."""
     url = chosen_index(machine.environ) or default_index()
-    if url and not is_address(url):
+    if url and not is_web_address(url):  # a folder of packages is none
         remedy = "Correct PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration."
         yield CheckResult("Package index", "slow", "what pip or uv is set to is not an address that can be asked", remedy)
         return
@@ -344,14 +343,6 @@ def index(machine: Machine) -> Iterator[CheckResult]:
     yield from _answer(
         machine, "Package index", url, "" if missing else "the environments of all connectors are there", through=machine.index_network
     )
-
-
-def is_address(url: str) -> bool:
-    """Return whether an address is one of HTTP; a folder of packages is not."""
-    try:
-        return urlsplit(url).scheme in {"http", "https"} and bool(urlsplit(url).hostname) and urlsplit(url).port != 0
-    except ValueError:
-        return False
 
 
 def registries_of(settings: Settings) -> dict[str, list[str]]:

@@ -16,9 +16,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 import cluster
-from cluster.config.settings import IMAGES, pairs
+from cluster.config.settings import IMAGES, is_web_address, pairs
 from cluster.doctor import fixes
-from cluster.doctor.checks import Check, CheckResult, installed, is_address
+from cluster.doctor.checks import Check, CheckResult, installed
 from cluster.errors import SetupError
 from cluster.kube.rbac import visible
 from cluster.platform.handles import in_parallel
@@ -84,7 +84,7 @@ def connectors(machine: Machine) -> Iterator[CheckResult]:
     spared = next((f"{name} is set" for name in ("UV_NO_INDEX", "UV_OFFLINE") if machine.environ.get(name)), "")
     if not locked:
         return
-    if spared or not indexes or not all(map(is_address, indexes)):
+    if spared or not indexes or not all(map(is_web_address, indexes)):
         yield CheckResult("Connectors", "unneeded", f"not compared: {spared or 'the index of uv cannot be asked'}")
         return
     deadline, network = time.monotonic() + SECONDS, machine.index_network
@@ -179,7 +179,7 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
     pinned = {"kind": fixes.KIND, "Argo Workflows": _tag(IMAGES["controller"]), "uv": installed("uv") or ""}
     here = {"The tool": (address, cluster.__version__)} if address else {}
     here |= {title: (f"https://{host}/{path}", pinned[title]) for title, path in REPOSITORIES.items()}
-    results = dict(zip(here, in_parallel(lambda item: _newest(machine, *item), here.values()), strict=True))
+    results = dict(zip(here, in_parallel(lambda item: _newest(machine, item[0]), here.values()), strict=True))
     for why in dict.fromkeys(why for _, why in results.values() if why):
         titles = ", ".join(title for title, (_, its) in results.items() if its == why)
         yield CheckResult("Releases", "unneeded", f"not compared: {titles}, because {why}")
@@ -193,7 +193,7 @@ def newer_releases(machine: Machine) -> Iterator[CheckResult]:
         yield CheckResult("Releases", "ok", f"{', '.join(asked)}: the newest")
 
 
-def _newest(machine: Machine, address: str, _pinned: str) -> tuple[str, str]:
+def _newest(machine: Machine, address: str) -> tuple[str, str]:
     """Return the newest release of a repository, or why it cannot be read."""
     try:
         newest = tool.newest(address, SECONDS, machine.network.variables(machine.environ))

@@ -118,7 +118,7 @@ def _of_grant(body: Mapping[str, Any], user: str) -> Right:
     """Return the right to create a role, or to bind one."""
     kind, metadata = str(body["kind"]), body["metadata"]
     if "rules" in body:
-        rules = tuple(body.get("rules", ()))
+        rules = tuple(body["rules"])
     else:
         resource = f"{body['roleRef']['kind'].lower()}s"
         rules = ({"apiGroups": [RBAC], "resources": [resource], "verbs": ["bind"], "resourceNames": [body["roleRef"]["name"]]},)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from cluster.config.settings import ENVIRONMENTS
+from cluster.config.settings import ENVIRONMENTS, is_web_address
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
@@ -40,12 +39,7 @@ def check_notify_url(known: Mapping[str, str]) -> None:
     :raises SetupError: E-SETTING, it is no web address. It is not part of the message.
     """
     address = known.get(NOTIFY_URL, "").strip()
-    try:
-        url = urlsplit(address)
-        right = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
-    except ValueError:
-        right = False
-    if address and not right:
+    if address and not is_web_address(address):
         problem = f"{NOTIFY_URL} is no web address: no message about a run would arrive."
         raise SetupError("E-SETTING", problem, hint="Correct it in .env or in the environment: https://…, as the service shows it.")
 
