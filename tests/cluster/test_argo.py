@@ -7,18 +7,16 @@ In parts, each case is a separate pipeline too, and those that fail are retried.
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import re
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import Done, argo_checkout, finished, slow
-from platform_checkout import run
+from pod_inbox import inbox
 from scenarios import AFTER, BEFORE, CASES, GOOD, HIT, IN_PARTS, MORE, ROWS, SPLIT, STREAMS, Case, Column
 
 from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
@@ -468,24 +466,9 @@ def test_the_terminal_is_not_needed(argo: Argo) -> None:
 
 def test_a_message_about_a_failed_run(argo: Argo) -> None:
     """The cluster sends a notification: which pipeline, what failed, the last lines of the log, the link."""
-    got: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500)  # for any answer the run ends as it ended
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    gateway = run("docker", "network", "inspect", "kind", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}").split()
-    [address] = [word for word in gateway if ":" not in word]
-    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with inbox(status=500) as (url, got):  # for any answer the run ends as it ended
         name = argo.pipeline("told", {"steps": [["stderr", "last words"], ["exit", 3]]})
-        result = argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL=f"http://{address}:{server.server_port}/")
-        server.shutdown()
+        result = argo.type("run", name, "--engine", "argo", "--json", SINGER_NOTIFY_URL=url)
     assert (result.code, result.last["status"]) == (2, "failed")
     [message] = got
     assert (message["pipeline"], message["error"]["code"], message["log"]) == (name, "E-TAP-FAILED", ["last words"])

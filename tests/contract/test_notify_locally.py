@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loopback_server import ServingHTTP
+from pod_inbox import taking_messages
 from scenarios import GOOD
 
 if TYPE_CHECKING:
@@ -21,20 +19,8 @@ BAD: list[list[Any]] = [["schema", "s"], ["stderr", "no such table"], ["exit", 3
 @pytest.fixture
 def inbox() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the address of a server, and what was sent to it."""
-    messages: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ServingHTTP(("127.0.0.1", 0), Handler) as server:
-        yield f"http://127.0.0.1:{server.server_port}/secret-path", messages
+    with taking_messages("127.0.0.1", path="/secret-path") as taken:
+        yield taken
 
 
 def test_a_failure_is_reported_as_in_the_cluster(checkout: Checkout, inbox: tuple[str, list[dict[str, Any]]]) -> None:

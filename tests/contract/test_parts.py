@@ -140,11 +140,16 @@ def test_a_retry_after_a_change_of_split(checkout: Checkout) -> None:
     assert checkout.state() == marks(a=2, b=2, c=2)
 
 
-def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
-    """Ctrl-C tells what is loaded and how to go on, and so does ``show``; before, there is nothing to retry."""
+def two_parts(checkout: Checkout) -> None:
+    """Let a tap load the stream ``a``, and hang in ``b``."""
     checkout.scripted({"steps": [["streams", {"b": 2}, 2, {}, 60]]}, {"often": True}, split="streams")
     streams: list[dict[str, Any]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
     checkout.write("tap-scripted/catalog.json", {"streams": streams})
+
+
+def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
+    """Ctrl-C tells what is loaded and how to go on, and so does ``show``; before, there is nothing to retry."""
+    two_parts(checkout)
     with checkout.start("run", "p") as process:
         eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
         busy = checkout.invoke("retry", "last", "--json")
@@ -167,9 +172,7 @@ def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
 @pytest.mark.full
 def test_a_run_with_parts_is_killed(checkout: Checkout) -> None:
     """Before the next command of its pipeline, ``show`` calls no part running, and no state unchanged."""
-    checkout.scripted({"steps": [["streams", {"b": 2}, 2, {}, 60]]}, {"often": True}, split="streams")
-    streams: list[dict[str, Any]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
-    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    two_parts(checkout)
     with checkout.start("run", "p") as process:
         eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
         process.kill()
