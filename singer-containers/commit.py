@@ -21,6 +21,7 @@ import re
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from cluster.net import proxy
 from cluster.project import parts
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
-from cluster.runs.history import History, PartHistory
+from cluster.runs.history import READERS, History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
@@ -66,6 +67,8 @@ LOOK_SECONDS = 0.05
 NO_CAUSE = {None, 128 + signal.SIGTERM}
 """Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
+SHUTDOWN = {"message": "workflow shutdown with strategy: Stop"}
+"""What Argo says of a node that it has stopped."""
 POD_NODE = re.compile(r"\(\d+:(\d+)\)\(\d+\)$")
 """How the name of a part's node ends: its position and its index in the plan, then the attempt."""
 MINIO = "argo-artifacts"
@@ -108,6 +111,9 @@ class Run:
     """Its name."""
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
+    """What Argo says of the nodes that failed; of very many, only some."""
+    stopped: bool = False
+    """Whether Argo stopped any of them because somebody asked for it."""
     settings: Settings = field(default_factory=Settings)
 
     @property
@@ -137,6 +143,7 @@ def read(environ: Mapping[str, str]) -> Run:
         index=int(environ["SINGER_PART"]) if environ.get("SINGER_PART") else None,
         status=environ.get("SINGER_STATUS", ""),
         failures=tuple(failures(environ.get("SINGER_FAILURES", ""))),
+        stopped=environ.get("SINGER_STOPPED") == "true",
         settings=read_settings(environ),
     )
 
@@ -235,23 +242,27 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
 
 def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
-    pods: dict[str, str] | None = None
-    views = history.views(record)
-    for view in views:
-        stored = view.read(run.pipeline, run.run)
-        # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
-        if stored is not None and stored.status not in {"running", "interrupted"}:
-            continue
-        pods = pods_by_part(run, history.store, [view.part.name for view in views]) if pods is None else pods
+    known = history.parts(record)
+    # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
+    ended = {name for name, stored in known.items() if stored.status not in {"running", "interrupted"}}
+    pods = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])
+    for view in history.views(record):
         pod = pods.get(view.part.name)
-        if pod is not None:
-            own = tuple(node for node in run.failures if node.get("podName") == pod)
-            part = replace(run, part=view.part.name, transform=None, failures=own)
-            journal = Journal(view, stored or new_record(part, view.state(run.pipeline) or initial(part, view)))
-            left = traces(run, history.store, only=pod)
-            count(journal.record, left.reports)
-            why = cause(part, left, outcome.unchanged(journal.record))
-            journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+        if pod is None or view.part.name in ended:
+            continue
+        stored = known.get(view.part.name)
+        part = replace(run, part=view.part.name, transform=None, failures=of_pod(run, pod))
+        journal = Journal(view, stored or new_record(part, view.state(run.pipeline) or initial(part, view)))
+        left = traces(run, history.store, only=pod)
+        count(journal.record, left.reports)
+        why = cause(part, left, outcome.unchanged(journal.record))
+        journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+
+
+def of_pod(run: Run, pod: str) -> tuple[Mapping[str, Any], ...]:
+    """Return what Argo says of a pod. If that was cut off, a stopped run has stopped this pod too."""
+    own = tuple(node for node in run.failures if node.get("podName") == pod)
+    return own or (SHUTDOWN,) * run.stopped
 
 
 def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]:
@@ -260,10 +271,12 @@ def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]
     A pod that was killed for its timeout may have left no report.
     """
     bucket, pods = run.settings.bucket_artifacts, dict[str, str]()
-    for item in sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified):
-        if item.key.endswith("/tap.json"):
+    items = sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified)
+    keys = [item.key for item in items if item.key.endswith("/tap.json")]
+    with ThreadPoolExecutor(READERS) as pool:
+        for key, data in zip(keys, pool.map(lambda key: store.get(bucket, key), keys), strict=True):
             with suppress(ValueError, KeyError):
-                pods[json.loads(store.get(bucket, item.key) or b"{}")["part"]] = item.key.split("/")[2]
+                pods[json.loads(data or b"{}")["part"]] = key.split("/")[2]
     for node in run.failures:
         match = POD_NODE.search(str(node.get("displayName")))
         if match and node.get("podName"):
@@ -283,7 +296,7 @@ def ended_parts(run: Run, history: History) -> Record:
     journal = Journal(history, record)
     if record.status == "running" and not record.loaded:
         end_killed(run, history, record)
-        messages = [str(node.get("message") or "") for node in run.failures]
+        messages = [str(node.get("message") or "") for node in (*run.failures, *((SHUTDOWN,) * run.stopped))]
         journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, outcome.rest(record)).as_dict())
     if record.status == "running":
         return (transformed(run, history) or record) if run.status == "Succeeded" else untransformed(run, journal)

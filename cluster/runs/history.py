@@ -17,14 +17,14 @@ from cluster.runs.record import Record, began, read_record, write_record
 from cluster.ui import exact_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cluster.config.settings import Settings
     from cluster.project.parts import Plan
     from cluster.store import Store, Version
 OWNER = "owner.json"
 READERS = 8
-"""How many records of parts are read at the same time."""
+"""How many records of parts are read or ended at the same time."""
 WORD = "[a-z0-9][a-z0-9.-]*"
 """The name of a pipeline or a run, as Kubernetes allows it; it becomes the name of a folder."""
 
@@ -186,10 +186,16 @@ class History:
 
     def parts(self, record: Record) -> dict[str, Record]:
         """Return the records of those parts of a run that have begun, by name."""
+        return self.each_part(record, lambda view: view.read(record.pipeline, record.run))
+
+    def each_part(self, record: Record, do: Callable[[PartHistory], Record | None]) -> dict[str, Record]:
+        """Do something with the histories of those parts that have begun, several at once.
+
+        Return the records that it returns, by the name of the part.
+        """
         views = self.begun(record)
         with ThreadPoolExecutor(READERS) as pool:
-            records = pool.map(lambda view: view.read(record.pipeline, record.run), views)
-        return {view.part.name: part for view, part in zip(views, records, strict=True) if part is not None}
+            return {view.part.name: part for view, part in zip(views, pool.map(do, views), strict=True) if part is not None}
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from cluster.runs.history import History
+    from cluster.runs.history import History, PartHistory
     from cluster.runs.record import Record, Status
 
 KEEP_SECONDS = 8.0
@@ -277,11 +277,14 @@ class Journal:
         :raises SetupError: E-STORE, E-DISK.
         """
         record = self.record
-        for view in self.history.begun(record):
+
+        def ended(view: PartHistory) -> Record | None:
             stored = view.read(record.pipeline, record.run)
             if stored is not None and not Journal(view, stored).follow() and stored.status == "running":
                 Journal(view, stored).fail("interrupted" if otherwise["code"] in STOPS else "failed", otherwise)
-        record.gather(self.history.parts(record))
+            return stored
+
+        record.gather(self.history.each_part(record, ended))
         states = [item["status"] for item in record.parts or ()]
         record.loaded = all(status in DONE for status in states)
         with suppress(SetupError):

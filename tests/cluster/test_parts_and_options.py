@@ -68,12 +68,13 @@ def test_a_mapper_a_transform_and_messages(argo: Argo, warehouse: Postgres) -> N
         failed = argo.runs("shop", **environ)["shop"].record
         assert (failed["status"], failed["loaded"], failed["error"]["code"]) == ("failed", False, "E-TAP-FAILED"), failed
         assert (failed["transform"]["exit_code"], pods(argo, failed["run"], "transform")) == (None, [])
+        safe = argo.get_state("shop")["bookmarks"].get("b", {"n": 0})["n"]  # rows that the target has committed stay
         shop(4, {})
         again = argo.type("retry", failed["run"], "--json", **environ)
         assert again.code == 0, again.err
         record = argo.type("show", again.last["run"], "--json").last
         assert [part["status"] for part in record["parts"]] == ["skipped", "succeeded"]
-        assert (record["records"], record["tap_records"], record["loaded"]) == ({"b": 4}, {"b": 4}, True)
+        assert (record["records"], record["tap_records"], record["loaded"]) == ({"b": 4 - safe}, {"b": 4 - safe}, True)
         assert record["transform"]["exit_code"] == 0
         assert warehouse.sql("SELECT n FROM shop.total", "singer") == [("8",)]
         shop(6, {})

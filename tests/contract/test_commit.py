@@ -679,6 +679,20 @@ def test_a_part_that_took_too_long(pod: Pod) -> None:
     assert record.error["problem"].startswith("Part c: p was stopped: it took longer than its timeout.")
 
 
+def test_a_stopped_part_of_which_argo_says_nothing(pod: Pod) -> None:
+    """Of very many parts, Argo's list is cut off: those that are not in it were stopped too, when the run was."""
+    commit.commit(*of_part(pod, 0, 5))
+    run, history = of_part(pod, 2, 5)
+    commit.attempt(run, history)
+    pod.left("pod-3", "tap.json", {**REPORT, "exit_code": 143, "part": "c"})
+    stopped = replace(pod.failed("pod deleted", pod="pod-x"), plan=PARTS.key, stopped=True)
+    commit.finish(stopped, pod.history, {}, ())
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert (record.status, record.error["code"] if record.error else "") == ("interrupted", "E-CANCELLED")
+    assert [item["status"] for item in record.parts or ()] == ["succeeded", "waiting", "interrupted", "waiting"]
+
+
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:
     """A pod that was killed between its record and its bookmarks is not behind for ever: the exit handler merges them."""
     commit.commit(*of_part(pod, 0, 5))

@@ -173,12 +173,16 @@ def listeners(handles: Handles) -> list[Document]:
 
 
 def checks(handles: Handles) -> list[Document]:
-    """Return the check for late pipelines, if messages have an address, here or in the cluster."""
+    """Return the check for late pipelines, if messages have an address, here or in the cluster.
+
+    One that is there stays: an export has it before messages have an address.
+    """
     address = handles.environ.get(NOTIFY_URL)
     if not _watched(handles) or address == "":
         return []
-    there = address or handles.kube.get("Secret", workflow.NOTIFY, handles.namespace)
-    return [handles.rendering.check(chosen_images(handles)[workflow.COMMIT])] if there else []
+    check = handles.rendering.check(chosen_images(handles)[workflow.COMMIT])
+    there = address or any(handles.kube.get(*name, handles.namespace) for name in (("Secret", workflow.NOTIFY), key(check)))
+    return [check] if there else []
 
 
 def _watched(handles: Handles) -> bool:
