@@ -19,6 +19,7 @@ from argo_checkout import Done, argo_checkout, finished, slow
 from pod_inbox import inbox
 from scenarios import AFTER, BEFORE, CASES, GOOD, HIT, IN_PARTS, MORE, ROWS, SPLIT, STREAMS, Case, Column
 
+from cluster.argo.status import nodes_of
 from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
 from cluster.platform.steps.storage import policy
 from cluster.runs.record import new_run_id
@@ -138,16 +139,24 @@ def in_parts(argo: Argo, request: pytest.FixtureRequest) -> dict[str, tuple[Done
     return {name: (done, again.get(name)) for name, done in first.items()}
 
 
+def traces(argo: Argo, record: dict[str, Any]) -> str:
+    """Return what is known about a run: its record, its logs, and what Argo says of its nodes."""
+    live = argo.kubectl("get", "workflow", record["run"], "-n", "argo", "-o", "json")
+    nodes = [(node["displayName"], node["phase"], node.get("message")) for node in nodes_of(json.loads(live)["status"])]
+    return f"{record}\n{argo.type('logs', record['run']).out}\n{nodes}"
+
+
 @pytest.mark.parametrize(("column", "case"), IN_PARTS, ids=lambda item: item.name)
 def test_scenario_in_parts(argo: Argo, in_parts: dict[str, tuple[Done, Done | None]], column: Column, case: Case) -> None:
     """One part ends in the cluster as it does on the laptop; the others load, and the retry loads what is missing alone."""
     name, status = pipeline_of(case, column), "failed" if case.error else "succeeded"
     done, again = in_parts[name]
     record, error = done.record, done.record["error"] or {}
-    assert (error.get("code", ""), record["status"], done.last["status"]) == (case.error, status, status), record
-    assert (record["state_before"], record["state_after"]) == (column.state(BEFORE, BEFORE), column.state(case.state, AFTER))
     states = dict.fromkeys(column.parts, "succeeded") | {column.hit: status}
-    assert {part["name"]: part["status"] for part in record["parts"]} == states
+    ended = {part["name"]: part["status"] for part in record["parts"]}
+    assert (error.get("code", ""), ended, done.last["status"]) == (case.error, states, status), traces(argo, record)
+    assert record["status"] == status
+    assert (record["state_before"], record["state_after"]) == (column.state(BEFORE, BEFORE), column.state(case.state, AFTER))
     files = {(key.split("/")[1], key.split("/")[2]): text for key, text in argo.data(name).items()}
     hit = files.pop((record["run"], column.hit), "")
     loaded = {(record["run"], part): ROWS for part in column.parts if part != column.hit}
