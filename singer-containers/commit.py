@@ -68,7 +68,7 @@ NO_CAUSE = {None, 128 + signal.SIGTERM}
 """Exit codes in a side's report that do not explain a failure: something stopped the side."""
 STOPPED = {"code": "E-CANCELLED", "problem": "The run was stopped.", "hint": f"Run it again. {outcome.UNCHANGED}"}
 SHUTDOWN = {"message": "workflow shutdown with strategy: Stop"}
-"""What Argo says of a node that it has stopped."""
+"""Argo's message about a node that it has stopped."""
 POD_NODE = re.compile(r"\(\d+:(\d+)\)\(\d+\)$")
 """How the name of a part's node ends: its position and its index in the plan, then the attempt."""
 MINIO = "argo-artifacts"
@@ -111,7 +111,7 @@ class Run:
     """Its name."""
     status: str = ""
     failures: tuple[Mapping[str, Any], ...] = ()
-    """What Argo says of the nodes that failed; of very many, only some."""
+    """Argo's report of the nodes that failed; of very many, only some."""
     stopped: bool = False
     """Whether Argo stopped any of them because somebody asked for it."""
     settings: Settings = field(default_factory=Settings)
@@ -260,7 +260,7 @@ def end_killed(run: Run, history: History, record: Record) -> None:
 
 
 def of_pod(run: Run, pod: str) -> tuple[Mapping[str, Any], ...]:
-    """Return what Argo says of a pod. If that was cut off, a stopped run has stopped this pod too."""
+    """Return Argo's report of a pod; if it was cut off, and the run stopped, then of a stop."""
     own = tuple(node for node in run.failures if node.get("podName") == pod)
     return own or (SHUTDOWN,) * run.stopped
 

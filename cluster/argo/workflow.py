@@ -36,6 +36,8 @@ WAITING_SECONDS = 86400
 """How long a run may wait for its turn, on top of its pipeline's timeout."""
 DEADLINE_SECONDS = 6 * 3600
 """How late a schedule may still start: a laptop sleeps."""
+NODES = 13_000
+"""How many nodes fit into a Workflow: compressed, each takes 70 bytes, and Argo allows 1 MB."""
 KEPT = 20
 """Finished Workflows of a schedule that stay to be looked at; their records stay for ever."""
 
@@ -120,7 +122,7 @@ def parameters(
         "safe-states": {True: "true", False: "false", None: "auto"}[pipeline.target.safe_states],
         "resources": json.dumps(resources(pipeline)),
         "timeout": str(pipeline.timeout),
-        "retries": str(pipeline.retries),
+        "retries": str(retries(pipeline, options.plan or pipeline.plan)),
         "notify": pipeline.notify,
         "ui": ui,
     }
@@ -148,6 +150,19 @@ def _parts(pipeline: Pipeline, options: RunOptions) -> dict[str, str]:
         # A cluster may have room for one pod only: the others wait their turn.
         "pending": f"{pipeline.timeout * _rounds(plan)}s",
     }
+
+
+def retries(pipeline: Pipeline, plan: Plan | None) -> int:
+    """Return how often Argo tries a run, or each of its parts, again.
+
+    Of very many parts, a Workflow has no room for all attempts. Argo has a node for each part, each
+    attempt, and each container of an attempt.
+    """
+    if plan is None:
+        return pipeline.retries
+    containers = 4 if pipeline.mapper else 3
+    attempts = (NODES // (len(plan.numbers) or 1) - 1) // (1 + containers)
+    return min(pipeline.retries, max(attempts - 1, 0))
 
 
 def _rounds(plan: Plan | None) -> int:

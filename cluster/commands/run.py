@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, workflow
+from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, retries, workflow
 from cluster.config.strict import describe, listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
@@ -298,6 +298,9 @@ def _run(
     plan = options.plan or pipeline.plan
     if plan:
         how = "one after the other" if engine.handles is None else f"{plan.at_once} at a time"
+        room = retries(pipeline, plan)
+        if engine.handles is not None and room < pipeline.retries:
+            how += f", each tried again at most {count(room, 'time')}: Argo keeps no more attempts of so many"
         span += f" · {count(len(plan.numbers), 'part')}, {how}"
     output.text(f"{verb}  {name}{span} · engine {engine.label}, because {reason}")
     output.text()

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 MOST = 1000
-"""How many parts a run may have: Argo keeps half a kilobyte for each in the Workflow, compressed.
-
-It was measured with 101 parts; the limit of Argo is 1 MB."""
+"""How many parts a run may have. ``argo.workflow.retries`` limits the attempts of so many."""
 BY_STREAM = {"bookmarks", "currently_syncing"}
 """The keys of a state that has its bookmarks by stream."""
 

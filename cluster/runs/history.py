@@ -189,7 +189,7 @@ class History:
         return self.each_part(record, lambda view: view.read(record.pipeline, record.run))
 
     def each_part(self, record: Record, do: Callable[[PartHistory], Record | None]) -> dict[str, Record]:
-        """Do something with the histories of those parts that have begun, several at once.
+        """Do something with the histories of those parts that have begun, eight at a time.
 
         Return the records that it returns, by the name of the part.
         """

@@ -140,7 +140,7 @@ def in_parts(argo: Argo, request: pytest.FixtureRequest) -> dict[str, tuple[Done
 
 
 def traces(argo: Argo, record: dict[str, Any]) -> str:
-    """Return what is known about a run: its record, its logs, and what Argo says of its nodes."""
+    """Return what is known about a run: its record, its logs, and Argo's messages about its nodes."""
     live = argo.kubectl("get", "workflow", record["run"], "-n", "argo", "-o", "json")
     nodes = [(node["displayName"], node["phase"], node.get("message")) for node in nodes_of(json.loads(live)["status"])]
     return f"{record}\n{argo.type('logs', record['run']).out}\n{nodes}"

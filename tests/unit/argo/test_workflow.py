@@ -92,6 +92,16 @@ def test_a_thousand_parts() -> None:
     assert len(document) < 10_000
 
 
+@pytest.mark.parametrize(
+    ("number", "mapped", "again"), [(1000, False, 2), (1000, True, 1), (900, True, 1), (700, True, 2), (300, True, 7), (3, True, 10)]
+)
+def test_argo_keeps_only_so_many_attempts(number: int, again: int, *, mapped: bool) -> None:
+    """Of very many parts, each is tried again less often than the pipeline has it: a Workflow has at most 1 MB."""
+    pipeline = replace(PLAIN, mapper=MAPPER if mapped else None, retries=10 if number < 1000 else 2)
+    plan = Plan(tuple(Part(str(index)) for index in range(number)))
+    assert parameters_of(pipeline, RunOptions(plan=plan))["retries"] == str(again)
+
+
 def test_files_are_named_by_their_content() -> None:
     """A run and a schedule name the hash of the files that a connector takes along; another content is another name."""
     first, second = ({"name": f"{side}-files", "value": key} for side, key in (("tap", files_key(FILES)), ("target", files_key({}))))
