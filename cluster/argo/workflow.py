@@ -34,6 +34,8 @@ MAPPED = "/singer/shared/mapped"
 RAW = "/singer/shared/raw"
 WAITING_SECONDS = 86400
 """How long a run may wait for its turn, on top of its pipeline's timeout."""
+PENDING_SECONDS = 900
+"""How long a pod may wait for a node and for its image, as the templates have it."""
 DEADLINE_SECONDS = 6 * 3600
 """How late a schedule may still start: a laptop sleeps."""
 NODES = 13_000
@@ -148,7 +150,7 @@ def _parts(pipeline: Pipeline, options: RunOptions) -> dict[str, str]:
         "first": json.dumps(plan.numbers[:alone]),
         "parts": json.dumps(plan.numbers[alone:]),
         # A cluster may have room for one pod only: the others wait their turn.
-        "pending": f"{pipeline.timeout * _rounds(plan)}s",
+        "pending": f"{max(PENDING_SECONDS, pipeline.timeout * _rounds(plan))}s",
     }
 
 

@@ -82,6 +82,8 @@ def test_a_run_with_parts() -> None:
     assert (values["first"], values["parts"], values["split"], values["pending"]) == ("[1]", "[2]", "true", "7200s")
     assert (spec["entrypoint"], spec["parallelism"], spec["activeDeadlineSeconds"]) == ("parts", 2, 93600)
     assert values["plan"] == PARTS.key
+    short = parameters_of(replace(PLAIN, timeout=45), RunOptions(plan=PARTS))
+    assert short["pending"] == "900s", "as long as in a run without parts"
     assert parts.read(PARTS.data()) == replace(PARTS, first_alone=False)
 
 
