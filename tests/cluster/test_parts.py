@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished
 from argo_parts import marks, split
+
+from cluster.argo.status import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +100,23 @@ def test_a_run_with_parts_is_cancelled(argo: Argo) -> None:
     again = argo.type("retry", run, "--json")
     assert (again.code, set(again.last["records"])) == (0, set("abcd") - done), again.err
     assert argo.get_state(name) == marks("abcd", 8)
+
+
+def test_hundreds_of_parts_are_cancelled(argo: Argo) -> None:
+    """Argo makes no attempts of those that are left: of a thousand, it could not even keep that they were stopped."""
+    argo.pipeline("days", {"steps": [["days", "s"]], "start_date": "2020-01-01", "end_date": None}, retries=2)
+    words = ("--from", "2023-01-01", "--to", "2023-12-31", "--every", "1d", "--at-once", "4")
+    process = argo.background("days", lambda: any(part["status"] == "succeeded" for part in parts_of(argo, "days")), 200, words)
+    run = argo.type("runs", "--pipeline", "days", "--json").last["run"]
+    assert argo.type("cancel", run).code == 0
+    assert finished(process)["status"] == "interrupted"
+    record = argo.type("show", run, "--json").last
+    assert (record["status"], record["error"]["code"], len(record["parts"])) == ("interrupted", "E-CANCELLED", 365)
+    live = json.loads(argo.kubectl("get", "workflow", run, "-n", "argo", "-o", "json"))
+    assert live["status"]["phase"] in {"Failed", "Succeeded"}
+    begun = [node for node in nodes_of(live["status"]) if node["type"] == "Retry"]
+    assert len(begun) < 100
+    assert argo.pods("days") == []
 
 
 def test_a_backfill_in_months(argo: Argo) -> None:
