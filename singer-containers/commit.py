@@ -243,8 +243,7 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
 def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     known = history.parts(record)
-    # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
-    ended = {name for name, stored in known.items() if stored.status not in {"running", "interrupted"}}
+    ended = {name for name, stored in known.items() if not doubtful(stored)}
     pods = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])
     for view in history.views(record):
         pod = pods.get(view.part.name)
@@ -257,6 +256,14 @@ def end_killed(run: Run, history: History, record: Record) -> None:
         count(journal.record, left.reports)
         why = cause(part, left, outcome.unchanged(journal.record))
         journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+
+
+def doubtful(part: Record) -> bool:
+    """Return whether ``main`` did not know how its part ended.
+
+    Argo stops it when a side fails, perhaps before it knows why. It also sees those that Argo stops.
+    """
+    return part.status in {"running", "interrupted"} or (part.error or {}).get("code") == "E-RUNNER"
 
 
 def of_pod(run: Run, pod: str) -> tuple[Mapping[str, Any], ...]:
