@@ -261,7 +261,7 @@ def end_killed(run: Run, history: History, record: Record) -> None:
 def doubtful(part: Record) -> bool:
     """Return whether ``main`` did not know how its part ended.
 
-    Argo stops it when a side fails, perhaps before it knows why. It also sees those that Argo stops.
+    Argo stops it when a side fails, perhaps before it knows why; and it sees sides that Argo stops.
     """
     return part.status in {"running", "interrupted"} or (part.error or {}).get("code") == "E-RUNNER"
 

@@ -123,7 +123,8 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
             output.error(error)
         raise Exit(code=error.exit_code) from None
     except KeyboardInterrupt as error:
-        print(f"\nInterrupted. {str(error) or 'What was running is stopped; states are as they were.'}", file=sys.stderr)
+        text = str(error) or f"States are as they were. A run in a cluster goes on: {command_line.command('runs')}"
+        print(f"\nInterrupted. {text}", file=sys.stderr)
         raise Exit(code=EXIT_INTERRUPTED) from None
     except Exit:
         raise
@@ -148,6 +149,8 @@ def _written(name: str) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handle the first SIGTERM; ``timeout`` sends it twice."""
+    signal.signal(signal.SIGTERM, lambda *_: None)  # an ignored signal would stay so in programs that we start
     raise Interrupted
 
 
