@@ -149,8 +149,11 @@ def _written(name: str) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Handle the first SIGTERM; ``timeout`` sends it twice."""
-    signal.signal(signal.SIGTERM, lambda *_: None)  # an ignored signal would stay so in programs that we start
+    """Handle the first SIGTERM; ``timeout`` sends it twice.
+
+    Programs that we start would keep an ignored signal, but not a handled one.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)
     raise Interrupted
 
 
