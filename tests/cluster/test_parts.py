@@ -145,6 +145,29 @@ def test_many_small_parts(argo: Argo) -> None:
     print(done.record["seconds"])  # noqa: T201 - with -s: the figure
 
 
+def test_room_for_one_pod(argo: Argo) -> None:
+    """In a cluster that has room for one pod at a time the others wait, and all parts are loaded."""
+    name = split(argo, "narrow", "abcd", split="streams", at_once=4, resources={"cpu": f"{int(free(argo) * 0.3)}m"})
+    process, most = argo.begin("run", name, "--engine", "argo", "--json"), 0
+    while process.poll() is None:
+        most = max(most, sum(pod["status"]["phase"] == "Running" for pod in argo.pods(name)))
+        time.sleep(0.5)
+    assert (finished(process)["status"], most) == ("succeeded", 1)
+    assert argo.get_state(name) == marks("abcd")
+
+
+def free(argo: Argo) -> float:
+    """Return how much of the node's processors no pod has requested, in thousandths of one."""
+
+    def milli(quantity: str) -> float:
+        return float(quantity[:-1]) if quantity.endswith("m") else float(quantity) * 1000
+
+    [node] = argo.there("nodes")
+    pods = [pod for pod in argo.there("pods", "-A") if pod["status"]["phase"] in {"Pending", "Running"}]
+    asked = [item["resources"].get("requests", {}).get("cpu", "0") for pod in pods for item in pod["spec"]["containers"]]
+    return milli(node["status"]["allocatable"]["cpu"]) - sum(map(milli, asked))
+
+
 def test_a_schedule(argo: Argo) -> None:
     """It runs all parts; after a change of the catalog a new stream is a part, and one that was deselected keeps its bookmark."""
     name = split(argo, "minutely", "abc", split="streams", schedule="* * * * *", retries=2)
