@@ -197,10 +197,11 @@ class ArgoEngine:
                     live = self.live(run)
                     deleted = live is None
                     newest = live or newest
-                    if live is None or status.seen(live).ended:
+                    seen = status.seen(live) if live is not None else None
+                    if seen is None or seen.ended:
                         break
                     if time.monotonic() - looked >= POLL_SECONDS:
-                        hopeless = self._look(status.seen(live), step) or hopeless
+                        hopeless = self._look(seen, step) or hopeless
                         looked = time.monotonic()
                     answered = time.monotonic()
                 except SetupError as error:
