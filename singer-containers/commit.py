@@ -242,8 +242,7 @@ def failed_part(run: Run, journal: Journal, facts: dict[str, Any]) -> None:
 def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     known = history.parts(record)
-    # Argo stops `main` when a side fails, perhaps before it knows why: not cancelled, then.
-    ended = {name for name, stored in known.items() if stored.status not in {"running", "interrupted"}}
+    ended = {name for name, stored in known.items() if not doubtful(stored)}
     views = [view for view in history.views(record) if view.part.name not in ended | view.plan.skipped]
     pods = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()]) if views else {}
 
@@ -258,6 +257,14 @@ def end_killed(run: Run, history: History, record: Record) -> None:
         journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
 
     list(ahead(end, [view for view in views if view.part.name in pods]))
+
+
+def doubtful(part: Record) -> bool:
+    """Return whether ``main`` did not know how its part ended.
+
+    Argo stops it when a side fails, perhaps before it knows why; and it sees sides that Argo stops.
+    """
+    return part.status in {"running", "interrupted"} or (part.error or {}).get("code") == "E-RUNNER"
 
 
 def of_pod(run: Run, pod: str) -> tuple[Mapping[str, Any], ...]:

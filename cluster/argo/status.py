@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,14 @@ def seen(live: Mapping[str, Any]) -> WorkflowStatus:
 
 
 def nodes_of(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the nodes of a Workflow, which Argo compresses if there are many."""
+    """Return the nodes of a Workflow, which Argo compresses if there are many.
+
+    None are known if it compresses them in another way than by default.
+    """
     nodes = status.get("nodes") or {}
     if status.get("compressedNodes"):
-        nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+        with suppress(gzip.BadGzipFile):
+            nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
     return list(nodes.values())
 
 

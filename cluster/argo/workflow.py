@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 PIPELINE = "singer/pipeline"
 BATCH = "singer/batch"
-"""Labels of Workflows: the pipeline, and the batch of runs that started together."""
+STOPPING = "singer/stopping"
+"""Labels of Workflows: the pipeline, the batch of runs that started together, and ``true`` for one
+that we stop."""
 IMAGES = "singer-images"
 NOTIFY = "singer-notify"
 """ConfigMaps and a Secret of ours, as the templates name them."""
@@ -38,8 +40,8 @@ PENDING_SECONDS = 900
 """How long a pod may wait for a node and for its image, as the templates have it."""
 DEADLINE_SECONDS = 6 * 3600
 """How late a schedule may still start: a laptop sleeps."""
-NODES = 13_000
-"""How many nodes fit into a Workflow: compressed, each takes 70 bytes, and Argo allows 1 MB."""
+NODES = 12_000
+"""How many nodes fit into a Workflow: compressed, each takes 65 to 75 bytes. Argo allows 1 MB."""
 KEPT = 20
 """Finished Workflows of a schedule that stay to be looked at; their records stay for ever."""
 

@@ -123,7 +123,8 @@ def guarded(function: Callable[..., None], context: Context, *args: Any, **kwarg
             output.error(error)
         raise Exit(code=error.exit_code) from None
     except KeyboardInterrupt as error:
-        print(f"\nInterrupted. {str(error) or 'What was running is stopped; states are as they were.'}", file=sys.stderr)
+        text = str(error) or f"States are as they were. A run in a cluster goes on: {command_line.command('runs')}"
+        print(f"\nInterrupted. {text}", file=sys.stderr)
         raise Exit(code=EXIT_INTERRUPTED) from None
     except Exit:
         raise
@@ -148,6 +149,11 @@ def _written(name: str) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handle the first SIGTERM; ``timeout`` sends it twice.
+
+    Programs that we start would keep an ignored signal, but not a handled one.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)
     raise Interrupted
 
 

@@ -125,7 +125,8 @@ class ArgoEngine:
         seen = status.seen(live)
         # A Workflow that waits for its turn can only be terminated.
         how = "Terminate" if now or seen.phase in {"", "Pending"} else "Stop"
-        self.handles.kube.patch("Workflow", run, self.handles.namespace, {"spec": {"shutdown": how}})
+        change = {"metadata": {"labels": {workflow.STOPPING: "true"}}, "spec": {"shutdown": how}}
+        self.handles.kube.patch("Workflow", run, self.handles.namespace, change)
 
     def cancel(self, run: str) -> Record:
         """Stop a run, wait for its end, and return its record.

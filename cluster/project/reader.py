@@ -26,7 +26,7 @@ from cluster.project.secrets import check_notify_url, refuse_typed_secrets, secr
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.project.parts import Plan
@@ -71,6 +71,8 @@ class Project:
         self.pipelines_file = pipelines or self.configs / "pipelines.yaml"
         self._connectors: dict[str, Connector] = {}
         self._pipelines: dict[str, Pipeline] = {}
+        self._passed: set[tuple[str, Path]] = set()
+        """The files that have been checked, and as what."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -80,6 +82,10 @@ class Project:
     def shown(self, path: Path) -> str:
         """Return *path* as a person at the checkout's root would type it."""
         return os.path.relpath(path, self.root)
+
+    @cached_property
+    def _resolved(self) -> Path:
+        return self.configs.resolve()
 
     @cached_property
     def connector_names(self) -> list[str]:
@@ -325,7 +331,7 @@ class Project:
         if value is None:
             return default
         file: Path = (self.configs / value).resolve()
-        if not file.is_relative_to(self.configs.resolve()) or not file.is_file():
+        if not file.is_relative_to(self._resolved) or not file.is_file():
             fields.refuse(key, "a file below singer-configs/ that is there")
         return self._instead(self.configs / value) or file
 
@@ -357,15 +363,29 @@ class Project:
     def _check_files(self, pipeline: Pipeline) -> None:
         for connector, file in pipeline.configs:
             self._check_config(file, connector)
-        if pipeline.catalog.exists():
-            check_catalog(read_object(pipeline.catalog, self.shown(pipeline.catalog), "E-CATALOG"), self.shown(pipeline.catalog))
-        if pipeline.initial_state.exists():
-            read_object(pipeline.initial_state, self.shown(pipeline.initial_state), "E-STATE")
+        self._once(self._check_catalog, pipeline.catalog, "catalog")
+        self._once(self._check_state, pipeline.initial_state, "state")
 
     def _check_config(self, file: Path, connector: Connector) -> None:
-        if file.exists():
-            shown = self.shown(file)
-            refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown)
+        self._once(
+            lambda file, shown: refuse_typed_secrets(read_object(file, shown), connector.name, shown=shown),
+            file,
+            f"config of {connector.name}",
+        )
+
+    @staticmethod
+    def _check_catalog(file: Path, shown: str) -> None:
+        check_catalog(read_object(file, shown, "E-CATALOG"), shown)
+
+    @staticmethod
+    def _check_state(file: Path, shown: str) -> None:
+        read_object(file, shown, "E-STATE")
+
+    def _once(self, check: Callable[[Path, str], object], file: Path, what: str) -> None:
+        """Check a file that is there, which many pipelines may share, until it passes."""
+        if (what, file) not in self._passed and file.exists():
+            check(file, self.shown(file))
+            self._passed.add((what, file))
 
 
 def _schedules(fields: Fields) -> tuple[str, ...]:

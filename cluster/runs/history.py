@@ -167,8 +167,7 @@ class History:
         if record.engine == "local":
             prefixes.append((self.settings.bucket_artifacts, f"raw/{name}"))
         for bucket, prefix in prefixes:
-            for item in self.store.objects(bucket, prefix):
-                self.store.delete(bucket, item.key)
+            self.store.delete(bucket, *(item.key for item in self.store.objects(bucket, prefix)))
 
     def read(self, pipeline: str, run: str) -> Record | None:
         """Return one record, None if it is missing, unreadable or that of another run.

@@ -115,8 +115,12 @@ class FolderStore:
                             objects.append(Object(key, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)))
         return sorted(objects, key=lambda item: item.key)
 
-    def delete(self, bucket: str, key: str) -> None:
+    def delete(self, bucket: str, *keys: str) -> None:
         """See ``Store``."""
+        for key in keys:
+            self._delete(bucket, key)
+
+    def _delete(self, bucket: str, key: str) -> None:
         file = self._file(bucket, key)
         with file_errors(key, file):
             if not self._keeps_versions(bucket):

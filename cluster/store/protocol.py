@@ -68,8 +68,8 @@ class Store(Protocol):
     def objects(self, bucket: str, prefix: str = "") -> list[Object]:
         """Return the objects whose keys begin with *prefix*, by key."""
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove the object, if it exists; a bucket with versions keeps them."""
+    def delete(self, bucket: str, *keys: str) -> None:
+        """Remove objects, if they exist; a bucket with versions keeps those."""
 
     def versions(self, bucket: str, key: str) -> list[Version]:
         """Return all versions of one object, newest first."""

@@ -6,7 +6,7 @@ import io
 import random
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -16,6 +16,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.credentials.providers import AWSConfigProvider, ChainedProvider, IamAwsProvider, Provider
+from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, S3Error, ServerError
 from minio.versioningconfig import VersioningConfig
 
@@ -253,11 +254,16 @@ class S3Store:
                 for item in self._client.list_objects(name, prefix=folder + prefix, recursive=True)
             ]
 
-    def delete(self, bucket: str, key: str) -> None:
-        """See ``Store``."""
-        with self._errors(bucket, key):
-            name, folder = parted(bucket)
-            self._client.remove_object(name, folder + key)
+    def delete(self, bucket: str, *keys: str) -> None:
+        """See ``Store``. Several go with one request, or one by one if the server refuses that."""
+        name, folder = parted(bucket)
+        if len(keys) > 1:
+            with self._errors(bucket), suppress(S3Error, InvalidResponseError, ServerError, ParseError):
+                if not list(self._client.remove_objects(name, [DeleteObject(folder + key) for key in keys])):
+                    return
+        for key in keys:
+            with self._errors(bucket, key):
+                self._client.remove_object(name, folder + key)
 
     def versions(self, bucket: str, key: str) -> list[Version]:
         """See ``Store``."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from argo_checkout import argo_checkout, finished
 from argo_parts import marks, split
+
+from cluster.argo.status import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +102,23 @@ def test_a_run_with_parts_is_cancelled(argo: Argo) -> None:
     assert argo.get_state(name) == marks("abcd", 8)
 
 
+def test_hundreds_of_parts_are_cancelled(argo: Argo) -> None:
+    """Argo makes no attempts of those that are left: of a thousand, it could not even keep that they were stopped."""
+    argo.pipeline("days", {"steps": [["days", "s"]], "start_date": "2020-01-01", "end_date": None}, retries=2)
+    words = ("--from", "2023-01-01", "--to", "2023-12-31", "--every", "1d", "--at-once", "4")
+    process = argo.background("days", lambda: any(part["status"] == "succeeded" for part in parts_of(argo, "days")), 200, words)
+    run = argo.type("runs", "--pipeline", "days", "--json").last["run"]
+    assert argo.type("cancel", run).code == 0
+    assert finished(process)["status"] == "interrupted"
+    record = argo.type("show", run, "--json").last
+    assert (record["status"], record["error"]["code"], len(record["parts"])) == ("interrupted", "E-CANCELLED", 365)
+    live = json.loads(argo.kubectl("get", "workflow", run, "-n", "argo", "-o", "json"))
+    assert live["status"]["phase"] in {"Failed", "Succeeded"}
+    begun = [node for node in nodes_of(live["status"]) if node["type"] == "Retry"]
+    assert len(begun) < 100
+    assert argo.pods("days") == []
+
+
 def test_a_backfill_in_months(argo: Argo) -> None:
     """Four chunks at a time; the one that failed is loaded by the retry, each day is there once, and the state stays."""
     tap = {"steps": [["days", "s"]], "start_date": "2020-01-01", "end_date": None}
@@ -123,6 +143,29 @@ def test_many_small_parts(argo: Argo) -> None:
     assert (done.record["error"], len(done.record["parts"])) == (None, 100)
     assert sum(done.record["records"].values()) == 200
     print(done.record["seconds"])  # noqa: T201 - with -s: the figure
+
+
+def test_room_for_one_pod(argo: Argo) -> None:
+    """In a cluster that has room for one pod at a time the others wait, and all parts are loaded."""
+    name = split(argo, "narrow", "abcd", split="streams", at_once=4, resources={"cpu": f"{int(free(argo) * 0.3)}m"})
+    process, most = argo.begin("run", name, "--engine", "argo", "--json"), 0
+    while process.poll() is None:
+        most = max(most, sum(pod["status"]["phase"] == "Running" for pod in argo.pods(name)))
+        time.sleep(0.5)
+    assert (finished(process)["status"], most) == ("succeeded", 1)
+    assert argo.get_state(name) == marks("abcd")
+
+
+def free(argo: Argo) -> float:
+    """Return how much of the node's processors no pod has requested, in thousandths of one."""
+
+    def milli(quantity: str) -> float:
+        return float(quantity[:-1]) if quantity.endswith("m") else float(quantity) * 1000
+
+    [node] = argo.there("nodes")
+    pods = [pod for pod in argo.there("pods", "-A") if pod["status"]["phase"] in {"Pending", "Running"}]
+    asked = [item["resources"].get("requests", {}).get("cpu", "0") for pod in pods for item in pod["spec"]["containers"]]
+    return milli(node["status"]["allocatable"]["cpu"]) - sum(map(milli, asked))
 
 
 def test_a_schedule(argo: Argo) -> None:

@@ -22,7 +22,7 @@ import pytest
 from checkout import ROOT
 
 from cluster.containers import images
-from cluster.errors import SetupError
+from cluster.errors import RunError, SetupError
 from cluster.project.parts import Part, Plan
 from cluster.runs import notify
 from cluster.runs.history import History
@@ -713,12 +713,16 @@ def test_a_stopped_part_of_which_argo_says_nothing(pod: Pod) -> None:
     run, history = of_part(pod, 2, 5)
     commit.attempt(run, history)
     pod.left("pod-3", "tap.json", {**REPORT, "exit_code": 143, "part": "c"})
+    seen, view = of_part(pod, 3, 5)  # its main has seen that its tap was stopped
+    killed = RunError("E-RUNNER", "The runner of tap-x was killed from outside (exit code 143).", hint="Run it again.")
+    commit.attempt(seen, view).fail("failed", killed.as_dict())
+    pod.left("pod-4", "tap.json", {**REPORT, "exit_code": 143, "part": "d"})
     stopped = replace(pod.failed("pod deleted", pod="pod-x"), plan=PARTS.key, stopped=True)
     commit.finish(stopped, pod.history, {}, ())
     record = pod.history.read("p", ID)
     assert record is not None
     assert (record.status, record.error["code"] if record.error else "") == ("interrupted", "E-CANCELLED")
-    assert [item["status"] for item in record.parts or ()] == ["succeeded", "waiting", "interrupted", "waiting"]
+    assert [item["status"] for item in record.parts or ()] == ["succeeded", "waiting", "interrupted", "interrupted"]
 
 
 def test_a_bookmark_that_was_not_merged_follows(pod: Pod) -> None:

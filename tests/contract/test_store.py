@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import urllib3
+from broken_store import BrokenStore
 
 from cluster.errors import SetupError
 from cluster.host.locks import sweep
@@ -284,6 +285,30 @@ def test_versions_can_be_asked_for_later(buckets: Buckets) -> None:
     buckets.store.put(buckets.plain, KEY, b"3")
     newest = buckets.store.versions(buckets.plain, KEY)[:2]
     assert [buckets.store.get(buckets.plain, KEY, version.id) for version in newest] == [b"3", b"2"]
+
+
+def test_several_objects_are_removed_together(buckets: Buckets) -> None:
+    """Those that are named go, also if one is not there; the others stay, and so do versions."""
+    for bucket in (buckets.plain, buckets.versioned):
+        keys = [f"a/{number} <&>é" for number in range(4)]
+        for key in keys:
+            buckets.store.put(bucket, key, key.encode())
+        buckets.store.delete(bucket, *keys[:3], "nothing")
+        assert [item.key for item in buckets.store.objects(bucket)] == keys[3:]
+        buckets.store.delete(bucket)
+    assert [version.deleted for version in buckets.store.versions(buckets.versioned, keys[0])] == [True, False]
+
+
+def test_a_server_that_removes_only_one_by_one(s3: Buckets) -> None:
+    """Not every store knows the request for several objects."""
+    for key in "abc":
+        s3.store.put(s3.plain, key, b"1")
+    with BrokenStore(int(s3.settings.s3_endpoint.rpartition(":")[2])) as broken:
+        between = replace(s3, settings=replace(s3.settings, s3_endpoint=broken.endpoint)).open()
+        broken.set("500", 1)
+        between.delete(s3.plain, "a", "b")
+        assert [line.split("?")[0].split("/")[0] for line in broken.seen] == ["POST ", "DELETE ", "DELETE "]
+    assert [item.key for item in s3.store.objects(s3.plain)] == ["c"]
 
 
 def test_removing_what_is_not_there_is_fine(buckets: Buckets) -> None:

@@ -22,7 +22,7 @@ from cluster.platform.steps import schedules
 from cluster.ui.jsonl import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from cluster.runs.record import Record
@@ -104,9 +104,9 @@ class Argo(Platform):
         """Run one pipeline."""
         return self.runs(name)[name]
 
-    def background(self, name: str, until: Callable[[], bool], seconds: float = 120) -> Any:
+    def background(self, name: str, until: Callable[[], bool], seconds: float = 120, words: Sequence[str] = ()) -> Any:
         """Begin to run a pipeline and wait until something is so."""
-        process = self.begin("run", name, "--engine", "argo", "--json")
+        process = self.begin("run", name, "--engine", "argo", "--json", *words)
         deadline = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < deadline, "it did not come to that"

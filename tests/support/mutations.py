@@ -58,7 +58,7 @@ VARIANTS = [
     Variant("state before the record", JOURNAL, "        try:\n            self._save_commit()", "        self.history.save_state(record.pipeline, state or {})\n        try:\n            self._save_commit()", f"{KILLS} -k 'before_its_record'"),
     Variant("state never saved", JOURNAL, "        if state is not None:\n            self.history.save_state(record.pipeline, state)", "        pass", f"{COMMIT} -k 'data_record_and_state and not s3'"),
     Variant("a backfill moves the state", JOURNAL, "        if record.backfill is not None:\n            state = None\n", "", f"{COMMIT} -k 'a_backfill_leaves and not s3'"),
-    Variant("data of a failed run stays", RUNS, "self.store.delete(bucket, item.key)", "pass", f"{KILLS} -k 'after_its_data'"),
+    Variant("data of a failed run stays", RUNS, "self.store.delete(bucket, *(item.key for item in self.store.objects(bucket, prefix)))", "pass", f"{KILLS} -k 'after_its_data'"),
     Variant("a state is kept though its files are not", JOURNAL, "(self.safe is None and has_files(self.data))", "False", f"{COMMIT} -k 'state_of_files and not s3'"),
     Variant("published files make their state look safe", JOURNAL, "            self.progress.file.unlink(missing_ok=True)\n            self.progress = None", "            pass", f"{COMMIT} -k 'published_files and not s3'"),
     Variant("no state is kept while rows are safe", JOURNAL, "            self.history.save_state(self.record.pipeline, state)\n", "", f"{COMMIT} -k 'rows_are_safe and not s3'"),

@@ -113,7 +113,7 @@ class Configs:
 
         in_parallel(put, [name for name in sorted(here) if there.get(name) != here[name]])
         gone = sorted(there.keys() - here.keys())
-        in_parallel(lambda name: store.delete(bucket, name), gone)
+        store.delete(bucket, *gone)
         return f"{len(here)} objects" + (f", {len(gone)} removed" if gone else "")
 
     def pending(self, handles: Handles) -> str | None:
