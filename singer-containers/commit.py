@@ -21,7 +21,6 @@ import re
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from cluster.net import proxy
 from cluster.project import parts
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
-from cluster.runs.history import READERS, History, PartHistory
+from cluster.runs.history import History, PartHistory, ahead
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store
@@ -244,18 +243,20 @@ def end_killed(run: Run, history: History, record: Record) -> None:
     """Write the records of parts whose ``main`` could not, from what their last pods have left."""
     known = history.parts(record)
     ended = {name for name, stored in known.items() if not doubtful(stored)}
-    pods = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])
-    for view in history.views(record):
-        pod = pods.get(view.part.name)
-        if pod is None or view.part.name in ended:
-            continue
-        stored = known.get(view.part.name)
+    views = [view for view in history.views(record) if view.part.name not in ended | view.plan.skipped]
+    pods = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()]) if views else {}
+
+    def end(view: PartHistory) -> None:
+        pod = pods[view.part.name]
         part = replace(run, part=view.part.name, transform=None, failures=of_pod(run, pod))
+        stored = known.get(view.part.name)
         journal = Journal(view, stored or new_record(part, view.state(run.pipeline) or initial(part, view)))
-        left = traces(run, history.store, only=pod)
+        left = traces(run, history.store, only=f"{pod}/")
         count(journal.record, left.reports)
         why = cause(part, left, outcome.unchanged(journal.record))
         journal.fail("interrupted" if why.code == "E-CANCELLED" else "failed", why.as_dict())
+
+    list(ahead(end, [view for view in views if view.part.name in pods]))
 
 
 def doubtful(part: Record) -> bool:
@@ -280,10 +281,9 @@ def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]
     bucket, pods = run.settings.bucket_artifacts, dict[str, str]()
     items = sorted(store.objects(bucket, f"workflows/{run.run}/"), key=lambda item: item.modified)
     keys = [item.key for item in items if item.key.endswith("/tap.json")]
-    with ThreadPoolExecutor(READERS) as pool:
-        for key, data in zip(keys, pool.map(lambda key: store.get(bucket, key), keys), strict=True):
-            with suppress(ValueError, KeyError):
-                pods[json.loads(data or b"{}")["part"]] = key.split("/")[2]
+    for key, data in zip(keys, ahead(lambda key: store.get(bucket, key), keys), strict=True):
+        with suppress(ValueError, KeyError):
+            pods[json.loads(data or b"{}")["part"]] = key.split("/")[2]
     for node in run.failures:
         match = POD_NODE.search(str(node.get("displayName")))
         if match and node.get("podName"):
@@ -297,7 +297,7 @@ def ended_parts(run: Run, history: History) -> Record:
     :raises SetupError: the store does not accept it.
     """
     history.claim(ENGINE)
-    record = history.read(run.pipeline, run.run)
+    record = history.read_alone(run.pipeline, run.run)
     if record is None or record.parts is None:
         record = whole(run, history, plan_of(run, history))
     journal = Journal(history, record)
@@ -509,11 +509,11 @@ class Traces:
 def traces(run: Run, store: Store, other: str = "", only: str = "") -> Traces:
     """Read the reports and logs that Argo stored below ``workflows/<run>/``, by pod.
 
-    *other* is another run to read instead, *only* the name of a pod.
+    *other* is another run to read instead, *only* how the names of the pods begin.
     """
     left = Traces()
     bucket, prefix = run.settings.bucket_artifacts, f"workflows/{other or run.run}/"
-    objects = sorted(store.objects(bucket, prefix + (f"{only}/" if only else "")), key=lambda item: item.modified)
+    objects = sorted(store.objects(bucket, prefix + only), key=lambda item: item.modified)
     there = {item.key.removeprefix(prefix) for item in objects}
     for name in (item.key.removeprefix(prefix) for item in objects):
         pod, _, file = name.partition("/")
@@ -606,7 +606,7 @@ def failed(run: Run, history: History) -> Record:
 
 def untransformed(run: Run, journal: Journal) -> Record:
     """Record that the transform of a loaded run failed or was stopped."""
-    left = traces(run, journal.history.store)
+    left = traces(run, journal.history.store, only=f"{run.run}-transform-")
     error = outcome.of_argo(run.pipeline, run.run, [str(node.get("message") or "") for node in run.failures], outcome.LOADED)
     reported = end_of(run, left, "transform", None, outcome.LOADED).failure() if left.reports["transform"] else None
     if reported is not None and error.code not in {"E-CANCELLED", "E-TIMEOUT"}:
@@ -619,7 +619,7 @@ def untransformed(run: Run, journal: Journal) -> Record:
 
 def transformed(run: Run, history: History) -> Record | None:
     """Record that the transform of a loaded run succeeded, unless the record has it already."""
-    record = history.read(run.pipeline, run.run)
+    record = history.read_alone(run.pipeline, run.run)
     if record is not None and record.loaded and record.status == "running" and record.transform is not None:
         record.transform.exit_code = 0
         Journal(history, record).end("succeeded")

@@ -90,10 +90,16 @@ def _newest(engines: Engines, pipeline: str | None, limit: int) -> list[tuple[En
 
 
 def _fields(engine: Engine, record: Record) -> dict[str, Any]:
-    """Return a record's fields with its status at this moment."""
+    """Return a record's fields with the status of the run, and of its parts, at this moment.
+
+    A run that was killed could not update its parts: none of them runs any more.
+    """
     fields = fields_of(record)
     del fields["schema"]  # every event has its own
     fields["status"] = engine.status(record)
+    for item in fields.get("parts", ()):
+        if item["status"] == "running" and fields["status"] == "interrupted":
+            item["status"] = "interrupted"
     return fields
 
 
@@ -141,7 +147,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
-            *_parts(record, fields["status"]),
+            *_parts(fields.get("parts", ())),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
@@ -156,19 +162,19 @@ def show(session: Session, run: str) -> None:
         output.table([list(fact) for fact in facts], ["", ""])
 
 
-def _parts(record: Record, status: str) -> list[tuple[str, str]]:
+def _parts(parts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return the parts of a run: those that are not loaded, and the first of the others."""
-    rows = [(item["status"] in DONE, f"part {_name(item['name'])}", _part(item, status)) for item in record.parts or ()]
-    shown_rows = [row[1:] for row in rows if not row[0]] + [row[1:] for row in rows if row[0]][:FILES]
-    return [("parts", f"{record.done} of {len(rows)} loaded"), *shown_rows] if rows else []
+    left, done = (
+        [(f"part {_name(item['name'])}", _part(item)) for item in parts if (item["status"] in DONE) is loaded] for loaded in (False, True)
+    )
+    return [("parts", f"{len(done)} of {len(parts)} loaded"), *left, *done[:FILES]] if parts else []
 
 
-def _part(item: Mapping[str, Any], run: str) -> str:
-    """Return a part in words. A killed run could not update it, so it does not run any more."""
-    status = "interrupted" if item["status"] == "running" and run == "interrupted" else item["status"]
+def _part(item: Mapping[str, Any]) -> str:
+    """Return a part in words."""
     took = f", {seconds(item['seconds'])}" if item["seconds"] is not None else ""
     why = f", {item['error']['code']}  {item['error']['problem']}" if item["error"] else ""
-    return f"{status}, {count(item['records'], 'record')}{took}{why}"
+    return f"{item['status']}, {count(item['records'], 'record')}{took}{why}"
 
 
 def _name(stream: str) -> str:

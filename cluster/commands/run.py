@@ -28,7 +28,7 @@ from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
 from cluster.runs import bookmarks, outcome, rates
-from cluster.runs.history import PartHistory, newest_first
+from cluster.runs.history import PartHistory, ahead, newest_first
 from cluster.runs.outputs import copy
 from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command
@@ -226,7 +226,7 @@ def _retries(used: Engine, pipeline: str, run: str) -> list[Record]:
     """Return the retries of a run, oldest first."""
     dated = used.history.dated(pipeline)
     since = dated.get((pipeline, run), "")
-    later = (used.history.read(*pair) for pair in reversed(newest_first(dated)) if dated[pair] >= since)
+    later = ahead(lambda pair: used.history.read(*pair), [pair for pair in reversed(newest_first(dated)) if dated[pair] >= since])
     return [record for record in later if record is not None and record.retry_of == run]
 
 

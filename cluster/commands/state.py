@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
@@ -15,6 +17,7 @@ from cluster.errors import SetupError
 from cluster.project.reader import Project
 from cluster.runs import bookmarks
 from cluster.runs import state as state_json
+from cluster.runs.history import ahead
 from cluster.ui import exact_json
 from cluster.ui.command_line import command
 from cluster.ui.format import count
@@ -113,12 +116,11 @@ def _show_versions(session: Session, history: History, pipeline: str) -> None:
     rows, versions = [], history.state_versions(pipeline)
     # Versions of the same moment begin alike: show as much as tells them apart.
     width = next(number for number in itertools.count(8) if len({item.id[:number] for item in versions}) == len(versions))
-    states = [_stored(history, pipeline, item) for item in versions]
-    runs = _runs(versions, states, history.newest(pipeline, RECORDS))
-    for index, (item, value, run) in enumerate(zip(versions, states, runs, strict=True)):
+    states = list(ahead(lambda item: _stored(history, pipeline, item), versions))
+    runs, same = _runs(versions, states, history.newest(pipeline, RECORDS)), _same(versions, states)
+    for item, value, run, older in zip(versions, states, runs, same, strict=True):
         session.output.event("state", pipeline=pipeline, state=value, version=item.id, modified=item.modified.isoformat(), run=run)
-        older = next((old.id[:width] for old, same in zip(versions[index + 1 :], states[index + 1 :], strict=True) if same == value), None)
-        origin = "state --reset" if item.deleted else run or (f"as {older}: rollback" if older else "state --set")
+        origin = "state --reset" if item.deleted else run or (f"as {older[:width]}: rollback" if older else "state --set")
         rows.append([item.id[:width], f"{item.modified:%Y-%m-%d %H:%M:%S}", "removed" if item.deleted else bookmarks.short(value), origin])
     session.output.table(rows, ["version", "time (UTC)", "state", "stored by"])
 
@@ -132,14 +134,24 @@ def _stored(history: History, pipeline: str, version: Version) -> Any:
     return None
 
 
+def _same(versions: list[Version], states: list[Any]) -> list[str]:
+    """Return the last earlier version with the same state as each version, empty if none has it."""
+    known, same = dict[bytes, str](), list[str]()
+    for version, value in zip(reversed(versions), reversed(states), strict=True):
+        digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
+        same.insert(0, known.get(digest, ""))
+        known[digest] = version.id
+    return same
+
+
 def _runs(versions: list[Version], states: list[Any], records: list[Record]) -> list[str | None]:
     """Return the run that stored each version: the one that ended with this state just before."""
-    ahead = [record for record in reversed(records) if record.backfill is None and record.finished]
+    later = [record for record in reversed(records) if record.backfill is None and record.finished]
     runs: list[str | None] = []
     for version, value in zip(reversed(versions), reversed(states), strict=True):
-        record = next((record for record in ahead if value and record.state_after == value and _follows(version, record)), None)
+        record = next((record for record in later if value and record.state_after == value and _follows(version, record)), None)
         if record is not None:
-            ahead.remove(record)  # a rollback may store the same state again
+            later.remove(record)  # a rollback may store the same state again
         runs.insert(0, record.run if record is not None else None)
     return runs
 

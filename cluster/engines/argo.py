@@ -19,7 +19,7 @@ from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.kube.documents import pod_trouble
 from cluster.runs import outcome, rotation
-from cluster.runs.history import OWNER
+from cluster.runs.history import OWNER, ahead
 from cluster.runs.journal import KILLED, Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command
@@ -198,10 +198,11 @@ class ArgoEngine:
                     live = self.live(run)
                     deleted = live is None
                     newest = live or newest
-                    if live is None or status.seen(live).ended:
+                    seen = status.seen(live) if live is not None else None
+                    if seen is None or seen.ended:
                         break
                     if time.monotonic() - looked >= POLL_SECONDS:
-                        hopeless = self._look(status.seen(live), step) or hopeless
+                        hopeless = self._look(seen, step) or hopeless
                         looked = time.monotonic()
                     answered = time.monotonic()
                 except SetupError as error:
@@ -229,7 +230,7 @@ class ArgoEngine:
         record.error = RunError("E-CANCELLED", f"The Workflow of {run} was deleted.", hint="Run it again.").as_dict()
         record.status = "interrupted"
         with suppress(SetupError):
-            stored = history.read(record.pipeline, run)
+            stored = history.read_alone(record.pipeline, run)
             if stored is None:
                 record.state_before = history.state(record.pipeline)
             journal = Journal(history, stored or record)
@@ -255,13 +256,12 @@ class ArgoEngine:
                 warn(self.output, record.pipeline, text)
         store, bucket, known = self.handles.history.store, self.handles.settings.bucket_artifacts, list[str]()
         with suppress(SetupError):
-            keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/")]
-            for key in keys:
-                side = {"tap.log": record.tap, "mapper.log": record.mapper}.get(key.rpartition("/")[2])
-                if side is not None:
-                    lines = log_lines(store.get(bucket, key) or b"")
-                    for text in outcome.warnings(lines, known):
-                        warn(self.output, side.connector, text)
+            sides = {f"{name}.log": side for name, side in (("tap", record.tap), ("mapper", record.mapper)) if side}
+            keys = [item.key for item in store.objects(bucket, f"workflows/{record.run}/") if item.key.rpartition("/")[2] in sides]
+            for key, log in zip(keys, ahead(lambda key: store.get(bucket, key), keys), strict=True):
+                side = sides[key.rpartition("/")[2]]
+                for text in outcome.warnings(log_lines(log or b""), known):
+                    warn(self.output, side.connector, text)
 
     def _look(self, seen: status.WorkflowStatus, step: StepLine) -> RunError | None:
         """Show what a run does or waits for. If it waits in vain, stop it and return the reason."""

@@ -14,7 +14,7 @@ from cluster.engines.lock import alone, is_running
 from cluster.errors import SetupError
 from cluster.project.dotenv import kept_secrets
 from cluster.providers.instance import Instance
-from cluster.runs.history import History, newest_first
+from cluster.runs.history import History, ahead, newest_first
 from cluster.runs.record import began
 from cluster.store import open_store
 from cluster.ui.command_line import command
@@ -22,7 +22,7 @@ from cluster.ui.format import shown
 from cluster.ui.output import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -97,24 +97,31 @@ class Engine:
 
         Includes runs without a record, of which only Argo knows.
         """
-        live = {(seen.pipeline, seen.run): began(seen.run, datetime.fromisoformat(seen.started)) for seen, _ in self._live(pipeline)}
-        return self.history.dated(pipeline) | live
+        return self._dated(pipeline, self._live(pipeline))
+
+    def _dated(self, pipeline: str | None, live: Iterable[tuple[WorkflowStatus, dict[str, Any]]]) -> dict[tuple[str, str], str]:
+        begun = {(seen.pipeline, seen.run): began(seen.run, datetime.fromisoformat(seen.started)) for seen, _ in live}
+        return self.history.dated(pipeline) | begun
 
     def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
         """Return the newest runs, newest first."""
-        live = {seen.run: item for seen, item in self._live(pipeline)}
-        records = (self._read(*pair, live) for pair in newest_first(self.dated(pipeline))[:limit])
-        return [record for record in records if record is not None]
+        live = self._live(pipeline)
+        known = {seen.run: item for seen, item in live}
+        pairs = newest_first(self._dated(pipeline, live))[:limit]
+        return [record for record in ahead(lambda pair: self.read(*pair, known), pairs) if record is not None]
 
-    def read(self, pipeline: str, run: str) -> Record | None:
-        """Return a run, None if there is neither a record nor a Workflow."""
-        return self._read(pipeline, run, {seen.run: item for seen, item in self._live(pipeline)})
+    def read(self, pipeline: str, run: str, known: Mapping[str, dict[str, Any]] | None = None) -> Record | None:
+        """Return a run, None if there is neither a record nor a Workflow.
 
-    def _read(self, pipeline: str, run: str, live: Mapping[str, Any]) -> Record | None:
+        Its Workflow, one of those *known*, matters only until it has ended.
+        """
         record = self.history.read(pipeline, run)
+        if self.handles is None or (record is not None and record.status != "running"):
+            return record
+        live = self.argo.live(run) if known is None else known.get(run)
         if record is None:
-            return self.argo.partial(live[run]) if run in live else None
-        if self.handles is not None and record.status == "running" and run not in live:
+            return self.argo.partial(live) if live else None
+        if live is None:
             record.status = "interrupted"  # its Workflow was deleted
         return record
 

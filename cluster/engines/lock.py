@@ -89,9 +89,9 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
     """
     folder = settings.local / "runs" / run
     with no_runner(folder, pipeline):
-        record = history.read(pipeline, run)
+        record = history.read_alone(pipeline, run)
         if record is not None:  # otherwise it had not begun
-            for view in history.views(record):
+            for view in history.begun(record):
                 stored = view.read(pipeline, run)
                 if stored is not None:
                     Journal(view, stored, progress(folder / view.part.name)).recover()

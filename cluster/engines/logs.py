@@ -1,15 +1,17 @@
-"""The logs of a run: local files, running pods, or the logs that Argo stored as artifacts."""
+"""The logs of a run: local files, the logs of pods, and those that Argo stored as artifacts."""
 
 from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from cluster.argo.status import seen as seen_of
 from cluster.errors import SetupError
 from cluster.host.files import log_lines
 from cluster.project.model import KINDS
+from cluster.runs.history import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,10 +45,9 @@ def lines(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> I
         return
     label = f"workflows.argoproj.io/workflow={record.run}"
     pods = engine.handles.kube.objects("Pod", engine.handles.namespace, labels=label)
-    if pods:
-        yield from _pods(engine, record, pods, seen)
-    elif not any(pod for pod, _ in seen):  # otherwise the pods' lines are already shown
-        yield from _stored(engine, record, seen)
+    if not any(pod for pod, _ in seen):  # from then on, each pod is shown before it is deleted
+        yield from _stored(engine, record, seen, {pod["metadata"]["name"] for pod in pods})
+    yield from _pods(engine, record, pods, seen)
 
 
 def _files(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
@@ -73,34 +74,46 @@ def _part(record: Record, pod: Mapping[str, Any]) -> str:
 def _pods(engine: Engine, record: Record, pods: Sequence[Mapping[str, Any]], seen: dict[tuple[str, str], str]) -> Iterator[Line]:
     handles = engine.handles
     assert handles is not None
-    for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"])):
-        name = pod["metadata"]["name"]
-        for container in (item["name"] for item in pod["spec"]["containers"] if item["name"] in {"tap", "mapper", "target", "main"}):
-            for moment, text in handles.kube.log_since(name, handles.namespace, container, seen.get((name, container), "")):
-                seen[name, container] = moment
-                if not ARGOS.search(text):
-                    yield _part(record, pod), side_of(name, record.run, container, len(pod["spec"]["containers"])), text
+    kube, namespace = handles.kube, handles.namespace
+    containers = [
+        (pod, pod["metadata"]["name"], item["name"])
+        for pod in sorted(pods, key=lambda item: str(item["metadata"]["creationTimestamp"]))
+        for item in pod["spec"]["containers"]
+        if item["name"] in {"tap", "mapper", "target", "main"}
+    ]
+    read = ahead(lambda item: kube.log_since(item[1], namespace, item[2], seen.get(item[1:], "")), containers)
+    for (pod, name, container), log in zip(containers, read, strict=True):
+        for moment, text in log:
+            seen[name, container] = moment
+            if not ARGOS.search(text):
+                yield _part(record, pod), side_of(name, record.run, container, len(pod["spec"]["containers"])), text
 
 
-def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str]) -> Iterator[Line]:
-    history = engine.history
-    bucket, prefix = history.settings.bucket_artifacts, f"workflows/{record.run}/"
-    objects = [item for item in history.store.objects(bucket, prefix) if item.key.endswith(".log")]
-    done = {key for _, key in seen}
+def _stored(engine: Engine, record: Record, seen: dict[tuple[str, str], str], there: set[str]) -> Iterator[Line]:
+    """Yield the stored logs, pod by pod, without those of the pods that are still *there*."""
+    store, bucket, prefix = engine.history.store, engine.history.settings.bucket_artifacts, f"workflows/{record.run}/"
+    objects = [item for item in store.objects(bucket, prefix) if item.key.endswith(".log")]
     several = {item.key.rpartition("/")[0] for item in objects if not item.key.endswith("/main.log")}
+    files: dict[str, list[str]] = {}
     for item in sorted(objects, key=lambda item: item.modified):
-        folder, _, file = item.key.rpartition("/")
-        if item.key in done:
-            continue
-        seen["", item.key] = "read"
-        try:
-            data = history.store.get(bucket, item.key) or b""
-            report = history.store.get(bucket, f"{folder}/tap.json") if record.parts else None
-        except SetupError:
-            continue
-        part = str(json.loads(report).get("part", "")) if report else ""
-        side = side_of(folder.rpartition("/")[2], record.run, file.removesuffix(".log"), 3 if folder in several else 1)
-        yield from ((part, side, line) for line in log_lines(data) if not ARGOS.search(line))
+        folder = item.key.rpartition("/")[0]
+        if ("", item.key) not in seen and folder.removeprefix(prefix) not in there:
+            files.setdefault(folder, []).append(item.key)
+
+    def read(folder: str) -> tuple[str, list[tuple[str, bytes]]]:
+        """Return the part that a pod has loaded, and its logs."""
+        report, logs = None, list[tuple[str, bytes]]()
+        with suppress(SetupError):
+            report = store.get(bucket, f"{folder}/tap.json") if record.parts else None
+            logs.extend((key, store.get(bucket, key) or b"") for key in files[folder])
+        return str(json.loads(report).get("part", "")) if report else "", logs
+
+    for folder, (part, logs) in zip(files, ahead(read, files), strict=True):
+        for key, data in logs:
+            seen["", key] = "read"
+            container = key.removeprefix(f"{folder}/").removesuffix(".log")
+            side = side_of(folder.removeprefix(prefix), record.run, container, 3 if folder in several else 1)
+            yield from ((part, side, line) for line in log_lines(data) if not ARGOS.search(line))
 
 
 def side_of(pod: str, run: str, container: str, containers: int) -> str:

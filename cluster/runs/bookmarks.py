@@ -18,10 +18,12 @@ LONGEST = 60
 
 def bookmarks(state: Mapping[str, Any] | None) -> dict[str, str]:
     """Return each stream of a state with its bookmark; nothing for a state of another form."""
+    return {stream: _mark(value) for stream, value in _by_stream(state).items()}
+
+
+def _by_stream(state: Mapping[str, Any] | None) -> dict[str, Any]:
     streams = (state or {}).get("bookmarks")
-    if not isinstance(streams, dict) or set(state or {}) - {"bookmarks", "currently_syncing"}:
-        return {}
-    return {stream: _mark(value) for stream, value in streams.items()}
+    return streams if isinstance(streams, dict) and not set(state or {}) - {"bookmarks", "currently_syncing"} else {}
 
 
 def _mark(bookmark: Any) -> str:
@@ -55,12 +57,12 @@ def short(state: Mapping[str, Any] | None) -> str:
     """Return a state in one line: the bookmark of one stream, or streams with theirs."""
     if not state:
         return "none"
-    streams = bookmarks(state)
+    streams = _by_stream(state)
     if len(streams) == 1:
-        return next(iter(streams.values()))
+        return _mark(next(iter(streams.values())))
     if streams:
         more = f" · and {len(streams) - MOST} more" if len(streams) > MOST else ""
-        return " · ".join(f"{stream} {mark}" for stream, mark in list(streams.items())[:MOST]) + more
+        return " · ".join(f"{stream} {_mark(mark)}" for stream, mark in list(streams.items())[:MOST]) + more
     keys = [f"{key} {_mark(value)}" for key, value in state.items()]
     return " · ".join(keys[:MOST]) + (f" · and {len(keys) - MOST} more" if len(keys) > MOST else "")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
@@ -17,14 +18,17 @@ from cluster.runs.record import Record, began, read_record, write_record
 from cluster.ui import exact_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cluster.config.settings import Settings
     from cluster.project.parts import Plan
     from cluster.store import Store, Version
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 OWNER = "owner.json"
 READERS = 8
-"""How many records of parts are read or ended at the same time."""
+"""How many objects are read, or parts ended, at the same time."""
 WORD = "[a-z0-9][a-z0-9.-]*"
 """The name of a pipeline or a run, as Kubernetes allows it; it becomes the name of a folder."""
 
@@ -32,6 +36,21 @@ WORD = "[a-z0-9][a-z0-9.-]*"
 def newest_first(dated: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
     """Return pipelines and runs, the newest first; ids decide between equal times."""
     return sorted(dated, key=lambda pair: (dated[pair], pair[1]), reverse=True)
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield what *work* returns for each of *items*, in order, eight of them at a time.
+
+    A few results at most wait for the reader.
+    """
+    begun = deque[Future[Result]]()
+    with ThreadPoolExecutor(READERS) as pool:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) == 2 * READERS:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 def owned(data: bytes | None) -> dict[str, Any]:
@@ -193,8 +212,7 @@ class History:
         Return the records that it returns, by the name of the part.
         """
         views = self.begun(record)
-        with ThreadPoolExecutor(READERS) as pool:
-            return {view.part.name: part for view, part in zip(views, pool.map(do, views), strict=True) if part is not None}
+        return {view.part.name: part for view, part in zip(views, ahead(do, views), strict=True) if part is not None}
 
     def dated(self, pipeline: str | None = None) -> dict[tuple[str, str], str]:
         """Return pipeline and run of every record, and when the run began."""
@@ -208,8 +226,8 @@ class History:
         return newest_first(self.dated(pipeline))
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
-        """Return the newest records, newest first."""
-        records = (self.read(*pair) for pair in self.ids(pipeline)[:limit])
+        """Return the newest records, newest first, as they are stored."""
+        records = ahead(lambda pair: self.read_alone(*pair), self.ids(pipeline)[:limit])
         return [record for record in records if record is not None]
 
     def find(self, run: str) -> Record:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe
 from cluster.errors import SetupError
+from cluster.runs.history import ahead
 from cluster.store import checked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from cluster.runs.history import History
@@ -21,8 +23,8 @@ def copy(history: History, record: Record, folder: Path) -> list[Path]:
     :raises SetupError: E-STORE, a file cannot be copied, or is none of the run's own.
     """
     prefix = f"{record.pipeline}/{record.run}/"
-    copies = []
-    for item in record.outputs:
+
+    def download(item: Mapping[str, Any]) -> Path:
         name = item["key"].removeprefix(prefix)
         if name == item["key"]:
             raise SetupError(
@@ -32,5 +34,6 @@ def copy(history: History, record: Record, folder: Path) -> list[Path]:
             )
         file = folder / checked(name)
         history.store.download(item["bucket"], item["key"], file)
-        copies.append(file)
-    return copies
+        return file
+
+    return list(ahead(download, record.outputs))

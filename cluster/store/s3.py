@@ -379,7 +379,7 @@ def _http(proxy: str | None, ca_bundle: Path | str | None, timeout: urllib3.Time
     how: dict[str, Any] = {
         "timeout": timeout,
         "retries": urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
-        "maxsize": 4,
+        "maxsize": 8,  # as many as History reads at the same time
         "cert_reqs": "CERT_REQUIRED",
         "ca_certs": str(ca_bundle or certifi.where()),
     }

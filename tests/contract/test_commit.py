@@ -594,6 +594,34 @@ def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
     assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
 
 
+def test_the_end_of_many_parts_that_are_all_loaded(pod: Pod) -> None:
+    """The exit handler reads what the parts have recorded, to check and to sum up, and nothing that their pods have left."""
+    for index in range(4):
+        commit.commit(*of_part(pod, index, 5))
+        pod.left(f"{ID}-run-{index}", "tap.json", {"part": PARTS.parts[index].name})
+    watched = Watched(pod.store)
+    end = replace(pod.run, plan=PARTS.key, status="Succeeded")
+    assert commit.finish(end, History(watched, pod.buckets.settings), {}) == 0  # type: ignore[arg-type]
+    assert max(watched.keys.count(key) for key in watched.keys if "/parts/" in key) == 2
+    assert [key for key in watched.keys if key.startswith("workflows/")] == []
+
+
+def test_a_transform_after_many_parts(pod: Pod) -> None:
+    """The exit handler looks for its failure in its own pods alone."""
+    pod.run = replace(pod.run, transform=Side("dbt-x", "3.0"))
+    for index in range(4):
+        commit.commit(*of_part(pod, index, 5))
+        pod.left(f"{ID}-run-{index}", "tap.json", {"part": PARTS.parts[index].name})
+    pod.left(f"{ID}-transform-1", "transform.json", {"side": "transform", "exit_code": 1})
+    watched = Watched(pod.store)
+    end = replace(pod.failed("Error (exit code 1)", pod=f"{ID}-transform-1"), plan=PARTS.key)
+    assert commit.finish(end, History(watched, pod.buckets.settings), {}, ()) == 0  # type: ignore[arg-type]
+    record = pod.history.read("p", ID)
+    assert record is not None
+    assert ((record.error or {})["code"], record.done) == ("E-TRANSFORM-FAILED", 4)
+    assert [key for key in watched.keys if "-run-" in key] == []
+
+
 def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
     """All commit at the same moment: no bookmark is lost, each has its files, and the bookmarks of other streams stay."""
     pod.history.save_state("p", {"bookmarks": {"z": {"n": 9}}})

@@ -171,11 +171,14 @@ def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
 
 @pytest.mark.full
 def test_a_run_with_parts_is_killed(checkout: Checkout) -> None:
-    """Before the next command of its pipeline, ``show`` calls no part running, and no state unchanged."""
+    """Before the next command of its pipeline, ``show`` and ``runs`` call no part running, and no state unchanged."""
     two_parts(checkout)
     with checkout.start("run", "p") as process:
         eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
         process.kill()
+    for words in (["show", "last"], ["runs"]):
+        record = checkout.invoke(*words, "--json").last
+        assert (record["status"], [part["status"] for part in record["parts"]]) == ("interrupted", ["succeeded", "interrupted"]), words
     out = checkout.invoke("show", "last").out
     assert re.search(r"part b +interrupted", out), out
     assert "state p shows it" in out
