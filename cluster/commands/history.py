@@ -163,11 +163,13 @@ def show(session: Session, run: str) -> None:
 
 
 def _parts(parts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return the parts of a run: those that are not loaded, and the first of the others."""
-    left, done = (
-        [(f"part {_name(item['name'])}", _part(item)) for item in parts if (item["status"] in DONE) is loaded] for loaded in (False, True)
-    )
-    return [("parts", f"{len(done)} of {len(parts)} loaded"), *left, *done[:FILES]] if parts else []
+    """Return the parts of a run: those that run or did not succeed, and the first of the others."""
+    done = [item for item in parts if item["status"] in DONE]
+    waiting = [item for item in parts if item["status"] == "waiting"]
+    begun = [item for item in parts if item["status"] not in {*DONE, "waiting"}]
+    rows = [(f"part {_name(item['name'])}", _part(item)) for item in (*begun, *waiting[:FILES], *done[:FILES])]
+    left = f", {len(waiting)} waiting" if waiting else ""
+    return [("parts", f"{len(done)} of {len(parts)} loaded{left}"), *rows] if parts else []
 
 
 def _part(item: Mapping[str, Any]) -> str:

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from processes import eventually
 
+from cluster.config.settings import Settings
+from cluster.project.parts import Part, Plan
+from cluster.runs.history import History
+from cluster.runs.record import Record, Side, new_run_id
+from cluster.store import FolderStore
+from cluster.ui.format import now
+
 if TYPE_CHECKING:
     from checkout import Checkout, Result
 
@@ -359,3 +366,21 @@ def test_a_backfill_of_a_tap_without_a_start(checkout: Checkout) -> None:
     assert checkout.state() == {"bookmarks": {"s": {"replication_key_value": "2026-01-01", "version": 7}}}
     refused = checkout.run("p", "--from", "2024-01-01", "--to", "2024-02-01")
     assert (refused.code, "cannot be bounded above" in refused.err) == (1, True), refused.err
+
+
+def test_a_thousand_parts_fit_on_the_screen(checkout: Checkout) -> None:
+    """Those that did not succeed are shown, and the first of those that are loaded or wait."""
+    plan = Plan(tuple(Part(f"part-{number:03}") for number in range(1000)))
+    record = Record(new_run_id(), "p", "local", now(), Side("tap-x", "1"), Side("target-x", "1"), None, status="interrupted")
+    record.divide(plan)
+    assert record.parts is not None
+    for number, item in enumerate(record.parts):
+        item["status"] = "succeeded" if number < 40 else "failed" if number in {50, 60} else "waiting"
+    split(checkout, {"a": 1})
+    assert checkout.run().code == 0
+    history = History(FolderStore(checkout.local / "buckets"), Settings(root=checkout.root))
+    history.save(record)
+    rows = [line.split() for line in checkout.invoke("show", record.run).out.splitlines() if " part" in line]
+    assert rows[0] == ["parts", "40", "of", "1000", "loaded,", "958", "waiting"]
+    assert [row[1] for row in rows[1:3]] == ["part-050", "part-060"]
+    assert len(rows) == 43
