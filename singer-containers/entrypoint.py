@@ -1226,15 +1226,19 @@ class Runner:
                 new = dict(replaced(self.template(), read_json(config, "E-CONFIG", "config.json"), self._values))
             except (OSError, EntrypointError):
                 return  # there is none, or the connector is writing it
-            self._config_seen = seen
             kept = {name: value for name, value in new.items() if value is not None and path}
             for name, value in new.items():
                 self.redactor.add(value or self._values[name][-1])
+            if kept and path:
+                values = {name: [*known, kept[name]] if name in kept else known for name, known in self._values.items()}
+                try:
+                    write_whole(Path(path), json.dumps({name: known for name, known in values.items() if len(known) > 1}))
+                except OSError:
+                    kept = {}  # the last look tries again
+            # Only now: a signal may have ended this call before it wrote them.
             for name, value in kept.items():
                 self._values[name].append(value)
-            if kept and path:
-                with suppress(OSError):
-                    write_whole(Path(path), json.dumps({name: values for name, values in self._values.items() if len(values) > 1}))
+            self._config_seen = seen
             lost = new.keys() - kept.keys() - self._lost if last else set()
             self._lost |= lost
         if lost:
