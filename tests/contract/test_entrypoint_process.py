@@ -83,6 +83,14 @@ def test_a_secret_that_the_connector_replaces_is_handed_over(box: Box, side: str
     assert list(box.folder.glob("work/*")) == [], result.err
 
 
+def test_a_replaced_secret_that_could_not_be_written(box: Box) -> None:
+    """It is written as soon as that is possible, at the end at the latest: a disk may have been full."""
+    box.write("config.json", {"token": "${TOKEN}"})
+    box.write("secrets/TOKEN", "old")
+    box.run("tap", f"NEW=novel-1; {ROTATES}sleep 1.5; mkdir $BOX/later", SINGER_ROTATED=str(box.folder / "later" / "rotated.json"))
+    assert json.loads(box.read("later/rotated.json")) == {"TOKEN": ["old", "novel-1"]}
+
+
 def test_a_secret_is_handed_over_while_the_connector_works(box: Box) -> None:
     """A kill of the runner loses at most a second, and each new value follows the others."""
     box.write("config.json", {"token": "${TOKEN}"})
