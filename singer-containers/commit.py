@@ -33,11 +33,12 @@ from cluster.config.settings import Settings
 from cluster.errors import RunError, SetupError
 from cluster.host.files import log_lines
 from cluster.host.locks import held
+from cluster.host.parallel import ahead
 from cluster.net import proxy
 from cluster.project import parts
 from cluster.runs import notify, outcome
 from cluster.runs import state as state_json
-from cluster.runs.history import History, PartHistory, ahead
+from cluster.runs.history import History, PartHistory
 from cluster.runs.journal import Journal, Progress, foreign, printed
 from cluster.runs.record import Record, Side
 from cluster.store.s3 import S3Store

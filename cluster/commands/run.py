@@ -18,6 +18,7 @@ from cluster.engines.notifications import notifying
 from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
+from cluster.host.parallel import ahead
 from cluster.net import proxy
 from cluster.project import backfill
 from cluster.project.destination import destination
@@ -28,7 +29,7 @@ from cluster.project.reader import Project
 from cluster.project.secrets import secrets
 from cluster.project.venvs import Environments
 from cluster.runs import bookmarks, outcome, rates
-from cluster.runs.history import PartHistory, ahead, newest_first
+from cluster.runs.history import PartHistory, newest_first
 from cluster.runs.outputs import copy
 from cluster.runs.record import DONE, Record, new_run_id
 from cluster.ui.command_line import command

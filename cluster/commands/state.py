@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from cluster.config.strict import read_object, read_text
 from cluster.engines.choice import Engines
 from cluster.errors import SetupError
+from cluster.host.parallel import ahead
 from cluster.project.reader import Project
 from cluster.runs import bookmarks
 from cluster.runs import state as state_json
-from cluster.runs.history import ahead
 from cluster.ui import exact_json
 from cluster.ui.command_line import command
 from cluster.ui.format import count

@@ -60,6 +60,7 @@ COMMIT_FILES = (
     "cluster/host/__init__.py",
     "cluster/host/files.py",
     "cluster/host/locks.py",
+    "cluster/host/parallel.py",
     "cluster/net/__init__.py",
     "cluster/net/proxy.py",
     "cluster/project/__init__.py",

@@ -20,8 +20,8 @@ from cluster.config.settings import IMAGES, is_web_address, pairs
 from cluster.doctor import fixes
 from cluster.doctor.checks import Check, CheckResult, installed
 from cluster.errors import SetupError
+from cluster.host.parallel import in_parallel
 from cluster.kube.rbac import visible
-from cluster.platform.handles import in_parallel
 from cluster.platform.rendering import IMAGES as PROGRAMS
 from cluster.project import releases, tool, venvs
 from cluster.ui.command_line import command

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from cluster.argo import status, workflow
 from cluster.errors import Interrupted, RunError, SetupError
 from cluster.host.files import log_lines
+from cluster.host.parallel import ahead
 from cluster.kube.documents import pod_trouble
 from cluster.runs import outcome, rotation
-from cluster.runs.history import OWNER, ahead
+from cluster.runs.history import OWNER
 from cluster.runs.journal import KILLED, Journal
 from cluster.runs.record import Record, Side
 from cluster.ui.command_line import command

@@ -12,9 +12,10 @@ from cluster.config.settings import CHOICES, LAPTOP
 from cluster.config.strict import describe, listed, nearest
 from cluster.engines.lock import alone, is_running
 from cluster.errors import SetupError
+from cluster.host.parallel import ahead
 from cluster.project.dotenv import kept_secrets
 from cluster.providers.instance import Instance
-from cluster.runs.history import History, ahead, newest_first
+from cluster.runs.history import History, newest_first
 from cluster.runs.record import began
 from cluster.store import open_store
 from cluster.ui.command_line import command

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cluster.argo.status import seen as seen_of
 from cluster.errors import SetupError
 from cluster.host.files import log_lines
+from cluster.host.parallel import ahead
 from cluster.project.model import KINDS
-from cluster.runs.history import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,10 +6,9 @@ Cluster and store are opened when first needed.
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
@@ -29,7 +28,7 @@ from cluster.runs.history import History
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -43,25 +42,11 @@ if TYPE_CHECKING:
     from cluster.providers.preflight import Shortage
     from cluster.store.s3 import S3Store
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-PARALLEL = 8
-"""Requests in parallel. The clients keep ten connections."""
 DOORS = {"argo": ("port_argo", "argo-server", 2746), "s3": ("port_s3", "minio", 9000), "console": ("port_console", "minio", 9001)}
 """What the laptop can reach: the preferred port there, the Deployment that answers, and its
 port."""
 CREATED = (1, 35)
 """The first Kubernetes that also asks for the verb ``create`` to open a forward."""
-
-
-def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Call *work* with each of *items*, a few in parallel, and return the results in order.
-
-    :raises Exception: the first one that *work* raised. Calls that have not begun by then never
-        begin.
-    """
-    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return list(pool.map(work, items))
 
 
 def _import_clients() -> None:

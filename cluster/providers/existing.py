@@ -8,7 +8,6 @@ name tells.
 from __future__ import annotations
 
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from cluster.containers.images import REPOSITORY, other, push
 from cluster.containers.registry import Registry
 from cluster.containers.runtime import full_name, registry_of
 from cluster.errors import SetupError
+from cluster.host.parallel import in_parallel
 from cluster.host.subprocesses import check
 from cluster.kube import kubeconfig
 from cluster.net import proxy
@@ -41,8 +41,6 @@ NODES = {"kind-": "io.x-k8s.kind.cluster={name}", "k3d-": "k3d.cluster={name}"}
 containers."""
 HELPERS = ("-serverlb", "-tools", "-external-load-balancer")
 """Suffixes of containers with such a label that are not nodes."""
-PARALLEL = 8
-"""Requests to a registry in parallel."""
 
 
 class Existing:
@@ -209,8 +207,7 @@ class Existing:
         if not (self.settings.registry and ours):
             return ours
         has = partial(self._has, platform=self.platform)
-        with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-            return [image for image, there in zip(ours, pool.map(has, ours), strict=True) if not there]
+        return [image for image, there in zip(ours, in_parallel(has, ours), strict=True) if not there]
 
     @cached_property
     def _registry(self) -> Registry:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe, listed
 from cluster.errors import SetupError
+from cluster.host.parallel import ahead
 from cluster.project.parts import planned
 from cluster.runs import format_version
 from cluster.runs import state as state_json
@@ -18,17 +17,12 @@ from cluster.runs.record import Record, began, read_record, write_record
 from cluster.ui import exact_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from cluster.config.settings import Settings
     from cluster.project.parts import Plan
     from cluster.store import Store, Version
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 OWNER = "owner.json"
-READERS = 8
-"""How many objects are read, or parts ended, at the same time."""
 WORD = "[a-z0-9][a-z0-9.-]*"
 """The name of a pipeline or a run, as Kubernetes allows it; it becomes the name of a folder."""
 
@@ -36,21 +30,6 @@ WORD = "[a-z0-9][a-z0-9.-]*"
 def newest_first(dated: dict[tuple[str, str], str]) -> list[tuple[str, str]]:
     """Return pipelines and runs, the newest first; ids decide between equal times."""
     return sorted(dated, key=lambda pair: (dated[pair], pair[1]), reverse=True)
-
-
-def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield what *work* returns for each of *items*, in order, eight of them at a time.
-
-    A few results at most wait for the reader.
-    """
-    begun = deque[Future[Result]]()
-    with ThreadPoolExecutor(READERS) as pool:
-        for item in items:
-            begun.append(pool.submit(work, item))
-            if len(begun) == 2 * READERS:
-                yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
 
 
 def owned(data: bytes | None) -> dict[str, Any]:

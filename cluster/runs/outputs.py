@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.config.strict import describe
 from cluster.errors import SetupError
-from cluster.runs.history import ahead
+from cluster.host.parallel import ahead
 from cluster.store import checked
 
 if TYPE_CHECKING:

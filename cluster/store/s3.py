@@ -22,6 +22,7 @@ from minio.versioningconfig import VersioningConfig
 
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
+from cluster.host.parallel import PARALLEL
 from cluster.net.proxy import login
 from cluster.store.protocol import Object, Version, can_begin, checked, fetching, parted
 from cluster.ui.command_line import command
@@ -379,7 +380,7 @@ def _http(proxy: str | None, ca_bundle: Path | str | None, timeout: urllib3.Time
     how: dict[str, Any] = {
         "timeout": timeout,
         "retries": urllib3.Retry(total=3, connect=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
-        "maxsize": 8,  # as many as History reads at the same time
+        "maxsize": PARALLEL,
         "cert_reqs": "CERT_REQUIRED",
         "ca_certs": str(ca_bundle or certifi.where()),
     }

@@ -12,8 +12,8 @@ from cluster.argo import events, workflow
 from cluster.argo.status import schedule_trouble
 from cluster.config.settings import LAPTOP
 from cluster.errors import SetupError
+from cluster.host.parallel import in_parallel
 from cluster.kube import documents
-from cluster.platform.handles import in_parallel
 from cluster.platform.ownership import key, need_ours, ours
 from cluster.platform.rendering import INSTANCE
 from cluster.platform.steps.images import chosen_images, image_names

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cluster.argo.workflow import NOTIFY
 from cluster.errors import SetupError
+from cluster.host.parallel import in_parallel
 from cluster.kube import documents
 from cluster.kube.rbac import visible
-from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_ours
 from cluster.platform.rendering import CONNECTOR, INSTANCE

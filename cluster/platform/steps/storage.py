@@ -14,10 +14,10 @@ import urllib3
 from cluster.argo.templates import BUCKETS
 from cluster.argo.workflow import config_key
 from cluster.errors import SetupError
+from cluster.host.parallel import in_parallel
 from cluster.kube.rbac import visible
 from cluster.net.http import in_few_words
 from cluster.platform.credentials import ROOT_SECRET, USER_SECRET
-from cluster.platform.handles import in_parallel
 from cluster.platform.objects import Objects
 from cluster.platform.ownership import need_our_bucket, owner
 from cluster.project.files import files_objects
