@@ -117,6 +117,11 @@ class Run:
     settings: Settings = field(default_factory=Settings)
 
     @property
+    def stop(self) -> tuple[Mapping[str, Any], ...]:
+        """Argo's report of a node that it stopped; empty if nobody stopped the run."""
+        return (SHUTDOWN,) if self.stopped else ()
+
+    @property
     def sides(self) -> dict[str, Side]:
         """Tap, mapper and target, in the order of the data."""
         return {"tap": self.tap, **({"mapper": self.mapper} if self.mapper else {}), "target": self.target}
@@ -271,7 +276,7 @@ def doubtful(part: Record) -> bool:
 def of_pod(run: Run, pod: str) -> tuple[Mapping[str, Any], ...]:
     """Return Argo's report of a pod; if it was cut off, and the run stopped, then of a stop."""
     own = tuple(node for node in run.failures if node.get("podName") == pod)
-    return own or (SHUTDOWN,) * run.stopped
+    return own or run.stop
 
 
 def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]:
@@ -304,7 +309,7 @@ def ended_parts(run: Run, history: History) -> Record:
     journal = Journal(history, record)
     if record.status == "running" and not record.loaded:
         end_killed(run, history, record)
-        messages = [str(node.get("message") or "") for node in (*run.failures, *((SHUTDOWN,) * run.stopped))]
+        messages = [str(node.get("message") or "") for node in (*run.failures, *run.stop)]
         journal.end_parts(outcome.of_argo(run.pipeline, run.run, messages, outcome.rest(record)).as_dict())
     if record.status == "running":
         return (transformed(run, history) or record) if run.status == "Succeeded" else untransformed(run, journal)

@@ -299,8 +299,7 @@ def _run(
     plan = options.plan or pipeline.plan
     if plan:
         how = "one after the other" if engine.handles is None else f"{plan.at_once} at a time"
-        room = retries(pipeline, plan)
-        if engine.handles is not None and room < pipeline.retries:
+        if engine.handles is not None and (room := retries(pipeline, plan)) < pipeline.retries:
             how += f", each tried again at most {count(room, 'time')}: Argo keeps no more attempts of so many"
         span += f" · {count(len(plan.numbers), 'part')}, {how}"
     output.text(f"{verb}  {name}{span} · engine {engine.label}, because {reason}")
