@@ -78,7 +78,7 @@ class WorkflowScope:
 def config_key(pipeline: Pipeline, name: str) -> str:
     """Return the key of a pipeline's file, such as ``catalog``, in the bucket of configs."""
     connector = {"target_config": pipeline.target, "mapper_config": pipeline.mapper}.get(name) or pipeline.tap
-    own = {"catalog": connector.folder / "catalog.json", "initial_state": connector.folder / "state.json"}.get(name, connector.config)
+    own = {"catalog": connector.catalog, "initial_state": connector.initial_state}.get(name, connector.config)
     if getattr(pipeline, name) == own:
         return f"connectors/{connector.name}/{own.name}"
     return f"pipelines/{pipeline.name}/{name}.json"

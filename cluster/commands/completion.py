@@ -122,7 +122,7 @@ def _streams(session: Session, words: Sequence[str]) -> list[str]:
     try:
         project = Project.of(session.settings)
         pipeline = next((project.pipeline(word) for word in words if word in project.pipeline_names), None)
-        taps = (project.connector(word).folder / "catalog.json" for word in words if word in project.connector_names)
+        taps = (project.connector(word).catalog for word in words if word in project.connector_names)
         file = pipeline.catalog if pipeline else next(taps)
         catalog = read_object(file, file.name)
         check_catalog(catalog, file.name)

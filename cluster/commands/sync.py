@@ -27,6 +27,7 @@ def sync(session: Session, *, plan_only: bool, as_yaml: bool) -> None:
     from cluster.platform.handles import Handles
 
     with Engines(session) as engines:
+        engines.ask_ahead("argo")
         why = engines.connect() if (plan_only or as_yaml) and session.settings.env == LAPTOP else None
         if why:
             with Handles(session.settings, session.environ) as handles:

@@ -18,7 +18,7 @@ from cluster.host.subprocesses import run
 from cluster.onboarding import env_example, options, target_cases
 from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
-from cluster.onboarding.discover import catalog_file, discovered, read_catalog
+from cluster.onboarding.discover import discovered, read_catalog
 from cluster.onboarding.probe import Probe
 from cluster.project.reader import Project, checked
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
@@ -144,8 +144,8 @@ def _read(session: Session, project: Project, kind: str, name: str) -> str:
         return detail
     connector = project.connector(name)
     _warn_of_keys(session, project, connector, set(connector.settings), complete="about" in connector.capabilities)
-    if catalog_file(connector).exists():
-        read_catalog(project, catalog_file(connector))
+    if connector.catalog.exists():
+        read_catalog(project, connector.catalog)
     if connector.lock.exists():
         refuse_conflict(read_text(connector.lock, project.shown(connector.lock)), project.shown(connector.lock))
     return detail
@@ -289,7 +289,7 @@ def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits)
     probe.install()
     catalog = _catalog(project, probe, limits)
     expected = _expected(catalog) if catalog else None
-    initial = connector.folder / "state.json"
+    initial = connector.initial_state
     state = read_object(initial, project.shown(initial), "E-STATE") if initial.exists() else None
     first = Conformance(expected, state, rows=limits.rows)
     _try(session, probe, catalog, first, limits, "first run")
@@ -309,8 +309,8 @@ def _check_tap(session: Session, project: Project, probe: Probe, limits: Limits)
 def _catalog(project: Project, probe: Probe, limits: Limits) -> dict[str, Any] | None:
     """Return the catalog of a run: the tap's own, else a discovered one, else None."""
     connector = probe.connector
-    if catalog_file(connector).exists():
-        return read_catalog(project, catalog_file(connector))
+    if connector.catalog.exists():
+        return read_catalog(project, connector.catalog)
     if "discover" not in connector.capabilities:
         return None
     catalog = discovered(probe, limits.seconds)

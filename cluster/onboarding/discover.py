@@ -87,7 +87,7 @@ def choose(session: Session, name: str, choice: Choice) -> None:
     catalog = read_catalog(project, file)
     streams = streams_of(catalog)
     written = choice != Choice() and _apply(session, connector, catalog, streams, choice)
-    if written and name != connector.name and file == catalog_file(connector):
+    if written and name != connector.name and file == connector.catalog:
         file = add.give_catalog(session, name)
     if written:
         write_catalog(file, catalog)
@@ -119,12 +119,7 @@ def _subject(project: Project, name: str) -> tuple[Connector, Path]:
         pipeline = project.pipeline(name)
         return replace(pipeline.tap, instead=pipeline.config), pipeline.catalog
     connector = project.connector(name)
-    return connector, catalog_file(connector)
-
-
-def catalog_file(connector: Connector) -> Path:
-    """Return the path of a tap's own catalog."""
-    return connector.folder / "catalog.json"
+    return connector, connector.catalog
 
 
 def read_catalog(project: Project, file: Path) -> dict[str, Any]:

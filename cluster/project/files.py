@@ -148,22 +148,21 @@ def relative_files(config: Mapping[str, object], root: Path) -> list[str]:
 def only_here(config: Mapping[str, object], root: Path, files: Collection[str]) -> Iterator[tuple[str, str, Path]]:
     """Yield key, value and path of what a config names, and what only this machine has."""
     for keys, text in texts(config):
-        start, *wildcard = re.split(r"[*?\[]", text.removeprefix("file://"), maxsplit=1)
-        path = Path(f"{start}x").parent if wildcard else Path(start)
-        path = Path.home() / path.relative_to("~") if path.parts[:1] == ("~",) else path
-        if path.is_absolute():
+        name = text.removeprefix("file://")
+        if name == "~" or name.startswith(("~/", "/")):
+            start, *wildcard = re.split(r"[*?\[]", name.replace("~", str(Path.home()), 1) if name[0] == "~" else name, maxsplit=1)
+            path = Path(f"{start}x").parent if wildcard else Path(start)
             # A folder such as /users is often a part of an address.
             folder = path.parent.name and _is(Path.is_dir, path)
             if not f"{path}/".startswith(IN_IMAGES) and (folder or _is(Path.is_file, path)):
                 yield ".".join(keys), text, path
-        elif os.path.normpath(path) not in files and _relative(text, root):
-            yield ".".join(keys), text, root / path
+        elif os.path.normpath(text) not in files and _relative(text, root):
+            yield ".".join(keys), text, root / text
 
 
 def _relative(text: str, root: Path) -> bool:
     """Return whether a text is the path of a file, relative to the checkout."""
-    path = PurePosixPath(text)
-    return not path.is_absolute() and ".." not in path.parts and _is(Path.is_file, root / path)
+    return not text.startswith("/") and ".." not in text.split("/") and _is(Path.is_file, root / text)
 
 
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,10 +77,20 @@ class Connector:
     files: Mapping[str, File] = field(default_factory=dict, hash=False, repr=False)
     """The files that it takes along, by path below the checkout."""
 
-    @property
+    @cached_property
     def config(self) -> Path:
         """Its ``config.json``, which may be absent."""
         return self.instead or self.folder / CONFIG
+
+    @cached_property
+    def catalog(self) -> Path:
+        """Its ``catalog.json``, which may be absent."""
+        return self.folder / "catalog.json"
+
+    @cached_property
+    def initial_state(self) -> Path:
+        """Its ``state.json``, which may be absent."""
+        return self.folder / "state.json"
 
     @property
     def lock(self) -> Path:

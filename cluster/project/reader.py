@@ -116,8 +116,10 @@ class Project:
 
     def _instead(self, file: Path) -> Path | None:
         """Return the environment's config that overrides a file of ``singer-configs/``."""
+        if file.name != CONFIG:
+            return None
         override = self.instead / os.path.relpath(file, self.configs)
-        return override if file.name == CONFIG and override.is_file() else None
+        return override if override.is_file() else None
 
     def _fields(self, content: object, shown: str, at: str = "") -> Fields:
         """Return the keys of a connector or a pipeline; the editors' schemas are made of them."""
@@ -248,9 +250,9 @@ class Project:
             target=target,
             mode=fields.choice("mode", ("streaming", "staged"), "streaming"),
             config=self._file(fields, "config", tap.config),
-            catalog=self._file(fields, "catalog", tap.folder / "catalog.json"),
+            catalog=self._file(fields, "catalog", tap.catalog),
             target_config=self._file(fields, "target_config", target.config),
-            initial_state=self._file(fields, "state", tap.folder / "state.json"),
+            initial_state=self._file(fields, "state", tap.initial_state),
             schedule=_schedules(fields),
             timezone=fields.text("timezone", "UTC", allowed=TIMEZONE),
             paused=fields.flag("paused", default=False),

@@ -40,28 +40,30 @@ def refusal(expression: str) -> str:
 
     Many pipelines have the same schedule: each is parsed once.
     """
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - needed only for pipelines with a schedule
-
     texts = expression.replace("?", "*").split()
     if len(texts) != len(FIELDS):
         return f"the five fields are {', '.join(FIELDS)}; it has {len(texts)}"
     for number, (name, allowed) in enumerate(FIELDS.items()):
         alone = ["*"] * len(FIELDS)
         alone[number] = texts[number]
-        try:
-            CronSim(" ".join(alone), START)
-        except CronSimError:
-            accepted = False
-        else:
-            accepted = not _only_cronsim(name, texts[number])
-        if not accepted:
+        if not _parses(" ".join(alone)) or _only_cronsim(name, texts[number]):
             return f'its {name} "{texts[number]}" is not allowed; a {name} is {allowed}, with , - / and *'
-    if texts[-1] == "*":
-        try:
-            CronSim(" ".join(texts), START)
-        except CronSimError:
-            return "its day of the month never comes in that month"
+    day, month, weekday = texts[2:]
+    if weekday == "*" and not _parses(f"* * {day} {month} *"):
+        return "its day of the month never comes in that month"
     return ""
+
+
+@cache
+def _parses(expression: str) -> bool:
+    """Return whether cronsim accepts an expression. Many schedules have fields in common."""
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - needed only for pipelines with a schedule
+
+    try:
+        CronSim(expression, START)
+    except CronSimError:
+        return False
+    return True
 
 
 def _only_cronsim(name: str, text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +21,10 @@ from cluster.ui.format import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from cluster.kube.documents import Document
     from cluster.platform.handles import Handles
-    from cluster.project.model import Connector
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,9 @@ def _wanted_secrets(handles: Handles, live: Mapping[str, _Secret]) -> dict[str, 
 
     :raises SetupError: E-SECRET, one is not set; E-SETTING, the address for messages is none.
     """
-    connectors = {CONNECTOR + connector.name: connector for connector in handles.connectors}
-    wanted = {name: _values(handles, connector, live.get(name)) for name, connector in connectors.items()}
+    configs = _configs(handles)
+    names = [connector.name for connector in handles.connectors]
+    wanted = {CONNECTOR + name: _values(handles, name, configs.get(name, {}), live.get(CONNECTOR + name)) for name in names}
     if NOTIFY_URL in handles.environ:
         check_notify_url(handles.environ)
         wanted[NOTIFY] = {"url": handles.environ[NOTIFY_URL]} if handles.environ[NOTIFY_URL] else {}
@@ -140,18 +142,12 @@ def _differing(handles: Handles, live: Mapping[str, _Secret], wanted: Mapping[st
     return [name for name, values in wanted.items() if (live[name].values if name in live else {}) != values] + obsolete
 
 
-def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dict[str, str]:
-    """Return the secrets that a connector's configs ask for, in any pipeline.
+def _configs(handles: Handles) -> dict[str, dict[Path, bool]]:
+    """Return the configs of each connector in any pipeline, and whether the command needs them.
 
-    Values that are not set here come from *live*.
-
-    :raises SetupError: E-SECRET, a pipeline of the command needs one that is not set. Other
-        pipelines may lack theirs.
+    :raises SetupError: an entry or a file of a pipeline that the command needs is wrong.
     """
-    known: Mapping[str, str] = handles.environ
-    if live is not None:
-        known = live.values if live.of_others else {**live.values, **handles.environ, **live.newer(handles.environ)}
-    values: dict[str, str] = {}
+    configs: defaultdict[str, dict[Path, bool]] = defaultdict(dict)
     needed = {pipeline.name for pipeline in handles.pipelines}
     for name in handles.project.pipeline_names:
         try:
@@ -161,14 +157,29 @@ def _values(handles: Handles, connector: Connector, live: _Secret | None) -> dic
                 raise
             continue
         for side, file in pipeline.configs:
-            if side.name != connector.name:
-                continue
-            values |= {key: known[key] for key in secret_names(file) if key in known}
-            if name in needed:
-                try:
-                    secrets(file, known, {}, shown=handles.project.shown(file))
-                except SetupError as error:
-                    if live and live.of_others:
-                        error.hint = f"Have it added to the Secret {CONNECTOR}{connector.name}, which is not ours to change."
-                    raise
+            configs[side.name][file] = name in needed or configs[side.name].get(file, False)
+    return configs
+
+
+def _values(handles: Handles, connector: str, configs: Mapping[Path, bool], live: _Secret | None) -> dict[str, str]:
+    """Return the secrets that the configs of a connector ask for.
+
+    Values that are not set here come from *live*.
+
+    :raises SetupError: E-SECRET, the command needs one that is not set. Others may be missing.
+    """
+    known: Mapping[str, str] = handles.environ
+    if live is not None:
+        known = live.values if live.of_others else {**live.values, **handles.environ, **live.newer(handles.environ)}
+    values: dict[str, str] = {}
+    for file, needed in configs.items():
+        names = secret_names(file)
+        values |= {name: known[name] for name in names if name in known}
+        if names and needed:
+            try:
+                secrets(file, known, {}, shown=handles.project.shown(file))
+            except SetupError as error:
+                if live and live.of_others:
+                    error.hint = f"Have it added to the Secret {CONNECTOR}{connector}, which is not ours to change."
+                raise
     return values

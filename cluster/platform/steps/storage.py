@@ -120,7 +120,7 @@ class Configs:
         """See ``Step``."""
         here = self.here(handles)
         there = self._there(handles, here)
-        differing = [name for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
+        differing = sorted({name for name in here if there.get(name) != here[name]} | (there.keys() - here.keys()))
         return f"not as in singer-configs/: {', '.join(differing)}" if differing else None
 
     @staticmethod
@@ -129,7 +129,7 @@ class Configs:
         files = {OWNER: owner(handles)}
         connectors = handles.connectors if handles.only else map(handles.project.connector, handles.project.connector_names)
         for connector in connectors:
-            for file in (connector.config, connector.folder / "catalog.json", connector.folder / "state.json"):
+            for file in (connector.config, connector.catalog, connector.initial_state):
                 key = f"connectors/{connector.name}/{file.name}"
                 if file.exists():
                     files[key] = file.read_bytes()
@@ -151,8 +151,9 @@ class Configs:
     def _there(handles: Handles, here: Mapping[str, bytes]) -> dict[str, bytes | None]:
         """Return the objects of the bucket that the steps compare with those of *here*.
 
-        The keys of connectors' files and of plans have a hash of the content, so nobody reads them
-        again. Those of earlier content stay: a schedule or a run may name them.
+        What is to be removed is not read, its value is None. The keys of connectors' files and of
+        plans have a hash of the content, so nobody reads them again. Those of earlier content stay:
+        a schedule or a run may name them.
         """
         store, bucket = handles.store(), handles.settings.bucket_configs
         prefixes = ["connectors/", "pipelines/"]
@@ -163,8 +164,8 @@ class Configs:
         states = re.compile("pipelines/[^/]+/state.json")
         listed = [item for prefix in (*prefixes, OWNER) for item in store.objects(bucket, prefix) if not states.fullmatch(item.key)]
         # Most stores list the MD5 of an object. Only what differs, or has another tag, is read.
-        there: dict[str, bytes | None] = {item.key: here[item.key] for item in listed if item.key in here and same(here[item.key], item)}
-        names = [item.key for item in listed if item.key not in there]
+        there = {item.key: here[item.key] if item.key in here and same(here[item.key], item) else None for item in listed}
+        names = [key for key, content in there.items() if content is None and key in here]
         there |= dict(zip(names, in_parallel(lambda name: store.get(bucket, name), names), strict=True))
         hashes = sorted({"/".join(key.split("/")[:2]) for key in here if key.startswith(("files/", "plans/"))})
         stored = {item.key for prefix in hashes for item in store.objects(bucket, prefix)}

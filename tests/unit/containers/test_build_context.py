@@ -64,7 +64,7 @@ def connector(root: Path, folder: Path) -> Connector:
     for name in ("Dockerfile", "entrypoint.py"):
         (root / "singer-containers" / name).touch()
     read = Project(root).connector("tap-x")
-    return Connector(**{**vars(read), "projects": (folder,)})
+    return replace(read, projects=(folder,))
 
 
 @pytest.mark.parametrize("path", ["checkout/taps/x", "elsewhere/x"])
