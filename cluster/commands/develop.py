@@ -91,7 +91,9 @@ def bench(session: Session, *, quick: bool, only: str) -> None:
         if name not in BENCHMARKS:
             raise SetupError("E-SETTING", f"There is no benchmark {describe(name)}.", hint=f"Name some of: {', '.join(BENCHMARKS)}.")
     _for_tests(session)
-    _python("benchmarks/bench.py", *names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
+    arguments = (*names, *(["--quick"] if quick else []), *(["--json"] if session.as_json else []))
+    # As in test; people seldom set it.
+    _python("benchmarks/bench.py", *arguments, environ={"PYTHONDONTWRITEBYTECODE": ""})
 
 
 def _python(*arguments: str, environ: Mapping[str, str] | None = None) -> None:
