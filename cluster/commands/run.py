@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = r"[1-9]\d?|100"
-LOOKED_AT = 20
-"""Runs in which the last one of a schedule is looked for; backfills do not count."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -164,7 +162,7 @@ def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
     if not pipeline.schedule:
         raise SetupError("E-SETTING", f"{name} has no schedule, and --if-due asks whether it is due.", hint="Leave --if-due out.")
     used, _ = engines.choose(asked)
-    last = next((record for record in used.newest(name, LOOKED_AT) if record.backfill is None), None)
+    last = next((record for record in used.records(name) if record.backfill is None), None)
     since = now - timedelta(hours=1)
     if last is not None:
         since = max(datetime.fromisoformat(last.started), now - timedelta(seconds=DEADLINE_SECONDS))
