@@ -179,7 +179,7 @@ def _catalog(project: Project, pipeline: Pipeline) -> dict[str, Any]:
 def _keys(project: Project, pipeline: Pipeline) -> dict[str, str]:
     """Return the incremental streams that bookmarks can bound, each with the field of its date.
 
-    None if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
+    Empty if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
     """
     if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
         return {}

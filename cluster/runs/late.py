@@ -139,12 +139,12 @@ def known(records: Iterable[Record], before: Known) -> Known:
 
 def _enough(records: Iterable[Record], before: Known) -> Iterator[Record]:
     """Yield the newest records, until one is the last success or older than that."""
-    found = False
+    enough = False
     for number, record in enumerate(islice(records, MOST), start=1):
         yield record
-        found |= record.backfill is None and record.status == "succeeded"
-        found |= before.success is not None and datetime.fromisoformat(record.started) < before.success
-        if found and number >= LOOKED_AT:
+        enough |= record.backfill is None and record.status == "succeeded"
+        enough |= before.success is not None and datetime.fromisoformat(record.started) < before.success
+        if enough and number >= LOOKED_AT:
             return
 
 
