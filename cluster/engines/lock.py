@@ -50,7 +50,7 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
         private_folder(folder)
         handle = open(file, "a+", opener=private, encoding="utf-8", errors="replace")  # noqa: SIM115 - the next line closes it
     with handle:
-        if not locks.try_lock(handle):
+        if not locks.claim(handle):
             running = _run_in(file)
             raise SetupError(
                 "E-BUSY",
@@ -73,9 +73,14 @@ def is_running(settings: Settings, record: Record) -> bool:
 
 def killed(settings: Settings) -> dict[str, str]:
     """Return the killed runs that no command has ended yet, by pipeline."""
-    files = sorted((settings.local / "locks").glob("*.lock"))
-    runs = {file.stem: _run_in(file) for file in files if not locks.held(file)}
+    runs = {file.stem: _killed_in(file) for file in sorted((settings.local / "locks").glob("*.lock"))}
     return {pipeline: run for pipeline, run in runs.items() if re.fullmatch(RUN_ID, run)}
+
+
+def _killed_in(file: Path) -> str:
+    """Return the run in a file that is not locked. A run may begin, or end, while this looks."""
+    run = _run_in(file)
+    return run if run and not locks.held(file) and _run_in(file) == run else ""
 
 
 def _run_in(file: Path) -> str:

@@ -340,7 +340,7 @@ def test_interrupted_while_kind_says_nothing(desk: FakeMachine, number: signal.S
         try:
             with gate.open("w"):  # opens when kind waits at its other end
                 process.send_signal(number)
-                _, err = process.communicate(timeout=10)
+                _, err = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
 
