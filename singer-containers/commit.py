@@ -290,11 +290,13 @@ def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]
     for key, data in zip(keys, ahead(lambda key: store.get(bucket, key), keys), strict=True):
         with suppress(ValueError, KeyError):
             pods[json.loads(data or b"{}")["part"]] = key.split("/")[2]
-    for node in run.failures:
-        match = POD_NODE.search(str(node.get("displayName")))
-        if match and node.get("podName"):
-            pods[parts[int(match[1])]] = str(node["podName"])
-    return pods
+    return pods | failed_pods(run, parts)
+
+
+def failed_pods(run: Run, parts: Sequence[str]) -> dict[str, str]:
+    """Return the last pod of each part that failed, as far as Argo's report of them is complete."""
+    nodes = [(POD_NODE.search(str(node.get("displayName"))), node.get("podName")) for node in run.failures]
+    return {parts[int(match[1])]: str(pod) for match, pod in nodes if match and pod}
 
 
 def ended_parts(run: Run, history: History) -> Record:
@@ -659,7 +661,7 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     warnings = record.warnings if record else []
     if notify.wanted(choice, good=good, warnings=warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
-        log = b"" if why is None or run.plan != "none" else last_log(run, history)
+        log = b"" if why is None else last_log(run, history, record)
         tell(environ, notify.message(run.pipeline, run.run, why, log_lines(log), warnings, environ.get("SINGER_LINK", "")))
     return 1 if problem else 0
 
@@ -687,10 +689,17 @@ def unknown(run: Run, problem: SetupError | None) -> RunError:
     return RunError("E-STORE", f"{first} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
 
 
-def last_log(run: Run, history: History) -> bytes:
-    """Return the log of the side that failed, else of the tap."""
+def last_log(run: Run, history: History, record: Record | None) -> bytes:
+    """Return the log of the side that failed, else of the tap.
+
+    With parts, it is that of the first part that failed, and no other pod is looked at.
+    """
+    only = ""
+    if record is not None and record.parts is not None:
+        pod = failed_pods(run, [item["name"] for item in record.parts]).get(record.failed_part)
+        only = f"{pod}/" if pod else f"{run.run}-transform-"
     try:
-        left = traces(run, history.store)
+        left = traces(run, history.store, only=only)
     except SetupError:
         return b""
     sides = [side for side in TRACED[:-1] if left.reports[side].get("exit_code") not in {0, None}]
