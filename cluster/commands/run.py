@@ -14,6 +14,7 @@ from cluster.config.strict import describe, listed, read_object, words
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
+from cluster.engines.lock import settle
 from cluster.engines.notifications import notifying
 from cluster.engines.rotation import recover
 from cluster.errors import RunError, SetupError
@@ -324,6 +325,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
+    settle(settings)
     for problem in recover(settings, session.environ):
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
