@@ -110,10 +110,14 @@ class Engine:
 
     def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
         """Return the newest runs, newest first."""
+        return list(self.records(pipeline, limit))
+
+    def records(self, pipeline: str | None = None, limit: int | None = None) -> Iterator[Record]:
+        """Yield the newest runs, newest first. Few are read that nobody takes."""
         live = self._live(pipeline)
         known = {seen.run: item for seen, item in live}
         pairs = newest_first(self._dated(pipeline, live))[:limit]
-        return [record for record in ahead(lambda pair: self.read(*pair, known), pairs) if record is not None]
+        return (record for record in ahead(lambda pair: self.read(*pair, known), pairs) if record is not None)
 
     def read(self, pipeline: str, run: str, known: Mapping[str, dict[str, Any]] | None = None) -> Record | None:
         """Return a run, None if there is neither a record nor a Workflow.

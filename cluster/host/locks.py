@@ -39,7 +39,7 @@ def try_lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> bool:
 def claim(file: IO[bytes] | IO[str]) -> bool:
     """Lock an open file; return False if another process holds it.
 
-    ``held`` locks a file too, shared and for an instant: whoever looks does not hold it.
+    ``held`` locks a file too, shared and for an instant: a process that looks does not hold it.
     """
     deadline = time.monotonic() + LOOKERS_SECONDS
     while not try_lock(file):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ def _moment(flag: str, text: str) -> datetime:
         moment = None
     if moment is None:
         raise SetupError("E-SETTING", f"{flag} {describe(text)} is not a date.", hint="Write it like 2024-01-31 or 2024-01-31T06:00:00Z.")
+    if moment.year == MAXYEAR:  # no day is after its last one
+        raise SetupError("E-SETTING", f"{flag} {text} is too late.", hint="Leave out --to to load all that is there.")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -179,7 +181,7 @@ def _catalog(project: Project, pipeline: Pipeline) -> dict[str, Any]:
 def _keys(project: Project, pipeline: Pipeline) -> dict[str, str]:
     """Return the incremental streams that bookmarks can bound, each with the field of its date.
 
-    None if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
+    Empty if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
     """
     if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
         return {}

@@ -46,7 +46,7 @@ class Machine:
 
     def words(self, pipeline: str, *more: str) -> list[str]:
         """Return the command that runs a pipeline, by absolute paths."""
-        return [str(self.root / "invoke"), "run", pipeline, "--engine", "local", *more]
+        return [str(self.root / "invoke"), "run", pipeline, "--engine", "local", "--unattended", *more]
 
 
 def crontab(pipelines: Sequence[Pipeline], machine: Machine) -> str:

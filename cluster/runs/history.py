@@ -177,7 +177,7 @@ class History:
 
         One list of names costs less than a request for each part that has none.
         """
-        folder = f"runs/{record.pipeline}/{record.run}/parts/"
+        folder = f"parts/{record.pipeline}/{record.run}/"
         there = {item.key for item in self.store.objects(self.settings.bucket_artifacts, folder)}
         return [view for view in self.views(record) if view.record_key(record.pipeline, record.run) in there]
 
@@ -206,8 +206,12 @@ class History:
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
         """Return the newest records, newest first, as they are stored."""
+        return list(self.records(pipeline, limit))
+
+    def records(self, pipeline: str | None = None, limit: int | None = None) -> Iterator[Record]:
+        """Yield the newest records, newest first. Few are read that nobody takes."""
         records = ahead(lambda pair: self.read_alone(*pair), self.ids(pipeline)[:limit])
-        return [record for record in records if record is not None]
+        return (record for record in records if record is not None)
 
     def find(self, run: str) -> Record:
         """Return the record of a run, named by its id, an unambiguous part of it, or ``last``.
@@ -241,7 +245,7 @@ class PartHistory(History):
 
     def record_key(self, pipeline: str, run: str) -> str:
         """See ``History``."""
-        return f"runs/{pipeline}/{run}/parts/{self.part.name}.json"
+        return f"parts/{pipeline}/{run}/{self.part.name}.json"
 
     def folder(self, record: Record) -> str:
         """See ``History``."""

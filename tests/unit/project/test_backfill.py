@@ -39,6 +39,7 @@ def test_dates_that_are_taken(first: str, last: str) -> None:
         ("20240101", "", False, "is not a date"),
         ("2024-W01-1", "", False, "is not a date"),
         ("2024-01-01", "2024-13-01", False, '--to "2024-13-01" is not a date'),
+        ("2024-01-01", "9999-12-31", False, "--to 9999-12-31 is too late"),
         ("2024-01-02", "2024-01-01", False, "--to 2024-01-01 is before --from 2024-01-02"),
         ("2024-01-01T07:00:00+02:00", "2024-01-01T04:00:00Z", False, "is before"),
         ("", "2024-01-01", False, "--to needs --from"),

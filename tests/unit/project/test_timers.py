@@ -34,7 +34,7 @@ def test_cron_in_the_zone_of_the_machine() -> None:
     """The line has the schedule; what the shell and cron would read as theirs is escaped."""
     [first, second] = lines(timers.crontab([pipeline("15 17 * * 1-5", "0 8 */2 * 6")], BERLIN))
     assert first == (
-        "15 17 * * 1-5  '/home/ada lovelace/50\\% singer/invoke' run rates --engine local"
+        "15 17 * * 1-5  '/home/ada lovelace/50\\% singer/invoke' run rates --engine local --unattended"
         " >>'/home/ada lovelace/50\\% singer/.local/schedule/rates.log' 2>&1"
         " || echo \"exit code $?\" >>'/home/ada lovelace/50\\% singer/.local/schedule/rates.log'"
     )
@@ -55,7 +55,7 @@ def test_cron_elsewhere(schedule: str, zone: str, minutes: str) -> None:
     """A pipeline with another zone is looked at every hour; no line relies on CRON_TZ."""
     text = timers.crontab([pipeline(schedule, timezone=zone)], UTC)
     [line] = lines(text)
-    assert line.startswith(f"{minutes} * * * *  /srv/singer/invoke run rates --engine local --if-due >>")
+    assert line.startswith(f"{minutes} * * * *  /srv/singer/invoke run rates --engine local --unattended --if-due >>")
     assert "CRON_TZ" not in text
     assert not lines(timers.crontab([pipeline(schedule, timezone="UTC")], UTC))[0].count("--if-due")
 
@@ -78,7 +78,7 @@ def test_systemd_units() -> None:
     """One service, and a timer for each pipeline; the path is quoted as systemd wants it."""
     units = timers.systemd([pipeline("15 17 * * *")], BERLIN)
     assert list(units) == ["singer-50--singer@.service", "singer-50--singer@rates.timer"]
-    assert 'ExecStart="/home/ada lovelace/50%% singer/invoke" run %i --engine local' in units["singer-50--singer@.service"]
+    assert 'ExecStart="/home/ada lovelace/50%% singer/invoke" run %i --engine local --unattended' in units["singer-50--singer@.service"]
     assert "OnCalendar=*-*-* 17:15:00 Europe/Berlin\nPersistent=true\n" in units["singer-50--singer@rates.timer"]
 
 
@@ -87,5 +87,5 @@ def test_launchd() -> None:
     [(name, text)] = timers.launchd([pipeline("15,45 17 * * *")], UTC).items()
     agent = plistlib.loads(text.encode())
     assert (name, agent["Label"]) == ("singer.rates.plist", "singer.rates")
-    assert agent["ProgramArguments"] == ["/srv/singer/invoke", "run", "rates", "--engine", "local", "--if-due"]
+    assert agent["ProgramArguments"] == ["/srv/singer/invoke", "run", "rates", "--engine", "local", "--unattended", "--if-due"]
     assert agent["StartCalendarInterval"] == [{"Minute": 15}, {"Minute": 45}]
