@@ -177,7 +177,7 @@ class History:
 
         One list of names costs less than a request for each part that has none.
         """
-        folder = f"runs/{record.pipeline}/{record.run}/parts/"
+        folder = f"parts/{record.pipeline}/{record.run}/"
         there = {item.key for item in self.store.objects(self.settings.bucket_artifacts, folder)}
         return [view for view in self.views(record) if view.record_key(record.pipeline, record.run) in there]
 
@@ -241,7 +241,7 @@ class PartHistory(History):
 
     def record_key(self, pipeline: str, run: str) -> str:
         """See ``History``."""
-        return f"runs/{pipeline}/{run}/parts/{self.part.name}.json"
+        return f"parts/{pipeline}/{run}/{self.part.name}.json"
 
     def folder(self, record: Record) -> str:
         """See ``History``."""

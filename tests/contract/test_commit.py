@@ -590,7 +590,7 @@ def test_a_pod_reads_no_record_of_another_part(pod: Pod) -> None:
     watched = Watched(pod.store)
     pod.history = History(watched, pod.buckets.settings)  # type: ignore[arg-type]
     commit.commit(*of_part(pod, 1, 5))
-    assert [key for key in watched.keys if "/parts/" in key and "/b.json" not in key] == []
+    assert [key for key in watched.keys if key.startswith("parts/") and "/b.json" not in key] == []
     assert pod.history.state("p") == {"bookmarks": {"a": {"n": 5}, "b": {"n": 5}}}
 
 
@@ -602,7 +602,7 @@ def test_the_end_of_many_parts_that_are_all_loaded(pod: Pod) -> None:
     watched = Watched(pod.store)
     end = replace(pod.run, plan=PARTS.key, status="Succeeded")
     assert commit.finish(end, History(watched, pod.buckets.settings), {}) == 0  # type: ignore[arg-type]
-    assert max(watched.keys.count(key) for key in watched.keys if "/parts/" in key) == 2
+    assert max(watched.keys.count(key) for key in watched.keys if key.startswith("parts/")) == 2
     assert [key for key in watched.keys if key.startswith("workflows/")] == []
 
 

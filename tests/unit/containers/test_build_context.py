@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,8 +16,10 @@ from cluster.containers import images
 from cluster.containers.runtime import Runtime
 from cluster.errors import SetupError
 from cluster.host.subprocesses import brief
-from cluster.project.model import Connector
 from cluster.project.reader import Project
+
+if TYPE_CHECKING:
+    from cluster.project.model import Connector
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILDER = """#!/bin/sh
