@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.config import AmbiguousMergeError, Config, merge_dicts
@@ -51,6 +52,8 @@ RUNNING = frozenset({"demo", "retry", "run"})
 """Commands whose exit code tells how a run ended, and nothing else."""
 LEVELS = 20
 """How deep values of ``invoke.yaml`` may nest; Invoke's own settings have three levels."""
+ALIKE = 0.8
+"""How alike two keys are, at most 1, if one of them is a mistyped other one."""
 VALUES = 10_000
 """How many values it may have, with each repetition by an alias: Invoke logs all of them."""
 
@@ -178,16 +181,28 @@ def check_invoke_yaml(root: Path) -> None:
 
 
 def _check_level(shown: str, content: dict[str, Any]) -> None:
-    """Check that no setting of ours is beside ``singer``, where nobody would read it.
+    """Check that no key of ours is mistyped, or beside ``singer``, where nobody would read it.
+
+    Other keys may be those of the user's own tasks.
 
     :raises SetupError: E-SETTING, one is.
     """
-    from cluster.config.settings import DEFAULTS  # noqa: PLC0415 - most checkouts have no such file
+    from cluster.config.settings import DEFAULTS, INVOKE_YAML  # noqa: PLC0415 - most checkouts have no such file
 
-    for key in content:
+    for key, value in content.items():
+        word, hint = key.lower(), f"Move it below singer: in {shown}, as docs/settings.md shows."
         if key in DEFAULTS:
-            hint = f"Move it below singer: in {shown}, as docs/settings.md shows."
             raise SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=hint)
+        if key in INVOKE_YAML:
+            continue
+        if get_close_matches(word, ["singer"]) or (isinstance(value, dict) and set(value) & set(DEFAULTS)):
+            hint = f'Rename "{key}" to "singer" in {shown}.'
+            raise SetupError("E-SETTING", f'{shown}: {key} is not a known key. Did you mean "singer"?', hint=hint)
+        for near in get_close_matches(word, sorted(INVOKE_YAML), n=1, cutoff=ALIKE):
+            raise SetupError("E-SETTING", f'{shown}: {key} is not a known key. Did you mean "{near}"?', hint=f"Correct it in {shown}.")
+        for near in get_close_matches(word, sorted(DEFAULTS), n=1, cutoff=ALIKE):
+            problem = f'{shown}: {key} is not a known key. Did you mean "{near}", a setting of singer?'
+            raise SetupError("E-SETTING", problem, hint=hint)
 
 
 def _check_merge(shown: str, content: dict[str, Any]) -> None:

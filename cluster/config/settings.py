@@ -31,6 +31,8 @@ LAPTOP = "laptop"
 """The environment that needs no file."""
 ENVIRONMENTS = "environments"
 """The folder with one file for each other environment."""
+INVOKE_YAML = frozenset({"debug", "dedupe", "run", "runners", "singer", "sudo", "tasks", "timeouts"})
+"""The keys of ``invoke.yaml``: ours, and those of Invoke itself."""
 VARIABLE = "INVOKE_SINGER_"
 PORTS = range(1024, 65001)
 PORT_KEYS = ("port_argo", "port_s3", "port_console")
@@ -389,6 +391,8 @@ def _only_known(configured: Mapping[str, object], environ: Mapping[str, str]) ->
     for name in environ:
         if name.startswith(VARIABLE) and name.removeprefix(VARIABLE).lower() not in DEFAULTS:
             raise _refused(name, f"is not a setting.{nearest(name, [VARIABLE + key.upper() for key in DEFAULTS])}")
+        if name.startswith("INVOKE_") and name.removeprefix("INVOKE_").lower() in DEFAULTS:
+            raise _refused(name, f'is not read. Did you mean "{VARIABLE}{name.removeprefix("INVOKE_")}"?')
 
 
 def _refused(name: str, what: str) -> SetupError:

@@ -105,6 +105,13 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def settle(settings: Settings) -> None:
+    """Wait until no runner of a killed run works: it may still write down a replaced secret."""
+    for pipeline, run in killed(settings).items():
+        with suppress(SetupError), no_runner(settings.local / "runs" / run, pipeline):
+            pass
+
+
 def progress(folder: Path, *, safe: bool | None = None) -> Progress:
     """Return where the target of a run, or of a part of it, leaves its newest state."""
     return Progress(folder / "target" / SAFE_STATE, folder / "target" / "data", safe)

@@ -10,9 +10,10 @@ import os
 import re
 import shlex
 from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
 from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
@@ -21,6 +22,7 @@ from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, KINDS, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
+from cluster.project.requirements import correction, correction_of_words, is_wrong
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import check_notify_url, refuse_typed_secrets, secrets
 from cluster.ui.command_line import command
@@ -35,6 +37,7 @@ SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
 LATE_AFTER = "a duration such as 30m or 6h"
+DATE = 'a date in quotes, such as "2023-05-01"'
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
 PARAMETER_BYTES = 1 << 15
@@ -165,9 +168,7 @@ class Project:
             executable=fields.text("executable", name, pattern=r"[A-Za-z0-9._-]+", allowed="the name of a program"),
             capabilities=fields.texts("capabilities", (), pattern="|".join(CAPABILITIES), allowed=f"a list of {listed(CAPABILITIES)}"),
             python=fields.text("python", None, pattern=r"3\.\d{1,2}", allowed='a version in quotes, such as "3.12"'),
-            exclude_newer=fields.text(
-                "exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed='a date in quotes, such as "2023-05-01"'
-            ),
+            exclude_newer=fields.text("exclude_newer", None, pattern=r"\d{4}-\d\d-\d\d(T[\d:]{8}Z)?", allowed=DATE),
             build_constraints=fields.texts(
                 "build_constraints", (), pattern=r"[A-Za-z0-9][\w.-]* ?[<>=!~][\w.*,<>=!~ ]+", allowed="a list such as setuptools<66"
             ),
@@ -181,6 +182,11 @@ class Project:
             files=read_files(fields, self.root),
         )
         _check_parameter(fields, "outputs", "\n".join(connector.outputs))
+        for constraint in connector.build_constraints:
+            if is_wrong(constraint, self.root):
+                _refuse_requirement(fields, "build_constraints", constraint, correction(constraint))
+        if connector.exclude_newer and not _is_date(connector.exclude_newer):
+            fields.refuse("exclude_newer", f"{DATE}, of the calendar")
         if connector.files and kind == "transform":
             fields.refuse("files", "left out for a transform: all of its folder goes along")
         for glob in connector.outputs:
@@ -209,6 +215,9 @@ class Project:
             if word.startswith("-"):
                 fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
             path = (self.root / Path(word).expanduser()).resolve()
+            if is_wrong(word, self.root):
+                meant = correction(word) if fields.is_list("pip_url") else correction_of_words(texts[0])
+                _refuse_requirement(fields, "pip_url", word, meant)
             if "://" in word or "@" in word or "/" not in word:
                 requirements.extend(filter(None, [word]))
             elif path.suffix == ".whl" and path.is_file():
@@ -388,6 +397,20 @@ class Project:
         if (what, file) not in self._passed and file.exists():
             check(file, self.shown(file))
             self._passed.add((what, file))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_requirement(fields: Fields, key: str, word: str, meant: str) -> NoReturn:
+    """Refuse a requirement, with what it probably means."""
+    allowed = f"requirements as pip takes them, such as tap-x==1.0, and {describe(word)} is none"
+    fields.refuse(key, f"{allowed}. Did you mean {meant if meant.startswith('[') else describe(meant)}?" if meant else allowed)
 
 
 def _schedules(fields: Fields) -> tuple[str, ...]:
