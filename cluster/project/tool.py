@@ -45,6 +45,12 @@ def origin(checkout: Path) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", git(checkout, "remote", "get-url", "origin") or "")
 
 
+def is_local(address: str) -> bool:
+    """Return whether a git repository is a path of this machine, or an address of it."""
+    host = re.match(r"(?:(?!file:)\w[\w+.-]*://(?:[^/@]*@)?|(?!\w+://)(?:[^/@]*@)?(?=[^/]*:))(\[[^]]*\]|[^:/]*)", address)
+    return not host or bool(re.fullmatch(r"localhost|127\..*|\[::1\]|", host[1]))
+
+
 def newest(address: str, seconds: float = SECONDS, environ: Mapping[str, str] | None = None) -> str:
     """Return the tag of the newest release of a repository; empty if it has none.
 
