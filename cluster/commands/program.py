@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import __version__ as invoke_version
@@ -14,8 +18,9 @@ from invoke.program import Program
 import cluster
 from cluster.commands import completion
 from cluster.commands.frame import SHARED, SHORT, check_invoke_yaml, guarded
-from cluster.config.settings import ROOT
+from cluster.config.settings import ROOT, TOOL
 from cluster.errors import SetupError
+from cluster.project.tool import ambiguous
 from cluster.ui import command_line, streams
 from cluster.ui.command_line import command
 
@@ -49,7 +54,19 @@ def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> No
     streams.keep_writable()
     command_line.start(os.environ.get("SINGER_LAUNCHER", ""), "")
     check_invoke_yaml(ROOT)
+    if "--complete" not in sys.argv:
+        _note_other_project()
     Singer(namespace, groups).run()
+
+
+def _note_other_project() -> None:
+    """Print which project this is, if another one may be meant."""
+    with suppress(OSError):  # the folder may have been removed
+        other = ambiguous(ROOT, TOOL, Path.cwd())
+        if other:
+            launcher = shlex.quote(os.path.relpath(other / "invoke"))
+            launcher = launcher if "/" in launcher else f"./{launcher}"
+            print(f"! This command uses the project {ROOT}. Type {launcher} to use {other}.", file=sys.stderr)
 
 
 class Singer(Program):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.config.settings import TOOL
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
-from cluster.project.tool import FILE, git, is_local, origin, version
+from cluster.project.tool import FILE, around, git, is_local, origin, version
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def init(session: Session, folder: str) -> None:
             shutil.copytree(TOOL / name, root / name, ignore=LEFT_OUT)
         (root / FILE).write_text(_tool(root), encoding="utf-8")
         step.result(shown(root))
+    outer = around(root)
+    if outer:
+        output.line("!", shown(root), f"is inside the project {outer}: a command uses the project whose ./invoke you type")
     problem = unreachable(TOOL)
     if problem:
         output.line("!", FILE, problem)

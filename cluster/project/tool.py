@@ -26,6 +26,24 @@ def read(file: Path) -> dict[str, str]:
     return {key: lines.get(key, "").strip() for key in keys}
 
 
+def around(root: Path) -> Path | None:
+    """Return the project whose folder has *root* in it; None if there is none."""
+    return next((folder for folder in root.parents if (folder / FILE).is_file()), None)
+
+
+def ambiguous(root: Path, tool: Path, here: Path) -> Path | None:
+    """Return another project that the user of *root*, working in *here*, may mean.
+
+    That is a nearer one, inside of *root*; or if *root* is the tool itself, the one around it.
+    """
+    for folder in (here, *here.parents):
+        if folder == root:
+            return around(root) if root == tool else None
+        if (folder / FILE).is_file() or (folder / "template" / "invoke").is_file():
+            return folder if folder.is_relative_to(root) else None
+    return None
+
+
 def git(folder: Path, *words: str) -> str | None:
     """Return what git prints in a folder; None if it fails, or if there is no git."""
     try:
