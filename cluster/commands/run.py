@@ -15,8 +15,7 @@ from cluster.engines import notifications
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
-from cluster.engines.lock import settle
-from cluster.engines.rotation import recover
+from cluster.engines.lock import keep_secrets
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
 from cluster.host.parallel import ahead
@@ -326,8 +325,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
-    settle(settings)
-    for problem in recover(settings, session.environ):
+    for problem in keep_secrets(settings, session.environ):
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
     dotenv = kept_secrets(settings.root)

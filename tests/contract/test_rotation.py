@@ -61,9 +61,13 @@ def runner(engine: int, side: str) -> int:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("pause", [0, 2])
-def test_a_kill_loses_nothing(checkout: Checkout, pause: float) -> None:
-    """A run is killed after the token was replaced: the next run begins with the new one, however slow the runner of the first is."""
+@pytest.mark.parametrize(
+    ("pause", "words", "times"),
+    [(0, ["run", "p"], 2), (2, ["run", "p"], 2), (2, ["check", "tap-scripted"], 3)],
+    ids=["run", "slow", "check"],
+)
+def test_a_kill_loses_nothing(checkout: Checkout, pause: float, words: list[str], times: int) -> None:
+    """A run is killed after the token was replaced: the next command begins with the new one, however slow the runner of the first is."""
     file = checkout.root / ".env"
     file.write_text(LINES)
     checkout.scripted(config(["touch", str(checkout.root / "renewed")], ["sleep", 60]))
@@ -73,9 +77,9 @@ def test_a_kill_loses_nothing(checkout: Checkout, pause: float) -> None:
         os.kill(slow, signal.SIGSTOP if pause else 0)
         process.kill()
     checkout.scripted(config())
-    with checkout.start("run", "p", "--json") as second:
+    with checkout.start(*words) as second:
         time.sleep(pause)
         os.kill(slow, signal.SIGCONT if pause else 0)
         out, err = second.communicate(timeout=60)
     assert second.returncode == 0, out + err
-    assert file.read_text() == LINES.replace("first", "first+1+1")
+    assert file.read_text() == LINES.replace("first", "first" + "+1" * times)
