@@ -100,6 +100,7 @@ def teardown(session: Session, *, yes: bool = False, keep_data: bool = False, al
         "to": "the last day of a backfill, if the tap takes an end",
         "every": "a backfill in chunks: day, week, month or a number such as 30d",
         "watch": "run it again whenever its connectors, configs or catalog change",
+        "unattended": "for timers: also send a message if something stops it before it begins",
         "if-due": "only if its schedule was due since its last run: for cron and launchd, which know no time zones",
     },
 )
@@ -116,6 +117,7 @@ def run(
     at_once: str = "",
     watch: bool = False,
     if_due: bool = False,
+    unattended: bool = False,
 ) -> None:
     """Run a pipeline."""
     from cluster.commands import run
@@ -125,7 +127,7 @@ def run(
     if watch and not if_due:
         again.watch(session, pipeline, first=from_, last=to, **options)
     else:
-        run.run(session, pipeline, first=from_, last=to, if_due=if_due, **options)
+        run.run(session, pipeline, first=from_, last=to, if_due=if_due, unattended=unattended, **options)
 
 
 @command("runs --limit 5", help={"pipeline": "only runs of this one", "late": "list the pipelines whose success is overdue, and why"})

@@ -867,7 +867,7 @@ class Runner:
     def report(self, *, exit_code: int | None = None, error: EntrypointError | None = None) -> None:
         """Write the report file: from time to time during the run, and at its end."""
         self._reported = time.monotonic()
-        self.progress(ended=exit_code is not None)
+        self.progress()
         path = self.environ.get("SINGER_REPORT")
         if not path:
             return
@@ -900,14 +900,17 @@ class Runner:
         self.warnings.append(text)
         print(f"WARNING {text}", file=sys.stderr, flush=True)
 
-    def progress(self, *, ended: bool) -> None:
-        """Write Argo's progress file: records so far of an unknown total, N/N at the end."""
+    def progress(self) -> None:
+        """Write Argo's progress file: records so far, and one more.
+
+        Argo has no 0/0, and shows N/M of a pod that has succeeded as M/M.
+        """
         path = self.environ.get("ARGO_PROGRESS_FILE")
         if not path or self.side != "tap":
             return
         count = sum(self.counter.records.values())
         with suppress(OSError):
-            Path(path).write_text(f"{count}/{max(1, count if ended else count + 1)}\n", encoding="utf-8")
+            Path(path).write_text(f"{count}/{count + 1}\n", encoding="utf-8")
 
     def report_sometimes(self) -> None:
         """Write the report unless the last one is recent."""

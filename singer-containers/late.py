@@ -47,7 +47,7 @@ def check(
     before = late.Memory.read(history.store.get(bucket, late.MEMORY))
     watched = [item for item in map(late.of_schedule, listed("cronworkflows", environ)) if item and item.notify != "never"]
     live = late.unfinished(listed("workflows", environ))
-    seen = late.look(before, watched, live, now, lambda name: history.newest(name, late.LOOKED_AT))
+    seen = late.look(before, watched, live, now, lambda name: history.records(name, late.MOST))
     memory = seen.memory
     if seen.new and not commit.tell(environ, late.message(seen.new, ())):
         memory = late.unreported(memory, before, [item.pipeline for item in seen.new])

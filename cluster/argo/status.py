@@ -97,13 +97,14 @@ def nodes_of(status: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _records(node: Mapping[str, Any], *, split: bool) -> int:
-    """Return the records that a pod reports: the first number of its progress.
+    """Return the records that a pod reports in its progress, see ``entrypoint.progress``.
 
     Only running pods count, and in a run with parts those that have loaded theirs.
     """
-    progress = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", "")))
-    phases = {"Running", "Succeeded"} if split else {"Running"}
-    return int(progress[1]) if progress and node.get("type") == "Pod" and node.get("phase") in phases else 0
+    progress, phase = re.fullmatch(r"(\d+)/(\d+)", str(node.get("progress", ""))), node.get("phase")
+    if not progress or node.get("type") != "Pod" or phase not in ({"Running", "Succeeded"} if split else {"Running"}):
+        return 0
+    return int(progress[1]) - 1 if phase == "Succeeded" else int(progress[1])
 
 
 # -- CronWorkflows

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cluster.argo.workflow import DEADLINE_SECONDS, RunOptions, backfill_key, retries, workflow
 from cluster.config.strict import describe, listed, read_object, words
+from cluster.engines import notifications
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
-from cluster.engines.notifications import notifying
-from cluster.engines.rotation import recover
+from cluster.engines.lock import keep_secrets
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
 from cluster.host.parallel import ahead
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = r"[1-9]\d?|100"
-LOOKED_AT = 20
-"""Runs in which the last one of a schedule is looked for; backfills do not count."""
 
 
 def _facts(pipeline: str) -> dict[str, Any]:
@@ -98,11 +96,13 @@ def run(
     every: str = "",
     at_once: str = "",
     if_due: bool = False,
+    unattended: bool = False,
 ) -> None:
     """Run a pipeline, or several in parallel.
 
     With *first* the run is a backfill, up to *last*, in chunks of *every*. With *if_due*, do
-    nothing if its schedule was not due since its last run.
+    nothing if its schedule was not due since its last run. If it is *unattended*, what stops it
+    before it begins sends a message.
 
     :raises SetupError: E-SETTING, *if_due* with several pipelines.
     """
@@ -117,9 +117,10 @@ def run(
         return
     name = names[0] if names else pipeline
     with Engines(session) as engines, _finishing(session, name) as facts:
-        if if_due and not _is_due(session, engines, name, engine):
-            return
-        _, record = _run(session, engines, name, facts, asked=engine, options=options, verb="run")
+        with notifications.unattended(session, name, facts) if unattended else nullcontext():
+            if if_due and not _is_due(session, engines, name, engine):
+                return
+            _, record = _run(session, engines, name, facts, asked=engine, options=options, verb="run")
         session.output.text()
         session.output.text(f"Next: {command('show', record.run)} · {command('state', name)}")
 
@@ -164,7 +165,7 @@ def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
     if not pipeline.schedule:
         raise SetupError("E-SETTING", f"{name} has no schedule, and --if-due asks whether it is due.", hint="Leave --if-due out.")
     used, _ = engines.choose(asked)
-    last = next((record for record in used.newest(name, LOOKED_AT) if record.backfill is None), None)
+    last = next((record for record in used.records(name) if record.backfill is None), None)
     since = now - timedelta(hours=1)
     if last is not None:
         since = max(datetime.fromisoformat(last.started), now - timedelta(seconds=DEADLINE_SECONDS))
@@ -324,7 +325,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
-    for problem in recover(settings, session.environ):
+    for problem in keep_secrets(settings, session.environ):
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
     dotenv = kept_secrets(settings.root)
@@ -350,7 +351,7 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
         mapper=made.get("mapper"),
     )
     network = proxy.read(settings, session.environ).variables(session.environ)
-    with notifying(session, engine.history, pipeline, facts):
+    with notifications.notifying(session, engine.history, pipeline, facts):
         return LocalEngine(settings, engine.history, output, {**session.environ, **network}).run(
             job, reason, started=lambda run: facts.update(run=run)
         )

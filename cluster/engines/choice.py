@@ -64,9 +64,13 @@ class Engine:
         return ArgoEngine(self.handles, self.session.output)
 
     def status(self, record: Record) -> Status:
-        """Return the status of a run as it is now: a killed run could not update its record."""
+        """Return the status of a run as it is now: a killed run could not update its record.
+
+        A run may have ended since *record* was read.
+        """
         if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
-            return "interrupted"
+            newest = self.history.read(record.pipeline, record.run) or record
+            return "interrupted" if newest.status == "running" else newest.status
         return record.status
 
     @contextmanager
@@ -106,10 +110,14 @@ class Engine:
 
     def newest(self, pipeline: str | None, limit: int | None) -> list[Record]:
         """Return the newest runs, newest first."""
+        return list(self.records(pipeline, limit))
+
+    def records(self, pipeline: str | None = None, limit: int | None = None) -> Iterator[Record]:
+        """Yield the newest runs, newest first. Few are read that nobody takes."""
         live = self._live(pipeline)
         known = {seen.run: item for seen, item in live}
         pairs = newest_first(self._dated(pipeline, live))[:limit]
-        return [record for record in ahead(lambda pair: self.read(*pair, known), pairs) if record is not None]
+        return (record for record in ahead(lambda pair: self.read(*pair, known), pairs) if record is not None)
 
     def read(self, pipeline: str, run: str, known: Mapping[str, dict[str, Any]] | None = None) -> Record | None:
         """Return a run, None if there is neither a record nor a Workflow.
@@ -117,6 +125,8 @@ class Engine:
         Its Workflow, one of those *known*, matters only until it has ended.
         """
         record = self.history.read(pipeline, run)
+        if self.handles is None and record is not None and self.status(record) != record.status:
+            record = self.history.read(pipeline, run)  # it has ended meanwhile
         if self.handles is None or (record is not None and record.status != "running"):
             return record
         live = self.argo.live(run) if known is None else known.get(run)

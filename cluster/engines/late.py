@@ -45,7 +45,7 @@ def late_now(engine: Engine, watched: Sequence[Watched], now: datetime | None = 
                 if engine.status(record) == "running":
                     live[item.pipeline] = late.Live(waiting=False, since=late.shown(datetime.fromisoformat(record.started)))
     memory = replace(_memory(engine), looked=None)  # the pauses between our looks are no sleep
-    seen = late.look(memory, watched, live, now, lambda name: engine.newest(name, late.LOOKED_AT))
+    seen = late.look(memory, watched, live, now, lambda name: engine.records(name, late.MOST))
     return list(seen.late)
 
 

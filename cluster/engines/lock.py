@@ -21,7 +21,7 @@ from cluster.host.waiting import until
 from cluster.runs.journal import Journal, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from cluster.config.settings import Settings
@@ -50,7 +50,7 @@ def alone(settings: Settings, history: History, pipeline: str) -> Iterator[Path]
         private_folder(folder)
         handle = open(file, "a+", opener=private, encoding="utf-8", errors="replace")  # noqa: SIM115 - the next line closes it
     with handle:
-        if not locks.try_lock(handle):
+        if not locks.claim(handle):
             running = _run_in(file)
             raise SetupError(
                 "E-BUSY",
@@ -73,9 +73,14 @@ def is_running(settings: Settings, record: Record) -> bool:
 
 def killed(settings: Settings) -> dict[str, str]:
     """Return the killed runs that no command has ended yet, by pipeline."""
-    files = sorted((settings.local / "locks").glob("*.lock"))
-    runs = {file.stem: _run_in(file) for file in files if not locks.held(file)}
+    runs = {file.stem: _killed_in(file) for file in sorted((settings.local / "locks").glob("*.lock"))}
     return {pipeline: run for pipeline, run in runs.items() if re.fullmatch(RUN_ID, run)}
+
+
+def _killed_in(file: Path) -> str:
+    """Return the run in a file that is not locked. A run may begin, or end, while this looks."""
+    run = _run_in(file)
+    return run if run and not locks.held(file) and _run_in(file) == run else ""
 
 
 def _run_in(file: Path) -> str:
@@ -98,6 +103,17 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
             Journal(history, record, progress(folder)).recover()
         list(recover(settings, {}, run))  # what it cannot keep is lost
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_secrets(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Keep the secrets that connectors of killed runs replaced; return what could not be kept.
+
+    Call this before reading secrets. It waits for the runners, which may still write them down.
+    """
+    for pipeline, run in killed(settings).items():
+        with suppress(SetupError), no_runner(settings.local / "runs" / run, pipeline):
+            pass
+    return list(recover(settings, environ))
 
 
 def progress(folder: Path, *, safe: bool | None = None) -> Progress:

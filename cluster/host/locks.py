@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from cluster.host.files import PARTS, private, private_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+LOOKERS_SECONDS = 5.0
+"""How long ``claim`` waits for processes that look at a lock; they hold it for an instant."""
 
 
 def lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> None:
@@ -29,6 +33,20 @@ def try_lock(file: int | IO[bytes] | IO[str], *, shared: bool = False) -> bool:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
+    return True
+
+
+def claim(file: IO[bytes] | IO[str]) -> bool:
+    """Lock an open file; return False if another process holds it.
+
+    ``held`` locks a file too, shared and for an instant: a process that looks does not hold it.
+    """
+    deadline = time.monotonic() + LOOKERS_SECONDS
+    while not try_lock(file):
+        if not try_lock(file, shared=True) or time.monotonic() > deadline:
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)  # two processes that claim it must not wait for each other
+        time.sleep(0.01)
     return True
 
 
@@ -83,7 +101,7 @@ def only_one(file: Path, problem: str) -> Iterator[None]:
     """
     private_folder(file.parent)
     with open(file, "a", opener=private, encoding="utf-8") as handle:
-        if not try_lock(handle):
+        if not claim(handle):
             raise SetupError("E-BUSY", problem, hint="Wait until it has ended, then run it again.")
         yield
 

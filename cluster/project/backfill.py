@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,8 @@ def read(first: str, last: str, *, full: bool) -> Backfill | None:
     if full:
         raise SetupError("E-SETTING", "--from excludes --full.", hint="Leave out --full: a backfill uses no state.")
     begin, end = (_moment(flag, text) for flag, text in (("--from", first), ("--to", last or first)))
-    if end < begin:
+    # A last day is loaded to its end.
+    if end < begin and ("T" in last or end.date() < begin.astimezone(UTC).date()):
         raise SetupError("E-SETTING", f"--to {last} is before --from {first}.", hint="Exchange the two dates.")
     return Backfill(first, last or None)
 
@@ -75,6 +76,8 @@ def _moment(flag: str, text: str) -> datetime:
         moment = None
     if moment is None:
         raise SetupError("E-SETTING", f"{flag} {describe(text)} is not a date.", hint="Write it like 2024-01-31 or 2024-01-31T06:00:00Z.")
+    if moment.year == MAXYEAR:  # no day is after its last one
+        raise SetupError("E-SETTING", f"{flag} {text} is too late.", hint="Leave out --to to load all that is there.")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -99,7 +102,7 @@ def config(project: Project, pipeline: Pipeline, backfill: Backfill) -> dict[str
             f'{project.shown(file)} has no "{missing[0]}", and {tap.name} has no such setting in its connector.yaml.',
             hint=f"If it does, write settings: [{', '.join(dates)}] into {project.shown(tap.folder / 'connector.yaml')}.",
         )
-    timed = isinstance(written.get(START), str) and "T" in written[START]
+    timed = "T" in backfill.first or (isinstance(written.get(START), str) and "T" in written[START])
     return written | {name: _like(text, name, timed=timed, exclusive=tap.end_exclusive) for name, text in dates.items()}
 
 
@@ -179,7 +182,7 @@ def _catalog(project: Project, pipeline: Pipeline) -> dict[str, Any]:
 def _keys(project: Project, pipeline: Pipeline) -> dict[str, str]:
     """Return the incremental streams that bookmarks can bound, each with the field of its date.
 
-    None if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
+    Empty if the tap has ``start_date``, or if the pipeline is staged or has no catalog.
     """
     if takes_start(project, pipeline) or not pipeline.catalog.exists() or pipeline.mode == "staged":
         return {}

@@ -78,7 +78,7 @@ class Project:
         self.pipelines_file = pipelines or self.configs / "pipelines.yaml"
         self._connectors: dict[str, Connector] = {}
         self._pipelines: dict[str, Pipeline] = {}
-        self._passed: set[tuple[str, str]] = set()
+        self._passed: set[tuple[str, Path]] = set()
         """The files that have been checked, and as what."""
         self.skipped: frozenset[tuple[str, str]] = frozenset()
         """Keys of files, and files, that have known mistakes, and are passed over."""
@@ -416,14 +416,17 @@ class Project:
 
     def _once(self, check: Callable[[Path, str], object], file: Path, what: str) -> None:
         """Check a file that is there, which many pipelines may share, until it passes."""
+        if (what, file) in self._passed or not file.exists():
+            return
         key = self.shown(file), what
-        if key not in self._passed and key not in self.skipped and file.exists():
-            try:
-                check(file, self.shown(file))
-            except SetupError as error:
-                keys = [key] if error.code == "E-SECRET-TYPED" else [key, (key[0], UNREADABLE)]
-                raise MistakeError(error.code, error.problem, hint=error.hint, keys=keys) from None
-            self._passed.add(key)
+        if key in self.skipped:
+            return
+        try:
+            check(file, self.shown(file))
+        except SetupError as error:
+            keys = [key] if error.code == "E-SECRET-TYPED" else [key, (key[0], UNREADABLE)]
+            raise MistakeError(error.code, error.problem, hint=error.hint, keys=keys) from None
+        self._passed.add((what, file))
 
 
 def _is_date(text: str) -> bool:

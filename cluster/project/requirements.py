@@ -18,23 +18,14 @@ ADDRESS = re.compile(r"\.|.*(/|\$\{)|[A-Za-z][\w+]+:(?!\d)")
 """The beginning of an address, a path or a text with a variable, which uv fills in."""
 REST = re.compile(r"\s(#|--)")
 """Where a comment or an option of one requirement begins."""
-OPERATOR = r"(?:===?|[<>!~]=|[<>])"
 CORRECTIONS = (
-    (r"[\"']", ""),
-    (r"[\u2010-\u2015\u2212]", "-"),  # hyphens and dashes of word processors
     (r"\s*([<>=!~^,]+)\s*", r"\1"),
     (r"^([\w.-]+(?:\[[^\]]*\])?)\s*[:@]\s*(?=v?\d)", r"\1=="),  # as npm and Docker write it
-    (r"\s*(@|==?)(latest|\*)$", ""),
+    (r"@latest$", ""),
+    (r"=*\^=?|~(?!=)", "~="),  # as Poetry writes it
     (r"=>", ">="),
     (r"=<", "<="),
-    (r"<>", "!="),
-    (r"=*\^=?|~(?!=)", "~="),  # as Poetry writes it
     (r"(?<![<>=!~])=(?!=)", "=="),
-    (rf"({OPERATOR}[\w.*+-]+)(?={OPERATOR})", r"\1,"),
-    (r"==(\d+(?:\.\d+)*)\.[xX]\b", r"==\1.*"),
-    (r"([<>]=?|~=)(\d+(?:\.\d+)*)\.\*", r"\1\2"),
-    (r"~=(\d+)(?![\w.])", r"~=\1.0"),
-    (rf"{OPERATOR}$", ""),
 )
 """What people mistype, and what they mean. Applied one after the other."""
 

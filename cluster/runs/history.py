@@ -206,8 +206,12 @@ class History:
 
     def newest(self, pipeline: str | None = None, limit: int | None = None) -> list[Record]:
         """Return the newest records, newest first, as they are stored."""
+        return list(self.records(pipeline, limit))
+
+    def records(self, pipeline: str | None = None, limit: int | None = None) -> Iterator[Record]:
+        """Yield the newest records, newest first. Few are read that nobody takes."""
         records = ahead(lambda pair: self.read_alone(*pair), self.ids(pipeline)[:limit])
-        return [record for record in records if record is not None]
+        return (record for record in records if record is not None)
 
     def find(self, run: str) -> Record:
         """Return the record of a run, named by its id, an unambiguous part of it, or ``last``.

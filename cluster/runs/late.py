@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from cluster.project.due import next_due
 from cluster.ui.format import count, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Self
 
     from cluster.runs.record import Record
@@ -40,7 +40,9 @@ SLEPT = timedelta(minutes=15)
 GRACE = 1800
 """Seconds that a run may be late without ``late_after``, beside twice the time that it takes."""
 LOOKED_AT = 10
-"""How many of a pipeline's newest records are read."""
+"""So many of a pipeline's newest records are read, and more until a success is among them."""
+MOST = 200
+"""Not more than these."""
 FAILED = ("failed", "interrupted")
 
 
@@ -118,18 +120,32 @@ def shown(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def known(records: Iterable[Record]) -> Known:
-    """Return what records show, newest first. Backfills do not count."""
-    plain = [record for record in records if record.backfill is None and record.status != "running"]
+def known(records: Iterable[Record], before: Known) -> Known:
+    """Return what records show, newest first, beside what was known *before*.
+
+    Backfills do not count.
+    """
+    plain = [record for record in _enough(records, before) if record.backfill is None and record.status != "running"]
     good = [record for record in plain if record.status == "succeeded" and record.finished]
     failed = list(takewhile(lambda record: record.status in FAILED, plain))
     return Known(
-        success=max((datetime.fromisoformat(str(record.finished)) for record in good), default=None),
-        usual=median([record.seconds or 0.0 for record in good] or [0.0]),
+        success=max((datetime.fromisoformat(str(record.finished)) for record in good), default=before.success),
+        usual=median([record.seconds or 0.0 for record in good] or [before.usual]),
         failures=len(failed),
         code=(failed[0].error or {}).get("code", failed[0].status) if failed else "",
         failed=datetime.fromisoformat(failed[0].started) if failed else None,
     )
+
+
+def _enough(records: Iterable[Record], before: Known) -> Iterator[Record]:
+    """Yield the newest records, until one is the last success or older than that."""
+    enough = False
+    for number, record in enumerate(islice(records, MOST), start=1):
+        yield record
+        enough |= record.backfill is None and record.status == "succeeded"
+        enough |= before.success is not None and datetime.fromisoformat(record.started) < before.success
+        if enough and number >= LOOKED_AT:
+            return
 
 
 def judge(watched: Watched, facts: Known, now: datetime, live: Live | None = None, awake: datetime | None = None) -> Late | None:
@@ -262,7 +278,7 @@ def look(
         note = memory.pipelines.get(watched.pipeline, Note())
         overdue = judge(watched, note.facts, now, awake=awake)
         if overdue or note.late:
-            facts = known(records(watched.pipeline))
+            facts = known(records(watched.pipeline), note.facts)
             overdue = judge(watched, facts, now, live.get(watched.pipeline), awake)
             if note.late and not overdue and facts.success and stamp(facts.success) >= note.late:
                 again.append(watched.pipeline)

@@ -74,11 +74,15 @@ def send(address: str, facts: Mapping[str, Any], seconds: float = SECONDS, route
 
 
 def message(
-    pipeline: str, run: str, error: Mapping[str, str] | None, log: Sequence[str], warnings: Sequence[str], link: str
+    pipeline: str, run: str | None, error: Mapping[str, str] | None, log: Sequence[str], warnings: Sequence[str], link: str
 ) -> dict[str, Any]:
-    """Return the facts for programs, and a text for people. Slack accepts only the text."""
+    """Return the facts for programs, and a text for people. Slack accepts only the text.
+
+    *run* is None if something stopped it before it began.
+    """
     lines = list(log[-LINES:])
-    parts = [f"{pipeline}: run {run} " + (f"failed. {error['code']}  {error['problem']}" if error else "succeeded.")]
+    subject = f"{pipeline}: " + (f"run {run} {'failed' if error else 'succeeded'}." if run else "no run has begun.")
+    parts = [subject + (f" {error['code']}  {error['problem']}" if error else "")]
     parts += [f"→ {error['hint']}"] if error else []
     parts += [f"Warning: {warning}" for warning in warnings]
     parts += ["```\n" + "\n".join(lines) + "\n```"] if lines else []

@@ -633,7 +633,7 @@ def test_parts_that_end_in_the_same_second(pod: Pod, tmp_path: Path) -> None:
         views.append((replace(run, shared=tmp_path / name), history))
 
     def end(view: tuple[commit.Run, History]) -> None:
-        begin.wait(10)
+        begin.wait(60)
         commit.commit(*view)
 
     with ThreadPoolExecutor(4) as pool:
@@ -689,6 +689,7 @@ def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
     assert record is not None
     assert (record.status, (record.error or {}).get("code")) == ("failed", "E-TAP-FAILED")
     assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
+    assert commit.last_log(pod.run, pod.history, record) == b"KeyError: 7", "the message has the log of the part"
 
 
 def test_a_part_that_took_too_long(pod: Pod) -> None:
@@ -785,34 +786,33 @@ def test_how_the_sides_have_ended(
 def test_a_side_that_is_running_is_waited_for(pod: Pod, tmp_path: Path) -> None:
     """As long as a side holds its lock it lives, however long it takes; killed, it is lost."""
     pod.write("tap.json", {**REPORT, "exit_code": None})
-    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, start=0.2, lost=0.2)))
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(pod.shared / "tap.lock")], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        thread.start()
-        thread.join(1)
-        waited = not ends
-        holder.kill()
-    thread.join(10)
-    assert waited
-    assert ends == [{"tap": None, "target": 0}]
+        began = time.monotonic()
+
+        def look() -> None:
+            if time.monotonic() - began > 1:
+                holder.kill()
+
+        assert commit.ends(run, tmp_path, start=0.2, lost=0.2, look=look) == {"tap": None, "target": 0}
+        assert time.monotonic() - began > 1
 
 
 def test_a_side_that_comes_late_is_not_lost(pod: Pod, tmp_path: Path) -> None:
     """On a busy node a side may begin long after the commit: its lock is given its time from when it is there."""
     (pod.shared / "tap.json").unlink()
-    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, start=60, lost=1.0)))
-    thread.start()
-    time.sleep(1.5)
-    pod.write("tap.lock", "")
-    time.sleep(0.3)
-    pod.write("tap.json", {**REPORT, "exit_code": 0})
-    thread.join(10)
-    assert ends == [{"tap": 0, "target": 0}]
+    lost, began = 1.0, time.monotonic()
+
+    def look() -> None:
+        if (pod.shared / "tap.lock").exists():
+            pod.write("tap.json", {**REPORT, "exit_code": 0})
+        elif time.monotonic() - began > lost:
+            pod.write("tap.lock", "")
+
+    assert commit.ends(run, tmp_path, start=60, lost=lost, look=look) == {"tap": 0, "target": 0}
 
 
 def test_the_other_side_may_end_by_itself(pod: Pod, tmp_path: Path) -> None:
@@ -820,15 +820,16 @@ def test_the_other_side_may_end_by_itself(pod: Pod, tmp_path: Path) -> None:
     (pod.shared / "target.json").unlink()
     pod.write("target.lock", "")
     pod.write("tap.json", {**REPORT, "exit_code": 3})
-    ends: list[dict[str, int | None]] = []
     run = replace(pod.run, after=("tap", "target"))
-    thread = threading.Thread(target=lambda: ends.append(commit.ends(run, tmp_path, lost=60, other=60)))
-    thread.start()
-    time.sleep(0.3)
-    assert ends == []
-    pod.write("target.json", {**REPORT, "side": "target", "exit_code": 7})
-    thread.join(10)
-    assert ends == [{"tap": 3, "target": 7}]
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            pod.write("target.json", {**REPORT, "side": "target", "exit_code": 7})
+
+    assert commit.ends(run, tmp_path, lost=60, other=60, look=look) == {"tap": 3, "target": 7}
+    assert len(looks) == 3
 
 
 # --------------------------------------------------------------------------------------------------------- the program
@@ -945,7 +946,7 @@ def hook() -> Iterator[Hook]:
     thread.join()
 
 
-def tell(url: str, folder: Path, seconds: float = 5.0) -> bool:
+def tell(url: str, folder: Path, seconds: float = 60.0) -> bool:
     """Send a message about a failed run to an address."""
     (folder / "url").write_text(url + "\n", encoding="utf-8")
     error = {"code": "E-TAP-FAILED", "problem": "tap-x ended with exit code 3.", "hint": "See its log."}
@@ -976,7 +977,7 @@ def test_a_server_that_refuses_or_sleeps(
 ) -> None:
     """What goes wrong is one line that does not repeat the address, and is nobody else's trouble."""
     hook.status, hook.pause = status, pause
-    assert not tell(hook.url, tmp_path, seconds=0.5)
+    assert not tell(hook.url, tmp_path, seconds=0.5 if pause else 60)
     printed = capsys.readouterr().err
     assert says in printed
     assert "secret-path" not in printed

@@ -132,7 +132,7 @@ def test_argo_shows_the_progress(pod: Pod) -> None:
         with pod.start("tap", f"{SAYS}\nsleep 0.8\n{SAYS}", **environ) as tap:
             tap.communicate(timeout=HANGS_SECONDS)
         target.communicate(timeout=HANGS_SECONDS)
-    assert progress.read_text() == "2/2\n"
+    assert progress.read_text() == "2/3\n"
 
 
 def test_where_a_tap_begins(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from entrypoint_process import ENTRYPOINT, RECORD, SAYS, STATE, Box
+from entrypoint_process import ENTRYPOINT, HANGS_SECONDS, RECORD, SAYS, STATE, Box
 
 
 @pytest.fixture
@@ -99,7 +99,8 @@ def test_a_secret_is_handed_over_while_the_connector_works(box: Box) -> None:
         f"NEW=novel-1; {ROTATES}until [ -s $BOX/rotated.json ]; do sleep 0.1; done; sed -i s/novel-1/novel-2/ $2; kill -9 $PPID; sleep 1"
     )
     box.run("tap", script, SINGER_ROTATED=str(box.folder / "rotated.json"))
-    assert json.loads(box.read("rotated.json")) == {"TOKEN": ["old", "novel-1"]}
+    kept = json.loads(box.read("rotated.json"))["TOKEN"]
+    assert kept == ["old", "novel-1", "novel-2"][: max(2, len(kept))]  # of the last one it depends on the moment
 
 
 def test_a_replaced_secret_that_cannot_be_kept_is_named(box: Box) -> None:
@@ -192,7 +193,7 @@ def test_tap_and_target_are_joined_by_a_fifo(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    "pipe", ["cp messages tap_input.txt", "mkfifo tap_input.txt; timeout 5 sh -c 'cat messages >tap_input.txt' &"], ids=["file", "fifo"]
+    "pipe", ["cp messages tap_input.txt", "mkfifo tap_input.txt; timeout 60 sh -c 'cat messages >tap_input.txt' &"], ids=["file", "fifo"]
 )
 def test_the_default_paths_are_those_of_the_contract(tmp_path: Path, pipe: str) -> None:
     """With nothing set but the program, the files are those in /tmp; the pipe between the two may be a file or a FIFO there."""
@@ -211,14 +212,14 @@ def test_the_default_paths_are_those_of_the_contract(tmp_path: Path, pipe: str) 
     cmp stdout messages; cmp tap_output.txt messages; grep -q secret config_read
     grep -qx /tmp/catalog.json arguments; grep -qx /tmp/state.json arguments
     {pipe}
-    SINGER_EXECUTABLE=/tmp/target timeout 10 {sys.executable} -I -S {ENTRYPOINT} target </dev/null >stdout
+    SINGER_EXECUTABLE=/tmp/target timeout 60 {sys.executable} -I -S {ENTRYPOINT} target </dev/null >stdout
     cmp stdout target_output.txt; grep -q n new_state.json
     cmp data/read messages
     """
     unshare = shutil.which("unshare")
     if not unshare or ENTRYPOINT.is_relative_to("/tmp") or Path(sys.executable).is_relative_to("/tmp"):
         pytest.skip("unshare (Linux) gives the test a separate /tmp, in which a checkout cannot be")
-    command = [unshare, "-m", "-r", "timeout", "30", "sh", "-c", script]
+    command = [unshare, "-m", "-r", "timeout", "120", "sh", "-c", script]
     done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, cwd=tmp_path, capture_output=True, text=True, check=False)
     if done.returncode == 99 or "unshare" in done.stderr:
         pytest.skip("a separate /tmp is not allowed here")
@@ -562,7 +563,7 @@ def test_a_signal_stops_the_connector(box: Box, side: str, number: signal.Signal
         pid = int(box.wait_for("pid"))
         time.sleep(0.1)  # the very beginning is the next test's
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(HANGS_SECONDS) == 128 + number
     assert box.read("ended") == "ended\n"
     assert gone(pid)
     assert not (box.folder / "work").exists()
@@ -575,7 +576,7 @@ def test_a_connector_that_is_deaf_is_killed(box: Box) -> None:
     with box.start("tap", "trap '' TERM; echo $$ >\"$BOX/pid\"; while :; do sleep 0.05; done") as process:
         pid = int(box.wait_for("pid"))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(HANGS_SECONDS) == 128 + signal.SIGTERM
     outlived = not gone(pid)
     if outlived:
         os.kill(pid, signal.SIGKILL)
@@ -606,7 +607,7 @@ def test_the_end_of_the_lifeline_stops_everything(box: Box) -> None:
             pids = [int(box.wait_for(name)) for name in ("grandchild", "pid")]
             os.close(writes)
             writes = -1
-            process.wait(20)
+            process.wait(HANGS_SECONDS)
     finally:
         os.close(reads)
         if writes >= 0:
@@ -655,7 +656,7 @@ def test_the_report_is_kept_up_to_date(box: Box) -> None:
             time.sleep(0.02)
         assert box.report["exit_code"] is None
         process.terminate()
-        process.wait(20)
+        process.wait(HANGS_SECONDS)
 
 
 # ------------------------------------------------------------------------------------------------------ old Pythons

@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+from processes import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,8 +135,7 @@ def test_several_at_once_and_one_killed(checkout: Checkout, tools: Path) -> None
     """A first use that is killed does not block the next, and several in parallel make the environment once."""
     python(tools)
     with subprocess.Popen(["./invoke", "runs"], cwd=checkout.root, env=environ(checkout, tools), stderr=subprocess.DEVNULL) as killed:
-        while not (checkout.root / ".venv" / "bin").exists():
-            time.sleep(0.02)
+        eventually((checkout.root / ".venv" / "bin").exists)
         os.kill(killed.pid, signal.SIGKILL)
     several = [
         subprocess.Popen(

@@ -491,7 +491,7 @@ def test_interrupted_while_minikube_says_nothing(machine: Machine, number: signa
         try:
             with gate.open("w"):
                 process.send_signal(number)
-                _, err = process.communicate(timeout=10)
+                _, err = process.communicate(timeout=SECONDS)
         finally:
             process.kill()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from processes import eventually
 
 if TYPE_CHECKING:
     from checkout import Checkout
@@ -52,18 +54,32 @@ def test_what_cannot_be_kept_is_named(checkout: Checkout) -> None:
     assert checkout.invoke("show", result.last["run"], "--json").last["warnings"] == [wanted]
 
 
+def runner(engine: int, side: str) -> int:
+    """Return the runner of a side that an engine has started."""
+    children = Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
+    return next(int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(f"\0{side}\0".encode()))
+
+
 @pytest.mark.full
-def test_a_kill_loses_nothing(checkout: Checkout) -> None:
-    """Any process is killed after the token was replaced: the next run begins with the new one."""
+@pytest.mark.parametrize(
+    ("pause", "words", "times"),
+    [(0, ["run", "p"], 2), (2, ["run", "p"], 2), (2, ["check", "tap-scripted"], 3)],
+    ids=["run", "slow", "check"],
+)
+def test_a_kill_loses_nothing(checkout: Checkout, pause: float, words: list[str], times: int) -> None:
+    """A run is killed after the token was replaced: the next command begins with the new one, however slow the runner of the first is."""
     file = checkout.root / ".env"
     file.write_text(LINES)
     checkout.scripted(config(["touch", str(checkout.root / "renewed")], ["sleep", 60]))
-    process = checkout.start("run", "p")
-    deadline = time.monotonic() + 60
-    while not (checkout.root / "renewed").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    with checkout.start("run", "p") as process:
+        eventually((checkout.root / "renewed").exists)
+        slow = runner(process.pid, "tap")
+        os.kill(slow, signal.SIGSTOP if pause else 0)
+        process.kill()
     checkout.scripted(config())
-    assert checkout.run().code == 0
-    assert file.read_text() == LINES.replace("first", "first+1+1")
+    with checkout.start(*words) as second:
+        time.sleep(pause)
+        os.kill(slow, signal.SIGCONT if pause else 0)
+        out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, out + err
+    assert file.read_text() == LINES.replace("first", "first" + "+1" * times)

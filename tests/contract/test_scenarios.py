@@ -58,7 +58,7 @@ def test_scenario(checkout: Checkout, case: Case) -> None:
 @pytest.mark.parametrize(("column", "case"), IN_PARTS, ids=lambda item: item.name)
 def test_scenario_in_parts(checkout: Checkout, column: Column, case: Case) -> None:
     """One part ends as a run without parts does, with the same error; the others load, and the retry loads what is missing alone."""
-    pipeline = dict.fromkeys(case.pipeline, "4s")  # the timeout of each part
+    pipeline = dict.fromkeys(case.pipeline, "8s")  # the timeout of each part, also of those that load
     before, after = column.state(BEFORE, BEFORE), column.state(case.state, AFTER)
     checkout.scripted(of_stream(case.tap, HIT), of_stream(case.target, HIT), **pipeline)
     able = {"kind": "tap", "pip_url": "tests/connectors/tap-scripted", "capabilities": list(case.capabilities)}

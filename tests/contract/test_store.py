@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 from broken_store import BrokenStore
+from processes import eventually
 
 from cluster.errors import SetupError
 from cluster.host.locks import sweep
@@ -161,6 +162,21 @@ def content(file: Path) -> str:
     """Return a fingerprint of a file."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class Reads:
+    """Reads in a thread, while others write: each is one written value."""
+
+    def __init__(self, read: Callable[[], bytes | None]) -> None:
+        """Take the call that reads."""
+        self.read = read
+        self.begun, self.ended = threading.Event(), threading.Event()
+
+    def until_the_end(self) -> None:
+        """Read until ``ended`` is set; after the first read ``begun`` is."""
+        while not self.ended.is_set():
+            assert whole(self.read())
+            self.begun.set()
 
 
 def names(folder: Path) -> list[str]:
@@ -441,23 +457,16 @@ def test_readers_of_a_downloaded_file_see_it_whole(buckets: Buckets, tmp_path: P
     for writer in (1, 2):
         buckets.store.put(buckets.plain, str(writer), value(writer, 0, 400_000))
     buckets.store.download(buckets.plain, "1", file)
-    ended = threading.Event()
-
-    def read() -> int:
-        seen = 0
-        while not ended.is_set():
-            assert whole(file.read_bytes())
-            seen += 1
-        return seen
-
+    reads = Reads(file.read_bytes)
     with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(read)
+        reader = pool.submit(reads.until_the_end)
         try:
+            assert reads.begun.wait(HANGS_SECONDS)
             for number in range(40):
                 buckets.store.download(buckets.plain, str(1 + number % 2), file)
         finally:
-            ended.set()
-        assert reader.result() > 0
+            reads.ended.set()
+        reader.result()
 
 
 def test_keys_are_kept_apart(buckets: Buckets, tmp_path: Path) -> None:
@@ -547,35 +556,31 @@ def test_concurrent_writers_do_not_mix(buckets: Buckets) -> None:
     store, bucket = buckets.store, buckets.versioned
     store.put(bucket, KEY, value(0, 0, most))
     others = [other_process(WRITER, buckets, str(number), str(count), str(most)) for number in range(1, processes + 1)]
-    ended = threading.Event()
+    reads = [Reads(lambda: store.get(bucket, KEY)) for _ in range(2)]
 
     def write(writer: int) -> None:
         for number in range(count):
             store.put(bucket, KEY, value(writer, number, most))
 
-    def read() -> int:
-        seen = 0
-        while not ended.is_set():
-            assert whole(store.get(bucket, KEY))
-            seen += 1
-        return seen
-
     try:
         for process in others:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        for process in others:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
         with ThreadPoolExecutor(threads + 2) as pool:
-            readers = [pool.submit(read) for _ in range(2)]
+            readers = [pool.submit(reading.until_the_end) for reading in reads]
             try:
+                assert all(reading.begun.wait(HANGS_SECONDS) for reading in reads)
+                for process in others:
+                    assert process.stdin is not None
+                    process.stdin.write("go\n")
+                    process.stdin.flush()
                 list(pool.map(write, range(processes + 1, processes + threads + 1)))
                 assert [process.wait(HANGS_SECONDS) for process in others] == [0] * processes
             finally:
-                ended.set()
-            assert all(reader.result() for reader in readers)
+                for reading in reads:
+                    reading.ended.set()
+            for reader in readers:
+                reader.result()
     finally:
         for process in others:
             process.kill()
@@ -709,7 +714,7 @@ def test_a_server_that_is_killed_while_it_takes_an_object(minio: Minio, s3: Buck
 
     with ThreadPoolExecutor(1) as pool:
         uploading = pool.submit(upload)
-        while not list(parts.rglob("part.[0-9]*")) and not uploading.done():
+        while not any(name.startswith("part.") for *_, files in os.walk(parts) for name in files) and not uploading.done():
             time.sleep(0.001)
         minio.kill()
         code = uploading.result(HANGS_SECONDS)
@@ -1112,16 +1117,16 @@ def test_runs_with_s3(checkout: Checkout, s3: Buckets, tmp_path: Path) -> None:
 
 def test_a_server_that_dies_during_a_run(checkout: Checkout, minio: Minio, s3: Buckets, tmp_path: Path) -> None:
     """When MinIO is killed while a run is under way the run fails, and its state is as it was when MinIO is back."""
-    begun = tmp_path / "begun"
-    again = [["schema", "s"], ["records", "s", 2], ["touch", str(begun)], ["sleep", 1], ["state", {"n": 5}]]
+    begun, gone = tmp_path / "begun", tmp_path / "gone"
+    again = [["schema", "s"], ["records", "s", 2], ["touch", str(begun)], ["wait", str(gone)], ["state", {"n": 5}]]
     checkout.scripted({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]], "again": again})
     environ = s3.variables()
     assert checkout.run(**environ).code == 0
     before = s3.store.objects(s3.settings.bucket_outputs)
     with checkout.start("run", "p", "--json", **environ) as process:
-        while not begun.exists() and process.poll() is None:
-            time.sleep(0.01)
+        eventually(lambda: begun.exists() or process.poll() is not None, HANGS_SECONDS)
         minio.kill()
+        gone.touch()
         out, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == 2, err
     events = [json.loads(line) for line in out.splitlines()]

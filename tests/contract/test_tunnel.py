@@ -221,7 +221,7 @@ def test_nobody_listens_in_the_pod(kube: Kube) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         unused = free.getsockname()[1]
     with Forward(kube, "argo", "minio", unused) as forward:
-        with socket.create_connection(("127.0.0.1", forward.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", forward.port), timeout=60) as connection:
             assert connection.recv(1) == b""
         assert "refused" in forward.problem
 
@@ -230,7 +230,7 @@ def test_a_pod_that_comes_back(kube: Kube, server: ApiServer, echo: int) -> None
     """While no pod is ready a connection ends without delay; when one is, the next connection finds it."""
     server.pods = []
     with Forward(kube, "argo", "minio", echo) as forward:
-        with socket.create_connection(("127.0.0.1", forward.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", forward.port), timeout=60) as connection:
             assert connection.recv(1) == b""
         assert "No pod of minio is ready" in forward.problem
         server.pods = [POD]
@@ -240,7 +240,7 @@ def test_a_pod_that_comes_back(kube: Kube, server: ApiServer, echo: int) -> None
 def test_closing_ends_open_connections(kube: Kube, echo: int) -> None:
     """When the command ends, its port is free again and open connections end with it."""
     with Forward(kube, "argo", "minio", echo) as forward:
-        connection = socket.create_connection(("127.0.0.1", forward.port), timeout=10)
+        connection = socket.create_connection(("127.0.0.1", forward.port), timeout=60)
         connection.sendall(b"x")
         assert connection.recv(1) == b"x"
         port = forward.port

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import documents
 import pytest
 import yaml
-from processes import eventually
+from processes import alive, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,7 +236,7 @@ def test_the_engine_is_killed_between_batch_and_state(halfway: tuple[Warehouse, 
     [pid] = programs("target-postgres", process.pid)
     process.kill()
     process.communicate(timeout=60)
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), within=60)
+    eventually(lambda: not alive(pid), within=60)
     again(warehouse)
 
 
@@ -487,7 +487,7 @@ def test_interrupted_while_it_is_transformed(transformed: Warehouse) -> None:
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert not Path(f"/proc/{dbt}").exists()
+    eventually(lambda: not alive(dbt))
     record = transformed.shown()
     assert (record["status"], record["loaded"], record["state_after"]) == ("interrupted", True, {"n": 2})
     assert transformed.state() == {"n": 2}

@@ -75,17 +75,17 @@ def test_a_round_after_each_change(checkout: Checkout) -> None:
     checkout.scripted({"steps": STEPS})
     checkout.copy_connectors()
     code = checkout.connectors / "tap-scripted" / "tap_scripted" / "__init__.py"
-    config = checkout.root / "singer-configs" / "tap-scripted" / "config.json"
+    config = "tap-scripted/config.json"
     with watching(checkout) as watch:
         assert "2 records, " in watch.line()
         assert watch.is_quiet(0.5)
-        config.write_text(json.dumps({"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]}), encoding="utf-8")
+        checkout.write(config, {"steps": [["schema", "s"], ["records", "s", 3], ["state", {"n": 3}]]})
         assert re.search(r"✓ p +3 records, \d+ bytes · config.json, ", watch.line())
         assert watch.is_quiet(0.5)
-        config.write_text("{", encoding="utf-8")
+        checkout.write(config, "{")
         assert watch.line().startswith("✗ p ")
         code.write_text(code.read_text(encoding="utf-8").replace('{"n": number, ', '{"m": number, '), encoding="utf-8")
-        config.write_text(json.dumps({"steps": STEPS}), encoding="utf-8")
+        checkout.write(config, {"steps": STEPS})
         line = watch.line()
         while "✗" in line:  # it was seen between the two
             line = watch.line()

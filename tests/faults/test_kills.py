@@ -137,8 +137,7 @@ def test_a_state_is_not_set_during_a_run(ground: Ground, tmp_path: Path) -> None
     ground.checkout.write("target-scripted/config.json", {"wait_for": str(tmp_path / "go")})
     stable = ground.another(tmp_path / "out")
     command = ground.start()
-    while not command.run:
-        time.sleep(0.01)
+    eventually(lambda: command.run)
     for words in (["--set", str(tmp_path / "state.json")], ["--reset"]):
         refused = stable.start("state", "p", "--engine", "local", *words)
         assert (refused.wait(), "E-BUSY" in refused.err) == (1, True)
@@ -176,14 +175,13 @@ def test_a_connector_without_memory(ground: Ground) -> None:
     ground.mended()
 
 
-def test_connectors_outlive_their_engine(ground: Ground) -> None:
+def test_connectors_outlive_their_engine(ground: Ground, tmp_path: Path) -> None:
     """After the engine was killed, the next run waits until its connectors have ended: never do two of a pipeline work in parallel."""
     ground.first()
-    ground.checkout.write("tap-scripted/config.json", {"steps": [["deaf"], ["schema", "s"], ["sleep", 60]]})
+    deaf = tmp_path / "deaf"
+    ground.checkout.write("tap-scripted/config.json", {"steps": [["deaf"], ["touch", str(deaf)], ["schema", "s"], ["sleep", 60]]})
     command = ground.start()
-    while len(ground.orphans()) < 5:  # the command, two runners, two connectors
-        time.sleep(0.02)
-    time.sleep(0.2)
+    eventually(lambda: deaf.exists() and len(ground.orphans()) >= 5)  # the command, two runners, two connectors
     command.kill(signal.SIGKILL)
     command.wait()
     assert ground.orphans()  # the tap is deaf, and has five seconds
@@ -256,7 +254,7 @@ def test_progress_of_a_database_survives(ground: Ground, tmp_path: Path, side: s
     ground.checkout.write("target-scripted/config.json", {**strike, "outside": str(file)})
     command = ground.start()
     command.wait()
-    eventually(lambda: not ground.orphans(), 15, ground.orphans)
+    eventually(lambda: not ground.orphans(), why=ground.orphans)
     reached = len(outside(file))
     # The end of the engine, or of what runs the tap, stops the target: perhaps before its first row.
     assert reached > BATCH or who == "engine" or (side, who) == ("tap", "runner")
@@ -289,8 +287,9 @@ def test_progress_of_a_long_load_is_at_most_ten_seconds_old(ground: Ground, tmp_
     behind = 0.0
     while len(outside(file)) < seconds * 2 * BATCH and time.monotonic() < deadline:
         printed.setdefault(len(outside(file)), time.monotonic())
+        now = time.monotonic()  # before the look at the state, so that a slow look adds nothing
         newer = [moment for rows, moment in printed.items() if rows > ground.state()]
-        behind = max(behind, time.monotonic() - min(newer)) if newer else behind
+        behind = max(behind, now - min(newer)) if newer else behind
         time.sleep(0.2)
     command.kill(signal.SIGKILL)
     command.wait()

@@ -122,10 +122,12 @@ class Checkout:
         return self.invoke("run", pipeline, "--json", *words, **environ)
 
     def write(self, name: str, content: object) -> Path:
-        """Write a file below ``singer-configs/``: a text as it is, anything else as JSON."""
+        """Write a file below ``singer-configs/``: a text as it is, anything else as JSON. A command never sees half of it."""
         file = self.root / "singer-configs" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        part = self.root / ".part"
+        part.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        part.replace(file)
         return file
 
     def scripted(self, tap: dict[str, Any], target: dict[str, Any] | None = None, **pipeline: Any) -> None:

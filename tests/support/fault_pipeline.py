@@ -296,7 +296,7 @@ class Ground:
             assert command.run in known, ("a run without a record", command.run)
             if code == 0:
                 assert known[command.run].status == "succeeded"
-        eventually(lambda: not self.orphans(), 15, self.orphans)
+        eventually(lambda: not self.orphans(), why=self.orphans)
 
     def mended(self) -> None:
         """See what holds after one more run that nobody disturbed: all is as if nothing had happened."""

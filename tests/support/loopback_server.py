@@ -15,6 +15,8 @@ class Serving(ThreadingTCPServer):
     """A server of connections."""
 
     daemon_threads = True
+    request_queue_size = 128
+    """With the default of 5, many clients of a busy machine wait a second for their connection."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients that are killed, or trust nobody, hang up in the middle of a sentence."""

@@ -71,7 +71,7 @@ VARIANTS = [
     Variant("a killed run that succeeded gets no state", JOURNAL, "self.history.save_state(record.pipeline, record.state_after)", "pass", f"{KILLS} -k 'before_its_state'"),
     Variant("a killed run stays running", JOURNAL, 'record.status, record.error = "interrupted", dict(KILLED)', "record.error = dict(KILLED)", "tests/contract/test_interruption.py -k 'killed'"),
     # One run at a time, and nothing left
-    Variant("lock not taken", LOCK, "        if not locks.try_lock(handle):", "        if False:", f"{KILLS} -k 'at_once or set_during'"),
+    Variant("lock not taken", LOCK, "        if not locks.claim(handle):", "        if False:", f"{KILLS} -k 'at_once or set_during'"),
     Variant("the run's folder is left", LOCAL, "                        sweep(folder, name)", "                        pass", f"{SCENARIOS} -k 'succeeds'"),
     Variant("connectors of a killed run are not waited for", LOCK, 'None if all(map(locks.try_lock, handles)) else ""', "None", f"{KILLS} -k 'outlive'"),
     Variant("a runner that comes too late begins", RUNNER, "        runner.hold()\n        work.mkdir(mode=0o700, parents=True)", "        work.mkdir(mode=0o700, parents=True)\n        runner.hold()", f"{PROCESS} -k 'comes_too_late'"),

@@ -6,7 +6,6 @@ import http.client
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import real_postgres as database
+from free_ports import row
 from go_servers import MINIO
 
 from cluster.config.settings import Settings
@@ -35,12 +35,9 @@ STARTS = 3
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(item.getsockname()[1]) for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
+    """Return ports that nobody listens on. The system gives them to nobody else while a server is restarted."""
+    first = row(count)
+    return list(range(first, first + count))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import select
@@ -32,6 +33,7 @@ class Typist:
         os.close(slave)
         self.seen = ""
         self._returned = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
 
     def sees(self, text: str, seconds: float = 120) -> str:
         """Wait for a text, and return all that was shown since the last one."""
@@ -49,7 +51,7 @@ class Typist:
             part = os.read(self.master, 4096)
         except OSError:  # the other side has ended
             return False
-        self.seen += part.decode()
+        self.seen += self._decode(part)  # it may end within a character
         return bool(part)
 
     def types(self, text: str) -> None:

@@ -306,6 +306,14 @@ def test_what_a_run_does(workflow: dict[str, Any], waiting: str | None, records:
         assert seen.waiting == waiting
 
 
+def test_records_of_a_run_with_parts() -> None:
+    """Those that are loaded count too. Argo shows a part without a record as 1/1."""
+    split = live("Running", a=pod("Succeeded", progress="1/1"), b=pod("Succeeded", progress="42/42"), c=pod(progress="5/6"))
+    split["spec"]["arguments"]["parameters"] = [{"name": "first", "value": "[0]"}, {"name": "parts", "value": "[1, 2, 3]"}]
+    seen = status.seen(split)
+    assert (seen.parts, seen.records) == ((2, 4), 46)
+
+
 def test_scheduled_runs_are_sorted_among_the_others() -> None:
     """A scheduled run's id ends with Unix time: runs are sorted by their start, no matter who started them."""
     ids = ["20261124t081501-2bcd", "exchange-rates-to-csv-1795508102", "20261124t081503-2bcd", "20201124-1795508104", "by-hand-x7k2p"]

@@ -29,9 +29,11 @@ def test_up_acknowledges_immediately(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 class Followed(ArgoEngine):
-    """Runs of which one has ended and the others go on until they are left."""
+    """Runs of which one has ended and the others go on until they are left. While they go on, Ctrl-C is pressed."""
 
     def _follow(self, run: str, title: str) -> Record:
+        if run == "r-2":
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
         if run != "r-ended":
             self._left.wait()
         return Record(run, title, "argo", "2026-01-01T00:00:00Z", Side("tap-x", ""), Side("target-x", ""), None)
@@ -47,7 +49,6 @@ class Followed(ArgoEngine):
 def test_what_goes_on_is_named(runs: list[str], message: str) -> None:
     """Of several runs those that have not ended are named, and one command stops all of them."""
     engine = Followed(cast("Handles", None), Plain())
-    threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(Interrupted) as caught:
         engine.follow({run: run for run in runs})
     assert str(caught.value) == message

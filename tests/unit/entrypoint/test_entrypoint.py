@@ -493,11 +493,12 @@ def test_a_writer_that_has_nothing_to_say(fifo: Path) -> None:
 
 def test_a_writer_that_is_slow_with_its_first_byte(fifo: Path) -> None:
     """The time allowed is for opening: a tap that opened the pipe may take longer than that to say its first word."""
+    writer = os.open(fifo, os.O_RDWR)  # opens without waiting for a reader
 
     def slowly() -> None:
-        with fifo.open("wb") as file:
-            time.sleep(0.6)
-            file.write(b"late")
+        time.sleep(0.6)
+        entrypoint.write_all(writer, b"late")
+        os.close(writer)
 
     thread = threading.Thread(target=slowly)
     thread.start()

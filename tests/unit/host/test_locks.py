@@ -50,6 +50,17 @@ def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None
             assert held(file)
 
 
+def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
+    """A command that only looks whether another one is under way is no reason to refuse a third, however slow the machine is."""
+    file = tmp_path / "lock"
+    file.touch()
+    with file.open("rb") as looking:
+        assert try_lock(looking, shared=True)
+        threading.Timer(0.1, looking.close).start()
+        with only_one(file, "Another up is under way."):
+            assert held(file)
+
+
 def test_a_lock_whose_file_is_removed(tmp_path: Path) -> None:
     """A file in use stays. Who waited for a lock whose file is gone makes it anew, and holds that one."""
     file = tmp_path / "lock"

@@ -69,7 +69,7 @@ def test_an_old_copy_helps(server: HubServer, tmp_path: Path, trouble: str) -> N
     assert [entry.name for entry in entries] == ["tap-shop"]
     assert answer.source == "cache"
     assert answer.note.startswith("from a copy that is 3 days old: http://127.0.0.1:")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_without_a_copy(server: HubServer, tmp_path: Path, trouble: str, code: s
 def misbehave(server: HubServer, trouble: str) -> None:
     """Let the Hub answer as one should not."""
     server.status = 500 if trouble == "500" else 200
-    server.delay = 2 if trouble == "slow" else 0
+    server.delay = 60 if trouble == "slow" else 0
     bodies = {"HTML": "<html>Please log in</html>", "a list": "[]", "huge": b" " * (9 << 20)}
     if trouble in bodies:
         server.documents["extractors/index"] = bodies[trouble]
@@ -113,7 +113,7 @@ def test_a_hub_that_is_away_is_asked_once(server: HubServer, tmp_path: Path) -> 
     client(server, tmp_path).entries(["tap", "target"])
     age(tmp_path, 1)
     server.asked.clear()
-    server.delay = 2
+    server.delay = 60
     client(server, tmp_path).entries(["tap", "target"])
     assert server.asked == ["extractors/index"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plistlib
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,17 @@ def test_cron_in_the_zone_of_the_machine() -> None:
     """The line has the schedule; what the shell and cron would read as theirs is escaped."""
     [first, second] = lines(timers.crontab([pipeline("15 17 * * 1-5", "0 8 */2 * 6")], BERLIN))
     assert first == (
-        "15 17 * * 1-5  '/home/ada lovelace/50\\% singer/invoke' run rates --engine local"
+        "15 17 * * 1-5  '/home/ada lovelace/50\\% singer/invoke' run rates --engine local --unattended"
         " >>'/home/ada lovelace/50\\% singer/.local/schedule/rates.log' 2>&1"
         " || echo \"exit code $?\" >>'/home/ada lovelace/50\\% singer/.local/schedule/rates.log'"
     )
     assert second.startswith("0 8 1-31/2 * 6  ")
+
+
+def test_cron_takes_no_step_after_one_number() -> None:
+    """Argo goes on to the last number. Debian's cron refuses such a line, and all others with it."""
+    [line] = lines(timers.crontab([pipeline("5/15,7 1-5/2,8/4 2/3 FEB/2 MON/2")], BERLIN))
+    assert line.startswith("5-59/15,7 1-5/2,8-23/4 2-31/3 FEB-12/2 MON-6/2  ")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_cron_elsewhere(schedule: str, zone: str, minutes: str) -> None:
     """A pipeline with another zone is looked at every hour; no line relies on CRON_TZ."""
     text = timers.crontab([pipeline(schedule, timezone=zone)], UTC)
     [line] = lines(text)
-    assert line.startswith(f"{minutes} * * * *  /srv/singer/invoke run rates --engine local --if-due >>")
+    assert line.startswith(f"{minutes} * * * *  /srv/singer/invoke run rates --engine local --unattended --if-due >>")
     assert "CRON_TZ" not in text
     assert not lines(timers.crontab([pipeline(schedule, timezone="UTC")], UTC))[0].count("--if-due")
 
@@ -78,8 +85,33 @@ def test_systemd_units() -> None:
     """One service, and a timer for each pipeline; the path is quoted as systemd wants it."""
     units = timers.systemd([pipeline("15 17 * * *")], BERLIN)
     assert list(units) == ["singer-50--singer@.service", "singer-50--singer@rates.timer"]
-    assert 'ExecStart="/home/ada lovelace/50%% singer/invoke" run %i --engine local' in units["singer-50--singer@.service"]
+    assert 'ExecStart="/home/ada lovelace/50%% singer/invoke" run %i --engine local --unattended' in units["singer-50--singer@.service"]
     assert "OnCalendar=*-*-* 17:15:00 Europe/Berlin\nPersistent=true\n" in units["singer-50--singer@rates.timer"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "start"),
+    [
+        ("/srv/a b", '"/srv/a b/invoke" run'),
+        ("/srv/ada's", """/bin/sh -c 'exec "$$0" "$$@"' "/srv/ada's/invoke" run"""),
+        ('/srv/a"b', """/bin/sh -c 'exec "$$0" "$$@"' "/srv/a\\"b/invoke" run"""),
+        ("/srv/$HOME", """/bin/sh -c 'exec "$$0" "$$@"' "/srv/$$HOME/invoke" run"""),
+    ],
+)
+def test_systemd_and_odd_folders(folder: str, start: str) -> None:
+    """A unit has no quotes and no escaped dollar in the name of its program, but in arguments."""
+    [service, _] = timers.systemd([pipeline("15 17 * * *")], replace(UTC, root=Path(folder))).values()
+    assert f"\nExecStart={start} %i " in service
+
+
+def test_launchd_and_hyphens() -> None:
+    """A comment of XML ends at two hyphens; what it has to copy fits the file all the same."""
+    machine = replace(UTC, root=Path("/srv/my---singer (2)"))
+    [(name, text)] = timers.launchd([replace(pipeline("15 17 * * *"), name="a--b")], machine).items()
+    comment = text.partition("<!--")[2].partition("-->")[0]
+    assert "--" not in comment
+    assert plistlib.loads(text.encode())["Label"] + ".plist" == name
+    assert fnmatch(name, comment.split("/LaunchAgents/")[1].strip())
 
 
 def test_launchd() -> None:
@@ -87,5 +119,5 @@ def test_launchd() -> None:
     [(name, text)] = timers.launchd([pipeline("15,45 17 * * *")], UTC).items()
     agent = plistlib.loads(text.encode())
     assert (name, agent["Label"]) == ("singer.rates.plist", "singer.rates")
-    assert agent["ProgramArguments"] == ["/srv/singer/invoke", "run", "rates", "--engine", "local", "--if-due"]
+    assert agent["ProgramArguments"] == ["/srv/singer/invoke", "run", "rates", "--engine", "local", "--unattended", "--if-due"]
     assert agent["StartCalendarInterval"] == [{"Minute": 15}, {"Minute": 45}]

@@ -87,7 +87,7 @@ def test_when_a_pipeline_is_late(watched: Watched, success: str | None, now: str
 def test_why_a_pipeline_is_late(watched: Watched, records: list[Record], live: Live | None, why: str, detail: str) -> None:
     """The reason comes from what is under way, from the schedule, and from the records."""
     watched = replace(watched, since=at("28 02:05"))
-    late_ones = late.judge(watched, late.known(records), at("29 06:00"), live)
+    late_ones = late.judge(watched, late.known(records, Known()), at("29 06:00"), live)
     assert late_ones is not None
     assert (late_ones.why, late_ones.due) == (why, at("29 02:00"))
     assert late_ones.detail == detail
@@ -163,6 +163,32 @@ def test_records_are_read_only_of_those_that_may_be_late() -> None:
     for minute in range(2, 58, 4):
         watch.look(f"29 02:{minute:02}")
     assert len(watch.read) == 50
+
+
+def test_a_success_before_many_backfills() -> None:
+    """It counts, though all of the newest runs are backfills."""
+    watch = Watch(replace(NIGHTLY, since=at("28 01:00")))
+    watch.records["p"] = [record("succeeded", "28 02:00")]
+    watch.look("28 02:40")
+    watch.memory = replace(watch.memory, looked=late.stamp(at("29 02:56")))
+    backfills = [record("succeeded", f"29 02:{minute}", 1, backfill={"from": "2026-01-01", "to": None}) for minute in range(35, 15, -1)]
+    watch.records["p"] = [*backfills, record("succeeded", "29 02:00"), *watch.records["p"]]
+    assert watch.look("29 03:00").late == ()
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_many_failures(*, remembered: bool) -> None:
+    """The success before them is still known, from the memory of the check or from an older record."""
+    watch = Watch(replace(NIGHTLY, since=at("01 01:00")))
+    watch.records["p"] = [record("succeeded", "02 02:00")]
+    if remembered:
+        watch.look("02 03:00")
+        watch.memory = replace(watch.memory, looked=late.stamp(at("28 23:56")))
+    failed = [record("failed", f"{day:02} 02:00", error={"code": "E-PIPE"}) for day in range(28, 2, -1)]
+    watch.records["p"] = [*failed, *watch.records["p"]]
+    seen = watch.look("29 00:00")
+    assert (seen.late[0].due, seen.late[0].success) == (at("03 02:00"), at("02 02:10"))
+    assert seen.late[0].detail == "26 runs failed one after the other, the last with E-PIPE"
 
 
 def test_a_pipeline_that_left_or_changed_is_forgotten() -> None:
