@@ -659,7 +659,7 @@ def finish(run: Run, history: History, environ: Mapping[str, str], pauses: Itera
     warnings = record.warnings if record else []
     if notify.wanted(choice, good=good, warnings=warnings):
         why = None if good else record.error if record else unknown(run, problem).as_dict()
-        log = b"" if why is None or run.plan != "none" else last_log(run, history)
+        log = b"" if why is None else last_log(run, history, record)
         tell(environ, notify.message(run.pipeline, run.run, why, log_lines(log), warnings, environ.get("SINGER_LINK", "")))
     return 1 if problem else 0
 
@@ -687,11 +687,17 @@ def unknown(run: Run, problem: SetupError | None) -> RunError:
     return RunError("E-STORE", f"{first} It is not known whether {run.run} is committed.", hint=f"When the store answers: show {run.run}")
 
 
-def last_log(run: Run, history: History) -> bytes:
-    """Return the log of the side that failed, else of the tap."""
+def last_log(run: Run, history: History, record: Record | None) -> bytes:
+    """Return the log of the side that failed, else of the tap.
+
+    With parts, it is that of the first part that failed.
+    """
+    part, pod = record.failed_part if record else "", ""
     try:
-        left = traces(run, history.store)
-    except SetupError:
+        if record and part:
+            pod = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])[part] + "/"
+        left = traces(run, history.store, only=pod)
+    except (SetupError, KeyError):
         return b""
     sides = [side for side in TRACED[:-1] if left.reports[side].get("exit_code") not in {0, None}]
     return left.logs[sides[0] if sides else "tap"]

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from invoke.config import AmbiguousMergeError, Config, merge_dicts
@@ -51,6 +52,8 @@ RUNNING = frozenset({"demo", "retry", "run"})
 """Commands whose exit code tells how a run ended, and nothing else."""
 LEVELS = 20
 """How deep values of ``invoke.yaml`` may nest; Invoke's own settings have three levels."""
+ALIKE = 0.8
+"""How alike two keys are, at most 1, if one of them is a mistyped other one."""
 VALUES = 10_000
 """How many values it may have, with each repetition by an alias: Invoke logs all of them."""
 
@@ -173,21 +176,40 @@ def check_invoke_yaml(root: Path) -> None:
                     _check_level(file.name, content)
                     _check_merge(file.name, content)
             except SetupError as error:
-                Plain().error(error)
+                for one in (error, *error.others):
+                    Plain().error(one)
                 raise SystemExit(error.exit_code) from None
 
 
 def _check_level(shown: str, content: dict[str, Any]) -> None:
-    """Check that no setting of ours is beside ``singer``, where nobody would read it.
+    """Check that no key of ours is mistyped, or beside ``singer``, where nobody would read it.
 
-    :raises SetupError: E-SETTING, one is.
+    Other keys may be those of the user's own tasks.
+
+    :raises SetupError: E-SETTING, some are.
     """
-    from cluster.config.settings import DEFAULTS  # noqa: PLC0415 - most checkouts have no such file
+    errors = [error for key, value in content.items() for error in [_misplaced(shown, key, value)] if error]
+    for error in errors[:1]:
+        error.others = errors[1:]
+        raise error
 
-    for key in content:
-        if key in DEFAULTS:
-            hint = f"Move it below singer: in {shown}, as docs/settings.md shows."
-            raise SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=hint)
+
+def _misplaced(shown: str, key: str, value: object) -> SetupError | None:
+    from cluster.config.settings import DEFAULTS, INVOKE_YAML  # noqa: PLC0415 - most checkouts have no such file
+
+    word, problem = key.lower(), f"{shown}: {key} is not a known key."
+    below = f"Move it below singer: in {shown}, as docs/settings.md shows."
+    if key in DEFAULTS:
+        return SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=below)
+    if key in INVOKE_YAML:
+        return None
+    if get_close_matches(word, ["singer"]) or (isinstance(value, dict) and set(value) & set(DEFAULTS)):
+        return SetupError("E-SETTING", f'{problem} Did you mean "singer"?', hint=f'Rename "{key}" to "singer" in {shown}.')
+    for near in get_close_matches(word, sorted(INVOKE_YAML), n=1, cutoff=ALIKE):
+        return SetupError("E-SETTING", f'{problem} Did you mean "{near}"?', hint=f"Correct it in {shown}.")
+    for near in get_close_matches(word, sorted(DEFAULTS), n=1, cutoff=ALIKE):
+        return SetupError("E-SETTING", f'{problem} Did you mean "{near}", a setting of singer?', hint=below)
+    return None
 
 
 def _check_merge(shown: str, content: dict[str, Any]) -> None:

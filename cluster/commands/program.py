@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invoke import __version__ as invoke_version
@@ -13,9 +17,10 @@ from invoke.program import Program
 
 import cluster
 from cluster.commands import completion
-from cluster.commands.frame import check_invoke_yaml, guarded
-from cluster.config.settings import ROOT
+from cluster.commands.frame import SHARED, SHORT, check_invoke_yaml, guarded
+from cluster.config.settings import ROOT, TOOL
 from cluster.errors import SetupError
+from cluster.project.tool import ambiguous
 from cluster.ui import command_line, streams
 from cluster.ui.command_line import command
 
@@ -30,8 +35,18 @@ if TYPE_CHECKING:
     from cluster.session import Session
 
 
+HELP = ("-h", "--help")
+WORDS = {
+    "help": "show this page, or with a command its own",
+    "list": "list the commands",
+    "version": "show the version",
+    "print-completion-script": "print what completes commands and names with the Tab key, for bash, zsh or fish",
+}
+"""Our words for options of Invoke that a first day needs."""
 LETTERS = "hlV"
 """The letters of Invoke's own options that stay: --help, --list, --version."""
+MANUAL = "https://docs.pyinvoke.org/en/stable/invoke.html"
+"""The page with Invoke's own options."""
 
 
 def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> None:
@@ -39,7 +54,19 @@ def main(namespace: Collection, groups: Mapping[str, Sequence[Task[Any]]]) -> No
     streams.keep_writable()
     command_line.start(os.environ.get("SINGER_LAUNCHER", ""), "")
     check_invoke_yaml(ROOT)
+    if "--complete" not in sys.argv:
+        _note_other_project()
     Singer(namespace, groups).run()
+
+
+def _note_other_project() -> None:
+    """Print which project this is, if another one may be meant."""
+    with suppress(OSError):  # the folder may have been removed
+        other = ambiguous(ROOT, TOOL, Path.cwd())
+        if other:
+            launcher = shlex.quote(os.path.relpath(other / "invoke"))
+            launcher = launcher if "/" in launcher else f"./{launcher}"
+            print(f"! This command uses the project {ROOT}. Type {launcher} to use {other}.", file=sys.stderr)
 
 
 class Singer(Program):
@@ -51,7 +78,9 @@ class Singer(Program):
         self.commands, self.groups = namespace, groups
 
     def normalize_argv(self, argv: list[str] | None) -> None:
-        """Read ``run --help`` as ``--help run``: to Invoke the flag would be a pipeline.
+        """Read ``run --help``, ``run -h`` and ``help run`` as ``--help run``.
+
+        To Invoke the flag would be a pipeline.
 
         The completion scripts are ours, since Invoke's know neither the path nor the names.
         """
@@ -61,10 +90,11 @@ class Singer(Program):
             print(completion.SCRIPTS[words[1]], end="")
             raise Exit
         names = [word for word in words if word in self.commands.task_names]
-        if names and "--help" in words[words.index(names[0]) :]:
+        asked = {*HELP, "help"} & {*words[:1]}
+        if names and (asked or {*HELP} & {*words[words.index(names[0]) :]}):
             self.argv = [self.argv[0], "--help", names[0]]
-        elif words[:1] == ["--help"] and len(words) > 1 and not names:
-            self.argv = [self.argv[0], words[1]]  # which is answered with the commands that exist
+        elif asked:  # another word is answered with the commands that exist
+            self.argv = [self.argv[0], *(words[1:2] or ["--help"])]
 
     def core_args(self) -> list[Argument]:
         """Return Invoke's own options, with letters for help, list and version alone.
@@ -74,6 +104,7 @@ class Singer(Program):
         arguments: list[Argument] = super().core_args()
         for argument in arguments:
             argument.names = tuple(name for name in argument.names if len(name) > 1 or name in LETTERS)
+            argument.help = WORDS.get(str(argument.name), argument.help)
         return arguments
 
     def parse_collection(self) -> None:
@@ -129,10 +160,16 @@ class Singer(Program):
         print(f"singer {self.version} (Invoke {invoke_version})")
 
     def print_help(self) -> None:
-        """Print the overview, then the options of Invoke itself."""
+        """Print the overview, and the options that a first day needs.
+
+        Those of Invoke itself, such as ``--echo``, would fill the screen.
+        """
         self.overview()
-        print("\nOptions for every command:\n")
-        self.print_columns(self.initial_context.help_tuples())
+        print("\nOptions that mean the same in every command that has them:\n")
+        self.print_columns([(f"-{letter}, --{key}", SHARED.get(key, "go on until it has ended")) for key, letter in SHORT.items()])
+        print("Options without a command:\n")
+        self.print_columns([self.initial_context.help_for(flag) for flag in map("--{}".format, WORDS)])
+        print(f"Options of Invoke itself stand before the command: {MANUAL}")
 
     def no_tasks_given(self) -> None:
         """Print the overview."""
@@ -153,14 +190,17 @@ class Singer(Program):
         print("\n".join(lines))
 
     def print_task_help(self, name: str) -> None:
-        """Print a command's usage, its example on a separate line, and its options."""
+        """Print a command's usage and example, then its words, its options, and the shared ones."""
         context: ParserContext = self.parser.contexts[name]
         task = self.commands[name]
         example = str(task.body.__doc__).rpartition("invoke ")[2]
-        positional = " ".join(str(argument.name).upper() for argument in context.positional_args)
+        words = [(str(argument.name).upper(), argument.help or "") for argument in context.positional_args]
+        positional = " ".join(word for word, _ in words)
         usage = " ".join(filter(None, (command_line.launcher(), name, positional, "[options]")))
         print(f"Usage: {usage}\n\n{summary(task)}.\n\n  {command(example)}\n\nOptions:")
-        self.print_columns(context.help_tuples())
+        flags = [flag for flag, argument in context.flags.items() if argument not in context.positional_args]
+        flags.sort(key=lambda flag: (context.flags[flag].help == SHARED.get(flag[2:].replace("-", "_")), flag))
+        self.print_columns([*words, *map(context.help_for, flags)])
 
 
 def summary(task: Task[Any]) -> str:

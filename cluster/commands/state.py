@@ -32,6 +32,8 @@ RECORDS = 200
 """How many of the newest records ``--history`` reads to name the run of each version."""
 SAME = timedelta(minutes=10)
 """How long after the end of a run its state may be stored."""
+RESOLUTION = timedelta(seconds=1)
+"""S3 knows no fractions of a second: a version may seem to be older than it is."""
 
 
 @dataclass(frozen=True)
@@ -145,18 +147,28 @@ def _same(versions: list[Version], states: list[Any]) -> list[str]:
 
 
 def _runs(versions: list[Version], states: list[Any], records: list[Record]) -> list[str | None]:
-    """Return the run that stored each version: the one that ended with this state just before."""
-    later = [record for record in reversed(records) if record.backfill is None and record.finished]
-    runs: list[str | None] = []
+    """Return the run that stored each version, None for a person.
+
+    A run stores versions while it is under way: nobody else changes the state then. Its last one
+    may come just after its record.
+    """
+    ended = [record for record in records if record.backfill is None and record.finished]
+    spans = [(_moment(record.finished), _moment(record.started), record) for record in ended]
+    left, runs = {record.run for record in ended}, list[str | None]()
     for version, value in zip(reversed(versions), reversed(states), strict=True):
-        record = next((record for record in later if value and record.state_after == value and _follows(version, record)), None)
-        if record is not None:
-            later.remove(record)  # a rollback may store the same state again
+        moment = version.modified
+        latest = moment if moment.microsecond else moment + RESOLUTION
+        near = [(finish, record) for finish, begin, record in spans if begin <= latest < finish + SAME]
+        # A run that waits for its turn begins before the one that stores this ends.
+        record = min(((finish, record.run, record) for finish, record in near if moment <= finish), default=(None, None, None))[2]
+        if record is None:
+            after = (record for _, record in near if value and record.state_after == value)
+            record = next((record for record in after if record.run in left), None)
+        if record is not None and record.state_after == value:
+            left.discard(record.run)  # a rollback may store the same state again
         runs.insert(0, record.run if record is not None else None)
     return runs
 
 
-def _follows(version: Version, record: Record) -> bool:
-    """Return whether a version was stored when the run ended."""
-    passed = version.modified - datetime.fromisoformat(str(record.finished))
-    return -SAME < passed < SAME
+def _moment(text: str | None) -> datetime:
+    return datetime.fromisoformat(str(text))

@@ -17,8 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cluster.config.settings import IMAGES, ROOT, TOOL, Settings, is_web_address
-from cluster.config.strict import listed, read_text
+from cluster.config.settings import IMAGES, INVOKE_YAML, ROOT, TOOL, Settings, is_web_address
+from cluster.config.strict import listed, read_text, read_yaml
 from cluster.containers.ports import free, holder
 from cluster.containers.registry import HOSTS
 from cluster.containers.runtime import PROGRAMS, Runtime, full_name
@@ -201,6 +201,11 @@ def chosen(machine: Machine) -> Iterator[CheckResult]:
         raise machine.refused
     changed = machine.settings.changed
     yield CheckResult("Settings", "ok", f"chosen: {listed(changed)}" if changed else "the defaults")
+    for file in (machine.settings.root / "invoke.yaml", machine.settings.root / "invoke.yml"):
+        others = sorted(set(read_yaml(file, file.name) or ()) - INVOKE_YAML) if file.exists() else []
+        if others:
+            hint = f"Remove what is not for tasks of yours; settings of this tool stand below singer: in {file.name}."
+            yield CheckResult("Keys", "slow", f"{file.name} has {listed(others)}, which neither Invoke nor this tool reads", hint)
 
 
 def python(machine: Machine) -> Iterator[CheckResult]:

@@ -113,7 +113,7 @@ def _send(session: Session, history: History, pipeline: Pipeline, run: str, erro
     with suppress(SetupError):
         url = address(session)
         if url:
-            log = _log(session, pipeline.name, run, record) if error else []
+            log = _log(session, history, record) if error and record else []
             deliver(session, url, notify.message(pipeline.name, run, error, log, warnings, ""))
 
 
@@ -128,11 +128,16 @@ def deliver(session: Session, url: str, facts: Mapping[str, Any]) -> bool:
     return not problem
 
 
-def _log(session: Session, pipeline: str, run: str, record: Record | None) -> list[str]:
-    """Return the log of the side that failed, else of the tap."""
-    sides = [("tap", record.tap), ("mapper", record.mapper), ("target", record.target), ("transform", record.transform)] if record else []
+def _log(session: Session, history: History, record: Record) -> list[str]:
+    """Return the log of the side that failed, else of the tap.
+
+    With parts, it is that of the first part that failed.
+    """
+    part = record.failed_part
+    own = history.parts(record).get(part, record) if part else record
+    sides = [("tap", own.tap), ("mapper", own.mapper), ("target", own.target), ("transform", own.transform)]
     failed = [name for name, side in sides if side is not None and side.exit_code not in {0, None}]
-    file = session.settings.local / "logs" / pipeline / run / f"{failed[0] if failed else 'tap'}.log"
+    file = session.settings.local / "logs" / record.pipeline / record.run / part / f"{failed[0] if failed else 'tap'}.log"
     try:
         return log_lines(file.read_bytes())
     except OSError:

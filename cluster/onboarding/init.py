@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.config.settings import TOOL
 from cluster.errors import SetupError
 from cluster.host.files import file_errors
-from cluster.project.tool import FILE, git, origin, version
+from cluster.project.tool import FILE, around, git, is_local, origin, version
 from cluster.ui.format import shown
 
 if TYPE_CHECKING:
@@ -58,7 +58,11 @@ def init(session: Session, folder: str) -> None:
             shutil.copytree(TOOL / name, root / name, ignore=LEFT_OUT)
         (root / FILE).write_text(_tool(root), encoding="utf-8")
         step.result(shown(root))
-    for problem in _unreachable():
+    outer = around(root)
+    if outer:
+        output.line("!", shown(root), f"is inside the project {outer}: a command uses the project whose ./invoke you type")
+    problem = unreachable(TOOL)
+    if problem:
         output.line("!", FILE, problem)
     output.text(f"Next: cd {shlex.quote(shown(root))} && ./invoke demo · git init && git add --all && git commit to share it")
 
@@ -72,12 +76,15 @@ def _tool(root: Path) -> str:
     )
 
 
-def _unreachable() -> list[str]:
-    """Return why other machines cannot fetch the version that ``tool.env`` names."""
-    if not origin(TOOL):
-        return ["the tool has no git repository that others reach: write TOOL_GIT before you share the project"]
-    if git(TOOL, "status", "--porcelain"):
-        return ["the tool has changes that are not committed, and that TOOL_VERSION lacks"]
-    if not git(TOOL, "branch", "--remotes", "--contains", "HEAD"):
-        return ["the tool's commit is not pushed yet, so nobody else can fetch TOOL_VERSION"]
-    return []
+def unreachable(tool: Path) -> str:
+    """Return why others cannot fetch the version that ``tool.env`` names, and what to do."""
+    address = origin(tool)
+    if not address:
+        return "the tool has no git repository that others reach: write TOOL_GIT before you share the project"
+    if is_local(address):
+        return f"TOOL_GIT is {address}, which only this machine reaches: write the repository's address before you share the project"
+    if git(tool, "status", "--porcelain"):
+        return "the tool has changes that are not committed, and that TOOL_VERSION lacks"
+    if not git(tool, "branch", "--remotes", "--contains", "HEAD"):
+        return "the tool's commit is not pushed yet, so nobody else can fetch TOOL_VERSION"
+    return ""

@@ -63,7 +63,8 @@ def read(first: str, last: str, *, full: bool) -> Backfill | None:
     if full:
         raise SetupError("E-SETTING", "--from excludes --full.", hint="Leave out --full: a backfill uses no state.")
     begin, end = (_moment(flag, text) for flag, text in (("--from", first), ("--to", last or first)))
-    if end < begin:
+    # A last day is loaded to its end.
+    if end < begin and ("T" in last or end.date() < begin.astimezone(UTC).date()):
         raise SetupError("E-SETTING", f"--to {last} is before --from {first}.", hint="Exchange the two dates.")
     return Backfill(first, last or None)
 
@@ -101,7 +102,7 @@ def config(project: Project, pipeline: Pipeline, backfill: Backfill) -> dict[str
             f'{project.shown(file)} has no "{missing[0]}", and {tap.name} has no such setting in its connector.yaml.',
             hint=f"If it does, write settings: [{', '.join(dates)}] into {project.shown(tap.folder / 'connector.yaml')}.",
         )
-    timed = isinstance(written.get(START), str) and "T" in written[START]
+    timed = "T" in backfill.first or (isinstance(written.get(START), str) and "T" in written[START])
     return written | {name: _like(text, name, timed=timed, exclusive=tap.end_exclusive) for name, text in dates.items()}
 
 

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 SHIFT = timedelta(hours=3)
 """No clock change is longer."""
 DAY_STEPS = re.compile(r"\*/0*([2-9]|[1-9]\d+)")
+OPEN_STEPS = re.compile(r"(?<![\w-])(\w+)/")
+"""A step after one number, which goes on to the last one. Debian's cron does not take it."""
+LAST = (59, 23, 31, 12, 6)
+"""The last value of each field."""
 
 
 def normal(expression: str) -> str:
     """Return an expression that means to cron(8) and cronsim what it means to Argo."""
-    minute, hour, day, month, weekday = expression.replace("?", "*").split()
+    texts = zip(expression.replace("?", "*").split(), LAST, strict=True)
+    minute, hour, day, month, weekday = (OPEN_STEPS.sub(rf"\1-{last}/", text) for text, last in texts)
     day, weekday = DAY_STEPS.sub(r"1-31/\1", day), DAY_STEPS.sub(r"0-6/\1", weekday)
     return f"{minute} {hour} {day} {month} {weekday}"
 

@@ -71,6 +71,8 @@ def crontab(pipelines: Sequence[Pipeline], machine: Machine) -> str:
 def systemd(pipelines: Sequence[Pipeline], machine: Machine) -> dict[str, str]:
     """Return the units for ``~/.config/systemd/user``: a service for all, and a timer for each."""
     program, *words = machine.words("%i")
+    # systemd takes neither quotes nor backslashes in the name of a program, and no dollar as $$.
+    start = """/bin/sh -c 'exec "$$0" "$$@"' """ if set(program) & set("'\"\\$") else ""
     for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%"), ("$", "$$")):
         program = program.replace(sign, escaped)
     service = [
@@ -81,7 +83,7 @@ def systemd(pipelines: Sequence[Pipeline], machine: Machine) -> dict[str, str]:
         "",
         "[Service]",
         "Type=oneshot",
-        f'ExecStart="{program}" {" ".join(words)}',
+        f'ExecStart={start}"{program}" {" ".join(words)}',
     ]
     units = {f"{machine.name}@.service": "\n".join(service) + "\n"}
     for pipeline in pipelines:
@@ -112,7 +114,8 @@ def launchd(pipelines: Sequence[Pipeline], machine: Machine) -> dict[str, str]:
         }
         head, _, rest = plistlib.dumps(agent, sort_keys=False).decode().partition("\n")
         about = f"{described(pipeline)}. launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/{label}.plist"
-        files[f"{label}.plist"] = f"{head}\n<!-- {about.replace('--', '- -')} -->\n{rest}"
+        # A comment of XML cannot have two hyphens; to a shell, ? is one too.
+        files[f"{label}.plist"] = f"{head}\n<!-- {about.replace('--', '-?')} -->\n{rest}"
     return files
 
 

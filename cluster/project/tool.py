@@ -26,6 +26,24 @@ def read(file: Path) -> dict[str, str]:
     return {key: lines.get(key, "").strip() for key in keys}
 
 
+def around(root: Path) -> Path | None:
+    """Return the project whose folder has *root* in it; None if there is none."""
+    return next((folder for folder in root.parents if (folder / FILE).is_file()), None)
+
+
+def ambiguous(root: Path, tool: Path, here: Path) -> Path | None:
+    """Return another project that the user of *root*, working in *here*, may mean.
+
+    That is a nearer one, inside of *root*; or if *root* is the tool itself, the one around it.
+    """
+    for folder in (here, *here.parents):
+        if folder == root:
+            return around(root) if root == tool else None
+        if (folder / FILE).is_file() or (folder / "template" / "invoke").is_file():
+            return folder if folder.is_relative_to(root) else None
+    return None
+
+
 def git(folder: Path, *words: str) -> str | None:
     """Return what git prints in a folder; None if it fails, or if there is no git."""
     try:
@@ -43,6 +61,12 @@ def version(checkout: Path) -> str:
 def origin(checkout: Path) -> str:
     """Return the address that a checkout was cloned from, without a password."""
     return re.sub(r"(?<=://)[^/@]*@", "", git(checkout, "remote", "get-url", "origin") or "")
+
+
+def is_local(address: str) -> bool:
+    """Return whether a git repository is a path of this machine, or an address of it."""
+    host = re.match(r"(?:(?!file:)\w[\w+.-]*://(?:[^/@]*@)?|(?!\w+://)(?:[^/@]*@)?(?=[^/]*:))(\[[^]]*\]|[^:/]*)", address)
+    return not host or bool(re.fullmatch(r"localhost|127\..*|\[::1\]|", host[1]))
 
 
 def newest(address: str, seconds: float = SECONDS, environ: Mapping[str, str] | None = None) -> str:

@@ -131,6 +131,12 @@ class Record:
         """How many of its parts are loaded."""
         return sum(item["status"] in DONE for item in self.parts or ())
 
+    @property
+    def failed_part(self) -> str:
+        """The name of the first part that failed, else of one that was stopped; empty if none."""
+        ended = {item["status"]: item["name"] for item in reversed(self.parts or ())}
+        return str(ended.get("failed") or ended.get("interrupted") or "")
+
     def divide(self, plan: Plan) -> None:
         """List the parts of a run that begins, and how it runs them."""
         self.parts, self.full, self.at_once, self.retry_of = [], plan.full, plan.at_once, plan.retry_of or None

@@ -51,7 +51,20 @@ def test_help(checkout: Checkout) -> None:
     assert (after.returncode, after.stdout) == (0, before.stdout)
     assert "  ./invoke run exchange-rates-to-csv" in after.stdout.splitlines()
     assert after.stdout.startswith("Usage: ./invoke run PIPELINE [options]\n")
-    assert typed(checkout, "run", "exchange-rates-to-csv", "--full", "--help").stdout == after.stdout
+    for words in (["run", "exchange-rates-to-csv", "--full", "--help"], ["run", "-h"], ["help", "run"]):
+        assert typed(checkout, *words).stdout == after.stdout
+    listed = re.findall(r"^  (PIPELINE|.*--[a-z-]+)", after.stdout, re.MULTILINE)
+    assert (listed[0], listed[-1]) == ("PIPELINE", "  -j, --json".strip())
+
+
+def test_the_general_help(checkout: Checkout) -> None:
+    """It has the commands and the few options that a first day needs, not those of Invoke, in at most 65 lines."""
+    result = typed(checkout, "--help")
+    assert (result.returncode, typed(checkout, "help").stdout) == (0, result.stdout)
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 65
+    assert not [line for line in lines if "--echo" in line or "--pty" in line or len(line) > 100]
+    assert [line for line in lines if line.startswith("  -j, --json")]
 
 
 def test_version(checkout: Checkout) -> None:

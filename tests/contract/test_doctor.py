@@ -234,6 +234,7 @@ def world(**facts: Any) -> Callable[[Patient], object]:
 RECORDED = Path(__file__).resolve().parents[1] / "unit" / "containers" / "runtimes"
 CASES = [
     Case("Settings", lambda _: None, "fail", "singer.engine is .lcoal.", "invoke.yaml", {"INVOKE_SINGER_ENGINE": "lcoal"}, "fail"),
+    Case("Keys", writes("invoke.yaml", "replication: {retries: 3}\n"), "slow", "invoke.yaml has replication, which neither", "below singer:", local="slow"),
     Case("Python", writes("requirements.lock", "invoke==9.9 \\\n    --hash=sha256:0\n"), "slow", r"invoke \S+ \(wanted 9\.9\)", ".venv", local="slow"),
     Case("singer-configs/", writes("singer-configs/target-csv/connector.yaml", "kind: tup\n"), "fail", "connector.yaml: kind is .tup.*and 2 more", "check", local="fail"),
     Case(".env", writes(".env", "nonsense\n"), "fail", "line 1 is not NAME=value", "Correct line 1", local="fail"),

@@ -43,6 +43,18 @@ def test_a_failure_is_reported_as_in_the_cluster(checkout: Checkout, inbox: tupl
     assert messages[1]["status"] == "succeeded"
 
 
+def test_the_log_of_a_part(checkout: Checkout, inbox: tuple[str, list[dict[str, Any]]]) -> None:
+    """A run with parts sends the log of the first part that failed."""
+    url, messages = inbox
+    parts = {"a": {"steps": GOOD[:1]}, "b": {"steps": BAD}, "c": {"steps": BAD}}
+    checkout.scripted({"parts": parts}, split="streams")
+    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in parts]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    assert checkout.run(SINGER_NOTIFY_URL=url).code == 2
+    assert messages[0]["error"]["problem"].startswith("Part b: ")
+    assert messages[0]["log"] == ["no such table"]
+
+
 def test_what_stops_a_run_of_a_timer_before_it_begins(checkout: Checkout, inbox: tuple[str, list[dict[str, Any]]]) -> None:
     """The problem is sent, once until it changes or a run begins. Without --unattended a person has seen it."""
     url, messages = inbox

@@ -69,6 +69,8 @@ def test_each_stream_is_a_part(checkout: Checkout) -> None:
     split(checkout, {"a": 4, "c": 2})
     again = checkout.run()
     assert (again.last["records"], checkout.state()) == ({"a": 1}, marks(a=4, c=2))
+    stored = [event["run"] for event in checkout.invoke("state", "p", "--history", "--json").events]
+    assert (stored[-2:], {*stored[:-2]}) == ([result.last["run"]] * 2, {again.last["run"]}), "each part stores its bookmarks"
 
 
 def test_groups_and_the_rest(checkout: Checkout) -> None:

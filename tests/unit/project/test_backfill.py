@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         ("2024-01-01", ""),
         ("2024-01-01T06:00:00Z", "2024-01-01T07:00:00+00:30"),
         ("2024-02-29T23:59", "2024-03-01"),
+        ("2024-01-31T06:00:00Z", "2024-01-31"),  # the last day is loaded to its end
+        ("2024-02-01T00:30:00+02:00", "2024-01-31"),
     ],
 )
 def test_dates_that_are_taken(first: str, last: str) -> None:
@@ -42,6 +44,7 @@ def test_dates_that_are_taken(first: str, last: str) -> None:
         ("2024-01-01", "9999-12-31", False, "--to 9999-12-31 is too late"),
         ("2024-01-02", "2024-01-01", False, "--to 2024-01-01 is before --from 2024-01-02"),
         ("2024-01-01T07:00:00+02:00", "2024-01-01T04:00:00Z", False, "is before"),
+        ("2024-01-31T23:30:00-02:00", "2024-01-31", False, "is before"),
         ("", "2024-01-01", False, "--to needs --from"),
         ("2024-01-01", "", True, "--from excludes --full"),
     ],
@@ -94,6 +97,12 @@ def configured(folder: Path, config: dict[str, Any] | None, settings: list[str],
 def test_the_config(tmp_path: Path, config: dict[str, Any] | None, settings: list[str], last: str | None, expected: dict[str, Any]) -> None:
     """The two dates are replaced, in the form of the config's own; everything else stays, secrets as their names."""
     assert configured(tmp_path, config, settings, "2024-01-01", last) == expected
+
+
+def test_a_time_and_a_day(tmp_path: Path) -> None:
+    """After a first moment, the last day is loaded to its end too."""
+    dates = {"start_date": "2024-01-31T06:00:00Z", "end_date": "2024-01-31T23:59:59Z"}
+    assert configured(tmp_path, {"start_date": "2020-01-01"}, ["end_date"], dates["start_date"], "2024-01-31") == dates
 
 
 @pytest.mark.parametrize(("last", "name"), [(None, "start_date"), ("2024-01-31", "end_date")])

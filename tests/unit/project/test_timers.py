@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plistlib
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,12 @@ def test_cron_in_the_zone_of_the_machine() -> None:
         " || echo \"exit code $?\" >>'/home/ada lovelace/50\\% singer/.local/schedule/rates.log'"
     )
     assert second.startswith("0 8 1-31/2 * 6  ")
+
+
+def test_cron_takes_no_step_after_one_number() -> None:
+    """Argo goes on to the last number. Debian's cron refuses such a line, and all others with it."""
+    [line] = lines(timers.crontab([pipeline("5/15,7 1-5/2,8/4 2/3 FEB/2 MON/2")], BERLIN))
+    assert line.startswith("5-59/15,7 1-5/2,8-23/4 2-31/3 FEB-12/2 MON-6/2  ")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,31 @@ def test_systemd_units() -> None:
     assert list(units) == ["singer-50--singer@.service", "singer-50--singer@rates.timer"]
     assert 'ExecStart="/home/ada lovelace/50%% singer/invoke" run %i --engine local --unattended' in units["singer-50--singer@.service"]
     assert "OnCalendar=*-*-* 17:15:00 Europe/Berlin\nPersistent=true\n" in units["singer-50--singer@rates.timer"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "start"),
+    [
+        ("/srv/a b", '"/srv/a b/invoke" run'),
+        ("/srv/ada's", """/bin/sh -c 'exec "$$0" "$$@"' "/srv/ada's/invoke" run"""),
+        ('/srv/a"b', """/bin/sh -c 'exec "$$0" "$$@"' "/srv/a\\"b/invoke" run"""),
+        ("/srv/$HOME", """/bin/sh -c 'exec "$$0" "$$@"' "/srv/$$HOME/invoke" run"""),
+    ],
+)
+def test_systemd_and_odd_folders(folder: str, start: str) -> None:
+    """A unit has no quotes and no escaped dollar in the name of its program, but in arguments."""
+    [service, _] = timers.systemd([pipeline("15 17 * * *")], replace(UTC, root=Path(folder))).values()
+    assert f"\nExecStart={start} %i " in service
+
+
+def test_launchd_and_hyphens() -> None:
+    """A comment of XML ends at two hyphens; what it has to copy fits the file all the same."""
+    machine = replace(UTC, root=Path("/srv/my---singer (2)"))
+    [(name, text)] = timers.launchd([replace(pipeline("15 17 * * *"), name="a--b")], machine).items()
+    comment = text.partition("<!--")[2].partition("-->")[0]
+    assert "--" not in comment
+    assert plistlib.loads(text.encode())["Label"] + ".plist" == name
+    assert fnmatch(name, comment.split("/LaunchAgents/")[1].strip())
 
 
 def test_launchd() -> None:
