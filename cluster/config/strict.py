@@ -199,7 +199,7 @@ class Fields:
 
     def skips(self, key: str) -> bool:
         """Return whether *key* has a known mistake."""
-        return (self.shown, self._path(key)) in self._skipped
+        return bool(self._skipped) and (self.shown, self._path(key)) in self._skipped
 
     def _take(self, key: str, default: Any, allowed: str, schema: dict[str, Any] | None = None) -> Any:
         if schema:
