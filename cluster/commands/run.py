@@ -328,15 +328,19 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     for problem in keep_secrets(settings, session.environ):
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
-    dotenv = kept_secrets(settings.root)
-    values = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
+
+    def values() -> dict[str, dict[str, str]]:
+        dotenv = kept_secrets(settings.root)
+        read = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
+        return {**read, "transform": read["target"]}
+
+    values()  # a missing one is an error before anything is installed
     options = _planned(session, engine, pipeline, options)
     config = backfill.config(project, pipeline, options.backfill) if options.backfill and not _from_bookmarks(options) else None
     venvs = Environments(settings).ensure(pipeline.connectors, output)
     if not any(venv.made for venv in venvs):
         output.line("✓", ", ".join(connector.name for connector in pipeline.connectors), "environments reused")
     made = {connector.kind: venv for connector, venv in zip(pipeline.connectors, venvs, strict=True)}
-    values["transform"] = values["target"]
     job = Job(
         pipeline,
         made["tap"],

@@ -42,6 +42,18 @@ def test_each_run_begins_with_the_token_of_the_last(checkout: Checkout) -> None:
     assert file.stat().st_mode & 0o777 == 0o640
 
 
+def test_each_part_begins_with_the_token_of_the_last(checkout: Checkout) -> None:
+    """The parts of a run use a token that works once after each other."""
+    file = checkout.root / ".env"
+    file.write_text(LINES)
+    steps = [["renew", "refresh_token", "+1"], ["streams", {"a": 1, "b": 1}]]
+    checkout.scripted({"refresh_token": "${TOKEN}", "steps": steps}, split="streams")
+    streams: list[dict[str, object]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    assert checkout.run().last["records"] == {"a": 1, "b": 1}
+    assert file.read_text() == LINES.replace("first", "first+1+1")
+
+
 def test_what_cannot_be_kept_is_named(checkout: Checkout) -> None:
     """A value of the environment is lost: a warning of the run names the variable and the connector, and no value."""
     checkout.scripted(config())
