@@ -140,7 +140,8 @@ def show(session: Session, run: str) -> None:
             (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
             for name, number in (record.tap_records or {}).items()
         ]
-        killed = bool(record.parts) and record.status == "running" and fields["status"] == "interrupted"
+        # Each part that ends moves the state; the record has it at the end.
+        moving = bool(record.parts) and record.status == "running"
         facts = [
             ("started", record.started),
             ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
@@ -152,7 +153,7 @@ def show(session: Session, run: str) -> None:
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
-            *([("state", f"{command('state', record.pipeline)} shows it")] if killed else _state(record)),
+            *([("state", f"{command('state', record.pipeline)} shows it")] if moving else _state(record)),
             *_files(engine, record),
             *([("raw", engine.history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
             ("logs", engine.logs(record)),
