@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 EXIT_SETUP = 1
 EXIT_RUN = 2
 EXIT_BUG = 70
@@ -23,6 +28,7 @@ class SetupError(Exception):
         self.problem = problem
         self.hint = hint
         self.shown = False  # whether the user has seen it
+        self.others: Sequence[SetupError] = ()  # of the same files, to be shown with it
 
     def prepare(self) -> None:
         """Create the files that the hint refers to. Called once, before the error is shown."""

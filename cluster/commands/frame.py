@@ -176,7 +176,8 @@ def check_invoke_yaml(root: Path) -> None:
                     _check_level(file.name, content)
                     _check_merge(file.name, content)
             except SetupError as error:
-                Plain().error(error)
+                for one in (error, *error.others):
+                    Plain().error(one)
                 raise SystemExit(error.exit_code) from None
 
 
@@ -185,24 +186,30 @@ def _check_level(shown: str, content: dict[str, Any]) -> None:
 
     Other keys may be those of the user's own tasks.
 
-    :raises SetupError: E-SETTING, one is.
+    :raises SetupError: E-SETTING, some are.
     """
+    errors = [error for key, value in content.items() for error in [_misplaced(shown, key, value)] if error]
+    for error in errors[:1]:
+        error.others = errors[1:]
+        raise error
+
+
+def _misplaced(shown: str, key: str, value: object) -> SetupError | None:
     from cluster.config.settings import DEFAULTS, INVOKE_YAML  # noqa: PLC0415 - most checkouts have no such file
 
-    for key, value in content.items():
-        word, hint = key.lower(), f"Move it below singer: in {shown}, as docs/settings.md shows."
-        if key in DEFAULTS:
-            raise SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=hint)
-        if key in INVOKE_YAML:
-            continue
-        if get_close_matches(word, ["singer"]) or (isinstance(value, dict) and set(value) & set(DEFAULTS)):
-            hint = f'Rename "{key}" to "singer" in {shown}.'
-            raise SetupError("E-SETTING", f'{shown}: {key} is not a known key. Did you mean "singer"?', hint=hint)
-        for near in get_close_matches(word, sorted(INVOKE_YAML), n=1, cutoff=ALIKE):
-            raise SetupError("E-SETTING", f'{shown}: {key} is not a known key. Did you mean "{near}"?', hint=f"Correct it in {shown}.")
-        for near in get_close_matches(word, sorted(DEFAULTS), n=1, cutoff=ALIKE):
-            problem = f'{shown}: {key} is not a known key. Did you mean "{near}", a setting of singer?'
-            raise SetupError("E-SETTING", problem, hint=hint)
+    word, problem = key.lower(), f"{shown}: {key} is not a known key."
+    below = f"Move it below singer: in {shown}, as docs/settings.md shows."
+    if key in DEFAULTS:
+        return SetupError("E-SETTING", f"{shown}: {key} is a setting of singer, and stands beside it.", hint=below)
+    if key in INVOKE_YAML:
+        return None
+    if get_close_matches(word, ["singer"]) or (isinstance(value, dict) and set(value) & set(DEFAULTS)):
+        return SetupError("E-SETTING", f'{problem} Did you mean "singer"?', hint=f'Rename "{key}" to "singer" in {shown}.')
+    for near in get_close_matches(word, sorted(INVOKE_YAML), n=1, cutoff=ALIKE):
+        return SetupError("E-SETTING", f'{problem} Did you mean "{near}"?', hint=f"Correct it in {shown}.")
+    for near in get_close_matches(word, sorted(DEFAULTS), n=1, cutoff=ALIKE):
+        return SetupError("E-SETTING", f'{problem} Did you mean "{near}", a setting of singer?', hint=below)
+    return None
 
 
 def _check_merge(shown: str, content: dict[str, Any]) -> None:

@@ -118,9 +118,9 @@ def _row(engine: Engine, record: Record) -> list[str]:
 
 
 def _moved(record: Record) -> str:
-    """Return the number of records, and the batch files if there are any."""
+    """Return the number of records, loaded of all, and the batch files if there are any."""
     files, size = (sum(batch[name] for batch in record.batches.values()) for name in ("files", "bytes"))
-    return f"{record.total:,}" + (f" · {count(files, 'file')}, {megabytes(size)}" if files else "")
+    return outcome.counted(record) + (f" · {count(files, 'file')}, {megabytes(size)}" if files else "")
 
 
 def show(session: Session, run: str) -> None:
@@ -148,6 +148,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
+            *([("loaded", f"{outcome.counted(record)} records")] if record.stored != record.total else []),
             *_parts(fields.get("parts", ())),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),

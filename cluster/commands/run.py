@@ -15,8 +15,7 @@ from cluster.engines import notifications
 from cluster.engines.choice import Engine, Engines
 from cluster.engines.job import Job
 from cluster.engines.local import LocalEngine
-from cluster.engines.lock import settle
-from cluster.engines.rotation import recover
+from cluster.engines.lock import keep_secrets
 from cluster.errors import RunError, SetupError
 from cluster.host.locks import sweep
 from cluster.host.parallel import ahead
@@ -326,19 +325,22 @@ def _run_local(session: Session, engine: Engine, pipeline: Pipeline, reason: str
     """Run a pipeline on this machine."""
     settings, output = session.settings, session.output
     project = Project.of(settings)
-    settle(settings)
-    for problem in recover(settings, session.environ):
+    for problem in keep_secrets(settings, session.environ):
         output.line("!", "Secret", problem)
         output.event("warning", source="secrets", problem=problem)
-    dotenv = kept_secrets(settings.root)
-    values = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
+
+    def values() -> dict[str, dict[str, str]]:
+        dotenv = kept_secrets(settings.root)
+        read = {item.kind: secrets(file, session.environ, dotenv, shown=project.shown(file)) for item, file in pipeline.configs}
+        return {**read, "transform": read["target"]}
+
+    values()  # a missing one is an error before anything is installed
     options = _planned(session, engine, pipeline, options)
     config = backfill.config(project, pipeline, options.backfill) if options.backfill and not _from_bookmarks(options) else None
     venvs = Environments(settings).ensure(pipeline.connectors, output)
     if not any(venv.made for venv in venvs):
         output.line("✓", ", ".join(connector.name for connector in pipeline.connectors), "environments reused")
     made = {connector.kind: venv for connector, venv in zip(pipeline.connectors, venvs, strict=True)}
-    values["transform"] = values["target"]
     job = Job(
         pipeline,
         made["tap"],

@@ -200,15 +200,28 @@ def parse(configured: Mapping[str, object], environ: Mapping[str, str], *, env: 
 
     Without *env* the setting ``env`` names the environment.
 
-    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed; E-CONFIG, the
-        file is not YAML.
+    :raises SetupError: E-SETTING, an unknown key or a value that is not allowed, with the further
+        ones as ``others``; E-CONFIG, the file is not YAML.
     """
-    _only_known(configured, environ)
+    errors = _unknown(configured, environ)
     env = env or _text("env", configured.get("env", LAPTOP))
-    from_file = _environment(env, root)
+    from_file, unknown = _environment(env, root)
     overriding = {key: value for key, value in from_file.items() if VARIABLE + key.upper() not in environ}
     with _naming_file(env):
-        return _checked({**configured, **overriding, "env": env}, root)
+        try:
+            settings = _checked({**configured, **overriding, "env": env}, root)
+        except SetupError as error:
+            _refuse_all([*errors, *unknown, error, *error.others])
+            raise
+        _refuse_all([*errors, *unknown])
+    return settings
+
+
+def _refuse_all(errors: list[SetupError]) -> None:
+    """Raise the first of the errors, with the others."""
+    for error in errors[:1]:
+        error.others = errors[1:]
+        raise error
 
 
 def environments(root: Path) -> list[str]:
@@ -216,10 +229,12 @@ def environments(root: Path) -> list[str]:
     return sorted(file.stem for file in (root / ENVIRONMENTS).glob("*.yaml"))
 
 
-def _environment(env: str, root: Path) -> dict[str, object]:
+def _environment(env: str, root: Path) -> tuple[dict[str, object], list[SetupError]]:
     """Read the file of an environment: the settings of an existing cluster, as in ``invoke.yaml``.
 
-    :raises SetupError: E-SETTING, no environment of that name, or a key that is not a setting.
+    With it an error for each key that is not a setting.
+
+    :raises SetupError: E-SETTING, no environment of that name.
     """
     names = environments(root)
     if env == LAPTOP:
@@ -229,7 +244,7 @@ def _environment(env: str, root: Path) -> dict[str, object]:
                 f"{ENVIRONMENTS}/{LAPTOP}.yaml is not read: the settings of the laptop are in invoke.yaml.",
                 hint="Move them there, or give the file another name.",
             )
-        return {}
+        return {}, []
     shown = f"{ENVIRONMENTS}/{env}.yaml"
     if env not in names or not re.fullmatch(LABEL, env):
         raise SetupError(
@@ -242,10 +257,9 @@ def _environment(env: str, root: Path) -> dict[str, object]:
     with _naming_file(env):
         if not isinstance(content, dict):
             raise _refused(shown, f"holds {describe(content)}; allowed is a mapping of settings to texts")
-        for key in content:
-            if key not in known:
-                raise _refused(f"{shown}: {key}", f"is not a setting of an environment.{nearest(key, known)} Settings are {listed(known)}")
-    return {"provider": "existing", "context": "", **content}
+    refusal = "is not a setting of an environment.{} Settings are {}"
+    unknown = [_refused(f"{shown}: {key}", refusal.format(nearest(key, known), listed(known))) for key in content if key not in known]
+    return {"provider": "existing", "context": "", **{key: value for key, value in content.items() if key in known}}, unknown
 
 
 @contextmanager
@@ -254,8 +268,8 @@ def _naming_file(env: str) -> Iterator[None]:
     try:
         yield
     except SetupError as error:
-        if env != LAPTOP:
-            error.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or its variable; docs/settings.md lists all settings."
+        for one in (error, *error.others) if env != LAPTOP else ():
+            one.hint = f"Correct it in {ENVIRONMENTS}/{env}.yaml, invoke.yaml or its variable; docs/settings.md lists all settings."
         raise
 
 
@@ -264,14 +278,13 @@ def _checked(values: Mapping[str, object], root: Path) -> Settings:
 
     :raises SetupError: E-SETTING, a value is not allowed.
     """
-    texts = {key: _text(key, values.get(key, default)) for key, default in DEFAULTS.items()}
-    for key, allowed in CHOICES.items():
-        if texts[key] not in allowed:
-            refusal = f"is {describe(texts[key])}; allowed is one of {listed(allowed)}.{nearest(texts[key], allowed)}"
-            raise _refused(f"singer.{key}", refusal)
-    for key, (form, allowed_form) in FORMS.items():
-        if not re.fullmatch(form, texts[key]):
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is {allowed_form}")
+    texts, errors = dict[str, str](), list[SetupError]()
+    for key, default in DEFAULTS.items():
+        try:
+            texts[key] = _allowed(key, values.get(key, default))
+        except SetupError as error:
+            errors.append(error)
+    _refuse_all(errors)
     _check_buckets(texts)
     _check_environment(texts)
     _check_platform(texts)
@@ -280,6 +293,22 @@ def _checked(values: Mapping[str, object], root: Path) -> Settings:
         raise _refused("singer.proxy", "is not the address of a proxy; allowed is one such as http://proxy.example.com:3128")
     typed: dict[str, Any] = {key: _VALUES[key][text] if key in _VALUES else text for key, text in texts.items()}
     return Settings(root=root, **{**typed, **{key: int(texts[key]) for key in PORT_KEYS}})
+
+
+def _allowed(key: str, value: object) -> str:
+    """Return a value as its setting's text, if the setting takes it.
+
+    :raises SetupError: E-SETTING, it does not.
+    """
+    text = _text(key, value)
+    allowed, form = CHOICES.get(key), FORMS.get(key)
+    if allowed and text not in allowed:
+        raise _refused(f"singer.{key}", f"is {describe(text)}; allowed is one of {listed(allowed)}.{nearest(text, allowed)}")
+    if form and not re.fullmatch(form[0], text):
+        raise _refused(f"singer.{key}", f"is {describe(text)}; allowed is {form[1]}")
+    if key in PORT_KEYS and (not text.isdecimal() or int(text) not in PORTS):
+        raise _refused(f"singer.{key}", f"is {describe(text)}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
+    return text
 
 
 def _text(key: str, value: object) -> str:
@@ -361,9 +390,6 @@ def _check_platform(texts: Mapping[str, str]) -> None:
     for key in ("cluster", "namespace", "instance"):
         if not re.fullmatch(LABEL, texts[key]) and texts[key] != DEFAULTS[key]:
             raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed are small letters, digits and hyphens, at most 40")
-    for key in PORT_KEYS:
-        if not texts[key].isdecimal() or int(texts[key]) not in PORTS:
-            raise _refused(f"singer.{key}", f"is {describe(texts[key])}; allowed is a port from {PORTS[0]} to {PORTS[-1]}")
     if texts["image_platform"] and texts["provider"] != "existing":
         refusal = f"is {describe(texts['image_platform'])}; it applies only to an existing cluster, provider: existing"
         raise _refused("singer.image_platform", refusal)
@@ -384,15 +410,17 @@ def _check_images(texts: Mapping[str, str]) -> None:
             )
 
 
-def _only_known(configured: Mapping[str, object], environ: Mapping[str, str]) -> None:
-    for key in configured:
-        if key not in DEFAULTS:
-            raise _refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}")
+def _unknown(configured: Mapping[str, object], environ: Mapping[str, str]) -> list[SetupError]:
+    """Return an error for each key and each variable that is not a setting."""
+    names = [VARIABLE + key.upper() for key in DEFAULTS]
+    keys = (key for key in configured if key not in DEFAULTS)
+    errors = [_refused(f"singer.{key}", f"is not a setting.{nearest(key, DEFAULTS)} Settings are {listed(DEFAULTS)}") for key in keys]
     for name in environ:
         if name.startswith(VARIABLE) and name.removeprefix(VARIABLE).lower() not in DEFAULTS:
-            raise _refused(name, f"is not a setting.{nearest(name, [VARIABLE + key.upper() for key in DEFAULTS])}")
+            errors.append(_refused(name, f"is not a setting.{nearest(name, names)}"))
         if name.startswith("INVOKE_") and name.removeprefix("INVOKE_").lower() in DEFAULTS:
-            raise _refused(name, f'is not read. Did you mean "{VARIABLE}{name.removeprefix("INVOKE_")}"?')
+            errors.append(_refused(name, f'is not read. Did you mean "{VARIABLE}{name.removeprefix("INVOKE_")}"?'))
+    return errors
 
 
 def _refused(name: str, what: str) -> SetupError:

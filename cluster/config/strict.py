@@ -146,49 +146,76 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip(" ") for word in text.split(",") if word.strip(" ")))
 
 
+class MistakeError(SetupError):
+    """A mistake at keys of a file; the rest of it can be read without them."""
+
+    def __init__(self, code: str, problem: str, *, hint: str, keys: Iterable[tuple[str, str]]) -> None:
+        """Take the keys, each as the file and the path in it."""
+        super().__init__(code, problem, hint=hint)
+        self.keys = frozenset(keys)
+
+
 def _text(pattern: str) -> dict[str, Any]:
     """Return the JSON Schema of a string that matches all of *pattern*."""
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
 TEXT = r"[^\x00-\x1f]+"
+MAPPING = "a mapping of keys to values"
 
 
 class Fields:
     """The keys of one mapping; ``finish`` refuses those that were not read."""
 
-    def __init__(self, data: object, *, shown: str, at: str = "") -> None:
+    def __init__(self, data: object, *, shown: str, at: str = "", skipped: Collection[tuple[str, str]] = ()) -> None:
         """Take the mapping at the key path *at* of the file *shown*.
+
+        The keys *skipped* have known mistakes: they are read as if they were absent, and one that
+        is required has a value of the right type.
 
         :raises SetupError: E-CONFIG, it is not a mapping.
         """
         self.shown = shown
         self.at = at
+        self._skipped = skipped
         self._asked: dict[str, dict[str, Any] | Fields] = {}
         """What may stand at each key that was read: its JSON Schema, or the mapping."""
         if not isinstance(data, dict):
-            self._wrong("", data, "a mapping of keys to values")
+            self._wrong("", data, MAPPING)
         self._data: Mapping[str, Any] = data
 
     def _wrong(self, key: str, value: object, allowed: str) -> NoReturn:
-        path = ".".join(part for part in (self.at, key) if part) or "the document"
+        path = self._path(key) or "the document"
         end = "" if allowed.endswith("?") else "."
-        raise SetupError(
-            "E-CONFIG", f"{self.shown}: {path} is {describe(value)}; allowed is {allowed}{end}", hint=f"Correct {path} in {self.shown}."
+        raise MistakeError(
+            "E-CONFIG",
+            f"{self.shown}: {path} is {describe(value)}; allowed is {allowed}{end}",
+            hint=f"Correct {path} in {self.shown}.",
+            keys=[(self.shown, path)] if key else [],
         )
+
+    def _path(self, key: str) -> str:
+        return ".".join(part for part in (self.at, key) if part)
+
+    def skips(self, key: str) -> bool:
+        """Return whether *key* has a known mistake."""
+        return bool(self._skipped) and (self.shown, self._path(key)) in self._skipped
 
     def _take(self, key: str, default: Any, allowed: str, schema: dict[str, Any] | None = None) -> Any:
         if schema:
             self._asked[key] = {"description": allowed, "required": default is ... and key not in self._asked, **schema}
         self._asked.setdefault(key, {})
+        if self.skips(key):
+            return default
         if key in self._data and self._data[key] is not None:
             return self._data[key]
         if default is ...:
-            path = ".".join(part for part in (self.at, key) if part)
+            path = self._path(key)
             close = _closest(key, sorted(str(name) for name in set(self._data) - set(self._asked)))
             written = f' "{close}" may be a mistyped "{key}".' if close else ""
             hint = f'Rename "{close}" to "{key}" in {self.shown}.' if close else f"Add {path} to {self.shown}."
-            raise SetupError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{written}", hint=hint)
+            keys = [(self.shown, self._path(name)) for name in (key, close) if name]
+            raise MistakeError("E-CONFIG", f"{self.shown}: {path} is missing; it is {allowed}.{written}", hint=hint, keys=keys)
         return default
 
     def text(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text") -> Any:
@@ -196,11 +223,13 @@ class Fields:
         value = self._take(key, default, allowed, _text(pattern))
         if value is not default and not (isinstance(value, str) and re.fullmatch(pattern, value)):
             self._wrong(key, value, allowed)
-        return value
+        return key if value is ... else value
 
     def choice(self, key: str, allowed: Collection[str], default: Any = ...) -> str:
         """Return one of the words *allowed*."""
         value = self._take(key, default, f"one of {listed(allowed)}", {"enum": list(allowed)})
+        if value is ...:
+            return next(iter(allowed))
         if not isinstance(value, str) or value not in allowed:
             self._wrong(key, value, f"one of {listed(allowed)}")
         return value
@@ -208,14 +237,14 @@ class Fields:
     def texts(self, key: str, default: Any = ..., *, pattern: str = TEXT, allowed: str = "a text or a list of texts") -> tuple[str, ...]:
         """Return a list of strings; one string is a list of one."""
         value = self._take(key, default, allowed, {"anyOf": [_text(pattern), {"type": "array", "items": _text(pattern)}]})
-        values = [value] if isinstance(value, str) else value
+        values = [key] if value is ... else [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(item, str) and re.fullmatch(pattern, item) for item in values):
             self._wrong(key, value, allowed)
         return tuple(values)
 
     def has(self, key: str) -> bool:
-        """Return whether *key* has a value; from then on it is a known key."""
-        return self._take(key, None, "") is not None
+        """Return whether *key* has a value, right or wrong; from then on it is a known key."""
+        return self._take(key, None, "") is not None or self.skips(key)
 
     def is_list(self, key: str) -> bool:
         """Return whether the value of *key* is a list."""
@@ -254,8 +283,10 @@ class Fields:
 
     def mapping(self, key: str) -> Fields:
         """Return the mapping of *key*, an empty one without the key."""
-        value = self._take(key, {}, "a mapping of keys to values")
-        inside = Fields(value, shown=self.shown, at=".".join(part for part in (self.at, key) if part))
+        value = self._take(key, {}, MAPPING)
+        if not isinstance(value, dict):
+            self._wrong(key, value, MAPPING)
+        inside = Fields(value, shown=self.shown, at=self._path(key), skipped=self._skipped)
         self._asked[key] = inside
         return inside
 
@@ -285,10 +316,11 @@ class Fields:
         :raises SetupError: E-CONFIG, with the nearest known key.
         """
         for key in self._data:
-            if key not in self._asked:
-                path = ".".join(part for part in (self.at, key) if part)
-                raise SetupError(
+            if key not in self._asked and not self.skips(key):
+                path = self._path(key)
+                raise MistakeError(
                     "E-CONFIG",
                     f"{self.shown}: {path} is not a known key.{nearest(key, self._asked)} Known are {listed(self._asked)}.",
                     hint=f"Correct or remove {path} in {self.shown}.",
+                    keys=[(self.shown, path)],
                 )

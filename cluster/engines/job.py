@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cluster.project.backfill import Backfill
     from cluster.project.model import Pipeline
@@ -21,10 +21,10 @@ class Job:
     pipeline: Pipeline
     tap: Environment
     target: Environment
-    secrets: Mapping[str, Mapping[str, str]]
-    """The secrets in the configs of ``tap``, ``mapper`` and ``target``.
+    secrets: Callable[[], Mapping[str, Mapping[str, str]]]
+    """Reads the secrets in the configs of ``tap``, ``mapper``, ``target`` and ``transform``.
 
-    A transform gets the target's.
+    Before each load: another run, or the part before, may have replaced them.
     """
     full: bool
     """Start over, without a state."""

@@ -21,7 +21,7 @@ from cluster.host.waiting import until
 from cluster.runs.journal import Journal, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from cluster.config.settings import Settings
@@ -105,11 +105,15 @@ def _end(settings: Settings, history: History, pipeline: str, run: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def settle(settings: Settings) -> None:
-    """Wait until no runner of a killed run works: it may still write down a replaced secret."""
+def keep_secrets(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Keep the secrets that connectors of killed runs replaced; return what could not be kept.
+
+    Call this before reading secrets. It waits for the runners, which may still write them down.
+    """
     for pipeline, run in killed(settings).items():
         with suppress(SetupError), no_runner(settings.local / "runs" / run, pipeline):
             pass
+    return list(recover(settings, environ))
 
 
 def progress(folder: Path, *, safe: bool | None = None) -> Progress:

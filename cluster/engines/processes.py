@@ -234,13 +234,14 @@ class Processes:
 
         No process is left when this returns or raises.
 
-        :raises SetupError: E-TIMEOUT, or the folders cannot be created.
+        :raises SetupError: E-TIMEOUT, E-SECRET, or the folders cannot be created.
         """
+        secrets = self.job.secrets()
         with file_errors("The run's folder", self.folder):
             private_folder(self.logs)
             private_folder(self.folder)
             for end in self.ends:
-                end.prepare(self.job.secrets[end.side])
+                end.prepare(secrets[end.side])
         lifeline, ours = os.pipe()
         try:
             self.start(without_secrets(environ, (file for _, file in self.job.pipeline.configs)), lifeline)

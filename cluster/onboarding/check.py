@@ -10,8 +10,10 @@ import json
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cluster.config.settings import ENVIRONMENTS, ROOT, environments
 from cluster.config.strict import describe, listed, nearest, read_object, read_text
 from cluster.errors import SetupError
 from cluster.host.subprocesses import run
@@ -20,7 +22,7 @@ from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import discovered, read_catalog
 from cluster.onboarding.probe import Probe
-from cluster.project.reader import Project, checked
+from cluster.project.reader import Project, checked, further, mistakes
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
 from cluster.project.venvs import refuse_conflict
 from cluster.runs.outcome import remedy
@@ -30,7 +32,7 @@ from cluster.ui.format import seconds as as_seconds
 from cluster.ui.output import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cluster.onboarding.conformance import StreamSeen
@@ -62,11 +64,12 @@ def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
     :raises SetupError: E-UNKNOWN, nothing has that name; E-CHECK, a connector breaks rules; or the
         first error in a file, after all errors were shown.
     """
-    project = Project(session.settings.root)
+    refused = _refused_settings(session) if name == ALL else []
+    project = Project(ROOT if refused else session.settings.root)
     if min(limits.records, limits.seconds) < 1 or limits.rows < 0:
         raise SetupError("E-SETTING", "--records and --seconds are numbers from 1, --rows from 0.", hint="Correct it, or leave it out.")
     if name == ALL:
-        _check_files(session, project)
+        _check_files(session, project, refused)
     elif name in project.connector_names and project.connector(name).kind == "transform":
         _show_ok(session, "connector", name, _read(session, project, "connector", name))
     elif name in project.connector_names:
@@ -85,33 +88,46 @@ def check(session: Session, name: str, limits: Limits, *, sure: bool) -> None:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-def _check_files(session: Session, project: Project) -> None:
-    """Read every file in ``singer-configs/`` and show what is wrong.
+def _check_files(session: Session, project: Project, refused: Sequence[tuple[str, SetupError]]) -> None:
+    """Read every file in ``singer-configs/`` and show all that is wrong, after what is *refused*.
 
     An error that several share is shown once.
 
     :raises SetupError: the first error.
     """
-    errors = _in_git(project.root)
+    errors = [*refused, *_in_git(project.root).items()]
     try:
         pipelines = project.pipeline_names
     except SetupError as error:
         pipelines = []
-        errors["pipelines.yaml"] = error
+        errors.append(("pipelines.yaml", error))
+    for file, one in errors:
+        session.output.event("check", kind="file", name=file, ok=False, **one.as_dict())
     for kind, item in [("connector", name) for name in project.connector_names] + [("pipeline", name) for name in pipelines]:
-        try:
-            detail = _read(session, project, kind, item)
-        except SetupError as error:
-            errors[item] = error
-            session.output.event("check", kind=kind, name=item, ok=False, **error.as_dict())
-        else:
-            _show_ok(session, kind, item, detail)
-    for problem in dict.fromkeys(error.problem for error in errors.values()):
-        names = [name for name, error in errors.items() if error.problem == problem]
+        wrong = _wrong(session, project, kind, item)
+        errors += [(item, one) for one in wrong]
+        for one in wrong:
+            session.output.event("check", kind=kind, name=item, ok=False, **one.as_dict())
+        if not wrong:
+            _show_ok(session, kind, item, checked(project, kind, item, session.environ))
+    for problem, hint in {one.problem: one.hint for _, one in errors}.items():
+        names = list(dict.fromkeys(name for name, one in errors if one.problem == problem))
         more = f" ({count(len(names) - 1, 'other')} for the same reason: {listed(names[1:])})" if len(names) > 1 else ""
-        session.output.line("✗", names[0], f"{problem}{more}")
+        session.output.line("✗", names[0], f"{problem} → {hint}{more}")
     if errors:
-        raise next(iter(errors.values()))
+        raise errors[0][1]
+
+
+def _refused_settings(session: Session) -> list[tuple[str, SetupError]]:
+    """Return the mistakes in ``invoke.yaml``, in variables and in the files of environments."""
+    errors: dict[str, tuple[str, SetupError]] = {}
+    for env in ("", *environments(ROOT)):
+        try:
+            _ = session.to(env).settings
+        except SetupError as error:
+            for one in (error, *error.others):
+                errors.setdefault(one.problem, (f"{ENVIRONMENTS}/{env}.yaml" if env else "settings", one))
+    return list(errors.values())
 
 
 def _in_git(root: Path) -> dict[str, SetupError]:
@@ -134,21 +150,56 @@ def _show_ok(session: Session, kind: str, name: str, detail: str) -> None:
 
 
 def _read(session: Session, project: Project, kind: str, name: str) -> str:
-    """Read the files of a connector or a pipeline, and describe it in a few words."""
+    """Read the files of a connector or a pipeline, and describe it in a few words.
+
+    :raises SetupError: the first mistake.
+    """
     detail = checked(project, kind, name, session.environ)
+    for look in _looks(session, project, kind, name):
+        look()
+    return detail
+
+
+def _wrong(session: Session, project: Project, kind: str, name: str) -> list[SetupError]:
+    """Return all mistakes of a connector or a pipeline."""
+    rest, errors = mistakes(project, kind, name)
+    looks: list[Callable[[], object]] = []
+    try:
+        looks += further(rest, name, session.environ) if rest and kind == "pipeline" else ()
+    except SetupError as error:  # of .env
+        errors.append(error)
+    looks += _looks(session, rest, kind, name) if rest else ()
+    for look in looks:
+        try:
+            look()
+        except SetupError as error:
+            errors.append(error)
+    return list({error.problem: error for error in errors}.values())
+
+
+def _looks(session: Session, project: Project, kind: str, name: str) -> Iterator[Callable[[], object]]:
+    """Yield the checks of a connector or a pipeline that has been read."""
     if kind == "pipeline":
         for connector, file in project.pipeline(name).configs:
-            missing, instead = _gaps(connector, _config(project, file))
-            if missing:
-                raise lacking(project, connector, missing, instead, file)
-        return detail
+            if project.is_readable(file):
+                yield partial(_refuse_gaps, project, connector, file)
+        return
     connector = project.connector(name)
-    _warn_of_keys(session, project, connector, set(connector.settings), complete="about" in connector.capabilities)
+    if project.is_readable(connector.config):
+        known, complete = set(connector.settings), "about" in connector.capabilities
+        yield partial(_warn_of_keys, session, project, connector, known, complete=complete)
     if connector.catalog.exists():
-        read_catalog(project, connector.catalog)
+        yield partial(read_catalog, project, connector.catalog)
     if connector.lock.exists():
-        refuse_conflict(read_text(connector.lock, project.shown(connector.lock)), project.shown(connector.lock))
-    return detail
+        shown_lock = project.shown(connector.lock)
+        yield lambda: refuse_conflict(read_text(connector.lock, shown_lock), shown_lock)
+
+
+def _refuse_gaps(project: Project, connector: Connector, file: Path) -> None:
+    """Refuse a pipeline's config without the settings that its connector needs."""
+    missing, instead = _gaps(connector, _config(project, file))
+    if missing:
+        raise lacking(project, connector, missing, instead, file)
 
 
 def _config(project: Project, file: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from cluster.config.strict import listed
+from cluster.engines.lock import keep_secrets
 from cluster.engines.processes import STOP_SECONDS, Process, without_secrets
 from cluster.engines.rotation import keeper
 from cluster.errors import SetupError
@@ -252,6 +253,7 @@ class Probe:
         :raises SetupError: E-SECRET, one is not set.
         """
         root, config = self.session.settings.root, self.connector.config
+        keep_secrets(self.session.settings, self.session.environ)  # a run shows what is lost
         return secrets(config, self.session.environ, read_dotenv(root / ".env"), shown=Project(root).shown(config))
 
     def _environ(self, end: Process) -> dict[str, str]:

@@ -9,26 +9,27 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from cluster.config.settings import BUCKET_NAME, ENVIRONMENTS, LAPTOP, OBJECT, QUANTITY, pairs
-from cluster.config.strict import Fields, describe, listed, nearest, read_object, read_yaml
+from cluster.config.strict import Fields, MistakeError, describe, listed, nearest, read_object, read_yaml
 from cluster.errors import SetupError
 from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, KINDS, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
-from cluster.project.requirements import correction, correction_of_words, is_wrong
+from cluster.project.requirements import correction, correction_of_words, is_wrong, with_space
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import check_notify_url, refuse_typed_secrets, secrets
 from cluster.ui.command_line import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cluster.config.settings import Settings
     from cluster.project.parts import Plan
@@ -37,6 +38,9 @@ SCHEDULE = 'a cron expression of five fields, such as "0 6 * * *"'
 TIMEZONE = "an IANA name such as Europe/Berlin"
 DURATION = r"[1-9]\d*(s|m|h)"
 LATE_AFTER = "a duration such as 30m or 6h"
+UNREADABLE = "the whole file"
+NOWHERE = ".none"
+"""The folder of a connector that is not there."""
 DATE = 'a date in quotes, such as "2023-05-01"'
 SELECTION = r"[^\x00-\x1f-][^\x00-\x1f]*"
 """dbt's selection of a part of a project. A leading hyphen would make it an option."""
@@ -76,11 +80,20 @@ class Project:
         self._pipelines: dict[str, Pipeline] = {}
         self._passed: set[tuple[str, Path]] = set()
         """The files that have been checked, and as what."""
+        self.skipped: frozenset[tuple[str, str]] = frozenset()
+        """Keys of files, and files, that have known mistakes, and are passed over."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the project of the settings' checkout and environment."""
         return cls(settings.root, env=settings.env, resources=pairs(settings.resources))
+
+    def skipping(self, keys: frozenset[tuple[str, str]]) -> Self:
+        """Return the same project, read without some more keys that have mistakes."""
+        other = copy(self)
+        other.skipped = self.skipped | keys
+        other._connectors, other._pipelines = dict(self._connectors), {}  # noqa: SLF001 - one of us
+        return other
 
     def shown(self, path: Path) -> str:
         """Return *path* as a person at the checkout's root would type it."""
@@ -126,7 +139,11 @@ class Project:
 
     def _fields(self, content: object, shown: str, at: str = "") -> Fields:
         """Return the keys of a connector or a pipeline; the editors' schemas are made of them."""
-        return Fields(content, shown=shown, at=at)
+        return Fields(content, shown=shown, at=at, skipped=self.skipped)
+
+    def is_readable(self, file: Path) -> bool:
+        """Return whether a file has no known mistake that prevents further checks."""
+        return (self.shown(file), UNREADABLE) not in self.skipped
 
     @property
     def pipeline_names(self) -> list[str]:
@@ -216,7 +233,7 @@ class Project:
                 fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
             path = (self.root / Path(word).expanduser()).resolve()
             if is_wrong(word, self.root):
-                meant = correction(word) if fields.is_list("pip_url") else correction_of_words(texts[0])
+                meant = correction(word) if fields.is_list("pip_url") else correction_of_words(texts[0], self.root)
                 _refuse_requirement(fields, "pip_url", word, meant)
             if "://" in word or "@" in word or "/" not in word:
                 requirements.extend(filter(None, [word]))
@@ -224,8 +241,11 @@ class Project:
                 requirements.append(f"./{self.shown(path)}")
             elif any((path / name).is_file() for name in PROJECT_FILES):
                 projects.append(path)
+            elif not fields.is_list("pip_url") and with_space(self.root, texts[0]):
+                _refuse_requirement(fields, "pip_url", word, correction_of_words(texts[0], self.root))
             else:
-                fields.refuse("pip_url", f"a wheel, or a folder with a {' or '.join(PROJECT_FILES)}; {word} is neither")
+                spaces = "; a path with a space is an item of a list" if len(words) > 1 and not fields.is_list("pip_url") else ""
+                fields.refuse("pip_url", f"a wheel, or a folder with a {' or '.join(PROJECT_FILES)}; {word} is neither{spaces}")
         if not requirements and not projects:
             fields.refuse("pip_url", "at least one requirement")
         return tuple(requirements), tuple(projects)
@@ -251,7 +271,7 @@ class Project:
         fields = self._fields(self._entries[name], self.shown(self.pipelines_file), name)
         tap, target = self._side(fields, "tap"), self._side(fields, "target")
         mapper = self._side(fields, "mapper") if fields.has("mapper") else None
-        if mapper is None and fields.has("mapper_config"):
+        if mapper is None and fields.has("mapper_config") and not fields.skips("mapper_config"):
             fields.refuse("mapper_config", "a config of the mapper, and none is named")
         pipeline = Pipeline(
             name=name,
@@ -271,7 +291,7 @@ class Project:
             notify=fields.choice("notify", ("never", "failure", "warning", "always"), "failure"),
             transform=self._side(fields, "transform") if fields.has("transform") else None,
             transform_select=fields.text("transform_select", "", pattern=SELECTION, allowed="dbt's words, such as tag:daily"),
-            events=self._events(fields.mapping("events")) if fields.has("events") else None,
+            events=self._events(fields.mapping("events")) if fields.has("events") and not fields.skips("events") else None,
             mapper=mapper,
             mapper_config=self._file(fields, "mapper_config", mapper.config) if mapper else None,
             at_once=fields.number("at_once", default=4, least=1, most=100),
@@ -284,13 +304,13 @@ class Project:
         _check_parameter(fields, "transform_select", pipeline.transform_select)
         if pipeline.transform_select and not pipeline.transform:
             fields.refuse("transform_select", "a part of a transform, and none is named")
-        if pipeline.late_after and not pipeline.schedule:
+        if pipeline.late_after and not pipeline.schedule and not fields.skips("schedule"):
             fields.refuse("late_after", "a bound for a schedule, and there is none")
         reason = zone_refusal(pipeline.timezone)
         if reason:
             fields.refuse("timezone", f"{TIMEZONE}; {reason}")
         self._check_files(pipeline)
-        return pipeline if groups is None else replace(pipeline, plan=self._plan(pipeline, groups))
+        return pipeline if groups is None or self.skipped else replace(pipeline, plan=self._plan(pipeline, groups))
 
     @staticmethod
     def _groups(fields: Fields) -> dict[str, tuple[str, ...]] | None:
@@ -330,6 +350,8 @@ class Project:
 
     def _side(self, fields: Fields, kind: str) -> Connector:
         name = fields.text(kind, allowed=f"the name of a {kind} below singer-configs/")
+        if fields.skips(kind):
+            return Connector(kind, self.configs / NOWHERE, kind, (), (), kind, (), None, ())
         if name not in self.connector_names:
             fields.refuse(kind, f"one of {listed(self.connector_names)}.{nearest(name, self.connector_names)}".rstrip("."))
         connector = self.connector(name)
@@ -394,9 +416,17 @@ class Project:
 
     def _once(self, check: Callable[[Path, str], object], file: Path, what: str) -> None:
         """Check a file that is there, which many pipelines may share, until it passes."""
-        if (what, file) not in self._passed and file.exists():
+        if (what, file) in self._passed or not file.exists():
+            return
+        key = self.shown(file), what
+        if key in self.skipped:
+            return
+        try:
             check(file, self.shown(file))
-            self._passed.add((what, file))
+        except SetupError as error:
+            keys = [key] if error.code == "E-SECRET-TYPED" else [key, (key[0], UNREADABLE)]
+            raise MistakeError(error.code, error.problem, hint=error.hint, keys=keys) from None
+        self._passed.add((what, file))
 
 
 def _is_date(text: str) -> bool:
@@ -459,6 +489,38 @@ def check_catalog(catalog: Mapping[str, Any], shown: str) -> None:
             raise SetupError("E-CATALOG", f'{shown}: the stream "{name}" has no "schema".', hint=hint)
 
 
+def mistakes(project: Project, kind: str, name: str) -> tuple[Project | None, list[SetupError]]:
+    """Return all mistakes in the entry and the files of a connector or a pipeline.
+
+    With them the project without the keys that have mistakes; None if it cannot be read.
+    """
+    errors: list[SetupError] = []
+    while True:
+        try:
+            project.connector(name) if kind == "connector" else project.pipeline(name)
+        except SetupError as error:
+            keys = error.keys if isinstance(error, MistakeError) else frozenset()
+            if keys and keys <= project.skipped:  # a consequence of the others
+                return None, errors
+            errors.append(error)
+            if not keys:
+                return None, errors
+            project = project.skipping(keys)
+        else:
+            return project, errors
+
+
+def further(project: Project, name: str, environ: Mapping[str, str]) -> Iterator[Callable[[], object]]:
+    """Yield the checks of a pipeline that has been read: its messages and its secrets."""
+    pipeline = project.pipeline(name)
+    dotenv = kept_secrets(project.root, project.env)
+    if pipeline.notify != "never":
+        yield partial(check_notify_url, {**dotenv, **environ})
+    for _, file in pipeline.configs:
+        if project.is_readable(file):
+            yield partial(secrets, file, environ, dotenv, shown=project.shown(file))
+
+
 def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
     """Read a connector or a pipeline with all its files, and describe it in a few words.
 
@@ -467,13 +529,9 @@ def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) 
     if kind == "connector":
         connector = project.connector(name)
         return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
-    pipeline = project.pipeline(name)
-    dotenv = kept_secrets(project.root, project.env)
-    if pipeline.notify != "never":
-        check_notify_url({**dotenv, **environ})
-    for _, file in pipeline.configs:
-        secrets(file, environ, dotenv, shown=project.shown(file))
-    return " → ".join(connector.name for connector in pipeline.connectors)
+    for check in further(project, name, environ):
+        check()
+    return " → ".join(connector.name for connector in project.pipeline(name).connectors)
 
 
 def _safe_states(fields: Fields) -> bool | None:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cluster.config.settings import ENVIRONMENTS, is_web_address
+from cluster.config.strict import listed
 from cluster.errors import SetupError
 
 if TYPE_CHECKING:
@@ -104,15 +105,19 @@ def refuse_typed_secrets(config: Mapping[str, Any], connector: str, *, shown: st
 
     :raises SetupError: E-SECRET-TYPED, one does. Its value is no part of the message.
     """
+    typed = dict[str, str]()
     for path, value in texts(config):
         key = next((part for part in reversed(path) if not part.isdigit()), "")
         if path[0] != MAPS and (key in known or is_typed_secret(key, value)):
-            variable = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
-            raise SetupError(
-                "E-SECRET-TYPED",
-                f"{shown}: {'.'.join(path)} holds a secret itself; the file goes into a bucket, and into git.",
-                hint=f'Put it into .env as {variable}=… and write "${{{variable}}}" in its place.',
-            )
+            typed[".".join(path)] = re.sub(r"[^A-Z0-9]+", "_", f"{connector}_{key}".upper())
+    if typed:
+        them, theirs, hold = ("it", "its", "holds a secret itself") if len(typed) == 1 else ("them", "their", "hold secrets themselves")
+        lines, written = (listed(form.format(name) for name in dict.fromkeys(typed.values())) for form in ("{}=…", '"${{{}}}"'))
+        raise SetupError(
+            "E-SECRET-TYPED",
+            f"{shown}: {listed(typed)} {hold}; the file goes into a bucket, and into git.",
+            hint=f"Put {them} into .env as {lines} and write {written} in {theirs} place.",
+        )
 
 
 def texts(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -140,17 +145,17 @@ def is_typed_secret(key: str, text: str) -> bool:
 def secrets(file: Path, environ: Mapping[str, str], dotenv: Mapping[str, str], *, shown: str) -> dict[str, str]:
     """Return the values of a config's secrets: of the environment, else of ``.env``.
 
-    :raises SetupError: E-SECRET, one is not set, or is empty in ``.env``, as in a copy of
+    :raises SetupError: E-SECRET, some are not set, or empty in ``.env``, as in a copy of
         ``.env.example``. Values are never part of a message.
     """
-    values: dict[str, str] = {}
-    for name in secret_names(file):
-        value = environ.get(name, dotenv.get(name))
-        if value is None or (value == "" and name not in environ):
-            raise SetupError(
-                "E-SECRET",
-                f"{shown} asks for ${{{name}}}, which is {'not set' if value is None else 'empty in .env'}.",
-                hint=f"Put {name}=… into .env, or set it in the environment.",
-            )
-        values[name] = value
-    return values
+    values = {name: environ.get(name, dotenv.get(name)) for name in secret_names(file)}
+    unset = [name for name, value in values.items() if value is None or (value == "" and name not in environ)]
+    if unset:
+        empty = all(values[name] == "" for name in unset)
+        are, them = ("is", "it") if len(unset) == 1 else ("are", "them")
+        raise SetupError(
+            "E-SECRET",
+            f"{shown} asks for {listed(f'${{{name}}}' for name in unset)}, which {are} {'empty in .env' if empty else 'not set'}.",
+            hint=f"Put {listed(f'{name}=…' for name in unset)} into .env, or set {them} in the environment.",
+        )
+    return {name: value or "" for name, value in values.items()}

@@ -356,6 +356,28 @@ def test_an_error_that_several_share_is_shown_once(checkout: Checkout) -> None:
     assert line.endswith("(2 others for the same reason: p, q)")
 
 
+def test_all_mistakes_in_one_go(checkout: Checkout) -> None:
+    """`check all` shows every mistake of every file, each with what to do; a program gets an event for each."""
+    checkout.scripted({"token": "abc", "a": "${NO_SUCH_A}", "b": "${NO_SUCH_B}"})
+    checkout.write("pipelines.yaml", {"p": {"tap": "tap-scripted", "target": "target-scriptd", "retries": 99, "shedule": "x"}})
+    (checkout.root / "invoke.yaml").write_text("singer: {enigne: local, local_store: tape}\n")
+    result = checkout.invoke("check", "all")
+    words = [
+        "singer.enigne",
+        "singer.local_store",
+        "token holds a secret",
+        "p.target is",
+        "p.retries is",
+        "p.shedule is",
+        "NO_SUCH_B}, which are",
+    ]
+    lines = [line for line in result.out.splitlines() if line.startswith("✗")]
+    assert [len([line for line in lines if word in line and " → " in line]) for word in words] == [1] * len(words), result.out
+    assert (result.code, len(lines), result.err.count("E-SETTING")) == (1, len(words), 1)
+    events = [event for event in checkout.invoke("check", "all", "--json").events if event["event"] == "check" and not event["ok"]]
+    assert [event["name"] for event in events] == ["settings"] * 2 + ["tap-scripted"] + ["p"] * 5
+
+
 def test_a_lock_with_a_conflict(checkout: Checkout) -> None:
     """A merge that was left half done is reported by ``check all``, not by the next run alone."""
     checkout.scripted({})

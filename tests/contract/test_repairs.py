@@ -280,6 +280,7 @@ def test_packages_as_of_a_commit(checkout: Checkout, tmp_path: Path) -> None:
 
 def test_a_build_that_is_older_than_what_builds_it(checkout: Checkout) -> None:
     """The last packages that can build it are used for the build, kept in ``connector.yaml``, and part of the lock."""
+    (checkout.local / "environments").unlink()  # an earlier session has made the same one
     folder = checkout.root / "connectors" / "old"
     folder.mkdir(parents=True)
     manifest = '[project]\nname = "tap-shop"\nversion = "1"\n[project.scripts]\ntap-shop = "tap_shop:main"\n'

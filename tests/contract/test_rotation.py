@@ -42,6 +42,18 @@ def test_each_run_begins_with_the_token_of_the_last(checkout: Checkout) -> None:
     assert file.stat().st_mode & 0o777 == 0o640
 
 
+def test_each_part_begins_with_the_token_of_the_last(checkout: Checkout) -> None:
+    """The parts of a run use a token that works once after each other."""
+    file = checkout.root / ".env"
+    file.write_text(LINES)
+    steps = [["renew", "refresh_token", "+1"], ["streams", {"a": 1, "b": 1}]]
+    checkout.scripted({"refresh_token": "${TOKEN}", "steps": steps}, split="streams")
+    streams: list[dict[str, object]] = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in ("a", "b")]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    assert checkout.run().last["records"] == {"a": 1, "b": 1}
+    assert file.read_text() == LINES.replace("first", "first+1+1")
+
+
 def test_what_cannot_be_kept_is_named(checkout: Checkout) -> None:
     """A value of the environment is lost: a warning of the run names the variable and the connector, and no value."""
     checkout.scripted(config())
@@ -61,9 +73,13 @@ def runner(engine: int, side: str) -> int:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("pause", [0, 2])
-def test_a_kill_loses_nothing(checkout: Checkout, pause: float) -> None:
-    """A run is killed after the token was replaced: the next run begins with the new one, however slow the runner of the first is."""
+@pytest.mark.parametrize(
+    ("pause", "words", "times"),
+    [(0, ["run", "p"], 2), (2, ["run", "p"], 2), (2, ["check", "tap-scripted"], 3)],
+    ids=["run", "slow", "check"],
+)
+def test_a_kill_loses_nothing(checkout: Checkout, pause: float, words: list[str], times: int) -> None:
+    """A run is killed after the token was replaced: the next command begins with the new one, however slow the runner of the first is."""
     file = checkout.root / ".env"
     file.write_text(LINES)
     checkout.scripted(config(["touch", str(checkout.root / "renewed")], ["sleep", 60]))
@@ -73,9 +89,9 @@ def test_a_kill_loses_nothing(checkout: Checkout, pause: float) -> None:
         os.kill(slow, signal.SIGSTOP if pause else 0)
         process.kill()
     checkout.scripted(config())
-    with checkout.start("run", "p", "--json") as second:
+    with checkout.start(*words) as second:
         time.sleep(pause)
         os.kill(slow, signal.SIGCONT if pause else 0)
         out, err = second.communicate(timeout=60)
     assert second.returncode == 0, out + err
-    assert file.read_text() == LINES.replace("first", "first+1+1")
+    assert file.read_text() == LINES.replace("first", "first" + "+1" * times)

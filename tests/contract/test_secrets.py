@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import tarfile
 import zipfile
@@ -86,12 +87,12 @@ def test_nowhere_else(checkout: Checkout) -> None:
 
 @contextmanager
 def running(
-    checkout: Checkout, tap: dict[str, str] | None = None, target: dict[str, str] | None = None, **environ: str
+    checkout: Checkout, tap: dict[str, str] | None = None, target: dict[str, str] | None = None, password: str = "", **environ: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Yield a run whose processes are all there; its tap waits for its end, which comes with that of the body. The password is in .env."""
+    """Yield a run whose processes are all there; its tap waits for its end, which comes with that of the body. *password* is in .env."""
     reached = checkout.root / "reached"
     checkout.scripted({"steps": [["schema", "s"], ["touch", str(reached)], ["sleep", 60]], **(tap or {})}, target)
-    (checkout.root / ".env").write_text(f"PASSWORD={OTHER}\n")
+    (checkout.root / ".env").write_text(f"PASSWORD={password}\n")
     with checkout.start("run", "p", **environ) as process:
         try:
             eventually(lambda: (reached.exists() and len(ours(checkout)) >= FAMILY) or process.poll() is not None, 60)
@@ -105,9 +106,10 @@ def running(
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 def test_no_other_process_holds_it(checkout: Checkout) -> None:
     """While a run is on, a secret of the environment is in no argument list, and in no environment but that of the tool itself."""
-    with running(checkout, {"token": "${TOKEN}"}, {"password": "${PASSWORD}"}, TOKEN=CANARY) as process:
-        holders, arguments = held(CANARY), held(CANARY, "cmdline") | held(OTHER, "cmdline")
-        others = held(OTHER)
+    token, password = secrets.token_hex(), secrets.token_hex()  # of this test alone: others run beside it
+    with running(checkout, {"token": "${TOKEN}"}, {"password": "${PASSWORD}"}, password, TOKEN=token) as process:
+        holders, arguments = held(token), held(token, "cmdline") | held(password, "cmdline")
+        others = held(password)
     assert holders == {process.pid}
     assert others == set()
     assert arguments == set()

@@ -43,6 +43,17 @@ def test_a_mistyped_key(tmp_path: Path, capsys: pytest.CaptureFixture[str], text
     assert todo.startswith(f"→ {hint}")
 
 
+def test_all_mistyped_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them are named in one go."""
+    (tmp_path / "invoke.yaml").write_text("sinegr: {}\ncluster: mine\nengin: local\n", encoding="utf-8")
+
+    with pytest.raises(SystemExit):
+        check_invoke_yaml(tmp_path)
+
+    err = capsys.readouterr().err
+    assert [word in err for word in ("sinegr is", "cluster is", "engin is")] == [True] * 3
+
+
 @pytest.mark.parametrize("text", [*(f"{key}: {{}}" for key in Config.global_defaults()), "debug: true", "deploy: {host: h}", "tests: [a]"])
 def test_keys_of_others(tmp_path: Path, text: str) -> None:
     """Invoke's own keys, and those of the user's own tasks, are left alone."""
