@@ -690,9 +690,9 @@ def unknown(run: Run, problem: SetupError | None) -> RunError:
 def last_log(run: Run, history: History, record: Record | None) -> bytes:
     """Return the log of the side that failed, else of the tap.
 
-    With parts, it is that of the first part that failed.
+    With parts, it is that of the first part that failed; if all are loaded, of the transform.
     """
-    part, pod = record.failed_part if record else "", ""
+    part, pod = record.failed_part if record else "", "" if run.plan == "none" else f"{run.run}-transform-"
     try:
         if record and part:
             pod = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])[part] + "/"
