@@ -290,11 +290,13 @@ def pods_by_part(run: Run, store: Store, parts: Sequence[str]) -> dict[str, str]
     for key, data in zip(keys, ahead(lambda key: store.get(bucket, key), keys), strict=True):
         with suppress(ValueError, KeyError):
             pods[json.loads(data or b"{}")["part"]] = key.split("/")[2]
-    for node in run.failures:
-        match = POD_NODE.search(str(node.get("displayName")))
-        if match and node.get("podName"):
-            pods[parts[int(match[1])]] = str(node["podName"])
-    return pods
+    return pods | failed_pods(run, parts)
+
+
+def failed_pods(run: Run, parts: Sequence[str]) -> dict[str, str]:
+    """Return the last pod of each part that failed, as far as Argo's report of them is complete."""
+    nodes = [(POD_NODE.search(str(node.get("displayName"))), node.get("podName")) for node in run.failures]
+    return {parts[int(match[1])]: str(pod) for match, pod in nodes if match and pod}
 
 
 def ended_parts(run: Run, history: History) -> Record:
@@ -690,14 +692,15 @@ def unknown(run: Run, problem: SetupError | None) -> RunError:
 def last_log(run: Run, history: History, record: Record | None) -> bytes:
     """Return the log of the side that failed, else of the tap.
 
-    With parts, it is that of the first part that failed; if all are loaded, of the transform.
+    With parts, it is that of the first part that failed, and no other pod is looked at.
     """
-    part, pod = record.failed_part if record else "", "" if run.plan == "none" else f"{run.run}-transform-"
+    only = ""
+    if record is not None and record.parts is not None:
+        pod = failed_pods(run, [item["name"] for item in record.parts]).get(record.failed_part)
+        only = f"{pod}/" if pod else f"{run.run}-transform-"
     try:
-        if record and part:
-            pod = pods_by_part(run, history.store, [item["name"] for item in record.parts or ()])[part] + "/"
-        left = traces(run, history.store, only=pod)
-    except (SetupError, KeyError):
+        left = traces(run, history.store, only=only)
+    except SetupError:
         return b""
     sides = [side for side in TRACED[:-1] if left.reports[side].get("exit_code") not in {0, None}]
     return left.logs[sides[0] if sides else "tap"]

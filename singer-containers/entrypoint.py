@@ -1335,7 +1335,8 @@ class Runner:
             return state
         marks = state.get("bookmarks")
         if not isinstance(marks, dict) or set(state) - {"bookmarks", "currently_syncing"}:
-            raise EntrypointError("E-STATE", "The state has not its bookmarks by stream.", "Leave out split, or start over with --full.")
+            hint = "Leave out split. Or, if only an old state has this form, start over: state PIPELINE --reset"
+            raise EntrypointError("E-STATE", "The state has not its bookmarks by stream.", hint)
         mine = {stream: mark for stream, mark in marks.items() if stream not in others}
         return state if mine == marks else {"bookmarks": mine} if mine else None
 

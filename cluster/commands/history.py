@@ -118,9 +118,9 @@ def _row(engine: Engine, record: Record) -> list[str]:
 
 
 def _moved(record: Record) -> str:
-    """Return the number of records, and the batch files if there are any."""
+    """Return the number of records, loaded of all, and the batch files if there are any."""
     files, size = (sum(batch[name] for batch in record.batches.values()) for name in ("files", "bytes"))
-    return f"{record.total:,}" + (f" · {count(files, 'file')}, {megabytes(size)}" if files else "")
+    return outcome.counted(record) + (f" · {count(files, 'file')}, {megabytes(size)}" if files else "")
 
 
 def show(session: Session, run: str) -> None:
@@ -140,18 +140,20 @@ def show(session: Session, run: str) -> None:
             (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
             for name, number in (record.tap_records or {}).items()
         ]
-        killed = bool(record.parts) and record.status == "running" and fields["status"] == "interrupted"
+        # Each part that ends moves the state; the record has it at the end.
+        moving = bool(record.parts) and record.status == "running"
         facts = [
             ("started", record.started),
             ("took", seconds(record.seconds) if record.seconds is not None else "not known"),
             *sides,
             *sent,
             *streams,
+            *([("loaded", f"{outcome.counted(record)} records")] if record.stored != record.total else []),
             *_parts(fields.get("parts", ())),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),
             *([("backfill", str(backfill.recorded(record.backfill)))] if record.backfill else []),
-            *([("state", f"{command('state', record.pipeline)} shows it")] if killed else _state(record)),
+            *([("state", f"{command('state', record.pipeline)} shows it")] if moving else _state(record)),
             *_files(engine, record),
             *([("raw", engine.history.store.url(session.settings.bucket_artifacts, record.raw))] if record.raw else []),
             ("logs", engine.logs(record)),

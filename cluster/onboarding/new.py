@@ -30,6 +30,7 @@ from cluster.project.dotenv import read_dotenv
 from cluster.project.files import from_checkout, warn_of_paths
 from cluster.project.model import NAME, NAME_ALLOWED
 from cluster.project.reader import Project
+from cluster.project.requirements import with_space
 from cluster.project.secrets import is_secret_key, secret_names
 from cluster.ui.command_line import command
 
@@ -68,6 +69,8 @@ def new(session: Session, request: ConnectorRequest, *, meltano_file: str = "", 
         _take_over(request, Path(meltano_file), project.root)
     elif not request.pip_url and not from_scratch:
         from_hub.fill_in(session, request)
+    elif with_space(project.root, request.pip_url):
+        request.requirements = [request.pip_url if "/" in request.pip_url else f"./{request.pip_url}"]
     with only_one(session.settings.local / "locks" / "connectors", "Another connector of this checkout is being made."):
         draft, config = _make(session, request, from_scratch=from_scratch, ask=ask)
     connector = Project(session.settings.root).connector(request.name)

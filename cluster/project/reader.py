@@ -23,7 +23,7 @@ from cluster.project import debian, planning
 from cluster.project.dotenv import kept_secrets
 from cluster.project.files import read_files
 from cluster.project.model import CAPABILITIES, CONFIG, KINDS, NAME, NAME_ALLOWED, PROJECT_FILES, Connector, Events, Pipeline
-from cluster.project.requirements import correction, correction_of_words, is_wrong
+from cluster.project.requirements import correction, correction_of_words, is_wrong, with_space
 from cluster.project.schedule import refusal, zone_refusal
 from cluster.project.secrets import check_notify_url, refuse_typed_secrets, secrets
 from cluster.ui.command_line import command
@@ -233,7 +233,7 @@ class Project:
                 fields.refuse("pip_url", "requirements only; options such as an index belong into the environment (UV_DEFAULT_INDEX)")
             path = (self.root / Path(word).expanduser()).resolve()
             if is_wrong(word, self.root):
-                meant = correction(word) if fields.is_list("pip_url") else correction_of_words(texts[0])
+                meant = correction(word) if fields.is_list("pip_url") else correction_of_words(texts[0], self.root)
                 _refuse_requirement(fields, "pip_url", word, meant)
             if "://" in word or "@" in word or "/" not in word:
                 requirements.extend(filter(None, [word]))
@@ -241,8 +241,11 @@ class Project:
                 requirements.append(f"./{self.shown(path)}")
             elif any((path / name).is_file() for name in PROJECT_FILES):
                 projects.append(path)
+            elif not fields.is_list("pip_url") and with_space(self.root, texts[0]):
+                _refuse_requirement(fields, "pip_url", word, correction_of_words(texts[0], self.root))
             else:
-                fields.refuse("pip_url", f"a wheel, or a folder with a {' or '.join(PROJECT_FILES)}; {word} is neither")
+                spaces = "; a path with a space is an item of a list" if len(words) > 1 and not fields.is_list("pip_url") else ""
+                fields.refuse("pip_url", f"a wheel, or a folder with a {' or '.join(PROJECT_FILES)}; {word} is neither{spaces}")
         if not requirements and not projects:
             fields.refuse("pip_url", "at least one requirement")
         return tuple(requirements), tuple(projects)

@@ -10,10 +10,7 @@ import os
 import re
 import shlex
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 PLAIN = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?(\[[\w,.-]+\])?((==|>=|<=|!=|<|>)\d+(\.\d+)*(,(?!$)|$))*", re.ASCII)
 """Most requirements. The import of ``packaging`` for the others takes longer than reading files."""
@@ -41,6 +38,11 @@ def is_wrong(requirement: str, root: Path) -> bool:
     return bool(re.fullmatch(r"[^@;]+@\s*(latest|v?\d[\w.]*)", text)) or not _parses(text)
 
 
+def with_space(root: Path, text: str) -> bool:
+    """Return whether a text is the path of a file or folder with a space in it."""
+    return " " in text.strip() and os.path.lexists(root / Path(text).expanduser())
+
+
 def correction(requirement: str) -> str:
     """Return what a wrong requirement probably means; empty if that is not clear."""
     text, semicolon, marker = requirement.partition(";")
@@ -50,9 +52,10 @@ def correction(requirement: str) -> str:
     return corrected if _parses(corrected) else ""
 
 
-def correction_of_words(text: str) -> str:
+def correction_of_words(text: str, root: Path) -> str:
     """Return what a text of several requirements, separated by spaces, probably means."""
-    if ";" in text and _parses(text):  # a list, whose items are not split
+    if with_space(root, text) or (";" in text and _parses(text)):
+        # The items of a list are not split.
         return json.dumps([text], ensure_ascii=False)
     tidy = re.sub(r"\s*([<>=!~^,]+)\s*", r"\1", text)
     with suppress(ValueError):

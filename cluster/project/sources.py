@@ -38,7 +38,7 @@ SECONDS = 600
 """The timeout of each command of git."""
 GIT = re.compile(r"(?P<name>[\w.-]+)\S* @ git\+(?P<url>\S+)@(?P<commit>[0-9a-f]{40,64})(?:#(?P<fragment>[^\s;]+))?(?P<marker> ;.*)?")
 """A line of the lock for a commit."""
-FILE = re.compile(r"(?:[\w.-]+\S* @ file://)?(?P<path>\.{0,2}/[^\s;]+)(?P<marker> ;.*?)?(?: \\(?:\n .*)*)?")
+FILE = re.compile(r"(?:[\w.-]+\S* @ file://)?(?P<path>\.{0,2}/[^;\n]+?)(?P<marker> ;.*?)?(?: \\(?:\n .*)*)?")
 """Lines of the lock for a wheel or a folder of this machine."""
 VARIABLES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_PREFIX"}
 """Variables of a hook of git that would lead to the user's own repository."""

@@ -55,9 +55,9 @@ def _cut(value: Any) -> str:
 
 def short(state: Mapping[str, Any] | None) -> str:
     """Return a state in one line: the bookmark of one stream, or streams with theirs."""
-    if not state:
-        return "none"
     streams = _by_stream(state)
+    if not state or state == {"bookmarks": {}}:
+        return "none"
     if len(streams) == 1:
         return _mark(next(iter(streams.values())))
     if streams:

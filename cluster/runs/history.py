@@ -290,5 +290,5 @@ class PartHistory(History):
             raise SetupError(
                 "E-STATE",
                 f"The state cannot be split by streams: {error}.",
-                hint="Leave split out of pipelines.yaml, or start over with --full.",
+                hint="Leave split out of pipelines.yaml. Or, if only an old state has this form, start over: state PIPELINE --reset",
             ) from None

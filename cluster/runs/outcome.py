@@ -292,6 +292,16 @@ def moved(record: Record) -> str:
     return ", ".join(moved) + more
 
 
+def counted(record: Record) -> str:
+    """Return the number of records; if not all are loaded, with the number of those that are.
+
+    A target whose rows are safe when it prints a state may have loaded some of a failed run.
+    """
+    if record.stored == record.total or (record.status == "running" and not record.parts):
+        return f"{record.total:,}"
+    return f"{'some' if record.state_kept and not record.parts else f'{record.stored:,}'} of {record.total:,}"
+
+
 def batched(batches: Iterable[Mapping[str, int]]) -> str:
     """Return the number of batch files, and of those whose records are not known, in words."""
     files, uncounted = (sum(batch[name] for batch in batches) for name in ("files", "uncounted"))

@@ -127,6 +127,12 @@ class Record:
         return sum(self.records.values())
 
     @property
+    def stored(self) -> int:
+        """How many of these records are loaded for certain: all of a success, else of its parts."""
+        done = (item["records"] for item in self.parts or () if item["status"] == "succeeded")
+        return self.total if self.committed else sum(done)
+
+    @property
     def done(self) -> int:
         """How many of its parts are loaded."""
         return sum(item["status"] in DONE for item in self.parts or ())

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from cluster.runs import outcome
 from cluster.ui.command_line import command
 from cluster.ui.format import count, gigabytes, megabytes, seconds
 
@@ -140,7 +141,7 @@ def _figures(records: Sequence[Record]) -> Markup:
     figures = [
         (f"{len(records):,}", "run" if len(records) == 1 else "runs"),
         (f"{_failed(records):,}", "failed"),
-        (f"{sum(record.total for record in records):,}", "records"),
+        (f"{sum(record.stored for record in records):,}", "records loaded"),
         (gigabytes(size) if size >= GIGABYTE else megabytes(size), "data"),
         (seconds(sum(record.seconds or 0 for record in records)), "time"),
     ]
@@ -178,7 +179,7 @@ def _pipelines(records: Sequence[Record]) -> Markup:
         ("engine", "w"),
         ("runs", "n"),
         ("failed", "n"),
-        ("records", "n w"),
+        ("loaded", "n w"),
         ("median", "n w"),
         ("longest", "n w"),
         (f"last {STRIP} runs", "w"),
@@ -194,7 +195,7 @@ def _pipelines(records: Sequence[Record]) -> Markup:
                 engine,
                 f"{len(runs):,}",
                 element("span", f"{failed:,}", class_="bad" if failed else "quiet"),
-                f"{sum(record.total for record in runs):,}",
+                f"{sum(record.stored for record in runs):,}",
                 _took(times),
                 seconds(max(times)) if times else "",
                 _strip(runs[:STRIP]),
@@ -232,7 +233,7 @@ def _runs(records: Sequence[Record]) -> Markup:
             record.pipeline,
             record.engine,
             _status(record),
-            f"{record.total:,}",
+            outcome.counted(record),
             seconds(record.seconds) if record.seconds is not None else "",
             element("code", record.run),
         ]

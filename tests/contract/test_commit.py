@@ -689,7 +689,8 @@ def test_a_part_whose_commit_was_stopped_after_its_tap_failed(pod: Pod) -> None:
     assert record is not None
     assert (record.status, (record.error or {}).get("code")) == ("failed", "E-TAP-FAILED")
     assert "KeyError: 7" in (record.parts or [])[1]["error"]["problem"]
-    assert commit.last_log(pod.run, pod.history, record) == b"KeyError: 7", "the message has the log of the part"
+    failures = ({"displayName": "rest(1:1)(0)", "podName": "pod-2"},)
+    assert commit.last_log(replace(pod.run, failures=failures), pod.history, record) == b"KeyError: 7"
 
 
 def test_a_part_that_took_too_long(pod: Pod) -> None:

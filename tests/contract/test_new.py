@@ -75,6 +75,15 @@ def test_a_mistake_leaves_nothing(checkout: Checkout, name: str) -> None:
     assert environments(checkout, command[0]) == there
 
 
+@pytest.mark.full
+def test_a_path_with_a_space(checkout: Checkout) -> None:
+    """The folder of a package may have a space in its name: the text is one path, and connector.yaml keeps it as one."""
+    (checkout.root / "my taps").mkdir()
+    (checkout.root / project(checkout)).rename(checkout.root / "my taps" / "odd")
+    succeeded(checkout.invoke("new", "tap-shop", "--pip-url", "my taps/odd"))
+    assert made(checkout, "tap-shop", "connector.yaml")["pip_url"] == ["my taps/odd"]
+
+
 def test_the_shortest_command(checkout: Checkout) -> None:
     """An older tap shows itself what it needs: program, kind, capabilities and settings are found without an option for them."""
     result = succeeded(checkout.invoke("new", "tap-shop", "--pip-url", project(checkout)))

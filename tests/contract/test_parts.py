@@ -184,6 +184,7 @@ def test_a_run_with_parts_is_killed(checkout: Checkout) -> None:
     two_parts(checkout)
     with checkout.start("run", "p") as process:
         eventually(lambda: list((checkout.local / "logs" / "p").glob("*/b/tap.log")))
+        assert "state p shows it" in checkout.invoke("show", "last").out, "the parts that have ended moved the state"
         process.kill()
     for words in (["show", "last"], ["runs"]):
         record = checkout.invoke(*words, "--json").last
@@ -233,6 +234,7 @@ def test_a_state_of_another_form(checkout: Checkout) -> None:
     checkout.invoke("state", "p", "--set", str(file))
     refused = checkout.run()
     assert (refused.code, refused.error, "beside bookmarks" in refused.err) == (1, "E-STATE", True), refused.err
+    assert "start over: state PIPELINE --reset" in refused.err
 
     checkout.invoke("state", "p", "--reset")
     checkout.scripted({"steps": [["schema", "a"], ["state", {"n": 1}]]}, split="streams")

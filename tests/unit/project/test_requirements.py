@@ -106,3 +106,28 @@ def test_other_keys_of_the_installation(tmp_path: Path, key: str, value: object,
         read(tmp_path, **{"pip_url": "x", key: value})
 
     assert sentence in caught.value.problem
+
+
+@pytest.mark.parametrize("written", ["my taps/tap-x", "./my taps/tap-x", "my wheels/tap_x-1-py3-none-any.whl"])
+def test_a_path_with_a_space(tmp_path: Path, written: str) -> None:
+    """Unquoted it is refused with the list to write; as an item of a list, or in quotes, it is one path."""
+    for name in ("my taps/tap-x/setup.py", "my wheels/tap_x-1-py3-none-any.whl"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(SetupError, match="allowed is") as caught:
+        read(tmp_path, pip_url=written)
+    assert caught.value.problem.endswith(f'Did you mean ["{written}"]?')
+
+    file = tmp_path / "singer-configs" / "tap-x" / "connector.yaml"
+    for form in ([written], f"'{written}'"):
+        file.write_text(yaml.safe_dump({"kind": "tap", "pip_url": form}), encoding="utf-8")
+        connector = Project(tmp_path).connector("tap-x")
+        assert [*connector.requirements, *map(str, connector.projects)] == [
+            f"./{written}" if written.endswith(".whl") else str(tmp_path / written)
+        ]
+
+
+def test_a_path_with_a_space_that_is_not_there(tmp_path: Path) -> None:
+    """The message names how a path with a space is written."""
+    with pytest.raises(SetupError, match=r"\./my is neither; a path with a space is an item of a list"):
+        read(tmp_path, pip_url="./my taps/tap-x")

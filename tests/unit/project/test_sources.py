@@ -21,6 +21,8 @@ shared @ git+ssh://git@example.org/data/shared.git@{TWO}#subdirectory=packages/s
 tap-x @ git+https://example.org/tap-x.git@{ONE}
 ./wheels/tap_y-1-py3-none-any.whl ; python_full_version < '4' \\
     --hash=sha256:03
+./my wheels/tap_w-1-py3-none-any.whl \\
+    --hash=sha256:05
 tap-z @ file:///home/me/tap-z
 urllib3==2.0 ; python_full_version < '4' \\
     --hash=sha256:04
@@ -37,6 +39,7 @@ def test_a_lock_is_split() -> None:
         (Commit("shared", "ssh://git@example.org/data/shared.git", TWO, "packages/shared"), " ; sys_platform == 'linux'"),
         (Commit("tap-x", "https://example.org/tap-x.git", ONE, ""), ""),
         (Path("./wheels/tap_y-1-py3-none-any.whl"), " ; python_full_version < '4'"),
+        (Path("./my wheels/tap_w-1-py3-none-any.whl"), ""),
         (Path("/home/me/tap-z"), ""),
     ]
     assert len({item.key for item, _ in others if isinstance(item, Commit)}) == 2

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.engines.lock import RUN_ID
+from cluster.runs.outcome import counted
 from cluster.runs.record import Record, Side, new_run_id, read_record, write_record
 
 texts = st.text(max_size=12)
@@ -110,3 +113,26 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
     """A file that is damaged, or is something else, is refused with the one error that readers expect."""
     with pytest.raises(ValueError):  # noqa: PT011 - the kind of error is what readers rely on
         read_record(data)
+
+
+PARTS = [{"name": name, "status": status, "records": number} for name, status, number in (("a", "succeeded", 700), ("b", "failed", 300))]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "succeeded", "loaded": True}, "1,000"),
+        ({"status": "failed", "loaded": True}, "1,000"),
+        ({"status": "failed"}, "0 of 1,000"),
+        ({"status": "interrupted"}, "0 of 1,000"),
+        ({"status": "failed", "state_kept": {"n": 1}}, "some of 1,000"),
+        ({"status": "running"}, "1,000"),
+        ({"status": "failed", "parts": PARTS}, "700 of 1,000"),
+        ({"status": "running", "parts": PARTS}, "700 of 1,000"),
+        ({"status": "failed", "records": {}}, "0"),
+    ],
+)
+def test_what_was_loaded(fields: dict[str, Any], words: str) -> None:
+    """A number alone was loaded; of a run or a part that failed, `runs`, `show` and `report` print how much of it was not."""
+    record = Record("r", "p", "local", "2026-01-01T00:00:00Z", Side("tap-x", "1"), Side("target-x", "1"), None)
+    assert counted(replace(record, **{"records": {"s": 600, "t": 400}, **fields})) == words

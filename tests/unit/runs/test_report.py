@@ -99,7 +99,7 @@ def test_the_figures() -> None:
         run(3, status="interrupted"),
     ]
     text = "|".join(Reader(page(records, [], NOW)).text)
-    assert "|runs|4|failed|2|records|3,000|" in text
+    assert "|runs|4|failed|2|records loaded|1,000|" in text
     assert "|E-TAP-FAILED|once 2026-11-23 12:00|no token|→ Set one.|" in text
     assert "|interrupted|once 2026-11-21 12:00|" in text
     assert "Runs, 2026-11-21 to 2026-11-24" in text

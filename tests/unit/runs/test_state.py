@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.runs import state
+from cluster.runs import bookmarks, state
 from cluster.ui import exact_json
 
 STATE = '{"id": 12345678901234567890.10, "at": null}'
@@ -37,3 +37,8 @@ def test_what_is_no_state_is_refused_with_the_reason(text: str | bytes, reason: 
     """A state that the next run, or another program, cannot read never replaces one that it can."""
     with pytest.raises(ValueError, match=reason):
         state.read(text)
+
+
+def test_a_state_without_bookmarks_in_words() -> None:
+    """No stream has one: that is none, as without a state."""
+    assert bookmarks.change({"bookmarks": {}}, {"bookmarks": {"a": {"n": 1}, "b": {}}}) == "a 1 · b no bookmark (before: none)"
