@@ -77,7 +77,7 @@ def late(session: Session, *, pipeline: str) -> None:
         return
     cells = [[item.pipeline, shown_time(item.due), shown_time(item.success) if item.success else "never", item.detail] for item in overdue]
     output.table(cells, ("pipeline", "due", "last success", "why"))
-    hint = f"See {command('runs', overdue[0].pipeline)}"
+    hint = f"See {command('runs --pipeline', overdue[0].pipeline)}"
     if engine.handles is None and all(item.why == "not-started" for item in overdue):
         hint = f"Let something start them: {command('schedule --print cron')}"
     raise SetupError("E-LATE", f"{len(overdue)} of {count(len(watched), 'pipeline')} late on the engine {engine.label}.", hint=hint)

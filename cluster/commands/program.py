@@ -114,9 +114,17 @@ class Singer(Program):
         self.config.load_project()
 
     def parse_tasks(self) -> None:
-        """Parse the command; answer a missing name with the names that exist."""
+        """Parse the command; answer a missing name with the names that exist.
+
+        An empty value is that of a variable which is not set: ``--from "$FIRST"`` without a first
+        day would be an ordinary run.
+        """
         try:
             super().parse_tasks()
+            arguments = [argument for context in self.tasks for argument in context.args.values() if not argument.positional]
+            empty = [argument.name for argument in arguments if argument.raw_value == ""]
+            if empty:
+                guarded(_no_value, Context(self.config), empty[0], self._command(), json="--json" in self.argv)
         except ValueError as error:  # of an option that takes a number
             value = str(error).rpartition(": ")[2].strip("'")
             guarded(_no_number, Context(self.config), value, self._command(), json="--json" in self.argv)
@@ -234,7 +242,8 @@ def _no_value(_session: Session, option: str, name: str) -> None:
 
     :raises SetupError: E-SETTING, always.
     """
-    raise SetupError("E-SETTING", f"--{option} needs a value.", hint=f"{command(f'{name} --help')} shows what its options take.")
+    flag = f"--{option.strip('_').replace('_', '-')}"
+    raise SetupError("E-SETTING", f"{flag} needs a value.", hint=f"{command(f'{name} --help')} shows what its options take.")
 
 
 def _no_positional(_session: Session, word: str, name: str) -> None:

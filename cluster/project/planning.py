@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 REST = "rest"
 """The last group of a split: the streams that no group names."""
+TAKEN = ("transform", "parts.json")
+"""What the folder of a run has beside those of its parts."""
 
 
 # -- by streams
@@ -41,8 +43,9 @@ def by_streams(catalog: Mapping[str, Any], groups: Mapping[str, Sequence[str]], 
         rest = tuple(stream for stream in streams if stream not in named)
         made = [*((name, tuple(names)) for name, names in groups.items()), *([(REST, rest)] if rest else [])]
     else:
-        made = [(name, (stream,)) for name, stream in zip(_names(streams), streams, strict=True)]
-    return Plan(tuple(Part(name, own) for name, own in _few(made)), at_once)
+        made = [(stream, (stream,)) for stream in streams]
+    parts = zip(_names(name for name, _ in _few(made)), made, strict=True)
+    return Plan(tuple(Part(name, own) for name, (_, own) in parts), at_once)
 
 
 def selected(catalog: Mapping[str, Any]) -> Iterator[str]:
@@ -84,8 +87,8 @@ def _replicated(catalog: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any, Map
 
 
 def _names(streams: Iterable[str]) -> Iterator[str]:
-    """Yield a name for the part of each stream: a folder and a key in every store."""
-    seen: set[str] = set()
+    """Yield a name for the part of each stream or group: a folder and a key in every store."""
+    seen = set(TAKEN)
     for stream in streams:
         short = name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stream).strip(".-")[:80] or "stream"
         number = 1

@@ -172,7 +172,8 @@ def _why(watched: Watched, facts: Known, due: datetime, live: Live | None) -> tu
     if watched.suspended:
         return "suspended", "its schedule is suspended in Argo"
     if facts.failed is not None and facts.failed >= due:
-        return "failing", f"{count(facts.failures, 'run')} failed one after the other, the last with {facts.code}"
+        several = f"{count(facts.failures, 'run')} failed one after the other, the last"
+        return "failing", f"{several if facts.failures > 1 else 'its last run failed'} with {facts.code}"
     return "not-started", "no run has begun since"
 
 

@@ -85,6 +85,8 @@ def test_version(checkout: Checkout) -> None:
         (["--help", "rnu"], 'There is no command "rnu". Did you mean "run"?', "./invoke --list"),
         (["runs", "--limit", "x"], '"x" is no whole number.', "./invoke runs --help"),
         (["run", "p", "--engine"], "--engine needs a value.", "./invoke run --help"),
+        (["run", "p", "--at-once", "4", "--from="], "--from needs a value.", "./invoke run --help"),
+        (["run", "p", "--at-once", "", "--full"], "--at-once needs a value.", "./invoke run --help"),
         (
             ["runs", "nightly"],
             'runs takes no word such as "nightly"; a pipeline is named with --pipeline.',

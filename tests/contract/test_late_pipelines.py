@@ -111,5 +111,11 @@ def test_late_on_the_local_engine(checkout: Checkout) -> None:
     assert (done.code, done.error) == (1, "E-LATE")
     assert [(event["pipeline"], event["why"]) for event in done.events if event["event"] == "late"] == [("p", "not-started")]
     assert "schedule --print" in done.err
+    checkout.write("tap-scripted/config.json", {"steps": [["exit", 1]]})
+    assert checkout.run().code == 2
+    next_step = checkout.invoke("runs", "--late").err.rpartition("See invoke ")[2].split()
+    assert next_step == ["runs", "--pipeline", "p"]
+    assert checkout.invoke(*next_step).code == 0
+    checkout.write("tap-scripted/config.json", {"steps": GOOD})
     assert checkout.run().code == 0
     assert checkout.invoke("runs", "--late").code == 0

@@ -62,11 +62,14 @@ def test_a_plan_is_read_as_it_was_written() -> None:
 
 def test_names_of_parts_are_names_of_files() -> None:
     """Each part has another name, and every store can have a folder of that name."""
-    streams = ["public-Orders", "public-orders", "a/b", "../x", "日本"]
+    streams = ["public-Orders", "public-orders", "a/b", "../x", "日本", "transform", "parts.json"]
     catalog = {"streams": [{"tap_stream_id": stream, "schema": {}} for stream in streams]}
     plan = by_streams(catalog, {}, 4, "catalog.json", "tap-x")
-    assert [part.name for part in plan.parts] == ["public-Orders", "public-orders-2", "a-b", "x", "stream"]
+    assert [part.name for part in plan.parts] == ["public-Orders", "public-orders-2", "a-b", "x", "stream", "transform-2", "parts.json-2"]
     assert [part.streams for part in plan.parts] == [(stream,) for stream in streams]
+    groups = {"X": streams[:1], "x": streams[1:2], "transform": streams[2:4], "Rest": streams[4:5]}
+    named = [part.name for part in by_streams(catalog, groups, 4, "catalog.json", "tap-x").parts]
+    assert named == ["X", "x-2", "transform-2", "Rest", "rest-2"]
 
 
 @pytest.mark.parametrize(

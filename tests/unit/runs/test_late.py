@@ -74,6 +74,7 @@ def test_when_a_pipeline_is_late(watched: Watched, success: str | None, now: str
             "failing",
             "2 runs failed one after the other, the last with E-TAP-FAILED",
         ),
+        (NIGHTLY, [record("failed", "29 02:00", error={"code": "E-PIPE"})], None, "failing", "its last run failed with E-PIPE"),
         (NIGHTLY, [record("failed", "28 02:00")], None, "not-started", "no run has begun since"),
         (
             NIGHTLY,
