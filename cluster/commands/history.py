@@ -148,7 +148,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
-            *([("loaded", f"{outcome.counted(record)} records")] if record.stored != record.total else []),
+            *([("loaded", f"{outcome.counted(record)} records")] if " of " in outcome.counted(record) else []),
             *_parts(fields.get("parts", ())),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),

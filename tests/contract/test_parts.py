@@ -102,6 +102,7 @@ def test_a_part_that_fails(checkout: Checkout) -> None:
     assert [part["status"] for part in record["parts"]] == ["succeeded", "failed", "succeeded"]
     assert record["parts"][1]["error"]["code"] == "E-TAP-FAILED"
     assert (record["status"], record["loaded"], record["records"]) == ("failed", False, {"a": 2, "b": 3, "c": 2})
+    assert ["4 of 7" in checkout.invoke(*words).out for words in (["runs"], ["show", "last"])] == [True, True]
     assert checkout.leftovers() == []
     assert {event["part"] for event in checkout.invoke("logs", "last", "--json").events if event["side"] == "tap"} <= set(STREAMS)
 
