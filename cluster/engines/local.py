@@ -81,7 +81,9 @@ class LocalEngine:
             finally:
                 # A run that is not settled needs its folder for the command that ends it later.
                 if journal.settled or not (there.file.exists() or job.plan):
-                    with suppress(SetupError):  # after a Ctrl-C a runner may still be ending
+                    # After a Ctrl-C a runner may still be ending. Another one leaves it to the
+                    # next command.
+                    with suppress(SetupError, KeyboardInterrupt):
                         sweep(folder, name)
                 if journal.settled and not folder.exists():
                     with suppress(OSError):  # the next command tries again

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +178,24 @@ def test_a_run_with_parts_is_interrupted(checkout: Checkout) -> None:
     checkout.scripted({"steps": [["streams", {"b": 2}]]}, {"often": True}, split="streams")
     again = checkout.invoke("retry", run, "--json")
     assert (again.code, again.last["records"], checkout.state()) == (0, {"b": 2}, marks(b=2)), again.err
+
+
+@pytest.mark.full
+def test_a_run_with_parts_is_interrupted_impatiently(checkout: Checkout) -> None:
+    """However often Ctrl-C is pressed while a tap does not end, the message is about this run and what it has loaded."""
+    split(checkout, {"a": 2, "b": 2})
+    checkout.scripted({"parts": {"b": {"steps": [["deaf"], ["sleep", 60]]}}, "steps": [["streams", {"a": 2}]]}, split="streams")
+    with checkout.start("run", "p") as process:
+        eventually(lambda: list((checkout.local / "runs").glob("*/b/tap/report.json")))
+        time.sleep(1)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "1 of 2 parts are loaded" in err, "cluster" in err) == (130, True, False), err
+    split(checkout, {"a": 2, "b": 2})
+    assert checkout.invoke("retry", "last").code == 0
+    assert (checkout.state(), checkout.leftovers()) == (marks(a=2, b=2), [])
 
 
 @pytest.mark.full
