@@ -157,7 +157,8 @@ def _number(text: str) -> int | None:
 def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
     """Return whether a pipeline's schedule was due since its last run began.
 
-    A time that was missed counts for six hours, as in the cluster; without a run, for one hour.
+    A time that was missed counts for six hours, as in the cluster; without a run, for one hour. A
+    retry is no such run: it leaves out what an earlier run has loaded.
 
     :raises SetupError: E-SETTING, the pipeline has no schedule.
     """
@@ -165,7 +166,7 @@ def _is_due(session: Session, engines: Engines, name: str, asked: str) -> bool:
     if not pipeline.schedule:
         raise SetupError("E-SETTING", f"{name} has no schedule, and --if-due asks whether it is due.", hint="Leave --if-due out.")
     used, _ = engines.choose(asked)
-    last = next((record for record in used.records(name) if record.backfill is None), None)
+    last = next((record for record in used.records(name) if record.backfill is None and record.retry_of is None), None)
     since = now - timedelta(hours=1)
     if last is not None:
         since = max(datetime.fromisoformat(last.started), now - timedelta(seconds=DEADLINE_SECONDS))

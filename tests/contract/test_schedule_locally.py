@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from scenarios import GOOD
@@ -39,3 +41,18 @@ def test_a_pipeline_runs_only_if_it_is_due(checkout: Checkout) -> None:
     assert "is not due before" in checkout.invoke("run", "p", "--if-due").out
     checkout.scripted({"steps": GOOD})
     assert checkout.run("p", "--if-due").error == "E-SETTING"
+
+
+def test_a_retry_is_not_the_run_that_was_due(checkout: Checkout) -> None:
+    """It loads one part only, so the time of the schedule that was missed before it still counts."""
+    checkout.scripted({"steps": [["streams", {"a": 2, "b": 2}, 2, {"b": 1}]]}, {"often": True}, split="streams", schedule="* * * * *")
+    streams = [{"tap_stream_id": name, "stream": name, "schema": {}, "selected": True} for name in "ab"]
+    checkout.write("tap-scripted/catalog.json", {"streams": streams})
+    assert checkout.run().code == 2
+    [record] = (checkout.local / "buckets" / "artifacts" / "runs").rglob("run.json")
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    began = datetime.fromisoformat(facts["started"]) - timedelta(hours=2)
+    record.write_text(json.dumps(facts | {"started": began.isoformat()}), encoding="utf-8")
+    checkout.write("tap-scripted/config.json", {"steps": [["streams", {"a": 2, "b": 2}]]})
+    assert checkout.invoke("retry", "last").code == 0
+    assert checkout.run("p", "--if-due").last["run"]
