@@ -293,6 +293,7 @@ def test_progress_of_a_long_load_is_at_most_ten_seconds_old(ground: Ground, tmp_
         time.sleep(0.2)
     command.kill(signal.SIGKILL)
     command.wait()
+    eventually(lambda: not ground.orphans(), why=ground.orphans)  # the next test begins without them
     assert ground.state() > BATCH
     assert ground.state() <= len(outside(file))
     assert behind <= 10 + 2  # and what the machine takes to look
