@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cluster.config.strict import read_text
 from cluster.errors import SetupError
@@ -65,8 +66,12 @@ def origin(checkout: Path) -> str:
 
 def is_local(address: str) -> bool:
     """Return whether a git repository is a path of this machine, or an address of it."""
-    host = re.match(r"(?:(?!file:)\w[\w+.-]*://(?:[^/@]*@)?|(?!\w+://)(?:[^/@]*@)?(?=[^/]*:))(\[[^]]*\]|[^:/]*)", address)
-    return not host or bool(re.fullmatch(r"localhost|127\..*|\[::1\]|", host[1]))
+    if "://" in address:
+        host = urlsplit(address).hostname or ""  # none in file:///…
+    else:
+        host, colon, _ = address.partition(":")  # user@host:path; a path may have a colon too
+        host = host.rpartition("@")[2] if colon and "/" not in host else ""
+    return host in {"", "localhost", "::1"} or host.startswith("127.")
 
 
 def newest(address: str, seconds: float = SECONDS, environ: Mapping[str, str] | None = None) -> str:
