@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from cluster.config.strict import read_text
 from cluster.errors import SetupError
-from cluster.host.subprocesses import run
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -45,10 +45,16 @@ def ambiguous(root: Path, tool: Path, here: Path) -> Path | None:
     return None
 
 
+def _git(*words: str, environ: Mapping[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
+    from cluster.host.subprocesses import run  # noqa: PLC0415 - every command imports this module, few ask git
+
+    return run(["git", *words], environ=environ, seconds=seconds)
+
+
 def git(folder: Path, *words: str) -> str | None:
     """Return what git prints in a folder; None if it fails, or if there is no git."""
     try:
-        done = run(["git", "-C", str(folder), *words], environ=SILENT, seconds=SECONDS)
+        done = _git("-C", str(folder), *words, environ=SILENT, seconds=SECONDS)
     except SetupError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -82,7 +88,7 @@ def newest(address: str, seconds: float = SECONDS, environ: Mapping[str, str] | 
     """
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - most commands ask for no release
 
-    done = run(["git", "ls-remote", "--tags", "--refs", address], environ={**(environ or {}), **SILENT}, seconds=seconds)
+    done = _git("ls-remote", "--tags", "--refs", address, environ={**(environ or {}), **SILENT}, seconds=seconds)
     if done.returncode:
         raise ValueError(done.stderr)
     releases: list[tuple[Version, str]] = []
