@@ -38,6 +38,13 @@ class SetupError(Exception):
         return {"code": self.code, "problem": self.problem, "hint": self.hint}
 
 
+def raise_all(errors: Sequence[SetupError]) -> None:
+    """Raise the first of *errors*, if there are any, with the others to be shown with it."""
+    if errors:
+        errors[0].others = errors[1:]
+        raise errors[0]
+
+
 class RunError(SetupError):
     """A run that began and failed. Its record has the reason; state and earlier outputs stay."""
 

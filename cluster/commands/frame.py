@@ -16,7 +16,7 @@ from invoke.config import AmbiguousMergeError, Config, merge_dicts
 from invoke.exceptions import Exit
 from invoke.tasks import Task, task
 
-from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError
+from cluster.errors import EXIT_BUG, EXIT_INTERRUPTED, Interrupted, SetupError, raise_all
 from cluster.session import Session
 from cluster.ui import command_line, streams
 from cluster.ui.jsonl import Json
@@ -188,10 +188,7 @@ def _check_level(shown: str, content: dict[str, Any]) -> None:
 
     :raises SetupError: E-SETTING, some are.
     """
-    errors = [error for key, value in content.items() for error in [_misplaced(shown, key, value)] if error]
-    for error in errors[:1]:
-        error.others = errors[1:]
-        raise error
+    raise_all([error for key, value in content.items() if (error := _misplaced(shown, key, value))])
 
 
 def _misplaced(shown: str, key: str, value: object) -> SetupError | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 from cluster.config.strict import describe, listed, nearest, read_yaml
-from cluster.errors import SetupError
+from cluster.errors import SetupError, raise_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -206,22 +206,16 @@ def parse(configured: Mapping[str, object], environ: Mapping[str, str], *, env: 
     errors = _unknown(configured, environ)
     env = env or _text("env", configured.get("env", LAPTOP))
     from_file, unknown = _environment(env, root)
+    errors += unknown
     overriding = {key: value for key, value in from_file.items() if VARIABLE + key.upper() not in environ}
     with _naming_file(env):
         try:
             settings = _checked({**configured, **overriding, "env": env}, root)
         except SetupError as error:
-            _refuse_all([*errors, *unknown, error, *error.others])
+            raise_all([*errors, error, *error.others])
             raise
-        _refuse_all([*errors, *unknown])
+        raise_all(errors)
     return settings
-
-
-def _refuse_all(errors: list[SetupError]) -> None:
-    """Raise the first of the errors, with the others."""
-    for error in errors[:1]:
-        error.others = errors[1:]
-        raise error
 
 
 def environments(root: Path) -> list[str]:
@@ -284,7 +278,7 @@ def _checked(values: Mapping[str, object], root: Path) -> Settings:
             texts[key] = _allowed(key, values.get(key, default))
         except SetupError as error:
             errors.append(error)
-    _refuse_all(errors)
+    raise_all(errors)
     _check_buckets(texts)
     _check_environment(texts)
     _check_platform(texts)
