@@ -22,7 +22,7 @@ from cluster.onboarding.catalog import merge, streams_of
 from cluster.onboarding.conformance import ERROR, Conformance, Expected, Finding
 from cluster.onboarding.discover import discovered, read_catalog
 from cluster.onboarding.probe import Probe
-from cluster.project.reader import Project, checked, further, mistakes
+from cluster.project.reader import Project, checked, described, further, mistakes
 from cluster.project.secrets import is_secret_key, refuse_typed_secrets, secret_names
 from cluster.project.venvs import refuse_conflict
 from cluster.runs.outcome import remedy
@@ -109,7 +109,7 @@ def _check_files(session: Session, project: Project, refused: Sequence[tuple[str
         for one in wrong:
             session.output.event("check", kind=kind, name=item, ok=False, **one.as_dict())
         if not wrong:
-            _show_ok(session, kind, item, checked(project, kind, item, session.environ))
+            _show_ok(session, kind, item, described(project, kind, item))
     for problem, hint in {one.problem: one.hint for _, one in errors}.items():
         names = list(dict.fromkeys(name for name, one in errors if one.problem == problem))
         more = f" ({count(len(names) - 1, 'other')} for the same reason: {listed(names[1:])})" if len(names) > 1 else ""

@@ -521,17 +521,23 @@ def further(project: Project, name: str, environ: Mapping[str, str]) -> Iterator
             yield partial(secrets, file, environ, dotenv, shown=project.shown(file))
 
 
+def described(project: Project, kind: str, name: str) -> str:
+    """Describe a connector or a pipeline in a few words."""
+    if kind == "connector":
+        connector = project.connector(name)
+        return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
+    return " → ".join(connector.name for connector in project.pipeline(name).connectors)
+
+
 def checked(project: Project, kind: str, name: str, environ: Mapping[str, str]) -> str:
     """Read a connector or a pipeline with all its files, and describe it in a few words.
 
     :raises SetupError: what is wrong with it.
     """
-    if kind == "connector":
-        connector = project.connector(name)
-        return f"{connector.kind}, {' '.join([*connector.requirements, *map(project.shown, connector.projects)])}"
-    for check in further(project, name, environ):
-        check()
-    return " → ".join(connector.name for connector in project.pipeline(name).connectors)
+    if kind == "pipeline":
+        for check in further(project, name, environ):
+            check()
+    return described(project, kind, name)
 
 
 def _safe_states(fields: Fields) -> bool | None:
