@@ -140,6 +140,7 @@ def show(session: Session, run: str) -> None:
             (f"sent by tap {_name(name)}", f"{count(number, 'record')}, {megabytes((record.tap_bytes or {}).get(name, 0))}")
             for name, number in (record.tap_records or {}).items()
         ]
+        loaded = outcome.counted(record)
         # Each part that ends moves the state; the record has it at the end.
         moving = bool(record.parts) and record.status == "running"
         facts = [
@@ -148,7 +149,7 @@ def show(session: Session, run: str) -> None:
             *sides,
             *sent,
             *streams,
-            *([("loaded", f"{outcome.counted(record)} records")] if " of " in outcome.counted(record) else []),
+            *([("loaded", f"{loaded} records")] if loaded != f"{record.total:,}" else []),
             *_parts(fields.get("parts", ())),
             *([("full", "it starts over, without the state")] if record.full else []),
             *([("retry of", record.retry_of)] if record.retry_of else []),

@@ -160,10 +160,9 @@ def _runs(versions: list[Version], states: list[Any], records: list[Record]) -> 
         latest = moment if moment.microsecond else moment + RESOLUTION
         near = [(finish, record) for finish, begin, record in spans if begin <= latest < finish + SAME]
         # A run that waits for its turn begins before the one that stores this ends.
-        record = min(((finish, record.run, record) for finish, record in near if moment <= finish), default=(None, None, None))[2]
-        if record is None:
-            after = (record for _, record in near if value and record.state_after == value)
-            record = next((record for record in after if record.run in left), None)
+        during = [pair for pair in near if moment <= pair[0]]
+        after = (record for _, record in near if value and record.state_after == value and record.run in left)
+        record = min(during, key=lambda pair: (pair[0], pair[1].run))[1] if during else next(after, None)
         if record is not None and record.state_after == value:
             left.discard(record.run)  # a rollback may store the same state again
         runs.insert(0, record.run if record is not None else None)

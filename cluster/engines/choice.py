@@ -68,10 +68,14 @@ class Engine:
 
         A run may have ended since *record* was read.
         """
-        if self.handles is None and record.status == "running" and not is_running(self.session.settings, record):
+        if self._is_outdated(record):
             newest = self.history.read(record.pipeline, record.run) or record
             return "interrupted" if newest.status == "running" else newest.status
         return record.status
+
+    def _is_outdated(self, record: Record) -> bool:
+        """Return whether a run on this machine is not under way any more, unlike in *record*."""
+        return self.handles is None and record.status == "running" and not is_running(self.session.settings, record)
 
     @contextmanager
     def quiet(self, pipeline: str) -> Iterator[None]:
@@ -125,8 +129,8 @@ class Engine:
         Its Workflow, one of those *known*, matters only until it has ended.
         """
         record = self.history.read(pipeline, run)
-        if self.handles is None and record is not None and self.status(record) != record.status:
-            record = self.history.read(pipeline, run)  # it has ended meanwhile
+        if record is not None and self._is_outdated(record):
+            record = self.history.read(pipeline, run)  # it may have ended meanwhile
         if self.handles is None or (record is not None and record.status != "running"):
             return record
         live = self.argo.live(run) if known is None else known.get(run)

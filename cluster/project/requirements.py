@@ -18,8 +18,10 @@ ADDRESS = re.compile(r"\.|.*(/|\$\{)|[A-Za-z][\w+]+:(?!\d)")
 """The beginning of an address, a path or a text with a variable, which uv fills in."""
 REST = re.compile(r"\s(#|--)")
 """Where a comment or an option of one requirement begins."""
+SPACES = (r"\s*([<>=!~^,]+)\s*", r"\1")
+"""Those around an operator, which split a requirement in a text of several."""
 CORRECTIONS = (
-    (r"\s*([<>=!~^,]+)\s*", r"\1"),
+    SPACES,
     (r"^([\w.-]+(?:\[[^\]]*\])?)\s*[:@]\s*(?=v?\d)", r"\1=="),  # as npm and Docker write it
     (r"@latest$", ""),
     (r"=*\^=?|~(?!=)", "~="),  # as Poetry writes it
@@ -57,9 +59,9 @@ def correction_of_words(text: str, root: Path) -> str:
     if with_space(root, text) or (";" in text and _parses(text)):
         # The items of a list are not split.
         return json.dumps([text], ensure_ascii=False)
-    tidy = re.sub(r"\s*([<>=!~^,]+)\s*", r"\1", text)
     with suppress(ValueError):
-        words = [word if PLAIN.fullmatch(word) or ADDRESS.match(word) else correction(word) for word in shlex.split(tidy)]
+        parts = shlex.split(re.sub(*SPACES, text))
+        words = [word if PLAIN.fullmatch(word) or ADDRESS.match(word) else correction(word) for word in parts]
         return " ".join(words) if all(words) else ""
     return ""
 
